@@ -1,0 +1,36 @@
+//! How a command ends that could not do its work.
+
+use std::fmt;
+
+use crate::exit;
+
+/// One paragraph that names the thing and the remedy, and the exit code.
+#[derive(Debug)]
+pub struct Failure {
+    /// One of [`crate::exit`].
+    pub code: u8,
+    message: String,
+}
+
+impl Failure {
+    /// The user asked for something that cannot be: [`exit::USAGE`].
+    pub fn usage(message: impl fmt::Display) -> Self {
+        Self { code: exit::USAGE, message: message.to_string() }
+    }
+
+    /// The lab could not do its work: [`exit::LAB`].
+    pub fn lab(message: impl fmt::Display) -> Self {
+        Self { code: exit::LAB, message: message.to_string() }
+    }
+
+    /// Any other ending.
+    pub fn with_code(code: u8, message: impl fmt::Display) -> Self {
+        Self { code, message: message.to_string() }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "vmlab: {}", self.message)
+    }
+}

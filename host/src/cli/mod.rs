@@ -1,0 +1,58 @@
+//! The command line. clap's types stay in here: what goes further is plain and validated.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::exit;
+use crate::store::dirs::Dirs;
+
+mod failure;
+
+pub use failure::Failure;
+
+/// Boots many Linux kernels in QEMU, runs scenarios inside, and gives a verdict that can be trusted.
+#[derive(Debug, Parser)]
+#[command(name = "vmlab", version, max_term_width = 100, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {}
+
+/// What every command is given.
+#[derive(Debug)]
+pub struct Context {
+    /// Where the cache and the run records are.
+    pub dirs: Dirs,
+}
+
+/// Runs the command that was typed.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match start(cli) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn start(cli: Cli) -> Result<u8, Failure> {
+    let context = Context { dirs: Dirs::from_env().map_err(Failure::usage)? };
+    // One thread: a QEMU is tied to the life of the thread that started it (PR_SET_PDEATHSIG), and waiting is all that
+    // most of this program does.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::lab(format!("cannot start the runtime: {error}")))?;
+    runtime.block_on(dispatch(cli.command, &context))
+}
+
+async fn dispatch(command: Command, _context: &Context) -> Result<u8, Failure> {
+    match command {}
+}

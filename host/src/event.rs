@@ -1,0 +1,197 @@
+//! What happens in a run, as owned values that can be stored and rendered again. The runner makes them and prints
+//! nothing; the reporters render them and decide nothing.
+
+use serde::{Deserialize, Serialize};
+use vmlab_protocol::catalogue::{ScenarioId, ScenarioSpec};
+use vmlab_protocol::message::{Hello, Leg, LegOutcome};
+
+use crate::verdict::{Class, Verdict};
+
+/// An event and when it happened. One line of `events.jsonl`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamped {
+    /// Milliseconds since the run started, on a clock that never goes back.
+    pub elapsed_ms: u64,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: LabEvent,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum LabEvent {
+    /// First of a run. Says what must be announced and ended for the run to be whole.
+    RunStarted {
+        /// The record's name, as `20261122-110203-4f2a`.
+        run_id: String,
+        /// vmlab's version.
+        vmlab_version: String,
+        /// Wall clock, ms since 1970 UTC.
+        started_at_unix_ms: u64,
+        /// As typed.
+        argv: Vec<String>,
+        /// Labels of the kernels, in the order asked for: `debian:trixie`.
+        kernels: Vec<String>,
+        /// The scenarios chosen, sorted.
+        scenarios: Vec<ScenarioSpec>,
+        /// How scenarios are kept apart: `shared`, `boot`.
+        isolation: String,
+    },
+    /// Something the user should know, in one line.
+    Notice {
+        /// The line.
+        text: String,
+    },
+    /// A kernel was found and its image built.
+    KernelReady {
+        /// Its label.
+        kernel: String,
+        /// `uname -r`
+        release: String,
+        /// Of the kernel's file, hexadecimal.
+        kernel_sha256: String,
+        /// Of its config, where that is known.
+        config_sha256: Option<String>,
+        /// Of the initramfs.
+        image_sha256: String,
+        /// Size of the initramfs.
+        image_bytes: u64,
+    },
+    /// A kernel could not be had; its scenarios follow as not run or launch failed.
+    KernelFailed {
+        /// Its label.
+        kernel: String,
+        /// Why, and what to do.
+        detail: String,
+    },
+    /// QEMU is being started.
+    GuestStarting {
+        /// Number of the guest in this run, from 1.
+        guest: u32,
+        /// The kernel's label.
+        kernel: String,
+        /// `tcg` or `kvm`.
+        accelerator: String,
+        /// QEMU's command line.
+        argv: Vec<String>,
+        /// The console's file within the run record.
+        console: String,
+    },
+    /// The guest said hello.
+    GuestReady {
+        /// Its number.
+        guest: u32,
+        /// From QEMU's start to the hello, in ms.
+        boot_ms: u64,
+        /// What it said.
+        hello: Box<Hello>,
+    },
+    /// The guest has announced a scenario.
+    ScenarioStarted {
+        /// The guest's number.
+        guest: u32,
+        /// The kernel's label.
+        kernel: String,
+        /// The scenario.
+        scenario: ScenarioId,
+    },
+    /// The last word on a scenario. Comes exactly once for each kernel and scenario of [`LabEvent::RunStarted`].
+    ScenarioFinished(Box<ScenarioReport>),
+    /// QEMU is gone.
+    GuestEnded {
+        /// Its number.
+        guest: u32,
+        /// How it ended, in a few words.
+        how: String,
+        /// Size of its console's file.
+        console_bytes: u64,
+    },
+    /// The user interrupted the run.
+    Interrupted,
+    /// Last of a run.
+    RunFinished {
+        /// How many scenarios ended how.
+        counts: Counts,
+        /// What vmlab exits with.
+        exit_code: u8,
+    },
+}
+
+/// The last word on one scenario on one kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScenarioReport {
+    /// The kernel's label.
+    pub kernel: String,
+    /// The scenario.
+    pub scenario: ScenarioId,
+    /// The guest it ran in; none where there never was one.
+    pub guest: Option<u32>,
+    /// What came of it.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+    /// What each leg found, in order.
+    pub legs: Vec<LegReport>,
+    /// Kernel warnings on the console meanwhile: their title lines.
+    pub warnings: Vec<String>,
+    /// The end of its standard output, lossily decoded; control characters are still in it.
+    pub stdout: String,
+    /// The end of its standard error, likewise.
+    pub stderr: String,
+    /// Bytes of output that are not in `stdout` and `stderr`.
+    pub output_dropped: u64,
+    /// From its announcement to its end, ms on the host.
+    pub duration_ms: u64,
+}
+
+/// What one leg found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LegReport {
+    /// Which.
+    pub leg: Leg,
+    /// What it found.
+    pub outcome: LegOutcome,
+    /// On the guest's clock, in ns.
+    pub duration_ns: u64,
+}
+
+/// How many scenarios ended how; a scenario on two kernels counts twice.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// [`Class::Good`]
+    pub good: u32,
+    /// [`Class::Skipped`]
+    pub skipped: u32,
+    /// [`Class::Bad`]
+    pub bad: u32,
+    /// [`Class::TimedOut`]
+    pub timed_out: u32,
+    /// [`Class::Crashed`]
+    pub crashed: u32,
+    /// [`Class::Lab`]
+    pub lab: u32,
+    /// [`Class::NotRun`]
+    pub not_run: u32,
+}
+
+impl Counts {
+    /// Counts one more.
+    pub const fn add(&mut self, class: Class) {
+        let field = match class {
+            Class::Good => &mut self.good,
+            Class::Skipped => &mut self.skipped,
+            Class::Bad => &mut self.bad,
+            Class::TimedOut => &mut self.timed_out,
+            Class::Crashed => &mut self.crashed,
+            Class::Lab => &mut self.lab,
+            Class::NotRun => &mut self.not_run,
+        };
+        *field += 1;
+    }
+
+    /// All of them together.
+    #[must_use]
+    pub const fn total(&self) -> u32 {
+        self.good + self.skipped + self.bad + self.timed_out + self.crashed + self.lab + self.not_run
+    }
+}

@@ -1,0 +1,15 @@
+//! vmlab boots many Linux kernels in QEMU, lets a PID 1 of its own run scenarios inside, and gives a verdict that can be
+//! trusted.
+//!
+//! A job's way through is straight: [`cli`] -> [`plan`] -> [`kernel`] -> [`image`] -> [`vm`] -> [`guest`] ->
+//! [`verdict`] -> [`event`] -> [`report`]. Nothing downstream reaches back up.
+
+pub mod cli;
+pub mod event;
+pub mod exit;
+pub mod image;
+pub mod kernel;
+pub mod progress;
+pub mod report;
+pub mod store;
+pub mod verdict;

@@ -1,0 +1,9 @@
+//! What vmlab keeps on disk: a cache that can be deleted at any time, and run records.
+
+pub mod dirs;
+
+/// Bytes as lower-case hexadecimal.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,235 @@
+//! Types that describe scenarios: what each is, needs and shows. The scenarios themselves live in the init crate.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Name of a scenario: `area.name`, both of lower-case letters, digits and hyphens.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ScenarioId(String);
+
+/// Not a scenario's name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a scenario's name: expected area.name of lower-case letters, digits and hyphens")]
+pub struct BadScenarioId(pub String);
+
+impl ScenarioId {
+    /// The whole name, `area.name`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The part before the point.
+    #[must_use]
+    pub fn area(&self) -> &str {
+        self.0.split_once('.').map_or(&self.0, |(area, _)| area)
+    }
+}
+
+impl FromStr for ScenarioId {
+    type Err = BadScenarioId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let word = |word: &str| {
+            !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        };
+        match text.split_once('.') {
+            Some((area, name)) if word(area) && word(name) && text.len() <= 64 => Ok(Self(text.to_owned())),
+            _ => Err(BadScenarioId(text.to_owned())),
+        }
+    }
+}
+
+impl TryFrom<String> for ScenarioId {
+    type Error = BadScenarioId;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<ScenarioId> for String {
+    fn from(id: ScenarioId) -> Self {
+        id.0
+    }
+}
+
+impl fmt::Display for ScenarioId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A kind of namespace, see namespaces(7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Namespace {
+    /// `CLONE_NEWUSER`, Linux 3.8.
+    User,
+    /// `CLONE_NEWCGROUP`, Linux 4.6.
+    Cgroup,
+    /// `CLONE_NEWIPC`, Linux 2.6.19.
+    Ipc,
+    /// `CLONE_NEWUTS`, Linux 2.6.19.
+    Uts,
+    /// `CLONE_NEWNS`, Linux 2.4.19.
+    Mount,
+    /// `CLONE_NEWNET`, Linux 2.6.24.
+    Net,
+    /// `CLONE_NEWTIME`, Linux 5.6; takes effect in children.
+    Time,
+    /// `CLONE_NEWPID`, Linux 2.6.24; takes effect in children.
+    Pid,
+}
+
+/// What Linux is documented to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Expectation {
+    /// The subject leg must be isolated.
+    Isolation,
+    /// Linux does not isolate this by design: the subject leg must leak. If it stops leaking, that is news.
+    Leak,
+}
+
+/// The leg that proves that the scenario can fail.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Control {
+    /// The same calls without the namespace: the leak must show.
+    Runs,
+    /// No control is possible.
+    Impossible {
+        /// The reason, for the report.
+        why: String,
+    },
+}
+
+/// A kernel version as in `uname -r`, reduced to what can be compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct KernelVersion {
+    /// 6 in 6.12.3
+    pub major: u32,
+    /// 12 in 6.12.3
+    pub minor: u32,
+    /// 3 in 6.12.3; 0 where it is not given
+    pub patch: u32,
+}
+
+impl KernelVersion {
+    /// A version by its numbers.
+    #[must_use]
+    pub const fn new(major: u32, minor: u32, patch: u32) -> Self {
+        Self { major, minor, patch }
+    }
+}
+
+/// Not a kernel version.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a kernel version: expected numbers such as 6.12 or 6.12.3")]
+pub struct BadKernelVersion(pub String);
+
+impl FromStr for KernelVersion {
+    type Err = BadKernelVersion;
+
+    /// Reads the leading numbers: `6.1.0-38-cloud-amd64` is 6.1.0, `7.0-rc3` is 7.0.0.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bad = || BadKernelVersion(text.to_owned());
+        let numeric = text.split(|c: char| !c.is_ascii_digit() && c != '.').next().unwrap_or_default();
+        let mut parts = numeric.trim_end_matches('.').split('.').map(str::parse::<u32>);
+        let mut next = || parts.next().transpose().map_err(|_| bad());
+        let (major, minor) = (next()?.ok_or_else(bad)?, next()?.ok_or_else(bad)?);
+        Ok(Self { major, minor, patch: next()?.unwrap_or(0) })
+    }
+}
+
+impl TryFrom<String> for KernelVersion {
+    type Error = BadKernelVersion;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<KernelVersion> for String {
+    fn from(version: KernelVersion) -> Self {
+        version.to_string()
+    }
+}
+
+impl fmt::Display for KernelVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)?;
+        if self.patch != 0 {
+            write!(f, ".{}", self.patch)?;
+        }
+        Ok(())
+    }
+}
+
+/// What a scenario needs of the kernel. It explains a failed probe; it never replaces the probe.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Requirement {
+    /// Config symbols with their prefix, as `CONFIG_UTS_NS`; each must be `y` or `m`.
+    pub config: Vec<String>,
+    /// The mainline version that brought the feature.
+    pub since: KernelVersion,
+}
+
+/// What a scenario is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScenarioSpec {
+    /// Its name.
+    pub id: ScenarioId,
+    /// What it shows, in one line.
+    pub title: String,
+    /// The seed item that it shows, as `2a` or `biederman-4`.
+    pub seed: String,
+    /// Where the behaviour is documented: man page or kernel document.
+    pub source: String,
+    /// The namespaces in which the subject leg runs.
+    pub namespaces: Vec<Namespace>,
+    /// What Linux is documented to do.
+    pub expects: Expectation,
+    /// The leg that proves that the scenario can fail.
+    pub control: Control,
+    /// What it needs of the kernel.
+    pub requires: Requirement,
+    /// Modules to load first where the kernel has them as modules, by name.
+    pub modules: Vec<String>,
+    /// How long each leg may take, in ms, at the speed of real hardware.
+    pub leg_timeout_ms: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scenario_ids_are_area_and_name() {
+        assert_eq!("uts.hostname".parse::<ScenarioId>().unwrap().area(), "uts");
+        for bad in ["", "uts", "uts.", ".x", "Uts.x", "uts.x y", "uts.x.y", "uts.\u{1b}[0m"] {
+            assert!(bad.parse::<ScenarioId>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn kernel_versions_read_release_strings() {
+        for (text, version) in [
+            ("6.1.0-38-cloud-amd64", KernelVersion::new(6, 1, 0)),
+            ("5.10.262", KernelVersion::new(5, 10, 262)),
+            ("7.0-rc3", KernelVersion::new(7, 0, 0)),
+            ("6.12.117+deb13-cloud-amd64", KernelVersion::new(6, 12, 117)),
+        ] {
+            assert_eq!(text.parse(), Ok(version), "{text}");
+        }
+        for bad in ["", "six", "6", "6.x", "99999999999.1"] {
+            assert!(bad.parse::<KernelVersion>().is_err(), "{bad:?}");
+        }
+        assert!(KernelVersion::new(5, 10, 262) < KernelVersion::new(6, 1, 0));
+    }
+}

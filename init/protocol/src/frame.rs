@@ -1,0 +1,286 @@
+//! Frames: bytes in, frames out, no IO, bounded memory.
+//!
+//! A frame is a 16-byte little-endian header and a payload of at most [`MAX_PAYLOAD`] bytes:
+//!
+//! | offset | size | field |
+//! |---|---|---|
+//! | 0 | 4 | magic `VMLB` |
+//! | 4 | 1 | header version, [`HEADER_VERSION`] |
+//! | 5 | 1 | [`Kind`] |
+//! | 6 | 2 | flags: zero in this version |
+//! | 8 | 4 | payload length in bytes |
+//! | 12 | 4 | CRC-32 (IEEE) of bytes 0 to 11 and the payload |
+//!
+//! The decoder survives damage: it reports what it could not use as [`Item::Damaged`] and goes on at the next frame
+//! that is whole. Damage is never silent: whoever reads the stream decides what it is worth.
+
+use std::fmt;
+
+/// The largest payload in bytes; a header that announces more is damage, and nothing is allocated for it.
+pub const MAX_PAYLOAD: usize = 1 << 20;
+/// Size of the header in bytes.
+pub const HEADER_LEN: usize = 16;
+/// The version of the header's layout that this build writes and reads.
+pub const HEADER_VERSION: u8 = 1;
+
+const MAGIC: [u8; 4] = *b"VMLB";
+
+/// What a frame's payload is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A JSON message, see [`crate::message`].
+    Message,
+    /// A chunk of a scenario's raw output, see [`crate::message::RawChunk`].
+    Raw,
+}
+
+impl Kind {
+    const fn code(self) -> u8 {
+        match self {
+            Self::Message => 1,
+            Self::Raw => 2,
+        }
+    }
+
+    const fn from_code(code: u8) -> Option<Self> {
+        match code {
+            1 => Some(Self::Message),
+            2 => Some(Self::Raw),
+            _ => None,
+        }
+    }
+}
+
+/// One frame, its checksum verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// What the payload is.
+    pub kind: Kind,
+    /// At most [`MAX_PAYLOAD`] bytes.
+    pub payload: Vec<u8>,
+}
+
+/// Why bytes could not be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Damage {
+    /// No frame starts here.
+    Garbage,
+    /// A header of another version than [`HEADER_VERSION`].
+    HeaderVersion(u8),
+    /// A kind that this version does not know, or flags that it does not know.
+    UnknownKind(u8),
+    /// The header announces more than [`MAX_PAYLOAD`] bytes.
+    Oversize(u32),
+    /// The checksum does not match.
+    Checksum,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Garbage => f.write_str("bytes that belong to no frame"),
+            Self::HeaderVersion(version) => write!(f, "a frame header of version {version}"),
+            Self::UnknownKind(kind) => write!(f, "a frame of unknown kind {kind}"),
+            Self::Oversize(len) => write!(f, "a frame that announces {len} bytes (limit {MAX_PAYLOAD})"),
+            Self::Checksum => f.write_str("a frame with a wrong checksum"),
+        }
+    }
+}
+
+/// What the decoder found next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Item {
+    /// A whole frame.
+    Frame(Frame),
+    /// This many bytes were passed over. Neighbours are reported together, with the first reason, as far as they came
+    /// in one push; where one item ends and the next begins depends on how the stream was split, their sum does not.
+    Damaged {
+        /// How many bytes were passed over.
+        bytes: u64,
+        /// Why the first of them could not be used.
+        why: Damage,
+    },
+}
+
+/// The stream ended within a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the stream ended within a frame: {have} bytes of {need} had come")]
+pub struct Truncated {
+    /// Bytes of the unfinished frame that had come.
+    pub have: usize,
+    /// Bytes that the frame needs as far as its header tells; [`HEADER_LEN`] where the header itself is cut.
+    pub need: usize,
+}
+
+/// Payload too large for one frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0} bytes do not fit into one frame (limit {MAX_PAYLOAD})")]
+pub struct TooLarge(pub usize);
+
+/// Appends one frame to `out`.
+///
+/// # Errors
+/// [`TooLarge`] where the parts together exceed [`MAX_PAYLOAD`]; `out` is unchanged then.
+pub fn encode(kind: Kind, parts: &[&[u8]], out: &mut Vec<u8>) -> Result<(), TooLarge> {
+    let total: usize = parts.iter().map(|part| part.len()).sum();
+    let len = u32::try_from(total).ok().filter(|_| total <= MAX_PAYLOAD).ok_or(TooLarge(total))?;
+    let mut head = [0; HEADER_LEN - 4];
+    head[..4].copy_from_slice(&MAGIC);
+    head[4] = HEADER_VERSION;
+    head[5] = kind.code();
+    head[8..].copy_from_slice(&len.to_le_bytes());
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&head);
+    parts.iter().for_each(|part| crc.update(part));
+    out.reserve(HEADER_LEN + total);
+    out.extend_from_slice(&head);
+    out.extend_from_slice(&crc.finalize().to_le_bytes());
+    parts.iter().for_each(|part| out.extend_from_slice(part));
+    Ok(())
+}
+
+/// The decoder of one direction of a link.
+///
+/// ```
+/// use vmlab_protocol::frame::{Decoder, Item, Kind, encode};
+/// let mut bytes = b"noise".to_vec();
+/// encode(Kind::Raw, &[b"hi"], &mut bytes).unwrap();
+/// let mut decoder = Decoder::default();
+/// decoder.push(&bytes);
+/// assert!(matches!(decoder.next_item(), Some(Item::Damaged { bytes: 5, .. })));
+/// assert!(matches!(decoder.next_item(), Some(Item::Frame(frame)) if frame.payload == b"hi"));
+/// assert_eq!(decoder.next_item(), None);
+/// assert!(decoder.finish().is_ok());
+/// ```
+#[derive(Debug, Default)]
+pub struct Decoder {
+    buffer: Vec<u8>,
+    /// Bytes at the front of `buffer` that were used or passed over already.
+    used: usize,
+    /// Passed over and not yet reported.
+    damaged: Option<(u64, Damage)>,
+    /// No more bytes will come: an unfinished frame is damage, and what follows its first byte is looked at again.
+    ended: bool,
+    /// The first unfinished frame that the end of the stream met.
+    cut: Option<Truncated>,
+}
+
+/// What stands at the front of the buffer.
+enum Front {
+    Frame { kind: Kind, len: usize },
+    NeedMore(usize),
+    Bad(Damage),
+}
+
+impl Decoder {
+    /// Takes in the next bytes of the stream.
+    ///
+    /// Memory stays bounded as long as the caller takes all items out before it pushes again: at most one unfinished
+    /// frame and the bytes of this push are held.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.buffer.drain(..self.used);
+        self.used = 0;
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// The next item, or `None` where more bytes are needed to tell.
+    pub fn next_item(&mut self) -> Option<Item> {
+        loop {
+            let front = match self.front() {
+                Front::NeedMore(need) if self.ended && self.used < self.buffer.len() => {
+                    let have = self.buffer.len() - self.used;
+                    self.cut.get_or_insert(Truncated { have, need });
+                    Front::Bad(Damage::Garbage)
+                }
+                front => front,
+            };
+            match front {
+                Front::Bad(why) => {
+                    let skip = 1 + next_magic(&self.buffer[self.used + 1..]);
+                    self.used += skip;
+                    self.damaged.get_or_insert((0, why)).0 += skip as u64;
+                }
+                Front::NeedMore(_) => return self.take_damage(),
+                Front::Frame { kind, len } => {
+                    if let Some(damage) = self.take_damage() {
+                        return Some(damage);
+                    }
+                    let start = self.used + HEADER_LEN;
+                    self.used = start + len;
+                    return Some(Item::Frame(Frame { kind, payload: self.buffer[start..self.used].to_vec() }));
+                }
+            }
+        }
+    }
+
+    /// Says that the stream has ended: what an unfinished frame kept back is looked at once more by the following
+    /// calls of [`Self::next_item`].
+    pub fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// Whether the stream ended between two frames. Asks only what [`Self::next_item`] has not yet taken.
+    ///
+    /// # Errors
+    /// [`Truncated`] where a frame was begun and not finished.
+    pub fn finish(&self) -> Result<(), Truncated> {
+        match (self.cut, self.front()) {
+            (Some(cut), _) => Err(cut),
+            (None, Front::NeedMore(need)) if self.used < self.buffer.len() => {
+                Err(Truncated { have: self.buffer.len() - self.used, need })
+            }
+            (None, _) => Ok(()),
+        }
+    }
+
+    fn take_damage(&mut self) -> Option<Item> {
+        self.damaged.take().map(|(bytes, why)| Item::Damaged { bytes, why })
+    }
+
+    fn front(&self) -> Front {
+        let bytes = &self.buffer[self.used..];
+        let seen = bytes.len().min(MAGIC.len());
+        if bytes[..seen] != MAGIC[..seen] {
+            return Front::Bad(Damage::Garbage);
+        }
+        // Each field is judged as soon as it is there, so that a bad header is not waited on.
+        if let Some(&version) = bytes.get(4)
+            && version != HEADER_VERSION
+        {
+            return Front::Bad(Damage::HeaderVersion(version));
+        }
+        let Some((head, rest)) = bytes.split_at_checked(HEADER_LEN) else {
+            return Front::NeedMore(HEADER_LEN);
+        };
+        let word = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        let announced = word(8);
+        let len = announced as usize;
+        if len > MAX_PAYLOAD {
+            return Front::Bad(Damage::Oversize(announced));
+        }
+        let (Some(kind), [0, 0]) = (Kind::from_code(head[5]), [head[6], head[7]]) else {
+            return Front::Bad(Damage::UnknownKind(head[5]));
+        };
+        let Some(payload) = rest.get(..len) else {
+            return Front::NeedMore(HEADER_LEN + len);
+        };
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(&head[..12]);
+        crc.update(payload);
+        if crc.finalize() != word(12) {
+            return Front::Bad(Damage::Checksum);
+        }
+        Front::Frame { kind, len }
+    }
+}
+
+/// Offset of the next place in `bytes` where a frame may start: a whole magic, or a part of one at the very end.
+fn next_magic(bytes: &[u8]) -> usize {
+    (0..bytes.len())
+        .find(|&at| {
+            let rest = &bytes[at..];
+            let seen = rest.len().min(MAGIC.len());
+            rest[..seen] == MAGIC[..seen]
+        })
+        .unwrap_or(bytes.len())
+}
