@@ -5,11 +5,17 @@
 //! [`verdict`] -> [`event`] -> [`report`]. Nothing downstream reaches back up.
 
 pub mod cli;
+pub mod error;
 pub mod event;
 pub mod exit;
+pub mod guest;
 pub mod image;
 pub mod kernel;
+pub mod plan;
 pub mod progress;
 pub mod report;
 pub mod store;
+pub mod runner;
+pub mod spawn;
 pub mod verdict;
+pub mod vm;

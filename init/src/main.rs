@@ -1,14 +1,40 @@
 //! vmlab's PID 1 and the scenarios.
 //!
-//! As PID 1 it mounts, loads modules, forks the agent, reaps and powers off. As any other process it only prints what
-//! it can do: `vmlab-init --catalogue` writes the scenarios as JSON.
+//! As PID 1 it mounts, loads modules, finds the control port, forks the agent, reaps and powers off ([`boot`]). The
+//! agent ([`agent`]) takes work over the port and runs each leg of a scenario in a process of its own. As any other
+//! process it only prints what it can do: `vmlab-init --catalogue` writes the scenarios as JSON.
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+mod agent;
+mod boot;
 mod sandbox;
 mod scenarios;
 mod sys;
 
 fn main() -> ExitCode {
+    if std::process::id() == 1 {
+        boot::run();
+    }
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    match arguments.as_slice() {
+        [only] if only == "--catalogue" => match print_catalogue() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => complain(&format!("cannot print the catalogue: {error}")),
+        },
+        _ => complain("this is the PID 1 of vmlab's guests; outside of one it only knows --catalogue"),
+    }
+}
+
+fn print_catalogue() -> io::Result<()> {
+    let specs: Result<Vec<_>, _> = scenarios::ALL.iter().map(|scenario| scenario.spec()).collect();
+    let json = serde_json::to_vec(&specs.map_err(io::Error::other)?)?;
+    io::stdout().write_all(&json)
+}
+
+fn complain(text: &str) -> ExitCode {
+    // Where standard error cannot be written, the exit code still says it.
+    let _ = writeln!(io::stderr(), "vmlab-init: {text}");
     ExitCode::FAILURE
 }

@@ -10,6 +10,8 @@ use vmlab_protocol::catalogue::{
 
 use crate::sandbox::Sandbox;
 
+pub mod leg;
+
 /// All scenarios, sorted by name. To add one, write it in its area's file and name it here.
 pub const ALL: &[&Scenario] = &[];
 
@@ -168,4 +170,9 @@ impl Scenario {
             leg_timeout_ms: self.leg_timeout_ms,
         })
     }
+}
+
+/// The scenario of that name.
+pub fn find(id: &str) -> Option<&'static Scenario> {
+    ALL.iter().copied().find(|scenario| scenario.id == id)
 }

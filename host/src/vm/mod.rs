@@ -1,0 +1,6 @@
+//! QEMU: its command line, its process, its monitor.
+
+pub mod accel;
+pub mod argv;
+pub mod process;
+pub mod qmp;
