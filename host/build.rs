@@ -32,7 +32,8 @@ fn build() -> Result<(), String> {
     let built = compile(root, &out.join("guest"))?;
     let catalogue = ask_for_catalogue(&built)?;
     let init = out.join("vmlab-init");
-    fs::copy(&built, &init).map_err(|error| format!("cannot copy {} to {}: {error}", built.display(), init.display()))?;
+    fs::copy(&built, &init)
+        .map_err(|error| format!("cannot copy {} to {}: {error}", built.display(), init.display()))?;
     let list = out.join("catalogue.json");
     fs::write(&list, catalogue).map_err(|error| format!("cannot write {}: {error}", list.display()))
 }

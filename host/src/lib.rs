@@ -11,5 +11,8 @@ pub mod image;
 pub mod kernel;
 pub mod progress;
 pub mod report;
+pub mod setup;
+pub mod spawn;
 pub mod store;
 pub mod verdict;
+pub mod vm;

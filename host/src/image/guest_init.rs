@@ -58,7 +58,7 @@ mod tests {
             let kind = u32::from_le_bytes(elf[at..at + 4].try_into().unwrap());
             assert_ne!(kind, PT_INTERP, "a static executable asks for no dynamic linker");
         }
-        assert!(elf.len() <= 2 << 20, "{} bytes, and 2 MiB are the limit", elf.len());
+        assert!(elf.len() <= 2_000_000, "{} bytes, and 2 MB are the limit", elf.len());
     }
 
     #[test]

@@ -38,7 +38,9 @@ pub enum ModulesError {
         problem: &'static str,
     },
     /// A module depends on one that `modules.dep` has no line for.
-    #[error("modules.dep of the kernel's modules is damaged: {needed_by} needs {path}, which has no line of its own; run depmod(8) for it anew")]
+    #[error(
+        "modules.dep of the kernel's modules is damaged: {needed_by} needs {path}, which has no line of its own; run depmod(8) for it anew"
+    )]
     UnknownDependency {
         /// Whose line names it.
         needed_by: String,
@@ -65,18 +67,35 @@ pub enum Found {
     Builtin,
     /// The kernel was built without it.
     Absent,
-    /// The files to load, in that order, relative to the module directory; the wanted module is the last.
-    Files(Vec<String>),
+    /// The files to load, in that order; the wanted module is the last.
+    Files(Vec<ModuleFile>),
+}
+
+/// A module that is a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModuleFile {
+    /// Its name, with underscores: `virtio_rng`.
+    pub name: String,
+    /// Relative to the module directory: `kernel/drivers/char/hw_random/virtio-rng.ko.xz`.
+    pub path: String,
 }
 
 /// The modules of one kernel.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ModuleIndex {
-    /// By path as in `modules.dep`: the paths on the rest of its line.
-    dependencies: BTreeMap<String, Vec<String>>,
+    /// By path as in `modules.dep`.
+    lines: BTreeMap<String, Line>,
     /// Module name to path.
     paths: BTreeMap<String, String>,
     builtin: BTreeSet<String>,
+}
+
+/// A line of `modules.dep` but for the path that it is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Line {
+    name: String,
+    /// Paths, the deepest dependency last.
+    needs: Vec<String>,
 }
 
 impl ModuleIndex {
@@ -102,14 +121,14 @@ impl ModuleIndex {
             let bad = |problem| ModulesError::Line { file: "modules.dep", line: number, problem };
             let (path, rest) = line.split_once(':').ok_or_else(|| bad("without a colon"))?;
             let name = module_name(path).map_err(bad)?;
-            let needed: Vec<String> = rest.split_whitespace().map(str::to_owned).collect();
-            for path in &needed {
+            let needs: Vec<String> = rest.split_whitespace().map(str::to_owned).collect();
+            for path in &needs {
                 module_name(path).map_err(bad)?;
             }
-            if index.paths.insert(name, path.to_owned()).is_some() {
+            if index.paths.insert(name.clone(), path.to_owned()).is_some() {
                 return Err(bad("the second for its module"));
             }
-            index.dependencies.insert(path.to_owned(), needed);
+            index.lines.insert(path.to_owned(), Line { name, needs });
         }
         for (number, line) in lines(builtin) {
             let bad = |problem| ModulesError::Line { file: "modules.builtin", line: number, problem };
@@ -137,33 +156,33 @@ impl ModuleIndex {
     /// `path` and all that it needs, each after what it needs itself. A line lists the deepest dependency last, so lines
     /// are read from their ends; each dependency's own line has its say too, so that lists of direct dependencies are
     /// as good as the complete ones that depmod(8) writes.
-    fn load_order(&self, path: &str) -> Result<Vec<String>, ModulesError> {
+    fn load_order(&self, wanted: &str) -> Result<Vec<ModuleFile>, ModulesError> {
         let line = |path: &str, needed_by: &str| {
-            self.dependencies.get_key_value(path).ok_or_else(|| ModulesError::UnknownDependency {
+            self.lines.get_key_value(path).ok_or_else(|| ModulesError::UnknownDependency {
                 needed_by: needed_by.to_owned(),
                 path: path.to_owned(),
             })
         };
-        let mut order: Vec<String> = Vec::new();
+        let mut order = Vec::new();
         let mut done: BTreeSet<&str> = BTreeSet::new();
         // The modules being looked at, each one needed by that before it, with those of its needs not yet looked at.
-        let (top, needs) = line(path, path)?;
-        let mut pending: Vec<(&str, &[String])> = vec![(top, needs)];
-        while let Some((current, rest)) = pending.last_mut() {
-            let current = *current;
+        let (path, top) = line(wanted, wanted)?;
+        let mut open: Vec<(&str, &Line, &[String])> = vec![(path, top, &top.needs)];
+        while let Some((path, current, rest)) = open.last_mut() {
+            let (path, current) = (*path, *current);
             let Some((needed, shorter)) = rest.split_last() else {
-                pending.pop();
-                done.insert(current);
-                order.push(current.to_owned());
+                open.pop();
+                done.insert(path);
+                order.push(ModuleFile { name: current.name.clone(), path: path.to_owned() });
                 continue;
             };
             *rest = shorter;
-            if pending.iter().any(|(open, _)| open == needed) {
+            if open.iter().any(|(path, ..)| path == needed) {
                 return Err(ModulesError::Cycle(needed.clone()));
             }
             if !done.contains(needed.as_str()) {
-                let (needed, needs) = line(needed, current)?;
-                pending.push((needed, needs));
+                let (path, next) = line(needed, path)?;
+                open.push((path, next, &next.needs));
             }
         }
         Ok(order)
@@ -186,11 +205,9 @@ pub fn read_module(directory: &Path, relative: &str) -> Result<Vec<u8>, ModulesE
     decompress::module(bytes, MAX_MODULE_BYTES).map_err(|source| ModulesError::Content { path, source })
 }
 
-/// The name that a module file's path gives it, with underscores: `kernel/drivers/char/virtio-rng.ko.xz` is `virtio_rng`.
-///
-/// # Errors
-/// What is wrong with a path that is no module's, or that leads out of the directory it is relative to.
-pub fn module_name(path: &str) -> Result<String, &'static str> {
+/// The name that a module file's path gives it, with underscores; or what is wrong with a path that is no module's, or
+/// that leads out of the directory it is relative to.
+fn module_name(path: &str) -> Result<String, &'static str> {
     if path.starts_with('/') || path.split('/').any(|part| matches!(part, "" | "." | "..")) {
         return Err("a path that is not plainly below the directory");
     }

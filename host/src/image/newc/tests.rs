@@ -60,8 +60,7 @@ fn gnu_cpio_reads_back_what_was_put_in() {
     let dir = tempfile::tempdir().unwrap();
     let bytes = archive(nodes()).to_bytes().unwrap();
     let listing = cpio(&["--quiet", "-itvn"], dir.path(), &bytes);
-    let rows: Vec<String> =
-        listing.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    let rows: Vec<String> = listing.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
     assert_eq!(
         rows,
         [

@@ -1,0 +1,1 @@
+//! QEMU: finding it, starting it.
