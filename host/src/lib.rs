@@ -14,6 +14,8 @@ pub mod kernel;
 pub mod plan;
 pub mod progress;
 pub mod report;
+pub mod setup;
+pub mod spawn;
 pub mod store;
 pub mod runner;
 pub mod spawn;

@@ -1,1 +1,180 @@
-//! The guest image.
+//! The guest image: an initramfs with PID 1 and the modules that it loads.
+//!
+//! What PID 1 finds in it:
+//!
+//! | path | what |
+//! |---|---|
+//! | `/init` | itself |
+//! | `/dev` `/etc` `/mnt` `/proc` `/root` `/run` `/sys` `/tmp` | empty directories to mount on and to work in |
+//! | `/dev/console` `/dev/null` | the two devices that a program needs before `/dev` is mounted |
+//! | `/modules/NAME.ko` | modules, decompressed, NAME with underscores |
+//! | `/modules/boot.list` | what to load before the agent starts: one path a line, in load order; may be empty |
+//! | `/modules/for/NAME.list` | likewise for each module that a scenario asks for, NAME as the scenario writes it; empty where it is built in, not there where the kernel was built without it |
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::store;
+use modules::{Found, ModuleFile, ModuleIndex, ModulesError};
+use newc::{Archive, Node};
+
+pub mod decompress;
+pub mod guest_init;
+pub mod modules;
+pub mod newc;
+
+/// What a guest needs before its agent can speak: the bus and the ports.
+pub const BOOT_MODULES: &[&str] = &["virtio_pci", "virtio_console"];
+
+/// What goes into an image.
+#[derive(Debug, Clone)]
+pub struct ImageSpec<'a> {
+    /// PID 1: [`guest_init::init_binary`].
+    pub init: &'a [u8],
+    /// The kernel's module directory, with `modules.dep` and `modules.builtin`; none for a kernel without modules.
+    pub modules: Option<&'a Path>,
+    /// The modules that the scenarios ask for, by name, in any order; twice is as good as once.
+    pub scenario_modules: BTreeSet<&'a str>,
+    /// vmlab's cache directory; the image goes below it, to `images/SHA256.cpio`.
+    pub cache: &'a Path,
+}
+
+/// An image in the cache.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// Its file.
+    pub path: PathBuf,
+    /// Of that file, hexadecimal.
+    pub sha256: String,
+    /// Size of that file.
+    pub size_bytes: u64,
+    /// Those of [`BOOT_MODULES`] that the kernel has neither inside nor as a file: without them no port will appear.
+    /// Empty where the spec has no module directory, as nothing is known then.
+    pub absent: Vec<&'static str>,
+}
+
+/// Why there is no image.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// The kernel's modules.
+    #[error(transparent)]
+    Modules(#[from] ModulesError),
+    /// The archive.
+    #[error(transparent)]
+    Archive(#[from] newc::NewcError),
+    /// A scenario asks for a module by a name that can be no file name.
+    #[error("a scenario asks for the kernel module {0:?}, which is no module's name (letters, digits, _ and -)")]
+    BadModuleName(String),
+    /// The cache does not take it.
+    #[error(
+        "cannot keep the guest image at {path}; make room there, or set XDG_CACHE_HOME to a directory that can be written"
+    )]
+    Store {
+        /// Where it was to go.
+        path: PathBuf,
+        /// Why it could not.
+        source: io::Error,
+    },
+}
+
+/// Builds the image and puts it into the cache, where an image of the same content may already be. Blocks: it reads,
+/// decompresses and hashes some megabytes.
+///
+/// # Errors
+/// [`ImageError`].
+pub fn build(spec: &ImageSpec<'_>) -> Result<Image, ImageError> {
+    let (archive, absent) = assemble(spec)?;
+    let bytes = archive.to_bytes()?;
+    let sha256 = store::hex(&Sha256::digest(&bytes));
+    let path = spec.cache.join("images").join(format!("{sha256}.cpio"));
+    // What is there may have been damaged since; its name alone is no proof.
+    if !holds(&path, &bytes) {
+        store::whole::write_whole(&path, &bytes).map_err(|source| ImageError::Store { path: path.clone(), source })?;
+    }
+    Ok(Image { path, sha256, size_bytes: bytes.len() as u64, absent })
+}
+
+/// The archive, and which of [`BOOT_MODULES`] are nowhere.
+fn assemble(spec: &ImageSpec<'_>) -> Result<(Archive, Vec<&'static str>), ImageError> {
+    let mut archive = Archive::default();
+    archive.add("init", Node::File { permissions: 0o755, content: spec.init.to_vec() })?;
+    for directory in ["dev", "etc", "mnt", "modules", "modules/for", "proc", "run", "sys"] {
+        archive.add(directory, Node::Directory { permissions: 0o755 })?;
+    }
+    archive.add("root", Node::Directory { permissions: 0o700 })?;
+    archive.add("tmp", Node::Directory { permissions: 0o1777 })?;
+    // The kernel opens /dev/console for PID 1's standard streams, before anything is mounted. Where it cannot, Rust's
+    // runtime opens /dev/null in their place, and aborts where there is none. Numbers: admin-guide/devices.txt.
+    archive.add("dev/console", Node::CharDevice { permissions: 0o600, major: 5, minor: 1 })?;
+    archive.add("dev/null", Node::CharDevice { permissions: 0o666, major: 1, minor: 3 })?;
+    let absent = add_modules(&mut archive, spec)?;
+    Ok((archive, absent))
+}
+
+fn add_modules(archive: &mut Archive, spec: &ImageSpec<'_>) -> Result<Vec<&'static str>, ImageError> {
+    let Some(directory) = spec.modules else {
+        add_list(archive, "boot", &[])?;
+        return Ok(Vec::new());
+    };
+    let index = ModuleIndex::read(directory)?;
+    let mut carried = BTreeMap::new();
+    let (mut boot, mut absent) = (Vec::new(), Vec::new());
+    for &name in BOOT_MODULES {
+        match index.find(name)? {
+            Found::Builtin => {}
+            Found::Absent => absent.push(name),
+            Found::Files(files) => {
+                for path in carry(&mut carried, files) {
+                    if !boot.contains(&path) {
+                        boot.push(path);
+                    }
+                }
+            }
+        }
+    }
+    add_list(archive, "boot", &boot)?;
+    for &name in &spec.scenario_modules {
+        check_name(name)?;
+        match index.find(name)? {
+            Found::Absent => {}
+            Found::Builtin => add_list(archive, &format!("for/{name}"), &[])?,
+            Found::Files(files) => add_list(archive, &format!("for/{name}"), &carry(&mut carried, files))?,
+        }
+    }
+    for (name, file) in &carried {
+        let content = modules::read_module(directory, file)?;
+        archive.add(&format!("modules/{name}.ko"), Node::File { permissions: 0o644, content })?;
+    }
+    Ok(absent)
+}
+
+/// Notes files as carried, by module name, and gives their paths in the guest.
+fn carry(carried: &mut BTreeMap<String, String>, files: Vec<ModuleFile>) -> Vec<String> {
+    let paths = files.iter().map(|file| format!("/modules/{}.ko", file.name)).collect();
+    carried.extend(files.into_iter().map(|file| (file.name, file.path)));
+    paths
+}
+
+fn add_list(archive: &mut Archive, name: &str, paths: &[String]) -> Result<(), ImageError> {
+    let content = paths.iter().flat_map(|path| [path.as_str(), "\n"]).collect::<String>().into_bytes();
+    Ok(archive.add(&format!("modules/{name}.list"), Node::File { permissions: 0o644, content })?)
+}
+
+fn check_name(name: &str) -> Result<(), ImageError> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    if !name.is_empty() && name.bytes().all(plain) { Ok(()) } else { Err(ImageError::BadModuleName(name.to_owned())) }
+}
+
+/// Whether the file has this content. One that cannot be read has not: it is written anew, and that fails with a reason
+/// where it must.
+fn holds(path: &Path, bytes: &[u8]) -> bool {
+    let same_size = fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() == bytes.len() as u64);
+    same_size && fs::read(path).is_ok_and(|there| there == bytes)
+}
+
+#[cfg(test)]
+mod tests;

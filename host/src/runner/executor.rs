@@ -147,7 +147,9 @@ impl Drive<'_> {
             Input::Qmp(QmpEvent::GuestPanicked) => self.qemu_says.push("the guest told QEMU of a panic".to_owned()),
             Input::Qmp(QmpEvent::Stopped) => self.qemu_says.push("QEMU stopped the guest".to_owned()),
             Input::Qmp(QmpEvent::Other(_)) => {}
-            Input::Cancelled => return Step::Lost(GuestLoss::Interrupted),
+            Input::Cancelled => {
+                return Step::Lost(self.lab.stopped().map_or(GuestLoss::Interrupted, super::lab::Stop::loss));
+            }
             Input::Deadline => {
                 let state = inputs.state_by_qmp().await;
                 let Wait { what, limit, .. } = self.wait;

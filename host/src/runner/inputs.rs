@@ -132,7 +132,7 @@ impl Inputs {
     }
 }
 
-fn is_end(error: &std::io::Error) -> bool {
+pub(super) fn is_end(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe)
 }
 

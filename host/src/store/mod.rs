@@ -1,6 +1,7 @@
 //! What vmlab keeps on disk: a cache that can be deleted at any time, and run records.
 
 pub mod dirs;
+pub mod whole;
 
 /// Bytes as lower-case hexadecimal.
 #[must_use]

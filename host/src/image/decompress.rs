@@ -1,0 +1,147 @@
+//! Decompresses kernel modules, on the host, where that is quick: an old kernel cannot, and under an emulator it is slow.
+
+use std::io::{self, Read};
+
+use flate2::read::MultiGzDecoder;
+use liblzma::read::XzDecoder;
+use liblzma::stream::Stream;
+use ruzstd::decoding::StreamingDecoder;
+
+/// The memory that a compressed file may ask the decoder to set up, in bytes. `xz -9` asks for 65 MiB, the kernel's own
+/// build for 1 (scripts/Makefile.modinst of Linux 6.12); `zstd -19` for 8.
+const MAX_DECODER_BYTES: u64 = 128 << 20;
+
+const ELF: &[u8] = b"\x7fELF";
+const XZ: &[u8] = b"\xfd7zXZ\0";
+const GZIP: &[u8] = b"\x1f\x8b";
+const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd";
+
+/// Why a file gives no module.
+#[derive(Debug, thiserror::Error)]
+pub enum DecompressError {
+    /// It is damaged, or needs a decoder of more than 128 MiB.
+    #[error("its {format} data cannot be decompressed")]
+    Damaged {
+        /// As xz, gzip or zstd.
+        format: &'static str,
+        /// What the decoder said.
+        source: io::Error,
+    },
+    /// It becomes larger than allowed.
+    #[error("decompressed it has more than {limit_bytes} bytes")]
+    TooLarge {
+        /// The limit.
+        limit_bytes: u64,
+    },
+    /// What comes out is no ELF file.
+    #[error("it is no ELF file, nor one compressed with xz, gzip or zstd")]
+    NotElf,
+}
+
+/// The ELF file in `bytes`, which is as it is or compressed, by its first bytes; its name is no matter. No more than
+/// `limit_bytes` and one are ever held of what comes out.
+///
+/// # Errors
+/// [`DecompressError`].
+pub fn module(bytes: Vec<u8>, limit_bytes: u64) -> Result<Vec<u8>, DecompressError> {
+    let damaged = |format| move |source| DecompressError::Damaged { format, source };
+    let elf = if bytes.starts_with(XZ) {
+        let stream = Stream::new_stream_decoder(MAX_DECODER_BYTES, 0).map_err(io::Error::from);
+        let decoder = XzDecoder::new_stream(bytes.as_slice(), stream.map_err(damaged("xz"))?);
+        read_bounded(decoder, limit_bytes, "xz")?
+    } else if bytes.starts_with(GZIP) {
+        read_bounded(MultiGzDecoder::new(bytes.as_slice()), limit_bytes, "gzip")?
+    } else if bytes.starts_with(ZSTD) {
+        let decoder = StreamingDecoder::new_with_max_window_size(bytes.as_slice(), MAX_DECODER_BYTES);
+        let decoder = decoder.map_err(|error| damaged("zstd")(io::Error::other(error)))?;
+        read_bounded(decoder, limit_bytes, "zstd")?
+    } else {
+        bytes
+    };
+    if elf.starts_with(ELF) { Ok(elf) } else { Err(DecompressError::NotElf) }
+}
+
+fn read_bounded(decoder: impl Read, limit_bytes: u64, format: &'static str) -> Result<Vec<u8>, DecompressError> {
+    let mut out = Vec::new();
+    let read = decoder.take(limit_bytes.saturating_add(1)).read_to_end(&mut out);
+    let length = read.map_err(|source| DecompressError::Damaged { format, source })?;
+    if length as u64 > limit_bytes { Err(DecompressError::TooLarge { limit_bytes }) } else { Ok(out) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    const LIMIT: u64 = 1 << 20;
+
+    fn elf() -> Vec<u8> {
+        [ELF, &b"a module's text, again and again. ".repeat(100)].concat()
+    }
+
+    fn xz(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), 6);
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn zstd(bytes: &[u8]) -> Vec<u8> {
+        ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest)
+    }
+
+    type Compressor = fn(&[u8]) -> Vec<u8>;
+    const FORMATS: [(&str, Compressor); 3] = [("xz", xz), ("gzip", gzip), ("zstd", zstd)];
+
+    #[test]
+    fn each_format_comes_out_as_it_went_in() {
+        assert_eq!(module(elf(), LIMIT).unwrap(), elf());
+        for (format, compress) in FORMATS {
+            assert_eq!(module(compress(&elf()), LIMIT).unwrap(), elf(), "{format}");
+        }
+    }
+
+    #[test]
+    fn a_bomb_is_defused() {
+        let bomb = [ELF, &vec![0; 2 << 20]].concat();
+        for (format, compress) in FORMATS {
+            let small = compress(&bomb);
+            assert!((small.len() as u64) < LIMIT, "{format}: {} bytes", small.len());
+            let error = module(small, LIMIT).unwrap_err();
+            assert!(matches!(error, DecompressError::TooLarge { limit_bytes: LIMIT }), "{format}: {error}");
+        }
+    }
+
+    #[test]
+    fn exactly_the_limit_is_allowed() {
+        for (format, compress) in FORMATS {
+            let whole = elf();
+            let limit = whole.len() as u64;
+            assert_eq!(module(compress(&whole), limit).unwrap(), whole, "{format}");
+        }
+    }
+
+    #[test]
+    fn a_cut_file_is_an_error() {
+        for (format, compress) in FORMATS {
+            let mut cut = compress(&elf());
+            cut.truncate(cut.len() / 2);
+            let error = module(cut, LIMIT).unwrap_err();
+            assert!(matches!(error, DecompressError::Damaged { .. }), "{format}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_module_is_an_error() {
+        for (what, bytes) in [("text", b"root:x:0:0".to_vec()), ("nothing", Vec::new()), ("xz of text", xz(b"root"))] {
+            let error = module(bytes, LIMIT).unwrap_err();
+            assert!(matches!(error, DecompressError::NotElf), "{what}: {error}");
+        }
+    }
+}

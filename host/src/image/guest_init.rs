@@ -1,0 +1,77 @@
+//! The guest's PID 1, which the `vmlab` binary carries inside itself, and the scenarios it says it has.
+
+use std::sync::OnceLock;
+
+use vmlab_protocol::catalogue::ScenarioSpec;
+
+static INIT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/vmlab-init"));
+static CATALOGUE_JSON: &str = include_str!(concat!(env!("OUT_DIR"), "/catalogue.json"));
+
+/// What the build left as the catalogue cannot be read: this `vmlab` was built from a damaged tree.
+#[derive(Debug, thiserror::Error)]
+#[error("the catalogue of scenarios inside this vmlab cannot be read: build vmlab anew")]
+pub struct CatalogueError(#[source] serde_json::Error);
+
+/// The guest's PID 1: a static ELF executable for x86-64.
+#[must_use]
+pub fn init_binary() -> &'static [u8] {
+    INIT
+}
+
+/// The scenarios of [`init_binary`], as it named them itself when it was built.
+///
+/// # Errors
+/// [`CatalogueError`] where they are not the JSON array that this version reads.
+pub fn catalogue() -> Result<&'static [ScenarioSpec], CatalogueError> {
+    static PARSED: OnceLock<Vec<ScenarioSpec>> = OnceLock::new();
+    if let Some(specs) = PARSED.get() {
+        return Ok(specs);
+    }
+    let specs = parse(CATALOGUE_JSON)?;
+    Ok(PARSED.get_or_init(|| specs))
+}
+
+fn parse(json: &str) -> Result<Vec<ScenarioSpec>, CatalogueError> {
+    serde_json::from_str(json).map_err(CatalogueError)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PT_INTERP: u32 = 3;
+
+    fn u16_at(bytes: &[u8], at: usize) -> usize {
+        usize::from(u16::from_le_bytes(bytes[at..at + 2].try_into().unwrap()))
+    }
+
+    #[test]
+    fn the_init_binary_is_static_and_small() {
+        let elf = init_binary();
+        assert_eq!(&elf[..6], b"\x7fELF\x02\x01", "a 64-bit little-endian ELF file");
+        assert_eq!(u16_at(elf, 18), 62, "e_machine is EM_X86_64");
+        let table = usize::try_from(u64::from_le_bytes(elf[32..40].try_into().unwrap())).unwrap();
+        let (size, count) = (u16_at(elf, 54), u16_at(elf, 56));
+        assert!(count > 0, "it has program headers");
+        for header in 0..count {
+            let at = table + header * size;
+            let kind = u32::from_le_bytes(elf[at..at + 4].try_into().unwrap());
+            assert_ne!(kind, PT_INTERP, "a static executable asks for no dynamic linker");
+        }
+        assert!(elf.len() <= 2_000_000, "{} bytes, and 2 MB are the limit", elf.len());
+    }
+
+    #[test]
+    fn the_catalogue_is_sorted_and_names_each_scenario_once() {
+        let specs = catalogue().unwrap();
+        assert!(specs.is_sorted_by(|a, b| a.id < b.id));
+        assert!(std::ptr::eq(specs, catalogue().unwrap()), "it is parsed once");
+    }
+
+    #[test]
+    fn a_damaged_catalogue_is_an_error() {
+        for damaged in ["", "{}", "[{\"id\": \"uts\"}]"] {
+            assert!(parse(damaged).is_err(), "{damaged}");
+        }
+    }
+}
