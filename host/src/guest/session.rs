@@ -297,3 +297,6 @@ fn encode(message: &HostMessage) -> Result<Vec<u8>, Violation> {
     message::encode(message, &mut out).map_err(|error| Violation(error.to_string()))?;
     Ok(out)
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,7 +19,7 @@ use crate::guest::session::{Heard, Session};
 use crate::verdict::Verdict;
 use crate::verdict::judge::GuestLoss;
 use crate::vm::argv::{self, Boot};
-use crate::vm::process::{Qemu, QemuEnd};
+use crate::vm::process::{QemuEnd, QemuProcess};
 use crate::vm::qmp::QmpEvent;
 
 /// How a guest's run ended for those who wait for its scenarios.
@@ -52,7 +52,7 @@ pub(super) async fn run_guest(lab: &Lab, prepared: &Prepared, queue: Vec<Scenari
     });
     let console = ConsoleLog::create(lab.record_dir.as_deref().map(|dir| dir.join(console_name)).as_deref());
     let began = Instant::now();
-    let qemu = match Qemu::start(&lab.qemu.path, &arguments) {
+    let qemu = match QemuProcess::start(&lab.qemu.path, &arguments) {
         Ok(qemu) => qemu,
         Err(error) => {
             let detail = crate::error::chain(&error);

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::vm::process::{Qemu, QemuEnd};
+use crate::vm::process::{QemuEnd, QemuProcess};
 use crate::vm::qmp::{self, Connecting, QmpEvent};
 
 /// Bytes that are read at once.
@@ -40,7 +40,7 @@ pub(super) enum Input {
 /// A QEMU and what it has said and not said yet.
 #[derive(Debug)]
 pub(super) struct Inputs {
-    qemu: Qemu,
+    qemu: QemuProcess,
     qmp: Option<Connecting>,
     qmp_events: Option<mpsc::Receiver<QmpEvent>>,
     control_open: bool,
@@ -50,7 +50,7 @@ pub(super) struct Inputs {
 }
 
 impl Inputs {
-    pub(super) fn new(mut qemu: Qemu) -> Self {
+    pub(super) fn new(mut qemu: QemuProcess) -> Self {
         let (qmp, qmp_events) = qemu.qmp.take().map(qmp::pump).unzip();
         let buffer = vec![0; CHUNK].into_boxed_slice();
         Self { qemu, qmp, qmp_events, control_open: true, console_open: true, exited: false, buffer }
@@ -62,7 +62,7 @@ impl Inputs {
     /// [`Self::console_now`] first.
     pub(super) async fn next(&mut self, deadline: Instant, cancel: &CancellationToken) -> std::io::Result<Input> {
         let Self { qemu, qmp_events, control_open, console_open, exited, buffer, .. } = self;
-        let Qemu { process, control, console, .. } = qemu;
+        let QemuProcess { process, control, console, .. } = qemu;
         let (console_buffer, control_buffer) = buffer.split_at_mut(CHUNK / 2);
         tokio::select! {
             biased;

@@ -161,3 +161,6 @@ fn missing(spec: &ScenarioSpec, kernel: KernelFacts<'_>, evidence: &str) -> Verd
     let all = if needs.config.is_empty() { "version".to_owned() } else { needs.config.join(", ") };
     Verdict::Failed { detail: format!("this kernel's {all} says that the feature is there, and it is not: {evidence}") }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,7 +20,7 @@ const STDERR_LIMIT: u64 = 64 * 1024;
 
 /// A QEMU that was started. Dropping it kills it.
 #[derive(Debug)]
-pub struct Qemu {
+pub struct QemuProcess {
     /// The process itself.
     pub process: Child,
     stderr: Option<ChildStderr>,
@@ -61,7 +61,7 @@ pub struct QemuEnd {
     pub stderr: String,
 }
 
-impl Qemu {
+impl QemuProcess {
     /// Starts QEMU. It dies with this process, however this process ends.
     ///
     /// # Errors
