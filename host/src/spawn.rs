@@ -1,8 +1,3 @@
-<<<<<<< HEAD
-//! placeholder
-/// x
-pub fn die_with_parent(_cmd: &mut tokio::process::Command) {}
-=======
 //! Child processes that do not outlive vmlab. The only unsafe code of the host.
 
 use std::io;
@@ -35,4 +30,3 @@ pub fn die_with_parent(command: &mut Command) -> &mut Command {
         command.pre_exec(in_child)
     }
 }
->>>>>>> image

@@ -1,10 +1,11 @@
-<<<<<<< HEAD
-//! QEMU: its command line, its process, its monitor.
+//! QEMU: which one, under which accelerator, its command line, its process, its monitor.
 
 pub mod accel;
 pub mod argv;
+#[cfg(test)]
+mod fake;
+pub mod probe;
 pub mod process;
+pub mod qemu;
 pub mod qmp;
-=======
-//! QEMU: finding it, starting it.
->>>>>>> image
+mod quote;
