@@ -84,8 +84,15 @@ enum State {
     AwaitHello,
     Idle,
     /// A run was asked for and not announced yet.
-    Asked { run: u32, spec: Box<ScenarioSpec> },
-    Running { run: u32, spec: Box<ScenarioSpec>, findings: Box<Findings> },
+    Asked {
+        run: u32,
+        spec: Box<ScenarioSpec>,
+    },
+    Running {
+        run: u32,
+        spec: Box<ScenarioSpec>,
+        findings: Box<Findings>,
+    },
     /// The guest was told to say goodbye.
     Leaving,
     Gone,

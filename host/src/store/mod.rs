@@ -1,6 +1,8 @@
 //! What vmlab keeps on disk: a cache that can be deleted at any time, and run records.
 
 pub mod dirs;
+pub mod journal;
+pub mod record;
 pub mod whole;
 
 /// Bytes as lower-case hexadecimal.

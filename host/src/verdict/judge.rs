@@ -146,7 +146,8 @@ fn from_legs(spec: &ScenarioSpec, kernel: KernelFacts<'_>, legs: &[LegReport]) -
 fn missing(spec: &ScenarioSpec, kernel: KernelFacts<'_>, evidence: &str) -> Verdict {
     let needs = &spec.requires;
     let Some(config) = kernel.config else {
-        let age = if kernel.version < needs.since { format!("; it came with Linux {}", needs.since) } else { String::new() };
+        let age =
+            if kernel.version < needs.since { format!("; it came with Linux {}", needs.since) } else { String::new() };
         let reason = format!("{evidence}{age} (this kernel's config is not known)");
         return Verdict::Skipped { reason };
     };

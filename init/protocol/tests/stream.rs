@@ -8,7 +8,8 @@ fn kind() -> impl Strategy<Value = Kind> {
 }
 
 fn frames() -> impl Strategy<Value = Vec<Frame>> {
-    let frame = (kind(), prop::collection::vec(any::<u8>(), 0..300)).prop_map(|(kind, payload)| Frame { kind, payload });
+    let frame =
+        (kind(), prop::collection::vec(any::<u8>(), 0..300)).prop_map(|(kind, payload)| Frame { kind, payload });
     prop::collection::vec(frame, 0..6)
 }
 

@@ -21,7 +21,7 @@ use super::link::{Link, LinkError};
 use super::sweep;
 use crate::boot::modules;
 use crate::scenarios::Scenario;
-use crate::scenarios::leg::run_leg;
+use crate::scenarios::run_leg;
 use crate::sys::process::fork_with;
 
 /// The most that a leg may say about what it found, in bytes of JSON.
@@ -108,8 +108,8 @@ impl Running {
         let mut mask = SigSet::empty();
         mask.add(Signal::SIGCHLD);
         sigprocmask(SigmaskHow::SIG_BLOCK, Some(&mask), None).map_err(failed("sigprocmask"))?;
-        let sigchld = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
-            .map_err(failed("signalfd"))?;
+        let sigchld =
+            SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).map_err(failed("signalfd"))?;
         let pipe = || -> Result<(PipeReader, PipeWriter), String> {
             let (reader, writer) = io::pipe().map_err(|error| format!("pipe: {error}"))?;
             fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(failed("fcntl"))?;

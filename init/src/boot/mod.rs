@@ -3,7 +3,6 @@
 //! There is no panic path: what goes wrong becomes a line on the console, or one of the hello's `problems`, and an
 //! orderly power-off.
 
-use std::convert::Infallible;
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -61,10 +60,8 @@ fn reap_until(agent: Pid) -> Result<WaitStatus, Errno> {
 }
 
 fn power_off() -> ! {
-    let refused: Result<Infallible, Errno> = reboot(RebootMode::RB_POWER_OFF);
-    if let Err(error) = refused {
-        console::say(&format!("cannot power off: {error}"));
-    }
+    let Err(error) = reboot(RebootMode::RB_POWER_OFF);
+    console::say(&format!("cannot power off: {error}"));
     // PID 1 must never return: that would be a kernel panic. The host ends the guest after its grace period.
     loop {
         pause();

@@ -49,12 +49,15 @@ fn init_view(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     judge("the cgroup of PID 1, seen inside", &seen, &above, &outside)
 }
 
-pub const MOUNT: Scenario =
-    Scenario::new("cgroup.mount", "The hierarchy mounted in a cgroup namespace begins at the namespace's root", mount_root)
-        .shows("biederman-4", "cgroup_namespaces(7)")
-        .inside(&[Namespace::Cgroup, Namespace::Mount])
-        .in_cgroup(&[])
-        .needs(&["CONFIG_CGROUPS", "CONFIG_NAMESPACES"], 4, 6, 0);
+pub const MOUNT: Scenario = Scenario::new(
+    "cgroup.mount",
+    "The hierarchy mounted in a cgroup namespace begins at the namespace's root",
+    mount_root,
+)
+.shows("biederman-4", "cgroup_namespaces(7)")
+.inside(&[Namespace::Cgroup, Namespace::Mount])
+.in_cgroup(&[])
+.needs(&["CONFIG_CGROUPS", "CONFIG_NAMESPACES"], 4, 6, 0);
 
 fn mount_root(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let sibling = Cgroup::create(&[])?;
@@ -62,10 +65,7 @@ fn mount_root(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let (mounted, shown) = sandbox.run(|| {
         mount(Some("vmlab"), scratch.path(), Some("cgroup2"), MsFlags::empty(), None::<&str>)
             .during("mount(cgroup2) inside")?;
-        Ok((
-            exists(&scratch.join("cgroup.procs"))?,
-            exists(&scratch.join(sibling.path().trim_start_matches('/')))?,
-        ))
+        Ok((exists(&scratch.join("cgroup.procs"))?, exists(&scratch.join(sibling.path().trim_start_matches('/')))?))
     })?;
     require("whether a hierarchy is mounted inside", &mounted, &true)?;
     judge("whether it shows a sibling of the sandbox's cgroup", &shown, &false, &true)
