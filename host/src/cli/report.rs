@@ -62,7 +62,8 @@ pub fn report(args: &ReportArgs, context: &Context) -> Result<u8, Failure> {
     }
     let stored = record::open(&context.dirs, &args.run).map_err(|error| refuse(&error))?;
     for notice in &stored.notices {
-        eprintln!("vmlab: note: {}", clean::line(notice));
+        // Where standard error is closed nobody wants to know.
+        writeln!(io::stderr(), "vmlab: note: {}", clean::line(notice)).unwrap_or_default();
     }
     let target = match &args.output {
         None => Target::Stdout,
@@ -181,7 +182,7 @@ mod tests {
     fn every_format_is_the_same_again_to_the_byte() {
         let home = TempDir::new().unwrap();
         let context = context(&home);
-        let id = run(&context, &home).id.clone();
+        let id = run(&context, &home).id;
         for format in Format::ALL {
             for name in ["latest", id.as_str()] {
                 let again = home.path().join("again");

@@ -68,7 +68,10 @@ pub fn block(text: &str) -> String {
 pub fn cut(text: &str, limit: usize) -> String {
     match text.char_indices().nth(limit) {
         None => text.to_owned(),
-        Some((at, _)) => format!("{}… ({} more characters)", &text[..at], text[at..].chars().count()),
+        Some((at, _)) => {
+            let more = text[at..].chars().count();
+            format!("{}… ({more} more character{})", &text[..at], if more == 1 { "" } else { "s" })
+        }
     }
 }
 
@@ -113,7 +116,7 @@ mod tests {
     #[test]
     fn a_cut_says_how_much_it_took_away() {
         assert_eq!(cut("äöü", 3), "äöü");
-        assert_eq!(cut("äöüß", 3), "äöü… (1 more characters)");
+        assert_eq!(cut("äöüß", 3), "äöü… (1 more character)");
     }
 
     proptest! {

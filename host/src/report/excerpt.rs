@@ -41,8 +41,8 @@ mod tests {
 
     #[test]
     fn the_end_of_an_output() {
-        let excerpt = tail("1\n2\x1b\n345678\n", 2, 4);
-        assert_eq!(excerpt.lines, ["2\\x1b", "3456… (2 more characters)"].map(|s| clean::cut(s, 99)).to_vec());
+        let excerpt = tail("1\n2\x1b\n3456789\n", 2, 5);
+        assert_eq!(excerpt.lines, ["2\\x1b", "34567… (2 more characters)"]);
         assert_eq!(excerpt.left_out().unwrap(), "(1 earlier line left out)");
         assert_eq!(tail("", 2, 4).left_out(), None);
     }

@@ -86,6 +86,10 @@ fn suite(run: &Run, kernel: usize) -> TestSuite {
     let mut ms = 0;
     for (_, report) in run.reports(kernel) {
         ms += report.duration_ms;
+        // A case that passed has no element for words.
+        if let Verdict::Leaks { detail } = &report.verdict {
+            suite.add_property(Property::new(format!("leak.{}", report.scenario), clean::line(detail)));
+        }
         suite.add_test_case(case(&report));
     }
     suite.set_time(Duration::from_millis(ms));
@@ -121,8 +125,11 @@ fn case(report: &ScenarioReport) -> TestCase {
     if !report.stdout.is_empty() {
         case.set_system_out(clean::block(&report.stdout));
     }
-    if !report.stderr.is_empty() {
-        case.set_system_err(clean::block(&report.stderr));
+    let warnings = report.warnings.iter().filter(|_| verdict.class() == Class::Good);
+    let err: String = warnings.map(|title| format!("kernel warning: {}\n", clean::line(title))).collect();
+    let err = err + &clean::block(&report.stderr);
+    if !err.is_empty() {
+        case.set_system_err(err);
     }
     case
 }

@@ -8,8 +8,9 @@ use std::io::{self, Write};
 
 use vmlab_protocol::catalogue::Control;
 
+use super::excerpt::{self, Excerpt};
 use super::run::{KernelRun, Run};
-use super::{Reporter, clean, excerpt, text};
+use super::{Reporter, clean, text};
 use crate::event::{LabEvent, ScenarioReport, Stamped};
 use crate::verdict::{Class, Verdict};
 
@@ -114,7 +115,7 @@ fn block(run: &Run, kernel: usize) -> String {
     }
     let (number, all) = (kernel + 1, run.scenarios.len());
     out.push_str(&if bad > 0 {
-        format!("not ok {number} {label} # {bad} of {}\n", text::count(all, "scenario"))
+        format!("not ok {number} {label} # {bad} of {} not ok\n", text::count(all, "scenario"))
     } else if skipped == all {
         format!("ok {number} {label} # SKIP nothing here could run\n")
     } else {
@@ -134,7 +135,8 @@ fn result(number: usize, report: &ScenarioReport) -> String {
     };
     let data = match verdict {
         Verdict::Passed => return format!("{ok} {number} {}", report.scenario),
-        Verdict::Skipped { reason } => diagnostic(reason),
+        // The directive says it already.
+        Verdict::Skipped { reason: words } | Verdict::TimedOut { detail: words } => diagnostic(words),
         other => format!("{}: {}", other.word(), diagnostic(other.detail())),
     };
     format!("{ok} {number} {} # {directive}{data}", report.scenario)
@@ -153,14 +155,17 @@ fn diagnostics(run: &Run, scenario: usize, report: &ScenarioReport) -> Vec<Strin
     }
     lines.extend(report.legs.iter().map(|leg| format!("{}: {}", leg.leg.name(), diagnostic(&text::leg(leg)))));
     if let Verdict::KernelCrashed { trace, .. } = &report.verdict {
-        lines.extend(trace.iter().take(MAX_LINES).map(|line| format!("console: {}", diagnostic(line))));
+        excerpted("console", &excerpt::head(trace, MAX_LINES, MAX_CHARS), &mut lines);
     }
     for (name, output) in [("stdout", &report.stdout), ("stderr", &report.stderr)] {
-        let tail = excerpt::tail(output, MAX_LINES, MAX_CHARS);
-        lines.extend(tail.left_out().map(|note| format!("{name}: {note}")));
-        lines.extend(tail.lines.iter().map(|line| format!("{name}: {}", line.replace('#', "\\#"))));
+        excerpted(name, &excerpt::tail(output, MAX_LINES, MAX_CHARS), &mut lines);
     }
     lines
+}
+
+fn excerpted(name: &str, excerpt: &Excerpt, lines: &mut Vec<String>) {
+    lines.extend(excerpt.left_out().map(|note| format!("{name}: {note}")));
+    lines.extend(excerpt.lines.iter().map(|line| format!("{name}: {}", line.replace('#', "\\#"))));
 }
 
 #[cfg(test)]
@@ -208,7 +213,7 @@ mod tests {
     fn check(text: &str) -> Vec<(bool, &str, usize)> {
         let mut lines = text.lines().peekable();
         let results = parse(&mut lines, "");
-        assert_eq!(lines.next(), None);
+        assert!(lines.all(|line| line.starts_with("# ")), "{text}");
         results
     }
 

@@ -110,6 +110,9 @@ pub fn read(mut input: impl BufRead) -> Result<Journal, JournalError> {
             continue;
         }
         if let Some((line, why)) = bad {
+            if journal.events.is_empty() {
+                return Err(JournalError::Empty(Some(format!("line {line}: {why}"))));
+            }
             return Err(JournalError::Damaged { line, why });
         }
         match decode(&line) {

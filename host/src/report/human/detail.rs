@@ -81,9 +81,16 @@ impl Details<'_> {
             format!("{word}  {} on {kernel}: {}\n", text::count(names.len(), "scenario"), names.join(", "))
         } else {
             let name = self.paint.bold(report.scenario.as_str());
-            format!("{word}  {name} on {kernel} ({})\n", text::duration(report.duration_ms))
+            let took = match verdict {
+                Verdict::NotRun { .. } | Verdict::LaunchFailed { .. } => String::new(),
+                _ => format!(" ({})", text::duration(report.duration_ms)),
+            };
+            format!("{word}  {name} on {kernel}{took}\n")
         };
         let mut line = |text: &str| out.push_str(&format!("{INDENT}{text}\n"));
+        if let Some(spec) = self.run.scenarios.iter().find(|spec| spec.id == report.scenario && names.len() < 2) {
+            line(&self.paint.dim(&format!("{} ({})", clean::line(&spec.title), clean::line(&spec.source))));
+        }
         let detail = clean::cut(&clean::line(verdict.detail()), MAX_DETAIL);
         if !detail.is_empty() {
             line(&detail);

@@ -1,5 +1,7 @@
 //! One line for each thing that happened, told as it happens.
 
+use std::collections::BTreeMap;
+
 use super::paint::Paint;
 use crate::event::{LabEvent, ScenarioReport};
 use crate::report::run::Run;
@@ -25,11 +27,11 @@ pub fn of_event(event: &LabEvent, run: &Run, paint: Paint) -> String {
 
 /// What is told above the live lines: what cannot wait for the end.
 #[must_use]
-pub fn above_live(event: &LabEvent, run: &Run, told: Option<&ScenarioReport>, paint: Paint) -> String {
+pub fn above_live(event: &LabEvent, run: &Run, told: &BTreeMap<String, Verdict>, paint: Paint) -> String {
     match event {
         LabEvent::ScenarioFinished(report) => {
             // A guest that is gone takes all its scenarios with it: one line for the first of them is enough.
-            let again = told.is_some_and(|told| told.kernel == report.kernel && told.verdict == report.verdict);
+            let again = told.get(&report.kernel) == Some(&report.verdict);
             match report.verdict.class() {
                 Class::Good | Class::Skipped | Class::NotRun => String::new(),
                 Class::Bad | Class::TimedOut | Class::Crashed | Class::Lab if again => String::new(),
@@ -40,8 +42,9 @@ pub fn above_live(event: &LabEvent, run: &Run, told: Option<&ScenarioReport>, pa
     }
 }
 
-/// What is told in either way.
-fn always(event: &LabEvent) -> String {
+/// What is told in any case, and all that is told where the table follows at once.
+#[must_use]
+pub fn always(event: &LabEvent) -> String {
     match event {
         LabEvent::Notice { text } => note(text),
         LabEvent::KernelFailed { kernel, detail } => {

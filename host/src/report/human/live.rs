@@ -126,9 +126,9 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "debian:trixie                         2/6  ipc.shm",
-                "debian:bookworm                       2/6  ipc.shm",
-                "debian:bullseye                       1/6  ipc.shm",
+                "debian:trixie                       2/6  ipc.shm",
+                "debian:bookworm                     2/6  ipc.shm",
+                "debian:bullseye                     1/6  ipc.shm",
                 "7/24 done on 4 kernels, 5 not good",
             ]
         );

@@ -1,5 +1,6 @@
 //! The report for people: what happens while it happens, and at the end one table and everything that is not good.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use self::detail::Details;
@@ -9,7 +10,7 @@ use super::run::Run;
 use super::screen::Screen;
 use super::style::Verbosity;
 use super::{Reporter, Setup, clean, text};
-use crate::event::{LabEvent, ScenarioReport, Stamped};
+use crate::event::{LabEvent, Stamped};
 use crate::verdict::Verdict;
 
 mod detail;
@@ -26,8 +27,8 @@ pub struct Human<W> {
     paint: Paint,
     run: Run,
     live: Option<Live>,
-    /// The report that was last told above the live lines.
-    told: Option<ScenarioReport>,
+    /// The verdict that was last told above the live lines, by kernel.
+    told: BTreeMap<String, Verdict>,
 }
 
 impl<W: Write + Send> Human<W> {
@@ -37,7 +38,7 @@ impl<W: Write + Send> Human<W> {
             setup.screen = Screen::none();
         }
         let live = setup.screen.is_live().then(|| Live::new(setup.screen.clone()));
-        Self { out, paint: Paint(setup.style.colour), setup, run: Run::default(), live, told: None }
+        Self { out, paint: Paint(setup.style.colour), setup, run: Run::default(), live, told: BTreeMap::new() }
     }
 
     fn write(&mut self, text: &str) -> io::Result<()> {
@@ -55,9 +56,12 @@ impl<W: Write + Send> Human<W> {
         if self.setup.style.lines {
             return lines::of_event(event, &self.run, self.paint);
         }
-        let text = lines::above_live(event, &self.run, self.told.as_ref(), self.paint);
+        if !self.setup.style.live {
+            return lines::always(event);
+        }
+        let text = lines::above_live(event, &self.run, &self.told, self.paint);
         if let (LabEvent::ScenarioFinished(report), false) = (event, text.is_empty()) {
-            self.told = Some(report.as_ref().clone());
+            self.told.insert(report.kernel.clone(), report.verdict.clone());
         }
         text
     }

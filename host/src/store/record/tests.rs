@@ -88,7 +88,7 @@ fn a_run_without_its_last_word_is_going_on_or_was_cut_off() {
 fn names_that_lead_nowhere_are_errors_with_a_remedy() {
     let home = TempDir::new().unwrap();
     let dirs = dirs(&home);
-    let ids = [0, 1, 2, 3].map(|second| record(&dirs, at(second), &fixture::run()).id.clone());
+    let ids = [0, 1, 2, 3].map(|second| record(&dirs, at(second), &fixture::run()).id);
     let error = |name: &str| open(&dirs, name).unwrap_err().to_string();
     assert!(error("1999").contains("there is no record of a run `1999`"), "{}", error("1999"));
     assert!(error("1999").contains("vmlab report --list"));
@@ -132,7 +132,7 @@ fn old_records_go_and_running_ones_and_other_files_stay() {
     let home = TempDir::new().unwrap();
     let dirs = dirs(&home);
     let running = record(&dirs, at(0), &fixture::run()[..1]);
-    let ended: Vec<_> = (1..5).map(|second| record(&dirs, at(second), &fixture::run()).id.clone()).collect();
+    let ended: Vec<_> = (1..5).map(|second| record(&dirs, at(second), &fixture::run()).id).collect();
     let runs = runs_dir(&dirs);
     fs::create_dir(runs.join("20000101-000000-beef")).unwrap();
     fs::create_dir(runs.join("my notes")).unwrap();
@@ -149,9 +149,9 @@ fn a_list_tells_each_run_newest_first() {
     let home = TempDir::new().unwrap();
     let dirs = dirs(&home);
     assert_eq!(list(&dirs).unwrap(), []);
-    let whole = record(&dirs, at(0), &fixture::run()).id.clone();
-    let killed = record(&dirs, at(1), &fixture::run()[..9]).id.clone();
-    let empty = record(&dirs, at(2), &[]).id.clone();
+    let whole = record(&dirs, at(0), &fixture::run()).id;
+    let killed = record(&dirs, at(1), &fixture::run()[..9]).id;
+    let empty = record(&dirs, at(2), &[]).id;
     let running = record(&dirs, at(3), &fixture::run()[..1]);
     let listed = list(&dirs).unwrap();
     let summary: Vec<_> =
