@@ -1,11 +1,9 @@
 //! `vmlab list`: the scenarios, with what they need and which part of the seeds they show.
 
-use std::io::{self, Write};
-
 use clap::Args;
 use vmlab_protocol::catalogue::{Control, Expectation, ScenarioSpec};
 
-use super::{Context, Failure, output};
+use super::{Failure, output};
 use crate::exit;
 use crate::image::guest_init;
 use crate::plan::{self, Filter};
@@ -27,37 +25,38 @@ pub struct ListArgs {
     verbose: bool,
 }
 
-pub(super) fn run(args: &ListArgs, _context: &Context) -> Result<u8, Failure> {
+pub(super) fn run(args: &ListArgs)-> Result<u8, Failure> {
     let catalogue = guest_init::catalogue().map_err(|error| Failure::lab(crate::error::chain(&error)))?;
     let chosen = plan::select(catalogue, &args.filters)
         .map_err(|error| Failure::with_code(exit::NOTHING_RAN, error))?;
-    output(|out| {
-        if args.json {
-            serde_json::to_writer_pretty(&mut *out, &chosen)?;
-            return writeln!(out);
-        }
-        chosen.iter().try_for_each(|spec| if args.verbose { describe(out, spec) } else { line(out, spec) })
-    })
+    if args.json {
+        output::print_json(&chosen)?;
+    } else {
+        let show = if args.verbose { describe } else { line };
+        output::print(&chosen.iter().map(show).collect::<String>())?;
+    }
+    Ok(exit::OK)
 }
 
-fn line(out: &mut dyn Write, spec: &ScenarioSpec) -> io::Result<()> {
+fn line(spec: &ScenarioSpec) -> String {
     let leak = if spec.expects == Expectation::Leak { " (leaks by design)" } else { "" };
-    writeln!(out, "{:<26} {:<14} {}{leak}", spec.id.as_str(), spec.seed, spec.title)
+    format!("{:<22} {:<16} {}{leak}\n", spec.id.as_str(), spec.seed, spec.title)
 }
 
-fn describe(out: &mut dyn Write, spec: &ScenarioSpec) -> io::Result<()> {
-    line(out, spec)?;
+fn describe(spec: &ScenarioSpec) -> String {
     let needs = &spec.requires;
-    writeln!(out, "    needs     Linux {} {}", needs.since, needs.config.join(" "))?;
+    let mut facts = vec![("needs", format!("Linux {} {}", needs.since, needs.config.join(" ")))];
     if !spec.modules.is_empty() {
-        writeln!(out, "    modules   {}", spec.modules.join(" "))?;
+        facts.push(("modules", spec.modules.join(" ")));
     }
     if !spec.namespaces.is_empty() {
-        let names: Vec<_> = spec.namespaces.iter().map(|namespace| format!("{namespace:?}").to_lowercase()).collect();
-        writeln!(out, "    inside    {}", names.join(" "))?;
+        let names = spec.namespaces.iter().map(|namespace| format!("{namespace:?}").to_lowercase());
+        facts.push(("inside", names.collect::<Vec<_>>().join(" ")));
     }
     if let Control::Impossible { why } = &spec.control {
-        writeln!(out, "    control   none: {why}")?;
+        facts.push(("control", format!("none: {why}")));
     }
-    writeln!(out, "    source    {}", spec.source)
+    facts.push(("source", spec.source.clone()));
+    let facts: String = facts.iter().map(|(name, text)| format!("    {name:<9} {}\n", text.trim_end())).collect();
+    line(spec) + &facts
 }

@@ -26,6 +26,8 @@ pub struct Options {
     pub append: Option<String>,
     /// How many guests may run at the same time.
     pub guests_at_once: usize,
+    /// The run's name.
+    pub run_id: String,
 }
 
 /// Why a run ends before its work is done.

@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use crate::kernel::KernelSource;
 use crate::plan::{Filter, Isolation};
 use crate::report::ReportSpec;
+use crate::vm::accel::Wanted;
 
 /// Run scenarios on one or more kernels.
 #[derive(Debug, Args)]
@@ -112,6 +113,16 @@ pub(super) enum AccelArg {
     Kvm,
     /// QEMU's emulation
     Tcg,
+}
+
+impl From<AccelArg> for Wanted {
+    fn from(arg: AccelArg) -> Self {
+        match arg {
+            AccelArg::Auto => Self::Auto,
+            AccelArg::Kvm => Self::Kvm,
+            AccelArg::Tcg => Self::Tcg,
+        }
+    }
 }
 
 const EXAMPLES: &str = "\
