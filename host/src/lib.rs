@@ -11,5 +11,6 @@ pub mod image;
 pub mod kernel;
 pub mod progress;
 pub mod report;
+pub mod spawn;
 pub mod store;
 pub mod verdict;

@@ -4,10 +4,13 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::exit;
 use crate::store::dirs::Dirs;
 
 mod failure;
+mod interrupt;
+mod kernel;
+mod output;
+mod plain_progress;
 
 pub use failure::Failure;
 
@@ -20,7 +23,10 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    /// Kernels: what is known, what is there, and fetching them
+    Kernel(kernel::Args),
+}
 
 /// What every command is given.
 #[derive(Debug)]
@@ -53,6 +59,8 @@ fn start(cli: Cli) -> Result<u8, Failure> {
     runtime.block_on(dispatch(cli.command, &context))
 }
 
-async fn dispatch(command: Command, _context: &Context) -> Result<u8, Failure> {
-    match command {}
+async fn dispatch(command: Command, context: &Context) -> Result<u8, Failure> {
+    match command {
+        Command::Kernel(args) => kernel::run(args, context).await,
+    }
 }
