@@ -8,6 +8,10 @@ use crate::store::dirs::Dirs;
 
 mod failure;
 mod report;
+mod interrupt;
+mod kernel;
+mod output;
+mod plain_progress;
 
 pub use failure::Failure;
 
@@ -22,6 +26,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Report(report::ReportArgs),
+    /// Kernels: what is known, what is there, and fetching them
+    Kernel(kernel::Args),
 }
 
 /// What every command is given.
@@ -58,5 +64,6 @@ fn start(cli: Cli) -> Result<u8, Failure> {
 async fn dispatch(command: Command, context: &Context) -> Result<u8, Failure> {
     match command {
         Command::Report(args) => report::report(&args, context),
+        Command::Kernel(args) => kernel::run(args, context).await,
     }
 }
