@@ -5,6 +5,7 @@
 //! [`verdict`] -> [`event`] -> [`report`]. Nothing downstream reaches back up.
 
 pub mod cli;
+pub mod error;
 pub mod event;
 pub mod exit;
 pub mod image;

@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::exit;
 use crate::store::dirs::Dirs;
 
+mod doctor;
 mod failure;
 
 pub use failure::Failure;
@@ -20,7 +20,9 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Doctor(doctor::Args),
+}
 
 /// What every command is given.
 #[derive(Debug)]
@@ -53,6 +55,8 @@ fn start(cli: Cli) -> Result<u8, Failure> {
     runtime.block_on(dispatch(cli.command, &context))
 }
 
-async fn dispatch(command: Command, _context: &Context) -> Result<u8, Failure> {
-    match command {}
+async fn dispatch(command: Command, context: &Context) -> Result<u8, Failure> {
+    match command {
+        Command::Doctor(args) => doctor::run(args, context).await,
+    }
 }
