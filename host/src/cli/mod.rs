@@ -6,12 +6,14 @@ use clap::{Parser, Subcommand};
 
 use crate::store::dirs::Dirs;
 
+mod doctor;
 mod failure;
-mod report;
 mod interrupt;
 mod kernel;
+mod list;
 mod output;
-mod plain_progress;
+mod report;
+mod run;
 
 pub use failure::Failure;
 
@@ -25,9 +27,12 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Report(report::ReportArgs),
+    Run(Box<run::RunArgs>),
+    List(list::ListArgs),
     /// Kernels: what is known, what is there, and fetching them
     Kernel(kernel::Args),
+    Report(report::ReportArgs),
+    Doctor(doctor::Args),
 }
 
 /// What every command is given.
@@ -63,7 +68,10 @@ fn start(cli: Cli) -> Result<u8, Failure> {
 
 async fn dispatch(command: Command, context: &Context) -> Result<u8, Failure> {
     match command {
-        Command::Report(args) => report::report(&args, context),
+        Command::Run(args) => run::run(&args, context).await,
+        Command::List(args) => list::run(&args),
         Command::Kernel(args) => kernel::run(args, context).await,
+        Command::Report(args) => report::report(&args, context),
+        Command::Doctor(args) => doctor::run(args, context).await,
     }
 }

@@ -1,0 +1,88 @@
+use super::*;
+
+fn check(status: Status) -> Check {
+    Check::new("x", status, "")
+}
+
+#[test]
+fn a_machine_is_fit_as_long_as_nothing_is_missing() {
+    assert!(Survey::of(vec![check(Status::Ok), check(Status::Warn)]).fit);
+    assert!(!Survey::of(vec![check(Status::Ok), check(Status::Missing)]).fit);
+}
+
+#[test]
+fn qemu_that_is_missing_can_be_installed_and_one_that_is_too_old_cannot() {
+    let missing = qemu_check(&Err(QemuError::Missing));
+    assert_eq!((missing.status, missing.remedy.as_deref()), (Status::Missing, Some(FIX)));
+    let found = qemu::QemuVersion { major: 5, minor: 2, micro: 0 };
+    let old = qemu_check(&Err(QemuError::TooOld { path: PathBuf::from("/usr/bin/q"), found }));
+    assert_eq!((old.status, old.remedy), (Status::Missing, None));
+    assert!(old.detail.contains("5.2.0"), "{}", old.detail);
+}
+
+#[test]
+fn a_need_that_a_package_brings_has_a_remedy() {
+    let dir = tempfile::tempdir().unwrap();
+    let nowhere = Machine { path: None, root: dir.path().to_owned() };
+    for need in need::ALL {
+        let check = need_check(&nowhere, need, Scope::Tests);
+        assert_eq!((check.status, check.remedy), (Status::Warn, None), "{}: no package manager, no package", need.name);
+    }
+    fs::create_dir(dir.path().join("bin")).unwrap();
+    let apt = dir.path().join("bin/apt-get");
+    fs::write(&apt, "").unwrap();
+    fs::set_permissions(&apt, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let debian = Machine { path: Some(dir.path().join("bin").into()), root: dir.path().to_owned() };
+    let keyring = need::ALL.iter().find(|need| need.name == "debian-archive-keyring").unwrap();
+    let check = need_check(&debian, keyring, Scope::Run);
+    assert_eq!((check.status, check.remedy.as_deref()), (Status::Missing, Some(FIX)));
+    let cpio = need::ALL.iter().find(|need| need.name == "cpio").unwrap();
+    assert_eq!(need_check(&debian, cpio, Scope::Run).status, Status::Warn);
+    let for_tests = need_check(&debian, cpio, Scope::Tests);
+    assert_eq!((for_tests.status, for_tests.remedy.as_deref()), (Status::Missing, Some("vmlab doctor --fix --tests")));
+}
+
+#[test]
+fn directories_that_are_not_there_yet_are_judged_by_those_above() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("not/there/yet");
+    let check = directory_check("cache", &path, 0, "XDG_CACHE_HOME");
+    assert_eq!(check.status, Status::Ok, "{}", check.detail);
+    assert!(!dir.path().join("not").exists(), "nothing is made");
+    let full = directory_check("cache", &path, u64::MAX, "XDG_CACHE_HOME");
+    assert_eq!(full.status, Status::Warn);
+    assert!(full.remedy.unwrap().contains("XDG_CACHE_HOME"));
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    let below_a_file = directory_check("cache", &file.join("vmlab"), 0, "XDG_CACHE_HOME");
+    assert_eq!(below_a_file.status, Status::Missing);
+    assert!(below_a_file.remedy.unwrap().contains("XDG_CACHE_HOME"));
+    let unwritable = directory_check("cache", Path::new("/proc/vmlab"), 0, "XDG_CACHE_HOME");
+    assert_eq!(unwritable.status, Status::Missing, "{}", unwritable.detail);
+}
+
+#[test]
+fn memory_is_held_against_the_guests() {
+    let meminfo = |mib: u64| format!("MemTotal: 99 kB\nMemAvailable:   {} kB\n", mib * 1024);
+    assert_eq!(memory_check(&meminfo(8000), 2).status, Status::Ok);
+    assert_eq!(memory_check(&meminfo(500), 2).status, Status::Warn);
+    assert_eq!(memory_check(&meminfo(100), 2).status, Status::Missing);
+    assert_eq!(memory_check("", 2).status, Status::Warn);
+    assert_eq!(memory_check("MemAvailable: many kB\n", 2).status, Status::Warn);
+}
+
+#[test]
+fn kernels_are_counted() {
+    let cache = tempfile::tempdir().unwrap();
+    assert!(kernels(cache.path()).is_empty());
+    for entry in ["6.1-b", "5.10-a"] {
+        let dir = cache.path().join("kernels/entries").join(entry);
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("vmlinuz"), "").unwrap();
+    }
+    fs::create_dir_all(cache.path().join("kernels/entries/broken")).unwrap();
+    let names: Vec<_> =
+        kernels(cache.path()).iter().map(|path| path.strip_prefix(cache.path()).unwrap().to_owned()).collect();
+    assert_eq!(names, ["kernels/entries/5.10-a/vmlinuz", "kernels/entries/6.1-b/vmlinuz"].map(PathBuf::from));
+    assert!(kernels_check(cache.path()).detail.starts_with("2 fetched"));
+}
