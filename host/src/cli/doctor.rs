@@ -37,24 +37,24 @@ pub struct Args {
     kernel: Option<PathBuf>,
 }
 
-/// Shows each step as a line on standard error.
-struct Lines;
+/// Installs what a run needs and this machine does not have, after saying so.
+pub(super) async fn set_up(progress: &dyn Progress) -> Result<(), Failure> {
+    install(Scope::Run, progress).await
+}
 
-impl Progress for Lines {
-    fn step(&self, what: &str) {
-        eprintln!("vmlab: {what}");
+async fn install(scope: Scope, progress: &dyn Progress) -> Result<(), Failure> {
+    let installed = setup::install_missing(scope, progress).await.map_err(|error| Failure::lab(chain(&error)))?;
+    if installed.is_empty() {
+        progress.step("no package is missing");
     }
-    fn percent(&self, _percent: u8) {}
-    fn done(&self) {}
+    progress.done();
+    Ok(())
 }
 
 pub(super) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
     let scope = if args.tests { Scope::Tests } else { Scope::Run };
     if args.fix {
-        let installed = setup::install_missing(scope, &Lines).await.map_err(|error| Failure::lab(chain(&error)))?;
-        if installed.is_empty() {
-            Lines.step("no package is missing");
-        }
+        install(scope, &super::progress()).await?;
     }
     let (qemu, kernel) = (args.qemu.as_deref(), args.kernel.as_deref());
     let found = survey(&Question { dirs: &context.dirs, qemu, kernel, scope }).await;

@@ -4,6 +4,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::report::progress::TerminalProgress;
+use crate::report::screen::Screen;
+use crate::report::style::{Facts, Style};
 use crate::store::dirs::Dirs;
 
 mod doctor;
@@ -74,4 +77,10 @@ async fn dispatch(command: Command, context: &Context) -> Result<u8, Failure> {
         Command::Report(args) => report::report(&args, context),
         Command::Doctor(args) => doctor::run(args, context).await,
     }
+}
+
+/// Progress on standard error, as the terminal allows.
+fn progress() -> TerminalProgress {
+    let live = Style::decide(&Facts::gather()).live;
+    TerminalProgress::new(&if live { Screen::stderr() } else { Screen::none() })
 }

@@ -245,7 +245,9 @@ mod tests {
     #[test]
     fn what_cannot_be_loaded_is_an_error() {
         let dir = tree(&[("a.ko", "b"), ("b.ko", "c")]);
-        assert!(matches!(make(dir.path()), Err(DepmodError::Lacking { module, needed }) if module == "b" && needed == "c"));
+        assert!(
+            matches!(make(dir.path()), Err(DepmodError::Lacking { module, needed }) if module == "b" && needed == "c")
+        );
         let dir = tree(&[("a.ko", "b"), ("b.ko", "a")]);
         assert!(matches!(make(dir.path()), Err(DepmodError::Circular(_))));
         let dir = tree(&[("a.ko", "")]);

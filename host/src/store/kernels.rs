@@ -347,8 +347,8 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Json<T>, CacheError> {
 }
 
 fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), CacheError> {
-    let mut text = serde_json::to_vec_pretty(value)
-        .map_err(|error| CacheError::on("write", path)(io::Error::other(error)))?;
+    let mut text =
+        serde_json::to_vec_pretty(value).map_err(|error| CacheError::on("write", path)(io::Error::other(error)))?;
     text.push(b'\n');
     atomic::write(path, &text)
 }

@@ -7,10 +7,10 @@ use sha2::{Digest, Sha256};
 pub mod atomic;
 pub mod dirs;
 pub mod journal;
-pub mod record;
-pub mod whole;
 pub mod kernels;
 pub mod lock;
+pub mod record;
+pub mod whole;
 
 mod error;
 

@@ -62,13 +62,7 @@ struct Opened {
 }
 
 /// The record and the reports are open before anything runs: what cannot be written is known at once.
-fn open(
-    args: &RunArgs,
-    context: &Context,
-    ready: &Ready,
-    style: Style,
-    screen: &Screen,
-) -> Result<Opened, Failure> {
+fn open(args: &RunArgs, context: &Context, ready: &Ready, style: Style, screen: &Screen) -> Result<Opened, Failure> {
     let record = if args.no_record {
         None
     } else {
@@ -84,8 +78,8 @@ fn open(
     let notices = record.as_ref().map(|record| record.notices.clone()).unwrap_or_default();
     let run_id = record.as_ref().map_or_else(|| "not-recorded".to_owned(), |record| record.id.clone());
     let setup = Setup { style, verbosity, record: record_dir.clone(), screen: screen.clone() };
-    let reporters =
-        Reporters::open(&ReportSpec::with_default(&args.reports), &setup).map_err(|error| Failure::usage(chain(&error)))?;
+    let reporters = Reporters::open(&ReportSpec::with_default(&args.reports), &setup)
+        .map_err(|error| Failure::usage(chain(&error)))?;
     let sink = RunSink::new(record, reporters);
     let emitter = Emitter::new(Box::new(Handle(Rc::clone(&sink))));
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
