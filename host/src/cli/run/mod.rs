@@ -65,7 +65,7 @@ struct Opened {
 }
 
 /// The record and the reports are open before anything runs: what cannot be written is known at once.
-fn open(args: &RunArgs, context: &Context, ready: &Ready, style: Style, screen: &Screen) -> Result<Opened, Failure> {
+fn open(args: &RunArgs, context: &Context, ready: &Ready, setup: Setup) -> Result<Opened, Failure> {
     let record = if args.no_record {
         None
     } else {
