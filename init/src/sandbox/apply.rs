@@ -107,5 +107,6 @@ fn become_root() -> Result<(), Trouble> {
 
 fn set_clock_offsets(offsets: &[ClockOffset]) -> Result<(), Trouble> {
     let lines: String = offsets.iter().map(|offset| format!("{} {} 0\n", offset.clock, offset.seconds)).collect();
-    fs::write("/proc/self/timens_offsets", &lines).during(format_args!("writing {lines:?} to /proc/self/timens_offsets"))
+    fs::write("/proc/self/timens_offsets", &lines)
+        .during(format_args!("writing {lines:?} to /proc/self/timens_offsets"))
 }

@@ -86,8 +86,7 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        let removed =
-            self.wait_until_empty().and_then(|()| fs::remove_dir(&self.dir).during("rmdir(2)"));
+        let removed = self.wait_until_empty().and_then(|()| fs::remove_dir(&self.dir).during("rmdir(2)"));
         if let Err(trouble) = removed {
             undo::failed(format_args!("the cgroup {}: {trouble}", self.dir.display()));
         }

@@ -92,10 +92,7 @@ mod tests {
     fn errnos_are_answers_and_other_errors_are_troubles() {
         assert_eq!(answer("kill(2)", Err::<(), _>(Errno::ESRCH)), Ok(refused(Errno::ESRCH)));
         assert_eq!(answer("open(2)", Err::<(), _>(io::Error::from_raw_os_error(2))), Ok(refused(Errno::ENOENT)));
-        assert_eq!(
-            answer("connect(2)", Err::<(), _>(io::Error::other("odd"))),
-            Err(Trouble::new("connect(2): odd"))
-        );
+        assert_eq!(answer("connect(2)", Err::<(), _>(io::Error::other("odd"))), Err(Trouble::new("connect(2): odd")));
         assert_eq!(format!("{:?}", refused::<()>(Errno::EAGAIN)), "Err(EAGAIN)");
     }
 }

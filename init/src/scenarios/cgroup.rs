@@ -1,6 +1,7 @@
 //! Cgroup namespaces, and limits of cgroups. Without a namespace, the limit itself is the subject's sandbox.
 
 use std::io::{Read, pipe};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
@@ -23,16 +24,15 @@ pub const CPU_MAX: Scenario =
 
 fn cpu_max(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     // Five periods' share, used without a pause.
-    const SPIN_MS: i64 = 50;
+    const WORK: Duration = Duration::from_millis(50);
     let throttled = sandbox.run(|| {
-        let spent = || clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).during("clock_gettime(2)");
-        while spent()?.tv_sec() == 0 && spent()?.tv_nsec() < SPIN_MS * 1_000_000 {}
+        while Duration::from(clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).during("clock_gettime(2)")?) < WORK {}
         let stat = read(format!("/sys/fs/cgroup{}/cpu.stat", own_cgroup()?))?;
         let count = stat.lines().find_map(|line| line.strip_prefix("nr_throttled "));
         count.ok_or_else(|| Trouble::new("cpu.stat has no nr_throttled"))?.parse::<u64>().during("reading nr_throttled")
     })?;
     let found = (throttled > 0, throttled == 0);
-    decide(&format!("periods in which {SPIN_MS} ms of work were throttled"), &throttled, found, "a number")
+    decide(&format!("periods in which {WORK:?} of work were throttled"), &throttled, found, "a number")
 }
 
 pub const INIT_VIEW: Scenario =
@@ -49,12 +49,15 @@ fn init_view(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     judge("the cgroup of PID 1, seen inside", &seen, &above, &outside)
 }
 
-pub const MOUNT: Scenario =
-    Scenario::new("cgroup.mount", "The hierarchy mounted in a cgroup namespace begins at the namespace's root", mount_root)
-        .shows("biederman-4", "cgroup_namespaces(7)")
-        .inside(&[Namespace::Cgroup, Namespace::Mount])
-        .in_cgroup(&[])
-        .needs(&["CONFIG_CGROUPS", "CONFIG_NAMESPACES"], 4, 6, 0);
+pub const MOUNT: Scenario = Scenario::new(
+    "cgroup.mount",
+    "The hierarchy mounted in a cgroup namespace begins at the namespace's root",
+    mount_root,
+)
+.shows("biederman-4", "cgroup_namespaces(7)")
+.inside(&[Namespace::Cgroup, Namespace::Mount])
+.in_cgroup(&[])
+.needs(&["CONFIG_CGROUPS", "CONFIG_NAMESPACES"], 4, 6, 0);
 
 fn mount_root(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let sibling = Cgroup::create(&[])?;
@@ -62,10 +65,7 @@ fn mount_root(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let (mounted, shown) = sandbox.run(|| {
         mount(Some("vmlab"), scratch.path(), Some("cgroup2"), MsFlags::empty(), None::<&str>)
             .during("mount(cgroup2) inside")?;
-        Ok((
-            exists(&scratch.join("cgroup.procs"))?,
-            exists(&scratch.join(sibling.path().trim_start_matches('/')))?,
-        ))
+        Ok((exists(&scratch.join("cgroup.procs"))?, exists(&scratch.join(sibling.path().trim_start_matches('/')))?))
     })?;
     require("whether a hierarchy is mounted inside", &mounted, &true)?;
     judge("whether it shows a sibling of the sandbox's cgroup", &shown, &false, &true)

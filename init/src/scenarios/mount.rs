@@ -12,11 +12,14 @@ use super::{Finding, Probe, Scenario, Trouble};
 use crate::sandbox::{Answer, During, Sandbox, answer, refused};
 use crate::sys::mount::{make_read_only_recursively, setattr_of_no_file};
 
-pub const BIND_READONLY: Scenario =
-    Scenario::new("mount.bind-readonly", "A bind mount made read-only inside leaves the path writable outside", bind_readonly)
-        .shows("0a", "mount(2), section Changing the read-only setting of a bind mount")
-        .inside(&[Namespace::Mount])
-        .needs(&[], 2, 6, 26);
+pub const BIND_READONLY: Scenario = Scenario::new(
+    "mount.bind-readonly",
+    "A bind mount made read-only inside leaves the path writable outside",
+    bind_readonly,
+)
+.shows("0a", "mount(2), section Changing the read-only setting of a bind mount")
+.inside(&[Namespace::Mount])
+.needs(&[], 2, 6, 26);
 
 fn bind_readonly(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let scratch = Scratch::new()?;
@@ -39,11 +42,14 @@ fn private(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     mount_inside(sandbox, scratch.path())
 }
 
-pub const PROPAGATION: Scenario =
-    Scenario::new("mount.propagation", "Made private inside, a shared mount no longer propagates outwards", propagation)
-        .shows("private-namespaces", "mount_namespaces(7), section Shared subtrees")
-        .inside(&[Namespace::Mount])
-        .needs(&[], 2, 6, 15);
+pub const PROPAGATION: Scenario = Scenario::new(
+    "mount.propagation",
+    "Made private inside, a shared mount no longer propagates outwards",
+    propagation,
+)
+.shows("private-namespaces", "mount_namespaces(7), section Shared subtrees")
+.inside(&[Namespace::Mount])
+.needs(&[], 2, 6, 15);
 
 fn propagation(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let scratch = Scratch::new()?;
@@ -115,7 +121,8 @@ fn mount_inside(sandbox: &Sandbox, target: &Path) -> Result<Finding, Trouble> {
 
 fn bind(path: &Path, more: MsFlags) -> Result<(), Trouble> {
     let flags = MsFlags::MS_BIND | more;
-    mount(Some(path), path, None::<&str>, flags, None::<&str>).during(format_args!("mount({}, {flags:?})", path.display()))
+    mount(Some(path), path, None::<&str>, flags, None::<&str>)
+        .during(format_args!("mount({}, {flags:?})", path.display()))
 }
 
 fn remount_read_only(path: &Path) -> Result<(), Trouble> {

@@ -1,6 +1,6 @@
 //! Network namespaces.
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 
@@ -12,11 +12,14 @@ use super::support::{Scratch, decide, judge, read, require, write};
 use super::{Finding, Probe, Scenario, Trouble, Undo, netlink};
 use crate::sandbox::{Answer, Code, During, Sandbox, answer, refused};
 
-pub const ABSTRACT_UNIX: Scenario =
-    Scenario::new("net.abstract-unix", "An abstract Unix socket cannot be reached from another namespace", abstract_unix)
-        .shows("3j", "network_namespaces(7), unix(7)")
-        .inside(&[Namespace::Net])
-        .needs(&["CONFIG_NET_NS", "CONFIG_UNIX"], 2, 6, 29);
+pub const ABSTRACT_UNIX: Scenario = Scenario::new(
+    "net.abstract-unix",
+    "An abstract Unix socket cannot be reached from another namespace",
+    abstract_unix,
+)
+.shows("3j", "network_namespaces(7), unix(7)")
+.inside(&[Namespace::Net])
+.needs(&["CONFIG_NET_NS", "CONFIG_UNIX"], 2, 6, 29);
 
 fn abstract_unix(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let name = format!("vmlab-{}", getpid());
@@ -58,12 +61,15 @@ fn device_name() -> String {
     format!("vmlab{}", getpid())
 }
 
-pub const PATHNAME_UNIX: Scenario =
-    Scenario::new("net.pathname-unix", "A Unix socket in the file system is reached from any network namespace", pathname_unix)
-        .shows("3j", "network_namespaces(7), unix(7)")
-        .inside(&[Namespace::Net])
-        .needs(&["CONFIG_NET_NS", "CONFIG_UNIX"], 2, 6, 29)
-        .leaks_by_design();
+pub const PATHNAME_UNIX: Scenario = Scenario::new(
+    "net.pathname-unix",
+    "A Unix socket in the file system is reached from any network namespace",
+    pathname_unix,
+)
+.shows("3j", "network_namespaces(7), unix(7)")
+.inside(&[Namespace::Net])
+.needs(&["CONFIG_NET_NS", "CONFIG_UNIX"], 2, 6, 29)
+.leaks_by_design();
 
 fn pathname_unix(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let scratch = Scratch::new()?;
@@ -73,14 +79,13 @@ fn pathname_unix(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     judge("connect(2) by path inside", &connected, &refused(Errno::ECONNREFUSED), &Ok(()))
 }
 
-pub const PORT: Scenario =
-    Scenario::new("net.port", "A TCP port that is taken outside is free inside", port)
-        .shows("3j", "network_namespaces(7)")
-        .inside(&[Namespace::Net])
-        .needs(&["CONFIG_NET_NS", "CONFIG_INET"], 2, 6, 29);
+pub const PORT: Scenario = Scenario::new("net.port", "A TCP port that is taken outside is free inside", port)
+    .shows("3j", "network_namespaces(7)")
+    .inside(&[Namespace::Net])
+    .needs(&["CONFIG_NET_NS", "CONFIG_INET"], 2, 6, 29);
 
 fn port(sandbox: &Sandbox) -> Result<Finding, Trouble> {
-    let listener = TcpListener::bind("0.0.0.0:0").during("bind(2) of a TCP socket")?;
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).during("bind(2) of a TCP socket")?;
     let address = listener.local_addr().during("getsockname(2)")?;
     let bound = sandbox.run(|| Ok(answer("bind(2)", TcpListener::bind(address))?.map(drop)))?;
     judge(&format!("bind({address}) inside"), &bound, &Ok(()), &refused(Errno::EADDRINUSE))

@@ -26,11 +26,14 @@ fn init(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     judge("getpid(2) and getppid(2) inside", inside.value(), &(1, 0), &outside)
 }
 
-pub const KILL_OUTER: Scenario =
-    Scenario::new("pid.kill-outer", "A process outside the PID namespace cannot be signalled: there is none", kill_outer)
-        .shows("2a", "pid_namespaces(7)")
-        .inside(&[Namespace::Pid])
-        .needs(&["CONFIG_PID_NS"], 2, 6, 24);
+pub const KILL_OUTER: Scenario = Scenario::new(
+    "pid.kill-outer",
+    "A process outside the PID namespace cannot be signalled: there is none",
+    kill_outer,
+)
+.shows("2a", "pid_namespaces(7)")
+.inside(&[Namespace::Pid])
+.needs(&["CONFIG_PID_NS"], 2, 6, 24);
 
 fn kill_outer(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let outside = getpid();
@@ -63,17 +66,21 @@ fn orphan(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let (parent, own) = sandbox.run(|| Ok((adoptive_parent()?, getpid().as_raw())))?;
     // The agent is a child subreaper (prctl(2)), so that outside a PID namespace the orphans of legs are its.
     let reaper = getppid().as_raw();
-    judge("the orphan's new parent, and whether that is the first process inside", &(parent, parent == own), &(1, true), &(
-        reaper, false,
-    ))
+    judge(
+        "the orphan's new parent, and whether that is the first process inside",
+        &(parent, parent == own),
+        &(1, true),
+        &(reaper, false),
+    )
 }
 
 /// Makes an orphan and says who adopted it.
 fn adoptive_parent() -> Result<i32, Trouble> {
     let (mut start, mut starter) = pipe().during("pipe(2)")?;
     let (mut answer, mut answerer) = pipe().during("pipe(2)")?;
-    let middle = fork_with(|| u8::from(fork_with(|| u8::from(answer_parent(&mut start, &mut answerer).is_err())).is_err()))
-        .during("fork(2) inside")?;
+    let middle =
+        fork_with(|| u8::from(fork_with(|| u8::from(answer_parent(&mut start, &mut answerer).is_err())).is_err()))
+            .during("fork(2) inside")?;
     drop(answerer);
     waitpid(middle, None).during("waitpid(2) for the orphan's parent")?;
     starter.write_all(&[0]).during("write(2) to the orphan")?;
@@ -109,12 +116,15 @@ fn proc_list(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     decide("processes in /proc inside", &inside, found, format_args!("[1], or among others {outside}"))
 }
 
-pub const REBOOT: Scenario =
-    Scenario::new("pid.reboot", "reboot(2) in a PID namespace ends its init with SIGHUP, and not the machine", reboot_inside)
-        .shows("3g", "reboot(2), section Behavior inside PID namespaces")
-        .inside(&[Namespace::Pid])
-        .needs(&["CONFIG_PID_NS"], 3, 4, 0)
-        .without_control("outside a PID namespace the same call restarts the machine");
+pub const REBOOT: Scenario = Scenario::new(
+    "pid.reboot",
+    "reboot(2) in a PID namespace ends its init with SIGHUP, and not the machine",
+    reboot_inside,
+)
+.shows("3g", "reboot(2), section Behavior inside PID namespaces")
+.inside(&[Namespace::Pid])
+.needs(&["CONFIG_PID_NS"], 3, 4, 0)
+.without_control("outside a PID namespace the same call restarts the machine");
 
 fn reboot_inside(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let end = sandbox.end_of(|| {

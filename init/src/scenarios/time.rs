@@ -57,12 +57,11 @@ fn realtime(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     decide("CLOCK_REALTIME outside", &after, found, format_args!("{before:?} or {set:?}, and at most {passed:?} more"))
 }
 
-pub const UPTIME: Scenario =
-    Scenario::new("time.uptime", "sysinfo(2) tells the uptime of the time namespace", uptime)
-        .shows("3c", "time_namespaces(7)")
-        .inside(&[Namespace::Time])
-        .with_clock_offsets(&[ClockOffset { clock: "boottime", seconds: SHIFT_SECONDS }])
-        .needs(&["CONFIG_TIME_NS"], 5, 6, 0);
+pub const UPTIME: Scenario = Scenario::new("time.uptime", "sysinfo(2) tells the uptime of the time namespace", uptime)
+    .shows("3c", "time_namespaces(7)")
+    .inside(&[Namespace::Time])
+    .with_clock_offsets(&[ClockOffset { clock: "boottime", seconds: SHIFT_SECONDS }])
+    .needs(&["CONFIG_TIME_NS"], 5, 6, 0);
 
 fn uptime(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     shifted(sandbox, "sysinfo(2)'s uptime inside", || Ok(sysinfo().during("sysinfo(2)")?.uptime()))

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sys::signal::kill;
-use nix::unistd::{getpid, gethostname, sethostname};
+use nix::unistd::{gethostname, getpid, sethostname};
 use vmlab_protocol::catalogue::Namespace;
 
 use super::support::{Scratch, judge, read, require};
