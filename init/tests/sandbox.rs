@@ -8,6 +8,7 @@
     unused_imports,
     reason = "the modules are a binary's, which is no library to link to: this uses a part"
 )]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests, though not by the usual harness")]
 
 use std::io::{Read, Write, pipe};
 use std::process::exit;

@@ -257,11 +257,11 @@ fn be_inside(start: &mut PipeReader, plan: &Plan, hands: &mut Hands<'_>, then: T
         Ok(value) => Report::Value(value),
         Err(trouble) => Report::Trouble(trouble),
     };
-    if report.send(hands.reports).is_err() {
-        return 1;
+    match (report.send(hands.reports), then) {
+        (Err(_), _) => 1,
+        (Ok(()), Then::Exit) => 0,
+        (Ok(()), Then::Stay) => loop {
+            pause();
+        },
     }
-    while then == Then::Stay {
-        pause();
-    }
-    0
 }
