@@ -1,34 +1,40 @@
 //! vmlab's PID 1 and the scenarios.
 //!
-//! As PID 1 it mounts, loads modules, forks the agent, reaps and powers off. As any other process it only prints what
-//! it can do: `vmlab-init --catalogue` writes the scenarios as JSON.
+//! As PID 1 it mounts, loads modules, finds the control port, forks the agent, reaps and powers off ([`boot`]). The
+//! agent ([`agent`]) takes work over the port and runs each leg of a scenario in a process of its own. As any other
+//! process it only prints what it can do: `vmlab-init --catalogue` writes the scenarios as JSON.
 
-use std::error::Error;
-use std::io::{self, Write};
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+mod agent;
+mod boot;
 mod sandbox;
 mod scenarios;
 mod sys;
 
 fn main() -> ExitCode {
-    match std::env::args_os().nth(1) {
-        Some(option) if option == "--catalogue" => match print_catalogue() {
+    if std::process::id() == 1 {
+        boot::run();
+    }
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    match arguments.as_slice() {
+        [only] if only == "--catalogue" => match print_catalogue() {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("vmlab-init: cannot print the catalogue: {error}");
-                ExitCode::FAILURE
-            }
+            Err(error) => complain(&format!("cannot print the catalogue: {error}")),
         },
-        _ => ExitCode::FAILURE,
+        _ => complain("this is the PID 1 of vmlab's guests; outside of one it only knows --catalogue"),
     }
 }
 
-/// Writes the specs of all scenarios as one JSON array.
-fn print_catalogue() -> Result<(), Box<dyn Error>> {
-    let specs = scenarios::ALL.iter().map(|scenario| scenario.spec()).collect::<Result<Vec<_>, _>>()?;
-    let mut stdout = io::stdout().lock();
-    serde_json::to_writer(&mut stdout, &specs)?;
-    stdout.flush()?;
-    Ok(())
+fn print_catalogue() -> io::Result<()> {
+    let specs: Result<Vec<_>, _> = scenarios::ALL.iter().map(|scenario| scenario.spec()).collect();
+    let json = serde_json::to_vec(&specs.map_err(io::Error::other)?)?;
+    io::stdout().write_all(&json)
+}
+
+fn complain(text: &str) -> ExitCode {
+    // Where standard error cannot be written, the exit code still says it.
+    let _ = writeln!(io::stderr(), "vmlab-init: {text}");
+    ExitCode::FAILURE
 }

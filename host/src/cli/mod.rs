@@ -8,6 +8,11 @@ use crate::store::dirs::Dirs;
 
 mod doctor;
 mod failure;
+mod interrupt;
+mod kernel;
+mod output;
+mod plain_progress;
+mod report;
 
 pub use failure::Failure;
 
@@ -21,6 +26,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Report(report::ReportArgs),
+    /// Kernels: what is known, what is there, and fetching them
+    Kernel(kernel::Args),
     Doctor(doctor::Args),
 }
 
@@ -57,6 +65,8 @@ fn start(cli: Cli) -> Result<u8, Failure> {
 
 async fn dispatch(command: Command, context: &Context) -> Result<u8, Failure> {
     match command {
+        Command::Report(args) => report::report(&args, context),
+        Command::Kernel(args) => kernel::run(args, context).await,
         Command::Doctor(args) => doctor::run(args, context).await,
     }
 }

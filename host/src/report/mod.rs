@@ -1,1 +1,42 @@
-//! Renderings of the events of a run.
+//! Renderings of the events of a run. Reporters render and never decide: the same events give the same bytes, whether
+//! they come from a run or from its record.
+
+use std::io;
+
+use crate::event::Stamped;
+
+pub mod clean;
+mod excerpt;
+#[cfg(test)]
+pub mod fixture;
+pub mod human;
+mod json;
+mod junit;
+mod ktap;
+mod output;
+pub mod progress;
+mod reporters;
+mod run;
+pub mod screen;
+mod spec;
+pub mod style;
+pub mod text;
+
+pub use reporters::{OpenError, ReportFailed, Reporters, ReportsFailed, Setup};
+pub use spec::{BadReportSpec, Format, ReportSpec, Target};
+
+/// Renders events.
+pub trait Reporter: Send {
+    /// Takes in one more event, in order.
+    ///
+    /// # Errors
+    /// Where the rendering cannot be written; the reporter is not called again then.
+    fn event(&mut self, event: &Stamped) -> io::Result<()>;
+
+    /// No more events come, whether or not the run has ended well. What was announced and has no verdict is told as not
+    /// run.
+    ///
+    /// # Errors
+    /// Where the rendering cannot be written.
+    fn finish(&mut self) -> io::Result<()>;
+}

@@ -1,10 +1,39 @@
 //! What vmlab keeps on disk: a cache that can be deleted at any time, and run records.
 
+use std::io::{self, Read};
+
+use sha2::{Digest, Sha256};
+
+pub mod atomic;
 pub mod dirs;
-pub mod whole;
+pub mod journal;
+pub mod kernels;
+pub mod lock;
+pub mod record;
+
+mod error;
+
+pub use error::CacheError;
 
 /// Bytes as lower-case hexadecimal.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// SHA-256 of all that is left to read, hexadecimal.
+///
+/// # Errors
+/// Reading failed.
+pub fn sha256_of(input: &mut impl Read) -> io::Result<String> {
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 128 * 1024];
+    loop {
+        match input.read(&mut buffer) {
+            Ok(0) => return Ok(hex(&hash.finalize())),
+            Ok(read) => hash.update(&buffer[..read]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }

@@ -1,5 +1,8 @@
 //! What came of a scenario: one [`Verdict`], reached by pure functions from all the evidence.
 
+pub mod console;
+pub mod judge;
+
 use serde::{Deserialize, Serialize};
 
 /// What came of one scenario on one kernel.
@@ -99,6 +102,24 @@ impl Verdict {
             Self::KernelCrashed { .. } => Class::Crashed,
             Self::GuestVanished { .. } | Self::LaunchFailed { .. } | Self::ProtocolViolation { .. } => Class::Lab,
             Self::NotRun { .. } => Class::NotRun,
+        }
+    }
+
+    /// The same for a guest that never said hello, with what follows from its memory: a kernel that runs out of memory
+    /// while it boots was given too little, and that is the lab's doing.
+    #[must_use]
+    pub fn of_boot(self, memory_mib: u32) -> Self {
+        const OUT_OF_MEMORY: &[&str] =
+            &["Out of memory", "out of memory", "deadlocked on memory", "System is deadlocked"];
+        match self {
+            Self::KernelCrashed { what, .. } if OUT_OF_MEMORY.iter().any(|words| what.contains(words)) => {
+                Self::LaunchFailed {
+                    detail: format!(
+                        "the guest ran out of memory while it booted ({what}); it has {memory_mib} MiB, give it more with --memory"
+                    ),
+                }
+            }
+            other => other,
         }
     }
 

@@ -1,45 +1,91 @@
 //! The scenarios. Each is an experiment: one function, the trial, which is run twice in the same boot — as the subject,
-//! in the namespaces that the scenario names, and as the control, without them. The subject must be isolated and the
-//! control must leak. What the function sees it says; what that is worth is for the host to decide.
+//! in the sandbox that the scenario names, and as the control, without it. The subject must be isolated and the control
+//! must leak. What the function sees it says; what that is worth is for the host to decide.
+//!
+//! A trial puts back what it changed outside its sandbox, by guards ([`Undo`], [`support::Scratch`]), in both legs and
+//! however it ends: several scenarios may run in one boot, in any order. It calls a leak only the leak it looks for and
+//! isolation only the refusal that is documented; all else is [`Trouble`] ([`support::judge`]).
+//!
+//! To add a scenario, write its function and its const in its area's file, and name the const in [`ALL`].
 
-use std::fmt;
+mod cgroup;
+mod ipc;
+mod leg;
+mod mount;
+mod net;
+mod netlink;
+mod pid;
+mod support;
+mod syslog;
+mod time;
+mod user;
+mod uts;
 
 use vmlab_protocol::catalogue::{
     BadScenarioId, Control, Expectation, KernelVersion, Namespace, Requirement, ScenarioSpec,
 };
 
-use crate::sandbox::Sandbox;
+use crate::sandbox::{ClockOffset, Limit, Sandbox};
 
-/// All scenarios, sorted by name. To add one, write it in its area's file and name it here.
-pub const ALL: &[&Scenario] = &[];
+pub use crate::sandbox::undo::Undo;
+pub use crate::sandbox::{Probe, Trouble};
+pub use leg::run_leg;
+
+/// All scenarios, sorted by name.
+pub const ALL: &[&Scenario] = &[
+    &cgroup::CPU_MAX,
+    &cgroup::INIT_VIEW,
+    &cgroup::MOUNT,
+    &cgroup::PIDS_MAX,
+    &cgroup::VIEW,
+    &ipc::POSIX_MQ,
+    &ipc::SYSV_MSG,
+    &ipc::SYSV_SEM,
+    &ipc::SYSV_SHM,
+    &mount::BIND_READONLY,
+    &mount::PRIVATE,
+    &mount::PROPAGATION,
+    &mount::SETATTR,
+    &mount::UMOUNT,
+    &net::ABSTRACT_UNIX,
+    &net::DEVICES,
+    &net::PATHNAME_UNIX,
+    &net::PORT,
+    &net::SYSCTL,
+    &pid::INIT,
+    &pid::KILL_OUTER,
+    &pid::NSPID,
+    &pid::ORPHAN,
+    &pid::PROC,
+    &pid::REBOOT,
+    &syslog::KMSG_WRITE,
+    &time::BOOTTIME,
+    &time::MONOTONIC,
+    &time::REALTIME,
+    &time::UPTIME,
+    &user::CAPABILITIES,
+    &user::CHOWN_UNMAPPED,
+    &user::FILE_OWNER,
+    &user::OVERFLOW_UID,
+    &user::SIGNAL,
+    &uts::DOMAINNAME,
+    &uts::HOSTNAME,
+    &uts::SYSCTL,
+];
+
+/// The scenario of this name.
+#[must_use]
+pub fn find(id: &str) -> Option<&'static Scenario> {
+    ALL.iter().copied().find(|scenario| scenario.id == id)
+}
 
 /// What a trial saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finding {
-    /// What was done did not show outside.
+    /// What was done did not show beyond the sandbox.
     Isolated(String),
-    /// What was done showed outside.
+    /// What was done showed beyond the sandbox.
     Leaked(String),
-}
-
-/// What a probe saw.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Probe {
-    /// The feature is there.
-    Available,
-    /// Positively not there: the call and its errno, or the missing file, as `unshare(CLONE_NEWTIME): EINVAL`. EPERM is
-    /// never that.
-    Missing(String),
-}
-
-/// A leg could not do what it was to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trouble(pub String);
-
-impl fmt::Display for Trouble {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
 }
 
 /// The experiment: does something, and says whether it showed outside the sandbox.
@@ -53,8 +99,8 @@ pub struct Scenario {
     title: &'static str,
     seed: &'static str,
     source: &'static str,
-    /// The namespaces of the subject leg.
-    pub namespaces: &'static [Namespace],
+    /// The subject's; the control gets [`Sandbox::control`] of it.
+    pub sandbox: Sandbox,
     expects: Expectation,
     no_control: Option<&'static str>,
     config: &'static [&'static str],
@@ -62,7 +108,7 @@ pub struct Scenario {
     /// Modules that it needs where the kernel has them as modules.
     pub modules: &'static [&'static str],
     leg_timeout_ms: u64,
-    /// What the namespaces' own probes do not cover.
+    /// What the sandbox's own probe does not cover.
     pub probe: Option<fn() -> Result<Probe, Trouble>>,
     /// The experiment.
     pub trial: Trial,
@@ -77,7 +123,7 @@ impl Scenario {
             title,
             seed: "",
             source: "",
-            namespaces: &[],
+            sandbox: Sandbox::none(),
             expects: Expectation::Isolation,
             no_control: None,
             config: &[],
@@ -97,10 +143,24 @@ impl Scenario {
         self
     }
 
-    /// The namespaces of the subject leg.
+    /// The namespaces of the subject.
     #[must_use]
     pub const fn inside(mut self, namespaces: &'static [Namespace]) -> Self {
-        self.namespaces = namespaces;
+        self.sandbox = self.sandbox.with_namespaces(namespaces);
+        self
+    }
+
+    /// The clock offsets of the subject's time namespace.
+    #[must_use]
+    pub const fn with_clock_offsets(mut self, offsets: &'static [ClockOffset]) -> Self {
+        self.sandbox = self.sandbox.with_clock_offsets(offsets);
+        self
+    }
+
+    /// Both legs run in a cgroup of their own, the subject's with these limits, the control's without.
+    #[must_use]
+    pub const fn in_cgroup(mut self, limits: &'static [Limit]) -> Self {
+        self.sandbox = self.sandbox.with_cgroup(limits);
         self
     }
 
@@ -119,7 +179,7 @@ impl Scenario {
         self
     }
 
-    /// A probe for what the namespaces' own probes do not cover.
+    /// A probe for what the sandbox's own probe does not cover.
     #[must_use]
     pub const fn probed_by(mut self, probe: fn() -> Result<Probe, Trouble>) -> Self {
         self.probe = Some(probe);
@@ -157,7 +217,7 @@ impl Scenario {
             title: self.title.to_owned(),
             seed: self.seed.to_owned(),
             source: self.source.to_owned(),
-            namespaces: self.namespaces.to_vec(),
+            namespaces: self.sandbox.namespaces().to_vec(),
             expects: self.expects,
             control: match self.no_control {
                 None => Control::Runs,

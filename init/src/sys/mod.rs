@@ -2,4 +2,7 @@
 
 #![expect(unsafe_code, reason = "system calls that nix has no safe form for; each block says why it is sound")]
 
+pub mod ipc;
+pub mod mount;
 pub mod process;
+pub mod uts;

@@ -1,0 +1,247 @@
+//! `vmlab report`: a finished run again, in any format, from its record.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Context, Failure};
+use crate::exit;
+use crate::report::screen::Screen;
+use crate::report::style::{Facts, Style, Verbosity};
+use crate::report::{Format, ReportSpec, Reporters, Setup, Target, clean, text};
+use crate::store::record::{self, Listed, RecordError, RunState, StoredRun};
+
+const EXAMPLES: &str = "\
+Examples:
+  vmlab report                                     the latest run, for people
+  vmlab report --list                              all runs that are kept
+  vmlab report 20261122-11 --format ktap           a run by the beginning of its name
+  vmlab report latest --format junit -o junit.xml  a JUnit file of the latest run
+  vmlab report ./events.jsonl                      a file that `vmlab run --report json=FILE` wrote
+
+The exit code tells whether the report could be rendered, not how the run ended: 0 if it could, 2 if there is no such
+run, 69 if its record is damaged or the report cannot be written.";
+
+/// Renders a run again from its record.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct ReportArgs {
+    /// The run: `latest`, a run's name or the beginning of one, or a path
+    #[arg(value_name = "RUN", default_value = record::LATEST)]
+    run: String,
+
+    /// The form of the report: human, ktap, junit or json
+    #[arg(long, value_name = "FORMAT", default_value = "human", conflicts_with = "list")]
+    format: Format,
+
+    /// Write to this file instead of standard output
+    #[arg(long, short, value_name = "FILE", conflicts_with = "list")]
+    output: Option<PathBuf>,
+
+    /// Name the runs that are kept, newest first, instead
+    #[arg(long, conflicts_with = "run")]
+    list: bool,
+
+    /// Also tell what passing scenarios found and printed
+    #[arg(long, short, conflicts_with_all = ["list", "quiet"])]
+    verbose: bool,
+
+    /// Only the table and the summary
+    #[arg(long, short, conflicts_with = "list")]
+    quiet: bool,
+}
+
+/// Does it.
+///
+/// # Errors
+/// [`exit::USAGE`] where there is no such run, [`exit::LAB`] where it cannot be read or rendered.
+pub fn report(args: &ReportArgs, context: &Context) -> Result<u8, Failure> {
+    if args.list {
+        return list(context);
+    }
+    let stored = record::open(&context.dirs, &args.run).map_err(|error| refuse(&error))?;
+    for notice in &stored.notices {
+        // Where standard error is closed nobody wants to know.
+        writeln!(io::stderr(), "vmlab: note: {}", clean::line(notice)).unwrap_or_default();
+    }
+    let target = match &args.output {
+        None => Target::Stdout,
+        Some(path) if path.as_os_str() == "-" => Target::Stdout,
+        Some(path) => Target::File(path.clone()),
+    };
+    let verbosity = match (args.quiet, args.verbose) {
+        (true, _) => Verbosity::Quiet,
+        (false, true) => Verbosity::Verbose,
+        (false, false) => Verbosity::Normal,
+    };
+    let style = Style::decide_again(&Facts::gather());
+    render(&stored, &ReportSpec { format: args.format, target }, style, verbosity)?;
+    Ok(exit::OK)
+}
+
+fn refuse(error: &RecordError) -> Failure {
+    match error {
+        RecordError::NoRuns(_) | RecordError::Unknown { .. } | RecordError::Ambiguous { .. } => Failure::usage(error),
+        RecordError::Read { why, .. } if why.kind() == io::ErrorKind::NotFound => Failure::usage(error),
+        RecordError::Read { .. }
+        | RecordError::Journal { .. }
+        | RecordError::Create { .. }
+        | RecordError::Append { .. } => Failure::lab(error),
+    }
+}
+
+fn render(stored: &StoredRun, spec: &ReportSpec, style: Style, verbosity: Verbosity) -> Result<(), Failure> {
+    let setup = Setup { style, verbosity, record: stored.dir.clone(), screen: Screen::none() };
+    let mut reporters = Reporters::open(std::slice::from_ref(spec), &setup).map_err(Failure::usage)?;
+    stored.events.iter().for_each(|event| reporters.event(event));
+    reporters.finish().map_err(Failure::lab)
+}
+
+fn list(context: &Context) -> Result<u8, Failure> {
+    let listed = record::list(&context.dirs).map_err(|error| refuse(&error))?;
+    if listed.is_empty() {
+        return Err(refuse(&RecordError::NoRuns(record::runs_dir(&context.dirs))));
+    }
+    match io::stdout().write_all(table(&listed).as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::lab(format!("cannot write the list to standard output: {error}")))
+        }
+        _ => Ok(exit::OK),
+    }
+}
+
+/// One line for each run. The name tells when it was started, in UTC.
+fn table(listed: &[Listed]) -> String {
+    let kernels: Vec<_> = listed.iter().map(|run| clean::line(&run.kernels.join(", "))).collect();
+    let width = kernels.iter().map(|text| text.chars().count()).max().unwrap_or(0).max("KERNELS".len());
+    let id_width = listed.iter().map(|run| run.id.len()).max().unwrap_or(0);
+    let mut out = format!("{:<id_width$}  {:<19}  {:<width$}  RESULT\n", "RUN", "STARTED (UTC)", "KERNELS");
+    for (run, kernels) in listed.iter().zip(&kernels) {
+        let result = match run.state {
+            RunState::Running => "going on".to_owned(),
+            RunState::CutOff => "cut off".to_owned(),
+            RunState::Finished { counts, exit_code } => format!("{} (exit code {exit_code})", text::counts(&counts)),
+        };
+        out.push_str(&format!("{:<id_width$}  {}  {kernels:<width$}  {result}\n", run.id, started(&run.id)));
+    }
+    out
+}
+
+/// `2026-11-22 11:02:03` from a run's name.
+fn started(id: &str) -> String {
+    let part = |range| id.get(range).unwrap_or_default();
+    format!("{}-{}-{} {}:{}:{}", part(0..4), part(4..6), part(6..8), part(9..11), part(11..13), part(13..15))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::{Duration, SystemTime};
+
+    use clap::Parser;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::report::fixture;
+    use crate::store::dirs::Dirs;
+    use crate::store::record::RunRecord;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: ReportArgs,
+    }
+
+    fn context(home: &TempDir) -> Context {
+        Context { dirs: Dirs { cache: home.path().join("cache"), state: home.path().join("state") } }
+    }
+
+    fn vmlab_report(context: &Context, args: &[&str]) -> Result<u8, Failure> {
+        let args = Command::try_parse_from([&["report"], args].concat()).unwrap().args;
+        report(&args, context)
+    }
+
+    /// Runs the fixture, with a record and a report in each format, and gives where the reports are.
+    fn run(context: &Context, home: &TempDir) -> RunRecord {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_345_323);
+        let mut record = RunRecord::create(&context.dirs, now).unwrap();
+        let specs = Format::ALL
+            .map(|format| ReportSpec { format, target: Target::File(home.path().join(format!("live.{format}"))) });
+        let setup = Setup { record: Some(record.dir.clone()), ..Setup::default() };
+        let mut reporters = Reporters::open(&specs, &setup).unwrap();
+        for event in fixture::run() {
+            record.append(&event).unwrap();
+            reporters.event(&event);
+        }
+        reporters.finish().unwrap();
+        record
+    }
+
+    #[test]
+    fn every_format_is_the_same_again_to_the_byte() {
+        let home = TempDir::new().unwrap();
+        let context = context(&home);
+        let id = run(&context, &home).id;
+        for format in Format::ALL {
+            for name in ["latest", id.as_str()] {
+                let again = home.path().join("again");
+                let args = [name, "--format", format.name(), "--output", again.to_str().unwrap()];
+                assert_eq!(vmlab_report(&context, &args).unwrap(), exit::OK);
+                let live = fs::read(home.path().join(format!("live.{format}"))).unwrap();
+                assert!(live.len() > 1000, "{format}");
+                assert_eq!(fs::read(&again).unwrap(), live, "{format}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_json_report_is_as_good_as_the_record() {
+        let home = TempDir::new().unwrap();
+        let context = context(&home);
+        run(&context, &home);
+        let path = |name: &str| home.path().join(name).to_str().unwrap().to_owned();
+        vmlab_report(&context, &[&path("live.json"), "--format", "junit", "-o", &path("again")]).unwrap();
+        assert_eq!(fs::read(path("again")).unwrap(), fs::read(path("live.junit")).unwrap());
+    }
+
+    #[test]
+    fn exit_codes_tell_whether_it_could_be_rendered() {
+        let home = TempDir::new().unwrap();
+        let context = context(&home);
+        let code = |args: &[&str]| vmlab_report(&context, args).unwrap_err().code;
+        assert_eq!(code(&[]), exit::USAGE);
+        assert_eq!(code(&["--list"]), exit::USAGE);
+        let record = run(&context, &home);
+        assert_eq!(code(&["1999"]), exit::USAGE);
+        assert_eq!(code(&["./no/such/place"]), exit::USAGE);
+        assert_eq!(code(&["-o", "/proc/none/x"]), exit::USAGE);
+        assert_eq!(code(&["-o", "/dev/full"]), exit::LAB);
+        fs::write(record.dir.join(record::EVENTS), "xx\nyy\n").unwrap();
+        assert_eq!(code(&[]), exit::LAB);
+    }
+
+    #[test]
+    fn the_list_is_a_table() {
+        let listed = |id: &str, kernels: &[&str], state| Listed {
+            id: id.to_owned(),
+            dir: PathBuf::new(),
+            kernels: kernels.iter().map(|label| (*label).to_owned()).collect(),
+            scenarios: 6,
+            state,
+        };
+        let finished = RunState::Finished { counts: fixture::counts(), exit_code: 3 };
+        insta::assert_snapshot!(table(&[
+            listed("20261122-110204-0001", &["debian:trixie"], RunState::Running),
+            listed("20261122-110203-4f2a", &["debian:bookworm", "debian:\x1btrixie"], finished),
+            listed("20261121-000000-00ff", &[], RunState::CutOff),
+        ]));
+    }
+
+    #[test]
+    fn arguments_that_do_not_go_together_are_refused() {
+        for args in [&["--list", "latest"][..], &["--list", "--format", "json"], &["-v", "-q"], &["--format", "xml"]] {
+            assert!(Command::try_parse_from([&["report"], args].concat()).is_err(), "{args:?}");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! `vmlab run`'s arguments.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::kernel::KernelSource;
+use crate::plan::{Filter, Isolation};
+use crate::report::ReportSpec;
+use crate::vm::accel::Wanted;
+
+/// Run scenarios on one or more kernels.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct RunArgs {
+    /// Which scenarios: a part of their names, or =NAME for exactly that one; all where none is given
+    #[arg(value_name = "FILTER")]
+    pub(super) filters: Vec<Filter>,
+
+    /// Kernel to run on; may be given several times [default: the catalogue's default]
+    ///
+    /// debian:SUITE[/FLAVOUR] (a stock Debian kernel, fetched once), installed[:RELEASE], or the path of a bzImage or
+    /// vmlinux.
+    #[arg(short, long = "kernel", value_name = "KERNEL")]
+    pub(super) kernels: Vec<KernelSource>,
+
+    /// How scenarios are kept apart
+    #[arg(long, value_enum, default_value = "shared")]
+    pub(super) isolation: IsolationArg,
+
+    /// Report to write: human, ktap, junit or json, with =FILE to write it there; may be given several times
+    /// [default: human]
+    #[arg(short, long = "report", value_name = "FORMAT[=FILE]")]
+    pub(super) reports: Vec<ReportSpec>,
+
+    /// What runs the guests' instructions
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(super) accel: AccelArg,
+
+    /// Memory of each guest in MiB
+    #[arg(short, long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u32).range(16..=1_048_576))]
+    pub(super) memory: u32,
+
+    /// Processors of each guest
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=255))]
+    pub(super) cpus: u32,
+
+    /// Guests at the same time [default: this machine's processors divided by --cpus]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(super) jobs: Option<u16>,
+
+    /// Limit from QEMU's start to the guest's first word, in seconds [default: 30 under kvm, 120 under tcg]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub(super) boot_timeout: Option<u32>,
+
+    /// Limit of the whole run, in seconds, counted from the first guest's start [default: none]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=604_800))]
+    pub(super) timeout: Option<u32>,
+
+    /// More words for the kernels' command line
+    #[arg(long, value_name = "WORDS")]
+    pub(super) append: Option<String>,
+
+    /// QEMU to use [default: $VMLAB_QEMU, then qemu-system-x86_64 in PATH]
+    #[arg(long, value_name = "PATH")]
+    pub(super) qemu: Option<PathBuf>,
+
+    /// Install what is missing on this machine first, with its package manager, after saying so
+    #[arg(long)]
+    pub(super) setup: bool,
+
+    /// Use only what is in the cache already
+    #[arg(long)]
+    pub(super) offline: bool,
+
+    /// Keep no run record
+    #[arg(long)]
+    pub(super) no_record: bool,
+
+    /// Show the passing scenarios' findings and output as well
+    #[arg(short, long, conflicts_with = "quiet")]
+    pub(super) verbose: bool,
+
+    /// Show only the table and the summary
+    #[arg(short, long)]
+    pub(super) quiet: bool,
+}
+
+/// How scenarios are kept apart.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum IsolationArg {
+    /// One guest for all scenarios of a kernel
+    Shared,
+    /// A freshly booted guest for each scenario
+    Boot,
+}
+
+impl From<IsolationArg> for Isolation {
+    fn from(arg: IsolationArg) -> Self {
+        match arg {
+            IsolationArg::Shared => Self::Shared,
+            IsolationArg::Boot => Self::Boot,
+        }
+    }
+}
+
+/// What runs the guests' instructions.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum AccelArg {
+    /// kvm where it can run a kernel, which is tried out once; else tcg
+    Auto,
+    /// The host's hardware
+    Kvm,
+    /// QEMU's emulation
+    Tcg,
+}
+
+impl From<AccelArg> for Wanted {
+    fn from(arg: AccelArg) -> Self {
+        match arg {
+            AccelArg::Auto => Self::Auto,
+            AccelArg::Kvm => Self::Kvm,
+            AccelArg::Tcg => Self::Tcg,
+        }
+    }
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  vmlab run                                       all scenarios on the default kernel
+  vmlab run uts pid -k debian:bookworm            two areas on Debian 12's kernel
+  vmlab run -k debian:bullseye -k debian:trixie   two kernels side by side
+  vmlab run -k arch/x86/boot/bzImage              a kernel of your own
+  vmlab run --report human --report junit=vmlab.xml
+
+Exit codes:
+  0 all as expected   1 a scenario failed    2 usage or configuration   3 a kernel crashed
+  4 nothing ran      69 the lab failed     124 timed out              130 interrupted";

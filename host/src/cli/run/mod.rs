@@ -1,0 +1,170 @@
+//! `vmlab run`: the scenarios, on one or more kernels.
+
+use std::cell::RefCell;
+use std::num::NonZero;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use vmlab_protocol::catalogue::ScenarioSpec;
+
+pub use args::RunArgs;
+
+use super::interrupt::Interrupts;
+use super::{Context, Failure};
+use crate::error::chain;
+use crate::event::LabEvent;
+use crate::exit;
+use crate::image::guest_init;
+use crate::plan;
+use crate::report::progress::TerminalProgress;
+use crate::report::screen::Screen;
+use crate::report::style::{Facts, Style, Verbosity};
+use crate::report::{ReportSpec, Reporters, Setup};
+use crate::runner::emitter::Emitter;
+use crate::runner::lab::{Lab, Options, Prepared, Stop};
+use crate::runner::{dispatcher, exit_code};
+use crate::store::record::RunRecord;
+use prepare::Ready;
+use sink::{Handle, RunSink};
+
+mod args;
+mod prepare;
+mod sink;
+
+pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<u8, Failure> {
+    // What can be told without touching anything is told first.
+    let catalogue = guest_init::catalogue().map_err(|error| Failure::lab(chain(&error)))?;
+    let scenarios =
+        plan::select(catalogue, &args.filters).map_err(|error| Failure::with_code(exit::NOTHING_RAN, error))?;
+    let mut interrupts = Interrupts::listen()?;
+    let style = Style::decide(&Facts::gather());
+    let screen = if style.live { Screen::stderr() } else { Screen::none() };
+    let progress = TerminalProgress::new(&screen);
+    if args.setup {
+        interrupts.or_interrupt(crate::cli::doctor::set_up(&progress)).await?;
+    }
+    let ready = interrupts.or_interrupt(prepare::prepare(args, context, &scenarios, &progress)).await?;
+    drop(progress);
+    let Opened { lab, sink, notices } = open(args, context, &ready, style, &screen)?;
+    announce(&lab, &ready, &scenarios);
+    notices.into_iter().for_each(|text| lab.emitter.notice(text));
+    let limit = args.timeout.map(|seconds| Duration::from_secs(u64::from(seconds)));
+    serve(&lab, dispatcher::run(&lab, ready.kernels, &scenarios), limit, &mut interrupts).await;
+    finish(&lab, &sink)
+}
+
+/// What a run writes to.
+struct Opened {
+    lab: Rc<Lab>,
+    sink: Rc<RefCell<RunSink>>,
+    /// About the record, for the user.
+    notices: Vec<String>,
+}
+
+/// The record and the reports are open before anything runs: what cannot be written is known at once.
+fn open(
+    args: &RunArgs,
+    context: &Context,
+    ready: &Ready,
+    style: Style,
+    screen: &Screen,
+) -> Result<Opened, Failure> {
+    let record = if args.no_record {
+        None
+    } else {
+        let created = RunRecord::create(&context.dirs, SystemTime::now());
+        Some(created.map_err(|error| Failure::lab(format!("{}, or give --no-record", chain(&error))))?)
+    };
+    let verbosity = match (args.quiet, args.verbose) {
+        (true, _) => Verbosity::Quiet,
+        (false, true) => Verbosity::Verbose,
+        (false, false) => Verbosity::Normal,
+    };
+    let record_dir = record.as_ref().map(|record| record.dir.clone());
+    let notices = record.as_ref().map(|record| record.notices.clone()).unwrap_or_default();
+    let run_id = record.as_ref().map_or_else(|| "not-recorded".to_owned(), |record| record.id.clone());
+    let setup = Setup { style, verbosity, record: record_dir.clone(), screen: screen.clone() };
+    let reporters =
+        Reporters::open(&ReportSpec::with_default(&args.reports), &setup).map_err(|error| Failure::usage(chain(&error)))?;
+    let sink = RunSink::new(record, reporters);
+    let emitter = Emitter::new(Box::new(Handle(Rc::clone(&sink))));
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let at_once = usize::try_from(args.cpus).map_or(1, |cpus| (processors / cpus).max(1));
+    let options = Options {
+        isolation: args.isolation.into(),
+        append: args.append.clone(),
+        guests_at_once: args.jobs.map_or(at_once, usize::from),
+        run_id,
+    };
+    let lab = Rc::new(Lab::new(options, ready.qemu.clone(), emitter, record_dir));
+    Ok(Opened { lab, sink, notices })
+}
+
+fn announce(lab: &Lab, ready: &Ready, scenarios: &[ScenarioSpec]) {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    lab.emitter.emit(LabEvent::RunStarted {
+        run_id: lab.options.run_id.clone(),
+        vmlab_version: env!("CARGO_PKG_VERSION").to_owned(),
+        started_at_unix_ms: u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX),
+        argv: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
+        kernels: ready.kernels.iter().map(|prepared| prepared.kernel.label.clone()).collect(),
+        scenarios: scenarios.to_vec(),
+        isolation: lab.options.isolation.name().to_owned(),
+    });
+    lab.emitter.notice(ready.accelerator.to_string());
+    ready.kernels.iter().for_each(|prepared| announce_kernel(lab, prepared));
+}
+
+fn announce_kernel(lab: &Lab, prepared: &Prepared) {
+    let Prepared { kernel, image, .. } = prepared;
+    lab.emitter.emit(LabEvent::KernelReady {
+        kernel: kernel.label.clone(),
+        release: kernel.release.clone(),
+        kernel_sha256: kernel.sha256.clone(),
+        config_sha256: kernel.config.as_ref().map(|config| config.sha256.clone()),
+        image_sha256: image.sha256.clone(),
+        image_bytes: image.size_bytes,
+    });
+    if !image.absent.is_empty() {
+        let absent = image.absent.join(" and ");
+        let label = &kernel.label;
+        lab.emitter.notice(format!("{label} has {absent} neither built in nor as a module: expect no word from it"));
+    }
+}
+
+/// Lets the guests run until they are done. The first signal and the limit end them in order, a second signal at once.
+async fn serve(lab: &Lab, running: impl Future<Output = ()>, limit: Option<Duration>, interrupts: &mut Interrupts) {
+    let mut running = std::pin::pin!(running);
+    let passed = async {
+        match limit {
+            Some(limit) => tokio::time::sleep(limit).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = &mut running => return,
+        () = interrupts.next() => {
+            lab.emitter.emit(LabEvent::Interrupted);
+            lab.stop(Stop::Interrupted);
+        }
+        () = passed => lab.stop(Stop::RunLimit(limit.unwrap_or_default())),
+    }
+    tokio::select! {
+        () = running => {}
+        // Every QEMU dies with this process.
+        () = interrupts.next() => std::process::exit(exit::INTERRUPTED.into()),
+    }
+}
+
+fn finish(lab: &Lab, sink: &RefCell<RunSink>) -> Result<u8, Failure> {
+    let counts = lab.emitter.counts();
+    let exit_code = exit_code::of(&counts, lab.stopped());
+    lab.emitter.emit(LabEvent::RunFinished { counts, exit_code });
+    let failures = sink.borrow_mut().finish();
+    if failures.is_empty() {
+        return Ok(exit_code);
+    }
+    // A result that could not be handed over is no success, and no success may hide a graver result.
+    let code = if exit_code == exit::OK { exit::LAB } else { exit_code };
+    Err(Failure::with_code(code, failures.join("; ")))
+}

@@ -1,0 +1,94 @@
+//! Everything that is had before the first guest starts: QEMU, kernels, accelerator, images.
+
+use std::collections::BTreeSet;
+
+use vmlab_protocol::catalogue::ScenarioSpec;
+
+use super::args::RunArgs;
+use crate::cli::{Context, Failure};
+use crate::error::chain;
+use crate::image::{self, Image, ImageSpec, guest_init};
+use crate::kernel::catalogue::Catalogue;
+use crate::kernel::{self, FetchPolicy, Kernel, KernelSource};
+use crate::progress::Progress;
+use crate::runner::lab::Prepared;
+use crate::runner::limits::Limits;
+use crate::vm::accel::{self, AccelChoice};
+use crate::vm::argv::Machine;
+use crate::vm::qemu::{self, Qemu};
+
+/// What a run needs, found or made.
+pub(super) struct Ready {
+    pub(super) qemu: Qemu,
+    pub(super) accelerator: AccelChoice,
+    pub(super) kernels: Vec<Prepared>,
+}
+
+pub(super) async fn prepare(
+    args: &RunArgs,
+    context: &Context,
+    scenarios: &[ScenarioSpec],
+    progress: &dyn Progress,
+) -> Result<Ready, Failure> {
+    let qemu = qemu::find(args.qemu.as_deref()).await.map_err(|error| Failure::lab(chain(&error)))?;
+    let kernels = obtain(&sources(args)?, args, context, progress).await?;
+    progress.step("choosing the accelerator");
+    let accelerator = match kernels.first() {
+        None => return Err(Failure::usage("no kernel was named")),
+        Some(first) => accel::choose(args.accel.into(), &qemu, &first.path, &context.dirs.cache)
+            .await
+            .map_err(Failure::lab)?,
+    };
+    let machine =
+        Machine { accelerator: accelerator.accelerator, memory_mib: args.memory, cpus: args.cpus };
+    let limits = Limits::new(machine.accelerator, args.boot_timeout.map(|s| std::time::Duration::from_secs(s.into())));
+    let mut prepared = Vec::with_capacity(kernels.len());
+    for kernel in kernels {
+        progress.step(&format!("{}: building the guest image", kernel.label));
+        let image = build_image(&kernel, context, scenarios)?;
+        prepared.push(Prepared { kernel, image, machine, limits });
+    }
+    progress.done();
+    Ok(Ready { qemu, accelerator, kernels: prepared })
+}
+
+/// The kernels that were named, each once, in that order; the catalogue's default where none was.
+fn sources(args: &RunArgs) -> Result<Vec<KernelSource>, Failure> {
+    let mut sources: Vec<KernelSource> = Vec::new();
+    for source in &args.kernels {
+        if !sources.contains(source) {
+            sources.push(source.clone());
+        }
+    }
+    if sources.is_empty() {
+        sources.push(Catalogue::default_source().map_err(Failure::lab)?);
+    }
+    Ok(sources)
+}
+
+async fn obtain(
+    sources: &[KernelSource],
+    args: &RunArgs,
+    context: &Context,
+    progress: &dyn Progress,
+) -> Result<Vec<Kernel>, Failure> {
+    let policy = if args.offline { FetchPolicy::Offline } else { FetchPolicy::CacheFirst };
+    let mut kernels = Vec::with_capacity(sources.len());
+    for source in sources {
+        // One after the other: they come from one mirror over one line.
+        let kernel = kernel::obtain(source, &context.dirs, policy, progress).await;
+        kernels.push(kernel.map_err(|error| crate::cli::kernel::failure(&error))?);
+    }
+    Ok(kernels)
+}
+
+fn build_image(kernel: &Kernel, context: &Context, scenarios: &[ScenarioSpec]) -> Result<Image, Failure> {
+    let wanted: BTreeSet<&str> = scenarios.iter().flat_map(|spec| spec.modules.iter().map(String::as_str)).collect();
+    let spec = ImageSpec {
+        init: guest_init::init_binary(),
+        modules: kernel.modules.as_deref(),
+        scenario_modules: wanted,
+        cache: &context.dirs.cache,
+    };
+    image::build(&spec).map_err(|error| Failure::lab(format!("{}: {}", kernel.label, chain(&error))))
+}

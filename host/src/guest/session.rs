@@ -1,0 +1,309 @@
+//! The session: a state machine over what the guest says. No IO, no clock.
+//!
+//! It accepts exactly the order that the protocol lays down, and everything else is a [`Violation`]: a message that was
+//! lost, doubled, out of turn or about something that was never asked for cannot become a result.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use vmlab_protocol::catalogue::{Control, ScenarioSpec};
+use vmlab_protocol::frame::{Decoder, Frame, Item, Kind};
+use vmlab_protocol::message::{
+    self, Envelope, GuestMessage, Hello, HostMessage, Leg, LegOutcome, PROTOCOL, RawChunk, Stream,
+};
+
+use crate::event::LegReport;
+
+/// Output that is kept of each stream of a scenario, in bytes: the end of it.
+pub const OUTPUT_KEPT: usize = 16 * 1024;
+/// Output that a guest may send for one scenario, in bytes.
+pub const OUTPUT_LIMIT: u64 = 4 << 20;
+
+/// What the guest said, once it made sense.
+#[derive(Debug)]
+pub enum Heard {
+    /// It is there and ready for work.
+    Hello(Box<Hello>),
+    /// The scenario that was asked for is about to start.
+    Started,
+    /// The scenario has ended.
+    Finished(Box<Findings>),
+    /// Nothing more will be said.
+    Goodbye,
+}
+
+/// What a scenario's legs found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// The legs that ended, in order.
+    pub legs: Vec<LegReport>,
+    /// The end of its standard output.
+    pub stdout: Tail,
+    /// The end of its standard error.
+    pub stderr: Tail,
+    /// Bytes that the guest read and did not send.
+    pub dropped_by_guest: u64,
+}
+
+/// The end of an output.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tail {
+    bytes: VecDeque<u8>,
+    /// Bytes before it that were not kept.
+    pub dropped: u64,
+}
+
+impl Tail {
+    fn push(&mut self, data: &[u8]) {
+        let keep = &data[data.len().saturating_sub(OUTPUT_KEPT)..];
+        let excess = (self.bytes.len() + keep.len()).saturating_sub(OUTPUT_KEPT);
+        self.bytes.drain(..excess);
+        self.bytes.extend(keep);
+        self.dropped += (excess + data.len() - keep.len()) as u64;
+    }
+
+    /// As text; what is not UTF-8 becomes replacement characters.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let (a, b) = self.bytes.as_slices();
+        String::from_utf8_lossy(&[a, b].concat()).into_owned()
+    }
+}
+
+/// The guest said what it may not say, or the link was damaged. Nothing that it says after this counts.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Violation(pub String);
+
+fn violation<T>(text: impl fmt::Display) -> Result<T, Violation> {
+    Err(Violation(text.to_string()))
+}
+
+#[derive(Debug)]
+enum State {
+    AwaitHello,
+    Idle,
+    /// A run was asked for and not announced yet.
+    Asked {
+        run: u32,
+        spec: Box<ScenarioSpec>,
+    },
+    Running {
+        run: u32,
+        spec: Box<ScenarioSpec>,
+        findings: Box<Findings>,
+    },
+    /// The guest was told to say goodbye.
+    Leaving,
+    Gone,
+}
+
+/// One guest's session.
+#[derive(Debug)]
+pub struct Session {
+    decoder: Decoder,
+    state: State,
+    next_seq: u64,
+    next_run: u32,
+    started: u32,
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Self { decoder: Decoder::default(), state: State::AwaitHello, next_seq: 0, next_run: 1, started: 0 }
+    }
+}
+
+impl Session {
+    /// Takes in bytes of the control port. Call [`Self::next_heard`] until it gives None before pushing more.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.decoder.push(bytes);
+    }
+
+    /// What was said next, or None until more bytes have come.
+    ///
+    /// # Errors
+    /// [`Violation`]; the session is over then.
+    pub fn next_heard(&mut self) -> Result<Option<Heard>, Violation> {
+        while let Some(item) = self.decoder.next_item() {
+            let heard = match item {
+                Item::Damaged { bytes, why } => violation(format_args!("the link is damaged: {bytes} bytes of {why}")),
+                Item::Frame(frame) => self.frame(&frame),
+            }?;
+            if heard.is_some() {
+                return Ok(heard);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Says that the port was closed.
+    ///
+    /// # Errors
+    /// [`Violation`] where that cut a frame.
+    pub fn closed(&self) -> Result<(), Violation> {
+        self.decoder.finish().map_err(|cut| Violation(format!("the link was cut: {cut}")))
+    }
+
+    /// Asks for a scenario: the bytes to send. Only in answer to [`Heard::Hello`] or [`Heard::Finished`].
+    ///
+    /// # Errors
+    /// [`Violation`] where the guest is busy: a fault of the caller's, which must not be passed over.
+    pub fn ask(&mut self, spec: &ScenarioSpec, leg_timeout_ms: u64) -> Result<Vec<u8>, Violation> {
+        if !matches!(self.state, State::Idle) {
+            return violation(format_args!("{} was asked for while the guest was not idle", spec.id));
+        }
+        let run = self.next_run;
+        self.next_run += 1;
+        self.state = State::Asked { run, spec: Box::new(spec.clone()) };
+        let scenario = spec.id.clone();
+        encode(&HostMessage::Run { run, scenario, leg_timeout_ms, output_limit: OUTPUT_LIMIT })
+    }
+
+    /// Asks the guest to say goodbye: the bytes to send.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub fn dismiss(&mut self) -> Result<Vec<u8>, Violation> {
+        if !matches!(self.state, State::Idle) {
+            return violation("the guest was dismissed while it was not idle");
+        }
+        self.state = State::Leaving;
+        encode(&HostMessage::Finish)
+    }
+
+    /// What the scenario in flight has found so far, if one is.
+    #[must_use]
+    pub fn findings_so_far(&self) -> Option<&Findings> {
+        match &self.state {
+            State::Running { findings, .. } => Some(findings),
+            _ => None,
+        }
+    }
+
+    fn frame(&mut self, frame: &Frame) -> Result<Option<Heard>, Violation> {
+        match frame.kind {
+            Kind::Raw => self.output(&frame.payload).map(|()| None),
+            Kind::Message => {
+                let envelope: Envelope = message::decode(frame).map_err(|error| Violation(error.to_string()))?;
+                if envelope.seq != self.next_seq {
+                    let (expected, got) = (self.next_seq, envelope.seq);
+                    return violation(format_args!("message {expected} was due and message {got} came"));
+                }
+                self.next_seq += 1;
+                self.message(envelope.message)
+            }
+        }
+    }
+
+    fn output(&mut self, payload: &[u8]) -> Result<(), Violation> {
+        let chunk = RawChunk::decode(payload).map_err(|error| Violation(error.to_string()))?;
+        match &mut self.state {
+            State::Running { run, findings, .. } if *run == chunk.run => {
+                match chunk.stream {
+                    Stream::Stdout => findings.stdout.push(chunk.data),
+                    Stream::Stderr => findings.stderr.push(chunk.data),
+                }
+                Ok(())
+            }
+            state => violation(format_args!("output of run {} came while {}", chunk.run, doing(state))),
+        }
+    }
+
+    fn message(&mut self, message: GuestMessage) -> Result<Option<Heard>, Violation> {
+        let state = std::mem::replace(&mut self.state, State::Gone);
+        match (state, message) {
+            (State::AwaitHello, GuestMessage::Hello(hello)) => {
+                let theirs = hello.protocol;
+                if theirs.major != PROTOCOL.major {
+                    let (ours, theirs) = (PROTOCOL.major, theirs.major);
+                    return violation(format_args!("the guest speaks protocol {theirs}, this vmlab speaks {ours}"));
+                }
+                self.state = State::Idle;
+                Ok(Some(Heard::Hello(hello)))
+            }
+            (State::Asked { run, spec }, GuestMessage::ScenarioStarted { run: said, scenario })
+                if said == run && scenario == spec.id =>
+            {
+                self.started += 1;
+                self.state = State::Running { run, spec, findings: Box::default() };
+                Ok(Some(Heard::Started))
+            }
+            (State::Asked { run, spec }, GuestMessage::Refused { run: said, why }) if said == run => {
+                violation(format_args!("the guest refused {}: {why}", spec.id))
+            }
+            (
+                State::Running { run, spec, mut findings },
+                GuestMessage::LegFinished { run: said, leg, outcome, duration_ns, output_dropped },
+            ) if said == run => {
+                let due = next_leg(&spec, &findings.legs);
+                if due != Some(leg) {
+                    let due = due.map_or("nothing", Leg::name);
+                    return violation(format_args!("{}: leg {} ended, {due} was due", spec.id, leg.name()));
+                }
+                if !fits(leg, &outcome) {
+                    return violation(format_args!("{}: leg {} cannot end as {outcome:?}", spec.id, leg.name()));
+                }
+                findings.legs.push(LegReport { leg, outcome, duration_ns });
+                findings.dropped_by_guest += output_dropped;
+                self.state = State::Running { run, spec, findings };
+                Ok(None)
+            }
+            (State::Running { run, spec, findings }, GuestMessage::ScenarioFinished { run: said }) if said == run => {
+                if let Some(due) = next_leg(&spec, &findings.legs) {
+                    return violation(format_args!("{} ended before its leg {}", spec.id, due.name()));
+                }
+                self.state = State::Idle;
+                Ok(Some(Heard::Finished(findings)))
+            }
+            (State::Leaving, GuestMessage::RunFinished { started }) => {
+                if started != self.started {
+                    let ours = self.started;
+                    return violation(format_args!("the guest counts {started} scenarios, {ours} were announced"));
+                }
+                Ok(Some(Heard::Goodbye))
+            }
+            (state, message) => violation(format_args!("{message:?} came while {}", doing(&state))),
+        }
+    }
+}
+
+/// The leg that must end next; None where the scenario must.
+fn next_leg(spec: &ScenarioSpec, done: &[LegReport]) -> Option<Leg> {
+    let has_control = spec.control == Control::Runs;
+    match done {
+        [] => Some(Leg::Probe),
+        [probe] if probe.outcome == LegOutcome::Available => Some(Leg::Subject),
+        [_, _] if has_control => Some(Leg::Control),
+        _ => None,
+    }
+}
+
+/// Whether a leg can end so at all.
+const fn fits(leg: Leg, outcome: &LegOutcome) -> bool {
+    match outcome {
+        LegOutcome::Available | LegOutcome::Missing { .. } => matches!(leg, Leg::Probe),
+        LegOutcome::Isolated { .. } | LegOutcome::Leaked { .. } => !matches!(leg, Leg::Probe),
+        LegOutcome::Failed { .. } | LegOutcome::Died { .. } | LegOutcome::TimedOut { .. } => true,
+    }
+}
+
+fn doing(state: &State) -> String {
+    match state {
+        State::AwaitHello => "its hello was due".to_owned(),
+        State::Idle => "it had nothing to do".to_owned(),
+        State::Asked { spec, .. } => format!("the start of {} was due", spec.id),
+        State::Running { spec, .. } => format!("{} ran", spec.id),
+        State::Leaving => "its goodbye was due".to_owned(),
+        State::Gone => "it had said goodbye or worse".to_owned(),
+    }
+}
+
+fn encode(message: &HostMessage) -> Result<Vec<u8>, Violation> {
+    let mut out = Vec::new();
+    message::encode(message, &mut out).map_err(|error| Violation(error.to_string()))?;
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests;

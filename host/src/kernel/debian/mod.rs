@@ -1,0 +1,202 @@
+//! Kernels of the Debian archive: fetched through apt, kept in the store, pinned.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::source::DebianSource;
+use super::{FetchPolicy, Kernel, KernelError, config};
+use crate::progress::Progress;
+use crate::store::CacheError;
+use crate::store::atomic::Staging;
+use crate::store::dirs::Dirs;
+use crate::store::kernels::{Entry, Identity, KernelStore, Lookup, Package};
+use crate::store::lock::Lock;
+
+mod apt;
+mod child;
+mod complaint;
+mod error;
+mod mirrors;
+mod resolve;
+mod sources;
+mod stanza;
+mod system;
+mod unpack;
+
+pub use error::DebianError;
+pub use resolve::ResolveError;
+pub use system::System;
+
+use apt::Apt;
+use mirrors::Suites;
+use resolve::Walk;
+
+/// What is known of a source without fetching or verifying anything.
+///
+/// # Errors
+/// The cache cannot be read.
+pub fn cached(source: &DebianSource, dirs: &Dirs) -> Result<Lookup, CacheError> {
+    KernelStore::new(&dirs.cache).peek(&source.file_stem())
+}
+
+/// All sources that are pinned in the cache, sorted.
+///
+/// # Errors
+/// The cache cannot be read.
+pub fn all_cached(dirs: &Dirs) -> Result<Vec<DebianSource>, CacheError> {
+    let stems = KernelStore::new(&dirs.cache).pinned()?;
+    let source = |stem: &String| stem.strip_prefix("debian_")?.replacen('_', "/", 1).parse().ok();
+    Ok(stems.iter().filter_map(source).collect())
+}
+
+/// Takes a kernel from the cache or fetches it. Dropping the future ends apt and leaves nothing of a fetch behind.
+///
+/// # Errors
+/// [`KernelError::Debian`]
+pub async fn obtain(
+    source: &DebianSource,
+    dirs: &Dirs,
+    policy: FetchPolicy,
+    progress: &dyn Progress,
+    system: &System,
+) -> Result<Kernel, KernelError> {
+    let fetch = Fetch { source, label: source.to_string(), store: KernelStore::new(&dirs.cache), progress, system };
+    let entry = fetch.entry(policy).await;
+    progress.done();
+    let entry = entry?;
+    let text = std::fs::read(entry.config()).map_err(CacheError::on("read", &entry.config()));
+    let text = text.map_err(DebianError::Cache)?;
+    let record = &entry.record;
+    Ok(Kernel {
+        version: super::version_of(&fetch.label, &record.release)?,
+        label: fetch.label,
+        release: record.release.clone(),
+        path: entry.kernel(),
+        sha256: record.kernel_sha256.clone(),
+        config: Some(config::KernelConfig::parse(&String::from_utf8_lossy(&text))),
+        modules: Some(entry.modules()),
+    })
+}
+
+struct Fetch<'a> {
+    source: &'a DebianSource,
+    label: String,
+    store: KernelStore,
+    progress: &'a dyn Progress,
+    system: &'a System,
+}
+
+impl Fetch<'_> {
+    async fn entry(&self, policy: FetchPolicy) -> Result<Entry, DebianError> {
+        if policy != FetchPolicy::Refresh {
+            match (self.lookup().await?, policy) {
+                (Lookup::Found(entry), _) => return Ok(*entry),
+                (Lookup::Missing, FetchPolicy::Offline) => {
+                    return Err(DebianError::NotCached { label: self.label.clone() });
+                }
+                (Lookup::Damaged(damage), FetchPolicy::Offline) => {
+                    return Err(DebianError::Damaged { label: self.label.clone(), damage });
+                }
+                (Lookup::Damaged(damage), _) => self.step(&format!("{damage}; fetching it again")),
+                (Lookup::Missing, _) => {}
+            }
+        }
+        let stem = self.source.file_stem();
+        let waiting = || self.step("waiting for another vmlab, which is fetching it");
+        let _lock = Lock::take(&self.store.lock_path(&stem), waiting).await?;
+        let present = match self.lookup().await? {
+            // Another vmlab has fetched it meanwhile.
+            Lookup::Found(entry) if policy != FetchPolicy::Refresh => return Ok(*entry),
+            Lookup::Found(entry) => Some(*entry),
+            Lookup::Missing | Lookup::Damaged(_) => None,
+        };
+        let staging = self.store.staging(&stem)?;
+        let entry = self.fetch(&staging, present).await?;
+        self.store.pin(&stem, &entry, now_unix_ms())?;
+        Ok(entry)
+    }
+
+    async fn fetch(&self, staging: &Staging, present: Option<Entry>) -> Result<Entry, DebianError> {
+        let suites = Suites::of(self.source.suite());
+        let root = staging.path().join("apt");
+        let apt = Apt::new(self.system, &self.label, root, suites.preferred.clone()).await?;
+        self.update(&apt, suites).await?;
+        let packages = self.resolve(&apt).await?;
+        if let Some(entry) = present.filter(|entry| entry.record.packages == packages) {
+            return Ok(entry);
+        }
+        let what = packages.first().map(|image| format!("{} {}", image.name, image.version)).unwrap_or_default();
+        self.step(&format!("downloading {what}"));
+        let debs = apt.download(&packages, self.progress).await?;
+        let tree = staging.path().join("tree");
+        unpack::unpack(self.system, &self.label, &debs, &tree, self.progress).await?;
+        self.step("sorting out its modules");
+        let prepared = staging.path().join("entry");
+        let release = unpack::assemble(&self.label, tree, prepared.clone()).await?;
+        let identity = Identity {
+            label: &self.label,
+            suite: self.source.suite(),
+            release: &release,
+            packages: &packages,
+            now_unix_ms: now_unix_ms(),
+        };
+        Ok(self.store.publish(staging, &prepared, &identity)?)
+    }
+
+    /// Reads the package lists; a mirror need not have the suite's security part.
+    async fn update(&self, apt: &Apt<'_>, mut suites: Suites) -> Result<(), DebianError> {
+        let (mirrors, keyring) = (self.system.mirrors()?, self.system.keyring()?.to_string_lossy());
+        loop {
+            apt.set_sources(&mirrors::compose(&mirrors, &suites, &keyring))?;
+            self.step("reading the package lists");
+            let Err(missing) = apt.update(self.progress).await? else { return Ok(()) };
+            match missing.into_iter().find(|suite| suites.main.contains(suite)) {
+                None if suites.security.take().is_some() => {}
+                suite => {
+                    let suite = suite.unwrap_or_else(|| self.source.suite().to_owned());
+                    return Err(DebianError::NoSuchSuite { label: self.label.clone(), suite });
+                }
+            }
+        }
+    }
+
+    /// The packages that hold the kernel which the suite offers now.
+    async fn resolve(&self, apt: &Apt<'_>) -> Result<Vec<Package>, DebianError> {
+        self.step("looking up its packages");
+        let failed = |what| DebianError::Resolve { label: self.label.clone(), what };
+        let metapackage = format!("linux-image-{}", self.source.flavour());
+        let Some(text) = apt.show_candidate(&metapackage).await? else {
+            let (label, suite) = (self.label.clone(), self.source.suite().to_owned());
+            return Err(DebianError::NoSuchFlavour { label, suite, package: metapackage });
+        };
+        let mut walk = Walk::from_metapackage(&metapackage, &text).map_err(failed)?;
+        while !walk.wanted().is_empty() {
+            let text = apt.show(walk.wanted()).await?;
+            walk.take_in(&text).map_err(failed)?;
+        }
+        Ok(walk.into_packages())
+    }
+
+    /// What the cache has. Hashing is done on a thread of its own, so that signals are heard meanwhile.
+    async fn lookup(&self) -> Result<Lookup, DebianError> {
+        let (store, stem) = (self.store.clone(), self.source.file_stem());
+        let found = tokio::task::spawn_blocking(move || store.lookup(&stem)).await;
+        let worker = |error: tokio::task::JoinError| DebianError::Worker {
+            label: self.label.clone(),
+            detail: error.to_string(),
+        };
+        Ok(found.map_err(worker)??)
+    }
+
+    fn step(&self, what: &str) {
+        self.progress.step(&format!("{}: {what}", self.label));
+    }
+}
+
+/// Wall clock, ms since 1970 UTC; 0 on a clock that stands before it.
+fn now_unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,236 @@
+//! How a user names a kernel.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// The flavour taken where none is named: made for virtual machines, small, quick to boot.
+const DEFAULT_FLAVOUR: &str = "cloud-amd64";
+
+/// Longest suite or flavour that is taken, in bytes. The longest in use is about half of it.
+const NAME_LIMIT: usize = 48;
+
+/// Where a kernel comes from. Its text is its label: parsing the text again gives the same source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KernelSource {
+    /// A package of the Debian archive: `debian:SUITE[/FLAVOUR]`.
+    Debian(DebianSource),
+    /// A kernel of this machine: `installed` is the newest, `installed:RELEASE` a certain one.
+    Installed(Option<String>),
+    /// A bzImage or vmlinux: `path:P`, or anything that is none of the above.
+    Path(PathBuf),
+}
+
+/// A kernel package of the Debian archive. Both parts hold only `a-z`, `0-9`, `-` and (the flavour) `.`, and begin with
+/// a letter or digit, so that they can be part of a file's name and of an argument.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DebianSource {
+    suite: String,
+    flavour: String,
+}
+
+impl DebianSource {
+    /// As `trixie` or `trixie-backports`.
+    #[must_use]
+    pub fn suite(&self) -> &str {
+        &self.suite
+    }
+
+    /// As `cloud-amd64`: what follows `linux-image-` in the name of the metapackage.
+    #[must_use]
+    pub fn flavour(&self) -> &str {
+        &self.flavour
+    }
+
+    /// A name for the files that belong to this source, as `debian_trixie_cloud-amd64`.
+    #[must_use]
+    pub fn file_stem(&self) -> String {
+        format!("debian_{}_{}", self.suite, self.flavour)
+    }
+}
+
+impl fmt::Display for DebianSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.flavour == DEFAULT_FLAVOUR {
+            write!(f, "debian:{}", self.suite)
+        } else {
+            write!(f, "debian:{}/{}", self.suite, self.flavour)
+        }
+    }
+}
+
+impl fmt::Display for KernelSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Debian(source) => source.fmt(f),
+            Self::Installed(None) => f.write_str("installed"),
+            Self::Installed(Some(release)) => write!(f, "installed:{release}"),
+            Self::Path(path) => {
+                let text = path.to_string_lossy();
+                let ambiguous = ["debian:", "installed:", "path:"].iter().any(|prefix| text.starts_with(prefix));
+                let prefix = if ambiguous || text == "installed" { "path:" } else { "" };
+                write!(f, "{prefix}{text}")
+            }
+        }
+    }
+}
+
+/// Not the name of a kernel.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadSource {
+    /// Nothing was given.
+    #[error(
+        "a kernel's name is empty: expected debian:SUITE[/FLAVOUR], installed, installed:RELEASE, or the path of a \
+         bzImage or vmlinux"
+    )]
+    Empty,
+    /// What follows `debian:` is not a suite.
+    #[error(
+        "`{0}` is not a Debian suite's name: expected lower-case letters, digits and hyphens, as in debian:trixie or \
+         debian:trixie-backports/amd64"
+    )]
+    Suite(String),
+    /// The suite is the security part of another.
+    #[error("the kernels of `{0}` are part of their suite: ask for debian:{1}, which takes its security updates in")]
+    SecuritySuite(String, String),
+    /// What follows the slash is not a flavour.
+    #[error(
+        "`{0}` is not the name of a kernel's flavour: expected lower-case letters, digits, points and hyphens, as in \
+         cloud-amd64, amd64 or rt-amd64"
+    )]
+    Flavour(String),
+    /// The flavour is for another architecture.
+    #[error("`{0}` is not a flavour for amd64, the only architecture that vmlab boots: try cloud-amd64 or amd64")]
+    Architecture(String),
+    /// What follows `installed:` cannot be a release.
+    #[error("`{0}` is not a kernel's release as `uname -r` prints it: expected something like 6.1.0-38-amd64")]
+    Release(String),
+}
+
+impl FromStr for KernelSource {
+    type Err = BadSource;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Some(rest) = text.strip_prefix("debian:") {
+            return rest.parse().map(Self::Debian);
+        }
+        if let Some(release) = text.strip_prefix("installed:") {
+            return if is_release(release) {
+                Ok(Self::Installed(Some(release.to_owned())))
+            } else {
+                Err(BadSource::Release(release.to_owned()))
+            };
+        }
+        match text.strip_prefix("path:").unwrap_or(text) {
+            "" => Err(BadSource::Empty),
+            "installed" if text == "installed" => Ok(Self::Installed(None)),
+            path => Ok(Self::Path(PathBuf::from(path))),
+        }
+    }
+}
+
+impl FromStr for DebianSource {
+    type Err = BadSource;
+
+    /// Reads `SUITE[/FLAVOUR]`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (suite, flavour) = text.split_once('/').unwrap_or((text, DEFAULT_FLAVOUR));
+        if !is_word(suite) || suite.contains('.') {
+            return Err(BadSource::Suite(suite.to_owned()));
+        }
+        if let Some(base) = suite.strip_suffix("-security") {
+            return Err(BadSource::SecuritySuite(suite.to_owned(), base.to_owned()));
+        }
+        if !is_word(flavour) {
+            return Err(BadSource::Flavour(flavour.to_owned()));
+        }
+        if flavour != "amd64" && !flavour.ends_with("-amd64") {
+            return Err(BadSource::Architecture(flavour.to_owned()));
+        }
+        Ok(Self { suite: suite.to_owned(), flavour: flavour.to_owned() })
+    }
+}
+
+fn is_word(text: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.');
+    let outer = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    text.len() <= NAME_LIMIT
+        && text.bytes().all(inner)
+        && text.as_bytes().first().is_some_and(outer)
+        && text.as_bytes().last().is_some_and(outer)
+        && !text.contains("..")
+}
+
+/// Whether a text can be a kernel's release and a file's name at once. The kernel allows 64 bytes (`__NEW_UTS_LEN`,
+/// uname(2)); Debian's own use letters, digits and `.+-~_`.
+#[must_use]
+pub fn is_release(text: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'+' | b'-' | b'~' | b'_');
+    (1..=64).contains(&text.len()) && text.bytes().all(inner) && text.as_bytes()[0].is_ascii_alphanumeric()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> KernelSource {
+        text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    #[test]
+    fn the_cloud_flavour_is_the_default() {
+        let KernelSource::Debian(source) = parse("debian:bookworm") else { panic!("not a Debian source") };
+        assert_eq!((source.suite(), source.flavour()), ("bookworm", "cloud-amd64"));
+        assert_eq!(source.file_stem(), "debian_bookworm_cloud-amd64");
+        assert_eq!(parse("debian:bookworm/cloud-amd64").to_string(), "debian:bookworm");
+    }
+
+    #[test]
+    fn a_source_prints_as_what_parses_to_it() {
+        for text in [
+            "debian:trixie-backports",
+            "debian:sid/rt-amd64",
+            "debian:bookworm/6.12-cloud-amd64",
+            "installed",
+            "installed:6.12.117+deb13-cloud-amd64",
+            "/boot/vmlinuz",
+            "./arch/x86/boot/bzImage",
+            "bzImage",
+            "path:installed",
+            "path:debian:odd",
+            "path:path:x",
+        ] {
+            assert_eq!(parse(text).to_string(), text);
+        }
+        assert_eq!(parse("path:./x"), KernelSource::Path(PathBuf::from("./x")));
+    }
+
+    #[test]
+    fn what_could_escape_a_directory_or_become_an_option_is_refused() {
+        for suite in ["", "..", "../etc", "-o", "trixie ", "Trixie", "a\nb", "trixie.", "x.y", "trixie-", "tríxie"] {
+            let text = format!("debian:{suite}");
+            assert!(matches!(text.parse::<KernelSource>(), Err(BadSource::Suite(_))), "{text}");
+        }
+        for flavour in ["", "..", "-o=x", "cloud amd64", "a/../amd64", "amd64;id", "x..-amd64"] {
+            let text = format!("debian:trixie/{flavour}");
+            assert!(matches!(text.parse::<KernelSource>(), Err(BadSource::Flavour(_))), "{text}");
+        }
+        for release in ["", "..", "../../etc", "-x", "6.1 x", &"6".repeat(65)] {
+            let text = format!("installed:{release}");
+            assert!(matches!(text.parse::<KernelSource>(), Err(BadSource::Release(_))), "{text}");
+        }
+        let long = format!("debian:{}", "a".repeat(NAME_LIMIT + 1));
+        assert!(matches!(long.parse::<KernelSource>(), Err(BadSource::Suite(_))));
+    }
+
+    #[test]
+    fn near_misses_say_what_was_meant() {
+        assert_eq!(
+            "debian:bookworm-security".parse::<KernelSource>(),
+            Err(BadSource::SecuritySuite("bookworm-security".into(), "bookworm".into()))
+        );
+        assert_eq!("debian:trixie/arm64".parse::<KernelSource>(), Err(BadSource::Architecture("arm64".into())));
+        assert_eq!("".parse::<KernelSource>(), Err(BadSource::Empty));
+        assert_eq!("path:".parse::<KernelSource>(), Err(BadSource::Empty));
+    }
+}

@@ -1,0 +1,98 @@
+//! What is to run: kernels times scenarios. Pure.
+
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use vmlab_protocol::catalogue::ScenarioSpec;
+
+/// How scenarios are kept apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Isolation {
+    /// One guest for all scenarios of a kernel; a fresh one after a crash.
+    Shared,
+    /// A freshly booted guest for each scenario.
+    Boot,
+}
+
+impl Isolation {
+    /// As typed.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Shared => "shared",
+            Self::Boot => "boot",
+        }
+    }
+
+    /// The scenarios of each guest to be started.
+    #[must_use]
+    pub fn batches(self, scenarios: &[ScenarioSpec]) -> Vec<Vec<ScenarioSpec>> {
+        match self {
+            Self::Shared if scenarios.is_empty() => Vec::new(),
+            Self::Shared => vec![scenarios.to_vec()],
+            Self::Boot => scenarios.iter().map(|spec| vec![spec.clone()]).collect(),
+        }
+    }
+}
+
+/// A word that picks scenarios: a part of their names, or all of a name with `=` before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Filter {
+    /// `uts`, `host`, `uts.hostname`: wherever the name contains it.
+    Part(String),
+    /// `=uts.hostname`: that name only.
+    Exact(String),
+}
+
+/// A filter that could never match.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` can match no scenario: names are made of lower-case letters, digits, hyphens and one point")]
+pub struct BadFilter(String);
+
+impl FromStr for Filter {
+    type Err = BadFilter;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (exact, word) = text.strip_prefix('=').map_or((false, text), |word| (true, word));
+        let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
+        if word.is_empty() || !word.bytes().all(fits) {
+            return Err(BadFilter(text.to_owned()));
+        }
+        Ok(if exact { Self::Exact(word.to_owned()) } else { Self::Part(word.to_owned()) })
+    }
+}
+
+impl Filter {
+    fn matches(&self, spec: &ScenarioSpec) -> bool {
+        match self {
+            Self::Part(part) => spec.id.as_str().contains(part),
+            Self::Exact(name) => spec.id.as_str() == name,
+        }
+    }
+}
+
+/// A filter that matched nothing, with the names that come nearest.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no scenario's name contains `{filter}`; `vmlab list` shows them all (areas: {areas})")]
+pub struct NoMatch {
+    filter: String,
+    areas: String,
+}
+
+/// The scenarios that any of the filters picks, all where there is none; sorted by name.
+///
+/// # Errors
+/// [`NoMatch`] for the first filter that picks nothing: a name that was mistyped must not pass as fewer scenarios.
+pub fn select(catalogue: &[ScenarioSpec], filters: &[Filter]) -> Result<Vec<ScenarioSpec>, NoMatch> {
+    if let Some(filter) = filters.iter().find(|filter| !catalogue.iter().any(|spec| filter.matches(spec))) {
+        let (Filter::Part(word) | Filter::Exact(word)) = filter;
+        let mut areas: Vec<_> = catalogue.iter().map(|spec| spec.id.area()).collect();
+        areas.dedup();
+        return Err(NoMatch { filter: word.clone(), areas: areas.join(" ") });
+    }
+    let picked = |spec: &&ScenarioSpec| filters.is_empty() || filters.iter().any(|filter| filter.matches(spec));
+    let mut chosen: Vec<_> = catalogue.iter().filter(picked).cloned().collect();
+    chosen.sort_by(|a, b| a.id.cmp(&b.id));
+    Ok(chosen)
+}

@@ -1,0 +1,204 @@
+//! One run for the tests of all reporters: four kernels, every verdict, and a guest that means harm.
+
+use vmlab_protocol::catalogue::{Control, Expectation, KernelVersion, Namespace, Requirement, ScenarioSpec};
+use vmlab_protocol::message::{Hello, Leg, LegOutcome, PROTOCOL};
+
+use crate::event::{Counts, LabEvent, LegReport, ScenarioReport, Stamped};
+use crate::exit;
+use crate::verdict::Verdict;
+
+/// What a guest prints that means harm to a terminal, to XML and to KTAP.
+pub const HOSTILE: &str =
+    "\x1b]0;owned\x07 ]]> <script>alert(1)</script> & \"quotes\"\nok 1 pid.init # SKIP\n\u{202e}desrever\u{9b}2J\u{0}";
+
+const KERNELS: [(&str, &str); 4] = [
+    ("debian:bullseye", "5.10.0-36-cloud-amd64"),
+    ("debian:bookworm", "6.1.0-41-cloud-amd64"),
+    ("debian:trixie", "6.12.117+deb13-cloud-amd64"),
+    ("./arch/x86/boot/bzImage#1 # SKIP", ""),
+];
+
+fn spec(id: &str, expects: Expectation, control: Control) -> ScenarioSpec {
+    ScenarioSpec {
+        id: id.parse().unwrap(),
+        title: format!("what {id} shows"),
+        seed: "2a".to_owned(),
+        source: "namespaces(7)".to_owned(),
+        namespaces: vec![Namespace::Uts],
+        expects,
+        control,
+        requires: Requirement { config: vec!["CONFIG_UTS_NS".to_owned()], since: KernelVersion::new(2, 6, 19) },
+        modules: Vec::new(),
+        leg_timeout_ms: 10_000,
+    }
+}
+
+fn scenarios() -> Vec<ScenarioSpec> {
+    let why = "an init that dies ends the namespace, and there is no namespace to end without one".to_owned();
+    vec![
+        spec("cgroup.path", Expectation::Isolation, Control::Runs),
+        spec("ipc.shm", Expectation::Isolation, Control::Runs),
+        spec("pid.init", Expectation::Isolation, Control::Impossible { why }),
+        spec("proc.loadavg", Expectation::Leak, Control::Runs),
+        spec("time.boottime", Expectation::Isolation, Control::Runs),
+        spec("uts.hostname", Expectation::Isolation, Control::Runs),
+    ]
+}
+
+fn verdicts(kernel: usize) -> Vec<Verdict> {
+    let s = str::to_owned;
+    let leak = || Verdict::Leaks { detail: s("/proc/loadavg shows the host's load") };
+    let no_time = || Verdict::Skipped { reason: s("needs CONFIG_TIME_NS (not set in this kernel)") };
+    let trace = ["Oops: general protection fault", " <TASK>", "\tdo_exit+0x1/0x2", "\x1b[2J"].map(s).to_vec();
+    match kernel {
+        0 => vec![Verdict::Passed, Verdict::Passed, Verdict::Passed, leak(), no_time(), Verdict::Passed],
+        1 => vec![
+            Verdict::Failed { detail: s(HOSTILE) },
+            Verdict::Vacuous { detail: s("the control did not leak") },
+            Verdict::Passed,
+            Verdict::Changed { detail: s("/proc/loadavg no longer shows the host's load") },
+            no_time(),
+            Verdict::TimedOut { detail: s("the subject leg ran for more than 10 s") },
+        ],
+        2 => vec![
+            Verdict::Passed,
+            Verdict::ProtocolViolation { detail: s("a leg that was never started has finished") },
+            Verdict::GuestVanished { detail: s("QEMU was killed by SIGKILL") },
+            leak(),
+            Verdict::KernelCrashed { what: s("general protection fault, probably for non-canonical address"), trace },
+            Verdict::NotRun { reason: s("the guest was gone before its turn") },
+        ],
+        _ => vec![Verdict::LaunchFailed { detail: s("no kernel: the file ends after 512 of 9437184 bytes") }; 6],
+    }
+}
+
+fn report(kernel: usize, spec: &ScenarioSpec, verdict: Verdict) -> ScenarioReport {
+    let legs = match &verdict {
+        Verdict::NotRun { .. } | Verdict::LaunchFailed { .. } => Vec::new(),
+        Verdict::Skipped { .. } => vec![(Leg::Probe, LegOutcome::Missing { evidence: "unshare: EINVAL".to_owned() })],
+        Verdict::TimedOut { .. } => {
+            vec![(Leg::Probe, LegOutcome::Available), (Leg::Subject, LegOutcome::TimedOut { limit_ms: 10_000 })]
+        }
+        Verdict::KernelCrashed { .. } => vec![(Leg::Probe, LegOutcome::Available)],
+        Verdict::GuestVanished { .. } => vec![(Leg::Probe, LegOutcome::Died { how: "killed by SIGSEGV".to_owned() })],
+        Verdict::Failed { detail } => vec![
+            (Leg::Probe, LegOutcome::Available),
+            (Leg::Subject, LegOutcome::Leaked { detail: detail.clone() }),
+            (Leg::Control, LegOutcome::Failed { detail: "shmget: EACCES".to_owned() }),
+        ],
+        _ => vec![
+            (Leg::Probe, LegOutcome::Available),
+            (Leg::Subject, LegOutcome::Isolated { detail: "the host's name is the same".to_owned() }),
+            (Leg::Control, LegOutcome::Leaked { detail: "the host's name changed".to_owned() }),
+        ],
+    };
+    let failed = matches!(verdict, Verdict::Failed { .. });
+    ScenarioReport {
+        kernel: KERNELS[kernel].0.to_owned(),
+        scenario: spec.id.clone(),
+        guest: (kernel < 3).then(|| u32::try_from(kernel).unwrap() + 1),
+        verdict,
+        legs: legs.into_iter().map(|(leg, outcome)| LegReport { leg, outcome, duration_ns: 1_500_000 }).collect(),
+        warnings: if failed {
+            vec!["WARNING: CPU: 0 PID: 1 at kernel/fork.c:2\x1b[31m".to_owned()]
+        } else {
+            Vec::new()
+        },
+        stdout: if failed { format!("{}\n{HOSTILE}\n", "x".repeat(10_000)) } else { String::new() },
+        stderr: if failed { (1..=30).map(|n| format!("line {n}\r\n")).collect() } else { String::new() },
+        output_dropped: if failed { 4096 } else { 0 },
+        duration_ms: 12,
+    }
+}
+
+fn hello(release: &str) -> Box<Hello> {
+    Box::new(Hello {
+        protocol: PROTOCOL,
+        init_build: "0.1.0".to_owned(),
+        kernel_release: release.to_owned(),
+        kernel_version: "#1 SMP".to_owned(),
+        machine: "x86_64".to_owned(),
+        command_line: "console=ttyS0".to_owned(),
+        boot_id: "a5a1ad48-15d7-4c9a-a0f4-4a6c1c6e6f2b".to_owned(),
+        memory_bytes: 256 << 20,
+        cpus: 1,
+        virtio: Vec::new(),
+        modules: vec!["virtio".to_owned()],
+        problems: if release.starts_with("5.10") {
+            vec!["cannot mount /sys/fs/bpf: ENODEV\x07".to_owned()]
+        } else {
+            vec![]
+        },
+    })
+}
+
+/// How the scenarios of [`run`] end.
+pub fn counts() -> Counts {
+    let mut counts = Counts::default();
+    (0..KERNELS.len()).flat_map(verdicts).for_each(|verdict| counts.add(verdict.class()));
+    counts
+}
+
+fn before(kernel: usize) -> Vec<LabEvent> {
+    let (label, release) = KERNELS[kernel];
+    let label = label.to_owned();
+    if release.is_empty() {
+        return vec![LabEvent::KernelFailed { kernel: label, detail: "the file ends after 512 bytes".to_owned() }];
+    }
+    let guest = u32::try_from(kernel).unwrap() + 1;
+    let hash = |digit: &str| digit.repeat(64);
+    vec![
+        LabEvent::KernelReady {
+            kernel: label.clone(),
+            release: release.to_owned(),
+            kernel_sha256: hash("a"),
+            config_sha256: (kernel > 0).then(|| hash("c")),
+            image_sha256: hash("f"),
+            image_bytes: 1_234_567,
+        },
+        LabEvent::GuestStarting {
+            guest,
+            kernel: label,
+            accelerator: "tcg".to_owned(),
+            argv: vec!["qemu-system-x86_64".to_owned()],
+            console: format!("console-{guest}.log"),
+        },
+        LabEvent::GuestReady { guest, boot_ms: 3051, hello: hello(release) },
+    ]
+}
+
+/// The whole run. The kernels run side by side, and the last one announced ends first.
+pub fn run() -> Vec<Stamped> {
+    let scenarios = scenarios();
+    let mut events = vec![
+        LabEvent::RunStarted {
+            run_id: "20261122-110203-4f2a".to_owned(),
+            vmlab_version: "0.1.0".to_owned(),
+            started_at_unix_ms: 1_795_345_323_456,
+            argv: vec!["vmlab".to_owned(), "run".to_owned()],
+            kernels: KERNELS.map(|(label, _)| label.to_owned()).to_vec(),
+            scenarios: scenarios.clone(),
+            isolation: "shared".to_owned(),
+        },
+        LabEvent::Notice { text: "KVM cannot run a guest here; using TCG\x1b[0m".to_owned() },
+    ];
+    (0..KERNELS.len()).rev().for_each(|kernel| events.extend(before(kernel)));
+    for (at, scenario) in scenarios.iter().enumerate() {
+        for kernel in (0..KERNELS.len()).rev() {
+            let report = report(kernel, scenario, verdicts(kernel).swap_remove(at));
+            if let (Some(guest), false) = (report.guest, matches!(report.verdict, Verdict::NotRun { .. })) {
+                let kernel = KERNELS[kernel].0.to_owned();
+                events.push(LabEvent::ScenarioStarted { guest, kernel, scenario: scenario.id.clone() });
+            }
+            events.push(LabEvent::ScenarioFinished(Box::new(report)));
+        }
+    }
+    events.extend((1..=3).map(|guest| LabEvent::GuestEnded {
+        guest,
+        how: "powered off".to_owned(),
+        console_bytes: 20_000,
+    }));
+    events.push(LabEvent::Interrupted);
+    events.push(LabEvent::RunFinished { counts: counts(), exit_code: exit::CRASHED });
+    (0..).map(|n| n * 45).zip(events).map(|(elapsed_ms, event)| Stamped { elapsed_ms, event }).collect()
+}

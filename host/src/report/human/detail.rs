@@ -1,0 +1,202 @@
+//! What is told after the table: a paragraph for everything that is not good, the skips with their reasons, and what the
+//! words mean.
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use vmlab_protocol::catalogue::Control;
+
+use super::paint::Paint;
+use crate::event::ScenarioReport;
+use crate::report::excerpt::{self, Excerpt};
+use crate::report::run::Run;
+use crate::report::style::Verbosity;
+use crate::report::{clean, text};
+use crate::verdict::{Class, Verdict};
+
+/// The most lines of an output or a trace.
+const MAX_LINES: usize = 20;
+/// The most characters of a line.
+const MAX_CHARS: usize = 300;
+/// The most characters of a verdict's sentence.
+const MAX_DETAIL: usize = 2000;
+/// Before every line of a paragraph but its first.
+const INDENT: &str = "      ";
+
+/// Tells details of one run.
+#[derive(Debug, Clone, Copy)]
+pub struct Details<'a> {
+    /// The run.
+    pub run: &'a Run,
+    /// Its record.
+    pub record: Option<&'a Path>,
+    /// How much is told.
+    pub verbosity: Verbosity,
+    /// With or without colours.
+    pub paint: Paint,
+}
+
+impl Details<'_> {
+    /// A paragraph for each report that needs one, each with an empty line before it.
+    #[must_use]
+    pub fn paragraphs(&self) -> String {
+        let mut out = String::new();
+        for kernel in 0..self.run.kernels.len() {
+            let reports: Vec<_> = self
+                .run
+                .reports(kernel)
+                .map(|(_, report)| report)
+                .filter(|report| self.needs_paragraph(report))
+                .collect();
+            let mut told = vec![false; reports.len()];
+            for (at, report) in reports.iter().enumerate() {
+                if told[at] {
+                    continue;
+                }
+                // What happened to a guest happened to all that it was to run: one paragraph for all of them.
+                let same: Vec<_> = (at..reports.len()).filter(|&other| alike(report, &reports[other])).collect();
+                let alone = same.is_empty();
+                let names: Vec<_> = same.iter().map(|&other| reports[other].scenario.as_str()).collect();
+                same.iter().for_each(|&other| told[other] = true);
+                out.push('\n');
+                out.push_str(&self.paragraph(report, if alone { &[] } else { &names }));
+            }
+        }
+        out
+    }
+
+    fn needs_paragraph(&self, report: &ScenarioReport) -> bool {
+        match report.verdict.class() {
+            Class::Good => self.verbosity == Verbosity::Verbose || !report.warnings.is_empty(),
+            Class::Skipped => false,
+            Class::Bad | Class::TimedOut | Class::Crashed | Class::Lab | Class::NotRun => true,
+        }
+    }
+
+    fn paragraph(&self, report: &ScenarioReport, names: &[&str]) -> String {
+        let verdict = &report.verdict;
+        let word = self.paint.verdict(verdict, verdict.word());
+        let kernel = clean::line(&report.kernel);
+        let mut out = if names.len() > 1 {
+            format!("{word}  {} on {kernel}: {}\n", text::count(names.len(), "scenario"), names.join(", "))
+        } else {
+            let name = self.paint.bold(report.scenario.as_str());
+            let took = match verdict {
+                Verdict::NotRun { .. } | Verdict::LaunchFailed { .. } => String::new(),
+                _ => format!(" ({})", text::duration(report.duration_ms)),
+            };
+            format!("{word}  {name} on {kernel}{took}\n")
+        };
+        let mut line = |text: &str| out.push_str(&format!("{INDENT}{text}\n"));
+        if let Some(spec) = self.run.scenarios.iter().find(|spec| spec.id == report.scenario && names.len() < 2) {
+            line(&self.paint.dim(&format!("{} ({})", clean::line(&spec.title), clean::line(&spec.source))));
+        }
+        let detail = clean::cut(&clean::line(verdict.detail()), MAX_DETAIL);
+        if !detail.is_empty() {
+            line(&detail);
+        }
+        for leg in &report.legs {
+            let finding = clean::cut(&text::leg(leg), MAX_DETAIL);
+            line(&format!("{:<8} {finding}", leg.leg.name()));
+        }
+        for title in &report.warnings {
+            line(&format!("kernel warning: {}", clean::cut(&clean::line(title), MAX_CHARS)));
+        }
+        let most = if self.verbosity == Verbosity::Verbose { usize::MAX } else { MAX_LINES };
+        if let Verdict::KernelCrashed { trace, .. } = verdict {
+            self.excerpt("console", &excerpt::head(trace, most, MAX_CHARS), &mut line);
+        }
+        for (name, output) in [("stdout", &report.stdout), ("stderr", &report.stderr)] {
+            self.excerpt(name, &excerpt::tail(output, most, MAX_CHARS), &mut line);
+        }
+        if report.output_dropped > 0 {
+            line(&format!("{} bytes of output were beyond the limit and are not in the record", report.output_dropped));
+        }
+        if let Some(console) = self.console(report) {
+            line(&format!("the guest's console: {console}"));
+        }
+        out
+    }
+
+    fn excerpt(&self, name: &str, excerpt: &Excerpt, line: &mut impl FnMut(&str)) {
+        if excerpt.lines.is_empty() {
+            return;
+        }
+        let note = excerpt.left_out().map(|note| format!(" {note}")).unwrap_or_default();
+        line(&format!("{name}:{note}"));
+        for text in &excerpt.lines {
+            line(format!("{} {text}", self.paint.dim("|")).trim_end());
+        }
+    }
+
+    /// Where to read on, for what the console may explain.
+    fn console(&self, report: &ScenarioReport) -> Option<String> {
+        if !matches!(report.verdict.class(), Class::TimedOut | Class::Crashed | Class::Lab) {
+            return None;
+        }
+        let file = self.run.consoles.get(&report.guest?)?;
+        Some(clean::line(&self.record?.join(file).display().to_string()))
+    }
+
+    /// The skips, by their reason, with an empty line before them.
+    #[must_use]
+    pub fn skips(&self) -> String {
+        let mut reasons: Vec<(String, Vec<(&str, Vec<Cow<'_, ScenarioReport>>)>)> = Vec::new();
+        for (kernel, known) in self.run.kernels.iter().enumerate() {
+            for (_, report) in self.run.reports(kernel) {
+                let Verdict::Skipped { reason } = &report.verdict else { continue };
+                let at = reasons.iter().position(|(known, _)| known == reason).unwrap_or_else(|| {
+                    reasons.push((reason.clone(), Vec::new()));
+                    reasons.len() - 1
+                });
+                match reasons[at].1.last_mut() {
+                    Some((label, reports)) if *label == known.label => reports.push(report),
+                    _ => reasons[at].1.push((&known.label, vec![report])),
+                }
+            }
+        }
+        let mut out = String::new();
+        for (reason, kernels) in &reasons {
+            let word = self.paint.verdict(&Verdict::Skipped { reason: String::new() }, "SKIP");
+            out.push_str(&format!("\n{word}  {}\n", clean::cut(&clean::line(reason), MAX_DETAIL)));
+            for (label, reports) in kernels {
+                let names: Vec<_> = reports.iter().map(|report| report.scenario.as_str()).collect();
+                out.push_str(&format!("{INDENT}on {}: {}\n", clean::line(label), names.join(", ")));
+            }
+        }
+        out
+    }
+
+    /// What the words in the table mean where they do not speak for themselves, with an empty line before it.
+    #[must_use]
+    pub fn explanations(&self) -> String {
+        let mut lines = Vec::new();
+        let verdicts = || (0..self.run.kernels.len()).flat_map(|kernel| self.run.reports(kernel));
+        if verdicts().any(|(_, report)| matches!(report.verdict, Verdict::Leaks { .. })) {
+            lines.push(
+                "LEAK: Linux is documented not to isolate this, and it does not; that counts as passed.".to_owned(),
+            );
+        }
+        if verdicts().any(|(_, report)| matches!(report.verdict, Verdict::Vacuous { .. })) {
+            lines.push(
+                "VACUOUS: the control leg, which runs without the namespace, did not leak; the scenario proves nothing \
+                 here, and that counts as failed."
+                    .to_owned(),
+            );
+        }
+        for spec in &self.run.scenarios {
+            if let Control::Impossible { why } = &spec.control {
+                lines.push(format!("{} has no control leg: {}.", spec.id, clean::line(why).trim_end_matches('.')));
+            }
+        }
+        if lines.is_empty() { String::new() } else { format!("\n{}\n", lines.join("\n")) }
+    }
+}
+
+/// Whether two reports say the same and have nothing of their own to show.
+fn alike(one: &ScenarioReport, other: &ScenarioReport) -> bool {
+    let bare = |report: &ScenarioReport| {
+        report.legs.is_empty() && report.warnings.is_empty() && report.stdout.is_empty() && report.stderr.is_empty()
+    };
+    one.verdict == other.verdict && (one.scenario == other.scenario || (bare(one) && bare(other)))
+}

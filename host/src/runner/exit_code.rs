@@ -1,0 +1,52 @@
+//! What a run's counts mean for whoever called vmlab. Pure.
+
+use super::lab::Stop;
+use crate::event::Counts;
+use crate::exit;
+
+/// The exit code of a run: the gravest thing that happened.
+///
+/// What makes the other results doubtful comes first: an interruption, then the lab's own failures, then crashes.
+#[must_use]
+pub const fn of(counts: &Counts, stopped: Option<Stop>) -> u8 {
+    if matches!(stopped, Some(Stop::Interrupted)) {
+        exit::INTERRUPTED
+    } else if counts.lab > 0 {
+        exit::LAB
+    } else if counts.crashed > 0 {
+        exit::CRASHED
+    } else if counts.timed_out > 0 || stopped.is_some() {
+        exit::TIMED_OUT
+    } else if counts.bad > 0 {
+        exit::FAILED
+    } else if counts.not_run > 0 {
+        // Something that was to run did not, and nothing above says why: not to be taken for success.
+        exit::LAB
+    } else if counts.good == 0 {
+        exit::NOTHING_RAN
+    } else {
+        exit::OK
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_good_and_skipped_is_success() {
+        let none = Counts::default();
+        assert_eq!(of(&none, None), exit::NOTHING_RAN);
+        assert_eq!(of(&Counts { skipped: 3, ..none }, None), exit::NOTHING_RAN);
+        let good = Counts { good: 5, skipped: 1, ..none };
+        assert_eq!(of(&good, None), exit::OK);
+        assert_eq!(of(&good, Some(Stop::Interrupted)), exit::INTERRUPTED);
+        let limit = Stop::RunLimit(std::time::Duration::from_secs(1));
+        assert_eq!(of(&Counts { not_run: 1, ..good }, Some(limit)), exit::TIMED_OUT);
+        assert_eq!(of(&Counts { bad: 1, ..good }, None), exit::FAILED);
+        assert_eq!(of(&Counts { bad: 1, timed_out: 1, ..good }, None), exit::TIMED_OUT);
+        assert_eq!(of(&Counts { bad: 1, crashed: 1, timed_out: 1, ..good }, None), exit::CRASHED);
+        assert_eq!(of(&Counts { crashed: 1, lab: 1, ..good }, None), exit::LAB);
+        assert_eq!(of(&Counts { not_run: 1, ..good }, None), exit::LAB);
+    }
+}

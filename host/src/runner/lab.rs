@@ -1,0 +1,125 @@
+//! What all guests of a run share, and what all guests of a kernel share.
+
+use std::cell::Cell;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::emitter::Emitter;
+use super::limits::Limits;
+use crate::image::Image;
+use crate::kernel::Kernel;
+use crate::plan::Isolation;
+use crate::verdict::Verdict;
+use crate::verdict::judge::GuestLoss;
+use crate::vm::argv::Machine;
+use crate::vm::qemu::Qemu;
+
+/// What the user asked for, validated.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How scenarios are kept apart.
+    pub isolation: Isolation,
+    /// More words for the kernels' command line.
+    pub append: Option<String>,
+    /// How many guests may run at the same time.
+    pub guests_at_once: usize,
+    /// The run's name.
+    pub run_id: String,
+}
+
+/// Why a run ends before its work is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// The user interrupted it.
+    Interrupted,
+    /// The limit of the whole run has passed.
+    RunLimit(Duration),
+}
+
+impl Stop {
+    /// What that means for a guest that runs.
+    #[must_use]
+    pub fn loss(self) -> GuestLoss {
+        match self {
+            Self::Interrupted => GuestLoss::Interrupted,
+            Self::RunLimit(limit) => GuestLoss::Watchdog {
+                which: "run",
+                limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
+                state: "not asked".to_owned(),
+            },
+        }
+    }
+
+    /// What that means for a scenario that was never announced.
+    #[must_use]
+    pub fn not_run(self) -> Verdict {
+        let reason = match self {
+            Self::Interrupted => "the run was interrupted".to_owned(),
+            Self::RunLimit(limit) => format!("the run's limit of {} s passed before its turn came", limit.as_secs()),
+        };
+        Verdict::NotRun { reason }
+    }
+}
+
+/// What all guests of a run share.
+pub struct Lab {
+    /// What the user asked for.
+    pub options: Options,
+    /// Which QEMU.
+    pub qemu: Qemu,
+    /// Where events go.
+    pub emitter: Emitter,
+    /// Where consoles are kept; none where no record is.
+    pub record_dir: Option<PathBuf>,
+    /// One for each guest that may run at the same time.
+    pub(super) slots: Semaphore,
+    pub(super) cancel: CancellationToken,
+    stop: Cell<Option<Stop>>,
+    guests: Cell<u32>,
+}
+
+impl Lab {
+    /// A lab in which nothing runs yet.
+    #[must_use]
+    pub fn new(options: Options, qemu: Qemu, emitter: Emitter, record_dir: Option<PathBuf>) -> Self {
+        let slots = Semaphore::new(options.guests_at_once);
+        let (cancel, stop, guests) = (CancellationToken::new(), Cell::new(None), Cell::new(0));
+        Self { options, qemu, emitter, record_dir, slots, cancel, stop, guests }
+    }
+
+    /// Ends the run: guests are killed, what has not run stays so. The first reason counts.
+    pub fn stop(&self, why: Stop) {
+        if self.stop.get().is_none() {
+            self.stop.set(Some(why));
+            self.cancel.cancel();
+        }
+    }
+
+    /// Why the run ends early, where it does.
+    #[must_use]
+    pub const fn stopped(&self) -> Option<Stop> {
+        self.stop.get()
+    }
+
+    pub(super) fn next_guest(&self) -> u32 {
+        let number = self.guests.get() + 1;
+        self.guests.set(number);
+        number
+    }
+}
+
+/// What all guests of a kernel share.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The kernel.
+    pub kernel: Kernel,
+    /// Its initramfs.
+    pub image: Image,
+    /// The machine it boots on.
+    pub machine: Machine,
+    /// Its guests' limits.
+    pub limits: Limits,
+}

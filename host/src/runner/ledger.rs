@@ -1,0 +1,131 @@
+//! Which of a guest's scenarios is where, and the one report that each of them gets.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use vmlab_protocol::catalogue::ScenarioSpec;
+
+use super::console_log::ConsoleLog;
+use super::lab::{Lab, Prepared};
+use crate::event::{LabEvent, ScenarioReport};
+use crate::guest::session::Findings;
+use crate::verdict::judge::{self, GuestLoss};
+use crate::verdict::{Class, Verdict};
+
+/// The books on one guest's scenarios.
+pub(super) struct Ledger<'a> {
+    lab: &'a Lab,
+    prepared: &'a Prepared,
+    guest: u32,
+    /// The guest's console.
+    pub(super) console: ConsoleLog,
+    /// Asked for and not announced yet.
+    asked: Option<ScenarioSpec>,
+    /// Announced and not ended yet.
+    running: Option<Running>,
+    /// Ended and not yet reported: what the console says until the next announcement still belongs to it.
+    ended: Option<(Running, Box<Findings>, Duration)>,
+    warnings: Vec<String>,
+}
+
+struct Running {
+    spec: ScenarioSpec,
+    began: Instant,
+}
+
+impl<'a> Ledger<'a> {
+    pub(super) fn new(lab: &'a Lab, prepared: &'a Prepared, guest: u32, console: ConsoleLog) -> Self {
+        let (asked, running, ended, warnings) = (None, None, None, Vec::new());
+        Self { lab, prepared, guest, console, asked, running, ended, warnings }
+    }
+
+    pub(super) fn asked(&mut self, spec: ScenarioSpec) {
+        self.asked = Some(spec);
+    }
+
+    /// The scenario that was asked for has been announced. Gives its description.
+    pub(super) fn started(&mut self) -> Option<&ScenarioSpec> {
+        self.report_ended(None);
+        let spec = self.asked.take()?;
+        self.lab.emitter.emit(LabEvent::ScenarioStarted {
+            guest: self.guest,
+            kernel: self.prepared.kernel.label.clone(),
+            scenario: spec.id.clone(),
+        });
+        let running = self.running.insert(Running { spec, began: Instant::now() });
+        Some(&running.spec)
+    }
+
+    pub(super) fn finished(&mut self, findings: Box<Findings>) {
+        self.ended = self.running.take().map(|running| {
+            let duration = running.began.elapsed();
+            (running, findings, duration)
+        });
+    }
+
+    /// The guest has said goodbye, and its console has been read to the end.
+    pub(super) fn goodbye(&mut self) {
+        self.report_ended(None);
+    }
+
+    /// The guest was lost after its hello, and its console has been read to the end.
+    ///
+    /// The loss belongs to the scenario in flight; else to the one that ended last, since nothing else has run; else to
+    /// the one that was asked for, so that a guest that always dies there is not started again for ever.
+    pub(super) fn lost(&mut self, loss: &GuestLoss, findings: Findings) {
+        let verdict = self.judge_loss(loss, true);
+        if let Some(running) = self.running.take() {
+            self.report_ended(None);
+            let duration = running.began.elapsed();
+            self.report(running.spec, verdict, findings, duration);
+        } else if self.ended.is_some() {
+            self.report_ended(Some(verdict));
+        } else if *loss != GuestLoss::Interrupted
+            && let Some(spec) = self.asked.take()
+        {
+            self.report(spec, verdict, findings, Duration::ZERO);
+        }
+    }
+
+    /// What came of a guest that was lost.
+    pub(super) fn judge_loss(&self, loss: &GuestLoss, booted: bool) -> Verdict {
+        let reader = &self.console.reader;
+        judge::lost(loss, booted, reader.crash(), reader.said_by_init())
+    }
+
+    /// What was asked for and never announced.
+    pub(super) fn take_unannounced(&mut self) -> Option<ScenarioSpec> {
+        self.asked.take()
+    }
+
+    /// `after` is what came of the guest since, where it was lost: a good verdict does not outlive that.
+    fn report_ended(&mut self, after: Option<Verdict>) {
+        let Some((running, findings, duration)) = self.ended.take() else { return };
+        self.warnings.append(&mut self.console.reader.take_warnings());
+        let kernel = &self.prepared.kernel;
+        let facts = judge::KernelFacts { version: kernel.version, config: kernel.config.as_ref() };
+        let crash = self.console.reader.crash();
+        let own = judge::finished(&running.spec, facts, &findings.legs, crash, &self.warnings);
+        let verdict = match after {
+            Some(after) if after.class() != Class::NotRun && own.class() <= Class::Skipped => after,
+            _ => own,
+        };
+        self.report(running.spec, verdict, *findings, duration);
+    }
+
+    fn report(&mut self, spec: ScenarioSpec, verdict: Verdict, findings: Findings, duration: Duration) {
+        self.warnings.append(&mut self.console.reader.take_warnings());
+        self.lab.emitter.emit(LabEvent::ScenarioFinished(Box::new(ScenarioReport {
+            kernel: self.prepared.kernel.label.clone(),
+            scenario: spec.id,
+            guest: Some(self.guest),
+            verdict,
+            stdout: findings.stdout.text(),
+            stderr: findings.stderr.text(),
+            output_dropped: findings.stdout.dropped + findings.stderr.dropped + findings.dropped_by_guest,
+            legs: findings.legs,
+            warnings: std::mem::take(&mut self.warnings),
+            duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+        })));
+    }
+}

@@ -1,0 +1,142 @@
+//! Files and directories that are there whole or not at all: written aside, flushed, renamed.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use tempfile::NamedTempFile;
+
+use super::CacheError;
+
+/// How often, and how far apart, a staging directory's removal is tried. A child that has just been killed may still
+/// be making a file in it.
+const REMOVALS: u32 = 50;
+const REMOVAL_PAUSE: Duration = Duration::from_millis(10);
+
+/// Writes a file whole. Its directory must exist.
+///
+/// # Errors
+/// [`CacheError`]; what was there before is then unchanged.
+pub fn write(path: &Path, contents: &[u8]) -> Result<(), CacheError> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let mut file = NamedTempFile::new_in(dir).map_err(CacheError::on("write in", dir))?;
+    file.write_all(contents).map_err(CacheError::on("write", path))?;
+    file.as_file().sync_all().map_err(CacheError::on("flush", path))?;
+    file.persist(path).map_err(|error| CacheError::on("write", path)(error.error))?;
+    sync_dir(dir)
+}
+
+/// Flushes a directory's own entries.
+///
+/// # Errors
+/// [`CacheError`]
+pub fn sync_dir(dir: &Path) -> Result<(), CacheError> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(CacheError::on("flush", dir))
+}
+
+/// Flushes everything below a directory. One call for its file system (syncfs(2)) instead of one for each of a
+/// thousand kernel modules.
+///
+/// # Errors
+/// [`CacheError`]
+pub fn sync_tree(dir: &Path) -> Result<(), CacheError> {
+    File::open(dir).and_then(|dir| Ok(nix::unistd::syncfs(&dir)?)).map_err(CacheError::on("flush", dir))
+}
+
+/// Makes a directory and all above it.
+///
+/// # Errors
+/// [`CacheError`]
+pub fn create_dir(dir: &Path) -> Result<(), CacheError> {
+    fs::create_dir_all(dir).map_err(CacheError::on("create", dir))
+}
+
+/// A directory to prepare something in; gone, with all in it, when this is dropped.
+#[derive(Debug)]
+pub struct Staging {
+    path: PathBuf,
+}
+
+impl Staging {
+    /// Makes the directory, empty. What is there from a vmlab that was killed is removed, so the caller must hold the
+    /// lock that makes it the only user of this path.
+    ///
+    /// # Errors
+    /// [`CacheError`]
+    pub fn new(path: PathBuf) -> Result<Self, CacheError> {
+        remove_tree(&path).map_err(CacheError::on("remove", &path))?;
+        let staging = Self { path };
+        create_dir(&staging.path)?;
+        Ok(staging)
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        // Nothing depends on this: the next fetch of the same kernel removes what could not be removed here.
+        let _ = remove_tree(&self.path);
+    }
+}
+
+/// Removes a directory and all in it; fine if it is not there.
+///
+/// # Errors
+/// It is still there.
+pub fn remove_tree(path: &Path) -> io::Result<()> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let error = match fs::remove_dir_all(path) {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        match error.kind() {
+            io::ErrorKind::NotFound if !path.exists() => return Ok(()),
+            io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty if tries < REMOVALS => {
+                thread::sleep(REMOVAL_PAUSE);
+            }
+            _ => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole_and_nothing_else_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ref.json");
+        write(&path, b"one").unwrap();
+        write(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_staging_directory_starts_empty_and_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("staging");
+        fs::create_dir_all(path.join("left/over")).unwrap();
+        let staging = Staging::new(path.clone()).unwrap();
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
+        fs::create_dir_all(path.join("a/b")).unwrap();
+        drop(staging);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn an_error_names_the_directory_and_the_variable() {
+        let error = write(Path::new("/proc/none/x"), b"").unwrap_err().to_string();
+        assert!(error.contains("/proc/none") && error.contains("XDG_CACHE_HOME"), "{error}");
+    }
+}

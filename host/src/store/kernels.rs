@@ -1,0 +1,427 @@
+//! Fetched kernels. Below `$CACHE/kernels`:
+//!
+//! - `entries/RELEASE-HASH/`: `vmlinuz`, `config`, `lib/modules/RELEASE/` and `kernel.json`; the hash is over what the
+//!   kernel is, so an entry never changes and two sources that mean the same kernel share it;
+//! - `refs/SOURCE.json`: the pin, which says what a source such as `debian:bookworm` resolved to, so that it is the same
+//!   kernel tomorrow, with no network;
+//! - `locks/SOURCE.lock`: held while a source is fetched;
+//! - `staging/SOURCE/`: where a fetch prepares its entry.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::atomic::{self, Staging};
+use super::{CacheError, hex, sha256_of};
+
+/// Version of the two JSON files. Others are treated as damage: the kernel is fetched again.
+const FORMAT: u32 = 1;
+
+/// The kernel within an entry.
+pub const KERNEL: &str = "vmlinuz";
+/// Its configuration.
+pub const CONFIG: &str = "config";
+const RECORD: &str = "kernel.json";
+
+/// What an entry is: `kernel.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    format: u32,
+    /// The source it was first fetched as, `debian:bookworm`.
+    pub label: String,
+    /// As `bookworm`.
+    pub suite: String,
+    /// `uname -r`
+    pub release: String,
+    /// The distribution's version of the image package, `6.1.192-2`.
+    pub version: String,
+    /// All packages its files come from, the image package first.
+    pub packages: Vec<Package>,
+    /// Of `vmlinuz`, hexadecimal.
+    pub kernel_sha256: String,
+    /// Of `config`, hexadecimal.
+    pub config_sha256: String,
+    /// Of `modules.dep`, hexadecimal.
+    pub modules_dep_sha256: String,
+    /// Wall clock, ms since 1970 UTC.
+    pub fetched_at_unix_ms: u64,
+}
+
+/// A distribution package.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Package {
+    /// As `linux-image-6.1.0-56-cloud-amd64`.
+    pub name: String,
+    /// As `6.1.192-2`.
+    pub version: String,
+}
+
+/// What a source resolved to: `refs/SOURCE.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Pin {
+    format: u32,
+    entry: String,
+    release: String,
+    version: String,
+    kernel_sha256: String,
+    config_sha256: String,
+    resolved_at_unix_ms: u64,
+}
+
+/// A kernel in the cache, as verified as its caller asked for.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    dir: PathBuf,
+    /// What it is.
+    pub record: Record,
+}
+
+impl Entry {
+    /// The bzImage.
+    #[must_use]
+    pub fn kernel(&self) -> PathBuf {
+        self.dir.join(KERNEL)
+    }
+
+    /// Its `.config`.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.dir.join(CONFIG)
+    }
+
+    /// The directory with `modules.dep`.
+    #[must_use]
+    pub fn modules(&self) -> PathBuf {
+        self.dir.join(modules_below(&self.record.release))
+    }
+
+    /// Compares the files with their hashes; `Some` says what is wrong.
+    fn damage(&self) -> Result<Option<String>, CacheError> {
+        let Record { kernel_sha256, config_sha256, modules_dep_sha256, .. } = &self.record;
+        let files = [
+            (self.kernel(), kernel_sha256),
+            (self.config(), config_sha256),
+            (self.modules().join("modules.dep"), modules_dep_sha256),
+        ];
+        for (path, expected) in files {
+            match File::open(&path).and_then(|mut file| sha256_of(&mut file)) {
+                Ok(actual) if actual == *expected => {}
+                Ok(_) => return Ok(Some(format!("{} has changed since it was fetched", path.display()))),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    return Ok(Some(format!("{} is missing", path.display())));
+                }
+                Err(error) => return Err(CacheError::on("read", &path)(error)),
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Where a release's modules are within an entry.
+#[must_use]
+pub fn modules_below(release: &str) -> PathBuf {
+    Path::new("lib/modules").join(release)
+}
+
+/// What the cache has for a source.
+#[derive(Debug)]
+pub enum Lookup {
+    /// Never fetched.
+    Missing,
+    /// Fetched, and something happened to it.
+    Damaged(String),
+    /// There.
+    Found(Box<Entry>),
+}
+
+/// What is known of a kernel before it has a place in the store.
+#[derive(Debug, Clone)]
+pub struct Identity<'a> {
+    /// As [`Record::label`].
+    pub label: &'a str,
+    /// As [`Record::suite`].
+    pub suite: &'a str,
+    /// As [`Record::release`]; must be [`crate::kernel::source::is_release`].
+    pub release: &'a str,
+    /// As [`Record::packages`], not empty.
+    pub packages: &'a [Package],
+    /// As [`Record::fetched_at_unix_ms`].
+    pub now_unix_ms: u64,
+}
+
+/// The store of fetched kernels. Nothing of it need exist.
+#[derive(Debug, Clone)]
+pub struct KernelStore {
+    root: PathBuf,
+}
+
+impl KernelStore {
+    /// Below vmlab's cache directory.
+    #[must_use]
+    pub fn new(cache: &Path) -> Self {
+        Self { root: cache.join("kernels") }
+    }
+
+    /// The lock that a fetch of a source must hold. `stem` is the source's name for files.
+    #[must_use]
+    pub fn lock_path(&self, stem: &str) -> PathBuf {
+        self.root.join("locks").join(format!("{stem}.lock"))
+    }
+
+    /// The place where a fetch prepares its entry, in the same file system as the entries.
+    ///
+    /// # Errors
+    /// [`CacheError`]
+    pub fn staging(&self, stem: &str) -> Result<Staging, CacheError> {
+        Staging::new(self.root.join("staging").join(stem))
+    }
+
+    /// Finds what a source is pinned to, and compares its files with their hashes.
+    ///
+    /// # Errors
+    /// [`CacheError`] where something is there and cannot be read.
+    pub fn lookup(&self, stem: &str) -> Result<Lookup, CacheError> {
+        Ok(match self.peek(stem)? {
+            Lookup::Found(entry) => match entry.damage()? {
+                Some(damage) => Lookup::Damaged(damage),
+                None => Lookup::Found(entry),
+            },
+            other => other,
+        })
+    }
+
+    /// As [`Self::lookup`], without comparing hashes: for lists.
+    ///
+    /// # Errors
+    /// [`CacheError`]
+    pub fn peek(&self, stem: &str) -> Result<Lookup, CacheError> {
+        let pin: Pin = match read_json(&self.pin_path(stem))? {
+            Json::Missing => return Ok(Lookup::Missing),
+            Json::Malformed(what) => return Ok(Lookup::Damaged(what)),
+            Json::Read(pin) => pin,
+        };
+        if pin.format != FORMAT || pin.entry.contains('/') || pin.entry.starts_with('.') {
+            return Ok(Lookup::Damaged(format!("{} is of another vmlab", self.pin_path(stem).display())));
+        }
+        let dir = self.entries().join(&pin.entry);
+        let path = dir.join(RECORD);
+        let record: Record = match read_json(&path)? {
+            Json::Missing => return Ok(Lookup::Damaged(format!("{} is missing", path.display()))),
+            Json::Malformed(what) => return Ok(Lookup::Damaged(what)),
+            Json::Read(record) => record,
+        };
+        if record.format != FORMAT || record.kernel_sha256 != pin.kernel_sha256 || record.release != pin.release {
+            return Ok(Lookup::Damaged(format!("{} is not what was pinned", path.display())));
+        }
+        Ok(Lookup::Found(Box::new(Entry { dir, record })))
+    }
+
+    /// Turns a prepared directory (`vmlinuz`, `config`, `lib/modules/RELEASE`) into an entry, at once and whole. An
+    /// entry that is there already and sound is taken instead, one that is damaged is replaced.
+    ///
+    /// # Errors
+    /// [`CacheError`]
+    pub fn publish(&self, staging: &Staging, prepared: &Path, identity: &Identity<'_>) -> Result<Entry, CacheError> {
+        let hash = |path: PathBuf| {
+            File::open(&path).and_then(|mut file| sha256_of(&mut file)).map_err(CacheError::on("read", &path))
+        };
+        let record = Record {
+            format: FORMAT,
+            label: identity.label.to_owned(),
+            suite: identity.suite.to_owned(),
+            release: identity.release.to_owned(),
+            version: identity.packages.first().map(|package| package.version.clone()).unwrap_or_default(),
+            packages: identity.packages.to_vec(),
+            kernel_sha256: hash(prepared.join(KERNEL))?,
+            config_sha256: hash(prepared.join(CONFIG))?,
+            modules_dep_sha256: hash(prepared.join(modules_below(identity.release)).join("modules.dep"))?,
+            fetched_at_unix_ms: identity.now_unix_ms,
+        };
+        atomic::create_dir(&self.entries())?;
+        let entry = Entry { dir: self.entries().join(entry_name(&record)), record };
+        if let Some(sound) = self.sound_entry(&entry.dir)? {
+            return Ok(sound);
+        }
+        write_json(&prepared.join(RECORD), &entry.record)?;
+        atomic::sync_tree(prepared)?;
+        if entry.dir.exists() {
+            let aside = staging.path().join("damaged");
+            fs::rename(&entry.dir, &aside).map_err(CacheError::on("replace", &entry.dir))?;
+        }
+        match fs::rename(prepared, &entry.dir) {
+            Ok(()) => atomic::sync_dir(&self.entries()).map(|()| entry),
+            // Another source means the same kernel, and its fetch was quicker.
+            Err(error) => match self.sound_entry(&entry.dir)? {
+                Some(sound) => Ok(sound),
+                None => Err(CacheError::on("create", &entry.dir)(error)),
+            },
+        }
+    }
+
+    /// Notes what a source resolved to.
+    ///
+    /// # Errors
+    /// [`CacheError`]; the old pin then still holds.
+    pub fn pin(&self, stem: &str, entry: &Entry, now_unix_ms: u64) -> Result<(), CacheError> {
+        let record = &entry.record;
+        let pin = Pin {
+            format: FORMAT,
+            entry: entry.dir.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            release: record.release.clone(),
+            version: record.version.clone(),
+            kernel_sha256: record.kernel_sha256.clone(),
+            config_sha256: record.config_sha256.clone(),
+            resolved_at_unix_ms: now_unix_ms,
+        };
+        let path = self.pin_path(stem);
+        atomic::create_dir(&self.root.join("refs"))?;
+        write_json(&path, &pin)
+    }
+
+    /// The stems of all sources that are pinned, sorted.
+    ///
+    /// # Errors
+    /// [`CacheError`] where the directory is there and cannot be read.
+    pub fn pinned(&self) -> Result<Vec<String>, CacheError> {
+        let refs = self.root.join("refs");
+        let listing = match fs::read_dir(&refs) {
+            Ok(listing) => listing,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(CacheError::on("list", &refs)(error)),
+        };
+        let mut stems = Vec::new();
+        for file in listing {
+            let name = file.map_err(CacheError::on("list", &refs))?.file_name();
+            stems.extend(name.to_string_lossy().strip_suffix(".json").map(str::to_owned));
+        }
+        stems.sort();
+        Ok(stems)
+    }
+
+    fn entries(&self) -> PathBuf {
+        self.root.join("entries")
+    }
+
+    fn pin_path(&self, stem: &str) -> PathBuf {
+        self.root.join("refs").join(format!("{stem}.json"))
+    }
+
+    fn sound_entry(&self, dir: &Path) -> Result<Option<Entry>, CacheError> {
+        let Json::Read(record) = read_json::<Record>(&dir.join(RECORD))? else { return Ok(None) };
+        let entry = Entry { dir: dir.to_owned(), record };
+        Ok(if entry.damage()?.is_none() { Some(entry) } else { None })
+    }
+}
+
+/// The release, to be read by people, and a hash over everything that makes the kernel what it is.
+fn entry_name(record: &Record) -> String {
+    let mut hash = Sha256::new();
+    for part in [&record.kernel_sha256, &record.config_sha256, &record.modules_dep_sha256] {
+        hash.update(part);
+    }
+    for package in &record.packages {
+        hash.update(format!("\n{}={}", package.name, package.version));
+    }
+    format!("{}-{}", record.release, &hex(&hash.finalize())[..16])
+}
+
+enum Json<T> {
+    Missing,
+    Malformed(String),
+    Read(T),
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Json<T>, CacheError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(serde_json::from_slice(&bytes)
+            .map_or_else(|error| Json::Malformed(format!("{} is malformed ({error})", path.display())), Json::Read)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(Json::Missing)
+        }
+        Err(error) => Err(CacheError::on("read", path)(error)),
+    }
+}
+
+fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), CacheError> {
+    let mut text =
+        serde_json::to_vec_pretty(value).map_err(|error| CacheError::on("write", path)(io::Error::other(error)))?;
+    text.push(b'\n');
+    atomic::write(path, &text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RELEASE: &str = "6.1.0-56-cloud-amd64";
+
+    fn publish(store: &KernelStore, stem: &str) -> Entry {
+        let staging = store.staging(stem).unwrap();
+        let prepared = staging.path().join("entry");
+        let modules = prepared.join(modules_below(RELEASE));
+        fs::create_dir_all(&modules).unwrap();
+        fs::write(prepared.join(KERNEL), "kernel").unwrap();
+        fs::write(prepared.join(CONFIG), "CONFIG_A=y\n").unwrap();
+        fs::write(modules.join("modules.dep"), "").unwrap();
+        let packages = [Package { name: "linux-image".into(), version: "6.1.192-2".into() }];
+        let identity =
+            Identity { label: stem, suite: "bookworm", release: RELEASE, packages: &packages, now_unix_ms: 7 };
+        let entry = store.publish(&staging, &prepared, &identity).unwrap();
+        store.pin(stem, &entry, 7).unwrap();
+        entry
+    }
+
+    fn found(store: &KernelStore, stem: &str) -> Entry {
+        match store.lookup(stem).unwrap() {
+            Lookup::Found(entry) => *entry,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_was_published_is_found_and_shared() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = KernelStore::new(dir.path());
+        assert!(matches!(store.lookup("a").unwrap(), Lookup::Missing));
+        assert_eq!(store.pinned().unwrap(), Vec::<String>::new());
+        let first = publish(&store, "a");
+        let second = publish(&store, "b");
+        assert_eq!(first.kernel(), second.kernel());
+        assert_eq!(found(&store, "a").record, first.record);
+        assert_eq!(store.pinned().unwrap(), ["a", "b"]);
+        assert_eq!(fs::read_dir(dir.path().join("kernels/staging")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn damage_is_seen_and_mended_by_publishing_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = KernelStore::new(dir.path());
+        let entry = publish(&store, "a");
+        for path in [entry.kernel(), entry.config(), entry.modules().join("modules.dep"), entry.dir.join(RECORD)] {
+            fs::write(&path, "damaged").unwrap();
+            assert!(matches!(store.lookup("a").unwrap(), Lookup::Damaged(_)), "{path:?}");
+            publish(&store, "a");
+            fs::remove_file(&path).unwrap();
+            assert!(matches!(store.lookup("a").unwrap(), Lookup::Damaged(_)), "{path:?}");
+            publish(&store, "a");
+            assert_eq!(found(&store, "a").record, entry.record);
+        }
+    }
+
+    #[test]
+    fn a_pin_that_leads_elsewhere_is_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = KernelStore::new(dir.path());
+        publish(&store, "a");
+        let path = store.pin_path("a");
+        let text = fs::read_to_string(&path).unwrap();
+        for (from, to) in [(RELEASE, "../../etc"), ("\"format\": 1", "\"format\": 2"), ("{", "[")] {
+            fs::write(&path, text.replacen(from, to, 1)).unwrap();
+            assert!(matches!(store.lookup("a").unwrap(), Lookup::Damaged(_)), "{to}");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Looking at all records, without reading all of each.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use super::open::{is_running, state};
+use super::{EVENTS, RecordError, RunState, run_ids, runs_dir};
+use crate::event::{LabEvent, Stamped};
+use crate::store::dirs::Dirs;
+use crate::store::journal;
+
+/// The last event of a run is far shorter.
+const TAIL: u64 = 64 << 10;
+
+/// What a list tells of a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The run's name.
+    pub id: String,
+    /// Its directory.
+    pub dir: PathBuf,
+    /// The kernels' labels; empty where the record does not tell.
+    pub kernels: Vec<String>,
+    /// How many scenarios were chosen.
+    pub scenarios: usize,
+    /// How far it got.
+    pub state: RunState,
+}
+
+/// All records, newest first.
+///
+/// # Errors
+/// [`RecordError::Read`]
+pub fn list(dirs: &Dirs) -> Result<Vec<Listed>, RecordError> {
+    let runs = runs_dir(dirs);
+    let mut listed = Vec::new();
+    for id in run_ids(&runs)?.into_iter().rev() {
+        let dir = runs.join(&id);
+        let (first, state) = match ends(&dir.join(EVENTS)) {
+            Ok(ends) => ends,
+            // A run that was killed before its first event, or a record that went while the list was made.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (None, RunState::CutOff),
+            Err(why) => return Err(RecordError::Read { path: dir, why }),
+        };
+        let (kernels, scenarios) = match first.map(|first| first.event) {
+            Some(LabEvent::RunStarted { kernels, scenarios, .. }) => (kernels, scenarios.len()),
+            _ => (Vec::new(), 0),
+        };
+        listed.push(Listed { id, dir, kernels, scenarios, state });
+    }
+    Ok(listed)
+}
+
+/// The first event, and what the last one says of the run.
+fn ends(events: &Path) -> io::Result<(Option<Stamped>, RunState)> {
+    let mut file = File::open(events)?;
+    let running = is_running(&file);
+    let mut line = Vec::new();
+    BufReader::new(file.by_ref()).take(journal::MAX_LINE).read_until(b'\n', &mut line)?;
+    let first = journal::decode_line(&line);
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
+    let mut tail = Vec::new();
+    file.take(TAIL).read_to_end(&mut tail)?;
+    let last = tail.trim_ascii_end().rsplit(|&byte| byte == b'\n').next().and_then(journal::decode_line);
+    Ok((first, state(last.as_ref(), running)))
+}

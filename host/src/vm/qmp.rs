@@ -1,0 +1,220 @@
+//! QMP: qapi for the commands, a pump of our own for the events.
+//!
+//! qapi 0.15 knows the events of one QEMU version; a name that it does not know ends its stream and fails every command
+//! in flight. So the pump takes the events out of the stream first and hands qapi only the greeting and the replies.
+
+use std::fmt;
+use std::time::Duration;
+
+use qapi::futures::{QapiService, QmpStreamTokio};
+use qapi::qmp::{self, QmpCommand};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, DuplexStream};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+/// A line that is longer is no QMP, in bytes.
+const LINE_LIMIT: u64 = 1 << 20;
+/// Events that wait for whoever reads them; more are not read from QEMU.
+const EVENTS_WAITING: usize = 64;
+/// How long QEMU may take to answer a command.
+const REPLY_LIMIT: Duration = Duration::from_secs(10);
+
+/// An event that a verdict may need (docs/interop/qmp-ref, "Events").
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum QmpEvent {
+    /// SHUTDOWN: the guest ends, and why, as `guest-shutdown`, `guest-reset`, `guest-panic`, `host-signal`.
+    Shutdown {
+        /// QEMU's word for the reason.
+        reason: String,
+    },
+    /// `GUEST_PANICKED`, through pvpanic.
+    GuestPanicked,
+    /// STOP: the guest is paused.
+    Stopped,
+    /// Any other.
+    Other(String),
+}
+
+/// QMP failed.
+#[derive(Debug, thiserror::Error)]
+pub enum QmpError {
+    /// No greeting, or no agreement.
+    #[error("QMP did not come up: {0}")]
+    Negotiation(std::io::Error),
+    /// A command was refused or the stream ended.
+    #[error("QMP command {command}: {detail}")]
+    Command {
+        /// Its name.
+        command: &'static str,
+        /// What came back.
+        detail: String,
+    },
+    /// No reply within the limit.
+    #[error("QMP: no reply to {command} within {} s", REPLY_LIMIT.as_secs())]
+    Silent {
+        /// The command.
+        command: &'static str,
+    },
+}
+
+/// A QMP connection, negotiated. Dropping it ends its tasks.
+pub struct Qmp {
+    service: QapiService<QmpStreamTokio<OwnedWriteHalf>>,
+    _tasks: JoinSet<()>,
+}
+
+impl fmt::Debug for Qmp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Qmp")
+    }
+}
+
+/// Starts the pump on a fresh connection. The events come out of the receiver from the very first one, whether or not
+/// the connection ever gets as far as commands.
+#[must_use]
+pub fn pump(stream: UnixStream) -> (Connecting, mpsc::Receiver<QmpEvent>) {
+    let (read, write) = stream.into_split();
+    let (replies_in, replies) = tokio::io::duplex(64 * 1024);
+    let (events_in, events) = mpsc::channel(EVENTS_WAITING);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(split(read, replies_in, events_in));
+    (Connecting { replies, write, tasks }, events)
+}
+
+/// A connection whose greeting has not been read yet.
+#[derive(Debug)]
+pub struct Connecting {
+    replies: DuplexStream,
+    write: OwnedWriteHalf,
+    tasks: JoinSet<()>,
+}
+
+impl Connecting {
+    /// Reads the greeting and agrees on the capabilities.
+    ///
+    /// # Errors
+    /// [`QmpError::Negotiation`], [`QmpError::Silent`].
+    pub async fn negotiate(mut self) -> Result<Qmp, QmpError> {
+        let negotiation = async {
+            let opened = QmpStreamTokio::open_split(self.replies, self.write).await?;
+            opened.negotiate().await
+        };
+        let stream = timeout(REPLY_LIMIT, negotiation)
+            .await
+            .map_err(|_| QmpError::Silent { command: "qmp_capabilities" })?
+            .map_err(QmpError::Negotiation)?;
+        let (service, events) = stream.into_parts();
+        // What qapi calls its events half is also what completes its commands; it has to be polled.
+        self.tasks.spawn(events.into_future());
+        Ok(Qmp { service, _tasks: self.tasks })
+    }
+}
+
+impl Qmp {
+    /// Runs one command. Commands may be in flight together.
+    ///
+    /// # Errors
+    /// [`QmpError::Command`], [`QmpError::Silent`].
+    pub async fn execute<C: QmpCommand + 'static>(&self, command: C) -> Result<C::Ok, QmpError> {
+        let reply = self.service.execute(command);
+        let reply = timeout(REPLY_LIMIT, reply).await.map_err(|_| QmpError::Silent { command: C::NAME })?;
+        reply.map_err(|error| QmpError::Command { command: C::NAME, detail: error.to_string() })
+    }
+
+    /// What QEMU says of the guest, as `running`, `paused`, `internal-error`.
+    ///
+    /// # Errors
+    /// As [`Self::execute`].
+    pub async fn status(&self) -> Result<String, QmpError> {
+        let info = self.execute(qmp::query_status {}).await?;
+        let word = serde_json::to_value(info.status).ok();
+        Ok(word.as_ref().and_then(Value::as_str).unwrap_or("unknown").to_owned())
+    }
+}
+
+/// Reads lines until the stream ends; events go one way, everything else the other.
+async fn split(read: OwnedReadHalf, mut replies: DuplexStream, events: mpsc::Sender<QmpEvent>) {
+    use tokio::io::AsyncReadExt as _;
+    let mut reader = BufReader::new(read);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        // The end, an error and a line without end are all the end of QMP; QEMU's own end is seen elsewhere.
+        match (&mut reader).take(LINE_LIMIT).read_until(b'\n', &mut line).await {
+            Ok(count) if count > 0 && line.ends_with(b"\n") => {}
+            _ => return,
+        }
+        let event = serde_json::from_slice::<Value>(&line).ok().and_then(|value| event(&value));
+        // Where nobody listens any more on one of the ways, the other may still be wanted; the end of the stream is
+        // what ends this.
+        match event {
+            Some(event) => drop(events.send(event).await),
+            None => drop(replies.write_all(&line).await),
+        }
+    }
+}
+
+fn event(value: &Value) -> Option<QmpEvent> {
+    let name = value.get("event")?.as_str()?;
+    let reason = || value.pointer("/data/reason").and_then(Value::as_str).unwrap_or("unknown").to_owned();
+    Some(match name {
+        "SHUTDOWN" => QmpEvent::Shutdown { reason: reason() },
+        "GUEST_PANICKED" => QmpEvent::GuestPanicked,
+        "STOP" => QmpEvent::Stopped,
+        other => QmpEvent::Other(other.to_owned()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GREETING: &str = r#"{"QMP": {"version": {"qemu": {"micro": 22, "minor": 2, "major": 7}, "package": ""}, "capabilities": ["oob"]}}"#;
+
+    /// A peer that answers every command with `reply` and sends `noise` before each answer.
+    async fn peer(stream: UnixStream, noise: &'static str) {
+        let (read, mut write) = stream.into_split();
+        let mut lines = BufReader::new(read).lines();
+        write.write_all(format!("{GREETING}\r\n").as_bytes()).await.unwrap();
+        while let Ok(Some(line)) = lines.next_line().await {
+            let command: Value = serde_json::from_str(&line).unwrap();
+            let result = match command["execute"].as_str() {
+                Some("query-status") => r#"{"status": "running", "singlestep": false, "running": true}"#,
+                _ => "{}",
+            };
+            let id = &command["id"];
+            let reply = format!("{noise}{{\"return\": {result}, \"id\": {id}}}\r\n");
+            write.write_all(reply.as_bytes()).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn an_event_that_qapi_does_not_know_breaks_nothing() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let noise = concat!(
+            r#"{"event": "FROM_THE_FUTURE", "timestamp": {"seconds": 1, "microseconds": 2}}"#,
+            "\r\n",
+            r#"{"event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-reset"}, "timestamp": {"seconds": 1, "microseconds": 2}}"#,
+            "\r\n"
+        );
+        tokio::spawn(peer(theirs, noise));
+        let (connecting, mut events) = pump(ours);
+        let qmp = connecting.negotiate().await.unwrap();
+        assert_eq!(qmp.status().await.unwrap(), "running");
+        assert_eq!(events.recv().await, Some(QmpEvent::Other("FROM_THE_FUTURE".to_owned())));
+        assert_eq!(events.recv().await, Some(QmpEvent::Shutdown { reason: "guest-reset".to_owned() }));
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_ends_before_the_greeting_is_an_error() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        drop(theirs);
+        let (connecting, mut events) = pump(ours);
+        assert!(matches!(connecting.negotiate().await, Err(QmpError::Negotiation(_))));
+        assert_eq!(events.recv().await, None);
+    }
+}

@@ -1,0 +1,258 @@
+//! One leg in a process of its own: its output is forwarded as it comes, its time is bounded, and nothing of it is left
+//! when this returns.
+
+use std::fs::File;
+use std::io::{self, PipeReader, PipeWriter, Read as _, Write as _};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout, setsid};
+use vmlab_protocol::message::{Leg, LegOutcome, RawChunk, Stream};
+
+use super::Job;
+use super::link::{Link, LinkError};
+use super::sweep;
+use crate::boot::modules;
+use crate::scenarios::Scenario;
+use crate::scenarios::run_leg;
+use crate::sys::process::fork_with;
+
+/// The most that a leg may say about what it found, in bytes of JSON.
+const RESULT_LIMIT: usize = 64 * 1024;
+
+/// How a leg ended.
+pub(super) struct Done {
+    pub(super) outcome: LegOutcome,
+    pub(super) duration_ns: u64,
+    pub(super) output_dropped: u64,
+}
+
+/// Runs one leg. `output_left` is what the scenario may still send, in bytes.
+pub(super) fn run(
+    link: &mut Link,
+    job: &Job,
+    scenario: &'static Scenario,
+    leg: Leg,
+    output_left: &mut u64,
+) -> Result<Done, LinkError> {
+    let began = Instant::now();
+    let mut forwarded = Forwarded { link, run: job.run, leg, left: output_left, dropped: 0 };
+    let outcome = match Running::start(scenario, leg) {
+        Err(why) => LegOutcome::Failed { detail: format!("the agent cannot start the leg: {why}") },
+        Ok(mut running) => {
+            let limit = Duration::from_millis(job.leg_timeout_ms);
+            let end = running.watch(began + limit, &mut forwarded)?;
+            let swept = sweep::sweep(&running.sigchld);
+            running.drain(&mut forwarded)?;
+            match swept {
+                Ok(()) => running.outcome(end, job.leg_timeout_ms),
+                Err(why) => LegOutcome::Failed { detail: why },
+            }
+        }
+    };
+    let duration_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    Ok(Done { outcome, duration_ns, output_dropped: forwarded.dropped })
+}
+
+/// Where the leg's output goes, within its limit.
+struct Forwarded<'a> {
+    link: &'a mut Link,
+    run: u32,
+    leg: Leg,
+    left: &'a mut u64,
+    dropped: u64,
+}
+
+impl Forwarded<'_> {
+    fn take(&mut self, stream: Stream, data: &[u8]) -> Result<(), LinkError> {
+        let room = usize::try_from(*self.left).unwrap_or(usize::MAX).min(data.len());
+        let (sent, dropped) = data.split_at(room);
+        *self.left -= sent.len() as u64;
+        self.dropped += dropped.len() as u64;
+        if sent.is_empty() {
+            return Ok(());
+        }
+        self.link.send_chunk(&RawChunk { run: self.run, leg: self.leg, stream, data: sent })
+    }
+}
+
+/// How the watch over a leg's process ended.
+enum End {
+    Reaped(WaitStatus),
+    TimedOut,
+    Lost(String),
+}
+
+/// A leg's process and its pipes. A pipe that has ended is None.
+struct Running {
+    pid: Pid,
+    sigchld: SignalFd,
+    stdout: Option<PipeReader>,
+    stderr: Option<PipeReader>,
+    result: Option<PipeReader>,
+    said: Vec<u8>,
+    said_too_much: bool,
+    buffer: Vec<u8>,
+}
+
+impl Running {
+    fn start(scenario: &'static Scenario, leg: Leg) -> Result<Self, String> {
+        let failed = |what: &'static str| move |error: nix::Error| format!("{what}: {error}");
+        let mut mask = SigSet::empty();
+        mask.add(Signal::SIGCHLD);
+        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&mask), None).map_err(failed("sigprocmask"))?;
+        let sigchld =
+            SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).map_err(failed("signalfd"))?;
+        let pipe = || -> Result<(PipeReader, PipeWriter), String> {
+            let (reader, writer) = io::pipe().map_err(|error| format!("pipe: {error}"))?;
+            fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(failed("fcntl"))?;
+            Ok((reader, writer))
+        };
+        let ((stdout, out), (stderr, err), (result, mut say)) = (pipe()?, pipe()?, pipe()?);
+        let pid = fork_with(|| {
+            let outcome = match enter(&out, &err, &mask) {
+                Ok(()) => leg_outcome(scenario, leg),
+                Err(error) => LegOutcome::Failed { detail: format!("the leg's process cannot start: {error}") },
+            };
+            let json = serde_json::to_vec(&outcome).unwrap_or_default();
+            u8::from(say.write_all(&json).is_err() || io::stdout().flush().is_err())
+        })
+        .map_err(failed("fork"))?;
+        Ok(Self {
+            pid,
+            sigchld,
+            stdout: Some(stdout),
+            stderr: Some(stderr),
+            result: Some(result),
+            said: Vec::new(),
+            said_too_much: false,
+            buffer: vec![0; 64 * 1024],
+        })
+    }
+
+    /// Forwards output until the leg's process has ended or its time is up.
+    fn watch(&mut self, deadline: Instant, forwarded: &mut Forwarded<'_>) -> Result<End, LinkError> {
+        loop {
+            match waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => {}
+                Ok(end) => return Ok(End::Reaped(end)),
+                Err(error) => return Ok(End::Lost(format!("waitpid: {error}"))),
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(match kill(self.pid, Signal::SIGKILL) {
+                    Ok(()) => End::TimedOut,
+                    Err(error) => End::Lost(format!("cannot kill the leg after its time limit: {error}")),
+                });
+            }
+            let mut fds: Vec<_> = [&self.stdout, &self.stderr, &self.result]
+                .into_iter()
+                .flatten()
+                .map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN))
+                .chain([PollFd::new(self.sigchld.as_fd(), PollFlags::POLLIN)])
+                .collect();
+            // Rounded up: a timeout of 0 ms for the last fraction of one would spin.
+            let wait = left + Duration::from_millis(1);
+            match poll(&mut fds, PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX)) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(error) => return Ok(End::Lost(format!("poll: {error}"))),
+            }
+            if let Err(why) = sweep::drain(&self.sigchld) {
+                return Ok(End::Lost(why));
+            }
+            self.read_once(forwarded)?;
+        }
+    }
+
+    /// Takes what is left in the pipes once nobody writes any more.
+    fn drain(&mut self, forwarded: &mut Forwarded<'_>) -> Result<(), LinkError> {
+        while self.read_once(forwarded)? {}
+        Ok(())
+    }
+
+    /// Reads each pipe once; whether anything came.
+    fn read_once(&mut self, forwarded: &mut Forwarded<'_>) -> Result<bool, LinkError> {
+        let mut any = false;
+        for (pipe, stream) in [(&mut self.stdout, Stream::Stdout), (&mut self.stderr, Stream::Stderr)] {
+            if let Some(count) = read_pipe(pipe, &mut self.buffer)? {
+                any = true;
+                forwarded.take(stream, self.buffer.get(..count).unwrap_or_default())?;
+            }
+        }
+        if let Some(count) = read_pipe(&mut self.result, &mut self.buffer)? {
+            any = true;
+            let room = RESULT_LIMIT.saturating_sub(self.said.len()).min(count);
+            self.said_too_much |= room < count;
+            self.said.extend_from_slice(self.buffer.get(..room).unwrap_or_default());
+        }
+        Ok(any)
+    }
+
+    /// What the leg found, from how its process ended and what it said. A process that did not end well has found
+    /// nothing, whatever it said.
+    fn outcome(&self, end: End, limit_ms: u64) -> LegOutcome {
+        let how = match end {
+            End::TimedOut => return LegOutcome::TimedOut { limit_ms },
+            End::Lost(detail) => return LegOutcome::Failed { detail },
+            End::Reaped(WaitStatus::Exited(_, 0)) => {
+                if self.said_too_much {
+                    return LegOutcome::Failed { detail: format!("the result exceeds {RESULT_LIMIT} bytes") };
+                }
+                match serde_json::from_slice(&self.said) {
+                    Ok(outcome) => return outcome,
+                    Err(_) if self.said.is_empty() => "exited with 0 and reported nothing".to_owned(),
+                    Err(error) => format!("exited with 0 and reported what cannot be read: {error}"),
+                }
+            }
+            End::Reaped(WaitStatus::Exited(_, code)) => format!("exited with {code}"),
+            End::Reaped(WaitStatus::Signaled(_, signal, _)) => format!("killed by {signal}"),
+            End::Reaped(other) => format!("ended as {other:?}"),
+        };
+        LegOutcome::Died { how }
+    }
+}
+
+/// The leg's process, before any scenario code: a session of its own, pipes for output, nothing to read, the signal
+/// mask and the OOM score as any process has them.
+fn enter(out: &PipeWriter, err: &PipeWriter, mask: &SigSet) -> Result<(), io::Error> {
+    setsid()?;
+    dup2_stdin(File::open("/dev/null")?)?;
+    dup2_stdout(out)?;
+    dup2_stderr(err)?;
+    sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(mask), None)?;
+    std::fs::write("/proc/self/oom_score_adj", "0")
+}
+
+/// Loads what the scenario needs before the first leg; then runs it.
+fn leg_outcome(scenario: &'static Scenario, leg: Leg) -> LegOutcome {
+    if leg == Leg::Probe {
+        for name in scenario.modules {
+            let (_, problems) = modules::load_list(Path::new(&format!("/modules/for/{name}.list")));
+            if !problems.is_empty() {
+                return LegOutcome::Failed { detail: problems.join("; ") };
+            }
+        }
+    }
+    run_leg(scenario, leg)
+}
+
+/// Some(n) where n bytes were read; None where nothing is there now. A pipe that has ended is taken away.
+fn read_pipe(pipe: &mut Option<PipeReader>, buffer: &mut [u8]) -> Result<Option<usize>, LinkError> {
+    let Some(reader) = pipe else { return Ok(None) };
+    match reader.read(buffer) {
+        Ok(0) => {
+            *pipe = None;
+            Ok(None)
+        }
+        Ok(count) => Ok(Some(count)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(None),
+        Err(error) => Err(LinkError::Port { what: "read a leg's pipe", error }),
+    }
+}

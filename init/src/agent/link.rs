@@ -1,0 +1,97 @@
+//! The guest's end of the link: blocking reads and writes of frames on the control port.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::path::Path;
+
+use nix::time::{ClockId, clock_gettime};
+use vmlab_protocol::frame::{Decoder, Item, Kind};
+use vmlab_protocol::message::{self, Envelope, GuestMessage, HostMessage, RawChunk};
+
+/// The open port.
+pub(super) struct Link {
+    port: File,
+    decoder: Decoder,
+    out: Vec<u8>,
+    seq: u64,
+}
+
+/// The link cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LinkError {
+    #[error("cannot open {path}: {error}")]
+    Open { path: String, error: io::Error },
+    #[error("cannot {what}: {error}")]
+    Port { what: &'static str, error: io::Error },
+    #[error("the host has closed the link")]
+    Closed,
+    #[error("the host sent {0}")]
+    Damaged(String),
+    #[error("a message does not fit: {0}")]
+    TooLarge(#[from] vmlab_protocol::frame::TooLarge),
+    #[error("cannot {what}: {error}")]
+    System { what: &'static str, error: nix::Error },
+}
+
+impl Link {
+    pub(super) fn open(path: &Path) -> Result<Self, LinkError> {
+        let port = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(path)
+            .map_err(|error| LinkError::Open { path: path.display().to_string(), error })?;
+        Ok(Self { port, decoder: Decoder::default(), out: Vec::new(), seq: 0 })
+    }
+
+    /// Sends a message; returns when the host's side of the device has taken it.
+    pub(super) fn send(&mut self, message: GuestMessage) -> Result<(), LinkError> {
+        let now = clock_gettime(ClockId::CLOCK_BOOTTIME)
+            .map_err(|error| LinkError::System { what: "read CLOCK_BOOTTIME", error })?;
+        let boottime_ns = nanoseconds(now.tv_sec(), now.tv_nsec());
+        let envelope = Envelope { seq: self.seq, boottime_ns, message };
+        self.seq += 1;
+        self.out.clear();
+        message::encode(&envelope, &mut self.out)?;
+        self.flush()
+    }
+
+    /// Sends a piece of output.
+    pub(super) fn send_chunk(&mut self, chunk: &RawChunk<'_>) -> Result<(), LinkError> {
+        self.out.clear();
+        chunk.encode(&mut self.out)?;
+        self.flush()
+    }
+
+    /// Waits for the host's next message.
+    pub(super) fn receive(&mut self) -> Result<HostMessage, LinkError> {
+        let mut buffer = [0; 4096];
+        loop {
+            match self.decoder.next_item() {
+                Some(Item::Frame(frame)) if frame.kind == Kind::Message => {
+                    return message::decode(&frame).map_err(|error| LinkError::Damaged(error.to_string()));
+                }
+                Some(Item::Frame(_)) => return Err(LinkError::Damaged("a raw chunk".to_owned())),
+                Some(Item::Damaged { bytes, why }) => {
+                    return Err(LinkError::Damaged(format!("{bytes} bytes of damage: {why}")));
+                }
+                None => {}
+            }
+            match self.port.read(&mut buffer) {
+                Ok(0) => return Err(LinkError::Closed),
+                Ok(count) => self.decoder.push(buffer.get(..count).unwrap_or_default()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(LinkError::Port { what: "read from the port", error }),
+            }
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), LinkError> {
+        self.port.write_all(&self.out).map_err(|error| LinkError::Port { what: "write to the port", error })
+    }
+}
+
+/// A time since boot in ns; the clock never shows one before it.
+fn nanoseconds(seconds: i64, nanoseconds: i64) -> u64 {
+    let total = i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
+    u64::try_from(total).unwrap_or_default()
+}

@@ -1,0 +1,97 @@
+//! The agent: says hello, takes work, runs it, reports. One process, one thread; it alone opens the control port.
+
+use std::path::Path;
+
+use nix::sys::prctl::set_child_subreaper;
+use vmlab_protocol::catalogue::ScenarioId;
+use vmlab_protocol::message::{GuestMessage, HostMessage, Leg, LegOutcome};
+
+use crate::scenarios::{self, Scenario};
+use link::{Link, LinkError};
+
+mod facts;
+mod leg;
+mod link;
+mod sweep;
+
+/// Serves the host until it says that nothing is left to do. Returns the process's exit code; what it cannot say on
+/// the link it says on standard error, which is the console.
+pub(crate) fn run(port: &Path, modules: Vec<String>, mut problems: Vec<String>) -> u8 {
+    // Everything that a scenario leaves behind becomes a child of the agent, which is how it is found and ended.
+    if let Err(error) = set_child_subreaper(true) {
+        problems.push(format!("cannot become a subreaper: {error}"));
+    }
+    // The agent outlives a scenario that eats all memory; its legs give this back.
+    if let Err(error) = std::fs::write("/proc/self/oom_score_adj", "-1000") {
+        problems.push(format!("cannot write oom_score_adj: {error}"));
+    }
+    match serve(port, modules, problems) {
+        Ok(()) => 0,
+        Err(error) => {
+            crate::boot::say(&format!("the agent gives up: {error}"));
+            1
+        }
+    }
+}
+
+fn serve(port: &Path, modules: Vec<String>, problems: Vec<String>) -> Result<(), LinkError> {
+    let mut link = Link::open(port)?;
+    link.send(GuestMessage::Hello(Box::new(facts::hello(modules, problems))))?;
+    let mut started = 0;
+    loop {
+        match link.receive()? {
+            HostMessage::Run { run, scenario, leg_timeout_ms, output_limit } => {
+                let job = Job { run, leg_timeout_ms, output_limit };
+                if run_scenario(&mut link, &job, scenario)? {
+                    started += 1;
+                }
+            }
+            HostMessage::Finish => return link.send(GuestMessage::RunFinished { started }),
+        }
+    }
+}
+
+/// What the host said about one scenario's run.
+struct Job {
+    run: u32,
+    leg_timeout_ms: u64,
+    /// Bytes of output that the run may still send.
+    output_limit: u64,
+}
+
+/// Whether it was started.
+fn run_scenario(link: &mut Link, job: &Job, id: ScenarioId) -> Result<bool, LinkError> {
+    let run = job.run;
+    let Some(scenario) = scenarios::find(id.as_str()) else {
+        link.send(GuestMessage::Refused { run, why: format!("no scenario is named {id}") })?;
+        return Ok(false);
+    };
+    link.send(GuestMessage::ScenarioStarted { run, scenario: id })?;
+    let mut output_left = job.output_limit;
+    if run_leg(link, job, scenario, Leg::Probe, &mut output_left)? == LegOutcome::Available {
+        run_leg(link, job, scenario, Leg::Subject, &mut output_left)?;
+        if scenario.has_control() {
+            run_leg(link, job, scenario, Leg::Control, &mut output_left)?;
+        }
+    }
+    link.send(GuestMessage::ScenarioFinished { run })?;
+    Ok(true)
+}
+
+fn run_leg(
+    link: &mut Link,
+    job: &Job,
+    scenario: &'static Scenario,
+    leg: Leg,
+    output_left: &mut u64,
+) -> Result<LegOutcome, LinkError> {
+    let done = leg::run(link, job, scenario, leg, output_left)?;
+    link.send(GuestMessage::LegFinished {
+        run: job.run,
+        leg,
+        outcome: done.outcome.clone(),
+        duration_ns: done.duration_ns,
+        output_dropped: done.output_dropped,
+    })?;
+    Ok(done.outcome)
+}

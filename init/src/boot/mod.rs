@@ -1,0 +1,69 @@
+//! PID 1: mounts, modules, the port, the agent; then it reaps, and powers off when the agent has ended.
+//!
+//! There is no panic path: what goes wrong becomes a line on the console, or one of the hello's `problems`, and an
+//! orderly power-off.
+
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::sys::reboot::{RebootMode, reboot};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{Pid, pause};
+
+use crate::agent;
+use crate::sys::process::fork_with;
+
+mod cgroup;
+mod command_line;
+mod console;
+pub(crate) use console::say;
+pub(crate) mod modules;
+mod mounts;
+mod port;
+
+/// Boots, serves and powers off.
+pub(crate) fn run() -> ! {
+    let mut problems = mounts::mount_all();
+    problems.extend(cgroup::enable_controllers());
+    let options = command_line::Options::read(&mut problems);
+    match serve(&options, problems) {
+        Ok(WaitStatus::Exited(_, 0)) => {}
+        Ok(end) => console::say(&format!("the agent ended before it said goodbye: {end:?}")),
+        Err(error) => console::say(&error),
+    }
+    power_off()
+}
+
+/// Starts the agent and reaps until it has ended; says how it ended.
+fn serve(options: &command_line::Options, mut problems: Vec<String>) -> Result<WaitStatus, String> {
+    // The watch begins before the modules are loaded, so that no announcement of a port is missed.
+    let watch = port::Watch::start();
+    let (modules, failed) = modules::load_list(Path::new("/modules/boot.list"));
+    problems.extend(failed);
+    let port = watch.wait_for_port(options.port_timeout).map_err(|missing| {
+        let problems = if problems.is_empty() { String::new() } else { format!("; earlier: {}", problems.join("; ")) };
+        format!("{missing}{problems}")
+    })?;
+    let agent = fork_with(move || agent::run(&port, modules, problems)).map_err(|e| format!("cannot fork: {e}"))?;
+    reap_until(agent).map_err(|error| format!("cannot wait for the agent: {error}"))
+}
+
+/// Reaps every child; returns when `agent` has ended.
+fn reap_until(agent: Pid) -> Result<WaitStatus, Errno> {
+    loop {
+        match waitpid(None, None) {
+            Ok(end) if end.pid() == Some(agent) => return Ok(end),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn power_off() -> ! {
+    let Err(error) = reboot(RebootMode::RB_POWER_OFF);
+    console::say(&format!("cannot power off: {error}"));
+    // PID 1 must never return: that would be a kernel panic. The host ends the guest after its grace period.
+    loop {
+        pause();
+    }
+}

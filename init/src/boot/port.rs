@@ -1,0 +1,110 @@
+//! Finding the control port by its name.
+//!
+//! A port appears under /sys/class/virtio-ports some time after its driver, and gets its name some time after that; the
+//! kernel announces both as uevents (drivers/char/virtio_console.c), so nothing here has to poll.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket};
+use vmlab_protocol::CONTROL_PORT;
+
+const PORTS: &str = "/sys/class/virtio-ports";
+
+/// Listens for uevents.
+pub(crate) struct Watch {
+    /// None where the kernel has no netlink; then the directory is looked at again and again.
+    uevents: Option<OwnedFd>,
+}
+
+impl Watch {
+    /// Starts to listen.
+    pub(crate) fn start() -> Self {
+        Self { uevents: listen().ok() }
+    }
+
+    /// The device node of the control port, as soon as it is there. The error says what was there instead.
+    pub(crate) fn wait_for_port(&self, timeout: Duration) -> Result<PathBuf, String> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let found = find_port();
+            match found {
+                Ok(Some(node)) => return Ok(node),
+                // The directory appears with the driver.
+                Ok(None) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(format!("cannot read {PORTS}: {error}")),
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(format!(
+                    "no virtio-serial port named {CONTROL_PORT} appeared within {} ms; {}",
+                    timeout.as_millis(),
+                    what_is_there()
+                ));
+            }
+            self.sleep_until_event(left).map_err(|error| format!("cannot wait for uevents: {error}"))?;
+        }
+    }
+
+    fn sleep_until_event(&self, left: Duration) -> Result<(), Errno> {
+        let Some(socket) = &self.uevents else {
+            std::thread::sleep(left.min(Duration::from_millis(5)));
+            return Ok(());
+        };
+        let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error),
+        }
+        let mut event = [0; 4096];
+        loop {
+            match recv(socket.as_raw_fd(), &mut event, MsgFlags::MSG_DONTWAIT) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                // Events that were lost are events all the same: the directory is looked at again.
+                Err(Errno::EAGAIN | Errno::ENOBUFS) => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+fn listen() -> Result<OwnedFd, Errno> {
+    let socket =
+        socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkKObjectUEvent)?;
+    bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 1))?;
+    Ok(socket)
+}
+
+fn find_port() -> io::Result<Option<PathBuf>> {
+    for port in fs::read_dir(PORTS)? {
+        let port = port?;
+        // A port whose name has not come yet has no such attribute, or an empty one.
+        let name = fs::read_to_string(port.path().join("name")).unwrap_or_default();
+        if name.trim_end() == CONTROL_PORT {
+            return Ok(Some(Path::new("/dev").join(port.file_name())));
+        }
+    }
+    Ok(None)
+}
+
+/// For whoever reads why there was no port.
+fn what_is_there() -> String {
+    let names = |dir: &str| -> String {
+        let names: Vec<_> = fs::read_dir(dir)
+            .map(|entries| entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
+            .unwrap_or_default();
+        if names.is_empty() { "none".to_owned() } else { names.join(" ") }
+    };
+    format!(
+        "virtio devices: {}; ports: {}; drivers: {}",
+        names("/sys/bus/virtio/devices"),
+        names(PORTS),
+        names("/sys/bus/virtio/drivers")
+    )
+}

@@ -1,0 +1,76 @@
+//! Whether a kernel has what a sandbox is made of. Only positive evidence counts as absence.
+
+use std::path::Path;
+use std::{fs, io};
+
+use nix::errno::Errno;
+use nix::sched::unshare;
+use vmlab_protocol::catalogue::Namespace;
+
+use super::plan::{clone_flag, proc_name};
+use super::{Code, During, Sandbox, Trouble, cgroup};
+
+/// What a probe saw.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Probe {
+    /// The feature is there.
+    Available,
+    /// Positively not there: the call and its errno, or the missing file, as `unshare(CLONE_NEWTIME): EINVAL`. EPERM is
+    /// never that.
+    Missing(String),
+}
+
+/// See [`Sandbox::probe`].
+pub fn probe(sandbox: &Sandbox) -> Result<Probe, Trouble> {
+    for &namespace in sandbox.namespaces {
+        if let missing @ Probe::Missing(_) = probe_namespace(namespace)? {
+            return Ok(missing);
+        }
+    }
+    sandbox.cgroup.map_or(Ok(Probe::Available), cgroup::probe)
+}
+
+fn probe_namespace(namespace: Namespace) -> Result<Probe, Trouble> {
+    let dir = Path::new("/proc/self/ns");
+    if !dir.is_dir() {
+        return Err(Trouble(format!("{} is not there: is /proc mounted?", dir.display())));
+    }
+    let file = dir.join(proc_name(namespace));
+    match fs::symlink_metadata(&file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(Probe::Missing(format!("{}: no such file", file.display())));
+        }
+        other => other.map(drop).during(format_args!("lstat({})", file.display()))?,
+    }
+    let (flag, name) = clone_flag(namespace);
+    let made = Sandbox::none().run(|| Ok(unshare(flag).map_err(Code::from)))?;
+    judge(name, made.map_err(Code::errno))
+}
+
+/// What unshare(2)'s answer says of a namespace: EINVAL and ENOSYS are those of a kernel that does not know the flag;
+/// EPERM (rights) and ENOSPC (a limit was reached) come from one that does.
+fn judge(name: &str, made: Result<(), Errno>) -> Result<Probe, Trouble> {
+    match made {
+        Ok(()) => Ok(Probe::Available),
+        Err(errno @ (Errno::EINVAL | Errno::ENOSYS)) => Ok(Probe::Missing(format!("unshare({name}): {errno:?}"))),
+        Err(errno) => Err(Trouble(format!("unshare({name}): {errno}, which does not say that the kernel lacks it"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_unknown_flag_or_call_is_absence() {
+        assert_eq!(judge("CLONE_NEWTIME", Ok(())), Ok(Probe::Available));
+        for (errno, evidence) in
+            [(Errno::EINVAL, "unshare(CLONE_NEWTIME): EINVAL"), (Errno::ENOSYS, "unshare(CLONE_NEWTIME): ENOSYS")]
+        {
+            assert_eq!(judge("CLONE_NEWTIME", Err(errno)), Ok(Probe::Missing(evidence.to_owned())));
+        }
+        for errno in [Errno::EPERM, Errno::ENOSPC, Errno::EACCES, Errno::ENOMEM] {
+            assert!(judge("CLONE_NEWTIME", Err(errno)).is_err(), "{errno}");
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! What the processes of a sandbox tell the one outside, over a pipe: one JSON text a line.
+
+use std::fmt;
+use std::io::{PipeReader, PipeWriter, Read, Write};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+use nix::sys::wait::WaitStatus;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{During, Trouble};
+
+/// The most that a line may hold, in bytes.
+const MAX_LINE: usize = 1 << 20;
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum End {
+    /// By exit(2), with this status.
+    Exited(i32),
+    /// By the signal with this number.
+    Killed(i32),
+}
+
+impl End {
+    /// By this signal.
+    #[must_use]
+    pub const fn killed(signal: Signal) -> Self {
+        Self::Killed(signal as i32)
+    }
+
+    /// From what waitid(2) says, where it says that the process has ended.
+    #[must_use]
+    pub const fn from_status(status: WaitStatus) -> Option<Self> {
+        match status {
+            WaitStatus::Exited(_, code) => Some(Self::Exited(code)),
+            WaitStatus::Signaled(_, signal, _) => Some(Self::killed(signal)),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(code) => write!(f, "exited with {code}"),
+            Self::Killed(number) => match Signal::try_from(*number) {
+                Ok(signal) => write!(f, "killed by {signal}"),
+                Err(_) => write!(f, "killed by signal {number}"),
+            },
+        }
+    }
+}
+
+/// A line of the pipe. The keeper and the process inside take turns at it, so that lines are never mixed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Report {
+    /// The keeper is in its new user namespace and waits for the id maps.
+    NeedIdMaps,
+    /// The process inside exists; its PID as the keeper sees it, which is as the process outside sees it.
+    Inside(i32),
+    /// What the trial's code inside returned.
+    Value(Value),
+    /// A step on the way in, or the trial's code inside, failed.
+    Trouble(Trouble),
+    /// The process inside has ended. It stays a zombie until the process outside lets it go.
+    Ended(End),
+}
+
+impl Report {
+    /// Writes it as a line.
+    ///
+    /// # Errors
+    /// As write(2); `EPIPE` where the process outside is gone.
+    pub fn send(&self, pipe: &mut PipeWriter) -> Result<(), Trouble> {
+        let mut line = serde_json::to_vec(self).during("writing a report")?;
+        line.push(b'\n');
+        pipe.write_all(&line).during("write(2) of a report")
+    }
+}
+
+/// The reading end.
+#[derive(Debug)]
+pub struct Reports {
+    pipe: PipeReader,
+    buffer: Vec<u8>,
+}
+
+impl Reports {
+    /// Of this pipe.
+    pub const fn new(pipe: PipeReader) -> Self {
+        Self { pipe, buffer: Vec::new() }
+    }
+
+    /// The next report, which must come within `patience`.
+    ///
+    /// # Errors
+    /// The time is up, the pipe was closed, or what came is no report.
+    pub fn next(&mut self, patience: Duration) -> Result<Report, Trouble> {
+        let started = Instant::now();
+        loop {
+            if let Some(end) = self.buffer.iter().position(|&byte| byte == b'\n') {
+                let line: Vec<u8> = self.buffer.drain(..=end).collect();
+                return serde_json::from_slice(&line).during("unreadable report from the sandbox");
+            }
+            if self.buffer.len() > MAX_LINE {
+                return Err(Trouble(format!("a report of more than {MAX_LINE} bytes from the sandbox")));
+            }
+            if !readable(&self.pipe, PollFlags::POLLIN, patience.saturating_sub(started.elapsed()))? {
+                return Err(Trouble(format!("no word from the sandbox within {} ms", patience.as_millis())));
+            }
+            let mut chunk = [0; 4096];
+            match self.pipe.read(&mut chunk).during("read(2) of a report")? {
+                0 => return Err(Trouble::new("the sandbox's processes are gone without a word")),
+                len => self.buffer.extend(chunk.iter().take(len)),
+            }
+        }
+    }
+}
+
+/// Waits until poll(2) sees one of `events`, a hang-up or an error; `false` where `patience` ran out first.
+///
+/// # Errors
+/// As poll(2).
+pub fn readable(fd: &impl AsFd, events: PollFlags, patience: Duration) -> Result<bool, Trouble> {
+    let started = Instant::now();
+    loop {
+        let left = patience.saturating_sub(started.elapsed());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(fd.as_fd(), events)], timeout) {
+            Ok(count) => return Ok(count > 0),
+            Err(Errno::EINTR) => {}
+            Err(error) => return Err(error).during("poll(2)"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(5);
+
+    #[test]
+    fn reports_come_back_as_they_were_sent() {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        let mut reports = Reports::new(reader);
+        let sent = [
+            Report::NeedIdMaps,
+            Report::Inside(85),
+            Report::Value(serde_json::json!({"text": "two\nlines"})),
+            Report::Trouble(Trouble::new("unshare(CLONE_NEWNET): ENOSPC")),
+            Report::Ended(End::killed(Signal::SIGHUP)),
+        ];
+        for report in &sent {
+            report.send(&mut writer).unwrap();
+        }
+        for report in sent {
+            assert_eq!(reports.next(SOON), Ok(report));
+        }
+    }
+
+    #[test]
+    fn silence_closure_and_rubbish_are_told_apart() {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        let mut reports = Reports::new(reader);
+        assert_eq!(reports.next(Duration::ZERO), Err(Trouble::new("no word from the sandbox within 0 ms")));
+        writer.write_all(b"{\"Inside\":").unwrap();
+        assert_eq!(reports.next(Duration::ZERO), Err(Trouble::new("no word from the sandbox within 0 ms")));
+        writer.write_all(b"7}\nrubbish\n").unwrap();
+        assert_eq!(reports.next(SOON), Ok(Report::Inside(7)));
+        assert!(reports.next(SOON).unwrap_err().0.starts_with("unreadable report from the sandbox: "));
+        drop(writer);
+        assert_eq!(reports.next(SOON), Err(Trouble::new("the sandbox's processes are gone without a word")));
+    }
+
+    #[test]
+    fn ends_are_said_in_words() {
+        assert_eq!(End::killed(Signal::SIGSEGV).to_string(), "killed by SIGSEGV");
+        assert_eq!(End::Killed(34).to_string(), "killed by signal 34");
+        assert_eq!(End::Exited(3).to_string(), "exited with 3");
+    }
+}

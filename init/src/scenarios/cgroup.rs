@@ -1,0 +1,130 @@
+//! Cgroup namespaces, and limits of cgroups. Without a namespace, the limit itself is the subject's sandbox.
+
+use std::io::{Read, pipe};
+
+use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
+use nix::sys::wait::waitpid;
+use nix::time::{ClockId, clock_gettime};
+use nix::unistd::Pid;
+use vmlab_protocol::catalogue::Namespace;
+
+use super::support::{Scratch, decide, exists, judge, read, require};
+use super::{Finding, Scenario, Trouble};
+use crate::sandbox::cgroup::Cgroup;
+use crate::sandbox::{Answer, Code, During, Limit, Sandbox, refused};
+use crate::sys::process::fork_with;
+
+pub const CPU_MAX: Scenario =
+    Scenario::new("cgroup.cpu-max", "cpu.max throttles a cgroup that has used up its share of the period", cpu_max)
+        .shows("5a", "cgroup-v2 document, section CPU Interface Files")
+        .in_cgroup(&[Limit { file: "cpu.max", value: "10000 100000" }])
+        .needs(&["CONFIG_CGROUPS", "CONFIG_CFS_BANDWIDTH"], 4, 15, 0);
+
+fn cpu_max(sandbox: &Sandbox) -> Result<Finding, Trouble> {
+    // Five periods' share, used without a pause.
+    const SPIN_MS: i64 = 50;
+    let throttled = sandbox.run(|| {
+        let spent = || clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).during("clock_gettime(2)");
+        while spent()?.tv_sec() == 0 && spent()?.tv_nsec() < SPIN_MS * 1_000_000 {}
+        let stat = read(format!("/sys/fs/cgroup{}/cpu.stat", own_cgroup()?))?;
+        let count = stat.lines().find_map(|line| line.strip_prefix("nr_throttled "));
+        count.ok_or_else(|| Trouble::new("cpu.stat has no nr_throttled"))?.parse::<u64>().during("reading nr_throttled")
+    })?;
+    let found = (throttled > 0, throttled == 0);
+    decide(&format!("periods in which {SPIN_MS} ms of work were throttled"), &throttled, found, "a number")
+}
+
+pub const INIT_VIEW: Scenario =
+    Scenario::new("cgroup.init-view", "A process outside the cgroup namespace's root shows as above it", init_view)
+        .shows("biederman-4", "cgroup_namespaces(7)")
+        .inside(&[Namespace::Cgroup])
+        .in_cgroup(&[])
+        .needs(&["CONFIG_CGROUPS", "CONFIG_NAMESPACES"], 4, 6, 0);
+
+fn init_view(sandbox: &Sandbox) -> Result<Finding, Trouble> {
+    let outside = cgroup_of("1")?;
+    let seen = sandbox.run(|| cgroup_of("1"))?;
+    let above = format!("/..{}", outside.trim_end_matches('/'));
+    judge("the cgroup of PID 1, seen inside", &seen, &above, &outside)
+}
+
+pub const MOUNT: Scenario = Scenario::new(
+    "cgroup.mount",
+    "The hierarchy mounted in a cgroup namespace begins at the namespace's root",
+    mount_root,
+)
+.shows("biederman-4", "cgroup_namespaces(7)")
+.inside(&[Namespace::Cgroup, Namespace::Mount])
+.in_cgroup(&[])
+.needs(&["CONFIG_CGROUPS", "CONFIG_NAMESPACES"], 4, 6, 0);
+
+fn mount_root(sandbox: &Sandbox) -> Result<Finding, Trouble> {
+    let sibling = Cgroup::create(&[])?;
+    let scratch = Scratch::new()?;
+    let (mounted, shown) = sandbox.run(|| {
+        mount(Some("vmlab"), scratch.path(), Some("cgroup2"), MsFlags::empty(), None::<&str>)
+            .during("mount(cgroup2) inside")?;
+        Ok((exists(&scratch.join("cgroup.procs"))?, exists(&scratch.join(sibling.path().trim_start_matches('/')))?))
+    })?;
+    require("whether a hierarchy is mounted inside", &mounted, &true)?;
+    judge("whether it shows a sibling of the sandbox's cgroup", &shown, &false, &true)
+}
+
+pub const PIDS_MAX: Scenario =
+    Scenario::new("cgroup.pids-max", "pids.max of a cgroup makes fork(2) fail with EAGAIN", pids_max)
+        .shows("6b", "cgroup-v2 document, section PID")
+        // The keeper and the process inside are two.
+        .in_cgroup(&[Limit { file: "pids.max", value: "4" }])
+        .needs(&["CONFIG_CGROUPS", "CONFIG_CGROUP_PIDS"], 4, 5, 0);
+
+fn pids_max(sandbox: &Sandbox) -> Result<Finding, Trouble> {
+    let forks = sandbox.run(|| fork_together(3))?;
+    let (allowed, limited) = (vec![Ok(()); 3], vec![Ok(()), Ok(()), refused(Errno::EAGAIN)]);
+    judge("three fork(2) beside two processes", &forks, &limited, &allowed)
+}
+
+/// Forks so many times, with all the children alive at once.
+fn fork_together(count: usize) -> Result<Vec<Answer>, Trouble> {
+    let (mut end, ender) = pipe().during("pipe(2)")?;
+    let mut ender = Some(ender);
+    let forks: Vec<Result<Pid, Code>> = (0..count)
+        .map(|_| {
+            let child = fork_with(|| {
+                ender = None;
+                // Nothing is ever written: the read ends when the parent closes its end or is gone.
+                u8::from(end.read(&mut [0]).is_err())
+            });
+            child.map_err(Code::from)
+        })
+        .collect();
+    drop(ender);
+    for child in forks.iter().flatten() {
+        waitpid(*child, None).during("waitpid(2) inside")?;
+    }
+    Ok(forks.into_iter().map(|fork| fork.map(drop)).collect())
+}
+
+pub const VIEW: Scenario =
+    Scenario::new("cgroup.view", "A process sees the root of its cgroup namespace as its own cgroup", view)
+        .shows("biederman-4", "cgroup_namespaces(7)")
+        .inside(&[Namespace::Cgroup])
+        .in_cgroup(&[])
+        .needs(&["CONFIG_CGROUPS", "CONFIG_NAMESPACES"], 4, 6, 0);
+
+fn view(sandbox: &Sandbox) -> Result<Finding, Trouble> {
+    let inside = sandbox.hold(own_cgroup)?;
+    judge("the process's own cgroup, seen inside", &inside.value().as_str(), &"/", &inside.cgroup().as_str())
+}
+
+fn own_cgroup() -> Result<String, Trouble> {
+    cgroup_of("self")
+}
+
+/// The third field of the unified hierarchy's line in `/proc/PID/cgroup`, see `cgroups(7)`.
+fn cgroup_of(process: &str) -> Result<String, Trouble> {
+    let file = format!("/proc/{process}/cgroup");
+    let text = read(&file)?;
+    let path = text.lines().find_map(|line| line.strip_prefix("0::"));
+    path.map(str::to_owned).ok_or_else(|| Trouble(format!("{file} has no line of the unified hierarchy")))
+}

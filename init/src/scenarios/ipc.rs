@@ -1,0 +1,114 @@
+//! IPC namespaces: System V objects and POSIX message queues.
+
+use nix::errno::Errno;
+use nix::mqueue::{MQ_OFlag, mq_close, mq_open, mq_unlink};
+use nix::sys::stat::Mode;
+use nix::unistd::getpid;
+use vmlab_protocol::catalogue::Namespace;
+
+use super::support::judge;
+use super::{Finding, Probe, Scenario, Trouble, Undo};
+use crate::sandbox::{Code, During, Sandbox, refused};
+use crate::sys::ipc::Kind;
+
+pub const POSIX_MQ: Scenario =
+    Scenario::new("ipc.posix-mq", "A POSIX message queue made outside cannot be opened by name inside", posix_mq)
+        .shows("2a", "ipc_namespaces(7), mq_overview(7)")
+        .inside(&[Namespace::Ipc])
+        .needs(&["CONFIG_IPC_NS", "CONFIG_POSIX_MQUEUE"], 2, 6, 30)
+        .probed_by(probe_mq);
+
+fn posix_mq(sandbox: &Sandbox) -> Result<Finding, Trouble> {
+    let name = queue_name();
+    let flags = MQ_OFlag::O_CREAT | MQ_OFlag::O_EXCL | MQ_OFlag::O_RDWR;
+    let queue = mq_open(name.as_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR, None).during("mq_open(O_CREAT)")?;
+    let _gone = Undo::new("the message queue", || mq_unlink(name.as_str()).during("mq_unlink(3)"));
+    mq_close(queue).during("mq_close(3)")?;
+    let opened = sandbox.run(|| {
+        Ok(match mq_open(name.as_str(), MQ_OFlag::O_RDWR, Mode::empty(), None) {
+            Ok(queue) => Ok(mq_close(queue).during("mq_close(3) inside")?),
+            Err(errno) => Err(Code::from(errno)),
+        })
+    })?;
+    judge(&format!("mq_open({name:?}) inside"), &opened, &refused(Errno::ENOENT), &Ok(()))
+}
+
+fn probe_mq() -> Result<Probe, Trouble> {
+    known("mq_open(2)", mq_open(queue_name().as_str(), MQ_OFlag::O_RDONLY, Mode::empty(), None).and_then(mq_close))
+}
+
+fn queue_name() -> String {
+    format!("/vmlab-{}", getpid())
+}
+
+pub const SYSV_MSG: Scenario =
+    Scenario::new("ipc.sysv-msg", "A System V message queue made outside is not found by its key inside", sysv_msg)
+        .shows("2a", "ipc_namespaces(7)")
+        .inside(&[Namespace::Ipc])
+        .needs(&["CONFIG_IPC_NS", "CONFIG_SYSVIPC"], 2, 6, 19)
+        .probed_by(probe_sysv);
+
+fn sysv_msg(sandbox: &Sandbox) -> Result<Finding, Trouble> {
+    sysv(sandbox, Kind::Msg)
+}
+
+pub const SYSV_SEM: Scenario =
+    Scenario::new("ipc.sysv-sem", "A System V semaphore set made outside is not found by its key inside", sysv_sem)
+        .shows("2a", "ipc_namespaces(7)")
+        .inside(&[Namespace::Ipc])
+        .needs(&["CONFIG_IPC_NS", "CONFIG_SYSVIPC"], 2, 6, 19)
+        .probed_by(probe_sysv);
+
+fn sysv_sem(sandbox: &Sandbox) -> Result<Finding, Trouble> {
+    sysv(sandbox, Kind::Sem)
+}
+
+pub const SYSV_SHM: Scenario =
+    Scenario::new("ipc.sysv-shm", "System V shared memory made outside is not found by its key inside", sysv_shm)
+        .shows("2a", "ipc_namespaces(7)")
+        .inside(&[Namespace::Ipc])
+        .needs(&["CONFIG_IPC_NS", "CONFIG_SYSVIPC"], 2, 6, 19)
+        .probed_by(probe_sysv);
+
+fn sysv_shm(sandbox: &Sandbox) -> Result<Finding, Trouble> {
+    sysv(sandbox, Kind::Shm)
+}
+
+/// Makes an object outside and looks for it inside.
+fn sysv(sandbox: &Sandbox, kind: Kind) -> Result<Finding, Trouble> {
+    let key = key();
+    let id = kind.create(key).during(format_args!("making an object ({kind:?}) with key {key:#x}"))?;
+    let _gone = Undo::new("the System V object", || kind.remove(id).during("IPC_RMID"));
+    let found = sandbox.run(|| Ok(kind.find(key).map_err(Code::from)))?;
+    judge(&format!("id of the object ({kind:?}) with key {key:#x} inside"), &found, &refused(Errno::ENOENT), &Ok(id))
+}
+
+fn probe_sysv() -> Result<Probe, Trouble> {
+    known("msgget(2)", Kind::Msg.find(key()).map(drop))
+}
+
+/// A key that no other leg uses at the same time.
+fn key() -> i32 {
+    0x766d_0000 ^ getpid().as_raw()
+}
+
+/// Whether the kernel knows a call that was made for something that is not there.
+fn known(call: &str, answer: nix::Result<()>) -> Result<Probe, Trouble> {
+    match answer {
+        Ok(()) | Err(Errno::ENOENT) => Ok(Probe::Available),
+        Err(Errno::ENOSYS) => Ok(Probe::Missing(format!("{call}: ENOSYS"))),
+        Err(errno) => Err(errno).during(call),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_unknown_call_is_absence() {
+        assert_eq!(known("msgget(2)", Err(Errno::ENOENT)), Ok(Probe::Available));
+        assert_eq!(known("msgget(2)", Err(Errno::ENOSYS)), Ok(Probe::Missing("msgget(2): ENOSYS".to_owned())));
+        assert!(known("msgget(2)", Err(Errno::EPERM)).is_err());
+    }
+}

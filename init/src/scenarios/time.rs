@@ -1,0 +1,86 @@
+//! Time namespaces, and the clock that has none.
+
+use std::time::Duration;
+
+use nix::sys::sysinfo::sysinfo;
+use nix::sys::time::TimeSpec;
+use nix::time::{ClockId, clock_gettime, clock_settime};
+use vmlab_protocol::catalogue::Namespace;
+
+use super::support::decide;
+use super::{Finding, Scenario, Trouble, Undo};
+use crate::sandbox::{ClockOffset, During, Sandbox};
+
+const SHIFT_SECONDS: i64 = 1_000_000;
+const SHIFT: Duration = Duration::from_secs(1_000_000);
+
+pub const BOOTTIME: Scenario =
+    Scenario::new("time.boottime", "CLOCK_BOOTTIME is shifted in a time namespace with an offset", boottime)
+        .shows("3c", "time_namespaces(7)")
+        .inside(&[Namespace::Time])
+        .with_clock_offsets(&[ClockOffset { clock: "boottime", seconds: SHIFT_SECONDS }])
+        .needs(&["CONFIG_TIME_NS"], 5, 6, 0);
+
+fn boottime(sandbox: &Sandbox) -> Result<Finding, Trouble> {
+    shifted(sandbox, "CLOCK_BOOTTIME inside", || now(ClockId::CLOCK_BOOTTIME))
+}
+
+pub const MONOTONIC: Scenario =
+    Scenario::new("time.monotonic", "CLOCK_MONOTONIC is shifted in a time namespace with an offset", monotonic)
+        .shows("3c", "time_namespaces(7)")
+        .inside(&[Namespace::Time])
+        .with_clock_offsets(&[ClockOffset { clock: "monotonic", seconds: SHIFT_SECONDS }])
+        .needs(&["CONFIG_TIME_NS"], 5, 6, 0);
+
+fn monotonic(sandbox: &Sandbox) -> Result<Finding, Trouble> {
+    shifted(sandbox, "CLOCK_MONOTONIC inside", || now(ClockId::CLOCK_MONOTONIC))
+}
+
+pub const REALTIME: Scenario =
+    Scenario::new("time.realtime", "CLOCK_REALTIME has no namespace: set inside, it is set outside", realtime)
+        .shows("3d", "time_namespaces(7)")
+        .inside(&[Namespace::Time])
+        .needs(&["CONFIG_TIME_NS"], 5, 6, 0)
+        .leaks_by_design();
+
+fn realtime(sandbox: &Sandbox) -> Result<Finding, Trouble> {
+    let before = now(ClockId::CLOCK_REALTIME)?;
+    let boot_before = now(ClockId::CLOCK_BOOTTIME)?;
+    let _back = Undo::new("the wall clock", || set_realtime(before + now(ClockId::CLOCK_BOOTTIME)? - boot_before));
+    let set = before + SHIFT;
+    sandbox.run(|| set_realtime(set))?;
+    let after = now(ClockId::CLOCK_REALTIME)?;
+    let passed = now(ClockId::CLOCK_BOOTTIME)? - boot_before;
+    // The steps of the two clocks' readings differ by less than this.
+    let slack = Duration::from_millis(100);
+    let found = (after >= before && after <= before + passed + slack, after >= set && after <= set + passed + slack);
+    decide("CLOCK_REALTIME outside", &after, found, format_args!("{before:?} or {set:?}, and at most {passed:?} more"))
+}
+
+pub const UPTIME: Scenario = Scenario::new("time.uptime", "sysinfo(2) tells the uptime of the time namespace", uptime)
+    .shows("3c", "time_namespaces(7)")
+    .inside(&[Namespace::Time])
+    .with_clock_offsets(&[ClockOffset { clock: "boottime", seconds: SHIFT_SECONDS }])
+    .needs(&["CONFIG_TIME_NS"], 5, 6, 0);
+
+fn uptime(sandbox: &Sandbox) -> Result<Finding, Trouble> {
+    shifted(sandbox, "sysinfo(2)'s uptime inside", || Ok(sysinfo().during("sysinfo(2)")?.uptime()))
+}
+
+/// Reads a clock outside, inside and outside again: shifted by the offset, or between the two.
+fn shifted(sandbox: &Sandbox, what: &str, read: fn() -> Result<Duration, Trouble>) -> Result<Finding, Trouble> {
+    let before = read()?;
+    let inside = sandbox.run(read)?;
+    let after = read()?;
+    let within = |shift| (before + shift..=after + shift).contains(&inside);
+    let found = (within(SHIFT), within(Duration::ZERO));
+    decide(what, &inside, found, format_args!("{before:?} to {after:?}, or {SHIFT:?} more"))
+}
+
+fn now(clock: ClockId) -> Result<Duration, Trouble> {
+    clock_gettime(clock).map(Duration::from).during("clock_gettime(2)")
+}
+
+fn set_realtime(time: Duration) -> Result<(), Trouble> {
+    clock_settime(ClockId::CLOCK_REALTIME, TimeSpec::from_duration(time)).during("clock_settime(CLOCK_REALTIME)")
+}
