@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use super::plain_progress::PlainProgress;
 use super::{Context, Failure, output};
 use crate::error::chain;
 use crate::exit;
 use crate::progress::Progress as _;
 use crate::report::clean;
+use crate::report::progress::TerminalProgress;
+use crate::report::screen::Screen;
 use crate::setup;
 use crate::setup::need::Scope;
 use crate::setup::survey::{Question, Survey, survey};
@@ -38,14 +39,26 @@ pub struct Args {
     kernel: Option<PathBuf>,
 }
 
+/// Installs what a run needs and this machine does not have, after saying so.
+pub(super) async fn set_up() -> Result<(), Failure> {
+    install(Scope::Run).await
+}
+
+/// The package manager writes to standard error beside the steps, so these are plain lines, on a terminal too: a live
+/// line would be torn by it, and gone at the end.
+async fn install(scope: Scope) -> Result<(), Failure> {
+    let progress = TerminalProgress::new(&Screen::none());
+    let installed = setup::install_missing(scope, &progress).await.map_err(|error| Failure::lab(chain(&error)))?;
+    if installed.is_empty() {
+        progress.step("no package is missing");
+    }
+    Ok(())
+}
+
 pub(super) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
     let scope = if args.tests { Scope::Tests } else { Scope::Run };
     if args.fix {
-        let installed = setup::install_missing(scope, &PlainProgress).await;
-        let installed = installed.map_err(|error| Failure::lab(chain(&error)))?;
-        if installed.is_empty() {
-            PlainProgress.step("no package is missing");
-        }
+        install(scope).await?;
     }
     let (qemu, kernel) = (args.qemu.as_deref(), args.kernel.as_deref());
     let found = survey(&Question { dirs: &context.dirs, qemu, kernel, scope }).await;

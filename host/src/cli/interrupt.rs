@@ -1,29 +1,53 @@
 //! The signals by which a user, a terminal or a supervisor ends a command.
 
-use std::future::Future;
-
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Failure;
 use crate::exit;
 
-/// Runs work until it is done or SIGINT, SIGTERM or SIGHUP comes; then the work is dropped, which ends what it started.
-///
-/// # Errors
-/// [`exit::INTERRUPTED`] by a signal, [`exit::LAB`] where signals cannot be listened for.
-pub async fn or_interrupt<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let listen =
-        |kind: SignalKind| signal(kind).map_err(|error| Failure::lab(format!("cannot listen for signals: {error}")));
-    let (mut int, mut term, mut hup) =
-        (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, listen(SignalKind::hangup())?);
-    let any = async |signals: [&mut Signal; 3]| {
-        let [a, b, c] = signals;
-        tokio::select! { _ = a.recv() => {}, _ = b.recv() => {}, _ = c.recv() => {} }
-    };
-    tokio::select! {
-        result = work => result,
-        () = any([&mut int, &mut term, &mut hup]) => {
-            Err(Failure::with_code(exit::INTERRUPTED, "interrupted; nothing half-done was left behind"))
+/// SIGINT, SIGTERM and SIGHUP, caught from the moment this is made.
+#[derive(Debug)]
+pub struct Interrupts {
+    int: Signal,
+    term: Signal,
+    hup: Signal,
+}
+
+impl Interrupts {
+    /// Starts to catch them.
+    ///
+    /// # Errors
+    /// [`exit::LAB`] where signals cannot be listened for.
+    pub fn listen() -> Result<Self, Failure> {
+        let listen = |kind: SignalKind| {
+            signal(kind).map_err(|error| Failure::lab(format!("cannot listen for signals: {error}")))
+        };
+        Ok(Self {
+            int: listen(SignalKind::interrupt())?,
+            term: listen(SignalKind::terminate())?,
+            hup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for the next one.
+    pub async fn next(&mut self) {
+        tokio::select! {
+            _ = self.int.recv() => {}
+            _ = self.term.recv() => {}
+            _ = self.hup.recv() => {}
+        }
+    }
+
+    /// Runs work until it is done or a signal comes; then the work is dropped, which ends what it started.
+    ///
+    /// # Errors
+    /// The work's own; [`exit::INTERRUPTED`] by a signal.
+    pub async fn or_interrupt<T>(&mut self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        tokio::select! {
+            result = work => result,
+            () = self.next() => {
+                Err(Failure::with_code(exit::INTERRUPTED, "interrupted; nothing half-done was left behind"))
+            }
         }
     }
 }

@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Subcommand, ValueHint};
 use serde::Serialize;
 
-use super::interrupt::or_interrupt;
-use super::plain_progress::PlainProgress;
+use super::interrupt::Interrupts;
 use super::{Context, Failure, output};
 use crate::kernel::catalogue::{Catalogue, SymbolGroup};
 use crate::kernel::source::DebianSource;
@@ -94,11 +93,11 @@ pub async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
         Command::Fetch { sources, all, refresh } => {
             let policy = if refresh { FetchPolicy::Refresh } else { FetchPolicy::CacheFirst };
             let sources = chosen(sources, all)?;
-            or_interrupt(fetch(&sources, &context.dirs, policy)).await?;
+            Interrupts::listen()?.or_interrupt(fetch(&sources, &context.dirs, policy)).await?;
         }
         Command::Info { source, offline, json } => {
             let policy = if offline { FetchPolicy::Offline } else { FetchPolicy::CacheFirst };
-            or_interrupt(info(&source, &context.dirs, policy, json)).await?;
+            Interrupts::listen()?.or_interrupt(info(&source, &context.dirs, policy, json)).await?;
         }
     }
     Ok(crate::exit::OK)
@@ -122,8 +121,9 @@ fn chosen(sources: Vec<KernelSource>, all: bool) -> Result<Vec<KernelSource>, Fa
 }
 
 async fn fetch(sources: &[KernelSource], dirs: &Dirs, policy: FetchPolicy) -> Result<(), Failure> {
+    let progress = super::progress();
     for source in sources {
-        let kernel = kernel::obtain(source, dirs, policy, &PlainProgress).await?;
+        let kernel = kernel::obtain(source, dirs, policy, &progress).await?;
         output::print(&format!("{}  {}  {}\n", kernel.label, kernel.release, kernel.path.display()))?;
     }
     Ok(())
@@ -248,7 +248,7 @@ struct Info {
 }
 
 async fn info(source: &KernelSource, dirs: &Dirs, policy: FetchPolicy, json: bool) -> Result<(), Failure> {
-    let kernel = kernel::obtain(source, dirs, policy, &PlainProgress).await?;
+    let kernel = kernel::obtain(source, dirs, policy, &super::progress()).await?;
     let record = match source {
         KernelSource::Debian(debian) => match debian::cached(debian, dirs).map_err(Failure::lab)? {
             Lookup::Found(entry) => Some(entry.record),

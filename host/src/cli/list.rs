@@ -25,10 +25,10 @@ pub struct ListArgs {
     verbose: bool,
 }
 
-pub(super) fn run(args: &ListArgs)-> Result<u8, Failure> {
+pub(super) fn run(args: &ListArgs) -> Result<u8, Failure> {
     let catalogue = guest_init::catalogue().map_err(|error| Failure::lab(crate::error::chain(&error)))?;
-    let chosen = plan::select(catalogue, &args.filters)
-        .map_err(|error| Failure::with_code(exit::NOTHING_RAN, error))?;
+    let chosen =
+        plan::select(catalogue, &args.filters).map_err(|error| Failure::with_code(exit::NOTHING_RAN, error))?;
     if args.json {
         output::print_json(&chosen)?;
     } else {

@@ -4,15 +4,19 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::report::progress::TerminalProgress;
+use crate::report::screen::Screen;
+use crate::report::style::{Facts, Style};
 use crate::store::dirs::Dirs;
 
 mod doctor;
 mod failure;
 mod interrupt;
 mod kernel;
+mod list;
 mod output;
-mod plain_progress;
 mod report;
+mod run;
 
 pub use failure::Failure;
 
@@ -26,9 +30,11 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Report(report::ReportArgs),
+    Run(Box<run::RunArgs>),
+    List(list::ListArgs),
     /// Kernels: what is known, what is there, and fetching them
     Kernel(kernel::Args),
+    Report(report::ReportArgs),
     Doctor(doctor::Args),
 }
 
@@ -65,8 +71,16 @@ fn start(cli: Cli) -> Result<u8, Failure> {
 
 async fn dispatch(command: Command, context: &Context) -> Result<u8, Failure> {
     match command {
-        Command::Report(args) => report::report(&args, context),
+        Command::Run(args) => run::run(&args, context).await,
+        Command::List(args) => list::run(&args),
         Command::Kernel(args) => kernel::run(args, context).await,
+        Command::Report(args) => report::report(&args, context),
         Command::Doctor(args) => doctor::run(args, context).await,
     }
+}
+
+/// Progress on standard error, as the terminal allows.
+fn progress() -> TerminalProgress {
+    let live = Style::decide(&Facts::gather()).live;
+    TerminalProgress::new(&if live { Screen::stderr() } else { Screen::none() })
 }

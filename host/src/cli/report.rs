@@ -20,8 +20,9 @@ Examples:
   vmlab report latest --format junit -o junit.xml  a JUnit file of the latest run
   vmlab report ./events.jsonl                      a file that `vmlab run --report json=FILE` wrote
 
-The exit code tells whether the report could be rendered, not how the run ended: 0 if it could, 2 if there is no such
-run, 69 if its record is damaged or the report cannot be written.";
+The exit code tells whether the report could be rendered, not how the run ended:
+0 if it could, 2 if there is no such run or the report has no place to go,
+69 if the record is damaged or writing the report failed.";
 
 /// Renders a run again from its record.
 #[derive(Debug, Args)]
@@ -82,7 +83,10 @@ pub fn report(args: &ReportArgs, context: &Context) -> Result<u8, Failure> {
 
 fn refuse(error: &RecordError) -> Failure {
     match error {
-        RecordError::NoRuns(_) | RecordError::Unknown { .. } | RecordError::Ambiguous { .. } => Failure::usage(error),
+        RecordError::NoRuns(_)
+        | RecordError::Unknown { .. }
+        | RecordError::Ambiguous { .. }
+        | RecordError::NotARecord(_) => Failure::usage(error),
         RecordError::Read { why, .. } if why.kind() == io::ErrorKind::NotFound => Failure::usage(error),
         RecordError::Read { .. }
         | RecordError::Journal { .. }
@@ -215,6 +219,7 @@ mod tests {
         let record = run(&context, &home);
         assert_eq!(code(&["1999"]), exit::USAGE);
         assert_eq!(code(&["./no/such/place"]), exit::USAGE);
+        assert_eq!(code(&[home.path().to_str().unwrap()]), exit::USAGE);
         assert_eq!(code(&["-o", "/proc/none/x"]), exit::USAGE);
         assert_eq!(code(&["-o", "/dev/full"]), exit::LAB);
         fs::write(record.dir.join(record::EVENTS), "xx\nyy\n").unwrap();

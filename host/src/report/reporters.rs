@@ -9,7 +9,7 @@ use super::json::Json;
 use super::junit::Junit;
 use super::ktap::Ktap;
 use super::screen::Screen;
-use super::style::{Style, Verbosity};
+use super::style::{Facts, Style, Verbosity};
 use super::{Format, ReportSpec, Reporter, Target, output};
 use crate::event::Stamped;
 
@@ -24,6 +24,16 @@ pub struct Setup {
     pub record: Option<PathBuf>,
     /// Where live lines go.
     pub screen: Screen,
+}
+
+impl Setup {
+    /// For a run at this terminal. To be made once in a process: it takes standard error for the live lines.
+    #[must_use]
+    pub fn for_run(facts: &Facts, verbosity: Verbosity, record: Option<PathBuf>) -> Self {
+        let style = Style::decide(facts);
+        let screen = if style.live { Screen::stderr() } else { Screen::none() };
+        Self { style, verbosity, record, screen }
+    }
 }
 
 /// The reports cannot be opened.

@@ -17,8 +17,7 @@ use crate::exit;
 use crate::image::guest_init;
 use crate::plan;
 use crate::report::progress::TerminalProgress;
-use crate::report::screen::Screen;
-use crate::report::style::{Facts, Style, Verbosity};
+use crate::report::style::{Facts, Verbosity};
 use crate::report::{ReportSpec, Reporters, Setup};
 use crate::runner::emitter::Emitter;
 use crate::runner::lab::{Lab, Options, Prepared, Stop};
@@ -37,15 +36,19 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<u8, Failure
     let scenarios =
         plan::select(catalogue, &args.filters).map_err(|error| Failure::with_code(exit::NOTHING_RAN, error))?;
     let mut interrupts = Interrupts::listen()?;
-    let style = Style::decide(&Facts::gather());
-    let screen = if style.live { Screen::stderr() } else { Screen::none() };
-    let progress = TerminalProgress::new(&screen);
+    let verbosity = match (args.quiet, args.verbose) {
+        (true, _) => Verbosity::Quiet,
+        (false, true) => Verbosity::Verbose,
+        (false, false) => Verbosity::Normal,
+    };
+    let setup = Setup::for_run(&Facts::gather(), verbosity, None);
+    let progress = TerminalProgress::new(&setup.screen);
     if args.setup {
-        interrupts.or_interrupt(crate::cli::doctor::set_up(&progress)).await?;
+        interrupts.or_interrupt(crate::cli::doctor::set_up()).await?;
     }
     let ready = interrupts.or_interrupt(prepare::prepare(args, context, &scenarios, &progress)).await?;
     drop(progress);
-    let Opened { lab, sink, notices } = open(args, context, &ready, style, &screen)?;
+    let Opened { lab, sink, notices } = open(args, context, &ready, setup)?;
     announce(&lab, &ready, &scenarios);
     notices.into_iter().for_each(|text| lab.emitter.notice(text));
     let limit = args.timeout.map(|seconds| Duration::from_secs(u64::from(seconds)));
@@ -62,30 +65,19 @@ struct Opened {
 }
 
 /// The record and the reports are open before anything runs: what cannot be written is known at once.
-fn open(
-    args: &RunArgs,
-    context: &Context,
-    ready: &Ready,
-    style: Style,
-    screen: &Screen,
-) -> Result<Opened, Failure> {
+fn open(args: &RunArgs, context: &Context, ready: &Ready, setup: Setup) -> Result<Opened, Failure> {
     let record = if args.no_record {
         None
     } else {
         let created = RunRecord::create(&context.dirs, SystemTime::now());
         Some(created.map_err(|error| Failure::lab(format!("{}, or give --no-record", chain(&error))))?)
     };
-    let verbosity = match (args.quiet, args.verbose) {
-        (true, _) => Verbosity::Quiet,
-        (false, true) => Verbosity::Verbose,
-        (false, false) => Verbosity::Normal,
-    };
     let record_dir = record.as_ref().map(|record| record.dir.clone());
     let notices = record.as_ref().map(|record| record.notices.clone()).unwrap_or_default();
     let run_id = record.as_ref().map_or_else(|| "not-recorded".to_owned(), |record| record.id.clone());
-    let setup = Setup { style, verbosity, record: record_dir.clone(), screen: screen.clone() };
-    let reporters =
-        Reporters::open(&ReportSpec::with_default(&args.reports), &setup).map_err(|error| Failure::usage(chain(&error)))?;
+    let setup = Setup { record: record_dir.clone(), ..setup };
+    let reporters = Reporters::open(&ReportSpec::with_default(&args.reports), &setup)
+        .map_err(|error| Failure::usage(chain(&error)))?;
     let sink = RunSink::new(record, reporters);
     let emitter = Emitter::new(Box::new(Handle(Rc::clone(&sink))));
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);

@@ -35,12 +35,11 @@ pub(super) async fn prepare(
     progress.step("choosing the accelerator");
     let accelerator = match kernels.first() {
         None => return Err(Failure::usage("no kernel was named")),
-        Some(first) => accel::choose(args.accel.into(), &qemu, &first.path, &context.dirs.cache)
-            .await
-            .map_err(Failure::lab)?,
+        Some(first) => {
+            accel::choose(args.accel.into(), &qemu, &first.path, &context.dirs.cache).await.map_err(Failure::lab)?
+        }
     };
-    let machine =
-        Machine { accelerator: accelerator.accelerator, memory_mib: args.memory, cpus: args.cpus };
+    let machine = Machine { accelerator: accelerator.accelerator, memory_mib: args.memory, cpus: args.cpus };
     let limits = Limits::new(machine.accelerator, args.boot_timeout.map(|s| std::time::Duration::from_secs(s.into())));
     let mut prepared = Vec::with_capacity(kernels.len());
     for kernel in kernels {
@@ -76,8 +75,7 @@ async fn obtain(
     let mut kernels = Vec::with_capacity(sources.len());
     for source in sources {
         // One after the other: they come from one mirror over one line.
-        let kernel = kernel::obtain(source, &context.dirs, policy, progress).await;
-        kernels.push(kernel.map_err(|error| crate::cli::kernel::failure(&error))?);
+        kernels.push(kernel::obtain(source, &context.dirs, policy, progress).await?);
     }
     Ok(kernels)
 }

@@ -1,7 +1,6 @@
 //! What is told after the table: a paragraph for everything that is not good, the skips with their reasons, and what the
 //! words mean.
 
-use std::borrow::Cow;
 use std::path::Path;
 
 use vmlab_protocol::catalogue::Control;
@@ -141,28 +140,26 @@ impl Details<'_> {
     /// The skips, by their reason, with an empty line before them.
     #[must_use]
     pub fn skips(&self) -> String {
-        let mut reasons: Vec<(String, Vec<(&str, Vec<Cow<'_, ScenarioReport>>)>)> = Vec::new();
+        let mut skipped: Vec<(String, &str, String)> = Vec::new();
         for (kernel, known) in self.run.kernels.iter().enumerate() {
             for (_, report) in self.run.reports(kernel) {
-                let Verdict::Skipped { reason } = &report.verdict else { continue };
-                let at = reasons.iter().position(|(known, _)| known == reason).unwrap_or_else(|| {
-                    reasons.push((reason.clone(), Vec::new()));
-                    reasons.len() - 1
-                });
-                match reasons[at].1.last_mut() {
-                    Some((label, reports)) if *label == known.label => reports.push(report),
-                    _ => reasons[at].1.push((&known.label, vec![report])),
+                if let Verdict::Skipped { reason } = &report.verdict {
+                    skipped.push((reason.clone(), &known.label, report.scenario.to_string()));
                 }
             }
         }
+        let word = self.paint.verdict(&Verdict::Skipped { reason: String::new() }, "SKIP");
         let mut out = String::new();
-        for (reason, kernels) in &reasons {
-            let word = self.paint.verdict(&Verdict::Skipped { reason: String::new() }, "SKIP");
-            out.push_str(&format!("\n{word}  {}\n", clean::cut(&clean::line(reason), MAX_DETAIL)));
-            for (label, reports) in kernels {
-                let names: Vec<_> = reports.iter().map(|report| report.scenario.as_str()).collect();
-                out.push_str(&format!("{INDENT}on {}: {}\n", clean::line(label), names.join(", ")));
+        while let Some((reason, ..)) = skipped.first().cloned() {
+            out.push_str(&format!("\n{word}  {}\n", clean::cut(&clean::line(&reason), MAX_DETAIL)));
+            for kernel in &self.run.kernels {
+                let of_this = |(why, label, _): &&(String, &str, String)| *why == reason && *label == kernel.label;
+                let names: Vec<_> = skipped.iter().filter(of_this).map(|(.., name)| name.as_str()).collect();
+                if !names.is_empty() {
+                    out.push_str(&format!("{INDENT}on {}: {}\n", clean::line(&kernel.label), names.join(", ")));
+                }
             }
+            skipped.retain(|(why, ..)| *why != reason);
         }
         out
     }

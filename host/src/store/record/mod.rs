@@ -104,6 +104,9 @@ pub enum RecordError {
         /// The newest of them.
         some: String,
     },
+    /// A directory of something else.
+    #[error("{dir} is no record of a run: there is no {EVENTS} in it", dir = .0.display())]
+    NotARecord(PathBuf),
     /// Its events cannot be read.
     #[error("{path} is no whole record of a run: {why}", path = path.display())]
     Journal {

@@ -47,9 +47,7 @@ pub fn open(dirs: &Dirs, name: &str) -> Result<StoredRun, RecordError> {
     let path = resolve(&runs_dir(dirs), name)?;
     let (dir, events) = if path.is_dir() { (Some(path.clone()), path.join(EVENTS)) } else { (None, path) };
     let file = File::open(&events).map_err(|why| match (why.kind(), &dir) {
-        (io::ErrorKind::NotFound, Some(dir)) => {
-            RecordError::Journal { path: dir.clone(), why: journal::JournalError::Read(why) }
-        }
+        (io::ErrorKind::NotFound, Some(dir)) => RecordError::NotARecord(dir.clone()),
         _ => RecordError::Read { path: events.clone(), why },
     })?;
     let running = is_running(&file);
@@ -87,7 +85,8 @@ fn resolve(runs: &Path, name: &str) -> Result<PathBuf, RecordError> {
     }
     let ids = run_ids(runs)?;
     if name == LATEST {
-        let target = runs.join(LATEST).canonicalize().ok().filter(|target| target.is_dir());
+        // The path is made of the name, not resolved: it is to be the one that the run itself told.
+        let target = runs.join(LATEST).read_link().ok().map(|id| runs.join(id)).filter(|target| target.is_dir());
         let newest = || ids.last().map(|id| runs.join(id)).ok_or_else(|| RecordError::NoRuns(runs.to_owned()));
         return target.map_or_else(newest, Ok);
     }

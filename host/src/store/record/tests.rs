@@ -97,7 +97,7 @@ fn names_that_lead_nowhere_are_errors_with_a_remedy() {
     assert!(ambiguous.starts_with("`20261122` is the beginning of 4 run names, among them "), "{ambiguous}");
     assert!(ambiguous.contains(&ids[3]) && !ambiguous.contains(&ids[0]), "{ambiguous}");
     assert!(error("/no/such/place").starts_with("cannot read /no/such/place: "));
-    assert!(error(home.path().to_str().unwrap()).contains("is no whole record of a run"));
+    assert!(error(home.path().to_str().unwrap()).contains("is no record of a run: there is no events.jsonl in it"));
     assert!(error("/etc/passwd").contains("it holds no event of a run: line 1: "), "{}", error("/etc/passwd"));
 }
 
@@ -142,6 +142,28 @@ fn old_records_go_and_running_ones_and_other_files_stay() {
     assert!(runs.join("my notes").exists());
     drop(running);
     assert_eq!(prune(&dirs, 2).unwrap(), 1);
+}
+
+#[test]
+fn many_vmlabs_at_once_never_take_a_record_from_each_other() {
+    let home = TempDir::new().unwrap();
+    let dirs = dirs(&home);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..10 {
+                    let mut record = RunRecord::create(&dirs, at(0)).unwrap();
+                    assert_eq!(record.notices, Vec::<String>::new());
+                    record.append(&fixture::run()[0]).unwrap();
+                    prune(&dirs, 2).unwrap();
+                    assert_eq!(open(&dirs, &record.id).unwrap().state, RunState::Running);
+                    record.finish().unwrap();
+                }
+            });
+        }
+    });
+    prune(&dirs, 2).unwrap();
+    assert_eq!(list(&dirs).unwrap().len(), 2);
 }
 
 #[test]
