@@ -1,7 +1,6 @@
 //! The processes of one sandbox, seen from outside.
 
 use std::io::{PipeReader, PipeWriter, Write, pipe};
-use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
@@ -39,13 +38,18 @@ pub fn boxed<'a, T: Serialize>(act: impl FnOnce() -> Result<T, Trouble> + 'a) ->
 #[derive(Debug)]
 pub struct Held<T> {
     process: Process,
+    pid: Pid,
     value: T,
 }
 
 impl<T> Held<T> {
     /// Of this process, which has sent this value.
-    pub const fn new(process: Process, value: T) -> Self {
-        Self { process, value }
+    ///
+    /// # Errors
+    /// It is not there any more.
+    pub fn new(process: Process, value: T) -> Result<Self, Trouble> {
+        let pid = process.inside.ok_or_else(|| Trouble::new("the process inside the sandbox is gone"))?;
+        Ok(Self { process, pid, value })
     }
 
     /// What the code inside returned.
@@ -55,7 +59,7 @@ impl<T> Held<T> {
 
     /// The process's PID as seen outside.
     pub const fn pid(&self) -> Pid {
-        self.process.inside
+        self.pid
     }
 
     /// The PID of the process's parent, as seen outside.
@@ -73,11 +77,10 @@ impl<T> Held<T> {
 #[derive(Debug)]
 pub struct Process {
     keeper: Pid,
-    /// The keeper's own until the keeper has forked.
-    inside: Pid,
+    /// What is to be killed: the keeper until it has forked, then the process inside until it is to be reaped.
+    inside: Option<Pid>,
     reports: Reports,
     leash: PipeWriter,
-    patience: Duration,
     /// Last, so that it is removed after the processes are gone.
     cgroup: Option<Cgroup>,
 }
@@ -104,16 +107,15 @@ impl Process {
         })
         .during("fork(2) of a sandbox's keeper")?;
         drop((writer, leash_end));
-        let mut process =
-            Self { keeper, inside: keeper, reports: Reports::new(reader), leash, patience: PATIENCE, cgroup };
+        let mut process = Self { keeper, inside: Some(keeper), reports: Reports::new(reader), leash, cgroup };
         loop {
-            match process.reports.next(process.patience)? {
+            match process.reports.next(PATIENCE)? {
                 Report::NeedIdMaps => {
                     write_id_maps(keeper)?;
                     process.answer()?;
                 }
                 Report::Inside(pid) => {
-                    process.inside = Pid::from_raw(pid);
+                    process.inside = Some(Pid::from_raw(pid));
                     return Ok(process);
                 }
                 Report::Trouble(trouble) => return Err(trouble),
@@ -127,12 +129,15 @@ impl Process {
     /// # Errors
     /// The code inside failed, or its process ended before it had a value.
     pub fn value<T: DeserializeOwned>(mut self) -> Result<(Self, T), Trouble> {
-        match self.reports.next(self.patience)? {
+        match self.reports.next(PATIENCE)? {
             Report::Value(value) => {
                 Ok((self, serde_json::from_value(value).during("reading the answer of the sandbox")?))
             }
+            Report::Gone => {
+                let end = self.let_go()?;
+                Err(Trouble(format!("the process inside the sandbox ended ({end}) before it had an answer")))
+            }
             Report::Trouble(trouble) => Err(trouble),
-            Report::Ended(end) => Err(Trouble(format!("the process inside the sandbox {end} before it had an answer"))),
             other => Err(out_of_turn(&other)),
         }
     }
@@ -141,8 +146,19 @@ impl Process {
     ///
     /// # Errors
     /// It failed, or sent a value.
-    pub fn end(&mut self) -> Result<End, Trouble> {
-        match self.reports.next(self.patience)? {
+    pub fn end(mut self) -> Result<End, Trouble> {
+        match self.reports.next(PATIENCE)? {
+            Report::Gone => self.let_go(),
+            Report::Trouble(trouble) => Err(trouble),
+            other => Err(out_of_turn(&other)),
+        }
+    }
+
+    /// Has the process inside reaped, which has ended.
+    fn let_go(&mut self) -> Result<End, Trouble> {
+        self.inside = None;
+        self.answer()?;
+        match self.reports.next(PATIENCE)? {
             Report::Ended(end) => Ok(end),
             Report::Trouble(trouble) => Err(trouble),
             other => Err(out_of_turn(&other)),
@@ -153,19 +169,22 @@ impl Process {
     fn answer(&mut self) -> Result<(), Trouble> {
         self.leash.write_all(&[0]).during("write(2) to a sandbox's keeper")
     }
+
+    fn kill_and_reap(&mut self) -> Result<(), Trouble> {
+        // As long as the keeper was not told to reap the process inside, its PID cannot have gone to another.
+        if let Some(pid) = self.inside {
+            kill(pid, Signal::SIGKILL).during(format_args!("kill({pid}, SIGKILL)"))?;
+            // EPIPE where the keeper has left by itself, which its own report has told.
+            let _left = self.answer();
+        }
+        waitpid(self.keeper, None).map(drop).during("waitpid(2) for a sandbox's keeper")
+    }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // The keeper does not reap the process inside before it is told to, so the PID cannot have gone to another.
-        let killed = match kill(self.inside, Signal::SIGKILL) {
-            Err(Errno::ESRCH) | Ok(()) => Ok(()),
-            Err(errno) => Err(errno),
-        };
-        // A keeper that failed or was killed has left already and reads no more.
-        let _gone = self.answer();
-        if let Err(errno) = killed.and_then(|()| waitpid(self.keeper, None).map(drop)) {
-            undo::failed(format_args!("the processes of a sandbox: {errno}"));
+        if let Err(trouble) = self.kill_and_reap() {
+            undo::failed(format_args!("the processes of a sandbox: {trouble}"));
         }
     }
 }
@@ -205,19 +224,26 @@ fn enter_and_fork(leg: Pid, plan: &Plan, hands: &mut Hands<'_>, then: Then, act:
     Ok(inside)
 }
 
-/// Reports the end of the process inside, and reaps it when the process outside allows it.
+/// Reports that the process inside has ended, reaps it when the process outside allows it, and reports how it ended.
 fn watch(inside: Pid, hands: &mut Hands<'_>) -> Result<(), Trouble> {
-    let ended = loop {
-        match waitid(Id::Pid(inside), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) {
-            Ok(status) => break End::from_status(status),
-            Err(Errno::EINTR) => {}
-            Err(error) => return Err(error).during("waitid(2) for the process inside the sandbox"),
-        }
-    };
-    let end = ended.ok_or_else(|| Trouble::new("waitid(2) said that the process inside the sandbox did not end"))?;
-    Report::Ended(end).send(hands.reports)?;
+    let ended = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+    uninterrupted(|| waitid(Id::Pid(inside), ended)).during("waitid(2) for the process inside the sandbox")?;
+    Report::Gone.send(hands.reports)?;
     await_byte(hands.leash)?;
-    waitpid(inside, None).map(drop).during("waitpid(2) for the process inside the sandbox")
+    // Only now is the status to be trusted: with WNOWAIT, 5.10 does not tell that reboot(2) ended a PID namespace.
+    let status = uninterrupted(|| waitpid(inside, None)).during("waitpid(2) for the process inside the sandbox")?;
+    let end =
+        End::from_status(status).ok_or_else(|| Trouble(format!("waitpid(2) said {status:?} of a dead process")))?;
+    Report::Ended(end).send(hands.reports)
+}
+
+fn uninterrupted<T>(call: impl Fn() -> nix::Result<T>) -> nix::Result<T> {
+    loop {
+        match call() {
+            Err(Errno::EINTR) => {}
+            result => return result,
+        }
+    }
 }
 
 /// The life of the process inside. Returns its exit code.
@@ -231,11 +257,11 @@ fn be_inside(start: &mut PipeReader, plan: &Plan, hands: &mut Hands<'_>, then: T
         Ok(value) => Report::Value(value),
         Err(trouble) => Report::Trouble(trouble),
     };
-    if report.send(hands.reports).is_err() {
-        return 1;
+    match (report.send(hands.reports), then) {
+        (Err(_), _) => 1,
+        (Ok(()), Then::Exit) => 0,
+        (Ok(()), Then::Stay) => loop {
+            pause();
+        },
     }
-    while then == Then::Stay {
-        pause();
-    }
-    0
 }

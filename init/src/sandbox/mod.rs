@@ -98,10 +98,10 @@ impl Sandbox {
     /// # Errors
     /// A step on the way in failed; `act` failed; or the process inside ended otherwise than by itself.
     pub fn run<T: Serialize + DeserializeOwned>(&self, act: impl FnOnce() -> Result<T, Trouble>) -> Result<T, Trouble> {
-        let (mut process, value) = Process::spawn(self, held::Then::Exit, held::boxed(act))?.value()?;
+        let (process, value) = Process::spawn(self, held::Then::Exit, held::boxed(act))?.value()?;
         match process.end()? {
             End::Exited(0) => Ok(value),
-            end => Err(Trouble(format!("the process inside the sandbox gave its answer and was then {end}"))),
+            end => Err(Trouble(format!("the process inside the sandbox ended badly ({end}) after its answer"))),
         }
     }
 
@@ -114,7 +114,7 @@ impl Sandbox {
         act: impl FnOnce() -> Result<T, Trouble>,
     ) -> Result<Held<T>, Trouble> {
         let (process, value) = Process::spawn(self, held::Then::Stay, held::boxed(act))?.value()?;
-        Ok(Held::new(process, value))
+        Held::new(process, value)
     }
 
     /// Runs `act` inside, which does not return, and says how it ended: for calls that end their caller.

@@ -33,7 +33,7 @@ impl End {
         Self::Killed(signal as i32)
     }
 
-    /// From what waitid(2) says, where it says that the process has ended.
+    /// From what waitpid(2) says, where it says that the process has ended.
     #[must_use]
     pub const fn from_status(status: WaitStatus) -> Option<Self> {
         match status {
@@ -67,7 +67,9 @@ pub enum Report {
     Value(Value),
     /// A step on the way in, or the trial's code inside, failed.
     Trouble(Trouble),
-    /// The process inside has ended. It stays a zombie until the process outside lets it go.
+    /// The process inside has ended. Its PID stays taken until the process outside lets it go.
+    Gone,
+    /// How it ended.
     Ended(End),
 }
 
@@ -154,6 +156,7 @@ mod tests {
             Report::Inside(85),
             Report::Value(serde_json::json!({"text": "two\nlines"})),
             Report::Trouble(Trouble::new("unshare(CLONE_NEWNET): ENOSPC")),
+            Report::Gone,
             Report::Ended(End::killed(Signal::SIGHUP)),
         ];
         for report in &sent {

@@ -65,7 +65,6 @@ impl fmt::Debug for Code {
 pub type Answer<T = ()> = Result<T, Code>;
 
 /// The refusal with this errno, as an answer to hold others against.
-#[must_use]
 pub fn refused<T>(errno: Errno) -> Answer<T> {
     Err(errno.into())
 }

@@ -1,6 +1,7 @@
 //! Cgroup namespaces, and limits of cgroups. Without a namespace, the limit itself is the subject's sandbox.
 
 use std::io::{Read, pipe};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
@@ -23,16 +24,15 @@ pub const CPU_MAX: Scenario =
 
 fn cpu_max(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     // Five periods' share, used without a pause.
-    const SPIN_MS: i64 = 50;
+    const WORK: Duration = Duration::from_millis(50);
     let throttled = sandbox.run(|| {
-        let spent = || clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).during("clock_gettime(2)");
-        while spent()?.tv_sec() == 0 && spent()?.tv_nsec() < SPIN_MS * 1_000_000 {}
+        while Duration::from(clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).during("clock_gettime(2)")?) < WORK {}
         let stat = read(format!("/sys/fs/cgroup{}/cpu.stat", own_cgroup()?))?;
         let count = stat.lines().find_map(|line| line.strip_prefix("nr_throttled "));
         count.ok_or_else(|| Trouble::new("cpu.stat has no nr_throttled"))?.parse::<u64>().during("reading nr_throttled")
     })?;
     let found = (throttled > 0, throttled == 0);
-    decide(&format!("periods in which {SPIN_MS} ms of work were throttled"), &throttled, found, "a number")
+    decide(&format!("periods in which {WORK:?} of work were throttled"), &throttled, found, "a number")
 }
 
 pub const INIT_VIEW: Scenario =

@@ -1,7 +1,7 @@
 //! IPC namespaces: System V objects and POSIX message queues.
 
 use nix::errno::Errno;
-use nix::mqueue::{MQ_OFlag, mq_close, mq_open, mq_unlink};
+use nix::mqueue::{MQ_OFlag, MqAttr, mq_close, mq_open, mq_unlink};
 use nix::sys::stat::Mode;
 use nix::unistd::getpid;
 use vmlab_protocol::catalogue::Namespace;
@@ -21,7 +21,9 @@ pub const POSIX_MQ: Scenario =
 fn posix_mq(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let name = queue_name();
     let flags = MQ_OFlag::O_CREAT | MQ_OFlag::O_EXCL | MQ_OFlag::O_RDWR;
-    let queue = mq_open(name.as_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR, None).during("mq_open(O_CREAT)")?;
+    // One message of 64 bytes. Without attributes nix makes the call without mq_open(3)'s last argument.
+    let queue = mq_open(name.as_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR, Some(&MqAttr::new(0, 1, 64, 0)))
+        .during("mq_open(O_CREAT)")?;
     let _gone = Undo::new("the message queue", || mq_unlink(name.as_str()).during("mq_unlink(3)"));
     mq_close(queue).during("mq_close(3)")?;
     let opened = sandbox.run(|| {

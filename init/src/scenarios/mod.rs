@@ -229,3 +229,84 @@ impl Scenario {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn the_list_is_sorted_and_names_each_scenario_once() {
+        let ids: Vec<_> = ALL.iter().map(|scenario| scenario.id).collect();
+        let mut sorted = ids.clone();
+        sorted.sort_unstable();
+        sorted.dedup();
+        assert_eq!(ids, sorted);
+        assert!(find("uts.hostname").is_some_and(|scenario| scenario.id == "uts.hostname"));
+        assert!(find("uts.nothing").is_none());
+    }
+
+    #[test]
+    fn every_scenario_says_what_it_is() {
+        for scenario in ALL {
+            let spec = scenario.spec().unwrap();
+            for text in [&spec.title, &spec.seed, &spec.source] {
+                assert!(!text.is_empty(), "{}", spec.id);
+            }
+            assert!(spec.title.len() <= 90, "the title of {} does not fit a line", spec.id);
+            assert!(spec.leg_timeout_ms > 0, "{}", spec.id);
+            assert!(spec.requires.config.iter().all(|symbol| symbol.starts_with("CONFIG_")), "{}", spec.id);
+        }
+    }
+
+    /// What a scenario needs names what its sandbox needs, so that a skip is explained by the right symbol.
+    #[test]
+    fn needs_cover_the_sandbox() {
+        for scenario in ALL {
+            let spec = scenario.spec().unwrap();
+            let mut symbols = Vec::new();
+            for namespace in &spec.namespaces {
+                let (symbol, since) = match namespace {
+                    Namespace::User => ("CONFIG_USER_NS", KernelVersion::new(3, 8, 0)),
+                    // Neither has a symbol of its own.
+                    Namespace::Cgroup => ("CONFIG_CGROUPS", KernelVersion::new(4, 6, 0)),
+                    Namespace::Mount => ("", KernelVersion::new(2, 4, 19)),
+                    Namespace::Ipc => ("CONFIG_IPC_NS", KernelVersion::new(2, 6, 19)),
+                    Namespace::Uts => ("CONFIG_UTS_NS", KernelVersion::new(2, 6, 19)),
+                    Namespace::Net => ("CONFIG_NET_NS", KernelVersion::new(2, 6, 24)),
+                    Namespace::Time => ("CONFIG_TIME_NS", KernelVersion::new(5, 6, 0)),
+                    Namespace::Pid => ("CONFIG_PID_NS", KernelVersion::new(2, 6, 24)),
+                };
+                symbols.push(symbol);
+                assert!(spec.requires.since >= since, "{} is younger than {namespace:?}", spec.id);
+            }
+            for symbol in symbols.into_iter().filter(|symbol| !symbol.is_empty()) {
+                assert!(spec.requires.config.iter().any(|config| config == symbol), "{} needs {symbol}", spec.id);
+            }
+        }
+    }
+
+    #[test]
+    fn every_area_has_at_least_two() {
+        let mut areas = BTreeMap::<String, u32>::new();
+        for scenario in ALL {
+            *areas.entry(scenario.spec().unwrap().id.area().to_owned()).or_default() += 1;
+        }
+        for area in ["cgroup", "ipc", "mount", "net", "pid", "time", "user", "uts"] {
+            assert!(areas.get(area).is_some_and(|&count| count >= 2), "{area}: {areas:?}");
+        }
+        for kind in ["ipc.sysv-", "ipc.posix-"] {
+            assert!(ALL.iter().any(|scenario| scenario.id.starts_with(kind)), "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_sandbox_is_more_than_its_control() {
+        for scenario in ALL {
+            let control = scenario.sandbox.control();
+            assert!(control.namespaces().is_empty(), "{}", scenario.id);
+            assert_ne!(scenario.sandbox, control, "{} does the same in both legs", scenario.id);
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! Network namespaces.
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 
@@ -85,7 +85,7 @@ pub const PORT: Scenario = Scenario::new("net.port", "A TCP port that is taken o
     .needs(&["CONFIG_NET_NS", "CONFIG_INET"], 2, 6, 29);
 
 fn port(sandbox: &Sandbox) -> Result<Finding, Trouble> {
-    let listener = TcpListener::bind("0.0.0.0:0").during("bind(2) of a TCP socket")?;
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).during("bind(2) of a TCP socket")?;
     let address = listener.local_addr().during("getsockname(2)")?;
     let bound = sandbox.run(|| Ok(answer("bind(2)", TcpListener::bind(address))?.map(drop)))?;
     judge(&format!("bind({address}) inside"), &bound, &Ok(()), &refused(Errno::EADDRINUSE))

@@ -1,14 +1,19 @@
 //! Network devices over rtnetlink(7), synchronously.
+//!
+//! Attributes are kept as bytes: netlink-packet-route's typed messages would bring the readers and writers of all of
+//! rtnetlink into the image, half a megabyte of code, to read one name.
 
 use std::io;
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    DecodeError, DefaultNla, Emitable, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST,
+    NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable, NlasIterator,
+    parse_string,
 };
-use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
+use netlink_packet_route::link::LinkHeader;
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
+use nix::libc::{IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINKINFO, RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK};
 use nix::poll::PollFlags;
 
 use super::Trouble;
@@ -19,10 +24,10 @@ use crate::sandbox::{Answer, During, PATIENCE, answer, readable};
 /// # Errors
 /// Only what keeps the kernel from answering; its errno is an answer, as `EOPNOTSUPP` where it has no such devices.
 pub fn add_dummy(name: &str) -> Result<Answer, Trouble> {
-    let mut link = named(name);
-    link.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Dummy)]));
-    let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
-    answer("RTM_NEWLINK", acknowledged(request(RouteNetlinkMessage::NewLink(link), flags)?))
+    let kind = emitted(&[text(IFLA_INFO_KIND, "dummy")].as_slice());
+    let attributes = vec![text(IFLA_IFNAME, name), DefaultNla::new(IFLA_LINKINFO, kind)];
+    let answers = request(Link::new(RTM_NEWLINK, attributes), NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL)?;
+    answer("RTM_NEWLINK", acknowledged(answers))
 }
 
 /// Removes a device.
@@ -30,40 +35,87 @@ pub fn add_dummy(name: &str) -> Result<Answer, Trouble> {
 /// # Errors
 /// The kernel's errno, as `ENODEV`.
 pub fn delete(name: &str) -> Result<(), Trouble> {
-    acknowledged(request(RouteNetlinkMessage::DelLink(named(name)), NLM_F_ACK)?).during("RTM_DELLINK")
+    let answers = request(Link::new(RTM_DELLINK, vec![text(IFLA_IFNAME, name)]), NLM_F_ACK)?;
+    acknowledged(answers).during("RTM_DELLINK")
 }
 
 /// The names of the devices in the calling process's network namespace.
 ///
 /// # Errors
-/// The kernel's errno.
+/// The kernel's errno, or an answer that cannot be read.
 pub fn names() -> Result<Vec<String>, Trouble> {
     let mut names = Vec::new();
-    for payload in request(RouteNetlinkMessage::GetLink(LinkMessage::default()), NLM_F_DUMP)? {
+    for payload in request(Link::new(RTM_GETLINK, Vec::new()), NLM_F_DUMP)? {
         match payload {
-            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => {
-                names.extend(link.attributes.into_iter().find_map(|attribute| match attribute {
-                    LinkAttribute::IfName(name) => Some(name),
-                    _ => None,
-                }));
-            }
+            NetlinkPayload::InnerMessage(link) => names.extend(link.name),
             NetlinkPayload::Error(error) => return Err(error.to_io()).during("RTM_GETLINK"),
-            _ => {}
+            other => return Err(Trouble(format!("RTM_GETLINK: unexpected answer {other:?}"))),
         }
     }
     Ok(names)
 }
 
-fn named(name: &str) -> LinkMessage {
-    let mut link = LinkMessage::default();
-    link.attributes.push(LinkAttribute::IfName(name.to_owned()));
-    link
+/// A link message: what is sent has attributes, what is received has a name.
+#[derive(Debug)]
+struct Link {
+    message_type: u16,
+    header: LinkHeader,
+    attributes: Vec<DefaultNla>,
+    name: Option<String>,
 }
 
-type Payload = NetlinkPayload<RouteNetlinkMessage>;
+impl Link {
+    fn new(message_type: u16, attributes: Vec<DefaultNla>) -> Self {
+        Self { message_type, header: LinkHeader::default(), attributes, name: None }
+    }
+}
+
+impl NetlinkSerializable for Link {
+    fn message_type(&self) -> u16 {
+        self.message_type
+    }
+
+    fn buffer_len(&self) -> usize {
+        self.header.buffer_len() + self.attributes.as_slice().buffer_len()
+    }
+
+    fn serialize(&self, buffer: &mut [u8]) {
+        if let Some((head, rest)) = buffer.split_at_mut_checked(self.header.buffer_len()) {
+            self.header.emit(head);
+            self.attributes.as_slice().emit(rest);
+        }
+    }
+}
+
+impl NetlinkDeserializable for Link {
+    type Error = DecodeError;
+
+    fn deserialize(header: &NetlinkHeader, payload: &[u8]) -> Result<Self, DecodeError> {
+        let mut link = Self::new(header.message_type, Vec::new());
+        link.header = LinkHeader::parse(payload)?;
+        for attribute in NlasIterator::new(payload.get(link.header.buffer_len()..).unwrap_or_default()) {
+            let attribute = attribute?;
+            if attribute.kind() == IFLA_IFNAME {
+                link.name = Some(parse_string(attribute.value())?);
+            }
+        }
+        Ok(link)
+    }
+}
+
+/// An attribute that holds a NUL-terminated string.
+fn text(kind: u16, text: &str) -> DefaultNla {
+    DefaultNla::new(kind, [text.as_bytes(), &[0]].concat())
+}
+
+fn emitted(what: &impl Emitable) -> Vec<u8> {
+    let mut bytes = vec![0; what.buffer_len()];
+    what.emit(&mut bytes);
+    bytes
+}
 
 /// The errno of an acknowledgement, which is 0 where all went well.
-fn acknowledged(answers: Vec<Payload>) -> io::Result<()> {
+fn acknowledged(answers: Vec<NetlinkPayload<Link>>) -> io::Result<()> {
     match answers.into_iter().next_back() {
         Some(NetlinkPayload::Error(error)) if error.code.is_none() => Ok(()),
         Some(NetlinkPayload::Error(error)) => Err(error.to_io()),
@@ -72,16 +124,14 @@ fn acknowledged(answers: Vec<Payload>) -> io::Result<()> {
 }
 
 /// Sends one request and reads all that answers it.
-fn request(message: RouteNetlinkMessage, flags: u16) -> Result<Vec<Payload>, Trouble> {
+fn request(link: Link, flags: u16) -> Result<Vec<NetlinkPayload<Link>>, Trouble> {
     let mut socket = Socket::new(NETLINK_ROUTE).during("socket(AF_NETLINK)")?;
     socket.bind_auto().during("bind(2) of a netlink socket")?;
     socket.connect(&SocketAddr::new(0, 0)).during("connect(2) of a netlink socket")?;
-    let mut packet = NetlinkMessage::new(NetlinkHeader::default(), NetlinkPayload::from(message));
+    let mut packet = NetlinkMessage::new(NetlinkHeader::default(), NetlinkPayload::InnerMessage(link));
     packet.header.flags = NLM_F_REQUEST | flags;
     packet.finalize();
-    let mut bytes = vec![0; packet.buffer_len()];
-    packet.serialize(&mut bytes);
-    socket.send(&bytes, 0).during("send(2) to rtnetlink")?;
+    socket.send(&emitted(&packet), 0).during("send(2) to rtnetlink")?;
 
     let mut answers = Vec::new();
     loop {
@@ -89,20 +139,78 @@ fn request(message: RouteNetlinkMessage, flags: u16) -> Result<Vec<Payload>, Tro
             return Err(Trouble(format!("no answer from rtnetlink within {} ms", PATIENCE.as_millis())));
         }
         let (datagram, _kernel) = socket.recv_from_full().during("recv(2) from rtnetlink")?;
-        let mut rest = datagram.as_slice();
-        while !rest.is_empty() {
-            let message = NetlinkMessage::deserialize(rest).during("reading rtnetlink's answer")?;
-            // Messages are padded to four bytes: netlink(7).
-            let len = usize::try_from(message.header.length).during("length of a netlink message")?;
-            rest = rest.get(len.next_multiple_of(4)..).unwrap_or_default();
-            match message.payload {
-                NetlinkPayload::Done(_) => return Ok(answers),
-                error @ NetlinkPayload::Error(_) => {
-                    answers.push(error);
-                    return Ok(answers);
-                }
-                part => answers.push(part),
-            }
+        let (done, payloads) = payloads(&datagram).during("reading rtnetlink's answer")?;
+        answers.extend(payloads);
+        if done {
+            return Ok(answers);
         }
+    }
+}
+
+/// The messages of a datagram, and whether nothing follows it.
+fn payloads(mut datagram: &[u8]) -> Result<(bool, Vec<NetlinkPayload<Link>>), DecodeError> {
+    let mut payloads = Vec::new();
+    while !datagram.is_empty() {
+        let message = NetlinkMessage::deserialize(datagram)?;
+        let len = usize::try_from(message.header.length).map_err(|error| DecodeError::from(error.to_string()))?;
+        match message.payload {
+            NetlinkPayload::Done(_) => return Ok((true, payloads)),
+            error @ NetlinkPayload::Error(_) => {
+                payloads.push(error);
+                return Ok((true, payloads));
+            }
+            part => payloads.push(part),
+        }
+        // Messages are padded to four bytes: netlink(7).
+        datagram = datagram.get(len.next_multiple_of(4)..).unwrap_or_default();
+    }
+    Ok((false, payloads))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An RTM_NEWLINK as the kernel sends it, with one attribute that no version of any library knows.
+    fn newlink(name: &str) -> Vec<u8> {
+        let attributes = vec![DefaultNla::new(0x3fff, vec![1, 2, 3]), text(IFLA_IFNAME, name)];
+        let mut packet = NetlinkMessage::new(
+            NetlinkHeader::default(),
+            NetlinkPayload::InnerMessage(Link::new(RTM_NEWLINK, attributes)),
+        );
+        packet.finalize();
+        let mut bytes = emitted(&packet);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    #[test]
+    fn names_are_read_past_attributes_that_are_not_known() {
+        let datagram = [newlink("lo"), newlink("vmlab42")].concat();
+        let (done, payloads) = payloads(&datagram).unwrap();
+        assert!(!done);
+        let names: Vec<_> = payloads
+            .into_iter()
+            .filter_map(|payload| match payload {
+                NetlinkPayload::InnerMessage(link) => link.name,
+                _ => None,
+            })
+            .collect();
+        assert_eq!(names, ["lo", "vmlab42"]);
+    }
+
+    #[test]
+    fn an_errno_is_an_answer_and_a_cut_message_an_error() {
+        // NLMSG_ERROR (2), 36 bytes, error -95, and the header of the request.
+        let mut refusal = vec![36, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 161, 255, 255, 255];
+        refusal.extend([0; 16]);
+        let (done, refused) = payloads(&refusal).unwrap();
+        assert!(done);
+        assert_eq!(acknowledged(refused).unwrap_err().raw_os_error(), Some(95));
+        refusal.splice(16..20, [0; 4]);
+        assert!(acknowledged(payloads(&refusal).unwrap().1).is_ok());
+        refusal.truncate(20);
+        assert!(payloads(&refusal).is_err());
+        assert!(acknowledged(Vec::new()).is_err());
     }
 }

@@ -38,6 +38,10 @@ pub fn decide(
 ) -> Result<Finding, Trouble> {
     let detail = format!("{what}: {seen:?}");
     note(&detail);
+    weigh(detail, isolated, leaked, expected)
+}
+
+fn weigh(detail: String, isolated: bool, leaked: bool, expected: impl fmt::Display) -> Result<Finding, Trouble> {
     match (isolated, leaked) {
         (true, false) => Ok(Finding::Isolated(detail)),
         (false, true) => Ok(Finding::Leaked(detail)),
@@ -145,12 +149,10 @@ mod tests {
 
     #[test]
     fn only_the_two_expected_sights_are_findings() {
-        let judged = |seen: i32| judge("it", &seen, &1, &2);
-        assert_eq!(judged(1), Ok(Finding::Isolated("it: 1".to_owned())));
-        assert_eq!(judged(2), Ok(Finding::Leaked("it: 2".to_owned())));
-        assert_eq!(judged(3), Err(Trouble::new("it: 3; expected 1 or 2")));
-        assert_eq!(judge("it", &1, &1, &1), Err(Trouble::new("it: 1, which does not tell isolation from a leak")));
-        assert_eq!(require("it", &1, &1), Ok(()));
-        assert_eq!(require("it", &1, &2), Err(Trouble::new("it: 1; expected 2")));
+        let weighed = |isolated, leaked| weigh("it: 1".to_owned(), isolated, leaked, "2 or 3");
+        assert_eq!(weighed(true, false), Ok(Finding::Isolated("it: 1".to_owned())));
+        assert_eq!(weighed(false, true), Ok(Finding::Leaked("it: 1".to_owned())));
+        assert_eq!(weighed(false, false), Err(Trouble::new("it: 1; expected 2 or 3")));
+        assert_eq!(weighed(true, true), Err(Trouble::new("it: 1, which does not tell isolation from a leak")));
     }
 }

@@ -44,17 +44,23 @@ pub const REALTIME: Scenario =
         .leaks_by_design();
 
 fn realtime(sandbox: &Sandbox) -> Result<Finding, Trouble> {
+    // The steps of two clocks' readings differ by less than this.
+    const SLACK: Duration = Duration::from_millis(100);
     let before = now(ClockId::CLOCK_REALTIME)?;
-    let boot_before = now(ClockId::CLOCK_BOOTTIME)?;
-    let _back = Undo::new("the wall clock", || set_realtime(before + now(ClockId::CLOCK_BOOTTIME)? - boot_before));
-    let set = before + SHIFT;
+    let start = now(ClockId::CLOCK_BOOTTIME)?;
+    let passed = || Ok::<_, Trouble>(now(ClockId::CLOCK_BOOTTIME)?.saturating_sub(start));
+    let _back = Undo::new("the wall clock", || set_realtime(before.saturating_add(passed()?)));
+    let set = before.saturating_add(SHIFT);
     sandbox.run(|| set_realtime(set))?;
     let after = now(ClockId::CLOCK_REALTIME)?;
-    let passed = now(ClockId::CLOCK_BOOTTIME)? - boot_before;
-    // The steps of the two clocks' readings differ by less than this.
-    let slack = Duration::from_millis(100);
-    let found = (after >= before && after <= before + passed + slack, after >= set && after <= set + passed + slack);
-    decide("CLOCK_REALTIME outside", &after, found, format_args!("{before:?} or {set:?}, and at most {passed:?} more"))
+    let most = passed()?.saturating_add(SLACK);
+    let since = |time: Duration| (time..=time.saturating_add(most)).contains(&after);
+    decide(
+        "CLOCK_REALTIME outside",
+        &after,
+        (since(before), since(set)),
+        format_args!("{before:?} or {set:?}, or at most {most:?} more"),
+    )
 }
 
 pub const UPTIME: Scenario = Scenario::new("time.uptime", "sysinfo(2) tells the uptime of the time namespace", uptime)
@@ -72,7 +78,7 @@ fn shifted(sandbox: &Sandbox, what: &str, read: fn() -> Result<Duration, Trouble
     let before = read()?;
     let inside = sandbox.run(read)?;
     let after = read()?;
-    let within = |shift| (before + shift..=after + shift).contains(&inside);
+    let within = |shift| (before.saturating_add(shift)..=after.saturating_add(shift)).contains(&inside);
     let found = (within(SHIFT), within(Duration::ZERO));
     decide(what, &inside, found, format_args!("{before:?} to {after:?}, or {SHIFT:?} more"))
 }
