@@ -1,12 +1,14 @@
 //! `vmlab doctor`: what is missing on this machine, and the command that mends it.
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 
-use super::{Context, Failure};
+use super::{Context, Failure, output};
 use crate::error::chain;
 use crate::exit;
-use crate::progress::Progress;
+use crate::progress::Progress as _;
+use crate::report::clean;
+use crate::report::progress::TerminalProgress;
+use crate::report::screen::Screen;
 use crate::setup;
 use crate::setup::need::Scope;
 use crate::setup::survey::{Question, Survey, survey};
@@ -38,42 +40,42 @@ pub struct Args {
 }
 
 /// Installs what a run needs and this machine does not have, after saying so.
-pub(super) async fn set_up(progress: &dyn Progress) -> Result<(), Failure> {
-    install(Scope::Run, progress).await
+pub(super) async fn set_up() -> Result<(), Failure> {
+    install(Scope::Run).await
 }
 
-async fn install(scope: Scope, progress: &dyn Progress) -> Result<(), Failure> {
-    let installed = setup::install_missing(scope, progress).await.map_err(|error| Failure::lab(chain(&error)))?;
+/// The package manager writes to standard error beside the steps, so these are plain lines, on a terminal too: a live
+/// line would be torn by it, and gone at the end.
+async fn install(scope: Scope) -> Result<(), Failure> {
+    let progress = TerminalProgress::new(&Screen::none());
+    let installed = setup::install_missing(scope, &progress).await.map_err(|error| Failure::lab(chain(&error)))?;
     if installed.is_empty() {
         progress.step("no package is missing");
     }
-    progress.done();
     Ok(())
 }
 
 pub(super) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
     let scope = if args.tests { Scope::Tests } else { Scope::Run };
     if args.fix {
-        install(scope, &super::progress()).await?;
+        install(scope).await?;
     }
     let (qemu, kernel) = (args.qemu.as_deref(), args.kernel.as_deref());
     let found = survey(&Question { dirs: &context.dirs, qemu, kernel, scope }).await;
-    show(&found, args.json).map_err(|error| Failure::lab(format!("cannot write what was found: {error}")))?;
+    if args.json {
+        output::print_json(&found)?;
+    } else {
+        output::print(&lines(&found))?;
+    }
     Ok(if found.fit { exit::OK } else { exit::LAB })
 }
 
-fn show(found: &Survey, json: bool) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    if json {
-        serde_json::to_writer_pretty(&mut out, found)?;
-        return writeln!(out);
-    }
-    let width = found.checks.iter().map(|check| check.name.len()).max().unwrap_or_default();
-    for check in &found.checks {
-        writeln!(out, "{:7}  {:width$}  {}", check.status, check.name, check.detail)?;
-        if let Some(remedy) = &check.remedy {
-            writeln!(out, "{:7}  {:width$}  -> {remedy}", "", "")?;
-        }
-    }
-    out.flush()
+/// A line for each check, and one more for the command that mends it.
+fn lines(found: &Survey) -> String {
+    let rows = found.checks.iter().flat_map(|check| {
+        let row = [check.status.to_string(), check.name.to_owned(), clean::line(&check.detail)];
+        let remedy = check.remedy.as_ref().map(|remedy| [String::new(), String::new(), format!("-> {remedy}")]);
+        [Some(row), remedy].into_iter().flatten()
+    });
+    output::columns(&rows.collect::<Vec<_>>())
 }

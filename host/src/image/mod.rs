@@ -13,12 +13,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::store;
+use crate::store::{self, CacheError, atomic};
 use modules::{Found, ModuleFile, ModuleIndex, ModulesError};
 use newc::{Archive, Node};
 
@@ -70,15 +69,8 @@ pub enum ImageError {
     #[error("a scenario asks for the kernel module {0:?}, which is no module's name (letters, digits, _ and -)")]
     BadModuleName(String),
     /// The cache does not take it.
-    #[error(
-        "cannot keep the guest image at {path}; make room there, or set XDG_CACHE_HOME to a directory that can be written"
-    )]
-    Store {
-        /// Where it was to go.
-        path: PathBuf,
-        /// Why it could not.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Cache(#[from] CacheError),
 }
 
 /// Builds the image and puts it into the cache, where an image of the same content may already be. Blocks: it reads,
@@ -90,10 +82,12 @@ pub fn build(spec: &ImageSpec<'_>) -> Result<Image, ImageError> {
     let (archive, absent) = assemble(spec)?;
     let bytes = archive.to_bytes()?;
     let sha256 = store::hex(&Sha256::digest(&bytes));
-    let path = spec.cache.join("images").join(format!("{sha256}.cpio"));
+    let images = spec.cache.join("images");
+    let path = images.join(format!("{sha256}.cpio"));
     // What is there may have been damaged since; its name alone is no proof.
     if !holds(&path, &bytes) {
-        store::whole::write_whole(&path, &bytes).map_err(|source| ImageError::Store { path: path.clone(), source })?;
+        atomic::create_dir(&images)?;
+        atomic::write(&path, &bytes)?;
     }
     Ok(Image { path, sha256, size_bytes: bytes.len() as u64, absent })
 }

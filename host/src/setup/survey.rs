@@ -13,7 +13,9 @@ use serde::Serialize;
 use super::Machine;
 use super::need::{self, Need, Scope};
 use crate::error::chain;
+use crate::kernel::installed;
 use crate::store::dirs::Dirs;
+use crate::store::kernels::{KernelStore, Lookup};
 use crate::vm::accel::{self, Wanted};
 use crate::vm::qemu::{self, Qemu, QemuError};
 
@@ -104,16 +106,17 @@ pub struct Question<'a> {
 pub async fn survey(question: &Question<'_>) -> Survey {
     let machine = Machine::this();
     let qemu = qemu::find(question.qemu).await;
+    let kernels = Kernels::find(&question.dirs.cache, &machine.root);
     let mut checks = vec![qemu_check(&qemu)];
     if let Ok(qemu) = &qemu {
-        checks.push(accelerator_check(question, qemu).await);
+        checks.push(accelerator_check(question, qemu, &kernels).await);
     }
     let others = need::ALL.iter().filter(|need| **need != need::QEMU);
     checks.extend(others.map(|need| need_check(&machine, need, question.scope)));
     checks.push(directory_check("cache", &question.dirs.cache, CACHE_MIB, "XDG_CACHE_HOME"));
     checks.push(directory_check("run records", &question.dirs.state, STATE_MIB, "XDG_STATE_HOME"));
     checks.push(memory_check(&fs::read_to_string("/proc/meminfo").unwrap_or_default(), cores()));
-    checks.push(kernels_check(&question.dirs.cache));
+    checks.push(kernels_check(&kernels));
     Survey::of(checks)
 }
 
@@ -126,13 +129,14 @@ fn qemu_check(found: &Result<Qemu, QemuError>) -> Check {
     }
 }
 
-async fn accelerator_check(question: &Question<'_>, qemu: &Qemu) -> Check {
+async fn accelerator_check(question: &Question<'_>, qemu: &Qemu, kernels: &Result<Kernels, String>) -> Check {
     let name = "accelerator";
     let cache = &question.dirs.cache;
-    let kernel = question.kernel.map(Path::to_owned).or_else(|| kernels(cache).into_iter().chain(installed()).next());
+    let at_hand = || kernels.as_ref().ok().and_then(Kernels::first);
+    let kernel = question.kernel.or_else(at_hand);
     let choice = match (accel::known(qemu, cache), kernel) {
         (Some(known), _) => known,
-        (None, Some(kernel)) => match accel::choose(Wanted::Auto, qemu, &kernel, cache).await {
+        (None, Some(kernel)) => match accel::choose(Wanted::Auto, qemu, kernel, cache).await {
             Ok(choice) => choice,
             Err(error) => return Check::new(name, Status::Warn, error.to_string()),
         },
@@ -215,34 +219,47 @@ fn cores() -> u64 {
     thread::available_parallelism().map_or(1, NonZero::get) as u64
 }
 
-fn kernels_check(cache: &Path) -> Check {
-    let (fetched, installed) = (kernels(cache).len(), installed().len());
-    let check = Check::new("kernels", Status::Ok, format!("{fetched} fetched, {installed} installed"));
-    if fetched == 0 { check.mended_by("vmlab kernel fetch") } else { check }
+/// The kernels that can be had without the network.
+#[derive(Debug, Default)]
+struct Kernels {
+    fetched: Vec<PathBuf>,
+    installed: Vec<PathBuf>,
 }
 
-/// Kernels that were fetched: `kernels/entries/*/vmlinuz` of the cache.
-fn kernels(cache: &Path) -> Vec<PathBuf> {
-    files(&cache.join("kernels/entries"), |entry| Some(entry.join("vmlinuz")))
+impl Kernels {
+    /// Or why they cannot be looked at. One that was fetched and damaged since is not counted: a run fetches it anew.
+    fn find(cache: &Path, root: &Path) -> Result<Self, String> {
+        let store = KernelStore::new(cache);
+        let mut fetched = Vec::new();
+        for stem in store.pinned().map_err(|error| chain(&error))? {
+            if let Lookup::Found(entry) = store.peek(&stem).map_err(|error| chain(&error))? {
+                fetched.push(entry.kernel());
+            }
+        }
+        let installed = installed::find(root).map_err(|error| chain(&error))?;
+        Ok(Self { fetched, installed: installed.into_iter().map(|kernel| kernel.path).collect() })
+    }
+
+    /// One that can be read.
+    fn first(&self) -> Option<&Path> {
+        let readable = |path: &&PathBuf| access(path.as_path(), AccessFlags::R_OK).is_ok();
+        self.fetched.iter().chain(&self.installed).find(readable).map(PathBuf::as_path)
+    }
 }
 
-/// Kernels of the system that can be read.
-fn installed() -> Vec<PathBuf> {
-    files(Path::new("/boot"), |path| {
-        let named = path.file_name()?.to_str()?.starts_with("vmlinuz-");
-        named.then_some(path)
-    })
-}
-
-/// What `pick` makes of a directory's entries, as far as it can be read, sorted; a directory that cannot be read has none.
-fn files(directory: &Path, pick: impl Fn(PathBuf) -> Option<PathBuf>) -> Vec<PathBuf> {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    let mut files: Vec<_> = entries
-        .filter_map(|entry| pick(entry.path()))
-        .filter(|file| file.is_file() && access(file, AccessFlags::R_OK).is_ok())
-        .collect();
-    files.sort();
-    files
+fn kernels_check(kernels: &Result<Kernels, String>) -> Check {
+    let name = "kernels";
+    match kernels {
+        Ok(Kernels { fetched, installed }) => {
+            let counted = format!("{} fetched, {} installed", fetched.len(), installed.len());
+            if fetched.is_empty() {
+                let detail = format!("{counted}; a run fetches what it needs");
+                return Check::new(name, Status::Ok, detail).mended_by("vmlab kernel fetch");
+            }
+            Check::new(name, Status::Ok, counted)
+        }
+        Err(why) => Check::new(name, Status::Warn, why),
+    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,6 @@ pub mod journal;
 pub mod kernels;
 pub mod lock;
 pub mod record;
-pub mod whole;
 
 mod error;
 

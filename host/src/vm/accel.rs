@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::probe::{self, Answer};
 use super::qemu::{Qemu, QemuIdentity};
-use crate::store::whole::write_whole;
+use crate::error::chain;
+use crate::store::{CacheError, atomic};
 
 /// The probe's limit where nobody asked for KVM. A stock kernel takes 0.6 s to its panic under a KVM that is one; with
 /// the time to end QEMU, no run loses more than 2 s.
@@ -182,7 +183,7 @@ async fn choose_on(
     let mut choice = from_answer(&answer, false);
     match remember(host, qemu, cache, answer) {
         Ok(remembered) => choice.remembered = remembered,
-        Err(error) => choice.why.push_str(&format!(" (not remembered: cannot write {FILE} in the cache: {error})")),
+        Err(error) => choice.why.push_str(&format!(" (not remembered: {})", chain(&error))),
     }
     if wanted == Wanted::Kvm && choice.accelerator != Accelerator::Kvm {
         return Err(KvmUnusable { why: choice.why });
@@ -247,11 +248,14 @@ impl Memory {
 
 /// Keeps an answer; false where it is not worth it, or the host does not say which boot this is. Of two vmlabs at once the later one's file
 /// stands; what the other one learnt is probed again.
-fn remember(host: &Host, qemu: &Qemu, cache: &Path, answer: Answer) -> io::Result<bool> {
+fn remember(host: &Host, qemu: &Qemu, cache: &Path, answer: Answer) -> Result<bool, CacheError> {
     let Some(boot_id) = host.boot_id.as_ref().filter(|_| answer.is_worth_remembering()) else { return Ok(false) };
     let mut memory = Memory::read(cache, boot_id);
     memory.put(qemu.identity.clone(), answer);
-    write_whole(&cache.join(FILE), &serde_json::to_vec_pretty(&memory)?)?;
+    let file = cache.join(FILE);
+    let json = serde_json::to_vec_pretty(&memory).map_err(io::Error::from).map_err(CacheError::on("fill", &file))?;
+    atomic::create_dir(cache)?;
+    atomic::write(&file, &json)?;
     Ok(true)
 }
 

@@ -44,7 +44,7 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<u8, Failure
     let setup = Setup::for_run(&Facts::gather(), verbosity, None);
     let progress = TerminalProgress::new(&setup.screen);
     if args.setup {
-        interrupts.or_interrupt(crate::cli::doctor::set_up(&progress)).await?;
+        interrupts.or_interrupt(crate::cli::doctor::set_up()).await?;
     }
     let ready = interrupts.or_interrupt(prepare::prepare(args, context, &scenarios, &progress)).await?;
     drop(progress);

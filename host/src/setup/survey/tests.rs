@@ -73,16 +73,16 @@ fn memory_is_held_against_the_guests() {
 
 #[test]
 fn kernels_are_counted() {
-    let cache = tempfile::tempdir().unwrap();
-    assert!(kernels(cache.path()).is_empty());
-    for entry in ["6.1-b", "5.10-a"] {
-        let dir = cache.path().join("kernels/entries").join(entry);
-        fs::create_dir_all(&dir).unwrap();
-        fs::write(dir.join("vmlinuz"), "").unwrap();
-    }
-    fs::create_dir_all(cache.path().join("kernels/entries/broken")).unwrap();
-    let names: Vec<_> =
-        kernels(cache.path()).iter().map(|path| path.strip_prefix(cache.path()).unwrap().to_owned()).collect();
-    assert_eq!(names, ["kernels/entries/5.10-a/vmlinuz", "kernels/entries/6.1-b/vmlinuz"].map(PathBuf::from));
-    assert!(kernels_check(cache.path()).detail.starts_with("2 fetched"));
+    let (cache, root) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let none = Kernels::find(cache.path(), root.path()).unwrap();
+    assert_eq!(none.first(), None);
+    assert_eq!(kernels_check(&Ok(none)).remedy.as_deref(), Some("vmlab kernel fetch"));
+    fs::create_dir(root.path().join("boot")).unwrap();
+    let kernel = root.path().join("boot/vmlinuz-6.1.0-38-amd64");
+    fs::write(&kernel, "").unwrap();
+    let one = Kernels::find(cache.path(), root.path()).unwrap();
+    assert_eq!(one.first(), Some(kernel.as_path()));
+    assert!(kernels_check(&Ok(one)).detail.starts_with("0 fetched, 1 installed"));
+    let trouble = kernels_check(&Err("cannot read".to_owned()));
+    assert_eq!((trouble.status, trouble.detail.as_str()), (Status::Warn, "cannot read"));
 }

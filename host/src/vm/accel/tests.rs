@@ -91,7 +91,8 @@ async fn a_remembered_answer_ends_with_the_boot_and_with_the_build() {
 async fn a_damaged_memory_is_replaced() {
     let lab = Lab::new(ABORTS);
     for damage in ["", "{", "[]", "{\"boot_id\": \"first boot\", \"answers\": [{}]}"] {
-        write_whole(&lab.cache().join(FILE), damage.as_bytes()).unwrap();
+        fs::create_dir_all(lab.cache()).unwrap();
+        fs::write(lab.cache().join(FILE), damage).unwrap();
         lab.choose(Wanted::Auto).await.unwrap();
     }
     assert_eq!(lab.starts(), 4);
@@ -150,7 +151,7 @@ fn too_slow_is_remembered_as_that() {
     let mut memory = Memory::read(dir.path(), "boot");
     let lab = Lab::new("");
     memory.put(lab.qemu.identity.clone(), answer.clone());
-    write_whole(&dir.path().join(FILE), &serde_json::to_vec(&memory).unwrap()).unwrap();
+    fs::write(dir.path().join(FILE), serde_json::to_vec(&memory).unwrap()).unwrap();
     assert_eq!(Memory::read(dir.path(), "boot").answer(&lab.qemu.identity), Some(answer));
 }
 
