@@ -12,9 +12,8 @@ use crate::exit;
 /// # Errors
 /// [`exit::INTERRUPTED`] by a signal, [`exit::LAB`] where signals cannot be listened for.
 pub async fn or_interrupt<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let listen = |kind: SignalKind| {
-        signal(kind).map_err(|error| Failure::lab(format!("cannot listen for signals: {error}")))
-    };
+    let listen =
+        |kind: SignalKind| signal(kind).map_err(|error| Failure::lab(format!("cannot listen for signals: {error}")));
     let (mut int, mut term, mut hup) =
         (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, listen(SignalKind::hangup())?);
     let any = async |signals: [&mut Signal; 3]| {

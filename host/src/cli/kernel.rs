@@ -285,7 +285,9 @@ fn render(info: &Info, kernel: &Kernel, groups: &[SymbolGroup]) -> String {
         ["modules".to_owned(), info.modules.as_ref().map_or_else(|| "none found".to_owned(), path)],
     ];
     rows.extend(info.version.iter().map(|version| ["version".to_owned(), version.clone()]));
-    rows.extend(info.packages.iter().map(|package| ["package".to_owned(), format!("{} {}", package.name, package.version)]));
+    rows.extend(
+        info.packages.iter().map(|package| ["package".to_owned(), format!("{} {}", package.name, package.version)]),
+    );
     let mut text = output::columns(&rows);
     let Some(config) = &kernel.config else {
         text.push_str("\nIts configuration was not found beside it, so nothing is known of its symbols.\n");

@@ -178,11 +178,11 @@ impl<'a> Walk<'a> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::kernel) mod tests {
     use super::*;
 
     /// The least that is an ELF file with a `.modinfo` section.
-    pub(super) fn module(modinfo: &[u8]) -> Vec<u8> {
+    pub(in crate::kernel) fn module(modinfo: &[u8]) -> Vec<u8> {
         let names = b"\0.modinfo\0.shstrtab\0";
         let (info_at, names_at) = (64, 64 + modinfo.len());
         let sections_at = names_at + names.len();
@@ -245,7 +245,9 @@ mod tests {
     #[test]
     fn what_cannot_be_loaded_is_an_error() {
         let dir = tree(&[("a.ko", "b"), ("b.ko", "c")]);
-        assert!(matches!(make(dir.path()), Err(DepmodError::Lacking { module, needed }) if module == "b" && needed == "c"));
+        assert!(
+            matches!(make(dir.path()), Err(DepmodError::Lacking { module, needed }) if module == "b" && needed == "c")
+        );
         let dir = tree(&[("a.ko", "b"), ("b.ko", "a")]);
         assert!(matches!(make(dir.path()), Err(DepmodError::Circular(_))));
         let dir = tree(&[("a.ko", "")]);

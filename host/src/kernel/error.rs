@@ -30,7 +30,9 @@ pub enum KernelError {
         cause: io::Error,
     },
     /// Its release does not begin with a version.
-    #[error("{label}: its release `{release}` does not begin with a version such as 6.12, so vmlab cannot tell what it has")]
+    #[error(
+        "{label}: its release `{release}` does not begin with a version such as 6.12, so vmlab cannot tell what it has"
+    )]
     Release {
         /// The kernel's label.
         label: String,

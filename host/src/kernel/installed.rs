@@ -140,8 +140,16 @@ mod tests {
     #[test]
     fn releases_are_ordered_by_their_numbers() {
         let ordered = [
-            "5.10.0-46-amd64", "6.1.0-9-amd64", "6.1.0-56-amd64", "6.1.0-56-cloud-amd64", "6.9.3", "6.12.117+deb13-amd64",
-            "7.0.0-rc3", "7.0.0", "7.0.0-1-amd64", "7.3.4+deb13-amd64",
+            "5.10.0-46-amd64",
+            "6.1.0-9-amd64",
+            "6.1.0-56-amd64",
+            "6.1.0-56-cloud-amd64",
+            "6.9.3",
+            "6.12.117+deb13-amd64",
+            "7.0.0-rc3",
+            "7.0.0",
+            "7.0.0-1-amd64",
+            "7.3.4+deb13-amd64",
         ];
         for pair in ordered.windows(2) {
             assert_eq!(compare(pair[0], pair[1]), Ordering::Less, "{pair:?}");
@@ -155,8 +163,12 @@ mod tests {
         let root = dir.path();
         assert!(matches!(obtain(root, None), Err(KernelError::Installed(InstalledError::None))));
         for path in [
-            &format!("boot/vmlinuz-{RELEASE}"), "boot/vmlinuz-5.10.0-9-amd64", "boot/config-9.9", "boot/vmlinuz-..",
-            &format!("lib/modules/{RELEASE}/vmlinuz"), "usr/lib/modules/6.0.0/vmlinuz",
+            &format!("boot/vmlinuz-{RELEASE}"),
+            "boot/vmlinuz-5.10.0-9-amd64",
+            "boot/config-9.9",
+            "boot/vmlinuz-..",
+            &format!("lib/modules/{RELEASE}/vmlinuz"),
+            "usr/lib/modules/6.0.0/vmlinuz",
         ] {
             put(root, path);
         }

@@ -229,10 +229,7 @@ mod tests {
             "debian:bookworm-security".parse::<KernelSource>(),
             Err(BadSource::SecuritySuite("bookworm-security".into(), "bookworm".into()))
         );
-        assert_eq!(
-            "debian:trixie/arm64".parse::<KernelSource>(),
-            Err(BadSource::Architecture("arm64".into()))
-        );
+        assert_eq!("debian:trixie/arm64".parse::<KernelSource>(), Err(BadSource::Architecture("arm64".into())));
         assert_eq!("".parse::<KernelSource>(), Err(BadSource::Empty));
         assert_eq!("path:".parse::<KernelSource>(), Err(BadSource::Empty));
     }

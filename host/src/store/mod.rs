@@ -10,6 +10,7 @@ pub mod kernels;
 pub mod lock;
 
 mod error;
+mod json;
 
 pub use error::CacheError;
 

@@ -16,8 +16,13 @@ use crate::store::kernels::Package;
 use crate::store::{CacheError, atomic};
 
 /// `Acquire` settings of the system that say what to fetch rather than how, or are apt's own defaults.
-const NOT_KEPT: [&str; 5] =
-    ["Acquire::IndexTargets", "Acquire::Changelogs", "Acquire::Languages", "Acquire::CompressionTypes", "Acquire::GzipIndexes"];
+const NOT_KEPT: [&str; 5] = [
+    "Acquire::IndexTargets",
+    "Acquire::Changelogs",
+    "Acquire::Languages",
+    "Acquire::CompressionTypes",
+    "Acquire::GzipIndexes",
+];
 
 /// What replaces the system's configuration. apt reads the file that `APT_CONFIG` names before it looks for the
 /// system's, apt.conf(5), so the last two lines keep the system's hooks out: a `Post-Invoke` of a container image
@@ -111,11 +116,7 @@ impl<'a> Apt<'a> {
     }
 
     /// Downloads and verifies packages, and gives the directory that holds them.
-    pub(super) async fn download(
-        &self,
-        packages: &[Package],
-        progress: &dyn Progress,
-    ) -> Result<PathBuf, DebianError> {
+    pub(super) async fn download(&self, packages: &[Package], progress: &dyn Progress) -> Result<PathBuf, DebianError> {
         let into = self.root.join("debs");
         let mut command = self.command("apt-get");
         command.args(["download", "--"]).args(packages.iter().map(argument)).current_dir(&into);

@@ -139,7 +139,9 @@ pub enum DebianError {
         detail: String,
     },
     /// The packages lack something that a kernel needs.
-    #[error("{label}: its packages hold no {what}, so it cannot be used; fetch another flavour, or give a kernel by its path")]
+    #[error(
+        "{label}: its packages hold no {what}, so it cannot be used; fetch another flavour, or give a kernel by its path"
+    )]
     Incomplete {
         /// The source.
         label: String,

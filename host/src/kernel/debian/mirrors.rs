@@ -7,8 +7,20 @@ use super::sources::SourceEntry;
 
 /// Suites of the Debian archive by name. One that is not here is still known by its keyring.
 const SUITES: [&str; 14] = [
-    "stable", "oldstable", "oldoldstable", "testing", "unstable", "experimental", "sid", "buster", "bullseye",
-    "bookworm", "trixie", "forky", "duke", "rc-buggy",
+    "stable",
+    "oldstable",
+    "oldoldstable",
+    "testing",
+    "unstable",
+    "experimental",
+    "sid",
+    "buster",
+    "bullseye",
+    "bookworm",
+    "trixie",
+    "forky",
+    "duke",
+    "rc-buggy",
 ];
 
 /// What a mirror of the main archive names beside a suite, and hardly anybody else does.
@@ -131,11 +143,7 @@ impl Suites {
                 Self { main, security: None, preferred: Some(suite.to_owned()) }
             }
             "sid" | "unstable" => Self { main: vec![suite.to_owned()], security: None, preferred: None },
-            _ => Self {
-                main: vec![suite.to_owned()],
-                security: Some(format!("{suite}-security")),
-                preferred: None,
-            },
+            _ => Self { main: vec![suite.to_owned()], security: Some(format!("{suite}-security")), preferred: None },
         }
     }
 }
@@ -205,8 +213,10 @@ mod tests {
             deb cdrom:[Debian]/ bookworm main\n";
         assert_eq!(Mirrors::find(&parse_one_line(thirds)), None);
         // Neither does a third party without a keyring, read first, hide the mirror.
-        let mixed = format!("deb http://g.example stable main\n{thirds}deb http://m.example/d bookworm main\n\
-            deb http://m.example/d bookworm-updates main\n");
+        let mixed = format!(
+            "deb http://g.example stable main\n{thirds}deb http://m.example/d bookworm main\n\
+            deb http://m.example/d bookworm-updates main\n"
+        );
         assert_eq!(Mirrors::find(&parse_one_line(&mixed)).unwrap().main, mirror("http://m.example/d"));
         let mut entries = parse_one_line(&mixed);
         entries.extend(parse_deb822(DEB822));

@@ -98,9 +98,9 @@ fn assemble_now(label: &str, tree: &Path, prepared: &Path, stopped: &AtomicBool)
 
 /// The kernel of an unpacked tree: `boot/vmlinuz-RELEASE`, or from Linux 7.0 on `usr/lib/modules/RELEASE/vmlinuz`.
 fn find_kernel(tree: &Path) -> Result<Option<PathBuf>, CacheError> {
-    let in_boot = list(&tree.join("boot"))?.into_iter().filter(|path| {
-        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz-"))
-    });
+    let in_boot = list(&tree.join("boot"))?
+        .into_iter()
+        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz-")));
     let mut with_modules = list(&tree.join("usr/lib/modules"))?;
     with_modules.extend(list(&tree.join("lib/modules"))?);
     let with_modules = with_modules.into_iter().map(|dir| dir.join("vmlinuz"));

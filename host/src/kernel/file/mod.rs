@@ -91,10 +91,14 @@ pub enum Unbootable {
     )]
     NoPvh,
     /// A kernel that does not say which.
-    #[error("the kernel holds no release name, so it cannot be told which it is; use a bzImage as the kernel's own build makes it")]
+    #[error(
+        "the kernel holds no release name, so it cannot be told which it is; use a bzImage as the kernel's own build makes it"
+    )]
     NoRelease,
     /// Anything else.
-    #[error("this is not a Linux kernel: it is neither a bzImage nor a vmlinux; kernels lie in /boot/vmlinuz-* and arch/x86/boot/bzImage")]
+    #[error(
+        "this is not a Linux kernel: it is neither a bzImage nor a vmlinux; kernels lie in /boot/vmlinuz-* and arch/x86/boot/bzImage"
+    )]
     NotAKernel,
     /// More bytes than any kernel has.
     #[error("the file has {0} bytes, more than any kernel; give a bzImage or a vmlinux")]
