@@ -316,6 +316,14 @@ async fn giving_up_in_the_middle_leaves_nothing_behind() {
     fake.obtain(FetchPolicy::CacheFirst).await.unwrap();
 }
 
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn an_apt_that_gets_no_further_is_ended() {
+    let fake = Fake::new();
+    fs::write(fake.bin("download-hangs"), "").unwrap();
+    // With the clock paused, whatever waits for nothing but time goes on at once.
+    assert!(matches!(fake.fails().await, DebianError::Stalled { .. }));
+}
+
 /// Whether a process still runs; one that was killed may stay a while as a zombie of whoever adopted it.
 fn is_alive(pid: &str) -> bool {
     let stat = fs::read_to_string(Path::new("/proc").join(pid).join("stat")).unwrap_or_default();
