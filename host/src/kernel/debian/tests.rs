@@ -1,7 +1,7 @@
 //! Fetching, with apt and dpkg being small scripts.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -13,12 +13,9 @@ use crate::kernel::depmod::tests::module;
 use crate::kernel::file::tests::{RELEASE, bzimage};
 use crate::progress::Silent;
 
-const SCRIPTS: [(&str, &str); 4] = [
-    ("apt-config", include_str!("fake/apt-config")),
-    ("apt-get", include_str!("fake/apt-get")),
-    ("apt-cache", include_str!("fake/apt-cache")),
-    ("dpkg-deb", include_str!("fake/dpkg-deb")),
-];
+/// The scripts. They are linked to, not copied: a file that was just written may still be open for writing in a child
+/// that another test is about to start, and then cannot be executed (ETXTBSY, execve(2)).
+const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/kernel/debian/fake");
 
 /// A machine with fake tools, and vmlab's directories on it.
 struct Fake {
@@ -34,9 +31,8 @@ impl Fake {
         for dir in ["bin/tree/boot", &format!("bin/tree/lib/modules/{RELEASE}/kernel"), "etc"] {
             fs::create_dir_all(at(dir)).unwrap();
         }
-        for (name, text) in SCRIPTS {
-            fs::write(at("bin").join(name), text).unwrap();
-            fs::set_permissions(at("bin").join(name), fs::Permissions::from_mode(0o755)).unwrap();
+        for name in ["apt-config", "apt-get", "apt-cache", "dpkg-deb"] {
+            symlink(Path::new(SCRIPTS).join(name), at("bin").join(name)).unwrap();
         }
         fs::write(at("keyring.gpg"), "").unwrap();
         let sources = "deb http://m.example/d bookworm main\ndeb http://m.example/s bookworm-security main\n";
@@ -314,6 +310,14 @@ async fn giving_up_in_the_middle_leaves_nothing_behind() {
     // The lock is free again, too.
     fs::remove_file(fake.bin("download-hangs")).unwrap();
     fake.obtain(FetchPolicy::CacheFirst).await.unwrap();
+}
+
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn an_apt_that_gets_no_further_is_ended() {
+    let fake = Fake::new();
+    fs::write(fake.bin("download-hangs"), "").unwrap();
+    // With the clock paused, whatever waits for nothing but time goes on at once.
+    assert!(matches!(fake.fails().await, DebianError::Stalled { .. }));
 }
 
 /// Whether a process still runs; one that was killed may stay a while as a zombie of whoever adopted it.
