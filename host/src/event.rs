@@ -71,6 +71,8 @@ pub enum LabEvent {
         guest: u32,
         /// The kernel's label.
         kernel: String,
+        /// How it comes to be: `boot`, `template` (a boot that is saved) or `fork`.
+        start: String,
         /// `tcg` or `kvm`.
         accelerator: String,
         /// QEMU's command line.
@@ -78,13 +80,15 @@ pub enum LabEvent {
         /// The console's file within the run record.
         console: String,
     },
-    /// The guest said hello.
+    /// The guest is one of its own and ready for work.
     GuestReady {
         /// Its number.
         guest: u32,
-        /// From QEMU's start to the hello, in ms.
+        /// From QEMU's start, in ms.
         boot_ms: u64,
-        /// What it said.
+        /// Its own boot id; empty for a guest that was only booted to be saved.
+        boot_id: String,
+        /// What it said, or its template had said.
         hello: Box<Hello>,
     },
     /// The guest has announced a scenario.

@@ -9,6 +9,8 @@ use vmlab_protocol::catalogue::ScenarioSpec;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Isolation {
+    /// A guest of its own for each scenario, forked from a booted one.
+    Fork,
     /// One guest for all scenarios of a kernel; a fresh one after a crash.
     Shared,
     /// A freshly booted guest for each scenario.
@@ -20,6 +22,7 @@ impl Isolation {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Fork => "fork",
             Self::Shared => "shared",
             Self::Boot => "boot",
         }
@@ -31,7 +34,7 @@ impl Isolation {
         match self {
             Self::Shared if scenarios.is_empty() => Vec::new(),
             Self::Shared => vec![scenarios.to_vec()],
-            Self::Boot => scenarios.iter().map(|spec| vec![spec.clone()]).collect(),
+            Self::Fork | Self::Boot => scenarios.iter().map(|spec| vec![spec.clone()]).collect(),
         }
     }
 }

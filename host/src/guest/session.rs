@@ -22,14 +22,30 @@ pub const OUTPUT_LIMIT: u64 = 4 << 20;
 /// What the guest said, once it made sense.
 #[derive(Debug)]
 pub enum Heard {
-    /// It is there and ready for work.
+    /// It is there, and waits to be prepared.
     Hello(Box<Hello>),
+    /// It is a guest like no other, and ready for work.
+    Prepared {
+        /// Its boot id.
+        boot_id: String,
+    },
     /// The scenario that was asked for is about to start.
     Started,
     /// The scenario has ended.
     Finished(Box<Findings>),
     /// Nothing more will be said.
     Goodbye,
+}
+
+/// What makes a guest one of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Freshness {
+    /// The host's wall clock, ns since 1970 UTC.
+    pub wall_clock_ns: u64,
+    /// [`message::ENTROPY_BYTES`] of the host's, hexadecimal.
+    pub entropy: String,
+    /// Whether other guests have the same memory.
+    pub fork: bool,
 }
 
 /// What a scenario's legs found.
@@ -92,6 +108,12 @@ fn violation<T>(text: impl fmt::Display) -> Result<T, Violation> {
 #[derive(Debug)]
 enum State {
     AwaitHello,
+    /// It has said hello, or woke up as the fork of one that had.
+    Greeted,
+    /// It was told to prepare; a run may have been asked for already.
+    Preparing {
+        then: Option<(u32, Box<ScenarioSpec>)>,
+    },
     Idle,
     /// A run was asked for and not announced yet.
     Asked {
@@ -155,17 +177,39 @@ impl Session {
         self.decoder.finish().map_err(|cut| Violation(format!("the link was cut: {cut}")))
     }
 
-    /// Asks for a scenario: the bytes to send. Only in answer to [`Heard::Hello`] or [`Heard::Finished`].
+    /// The session of a fork: its template has said hello.
+    #[must_use]
+    pub fn of_fork() -> Self {
+        Self { state: State::Greeted, next_seq: 1, ..Self::default() }
+    }
+
+    /// Has the guest prepare: the bytes to send. Only in answer to [`Heard::Hello`], or first of all to a fork.
+    ///
+    /// # Errors
+    /// [`Violation`] where it is not the time: a fault of the caller's, which must not be passed over.
+    pub fn prepare(&mut self, fresh: &Freshness) -> Result<Vec<u8>, Violation> {
+        if !matches!(self.state, State::Greeted) {
+            return violation("the guest was to prepare at the wrong time");
+        }
+        self.state = State::Preparing { then: None };
+        let Freshness { wall_clock_ns, entropy, fork } = fresh.clone();
+        encode(&HostMessage::Prepare { wall_clock_ns, entropy, fork })
+    }
+
+    /// Asks for a scenario: the bytes to send. After [`Self::prepare`], whose answer need not be waited for, or in answer
+    /// to [`Heard::Finished`].
     ///
     /// # Errors
     /// [`Violation`] where the guest is busy: a fault of the caller's, which must not be passed over.
     pub fn ask(&mut self, spec: &ScenarioSpec, leg_timeout_ms: u64) -> Result<Vec<u8>, Violation> {
-        if !matches!(self.state, State::Idle) {
-            return violation(format_args!("{} was asked for while the guest was not idle", spec.id));
-        }
         let run = self.next_run;
+        let asked = (run, Box::new(spec.clone()));
+        match &mut self.state {
+            State::Idle => self.state = State::Asked { run: asked.0, spec: asked.1 },
+            State::Preparing { then } if then.is_none() => *then = Some(asked),
+            _ => return violation(format_args!("{} was asked for while the guest was not idle", spec.id)),
+        }
         self.next_run += 1;
-        self.state = State::Asked { run, spec: Box::new(spec.clone()) };
         let scenario = spec.id.clone();
         encode(&HostMessage::Run { run, scenario, leg_timeout_ms, output_limit: OUTPUT_LIMIT })
     }
@@ -229,8 +273,15 @@ impl Session {
                     let (ours, theirs) = (PROTOCOL.major, theirs.major);
                     return violation(format_args!("the guest speaks protocol {theirs}, this vmlab speaks {ours}"));
                 }
-                self.state = State::Idle;
+                self.state = State::Greeted;
                 Ok(Some(Heard::Hello(hello)))
+            }
+            (State::Preparing { then }, GuestMessage::Prepared { boot_id }) => {
+                self.state = match then {
+                    Some((run, spec)) => State::Asked { run, spec },
+                    None => State::Idle,
+                };
+                Ok(Some(Heard::Prepared { boot_id }))
             }
             (State::Asked { run, spec }, GuestMessage::ScenarioStarted { run: said, scenario })
                 if said == run && scenario == spec.id =>
@@ -301,6 +352,8 @@ const fn fits(leg: Leg, outcome: &LegOutcome) -> bool {
 fn doing(state: &State) -> String {
     match state {
         State::AwaitHello => "its hello was due".to_owned(),
+        State::Greeted => "it had not been told to prepare".to_owned(),
+        State::Preparing { .. } => "it was to prepare".to_owned(),
         State::Idle => "it had nothing to do".to_owned(),
         State::Asked { spec, .. } => format!("the start of {} was due", spec.id),
         State::Running { spec, .. } => format!("{} ran", spec.id),

@@ -119,7 +119,6 @@ fn hello(release: &str) -> Box<Hello> {
         kernel_version: "#1 SMP".to_owned(),
         machine: "x86_64".to_owned(),
         command_line: "console=ttyS0".to_owned(),
-        boot_id: "a5a1ad48-15d7-4c9a-a0f4-4a6c1c6e6f2b".to_owned(),
         memory_bytes: 256 << 20,
         cpus: 1,
         virtio: Vec::new(),
@@ -159,11 +158,17 @@ fn before(kernel: usize) -> Vec<LabEvent> {
         LabEvent::GuestStarting {
             guest,
             kernel: label,
+            start: "boot".to_owned(),
             accelerator: "tcg".to_owned(),
             argv: vec!["qemu-system-x86_64".to_owned()],
             console: format!("console-{guest}.log"),
         },
-        LabEvent::GuestReady { guest, boot_ms: 3051, hello: hello(release) },
+        LabEvent::GuestReady {
+            guest,
+            boot_ms: 3051,
+            boot_id: "a5a1ad48-15d7-4c9a-a0f4-4a6c1c6e6f2b".to_owned(),
+            hello: hello(release),
+        },
     ]
 }
 

@@ -1,26 +1,32 @@
 //! One guest's life: start, hello, scenarios one after the other, goodbye, end.
 
 use std::collections::VecDeque;
+use std::fs::File;
+use std::io::Read as _;
 use std::process::ExitStatus;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use vmlab_protocol::catalogue::ScenarioSpec;
-use vmlab_protocol::message::Hello;
+use vmlab_protocol::message::{ENTROPY_BYTES, Hello};
 
-use super::console_log::ConsoleLog;
 use super::inputs::{Input, Inputs};
 use super::lab::{Lab, Prepared};
+use super::launch::Guest;
 use super::ledger::Ledger;
 use super::limits::FAREWELL;
+use super::milliseconds;
+use crate::error::chain;
 use crate::event::LabEvent;
 use crate::guest::inventory;
-use crate::guest::session::{Heard, Session};
+use crate::guest::session::{Freshness, Heard, Session};
+use crate::store::hex;
 use crate::verdict::Verdict;
 use crate::verdict::judge::GuestLoss;
-use crate::vm::argv::{self, Boot};
-use crate::vm::process::{QemuEnd, QemuProcess};
+use crate::vm::process::QemuEnd;
 use crate::vm::qmp::QmpEvent;
+use crate::vm::template::Draft;
 
 /// How a guest's run ended for those who wait for its scenarios.
 #[derive(Debug)]
@@ -29,53 +35,70 @@ pub(super) enum GuestRun {
     Served(Vec<ScenarioSpec>),
     /// The guest never said hello: this is the verdict on all that it was to run.
     NeverReady(Verdict, Vec<ScenarioSpec>),
+    /// The fork did not come to life: it is the template that is no good, and nothing is known of the scenarios.
+    ForkFailed(String, Vec<ScenarioSpec>),
 }
 
-/// Boots a guest and runs the scenarios in it.
-pub(super) async fn run_guest(lab: &Lab, prepared: &Prepared, queue: Vec<ScenarioSpec>) -> GuestRun {
-    let number = lab.next_guest();
-    let boot = Boot {
-        kernel: &prepared.kernel.path,
-        initrd: &prepared.image.path,
-        port_timeout_ms: milliseconds(prepared.limits.port()),
-        append: lab.options.append.as_deref(),
-    };
-    let arguments = argv::arguments(&prepared.machine, &boot, argv::DESCRIPTORS);
-    let console_name = format!("console-{number}.log");
-    let words = std::iter::once(lab.qemu.path.as_os_str()).chain(arguments.iter().map(AsRef::as_ref));
-    lab.emitter.emit(LabEvent::GuestStarting {
-        guest: number,
-        kernel: prepared.kernel.label.clone(),
-        accelerator: prepared.machine.accelerator.name().to_owned(),
-        argv: words.map(|word| word.to_string_lossy().into_owned()).collect(),
-        console: console_name.clone(),
-    });
-    let console = ConsoleLog::create(lab.record_dir.as_deref().map(|dir| dir.join(console_name)).as_deref());
-    let began = Instant::now();
-    let qemu = match QemuProcess::start(&lab.qemu.path, &arguments) {
-        Ok(qemu) => qemu,
-        Err(error) => {
-            let detail = crate::error::chain(&error);
-            lab.emitter.emit(LabEvent::GuestEnded { guest: number, how: detail.clone(), console_bytes: 0 });
-            return GuestRun::NeverReady(Verdict::LaunchFailed { detail }, queue);
-        }
-    };
-    let mut drive = Drive {
-        lab,
-        prepared,
-        number,
-        began,
-        session: Session::default(),
-        ledger: Ledger::new(lab, prepared, number, console),
-        queue: queue.into(),
-        booted: false,
-        spoiled: false,
-        qemu_says: Vec::new(),
-        wait: Wait::new("boot", prepared.limits.boot),
-    };
-    let mut inputs = Inputs::new(qemu);
+/// Runs scenarios in a guest that was launched, one after the other, to its goodbye or its loss.
+pub(super) async fn run_guest(lab: &Lab, prepared: &Prepared, guest: Guest, queue: Vec<ScenarioSpec>) -> GuestRun {
+    let (mut drive, mut inputs) = Drive::new(lab, prepared, guest, queue);
     let loss = drive.serve(&mut inputs).await;
     drive.end(inputs, loss).await
+}
+
+/// Runs a guest up to its hello and saves it into the draft. QEMU has ended when this returns. The error is what a guest
+/// that never said hello came to, or why one that did could not be saved.
+pub(super) async fn save_guest(lab: &Lab, prepared: &Prepared, guest: Guest, draft: &Draft) -> Result<Hello, NotSaved> {
+    let (mut drive, mut inputs) = Drive::new(lab, prepared, guest, Vec::new());
+    drive.purpose = Purpose::Save;
+    let loss = drive.serve(&mut inputs).await;
+    let (Some(hello), None) = (drive.hello.clone(), &loss) else {
+        let interrupted = loss == Some(GuestLoss::Interrupted);
+        return Err(match drive.end(inputs, loss).await {
+            GuestRun::NeverReady(verdict, _) if !interrupted => NotSaved::NeverReady(verdict),
+            _ => NotSaved::Failed("the run was stopped".to_owned()),
+        });
+    };
+    let saved = match tokio::time::timeout(SAVE_LIMIT, save(&mut inputs, draft)).await {
+        Ok(saved) => saved,
+        Err(_) => Err(format!("it was not saved within {} s", SAVE_LIMIT.as_secs())),
+    };
+    drive.end(inputs, None).await;
+    saved.map(|()| *hello).map_err(NotSaved::Failed)
+}
+
+/// Why there is no template.
+#[derive(Debug)]
+pub(super) enum NotSaved {
+    /// The guest never said hello.
+    NeverReady(Verdict),
+    /// It did, and could not be saved.
+    Failed(String),
+}
+
+/// Saving takes some 15 ms.
+const SAVE_LIMIT: Duration = Duration::from_secs(30);
+
+async fn save(inputs: &mut Inputs, draft: &Draft) -> Result<(), String> {
+    let state = draft.create_state().map_err(|error| error.to_string())?;
+    let qmp = inputs.connect_qmp().await.map_err(|error| chain(&error))?;
+    qmp.save(&state).await.map_err(|error| chain(&error))?;
+    // Its own limit is the caller's.
+    let far = Instant::now() + SAVE_LIMIT * 2;
+    loop {
+        match inputs.next(far, &CancellationToken::new()).await {
+            Ok(Input::Qmp(QmpEvent::Migration { status })) if status == "completed" => return Ok(()),
+            Ok(Input::Qmp(QmpEvent::Migration { status })) if status == "failed" => {
+                return Err("QEMU says that the migration failed".to_owned());
+            }
+            Ok(Input::Qmp(QmpEvent::Reply { command, error: Some(error) })) => {
+                return Err(format!("{command}: {error}"));
+            }
+            Ok(Input::Exited(status)) => return Err(format!("QEMU {}", describe(status))),
+            Ok(_) => {}
+            Err(error) => return Err(format!("the host cannot read from QEMU: {error}")),
+        }
+    }
 }
 
 /// What is waited for, and until when.
@@ -91,7 +114,18 @@ impl Wait {
     }
 }
 
+/// What the guest is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Serve,
+    /// To be saved once it has said hello.
+    Save,
+}
+
 struct Drive<'a> {
+    purpose: Purpose,
+    fork: bool,
+    hello: Option<Box<Hello>>,
     lab: &'a Lab,
     prepared: &'a Prepared,
     number: u32,
@@ -115,9 +149,36 @@ enum Step {
     Lost(GuestLoss),
 }
 
-impl Drive<'_> {
+impl<'a> Drive<'a> {
+    fn new(lab: &'a Lab, prepared: &'a Prepared, guest: Guest, queue: Vec<ScenarioSpec>) -> (Self, Inputs) {
+        let Guest { number, began, inputs, console, hello } = guest;
+        let fork = hello.is_some();
+        let drive = Self {
+            purpose: Purpose::Serve,
+            fork,
+            hello: hello.map(Box::new),
+            lab,
+            prepared,
+            number,
+            began,
+            session: if fork { Session::of_fork() } else { Session::default() },
+            ledger: Ledger::new(lab, prepared, number, console),
+            queue: queue.into(),
+            booted: false,
+            spoiled: false,
+            qemu_says: Vec::new(),
+            wait: Wait::new("boot", prepared.limits.boot),
+        };
+        (drive, inputs)
+    }
+
     /// Serves the guest until its goodbye (None) or its loss.
     async fn serve(&mut self, inputs: &mut Inputs) -> Option<GuestLoss> {
+        if self.fork
+            && let Err(loss) = self.prepare(inputs).await
+        {
+            return Some(loss);
+        }
         loop {
             let step = match inputs.next(self.wait.deadline, &self.lab.cancel).await {
                 Ok(input) => self.step(input, inputs).await,
@@ -149,7 +210,10 @@ impl Drive<'_> {
             Input::Qmp(QmpEvent::Shutdown { reason }) => self.qemu_says.push(format!("QEMU shut down ({reason})")),
             Input::Qmp(QmpEvent::GuestPanicked) => self.qemu_says.push("the guest told QEMU of a panic".to_owned()),
             Input::Qmp(QmpEvent::Stopped) => self.qemu_says.push("QEMU stopped the guest".to_owned()),
-            Input::Qmp(QmpEvent::Other(_)) => {}
+            Input::Qmp(QmpEvent::Reply { command, error: Some(error) }) => {
+                return Step::Lost(GuestLoss::Vanished(format!("QEMU refused {command}: {error}")));
+            }
+            Input::Qmp(QmpEvent::Reply { .. } | QmpEvent::Migration { .. } | QmpEvent::Other(_)) => {}
             Input::Cancelled => {
                 return Step::Lost(self.lab.stopped().map_or(GuestLoss::Interrupted, super::lab::Stop::loss));
             }
@@ -187,7 +251,21 @@ impl Drive<'_> {
                     if let Err(what) = inventory::check(&hello, &self.prepared.kernel, &self.prepared.machine) {
                         return Step::Lost(GuestLoss::WrongMachine(what));
                     }
-                    self.welcome(hello);
+                    self.booted = true;
+                    self.hello = Some(hello);
+                    self.report_boot();
+                    if self.purpose == Purpose::Save {
+                        return Step::Done;
+                    }
+                    if let Err(loss) = self.prepare(inputs).await {
+                        return Step::Lost(loss);
+                    }
+                    continue;
+                }
+                Heard::Prepared { boot_id } => {
+                    self.booted = true;
+                    self.ready(boot_id);
+                    continue;
                 }
                 Heard::Started => {
                     if let Some(spec) = self.ledger.started() {
@@ -207,16 +285,32 @@ impl Drive<'_> {
         }
     }
 
-    fn welcome(&mut self, hello: Box<Hello>) {
-        self.booted = true;
-        for problem in &hello.problems {
-            self.notice(problem);
-        }
+    /// What the boot left to be said.
+    fn report_boot(&mut self) {
+        let problems = self.hello.as_ref().map(|hello| hello.problems.clone()).unwrap_or_default();
+        problems.iter().for_each(|problem| self.notice(problem));
         for warning in self.ledger.console.reader.take_warnings() {
             self.notice(&format!("the kernel warned while it booted: {warning}"));
         }
-        let boot_ms = milliseconds(self.began.elapsed());
-        self.lab.emitter.emit(LabEvent::GuestReady { guest: self.number, boot_ms, hello });
+        if self.purpose == Purpose::Save {
+            self.ready(String::new());
+        }
+    }
+
+    fn ready(&self, boot_id: String) {
+        if let Some(hello) = self.hello.clone() {
+            let boot_ms = milliseconds(self.began.elapsed());
+            self.lab.emitter.emit(LabEvent::GuestReady { guest: self.number, boot_ms, boot_id, hello });
+        }
+    }
+
+    /// Has the guest become one of its own and start its first scenario: both orders go out together.
+    async fn prepare(&mut self, inputs: &mut Inputs) -> Result<(), GuestLoss> {
+        let fresh =
+            fresh(self.fork).map_err(|error| GuestLoss::Vanished(format!("no entropy for the guest: {error}")))?;
+        let order = self.session.prepare(&fresh).map_err(|violation| GuestLoss::Violation(violation.0))?;
+        send(inputs, &order).await?;
+        self.ask_next(inputs).await
     }
 
     /// Asks for the next scenario, or asks the guest to leave.
@@ -236,13 +330,7 @@ impl Drive<'_> {
             }
         };
         let bytes = order.map_err(|violation| GuestLoss::Violation(violation.0))?;
-        // A peer that has gone is seen by the reads, together with the reason.
-        match inputs.send(&bytes).await {
-            Err(error) if !super::inputs::is_end(&error) => {
-                Err(GuestLoss::Vanished(format!("the host cannot write to the guest: {error}")))
-            }
-            _ => Ok(()),
-        }
+        send(inputs, &bytes).await
     }
 
     fn notice(&self, text: &str) {
@@ -271,6 +359,9 @@ impl Drive<'_> {
         self.lab.emitter.emit(LabEvent::GuestEnded { guest: self.number, how, console_bytes });
         let rest = self.ledger.take_unannounced().into_iter().chain(self.queue).collect();
         match loss {
+            Some(loss) if !self.booted && self.fork && self.lab.stopped().is_none() => {
+                GuestRun::ForkFailed(loss.to_string(), rest)
+            }
             Some(loss) if !self.booted => {
                 let memory_mib = self.prepared.machine.memory_mib;
                 GuestRun::NeverReady(self.ledger.judge_loss(&loss, false).of_boot(memory_mib), rest)
@@ -293,8 +384,23 @@ impl Drive<'_> {
     }
 }
 
-fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+/// Sends to the guest. A peer that has gone is seen by the reads, together with the reason.
+async fn send(inputs: &mut Inputs, bytes: &[u8]) -> Result<(), GuestLoss> {
+    match inputs.send(bytes).await {
+        Err(error) if !super::inputs::is_end(&error) => {
+            Err(GuestLoss::Vanished(format!("the host cannot write to the guest: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What makes a guest one of its own, drawn now.
+fn fresh(fork: bool) -> std::io::Result<Freshness> {
+    let mut entropy = [0; ENTROPY_BYTES];
+    File::open("/dev/urandom")?.read_exact(&mut entropy)?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let wall_clock_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+    Ok(Freshness { wall_clock_ns, entropy: hex(&entropy), fork })
 }
 
 /// In words.

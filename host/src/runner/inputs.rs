@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::vm::process::{QemuEnd, QemuProcess};
-use crate::vm::qmp::{self, Connecting, QmpEvent};
+use crate::vm::qmp::{self, Connecting, Qmp, QmpError, QmpEvent};
 
 /// Bytes that are read at once.
 const CHUNK: usize = 64 * 1024;
@@ -114,10 +114,17 @@ impl Inputs {
         self.qemu.control.write_all(bytes).await
     }
 
+    /// The monitor, for commands.
+    pub(super) async fn connect_qmp(&mut self) -> Result<Qmp, QmpError> {
+        match self.qmp.take() {
+            Some(connecting) => connecting.negotiate().await,
+            None => Err(QmpError::Negotiation(std::io::Error::other("QMP was taken before"))),
+        }
+    }
+
     /// What QEMU says of the guest's state, for the report on a guest that hangs.
     pub(super) async fn state_by_qmp(&mut self) -> String {
-        let Some(connecting) = self.qmp.take() else { return "unknown: QMP was asked before".to_owned() };
-        match connecting.negotiate().await {
+        match self.connect_qmp().await {
             Ok(qmp) => qmp.status().await.unwrap_or_else(|error| format!("unknown: {error}")),
             Err(error) => format!("unknown: {error}"),
         }

@@ -72,6 +72,8 @@ pub struct Lab {
     pub qemu: Qemu,
     /// Where events go.
     pub emitter: Emitter,
+    /// vmlab's cache directory, for templates.
+    pub cache: PathBuf,
     /// Where consoles are kept; none where no record is.
     pub record_dir: Option<PathBuf>,
     /// One for each guest that may run at the same time.
@@ -84,10 +86,10 @@ pub struct Lab {
 impl Lab {
     /// A lab in which nothing runs yet.
     #[must_use]
-    pub fn new(options: Options, qemu: Qemu, emitter: Emitter, record_dir: Option<PathBuf>) -> Self {
+    pub fn new(options: Options, qemu: Qemu, emitter: Emitter, cache: PathBuf, record_dir: Option<PathBuf>) -> Self {
         let slots = Semaphore::new(options.guests_at_once);
         let (cancel, stop, guests) = (CancellationToken::new(), Cell::new(None), Cell::new(0));
-        Self { options, qemu, emitter, record_dir, slots, cancel, stop, guests }
+        Self { options, qemu, emitter, cache, record_dir, slots, cancel, stop, guests }
     }
 
     /// Ends the run: guests are killed, what has not run stays so. The first reason counts.

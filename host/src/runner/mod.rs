@@ -8,5 +8,14 @@ mod executor;
 pub mod exit_code;
 mod inputs;
 pub mod lab;
+mod launch;
 mod ledger;
 pub mod limits;
+mod templates;
+
+use std::time::Duration;
+
+/// A duration in ms.
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use super::{CacheError, atomic};
 
 /// What was found.
-pub(super) enum Json<T> {
+pub enum Json<T> {
     /// No such file.
     Missing,
     /// Says what is wrong with it.
@@ -20,7 +20,7 @@ pub(super) enum Json<T> {
 }
 
 /// Reads a file.
-pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Json<T>, CacheError> {
+pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Json<T>, CacheError> {
     match fs::read(path) {
         Ok(bytes) => Ok(serde_json::from_slice(&bytes)
             .map_or_else(|error| Json::Malformed(format!("{} is malformed ({error})", path.display())), Json::Read)),
@@ -32,7 +32,7 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Json<T>, CacheErr
 }
 
 /// Writes a file whole.
-pub(super) fn write<T: Serialize>(path: &Path, value: &T) -> Result<(), CacheError> {
+pub fn write<T: Serialize>(path: &Path, value: &T) -> Result<(), CacheError> {
     let mut text =
         serde_json::to_vec_pretty(value).map_err(|error| CacheError::on("write", path)(io::Error::other(error)))?;
     text.push(b'\n');

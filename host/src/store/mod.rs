@@ -12,7 +12,7 @@ pub mod lock;
 pub mod record;
 
 mod error;
-mod json;
+pub mod json;
 
 pub use error::CacheError;
 

@@ -1,6 +1,7 @@
 //! QEMU's command line. Pure: what is passed in decides every word, so that a test can hold it fast.
 
 use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::Path;
 
 use vmlab_protocol::CONTROL_PORT;
@@ -31,7 +32,18 @@ pub struct Boot<'a> {
     pub append: Option<&'a str>,
 }
 
-/// Numbers of the descriptors that QEMU inherits; each is one end of a connected stream socket.
+/// How a guest comes to be.
+#[derive(Debug, Clone, Copy)]
+pub enum Start<'a> {
+    /// By booting.
+    Boot(Boot<'a>),
+    /// By booting with its memory in a file, so that it can be saved as a template.
+    Template(Boot<'a>, &'a Path),
+    /// As a fork of the template whose memory is in the file: it reads that, and writes to pages of its own.
+    Fork(&'a Path),
+}
+
+/// Numbers of the descriptors that QEMU inherits; the first three are each one end of a connected stream socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Descriptors {
     /// The control port.
@@ -40,20 +52,23 @@ pub struct Descriptors {
     pub qmp: i32,
     /// The console.
     pub console: i32,
+    /// A fork's device state, a file to read.
+    pub state: i32,
 }
 
-/// The descriptors as vmlab passes them: the first three after the standard streams.
-pub const DESCRIPTORS: Descriptors = Descriptors { control: 3, qmp: 4, console: 5 };
+/// The descriptors as vmlab passes them: the first after the standard streams.
+pub const DESCRIPTORS: Descriptors = Descriptors { control: 3, qmp: 4, console: 5, state: 6 };
 
 /// QEMU's arguments, without its own name.
 #[must_use]
-pub fn arguments(machine: &Machine, boot: &Boot<'_>, fds: Descriptors) -> Vec<OsString> {
+pub fn arguments(machine: &Machine, start: Start<'_>, fds: Descriptors) -> Vec<OsString> {
     let mut args: Vec<OsString> = Vec::with_capacity(48);
     let mut add = |words: &[&str]| args.extend(words.iter().map(OsString::from));
     add(&["-name", "vmlab", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
     // QEMU needs no new process and no privilege once it runs; what breaks out of the guest gets neither.
     add(&["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]);
-    add(&["-machine", "q35"]);
+    // A fork must be the same machine as its template, device for device.
+    add(&["-machine", if matches!(start, Start::Boot(_)) { "q35" } else { "q35,memory-backend=ram" }]);
     add(&["-accel", machine.accelerator.name(), "-cpu", cpu(machine)]);
     add(&["-m", &format!("{}M", machine.memory_mib), "-smp", &machine.cpus.to_string()]);
     add(&["-chardev", &format!("socket,id=control,fd={}", fds.control)]);
@@ -63,13 +78,34 @@ pub fn arguments(machine: &Machine, boot: &Boot<'_>, fds: Descriptors) -> Vec<Os
     add(&["-serial", "chardev:console"]);
     add(&["-device", "virtio-serial-pci,max_ports=2"]);
     add(&["-device", &format!("virtserialport,chardev=control,name={CONTROL_PORT}")]);
-    add(&["-kernel"]);
-    args.push(boot.kernel.into());
-    args.push("-initrd".into());
-    args.push(boot.initrd.into());
-    args.push("-append".into());
-    args.push(command_line(boot).into());
+    match start {
+        Start::Boot(boot) => add_boot(&mut args, &boot),
+        Start::Template(boot, ram) => {
+            add_memory(&mut args, machine, ram, "on");
+            add_boot(&mut args, &boot);
+        }
+        Start::Fork(ram) => {
+            add_memory(&mut args, machine, ram, "off");
+            args.extend(["-incoming", "defer"].map(OsString::from));
+        }
+    }
     args
+}
+
+fn add_boot(args: &mut Vec<OsString>, boot: &Boot<'_>) {
+    args.extend(["-kernel".into(), boot.kernel.into(), "-initrd".into(), boot.initrd.into()]);
+    args.extend(["-append".into(), command_line(boot).into()]);
+}
+
+/// Guest memory in a file: `share=on` writes to it, `share=off` maps it privately.
+fn add_memory(args: &mut Vec<OsString>, machine: &Machine, file: &Path, share: &str) {
+    let mut value =
+        OsString::from(format!("memory-backend-file,id=ram,size={}M,share={share},mem-path=", machine.memory_mib));
+    // QEMU reads a doubled comma as one that is no separator (qemu(1), "-object").
+    let path = file.as_os_str().as_bytes();
+    let doubled = path.iter().flat_map(|&byte| std::iter::repeat_n(byte, if byte == b',' { 2 } else { 1 }));
+    value.push(OsString::from_vec(doubled.collect()));
+    args.extend(["-object".into(), value]);
 }
 
 /// The processor model.
@@ -114,7 +150,7 @@ mod tests {
             port_timeout_ms: 10_000,
             append: Some("nokaslr"),
         };
-        let words = arguments(&machine, &boot, DESCRIPTORS);
+        let words = arguments(&machine, Start::Boot(boot), DESCRIPTORS);
         words.iter().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join("\n")
     }
 
@@ -126,6 +162,23 @@ mod tests {
     #[test]
     fn several_processors_under_tcg_do_without_cmpxchg16b() {
         assert!(line(Accelerator::Tcg, 2).contains("\nmax,cx16=off\n"));
+    }
+
+    #[test]
+    fn template_and_fork_are_the_same_machine_but_for_how_they_start() {
+        let machine = Machine { accelerator: Accelerator::Tcg, memory_mib: 256, cpus: 1 };
+        let boot = Boot { kernel: Path::new("/k"), initrd: Path::new("/i"), port_timeout_ms: 1, append: None };
+        let text = |start| {
+            let words = arguments(&machine, start, DESCRIPTORS);
+            words.iter().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>()
+        };
+        let ram = Path::new("/c/a,b/ram");
+        let (template, fork) = (text(Start::Template(boot, ram)), text(Start::Fork(ram)));
+        let at = template.iter().position(|word| word == "-object").unwrap();
+        assert_eq!(template[..at], fork[..at]);
+        let memory = "memory-backend-file,id=ram,size=256M,share=off,mem-path=/c/a,,b/ram";
+        assert_eq!(fork[at + 1..], [memory, "-incoming", "defer"]);
+        assert_eq!(template[at + 1], memory.replace("share=off", "share=on"));
     }
 
     #[test]

@@ -9,3 +9,4 @@ pub mod process;
 pub mod qemu;
 pub mod qmp;
 mod quote;
+pub mod template;

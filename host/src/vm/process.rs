@@ -1,7 +1,8 @@
 //! A running QEMU and the ends of its sockets.
 
 use std::ffi::OsString;
-use std::io;
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use tokio::net::UnixStream;
 use tokio::process::{Child, ChildStderr, Command};
 
 use super::argv::DESCRIPTORS;
+use super::qmp;
 use crate::spawn::die_with_parent;
 
 /// The most of QEMU's standard error that is kept, in bytes.
@@ -64,26 +66,31 @@ pub struct QemuEnd {
 impl QemuProcess {
     /// Starts QEMU. It dies with this process, however this process ends.
     ///
+    /// A fork gets its device state, and the QMP commands that load it ([`qmp::resume_ahead`]): they are in the socket
+    /// before QEMU is there, so that it never waits for the next one.
+    ///
     /// # Errors
     /// [`StartError`], by step.
-    pub fn start(qemu: &Path, arguments: &[OsString]) -> Result<Self, StartError> {
-        let pair = || -> io::Result<(UnixStream, OwnedFd)> {
-            let (ours, theirs) = StdUnixStream::pair()?;
+    pub fn start(qemu: &Path, arguments: &[OsString], state: Option<File>) -> Result<Self, StartError> {
+        let pair = |ahead: &[u8]| -> io::Result<(UnixStream, OwnedFd)> {
+            let (mut ours, theirs) = StdUnixStream::pair()?;
+            ours.write_all(ahead)?;
             ours.set_nonblocking(true)?;
             Ok((UnixStream::from_std(ours)?, theirs.into()))
         };
-        let (control, control_fd) = pair().map_err(StartError::Sockets)?;
-        let (qmp, qmp_fd) = pair().map_err(StartError::Sockets)?;
-        let (console, console_fd) = pair().map_err(StartError::Sockets)?;
+        let (control, control_fd) = pair(&[]).map_err(StartError::Sockets)?;
+        let ahead = if state.is_some() { qmp::resume_ahead(DESCRIPTORS.state) } else { Vec::new() };
+        let (qmp, qmp_fd) = pair(&ahead).map_err(StartError::Sockets)?;
+        let (console, console_fd) = pair(&[]).map_err(StartError::Sockets)?;
         let mut command = Command::new(qemu);
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
-        command
-            .fd_mappings(vec![
-                FdMapping { parent_fd: control_fd, child_fd: DESCRIPTORS.control },
-                FdMapping { parent_fd: qmp_fd, child_fd: DESCRIPTORS.qmp },
-                FdMapping { parent_fd: console_fd, child_fd: DESCRIPTORS.console },
-            ])
-            .map_err(StartError::Descriptors)?;
+        let mut mappings = vec![
+            FdMapping { parent_fd: control_fd, child_fd: DESCRIPTORS.control },
+            FdMapping { parent_fd: qmp_fd, child_fd: DESCRIPTORS.qmp },
+            FdMapping { parent_fd: console_fd, child_fd: DESCRIPTORS.console },
+        ];
+        mappings.extend(state.map(|file| FdMapping { parent_fd: file.into(), child_fd: DESCRIPTORS.state }));
+        command.fd_mappings(mappings).map_err(StartError::Descriptors)?;
         die_with_parent(&mut command);
         let mut child = command.spawn().map_err(|source| StartError::Spawn { path: qemu.to_owned(), source })?;
         let stderr = child.stderr.take();

@@ -4,11 +4,16 @@
 //! in flight. So the pump takes the events out of the stream first and hands qapi only the greeting and the replies.
 
 use std::fmt;
+use std::fs::File;
+use std::io::IoSlice;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::time::Duration;
+
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
 use qapi::futures::{QapiService, QmpStreamTokio};
 use qapi::qmp::{self, QmpCommand};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, DuplexStream};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -35,8 +40,42 @@ pub enum QmpEvent {
     GuestPanicked,
     /// STOP: the guest is paused.
     Stopped,
+    /// MIGRATION: how far the saving of a template is, as `active`, `completed`, `failed`.
+    Migration {
+        /// QEMU's word for it.
+        status: String,
+    },
+    /// The reply to a command that did not go through qapi: None where it was done.
+    Reply {
+        /// The command's name.
+        command: String,
+        /// What QEMU had against it.
+        error: Option<String>,
+    },
     /// Any other.
     Other(String),
+}
+
+/// What the ids of our own commands begin with.
+const OWN: &str = "vmlab:";
+
+fn own(command: &str, arguments: &Value) -> Vec<u8> {
+    let mut line = json!({ "execute": command, "arguments": arguments, "id": format!("{OWN}{command}") }).to_string();
+    line.push('\n');
+    line.into_bytes()
+}
+
+/// The commands that load a fork's device state from a descriptor, to be sent before QEMU is even there. What was saved
+/// running resumes by itself.
+#[must_use]
+pub fn resume_ahead(state: i32) -> Vec<u8> {
+    let ignore_shared = json!({ "capabilities": [{ "capability": "x-ignore-shared", "state": true }] });
+    [
+        own("qmp_capabilities", &json!({})),
+        own("migrate-set-capabilities", &ignore_shared),
+        own("migrate-incoming", &json!({ "uri": format!("fd:{state}") })),
+    ]
+    .concat()
 }
 
 /// QMP failed.
@@ -65,6 +104,7 @@ pub enum QmpError {
 pub struct Qmp {
     service: QapiService<QmpStreamTokio<OwnedWriteHalf>>,
     _tasks: JoinSet<()>,
+    socket: OwnedFd,
 }
 
 impl fmt::Debug for Qmp {
@@ -77,12 +117,13 @@ impl fmt::Debug for Qmp {
 /// the connection ever gets as far as commands.
 #[must_use]
 pub fn pump(stream: UnixStream) -> (Connecting, mpsc::Receiver<QmpEvent>) {
+    let socket = stream.as_fd().try_clone_to_owned().ok();
     let (read, write) = stream.into_split();
     let (replies_in, replies) = tokio::io::duplex(64 * 1024);
     let (events_in, events) = mpsc::channel(EVENTS_WAITING);
     let mut tasks = JoinSet::new();
     tasks.spawn(split(read, replies_in, events_in));
-    (Connecting { replies, write, tasks }, events)
+    (Connecting { replies, write, tasks, socket }, events)
 }
 
 /// A connection whose greeting has not been read yet.
@@ -91,6 +132,8 @@ pub struct Connecting {
     replies: DuplexStream,
     write: OwnedWriteHalf,
     tasks: JoinSet<()>,
+    /// The same socket once more, for messages that carry a descriptor; None where it could not be had.
+    socket: Option<OwnedFd>,
 }
 
 impl Connecting {
@@ -99,6 +142,7 @@ impl Connecting {
     /// # Errors
     /// [`QmpError::Negotiation`], [`QmpError::Silent`].
     pub async fn negotiate(mut self) -> Result<Qmp, QmpError> {
+        let socket = self.socket.ok_or_else(|| QmpError::Negotiation(std::io::Error::other("no second descriptor")))?;
         let negotiation = async {
             let opened = QmpStreamTokio::open_split(self.replies, self.write).await?;
             opened.negotiate().await
@@ -110,7 +154,7 @@ impl Connecting {
         let (service, events) = stream.into_parts();
         // What qapi calls its events half is also what completes its commands; it has to be polled.
         self.tasks.spawn(events.into_future());
-        Ok(Qmp { service, _tasks: self.tasks })
+        Ok(Qmp { service, _tasks: self.tasks, socket })
     }
 }
 
@@ -123,6 +167,42 @@ impl Qmp {
         let reply = self.service.execute(command);
         let reply = timeout(REPLY_LIMIT, reply).await.map_err(|_| QmpError::Silent { command: C::NAME })?;
         reply.map_err(|error| QmpError::Command { command: C::NAME, detail: error.to_string() })
+    }
+
+    /// Saves the guest's device state into a file, while the guest runs on; its memory stays where it is, in the shared
+    /// file. [`QmpEvent::Migration`] tells when it is done, and the guest is stopped then.
+    ///
+    /// # Errors
+    /// [`QmpError`]
+    pub async fn save(&self, state: &File) -> Result<(), QmpError> {
+        let on = |capability| qmp::MigrationCapabilityStatus { capability, state: true };
+        self.execute(qmp::migrate_set_capabilities {
+            capabilities: vec![on(qmp::MigrationCapability::x_ignore_shared), on(qmp::MigrationCapability::events)],
+        })
+        .await?;
+        self.give("state", state)?;
+        let uri = Some("fd:state".to_owned());
+        self.execute(qmp::migrate { channels: None, detach: None, resume: None, uri }).await?;
+        Ok(())
+    }
+
+    /// Hands QEMU a descriptor by a name: `getfd`, with the descriptor beside it (unix(7), `SCM_RIGHTS`), which qapi has
+    /// no way for. A name that QEMU did not take is seen when it is used.
+    fn give(&self, name: &str, file: &File) -> Result<(), QmpError> {
+        let line = own("getfd", &json!({ "fdname": name }));
+        let rights = [file.as_raw_fd()];
+        let sent = sendmsg::<()>(
+            self.socket.as_raw_fd(),
+            &[IoSlice::new(&line)],
+            &[ControlMessage::ScmRights(&rights)],
+            MsgFlags::empty(),
+            None,
+        );
+        match sent {
+            Ok(count) if count == line.len() => Ok(()),
+            Ok(_) => Err(QmpError::Command { command: "getfd", detail: "it was cut short".to_owned() }),
+            Err(error) => Err(QmpError::Command { command: "getfd", detail: error.to_string() }),
+        }
     }
 
     /// What QEMU says of the guest, as `running`, `paused`, `internal-error`.
@@ -159,12 +239,20 @@ async fn split(read: OwnedReadHalf, mut replies: DuplexStream, events: mpsc::Sen
 }
 
 fn event(value: &Value) -> Option<QmpEvent> {
+    if let Some(command) = value.get("id").and_then(Value::as_str).and_then(|id| id.strip_prefix(OWN)) {
+        let error = value.pointer("/error/desc").and_then(Value::as_str).map(str::to_owned);
+        return Some(QmpEvent::Reply { command: command.to_owned(), error });
+    }
     let name = value.get("event")?.as_str()?;
     let reason = || value.pointer("/data/reason").and_then(Value::as_str).unwrap_or("unknown").to_owned();
     Some(match name {
         "SHUTDOWN" => QmpEvent::Shutdown { reason: reason() },
         "GUEST_PANICKED" => QmpEvent::GuestPanicked,
         "STOP" => QmpEvent::Stopped,
+        "MIGRATION" => {
+            let status = value.pointer("/data/status").and_then(Value::as_str).unwrap_or("unknown");
+            QmpEvent::Migration { status: status.to_owned() }
+        }
         other => QmpEvent::Other(other.to_owned()),
     })
 }

@@ -9,6 +9,9 @@ use crate::frame::{self, Frame, Kind, TooLarge};
 /// The version that this build speaks.
 pub const PROTOCOL: ProtocolVersion = ProtocolVersion { major: 1, minor: 0 };
 
+/// How much entropy a guest is given, in bytes: twice what the kernel's generator holds (drivers/char/random.c).
+pub const ENTROPY_BYTES: usize = 64;
+
 /// Version of the protocol: `major` must be equal on both sides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProtocolVersion {
@@ -34,8 +37,14 @@ pub struct Envelope {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum GuestMessage {
-    /// The first message: who is there. The guest is ready for work.
+    /// The first message: who is there. The guest waits for [`HostMessage::Prepare`], and this is the moment at which a
+    /// template is saved.
     Hello(Box<Hello>),
+    /// What [`HostMessage::Prepare`] asked for is done: from here on this guest is like no other.
+    Prepared {
+        /// `/proc/sys/kernel/random/boot_id`. It is read, and so drawn, only now: forks of one template differ in it.
+        boot_id: String,
+    },
     /// A scenario is about to start; sent before any of its code runs.
     ScenarioStarted {
         /// The number that the host gave with [`HostMessage::Run`].
@@ -90,8 +99,6 @@ pub struct Hello {
     pub machine: String,
     /// `/proc/cmdline` without the line end.
     pub command_line: String,
-    /// `/proc/sys/kernel/random/boot_id`; a fork shares it with its template.
-    pub boot_id: String,
     /// Bytes of memory, MemTotal of `/proc/meminfo` times 1024.
     pub memory_bytes: u64,
     /// Processors online.
@@ -183,6 +190,16 @@ pub enum LegOutcome {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum HostMessage {
+    /// Become a guest of your own: mix this entropy in and draw anew from it, set the wall clock. Comes after the hello,
+    /// once, before anything else.
+    Prepare {
+        /// `CLOCK_REALTIME`, ns since 1970 UTC.
+        wall_clock_ns: u64,
+        /// [`ENTROPY_BYTES`] bytes from the host's random number generator, hexadecimal.
+        entropy: String,
+        /// Whether other guests have the same memory, so that nothing less than a new key will do.
+        fork: bool,
+    },
     /// Run a scenario.
     Run {
         /// A number for the answers, new in each guest.

@@ -15,7 +15,6 @@ pub(super) fn hello(modules: Vec<String>, mut problems: Vec<String>) -> Hello {
         })
     };
     let command_line = read("/proc/cmdline");
-    let boot_id = read("/proc/sys/kernel/random/boot_id");
     let memory_bytes = memory_bytes(&read("/proc/meminfo")).unwrap_or_else(|| {
         problems.push("no MemTotal in /proc/meminfo".to_owned());
         0
@@ -34,7 +33,6 @@ pub(super) fn hello(modules: Vec<String>, mut problems: Vec<String>) -> Hello {
         kernel_version: name(|names| names.version()),
         machine: name(|names| names.machine()),
         command_line,
-        boot_id,
         memory_bytes,
         cpus: online_cpus(&mut problems),
         virtio: virtio_devices(&mut problems),

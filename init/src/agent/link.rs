@@ -29,6 +29,8 @@ pub(super) enum LinkError {
     Closed,
     #[error("the host sent {0}")]
     Damaged(String),
+    #[error("this guest cannot be made one of its own: {0}")]
+    Stale(String),
     #[error("a message does not fit: {0}")]
     TooLarge(#[from] vmlab_protocol::frame::TooLarge),
     #[error("cannot {what}: {error}")]

@@ -10,6 +10,7 @@ use crate::scenarios::{self, Scenario};
 use link::{Link, LinkError};
 
 mod facts;
+mod fresh;
 mod leg;
 mod link;
 mod sweep;
@@ -38,8 +39,17 @@ fn serve(port: &Path, modules: Vec<String>, problems: Vec<String>) -> Result<(),
     let mut link = Link::open(port)?;
     link.send(GuestMessage::Hello(Box::new(facts::hello(modules, problems))))?;
     let mut started = 0;
+    let mut prepared = false;
     loop {
         match link.receive()? {
+            HostMessage::Prepare { wall_clock_ns, entropy, fork } => {
+                let boot_id = fresh::prepare(wall_clock_ns, &entropy, fork).map_err(LinkError::Stale)?;
+                prepared = true;
+                link.send(GuestMessage::Prepared { boot_id })?;
+            }
+            HostMessage::Run { run, .. } if !prepared => {
+                link.send(GuestMessage::Refused { run, why: "the guest was not prepared".to_owned() })?;
+            }
             HostMessage::Run { run, scenario, leg_timeout_ms, output_limit } => {
                 let job = Job { run, leg_timeout_ms, output_limit };
                 if run_scenario(&mut link, &job, scenario)? {

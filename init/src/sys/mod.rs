@@ -5,4 +5,5 @@
 pub mod ipc;
 pub mod mount;
 pub mod process;
+pub mod random;
 pub mod uts;

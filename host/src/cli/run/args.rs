@@ -25,7 +25,7 @@ pub struct RunArgs {
     pub(super) kernels: Vec<KernelSource>,
 
     /// How scenarios are kept apart
-    #[arg(long, value_enum, default_value = "shared")]
+    #[arg(long, value_enum, default_value = "fork")]
     pub(super) isolation: IsolationArg,
 
     /// Report to write: human, ktap, junit or json, with =FILE to write it there; may be given several times
@@ -89,6 +89,8 @@ pub struct RunArgs {
 /// How scenarios are kept apart.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(super) enum IsolationArg {
+    /// A guest of its own for each scenario, forked from a booted one
+    Fork,
     /// One guest for all scenarios of a kernel
     Shared,
     /// A freshly booted guest for each scenario
@@ -98,6 +100,7 @@ pub(super) enum IsolationArg {
 impl From<IsolationArg> for Isolation {
     fn from(arg: IsolationArg) -> Self {
         match arg {
+            IsolationArg::Fork => Self::Fork,
             IsolationArg::Shared => Self::Shared,
             IsolationArg::Boot => Self::Boot,
         }

@@ -88,7 +88,7 @@ fn open(args: &RunArgs, context: &Context, ready: &Ready, setup: Setup) -> Resul
         guests_at_once: args.jobs.map_or(at_once, usize::from),
         run_id,
     };
-    let lab = Rc::new(Lab::new(options, ready.qemu.clone(), emitter, record_dir));
+    let lab = Rc::new(Lab::new(options, ready.qemu.clone(), emitter, context.dirs.cache.clone(), record_dir));
     Ok(Opened { lab, sink, notices })
 }
 

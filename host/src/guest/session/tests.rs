@@ -26,13 +26,16 @@ fn hello() -> Hello {
         kernel_version: "#1".to_owned(),
         machine: "x86_64".to_owned(),
         command_line: String::new(),
-        boot_id: "b".to_owned(),
         memory_bytes: 1,
         cpus: 1,
         virtio: Vec::new(),
         modules: Vec::new(),
         problems: Vec::new(),
     }
+}
+
+fn fresh() -> Freshness {
+    Freshness { wall_clock_ns: 1, entropy: "00".to_owned(), fork: false }
 }
 
 /// A guest that numbers its messages as it should.
@@ -73,7 +76,10 @@ fn running() -> (Session, Guest) {
     let (mut session, mut guest) = (Session::default(), Guest::default());
     let heard = hear(&mut session, &guest.says(GuestMessage::Hello(Box::new(hello())))).unwrap();
     assert!(matches!(heard, Some(Heard::Hello(_))));
+    session.prepare(&fresh()).unwrap();
     session.ask(&spec(), 1000).unwrap();
+    let heard = hear(&mut session, &guest.says(GuestMessage::Prepared { boot_id: "b".to_owned() })).unwrap();
+    assert!(matches!(heard, Some(Heard::Prepared { .. })));
     let started = guest.says(GuestMessage::ScenarioStarted { run: 1, scenario: spec().id });
     assert!(matches!(hear(&mut session, &started).unwrap(), Some(Heard::Started)));
     (session, guest)
@@ -171,6 +177,24 @@ fn another_protocol_is_refused_by_name() {
     let bytes = Guest::default().says(GuestMessage::Hello(Box::new(other)));
     let error = hear(&mut Session::default(), &bytes).unwrap_err();
     assert!(error.0.contains("protocol 2"), "{error}");
+}
+
+#[test]
+fn a_fork_prepares_before_anything_else() {
+    let (mut session, mut guest) = (Session::of_fork(), Guest { seq: 1 });
+    assert!(session.ask(&spec(), 1).is_err());
+    session.prepare(&fresh()).unwrap();
+    assert!(session.prepare(&fresh()).is_err());
+    let heard = hear(&mut session, &guest.says(GuestMessage::Prepared { boot_id: "b".to_owned() }));
+    assert!(matches!(heard, Ok(Some(Heard::Prepared { .. }))));
+    session.ask(&spec(), 1).unwrap();
+
+    let mut session = Session::of_fork();
+    session.prepare(&fresh()).unwrap();
+    session.ask(&spec(), 1).unwrap();
+    let mut guest = Guest { seq: 1 };
+    let early = guest.says(GuestMessage::ScenarioStarted { run: 1, scenario: spec().id });
+    assert!(hear(&mut session, &early).is_err(), "a scenario started before the guest was prepared");
 }
 
 #[test]

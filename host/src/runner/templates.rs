@@ -1,0 +1,86 @@
+//! Where a kernel's guests come from: forks of its template, which is made where there is none, or cold boots.
+
+use super::executor::{NotSaved, save_guest};
+use super::lab::{Lab, Prepared};
+use super::launch::{self, Origin, launch};
+use crate::store::lock::Lock;
+use crate::verdict::Verdict;
+use crate::vm::template::key::{Ingredients, Key};
+use crate::vm::template::{self, Draft, Found, Template};
+
+/// Where a kernel's guests come from.
+#[derive(Debug, Clone)]
+pub(super) enum Source {
+    Forks(Template),
+    /// Forks cannot be had; the reason was told.
+    ColdBoots,
+    /// The kernel does not come up: what came of the guest that showed it.
+    Dead(Verdict),
+}
+
+/// Finds the kernel's template or makes it.
+pub(super) async fn source(lab: &Lab, prepared: &Prepared) -> Source {
+    match find_or_make(lab, prepared).await {
+        Ok(source) => source,
+        Err(why) => cold(lab, prepared, &why),
+    }
+}
+
+/// No forks from now on. Says why, in one line.
+pub(super) fn cold(lab: &Lab, prepared: &Prepared, why: &str) -> Source {
+    if lab.stopped().is_none() {
+        let label = &prepared.kernel.label;
+        lab.emitter.notice(format!("{label}: each guest is booted, none is forked: {why}"));
+    }
+    Source::ColdBoots
+}
+
+/// Takes a template away whose fork did not come to life; the next run makes a new one.
+pub(super) fn discard(lab: &Lab, prepared: &Prepared) {
+    if let Err(error) = template::discard(&lab.cache, &key(lab, prepared)) {
+        lab.emitter.notice(error.to_string());
+    }
+}
+
+fn key(lab: &Lab, prepared: &Prepared) -> Key {
+    Key::of(&Ingredients {
+        kernel_sha256: &prepared.kernel.sha256,
+        image_sha256: &prepared.image.sha256,
+        machine: &prepared.machine,
+        port_timeout_ms: launch::boot_of(lab, prepared).port_timeout_ms,
+        append: lab.options.append.as_deref(),
+        qemu: &lab.qemu,
+    })
+}
+
+async fn find_or_make(lab: &Lab, prepared: &Prepared) -> Result<Source, String> {
+    let key = key(lab, prepared);
+    let label = &prepared.kernel.label;
+    if let Found::Whole(template) = template::find(&lab.cache, &key).map_err(|error| error.to_string())? {
+        return Ok(Source::Forks(template));
+    }
+    let lock_file = template::root(&lab.cache).join(format!("{}.lock", key.name()));
+    let lock = Lock::take(&lock_file, || {
+        lab.emitter.notice(format!("{label}: waiting for another vmlab that makes the same template"));
+    });
+    let lock = tokio::select! {
+        lock = lock => lock.map_err(|error| error.to_string())?,
+        () = lab.cancel.cancelled() => return Err("the run was stopped".to_owned()),
+    };
+    // Whoever held the lock has made it, or what is there is damaged.
+    match template::find(&lab.cache, &key).map_err(|error| error.to_string())? {
+        Found::Whole(template) => return Ok(Source::Forks(template)),
+        Found::Damaged(why) => lab.emitter.notice(format!("{label}: the template is made anew: {why}")),
+        Found::Nothing => {}
+    }
+    let draft = Draft::new(&lab.cache, &key).map_err(|error| error.to_string())?;
+    let guest = launch(lab, prepared, &Origin::ToBeSaved(draft.ram()))?;
+    let hello = match save_guest(lab, prepared, guest, &draft).await {
+        Ok(hello) => hello,
+        Err(NotSaved::NeverReady(verdict)) => return Ok(Source::Dead(verdict)),
+        Err(NotSaved::Failed(why)) => return Err(why),
+    };
+    let template = draft.keep(&lab.cache, &key, hello).map_err(|error| error.to_string())?;
+    drop(lock);
+    Ok(Source::Forks(template))
+}

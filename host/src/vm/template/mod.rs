@@ -1,0 +1,206 @@
+//! Templates: booted guests, saved at the moment at which their agent waits for its first order. Any number of guests
+//! can be started from one, each at the price of a process.
+//!
+//! A template is a directory of three files: the guest's memory, as QEMU wrote it (`ram`, mapped privately by every
+//! fork), its device state (`state`), and what is known of both (`template.json`). It appears whole, by a rename, under
+//! the name of its key.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+use vmlab_protocol::message::Hello;
+
+use crate::store::atomic;
+use crate::store::{CacheError, json};
+use key::Key;
+use mark::Mark;
+
+pub mod key;
+mod mark;
+
+/// Name of the memory's file.
+pub const RAM: &str = "ram";
+/// Name of the device state's file.
+pub const STATE: &str = "state";
+/// Name of the description's file.
+const ABOUT: &str = "template.json";
+
+/// A template that can be used.
+#[derive(Debug, Clone)]
+pub struct Template {
+    dir: PathBuf,
+    /// What the template's guest said when it was ready; its forks do not say it again.
+    pub hello: Hello,
+}
+
+/// What `template.json` holds.
+#[derive(Debug, Serialize, Deserialize)]
+struct About {
+    /// The key, so that a directory under a wrong name is found out.
+    key: String,
+    /// What the key was made from, for people.
+    made_from: serde_json::Value,
+    hello: Hello,
+    ram: Mark,
+    state: Mark,
+    /// The host's boot id when the files' marks were taken: what was not written out before a crash of the host is
+    /// found out by comparing contents once after each boot.
+    host_boot_id: String,
+}
+
+/// What there is under a key.
+#[derive(Debug)]
+pub enum Found {
+    /// Nothing.
+    Nothing,
+    /// Something that is not what it was, and why that is known.
+    Damaged(String),
+    /// A template.
+    Whole(Template),
+}
+
+/// Where templates are kept.
+#[must_use]
+pub fn root(cache: &Path) -> PathBuf {
+    cache.join("templates")
+}
+
+/// Looks for the template of a key.
+///
+/// # Errors
+/// The cache cannot be read.
+pub fn find(cache: &Path, key: &Key) -> Result<Found, CacheError> {
+    let dir = root(cache).join(key.name());
+    let about: About = match json::read(&dir.join(ABOUT))? {
+        json::Json::Missing if !dir.exists() => return Ok(Found::Nothing),
+        json::Json::Missing => return Ok(Found::Damaged(format!("{} has no {ABOUT}", dir.display()))),
+        json::Json::Malformed(why) => return Ok(Found::Damaged(why)),
+        json::Json::Read(about) => about,
+    };
+    if about.key != key.name() {
+        return Ok(Found::Damaged(format!("{} holds the template of another key", dir.display())));
+    }
+    match verify(&dir, about) {
+        Ok(Ok(hello)) => {
+            // For whoever makes room: what was used last goes last. A cache that cannot be written is none the worse.
+            let _ = File::open(dir.join(ABOUT)).and_then(|file| file.set_modified(SystemTime::now()));
+            Ok(Found::Whole(Template { dir, hello }))
+        }
+        Ok(Err(why)) => Ok(Found::Damaged(why)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Ok(Found::Damaged(format!("a file is missing in {}", dir.display())))
+        }
+        Err(error) => Err(CacheError::on("read", &dir)(error)),
+    }
+}
+
+/// Whether both files are what they were. Their marks tell at once; where those have changed, the contents decide.
+fn verify(dir: &Path, about: About) -> io::Result<Result<Hello, String>> {
+    let now = host_boot_id()?;
+    let same_boot = about.host_boot_id == now;
+    let (ram, state) = (dir.join(RAM), dir.join(STATE));
+    if same_boot && about.ram.is_unchanged(&ram)? && about.state.is_unchanged(&state)? {
+        return Ok(Ok(about.hello));
+    }
+    for (mark, path) in [(&about.ram, &ram), (&about.state, &state)] {
+        if !mark.has_same_content(path)? {
+            return Ok(Err(format!("{} is not what was saved", path.display())));
+        }
+    }
+    let about = About { ram: Mark::of(&ram)?, state: Mark::of(&state)?, host_boot_id: now, ..about };
+    // Where the cache is read-only the contents are compared again next time, and that is all.
+    let _ = json::write(&dir.join(ABOUT), &about);
+    Ok(Ok(about.hello))
+}
+
+fn host_boot_id() -> io::Result<String> {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim_end().to_owned())
+}
+
+/// A template in the making: the files that QEMU writes.
+#[derive(Debug)]
+pub struct Draft {
+    staging: atomic::Staging,
+}
+
+impl Draft {
+    /// An empty one. The caller holds the key's lock.
+    ///
+    /// # Errors
+    /// The cache cannot be written.
+    pub fn new(cache: &Path, key: &Key) -> Result<Self, CacheError> {
+        let staging = atomic::Staging::new(root(cache).join(format!("{}.draft", key.name())))?;
+        Ok(Self { staging })
+    }
+
+    /// Where QEMU is to put the guest's memory.
+    #[must_use]
+    pub fn ram(&self) -> PathBuf {
+        self.staging.path().join(RAM)
+    }
+
+    /// Where QEMU is to put the device state.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn create_state(&self) -> Result<File, CacheError> {
+        let path = self.staging.path().join(STATE);
+        File::create_new(&path).map_err(CacheError::on("create", &path))
+    }
+
+    /// Makes it the template of the key; QEMU must have ended. What was there before goes.
+    ///
+    /// The memory is not forced to the disk: that would cost more than all the rest, and what a crash of the host left
+    /// out is found out by [`find`].
+    ///
+    /// # Errors
+    /// The cache cannot be written.
+    pub fn keep(self, cache: &Path, key: &Key, hello: Hello) -> Result<Template, CacheError> {
+        let from = self.staging.path();
+        let mark = |name: &str| Mark::of(&from.join(name)).map_err(CacheError::on("read", &from.join(name)));
+        let about = About {
+            key: key.name().to_owned(),
+            made_from: key.made_from().clone(),
+            hello,
+            ram: mark(RAM)?,
+            state: mark(STATE)?,
+            host_boot_id: host_boot_id().map_err(CacheError::on("identify the boot of", Path::new("this machine")))?,
+        };
+        json::write(&from.join(ABOUT), &about)?;
+        let dir = root(cache).join(key.name());
+        discard(cache, key)?;
+        fs::rename(from, &dir).map_err(CacheError::on("rename into place", &dir))?;
+        Ok(Template { dir, hello: about.hello })
+    }
+}
+
+/// Removes what there is under a key. Guests that were started from it keep what they have mapped.
+///
+/// # Errors
+/// The cache cannot be written.
+pub fn discard(cache: &Path, key: &Key) -> Result<(), CacheError> {
+    let dir = root(cache).join(key.name());
+    atomic::remove_tree(&dir).map_err(CacheError::on("remove", &dir))
+}
+
+impl Template {
+    /// The file of the guest's memory.
+    #[must_use]
+    pub fn ram(&self) -> PathBuf {
+        self.dir.join(RAM)
+    }
+
+    /// The device state, opened for one fork.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn open_state(&self) -> io::Result<File> {
+        File::open(self.dir.join(STATE))
+    }
+}
+
+#[cfg(test)]
+mod tests;

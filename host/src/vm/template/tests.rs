@@ -1,0 +1,153 @@
+use std::io::{Seek as _, SeekFrom, Write as _};
+
+use super::key::Ingredients;
+use super::*;
+use crate::vm::accel::Accelerator;
+use crate::vm::argv::Machine;
+use crate::vm::qemu::{Qemu, QemuIdentity, QemuVersion};
+use tempfile::TempDir;
+use vmlab_protocol::message::PROTOCOL;
+
+fn qemu() -> Qemu {
+    let identity = QemuIdentity {
+        path: PathBuf::from("/usr/bin/qemu"),
+        version_line: "QEMU emulator version 7.2.22".to_owned(),
+        size_bytes: 1,
+        modified_ns: 2,
+    };
+    Qemu { path: PathBuf::from("/usr/bin/qemu"), version: QemuVersion { major: 7, minor: 2, micro: 22 }, identity }
+}
+
+const MACHINE: Machine = Machine { accelerator: Accelerator::Tcg, memory_mib: 256, cpus: 1 };
+
+fn ingredients<'a>(qemu: &'a Qemu, machine: &'a Machine) -> Ingredients<'a> {
+    Ingredients { kernel_sha256: "k", image_sha256: "i", machine, port_timeout_ms: 1, append: None, qemu }
+}
+
+fn hello() -> Hello {
+    Hello {
+        protocol: PROTOCOL,
+        init_build: "test".to_owned(),
+        kernel_release: "6.1.0".to_owned(),
+        kernel_version: "#1".to_owned(),
+        machine: "x86_64".to_owned(),
+        command_line: String::new(),
+        memory_bytes: 1,
+        cpus: 1,
+        virtio: Vec::new(),
+        modules: Vec::new(),
+        problems: Vec::new(),
+    }
+}
+
+/// A cache with one template, whose memory has data at its beginning and in its middle.
+fn made() -> (TempDir, Key, Template) {
+    let cache = tempfile::tempdir().unwrap();
+    let key = Key::of(&ingredients(&qemu(), &MACHINE));
+    let draft = Draft::new(cache.path(), &key).unwrap();
+    let mut ram = File::create_new(draft.ram()).unwrap();
+    ram.write_all(&[1; 5000]).unwrap();
+    ram.seek(SeekFrom::Start(10 << 20)).unwrap();
+    ram.write_all(&[2; 5000]).unwrap();
+    ram.set_len(32 << 20).unwrap();
+    draft.create_state().unwrap().write_all(b"device state").unwrap();
+    let template = draft.keep(cache.path(), &key, hello()).unwrap();
+    (cache, key, template)
+}
+
+fn damage_of(cache: &TempDir, key: &Key) -> String {
+    match find(cache.path(), key).unwrap() {
+        Found::Damaged(why) => why,
+        other => panic!("not found out: {other:?}"),
+    }
+}
+
+#[test]
+fn what_was_kept_is_found_and_leaves_no_draft() {
+    let (cache, key, template) = made();
+    let Found::Whole(found) = find(cache.path(), &key).unwrap() else { panic!("not found") };
+    assert_eq!((found.ram(), &found.hello), (template.ram(), &hello()));
+    assert_eq!(fs::read_dir(root(cache.path())).unwrap().count(), 1);
+}
+
+#[test]
+fn a_draft_that_is_dropped_leaves_nothing() {
+    let cache = tempfile::tempdir().unwrap();
+    let key = Key::of(&ingredients(&qemu(), &MACHINE));
+    let draft = Draft::new(cache.path(), &key).unwrap();
+    fs::write(draft.ram(), "half").unwrap();
+    drop(draft);
+    assert!(matches!(find(cache.path(), &key).unwrap(), Found::Nothing));
+    assert_eq!(fs::read_dir(root(cache.path())).unwrap().count(), 0);
+}
+
+#[test]
+fn a_changed_byte_in_either_file_is_found_out() {
+    for (file, at) in [(RAM, 4999), (RAM, 10 << 20), (RAM, 20 << 20), (STATE, 3)] {
+        let (cache, key, template) = made();
+        let path = template.dir.join(file);
+        let mut opened = File::options().write(true).open(&path).unwrap();
+        opened.seek(SeekFrom::Start(at)).unwrap();
+        opened.write_all(b"!").unwrap();
+        assert!(damage_of(&cache, &key).contains(file));
+    }
+}
+
+#[test]
+fn a_missing_cut_or_foreign_part_is_found_out() {
+    type Harm = fn(&Path);
+    let harms: &[(&str, Harm)] = &[
+        ("no ram", |dir| fs::remove_file(dir.join(RAM)).unwrap()),
+        ("no state", |dir| fs::remove_file(dir.join(STATE)).unwrap()),
+        ("no description", |dir| fs::remove_file(dir.join(ABOUT)).unwrap()),
+        ("ram cut", |dir| File::options().write(true).open(dir.join(RAM)).unwrap().set_len(1 << 20).unwrap()),
+        ("description cut", |dir| fs::write(dir.join(ABOUT), "{").unwrap()),
+        ("description of another", |dir| {
+            let text = fs::read_to_string(dir.join(ABOUT)).unwrap();
+            let name = dir.file_name().unwrap().to_str().unwrap();
+            fs::write(dir.join(ABOUT), text.replace(name, "0")).unwrap();
+        }),
+    ];
+    for (name, harm) in harms {
+        let (cache, key, template) = made();
+        harm(&template.dir);
+        assert!(!damage_of(&cache, &key).is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn a_copy_and_another_boot_of_the_host_are_no_damage() {
+    let (cache, key, template) = made();
+    let copy = template.dir.join("copy");
+    fs::copy(template.ram(), &copy).unwrap();
+    fs::rename(copy, template.ram()).unwrap();
+    let text = fs::read_to_string(template.dir.join(ABOUT)).unwrap();
+    fs::write(template.dir.join(ABOUT), text.replace(&host_boot_id().unwrap(), "another boot")).unwrap();
+    for _ in 0..2 {
+        assert!(matches!(find(cache.path(), &key).unwrap(), Found::Whole(_)));
+    }
+    let about = fs::read_to_string(template.dir.join(ABOUT)).unwrap();
+    assert!(about.contains(&host_boot_id().unwrap()), "the contents are not compared again");
+}
+
+#[test]
+fn every_ingredient_is_in_the_key() {
+    let (qemu, mut other_qemu) = (qemu(), qemu());
+    other_qemu.identity.modified_ns += 1;
+    let (more, kvm) = (Machine { memory_mib: 512, ..MACHINE }, Machine { accelerator: Accelerator::Kvm, ..MACHINE });
+    let same = ingredients(&qemu, &MACHINE);
+    let others = [
+        Ingredients { kernel_sha256: "K", ..same },
+        Ingredients { image_sha256: "I", ..same },
+        Ingredients { machine: &more, ..same },
+        Ingredients { machine: &Machine { cpus: 2, ..MACHINE }, ..same },
+        Ingredients { machine: &kvm, ..same },
+        Ingredients { port_timeout_ms: 2, ..same },
+        Ingredients { append: Some("nokaslr"), ..same },
+        Ingredients { qemu: &other_qemu, ..same },
+    ];
+    assert_eq!(Key::of(&same), Key::of(&ingredients(&qemu, &MACHINE)));
+    for other in others {
+        assert_ne!(Key::of(&same).name(), Key::of(&other).name(), "{other:?}");
+    }
+}

@@ -1,0 +1,58 @@
+//! The random number generator's ioctls, random(4).
+
+use std::fs::OpenOptions;
+use std::os::fd::AsRawFd as _;
+
+use nix::Result;
+use nix::errno::Errno;
+use nix::libc;
+use vmlab_protocol::message::ENTROPY_BYTES;
+
+/// `struct rand_pool_info` of <linux/random.h> with room for what a guest is given.
+#[repr(C)]
+struct PoolInfo {
+    /// In bits.
+    entropy_count: libc::c_int,
+    /// In bytes.
+    buf_size: libc::c_int,
+    buf: [u8; ENTROPY_BYTES],
+}
+
+const SIZE: libc::c_int = 64;
+const _: () = assert!(ENTROPY_BYTES == 64, "SIZE says the same");
+
+// The numbers are those of <linux/random.h>; the size in the first one's is that of the head alone.
+nix::ioctl_write_ptr_bad!(
+    rndaddentropy,
+    nix::request_code_write!(b'R', 3, std::mem::size_of::<[libc::c_int; 2]>()),
+    PoolInfo
+);
+nix::ioctl_none_bad!(rndreseedcrng, nix::request_code_none!(b'R', 7));
+
+/// Mixes bytes in and credits them in full. Linux 2.6; needs `CAP_SYS_ADMIN`.
+///
+/// # Errors
+/// As random(4): `EPERM`.
+pub fn add_entropy(bytes: &[u8; ENTROPY_BYTES]) -> Result<()> {
+    let device = open()?;
+    let info = PoolInfo { entropy_count: SIZE * 8, buf_size: SIZE, buf: *bytes };
+    // SAFETY: the kernel reads a rand_pool_info whose buf_size is the size of the buffer that follows it.
+    unsafe { rndaddentropy(device.as_raw_fd(), &raw const info) }.map(drop)
+}
+
+/// Makes the generator draw a new key from the pool at once, on all processors. Linux 4.17; needs `CAP_SYS_ADMIN`.
+///
+/// # Errors
+/// As random(4): `EPERM`; `ENODATA` where the generator was never seeded.
+pub fn reseed() -> Result<()> {
+    let device = open()?;
+    // SAFETY: takes no argument.
+    unsafe { rndreseedcrng(device.as_raw_fd()) }.map(drop)
+}
+
+fn open() -> Result<std::fs::File> {
+    OpenOptions::new()
+        .write(true)
+        .open("/dev/urandom")
+        .map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
+}
