@@ -24,8 +24,10 @@ fn main() -> ExitCode {
 fn build() -> Result<(), String> {
     let (out, manifest) = (directory("OUT_DIR")?, directory("CARGO_MANIFEST_DIR")?);
     let root = manifest.parent().ok_or_else(|| format!("{} has no parent directory", manifest.display()))?;
-    for input in ["init", "Cargo.toml", "Cargo.lock"] {
-        println!("cargo::rerun-if-changed={}", root.join(input).display());
+    // Relative to this package, so that a target directory which has moved with its tree, or was kept by a CI cache,
+    // looks at the sources that are here, and not at where they once were.
+    for input in ["../init", "../Cargo.toml", "../Cargo.lock"] {
+        println!("cargo::rerun-if-changed={input}");
     }
     println!("cargo::rerun-if-changed=build.rs");
 
