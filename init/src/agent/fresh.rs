@@ -1,7 +1,8 @@
 //! Making a guest one of its own. A fork wakes up with its template's memory, and with it the state of the kernel's
 //! random number generator: forks of one template drew the same bytes from getrandom(2), vmgenid or not.
 
-use std::fs;
+use std::fs::{File, OpenOptions};
+use std::io::Read as _;
 
 use nix::errno::Errno;
 use nix::sys::time::TimeSpec;
@@ -10,22 +11,44 @@ use vmlab_protocol::message::ENTROPY_BYTES;
 
 use crate::sys::random;
 
-/// Mixes the entropy in, makes the generator draw anew from it, sets the wall clock, and gives the boot id, which the
-/// kernel draws when it is first read.
-pub(super) fn prepare(wall_clock_ns: u64, entropy: &str, fork: bool) -> Result<String, String> {
-    let entropy = decode(entropy).ok_or("the entropy is not what it should be")?;
-    random::add_entropy(&entropy).map_err(|error| format!("RNDADDENTROPY: {error}"))?;
-    match random::reseed() {
-        // Linux before 4.17 has no such call. A guest that booted by itself can do without, a fork cannot.
-        Err(Errno::EINVAL) if !fork => {}
-        reseeded => reseeded.map_err(|error| format!("RNDRESEEDCRNG: {error}"))?,
+/// The files that this takes, opened before a template is saved: to find them costs an emulated guest more than all the
+/// rest.
+#[derive(Debug)]
+pub(super) struct Fresh {
+    generator: File,
+    boot_id: File,
+}
+
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+impl Fresh {
+    /// Opens what will be needed. Nothing is read yet: the kernel draws the boot id when it is first read.
+    pub(super) fn open() -> Result<Self, String> {
+        let failed = |path: &'static str| move |error| format!("cannot open {path}: {error}");
+        Ok(Self {
+            generator: OpenOptions::new().write(true).open(random::DEVICE).map_err(failed(random::DEVICE))?,
+            boot_id: File::open(BOOT_ID).map_err(failed(BOOT_ID))?,
+        })
     }
-    let seconds = i64::try_from(wall_clock_ns / 1_000_000_000).map_err(|_| "the wall clock is out of range")?;
-    let nanoseconds = i64::try_from(wall_clock_ns % 1_000_000_000).map_err(|_| "the wall clock is out of range")?;
-    clock_settime(ClockId::CLOCK_REALTIME, TimeSpec::new(seconds, nanoseconds))
-        .map_err(|error| format!("clock_settime: {error}"))?;
-    let boot_id = "/proc/sys/kernel/random/boot_id";
-    fs::read_to_string(boot_id).map(|id| id.trim_end().to_owned()).map_err(|error| format!("{boot_id}: {error}"))
+
+    /// Mixes the entropy in, makes the generator draw anew from it, sets the wall clock, and gives the boot id.
+    pub(super) fn prepare(&self, wall_clock_ns: u64, entropy: &str, fork: bool) -> Result<String, String> {
+        let entropy = decode(entropy).ok_or("the entropy is not what it should be")?;
+        random::add_entropy(&self.generator, &entropy).map_err(|error| format!("RNDADDENTROPY: {error}"))?;
+        match random::reseed(&self.generator) {
+            // Linux before 4.17 has no such call. A guest that booted by itself can do without, a fork cannot.
+            Err(Errno::EINVAL) if !fork => {}
+            reseeded => reseeded.map_err(|error| format!("RNDRESEEDCRNG: {error}"))?,
+        }
+        let out_of_range = |_| "the wall clock is out of range";
+        let seconds = i64::try_from(wall_clock_ns / 1_000_000_000).map_err(out_of_range)?;
+        let nanoseconds = i64::try_from(wall_clock_ns % 1_000_000_000).map_err(out_of_range)?;
+        clock_settime(ClockId::CLOCK_REALTIME, TimeSpec::new(seconds, nanoseconds))
+            .map_err(|error| format!("clock_settime: {error}"))?;
+        let mut id = String::new();
+        (&self.boot_id).read_to_string(&mut id).map_err(|error| format!("cannot read {BOOT_ID}: {error}"))?;
+        Ok(id.trim_end().to_owned())
+    }
 }
 
 fn decode(hex: &str) -> Option<[u8; ENTROPY_BYTES]> {

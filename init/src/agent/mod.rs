@@ -7,6 +7,7 @@ use vmlab_protocol::catalogue::ScenarioId;
 use vmlab_protocol::message::{GuestMessage, HostMessage, Leg, LegOutcome};
 
 use crate::scenarios::{self, Scenario};
+use fresh::Fresh;
 use link::{Link, LinkError};
 
 mod facts;
@@ -22,10 +23,6 @@ pub(crate) fn run(port: &Path, modules: Vec<String>, mut problems: Vec<String>) 
     if let Err(error) = set_child_subreaper(true) {
         problems.push(format!("cannot become a subreaper: {error}"));
     }
-    // The agent outlives a scenario that eats all memory; its legs give this back.
-    if let Err(error) = std::fs::write("/proc/self/oom_score_adj", "-1000") {
-        problems.push(format!("cannot write oom_score_adj: {error}"));
-    }
     match serve(port, modules, problems) {
         Ok(()) => 0,
         Err(error) => {
@@ -37,13 +34,14 @@ pub(crate) fn run(port: &Path, modules: Vec<String>, mut problems: Vec<String>) 
 
 fn serve(port: &Path, modules: Vec<String>, problems: Vec<String>) -> Result<(), LinkError> {
     let mut link = Link::open(port)?;
+    let fresh = Fresh::open().map_err(LinkError::Stale)?;
     link.send(GuestMessage::Hello(Box::new(facts::hello(modules, problems))))?;
     let mut started = 0;
     let mut prepared = false;
     loop {
         match link.receive()? {
             HostMessage::Prepare { wall_clock_ns, entropy, fork } => {
-                let boot_id = fresh::prepare(wall_clock_ns, &entropy, fork).map_err(LinkError::Stale)?;
+                let boot_id = fresh.prepare(wall_clock_ns, &entropy, fork).map_err(LinkError::Stale)?;
                 prepared = true;
                 link.send(GuestMessage::Prepared { boot_id })?;
             }

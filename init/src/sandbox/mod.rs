@@ -85,7 +85,7 @@ impl Sandbox {
         self.namespaces
     }
 
-    /// Whether this kernel can make it.
+    /// Whether this kernel can make it. Leaves the calling process in new namespaces: it is good for nothing else then.
     ///
     /// # Errors
     /// [`Trouble`] where it can neither be made nor is positively missing: EPERM, ENOSPC and the like.

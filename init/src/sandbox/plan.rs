@@ -86,21 +86,6 @@ pub const fn clone_flag(namespace: Namespace) -> (CloneFlags, &'static str) {
     }
 }
 
-/// The namespace's name under `/proc/PID/ns`, see `namespaces(7)`.
-#[must_use]
-pub const fn proc_name(namespace: Namespace) -> &'static str {
-    match namespace {
-        Namespace::User => "user",
-        Namespace::Cgroup => "cgroup",
-        Namespace::Ipc => "ipc",
-        Namespace::Uts => "uts",
-        Namespace::Mount => "mnt",
-        Namespace::Net => "net",
-        Namespace::Time => "time",
-        Namespace::Pid => "pid",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

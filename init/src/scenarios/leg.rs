@@ -23,9 +23,10 @@ pub fn run_leg(scenario: &Scenario, leg: Leg) -> LegOutcome {
 }
 
 fn probe(scenario: &Scenario) -> Result<Probe, Trouble> {
-    match (scenario.sandbox.probe()?, scenario.probe) {
-        (Probe::Available, Some(own)) => own(),
-        (probe, _) => Ok(probe),
+    // The sandbox's own probe comes last, since it leaves this process in new namespaces.
+    match scenario.probe.map_or(Ok(Probe::Available), |own| own())? {
+        Probe::Available => scenario.sandbox.probe(),
+        missing @ Probe::Missing(_) => Ok(missing),
     }
 }
 

@@ -1,12 +1,14 @@
 //! The random number generator's ioctls, random(4).
 
-use std::fs::OpenOptions;
+use std::fs::File;
 use std::os::fd::AsRawFd as _;
 
 use nix::Result;
-use nix::errno::Errno;
 use nix::libc;
 use vmlab_protocol::message::ENTROPY_BYTES;
+
+/// The generator's device, to be opened for writing.
+pub const DEVICE: &str = "/dev/urandom";
 
 /// `struct rand_pool_info` of <linux/random.h> with room for what a guest is given.
 #[repr(C)]
@@ -33,8 +35,7 @@ nix::ioctl_none_bad!(rndreseedcrng, nix::request_code_none!(b'R', 7));
 ///
 /// # Errors
 /// As random(4): `EPERM`.
-pub fn add_entropy(bytes: &[u8; ENTROPY_BYTES]) -> Result<()> {
-    let device = open()?;
+pub fn add_entropy(device: &File, bytes: &[u8; ENTROPY_BYTES]) -> Result<()> {
     let info = PoolInfo { entropy_count: SIZE * 8, buf_size: SIZE, buf: *bytes };
     // SAFETY: the kernel reads a rand_pool_info whose buf_size is the size of the buffer that follows it.
     unsafe { rndaddentropy(device.as_raw_fd(), &raw const info) }.map(drop)
@@ -44,15 +45,7 @@ pub fn add_entropy(bytes: &[u8; ENTROPY_BYTES]) -> Result<()> {
 ///
 /// # Errors
 /// As random(4): `EPERM`; `ENODATA` where the generator was never seeded.
-pub fn reseed() -> Result<()> {
-    let device = open()?;
+pub fn reseed(device: &File) -> Result<()> {
     // SAFETY: takes no argument.
     unsafe { rndreseedcrng(device.as_raw_fd()) }.map(drop)
-}
-
-fn open() -> Result<std::fs::File> {
-    OpenOptions::new()
-        .write(true)
-        .open("/dev/urandom")
-        .map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
 }
