@@ -15,8 +15,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::store::memo::{self, Memo};
 use crate::store::{self, CacheError, atomic};
 use modules::{Found, ModuleFile, ModuleIndex, ModulesError};
 use newc::{Archive, Node};
@@ -43,7 +45,7 @@ pub struct ImageSpec<'a> {
 }
 
 /// An image in the cache.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Image {
     /// Its file.
     pub path: PathBuf,
@@ -79,6 +81,26 @@ pub enum ImageError {
 /// # Errors
 /// [`ImageError`].
 pub fn build(spec: &ImageSpec<'_>) -> Result<Image, ImageError> {
+    // A fetched kernel's modules stay as they are, and the rest of the image is in this program.
+    let fetched = spec.modules.filter(|modules| modules.starts_with(spec.cache));
+    let program = std::env::current_exe().ok();
+    let (Some(modules), Some(program)) = (fetched, program) else { return build_anew(spec) };
+    let (dep, builtin) = (modules.join("modules.dep"), modules.join("modules.builtin"));
+    let kind = format!("image with {:?} and {} bytes of init", spec.scenario_modules, spec.init.len());
+    let memo = Memo::new(spec.cache, &kind, vec![&program, &dep, &builtin]);
+    let known = memo.recall::<Image>().filter(|image| {
+        let whole = memo::sha256(spec.cache, &image.path);
+        whole.is_ok_and(|sha256| sha256 == image.sha256)
+    });
+    if let Some(image) = known {
+        return Ok(image);
+    }
+    let image = build_anew(spec)?;
+    memo.keep(&image);
+    Ok(image)
+}
+
+fn build_anew(spec: &ImageSpec<'_>) -> Result<Image, ImageError> {
     let (archive, absent) = assemble(spec)?;
     let bytes = archive.to_bytes()?;
     let sha256 = store::hex(&Sha256::digest(&bytes));

@@ -105,7 +105,7 @@ pub struct Question<'a> {
 /// Looks at this machine. Takes up to 2 s where KVM has to be probed, and as long as QEMU takes to say its version.
 pub async fn survey(question: &Question<'_>) -> Survey {
     let machine = Machine::this();
-    let qemu = qemu::find(question.qemu).await;
+    let qemu = qemu::find(question.qemu, &question.dirs.cache).await;
     let kernels = Kernels::find(&question.dirs.cache, &machine.root);
     let mut checks = vec![qemu_check(&qemu)];
     if let Ok(qemu) = &qemu {

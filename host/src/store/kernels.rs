@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::atomic::{self, Staging};
 use super::json::{self, Json};
-use super::{CacheError, hex, sha256_of};
+use super::{CacheError, hex, memo, sha256_of};
 
 /// Version of the two JSON files. Others are treated as damage: the kernel is fetched again.
 const FORMAT: u32 = 1;
@@ -99,8 +99,9 @@ impl Entry {
         self.dir.join(modules_below(&self.record.release))
     }
 
-    /// Compares the files with their hashes; `Some` says what is wrong.
-    fn damage(&self) -> Result<Option<String>, CacheError> {
+    /// Compares the files with their hashes; `Some` says what is wrong. `cache` is where is remembered which files were
+    /// hashed already.
+    fn damage(&self, cache: &Path) -> Result<Option<String>, CacheError> {
         let Record { kernel_sha256, config_sha256, modules_dep_sha256, .. } = &self.record;
         let files = [
             (self.kernel(), kernel_sha256),
@@ -108,7 +109,7 @@ impl Entry {
             (self.modules().join("modules.dep"), modules_dep_sha256),
         ];
         for (path, expected) in files {
-            match File::open(&path).and_then(|mut file| sha256_of(&mut file)) {
+            match memo::sha256(cache, &path) {
                 Ok(actual) if actual == *expected => {}
                 Ok(_) => return Ok(Some(format!("{} has changed since it was fetched", path.display()))),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -156,6 +157,7 @@ pub struct Identity<'a> {
 /// The store of fetched kernels. Nothing of it need exist.
 #[derive(Debug, Clone)]
 pub struct KernelStore {
+    cache: PathBuf,
     root: PathBuf,
 }
 
@@ -163,7 +165,7 @@ impl KernelStore {
     /// Below vmlab's cache directory.
     #[must_use]
     pub fn new(cache: &Path) -> Self {
-        Self { root: cache.join("kernels") }
+        Self { cache: cache.to_owned(), root: cache.join("kernels") }
     }
 
     /// The lock that a fetch of a source must hold. `stem` is the source's name for files.
@@ -186,7 +188,7 @@ impl KernelStore {
     /// [`CacheError`] where something is there and cannot be read.
     pub fn lookup(&self, stem: &str) -> Result<Lookup, CacheError> {
         Ok(match self.peek(stem)? {
-            Lookup::Found(entry) => match entry.damage()? {
+            Lookup::Found(entry) => match entry.damage(&self.cache)? {
                 Some(damage) => Lookup::Damaged(damage),
                 None => Lookup::Found(entry),
             },
@@ -313,7 +315,7 @@ impl KernelStore {
     fn sound_entry(&self, dir: &Path) -> Result<Option<Entry>, CacheError> {
         let Json::Read(record) = json::read::<Record>(&dir.join(RECORD))? else { return Ok(None) };
         let entry = Entry { dir: dir.to_owned(), record };
-        Ok(if entry.damage()?.is_none() { Some(entry) } else { None })
+        Ok(if entry.damage(&self.cache)?.is_none() { Some(entry) } else { None })
     }
 }
 

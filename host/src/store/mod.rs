@@ -6,9 +6,11 @@ use sha2::{Digest, Sha256};
 
 pub mod atomic;
 pub mod dirs;
+pub mod fingerprint;
 pub mod journal;
 pub mod kernels;
 pub mod lock;
+pub mod memo;
 pub mod record;
 
 mod error;

@@ -3,8 +3,8 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -17,6 +17,7 @@ use tokio::process::Command;
 
 use super::quote;
 use crate::spawn::die_with_parent;
+use crate::store::memo::Memo;
 
 /// The program's usual name.
 pub const PROGRAM: &str = "qemu-system-x86_64";
@@ -63,7 +64,7 @@ pub struct QemuIdentity {
 }
 
 /// A QEMU that can be used.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Qemu {
     /// The program, as it was found.
     pub path: PathBuf,
@@ -145,11 +146,27 @@ pub enum QemuError {
 
 /// Finds QEMU: `option` (`--qemu`) before the environment's `VMLAB_QEMU` before `PATH`; runs it with `--version`.
 ///
+/// What a program answered is remembered in `cache` for as long as nobody writes to its file.
+///
 /// # Errors
 /// [`QemuError`].
-pub async fn find(option: Option<&Path>) -> Result<Qemu, QemuError> {
+pub async fn find(option: Option<&Path>, cache: &Path) -> Result<Qemu, QemuError> {
     let path = locate(option, env::var_os(VARIABLE), env::var_os("PATH").as_deref())?;
-    ask(&path, VERSION_LIMIT).await
+    let memo = Memo::new(cache, "qemu", vec![&path]);
+    if let Some(known) = memo.recall() {
+        return Ok(known);
+    }
+    let qemu = ask(&path, VERSION_LIMIT).await?;
+    // A script may ask another program, which can change without it.
+    if is_elf(&path) {
+        memo.keep(&qemu);
+    }
+    Ok(qemu)
+}
+
+fn is_elf(path: &Path) -> bool {
+    let mut magic = [0; 4];
+    File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && magic == *b"\x7fELF"
 }
 
 /// The program to use.

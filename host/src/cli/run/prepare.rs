@@ -22,7 +22,8 @@ pub(super) struct Ready {
 }
 
 pub(super) async fn prepare(args: &RunArgs, context: &Context, progress: &dyn Progress) -> Result<Ready, Failure> {
-    let qemu = qemu::find(args.qemu.as_deref()).await.map_err(|error| Failure::lab(chain(&error)))?;
+    let qemu =
+        qemu::find(args.qemu.as_deref(), &context.dirs.cache).await.map_err(|error| Failure::lab(chain(&error)))?;
     let kernels = obtain(&sources(args)?, args, context, progress).await?;
     progress.step("choosing the accelerator");
     let accelerator = match kernels.first() {

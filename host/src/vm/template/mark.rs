@@ -1,13 +1,14 @@
 //! Telling whether a file is still what it was, at the price of a stat where it can be.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::unistd::{Whence, lseek};
 use serde::{Deserialize, Serialize};
+
+use crate::store::fingerprint::Fingerprint;
 
 /// Bytes that are looked at together: of memory, most blocks are empty, and those cost nothing.
 const BLOCK: usize = 64 * 1024;
@@ -15,11 +16,7 @@ const BLOCK: usize = 64 * 1024;
 /// What a file was.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Mark {
-    size_bytes: u64,
-    inode: u64,
-    modified_ns: i128,
-    /// Changes with every change of the content and cannot be set (inode(7)).
-    changed_ns: i128,
+    file: Fingerprint,
     /// CRC-32 of all blocks that are not zero, each with its place. Against damage, not malice: the cache is its
     /// owner's.
     crc32: u32,
@@ -29,26 +26,19 @@ impl Mark {
     /// Takes the mark of a file.
     pub(super) fn of(path: &Path) -> io::Result<Self> {
         let crc32 = checksum(&mut File::open(path)?)?;
-        let (size_bytes, inode, modified_ns, changed_ns) = identity(path)?;
-        Ok(Self { size_bytes, inode, modified_ns, changed_ns, crc32 })
+        Ok(Self { file: Fingerprint::of(path)?, crc32 })
     }
 
     /// Whether nobody has written to the file since.
     pub(super) fn is_unchanged(&self, path: &Path) -> io::Result<bool> {
-        Ok(identity(path)? == (self.size_bytes, self.inode, self.modified_ns, self.changed_ns))
+        Ok(Fingerprint::of(path)? == self.file)
     }
 
     /// Whether the content is the same.
     pub(super) fn has_same_content(&self, path: &Path) -> io::Result<bool> {
-        Ok(fs::metadata(path)?.len() == self.size_bytes && checksum(&mut File::open(path)?)? == self.crc32)
+        let same_size = Fingerprint::of(path)?.size_bytes() == self.file.size_bytes();
+        Ok(same_size && checksum(&mut File::open(path)?)? == self.crc32)
     }
-}
-
-fn identity(path: &Path) -> io::Result<(u64, u64, i128, i128)> {
-    let file = fs::metadata(path)?;
-    let nanoseconds = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
-    let modified = nanoseconds(file.mtime(), file.mtime_nsec());
-    Ok((file.len(), file.ino(), modified, nanoseconds(file.ctime(), file.ctime_nsec())))
 }
 
 /// Holes are zeros whether the file system tells of them or not, so that a copy has the same checksum.

@@ -1,0 +1,159 @@
+//! What was once found out about files, remembered for as long as nobody writes to them. Hashing a kernel, asking QEMU
+//! for its version and building an image each cost more than starting a guest.
+//!
+//! A memo is a small file of the cache. One that is missing, malformed or of other files is none: what it would tell is
+//! found out again.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::fingerprint::Fingerprint;
+use super::json::{self, Json};
+use super::{atomic, hex, sha256_of};
+
+/// A file that was changed so shortly ago could be changed again without its times telling.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// What is remembered of what.
+#[derive(Debug)]
+pub struct Memo<'a> {
+    cache: &'a Path,
+    /// What kind of thing is remembered, as `sha256`.
+    kind: &'a str,
+    /// The files that it follows from.
+    files: Vec<&'a Path>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept<T> {
+    kind: String,
+    files: Vec<(PathBuf, Fingerprint)>,
+    value: T,
+}
+
+impl<'a> Memo<'a> {
+    /// The memo of that kind about these files.
+    #[must_use]
+    pub const fn new(cache: &'a Path, kind: &'a str, files: Vec<&'a Path>) -> Self {
+        Self { cache, kind, files }
+    }
+
+    /// What was kept, if none of the files was written to since.
+    #[must_use]
+    pub fn recall<T: DeserializeOwned>(&self) -> Option<T> {
+        let kept = match json::read::<Kept<T>>(&self.path()) {
+            Ok(Json::Read(kept)) => kept,
+            _ => return None,
+        };
+        let now = self.fingerprints().ok()?;
+        (kept.kind == self.kind && kept.files == now).then_some(kept.value)
+    }
+
+    /// Keeps a value. A cache that cannot be written keeps none, and nothing is lost but time.
+    pub fn keep<T: Serialize>(&self, value: &T) {
+        let Ok(files) = self.fingerprints() else { return };
+        let settled = |(_, file): &(PathBuf, Fingerprint)| {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let age_ns = i128::try_from(now.as_nanos()).unwrap_or(i128::MAX) - file.changed_ns();
+            age_ns > i128::try_from(SETTLED.as_nanos()).unwrap_or(i128::MAX)
+        };
+        if files.iter().all(settled) {
+            let path = self.path();
+            let kept = Kept { kind: self.kind.to_owned(), files, value };
+            let made = path.parent().map_or(Ok(()), atomic::create_dir);
+            let _ = made.and_then(|()| json::write(&path, &kept));
+        }
+    }
+
+    fn fingerprints(&self) -> io::Result<Vec<(PathBuf, Fingerprint)>> {
+        self.files.iter().map(|path| Ok((path.to_path_buf(), Fingerprint::of(path)?))).collect()
+    }
+
+    fn path(&self) -> PathBuf {
+        let mut hash = Sha256::new();
+        hash.update(self.kind);
+        for path in &self.files {
+            hash.update([0]);
+            hash.update(path.as_os_str().as_encoded_bytes());
+        }
+        self.cache.join("memo").join(format!("{}.json", &hex(&hash.finalize())[..32]))
+    }
+}
+
+/// SHA-256 of a file, hexadecimal; computed only where the file was written to since the last time.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn sha256(cache: &Path, file: &Path) -> io::Result<String> {
+    let memo = Memo::new(cache, "sha256", vec![file]);
+    if let Some(known) = memo.recall() {
+        return Ok(known);
+    }
+    let before = Fingerprint::of(file)?;
+    let hash = sha256_of(&mut std::fs::File::open(file)?)?;
+    // What was written to while it was read has a hash of neither.
+    if Fingerprint::of(file)? == before {
+        memo.keep(&hash);
+    }
+    Ok(hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// Makes a file look as if it had not been touched for a while; its ctime cannot be set, so the test waits it out by
+    /// taking a file that is old: this test's own program.
+    fn old_file() -> PathBuf {
+        std::env::current_exe().unwrap()
+    }
+
+    #[test]
+    fn a_value_is_kept_until_a_file_changes() {
+        let cache = tempfile::tempdir().unwrap();
+        let (old, young) = (old_file(), cache.path().join("young"));
+        fs::write(&young, "1").unwrap();
+        let memo = Memo::new(cache.path(), "test", vec![&old]);
+        assert_eq!(memo.recall::<u32>(), None);
+        memo.keep(&7_u32);
+        let age = fs::metadata(&old).unwrap().modified().unwrap().elapsed().unwrap();
+        assert_eq!(memo.recall::<u32>(), (age > SETTLED).then_some(7));
+        let memo = Memo::new(cache.path(), "test", vec![&young]);
+        memo.keep(&8_u32);
+        assert_eq!(memo.recall::<u32>(), None, "a file that was just written is not trusted");
+    }
+
+    #[test]
+    fn other_files_kinds_and_damage_are_no_memo() {
+        let cache = tempfile::tempdir().unwrap();
+        let old = old_file();
+        let memo = Memo::new(cache.path(), "test", vec![&old]);
+        let files = memo.fingerprints().unwrap();
+        atomic::create_dir(memo.path().parent().unwrap()).unwrap();
+        let kept = Kept { kind: "test".to_owned(), files: files.clone(), value: 7_u32 };
+        json::write(&memo.path(), &kept).unwrap();
+        assert_eq!(memo.recall(), Some(7_u32));
+        assert_eq!(memo.recall::<String>(), None);
+        json::write(&memo.path(), &Kept { kind: "other".to_owned(), files, value: 7_u32 }).unwrap();
+        assert_eq!(memo.recall::<u32>(), None);
+        fs::write(memo.path(), "{").unwrap();
+        assert_eq!(memo.recall::<u32>(), None);
+    }
+
+    #[test]
+    fn a_written_file_has_its_new_hash() {
+        let cache = tempfile::tempdir().unwrap();
+        let file = cache.path().join("file");
+        for text in ["one", "two"] {
+            fs::write(&file, text).unwrap();
+            assert_eq!(sha256(cache.path(), &file).unwrap(), hex(&Sha256::digest(text)));
+        }
+    }
+}
