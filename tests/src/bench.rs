@@ -91,7 +91,9 @@ impl Bench {
     #[must_use]
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
-        NOT_INHERITED.iter().for_each(|name| drop(command.env_remove(name)));
+        NOT_INHERITED.iter().for_each(|name| {
+            command.env_remove(name);
+        });
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).current_dir(self.home());
         command
