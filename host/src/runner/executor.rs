@@ -147,6 +147,9 @@ impl Drive<'_> {
             Input::Qmp(QmpEvent::GuestPanicked) => self.qemu_says.push("the guest told QEMU of a panic".to_owned()),
             Input::Qmp(QmpEvent::Stopped) => self.qemu_says.push("QEMU stopped the guest".to_owned()),
             Input::Qmp(QmpEvent::Other(_)) => {}
+            // The guest needs no QMP; only where all else has ended as well, nothing more is to be waited for.
+            Input::QmpClosed if inputs.is_over() => return Step::Lost(GuestLoss::Vanished(String::new())),
+            Input::QmpClosed => {}
             Input::Cancelled => {
                 return Step::Lost(self.lab.stopped().map_or(GuestLoss::Interrupted, super::lab::Stop::loss));
             }

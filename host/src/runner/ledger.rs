@@ -71,18 +71,19 @@ impl<'a> Ledger<'a> {
     /// The guest was lost after its hello, and its console has been read to the end.
     ///
     /// The loss belongs to the scenario in flight; else to the one that ended last, since nothing else has run; else to
-    /// the one that was asked for, so that a guest that always dies there is not started again for ever.
+    /// the one that was asked for, so that a guest that always dies there is not started again for ever. Where the run
+    /// was ended, and not the guest, it belongs to nothing but the scenario in flight.
     pub(super) fn lost(&mut self, loss: &GuestLoss, findings: Findings) {
         let verdict = self.judge_loss(loss, true);
         if let Some(running) = self.running.take() {
             self.report_ended(None);
             let duration = running.began.elapsed();
             self.report(running.spec, verdict, findings, duration);
+        } else if loss.is_the_runs() {
+            self.report_ended(None);
         } else if self.ended.is_some() {
             self.report_ended(Some(verdict));
-        } else if *loss != GuestLoss::Interrupted
-            && let Some(spec) = self.asked.take()
-        {
+        } else if let Some(spec) = self.asked.take() {
             self.report(spec, verdict, findings, Duration::ZERO);
         }
     }
@@ -107,7 +108,7 @@ impl<'a> Ledger<'a> {
         let crash = self.console.reader.crash();
         let own = judge::finished(&running.spec, facts, &findings.legs, crash, &self.warnings);
         let verdict = match after {
-            Some(after) if after.class() != Class::NotRun && own.class() <= Class::Skipped => after,
+            Some(after) if own.class() <= Class::Skipped => after,
             _ => own,
         };
         self.report(running.spec, verdict, *findings, duration);

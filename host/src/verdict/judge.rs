@@ -24,7 +24,7 @@ pub struct KernelFacts<'a> {
 pub enum GuestLoss {
     /// The watchdog named killed it.
     Watchdog {
-        /// Which, as `boot`, `scenario`, `run`.
+        /// Which, as `boot`, `scenario`.
         which: &'static str,
         /// Its limit, in ms.
         limit_ms: u64,
@@ -39,6 +39,19 @@ pub enum GuestLoss {
     WrongMachine(String),
     /// The user interrupted the run.
     Interrupted,
+    /// The limit of the whole run has passed.
+    RunLimit {
+        /// The limit, in ms.
+        limit_ms: u64,
+    },
+}
+
+impl GuestLoss {
+    /// Whether the run ended, and not the guest: that says nothing about what the guest had done before.
+    #[must_use]
+    pub const fn is_the_runs(&self) -> bool {
+        matches!(self, Self::Interrupted | Self::RunLimit { .. })
+    }
 }
 
 impl fmt::Display for GuestLoss {
@@ -50,6 +63,7 @@ impl fmt::Display for GuestLoss {
             Self::Violation(detail) => write!(f, "protocol violation: {detail}"),
             Self::Vanished(detail) | Self::WrongMachine(detail) => f.write_str(detail),
             Self::Interrupted => f.write_str("interrupted"),
+            Self::RunLimit { limit_ms } => write!(f, "the run limit of {limit_ms} ms passed"),
         }
     }
 }
@@ -73,7 +87,7 @@ pub fn lost(loss: &GuestLoss, booted: bool, crash: Option<&Crash>, said_by_init:
         GuestLoss::Violation(detail) => Verdict::ProtocolViolation { detail: format!("{detail}{words}") },
         GuestLoss::Vanished(detail) if booted => Verdict::GuestVanished { detail: format!("{detail}{words}") },
         GuestLoss::Vanished(detail) => Verdict::LaunchFailed { detail: format!("{detail}{words}") },
-        GuestLoss::Watchdog { .. } => {
+        GuestLoss::Watchdog { .. } | GuestLoss::RunLimit { .. } => {
             let detail = format!("{loss}{words}");
             if booted { Verdict::TimedOut { detail } } else { Verdict::LaunchFailed { detail } }
         }

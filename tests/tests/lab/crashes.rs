@@ -48,9 +48,9 @@ fn a_guest_without_enough_memory_is_told_the_option() {
 #[test]
 fn a_guest_that_vanishes_in_a_scenario_is_named_and_the_rest_runs_in_a_fresh_one() {
     let mut actions = vec![Action::AwaitRun("uts.domainname".to_owned()), started(1, "uts.domainname")];
-    actions.extend([Action::Stderr("qemu: out of luck".to_owned()), Action::Signal(11)]);
+    actions.extend([Action::Stderr("qemu: out of luck".to_owned()), Action::Signal(6)]);
     let outcome = lab(vec![booted(actions), Guest::good()]).run(&["uts"]);
-    outcome.exits(exit::LAB).has("uts.domainname", "VANISHED", "QEMU was killed by signal 11");
+    outcome.exits(exit::LAB).has("uts.domainname", "VANISHED", "QEMU was killed by signal 6");
     outcome.has("uts.domainname", "VANISHED", "qemu: out of luck");
     outcome.has(HOSTNAME, "PASS", "").has("uts.sysctl", "PASS", "");
     assert_eq!(outcome.guests(), 2);
