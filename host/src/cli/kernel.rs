@@ -15,10 +15,10 @@ use crate::store::kernels::{Lookup, Package};
 
 const NAMES: &str = "\
 A kernel is named by
-  debian:SUITE[/FLAVOUR]  a package of the Debian archive; the flavour is cloud-amd64
-                          unless amd64, rt-amd64 or another is named
-  installed[:RELEASE]     a kernel of this machine, the newest unless a release is named
-  PATH                    a bzImage or vmlinux (path:PATH if it looks like one of the above)";
+  debian:SUITE[/FLAVOUR]  a package of the Debian archive; without a flavour,
+                          cloud-amd64; others are amd64 and rt-amd64
+  installed[:RELEASE]     a kernel of this machine; without a release, the newest
+  PATH                    a bzImage or vmlinux; path:PATH if it begins like these";
 
 const LIST_HELP: &str = "\
 Examples:
@@ -32,7 +32,7 @@ Examples:
   vmlab kernel fetch debian:bookworm/6.12-cloud-amd64  another flavour
   vmlab kernel fetch --all --refresh                   the whole catalogue, each at its newest
 
-What was fetched stays the same kernel until --refresh. Packages come through apt, with a root of its own, from the
+What was fetched stays the same kernel until --refresh. Packages come through apt, with a root of its own, from the \
 mirrors that this machine's apt uses; VMLAB_DEBIAN_MIRROR and VMLAB_DEBIAN_SECURITY_MIRROR name others.";
 
 const INFO_HELP: &str = "\

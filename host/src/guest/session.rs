@@ -45,6 +45,16 @@ pub struct Findings {
     pub dropped_by_guest: u64,
 }
 
+impl Findings {
+    /// Whether a leg was cut short, so that it could not put back what it had changed.
+    #[must_use]
+    pub fn spoil_the_guest(&self) -> bool {
+        self.legs.iter().any(|leg| {
+            matches!(leg.outcome, LegOutcome::Failed { .. } | LegOutcome::Died { .. } | LegOutcome::TimedOut { .. })
+        })
+    }
+}
+
 /// The end of an output.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tail {

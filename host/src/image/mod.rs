@@ -25,13 +25,13 @@ pub mod decompress;
 pub mod guest_init;
 pub mod modules;
 pub mod newc;
-
-/// What a guest needs before its agent can speak: the bus and the ports.
-pub const BOOT_MODULES: &[&str] = &["virtio_pci", "virtio_console"];
+pub mod recipe;
 
 /// What goes into an image.
 #[derive(Debug, Clone)]
 pub struct ImageSpec<'a> {
+    /// What is in it besides PID 1 and modules.
+    pub recipe: &'a recipe::Recipe,
     /// PID 1: [`guest_init::init_binary`].
     pub init: &'a [u8],
     /// The kernel's module directory, with `modules.dep` and `modules.builtin`; none for a kernel without modules.
@@ -51,9 +51,9 @@ pub struct Image {
     pub sha256: String,
     /// Size of that file.
     pub size_bytes: u64,
-    /// Those of [`BOOT_MODULES`] that the kernel has neither inside nor as a file: without them no port will appear.
+    /// Those of the recipe's boot modules that the kernel has neither inside nor as a file: without them no port will appear.
     /// Empty where the spec has no module directory, as nothing is known then.
-    pub absent: Vec<&'static str>,
+    pub absent: Vec<String>,
 }
 
 /// Why there is no image.
@@ -92,24 +92,24 @@ pub fn build(spec: &ImageSpec<'_>) -> Result<Image, ImageError> {
     Ok(Image { path, sha256, size_bytes: bytes.len() as u64, absent })
 }
 
-/// The archive, and which of [`BOOT_MODULES`] are nowhere.
-fn assemble(spec: &ImageSpec<'_>) -> Result<(Archive, Vec<&'static str>), ImageError> {
+/// The archive, and which of the recipe's boot modules are nowhere.
+fn assemble(spec: &ImageSpec<'_>) -> Result<(Archive, Vec<String>), ImageError> {
     let mut archive = Archive::default();
     archive.add("init", Node::File { permissions: 0o755, content: spec.init.to_vec() })?;
-    for directory in ["dev", "etc", "mnt", "modules", "modules/for", "proc", "run", "sys"] {
+    for recipe::Directory { path, mode } in spec.recipe.directories.clone() {
+        archive.add(&path, Node::Directory { permissions: mode })?;
+    }
+    for recipe::CharDevice { path, mode, major, minor } in spec.recipe.char_devices.clone() {
+        archive.add(&path, Node::CharDevice { permissions: mode, major, minor })?;
+    }
+    for directory in ["modules", "modules/for"] {
         archive.add(directory, Node::Directory { permissions: 0o755 })?;
     }
-    archive.add("root", Node::Directory { permissions: 0o700 })?;
-    archive.add("tmp", Node::Directory { permissions: 0o1777 })?;
-    // The kernel opens /dev/console for PID 1's standard streams, before anything is mounted. Where it cannot, Rust's
-    // runtime opens /dev/null in their place, and aborts where there is none. Numbers: admin-guide/devices.txt.
-    archive.add("dev/console", Node::CharDevice { permissions: 0o600, major: 5, minor: 1 })?;
-    archive.add("dev/null", Node::CharDevice { permissions: 0o666, major: 1, minor: 3 })?;
     let absent = add_modules(&mut archive, spec)?;
     Ok((archive, absent))
 }
 
-fn add_modules(archive: &mut Archive, spec: &ImageSpec<'_>) -> Result<Vec<&'static str>, ImageError> {
+fn add_modules(archive: &mut Archive, spec: &ImageSpec<'_>) -> Result<Vec<String>, ImageError> {
     let Some(directory) = spec.modules else {
         add_list(archive, "boot", &[])?;
         return Ok(Vec::new());
@@ -117,10 +117,10 @@ fn add_modules(archive: &mut Archive, spec: &ImageSpec<'_>) -> Result<Vec<&'stat
     let index = ModuleIndex::read(directory)?;
     let mut carried = BTreeMap::new();
     let (mut boot, mut absent) = (Vec::new(), Vec::new());
-    for &name in BOOT_MODULES {
+    for name in &spec.recipe.boot_modules {
         match index.find(name)? {
             Found::Builtin => {}
-            Found::Absent => absent.push(name),
+            Found::Absent => absent.push(name.clone()),
             Found::Files(files) => {
                 for path in carry(&mut carried, files) {
                     if !boot.contains(&path) {

@@ -1,3 +1,6 @@
+use std::sync::LazyLock;
+
+use super::recipe::Recipe;
 use super::*;
 
 const MODULE: &[u8] = b"\x7fELF and so on";
@@ -15,8 +18,11 @@ fn module_directory() -> tempfile::TempDir {
     dir
 }
 
+static RECIPE: LazyLock<Recipe> = LazyLock::new(|| Recipe::scenarios().unwrap());
+
 fn spec<'a>(modules: Option<&'a Path>, cache: &'a Path) -> ImageSpec<'a> {
-    ImageSpec { init: b"init", modules, scenario_modules: BTreeSet::from(["veth-x", "dummy", "virtio_pci"]), cache }
+    let scenario_modules = BTreeSet::from(["veth-x", "dummy", "virtio_pci"]);
+    ImageSpec { recipe: &RECIPE, init: b"init", modules, scenario_modules, cache }
 }
 
 /// Path and content of each file in the archive, by a reading of its own.
@@ -118,6 +124,7 @@ fn builders_at_the_same_time_do_not_disturb_each_other() {
 fn the_real_init_fits() {
     let cache = tempfile::tempdir().unwrap();
     let spec = ImageSpec {
+        recipe: &RECIPE,
         init: guest_init::init_binary(),
         modules: None,
         scenario_modules: BTreeSet::new(),

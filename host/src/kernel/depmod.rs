@@ -178,11 +178,11 @@ impl<'a> Walk<'a> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::kernel) mod tests {
     use super::*;
 
     /// The least that is an ELF file with a `.modinfo` section.
-    pub(super) fn module(modinfo: &[u8]) -> Vec<u8> {
+    pub(in crate::kernel) fn module(modinfo: &[u8]) -> Vec<u8> {
         let names = b"\0.modinfo\0.shstrtab\0";
         let (info_at, names_at) = (64, 64 + modinfo.len());
         let sections_at = names_at + names.len();

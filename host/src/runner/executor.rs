@@ -69,6 +69,7 @@ pub(super) async fn run_guest(lab: &Lab, prepared: &Prepared, queue: Vec<Scenari
         ledger: Ledger::new(lab, prepared, number, console),
         queue: queue.into(),
         booted: false,
+        spoiled: false,
         qemu_says: Vec::new(),
         wait: Wait::new("boot", prepared.limits.boot),
     };
@@ -99,6 +100,8 @@ struct Drive<'a> {
     ledger: Ledger<'a>,
     queue: VecDeque<ScenarioSpec>,
     booted: bool,
+    /// A scenario did not end as it should, so that what it changed may still be there: the others get another guest.
+    spoiled: bool,
     /// What QMP said and how QEMU ended, for whoever asks why the guest vanished.
     qemu_says: Vec<String>,
     wait: Wait,
@@ -195,7 +198,10 @@ impl Drive<'_> {
                     }
                     continue;
                 }
-                Heard::Finished(findings) => self.ledger.finished(findings),
+                Heard::Finished(findings) => {
+                    self.spoiled |= findings.spoil_the_guest();
+                    self.ledger.finished(findings);
+                }
                 Heard::Goodbye => return Step::Done,
             }
             if let Err(loss) = self.ask_next(inputs).await {
@@ -219,7 +225,8 @@ impl Drive<'_> {
     /// Asks for the next scenario, or asks the guest to leave.
     async fn ask_next(&mut self, inputs: &mut Inputs) -> Result<(), GuestLoss> {
         let limits = &self.prepared.limits;
-        let order = match self.queue.pop_front() {
+        let next = if self.spoiled { None } else { self.queue.pop_front() };
+        let order = match next {
             Some(spec) => {
                 self.wait = Wait::new("scenario start", FAREWELL * limits.scale);
                 let order = self.session.ask(&spec, milliseconds(limits.leg(&spec)));

@@ -11,11 +11,11 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::atomic::{self, Staging};
+use super::json::{self, Json};
 use super::{CacheError, hex, sha256_of};
 
 /// Version of the two JSON files. Others are treated as damage: the kernel is fetched again.
@@ -199,7 +199,7 @@ impl KernelStore {
     /// # Errors
     /// [`CacheError`]
     pub fn peek(&self, stem: &str) -> Result<Lookup, CacheError> {
-        let pin: Pin = match read_json(&self.pin_path(stem))? {
+        let pin: Pin = match json::read(&self.pin_path(stem))? {
             Json::Missing => return Ok(Lookup::Missing),
             Json::Malformed(what) => return Ok(Lookup::Damaged(what)),
             Json::Read(pin) => pin,
@@ -209,7 +209,7 @@ impl KernelStore {
         }
         let dir = self.entries().join(&pin.entry);
         let path = dir.join(RECORD);
-        let record: Record = match read_json(&path)? {
+        let record: Record = match json::read(&path)? {
             Json::Missing => return Ok(Lookup::Damaged(format!("{} is missing", path.display()))),
             Json::Malformed(what) => return Ok(Lookup::Damaged(what)),
             Json::Read(record) => record,
@@ -246,7 +246,7 @@ impl KernelStore {
         if let Some(sound) = self.sound_entry(&entry.dir)? {
             return Ok(sound);
         }
-        write_json(&prepared.join(RECORD), &entry.record)?;
+        json::write(&prepared.join(RECORD), &entry.record)?;
         atomic::sync_tree(prepared)?;
         if entry.dir.exists() {
             let aside = staging.path().join("damaged");
@@ -279,7 +279,7 @@ impl KernelStore {
         };
         let path = self.pin_path(stem);
         atomic::create_dir(&self.root.join("refs"))?;
-        write_json(&path, &pin)
+        json::write(&path, &pin)
     }
 
     /// The stems of all sources that are pinned, sorted.
@@ -311,7 +311,7 @@ impl KernelStore {
     }
 
     fn sound_entry(&self, dir: &Path) -> Result<Option<Entry>, CacheError> {
-        let Json::Read(record) = read_json::<Record>(&dir.join(RECORD))? else { return Ok(None) };
+        let Json::Read(record) = json::read::<Record>(&dir.join(RECORD))? else { return Ok(None) };
         let entry = Entry { dir: dir.to_owned(), record };
         Ok(if entry.damage()?.is_none() { Some(entry) } else { None })
     }
@@ -327,30 +327,6 @@ fn entry_name(record: &Record) -> String {
         hash.update(format!("\n{}={}", package.name, package.version));
     }
     format!("{}-{}", record.release, &hex(&hash.finalize())[..16])
-}
-
-enum Json<T> {
-    Missing,
-    Malformed(String),
-    Read(T),
-}
-
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Json<T>, CacheError> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(serde_json::from_slice(&bytes)
-            .map_or_else(|error| Json::Malformed(format!("{} is malformed ({error})", path.display())), Json::Read)),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            Ok(Json::Missing)
-        }
-        Err(error) => Err(CacheError::on("read", path)(error)),
-    }
-}
-
-fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), CacheError> {
-    let mut text =
-        serde_json::to_vec_pretty(value).map_err(|error| CacheError::on("write", path)(io::Error::other(error)))?;
-    text.push(b'\n');
-    atomic::write(path, &text)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ pub mod lock;
 pub mod record;
 
 mod error;
+mod json;
 
 pub use error::CacheError;
 

@@ -197,14 +197,14 @@ fn from_answer(answer: &Answer, remembered: bool) -> AccelChoice {
         Answer::Aborted { how } | Answer::Ended { how } => {
             (Accelerator::Tcg, format!("/dev/kvm opens, but no kernel boots under KVM: {how}"))
         }
-        Answer::Slow { limit_ms, console } => (
-            Accelerator::Tcg,
-            format!(
-                "/dev/kvm opens, but a kernel had not booted under KVM after {limit_ms} ms (on its console: {console}); \
-                 --accel kvm gives it {} s",
-                ASKED_LIMIT.as_secs()
-            ),
-        ),
+        Answer::Slow { limit_ms, console } => {
+            let why = format!(
+                "/dev/kvm opens, but a kernel had not booted under KVM after {limit_ms} ms (on its console: {console})"
+            );
+            let more = u128::from(*limit_ms) < ASKED_LIMIT.as_millis();
+            let hint = if more { format!("; --accel kvm gives it {} s", ASKED_LIMIT.as_secs()) } else { String::new() };
+            (Accelerator::Tcg, why + &hint)
+        }
     };
     AccelChoice { accelerator, why, remembered }
 }

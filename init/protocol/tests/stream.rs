@@ -1,5 +1,7 @@
 //! The frame decoder against splits, truncation, garbage and damage.
 
+#![expect(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
+
 use proptest::prelude::*;
 use vmlab_protocol::frame::{Damage, Decoder, Frame, HEADER_LEN, Item, Kind, MAX_PAYLOAD, TooLarge, encode};
 

@@ -44,7 +44,7 @@ pub(super) fn run(
 ) -> Result<Done, LinkError> {
     let began = Instant::now();
     let mut forwarded = Forwarded { link, run: job.run, leg, left: output_left, dropped: 0 };
-    let outcome = match Running::start(scenario, leg) {
+    let outcome = match Running::start(scenario, leg, forwarded.link) {
         Err(why) => LegOutcome::Failed { detail: format!("the agent cannot start the leg: {why}") },
         Ok(mut running) => {
             let limit = Duration::from_millis(job.leg_timeout_ms);
@@ -103,7 +103,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(scenario: &'static Scenario, leg: Leg) -> Result<Self, String> {
+    fn start(scenario: &'static Scenario, leg: Leg, link: &Link) -> Result<Self, String> {
         let failed = |what: &'static str| move |error: nix::Error| format!("{what}: {error}");
         let mut mask = SigSet::empty();
         mask.add(Signal::SIGCHLD);
@@ -117,7 +117,7 @@ impl Running {
         };
         let ((stdout, out), (stderr, err), (result, mut say)) = (pipe()?, pipe()?, pipe()?);
         let pid = fork_with(|| {
-            let outcome = match enter(&out, &err, &mask) {
+            let outcome = match enter(&out, &err, &mask, link) {
                 Ok(()) => leg_outcome(scenario, leg),
                 Err(error) => LegOutcome::Failed { detail: format!("the leg's process cannot start: {error}") },
             };
@@ -221,7 +221,8 @@ impl Running {
 
 /// The leg's process, before any scenario code: a session of its own, pipes for output, nothing to read, the signal
 /// mask and the OOM score as any process has them.
-fn enter(out: &PipeWriter, err: &PipeWriter, mask: &SigSet) -> Result<(), io::Error> {
+fn enter(out: &PipeWriter, err: &PipeWriter, mask: &SigSet, link: &Link) -> Result<(), io::Error> {
+    link.close_in_child()?;
     setsid()?;
     dup2_stdin(File::open("/dev/null")?)?;
     dup2_stdout(out)?;

@@ -2,9 +2,11 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::path::Path;
 
 use nix::time::{ClockId, clock_gettime};
+use nix::unistd::close;
 use vmlab_protocol::frame::{Decoder, Item, Kind};
 use vmlab_protocol::message::{self, Envelope, GuestMessage, HostMessage, RawChunk};
 
@@ -41,6 +43,12 @@ impl Link {
             .open(path)
             .map_err(|error| LinkError::Open { path: path.display().to_string(), error })?;
         Ok(Self { port, decoder: Decoder::default(), out: Vec::new(), seq: 0 })
+    }
+
+    /// Closes the port in a process that was forked from the agent: the port has one user, and what a scenario writes
+    /// must not be able to pass for the agent's word.
+    pub(super) fn close_in_child(&self) -> Result<(), nix::Error> {
+        close(self.port.as_raw_fd())
     }
 
     /// Sends a message; returns when the host's side of the device has taken it.

@@ -62,7 +62,7 @@ impl Cgroup {
     /// As write(2) to `cgroup.procs`.
     pub fn enter(&self) -> Result<(), Trouble> {
         let file = self.dir.join("cgroup.procs");
-        // 0 stands for the process that writes, see the kernel's cgroup-v2 document, section "Processes".
+        // 0 stands for the process that writes, see Documentation/admin-guide/cgroup-v2.rst, section "Processes".
         fs::write(&file, "0").during(format_args!("moving a process into {}", self.dir.display()))
     }
 

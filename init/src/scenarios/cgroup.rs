@@ -18,7 +18,7 @@ use crate::sys::process::fork_with;
 
 pub const CPU_MAX: Scenario =
     Scenario::new("cgroup.cpu-max", "cpu.max throttles a cgroup that has used up its share of the period", cpu_max)
-        .shows("5a", "cgroup-v2 document, section CPU Interface Files")
+        .shows("5a", "Documentation/admin-guide/cgroup-v2.rst, section CPU Interface Files")
         .in_cgroup(&[Limit { file: "cpu.max", value: "10000 100000" }])
         .needs(&["CONFIG_CGROUPS", "CONFIG_CFS_BANDWIDTH"], 4, 15, 0);
 
@@ -73,7 +73,7 @@ fn mount_root(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 
 pub const PIDS_MAX: Scenario =
     Scenario::new("cgroup.pids-max", "pids.max of a cgroup makes fork(2) fail with EAGAIN", pids_max)
-        .shows("6b", "cgroup-v2 document, section PID")
+        .shows("6b", "Documentation/admin-guide/cgroup-v2.rst, section PID")
         // The keeper and the process inside are two.
         .in_cgroup(&[Limit { file: "pids.max", value: "4" }])
         .needs(&["CONFIG_CGROUPS", "CONFIG_CGROUP_PIDS"], 4, 5, 0);

@@ -82,9 +82,9 @@ pub fn find(id: &str) -> Option<&'static Scenario> {
 /// What a trial saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finding {
-    /// What was done did not show beyond the sandbox.
+    /// The sandbox held: what was done did not show beyond it, or its limit applied.
     Isolated(String),
-    /// What was done showed beyond the sandbox.
+    /// What was done showed beyond the sandbox, or no limit applied.
     Leaked(String),
 }
 

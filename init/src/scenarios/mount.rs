@@ -17,7 +17,7 @@ pub const BIND_READONLY: Scenario = Scenario::new(
     "A bind mount made read-only inside leaves the path writable outside",
     bind_readonly,
 )
-.shows("0a", "mount(2), section Changing the read-only setting of a bind mount")
+.shows("0a", "mount(2), section Remounting an existing mount")
 .inside(&[Namespace::Mount])
 .needs(&[], 2, 6, 26);
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
 
+use nix::errno::Errno;
 use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
@@ -38,7 +39,7 @@ pub const KILL_OUTER: Scenario = Scenario::new(
 fn kill_outer(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let outside = getpid();
     let answer = sandbox.run(|| Ok(kill(outside, None).map_err(Code::from)))?;
-    judge(&format!("kill({outside}, 0) inside"), &answer, &refused(nix::errno::Errno::ESRCH), &Ok(()))
+    judge(&format!("kill({outside}, 0) inside"), &answer, &refused(Errno::ESRCH), &Ok(()))
 }
 
 pub const NSPID: Scenario =

@@ -16,7 +16,7 @@ const KMSG: &str = "/dev/kmsg";
 
 pub const KMSG_WRITE: Scenario =
     Scenario::new("syslog.kmsg", "The kernel's log has no namespace: a line written inside is read outside", kmsg)
-        .shows("2h", "dev-kmsg document of the kernel (ABI/testing)")
+        .shows("2h", "Documentation/ABI/testing/dev-kmsg")
         .inside(&[
             Namespace::Cgroup,
             Namespace::Ipc,

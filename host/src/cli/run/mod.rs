@@ -46,7 +46,7 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<u8, Failure
     if args.setup {
         interrupts.or_interrupt(crate::cli::doctor::set_up()).await?;
     }
-    let ready = interrupts.or_interrupt(prepare::prepare(args, context, &scenarios, &progress)).await?;
+    let ready = interrupts.or_interrupt(prepare::prepare(args, context, &progress)).await?;
     drop(progress);
     let Opened { lab, sink, notices } = open(args, context, &ready, setup)?;
     announce(&lab, &ready, &scenarios);

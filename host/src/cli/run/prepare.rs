@@ -1,12 +1,9 @@
 //! Everything that is had before the first guest starts: QEMU, kernels, accelerator, images.
 
-use std::collections::BTreeSet;
-
-use vmlab_protocol::catalogue::ScenarioSpec;
-
 use super::args::RunArgs;
 use crate::cli::{Context, Failure};
 use crate::error::chain;
+use crate::image::recipe::Recipe;
 use crate::image::{self, Image, ImageSpec, guest_init};
 use crate::kernel::catalogue::Catalogue;
 use crate::kernel::{self, FetchPolicy, Kernel, KernelSource};
@@ -24,12 +21,7 @@ pub(super) struct Ready {
     pub(super) kernels: Vec<Prepared>,
 }
 
-pub(super) async fn prepare(
-    args: &RunArgs,
-    context: &Context,
-    scenarios: &[ScenarioSpec],
-    progress: &dyn Progress,
-) -> Result<Ready, Failure> {
+pub(super) async fn prepare(args: &RunArgs, context: &Context, progress: &dyn Progress) -> Result<Ready, Failure> {
     let qemu = qemu::find(args.qemu.as_deref()).await.map_err(|error| Failure::lab(chain(&error)))?;
     let kernels = obtain(&sources(args)?, args, context, progress).await?;
     progress.step("choosing the accelerator");
@@ -44,7 +36,7 @@ pub(super) async fn prepare(
     let mut prepared = Vec::with_capacity(kernels.len());
     for kernel in kernels {
         progress.step(&format!("{}: building the guest image", kernel.label));
-        let image = build_image(&kernel, context, scenarios)?;
+        let image = build_image(&kernel, context)?;
         prepared.push(Prepared { kernel, image, machine, limits });
     }
     progress.done();
@@ -80,9 +72,13 @@ async fn obtain(
     Ok(kernels)
 }
 
-fn build_image(kernel: &Kernel, context: &Context, scenarios: &[ScenarioSpec]) -> Result<Image, Failure> {
-    let wanted: BTreeSet<&str> = scenarios.iter().flat_map(|spec| spec.modules.iter().map(String::as_str)).collect();
+fn build_image(kernel: &Kernel, context: &Context) -> Result<Image, Failure> {
+    // Whatever was picked, the image is the same, and so is what is kept by its hash.
+    let catalogue = guest_init::catalogue().map_err(|error| Failure::lab(chain(&error)))?;
+    let wanted = catalogue.iter().flat_map(|spec| spec.modules.iter().map(String::as_str)).collect();
+    let recipe = Recipe::scenarios().map_err(Failure::lab)?;
     let spec = ImageSpec {
+        recipe: &recipe,
         init: guest_init::init_binary(),
         modules: kernel.modules.as_deref(),
         scenario_modules: wanted,

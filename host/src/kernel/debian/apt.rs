@@ -1,6 +1,7 @@
 //! apt with a root of its own: its own lists, cache, empty status and sources, so that nothing of the system's apt is
 //! changed or needs a privilege, and every signature and hash is checked by the tool made for it.
 
+use std::cell::Cell;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,8 +11,8 @@ use tokio::process::Command;
 use super::child::Finished;
 use super::complaint::{self, Complaint};
 use super::error::DebianError;
-use super::system::{self, System};
-use crate::progress::Progress;
+use super::stall::{self, Stall};
+use super::system::{self, Job};
 use crate::store::kernels::Package;
 use crate::store::{CacheError, atomic};
 
@@ -30,7 +31,10 @@ const NOT_KEPT: [&str; 5] = [
 ///
 /// apt as root would drop to the user `_apt`, who may not enter a home directory, and warn about that; the privilege
 /// it would drop is that of vmlab's caller.
-const SETTINGS: &str = "Acquire::Languages \"none\";
+///
+/// The package lists stay compressed, as they are ten times smaller so and read once or twice.
+const SETTINGS: &str = "Acquire::GzipIndexes \"true\";
+Acquire::Languages \"none\";
 Acquire::AllowInsecureRepositories \"false\";
 Acquire::AllowDowngradeToInsecureRepositories \"false\";
 APT::Architecture \"amd64\";
@@ -43,10 +47,8 @@ Dir::Etc::parts \"/dev/null\";
 ";
 
 /// A private apt.
-#[derive(Debug)]
 pub(super) struct Apt<'a> {
-    system: &'a System,
-    label: &'a str,
+    job: Job<'a>,
     root: PathBuf,
     preferred: Option<String>,
 }
@@ -54,20 +56,15 @@ pub(super) struct Apt<'a> {
 impl<'a> Apt<'a> {
     /// Makes the root at a path where nothing is, keeping how the system's apt reaches its mirrors: proxies and the
     /// like. `preferred` is the suite that goes before others.
-    pub(super) async fn new(
-        system: &'a System,
-        label: &'a str,
-        root: PathBuf,
-        preferred: Option<String>,
-    ) -> Result<Self, DebianError> {
+    pub(super) async fn new(job: Job<'a>, root: PathBuf, preferred: Option<String>) -> Result<Self, DebianError> {
         for dir in ["state/lists/partial", "cache/archives/partial", "debs"] {
             atomic::create_dir(&root.join(dir))?;
         }
-        let mut command = system.command("apt-config");
+        let mut command = job.system.command("apt-config");
         command.args(["dump", "Acquire"]);
         let mut acquire = Vec::new();
         let finished = system::run(command, |line| acquire.push(line.to_owned())).await?;
-        let apt = Self { system, label, root, preferred };
+        let apt = Self { job, root, preferred };
         apt.judge(&finished, "say how it is configured")?;
         apt.write("status", "")?;
         apt.write("apt.conf", &config(&acquire))?;
@@ -80,10 +77,10 @@ impl<'a> Apt<'a> {
     }
 
     /// Fetches and verifies the package lists. `Ok(Err(suites))` says that the mirrors have no such suites.
-    pub(super) async fn update(&self, progress: &dyn Progress) -> Result<Result<(), Vec<String>>, DebianError> {
+    pub(super) async fn update(&self) -> Result<Result<(), Vec<String>>, DebianError> {
         let mut command = self.command("apt-get");
         command.arg("update");
-        let finished = system::run(command, status_line(progress)).await?;
+        let finished = self.run(command).await?;
         if !finished.status.success()
             && let Complaint::MissingSuites(suites) = complaint::read(&finished.stderr)
         {
@@ -116,11 +113,11 @@ impl<'a> Apt<'a> {
     }
 
     /// Downloads and verifies packages, and gives the directory that holds them.
-    pub(super) async fn download(&self, packages: &[Package], progress: &dyn Progress) -> Result<PathBuf, DebianError> {
+    pub(super) async fn download(&self, packages: &[Package]) -> Result<PathBuf, DebianError> {
         let into = self.root.join("debs");
         let mut command = self.command("apt-get");
         command.args(["download", "--"]).args(packages.iter().map(argument)).current_dir(&into);
-        let finished = system::run(command, status_line(progress)).await?;
+        let finished = self.run(command).await?;
         self.judge(&finished, "download the kernel's packages")?;
         Ok(into)
     }
@@ -131,19 +128,42 @@ impl<'a> Apt<'a> {
     }
 
     fn command(&self, program: &str) -> Command {
-        let mut command = self.system.command(program);
+        let mut command = self.job.system.command(program);
         command.env("APT_CONFIG", self.root.join("apt.conf"));
         command.args(arguments(&self.root, self.preferred.as_deref()));
         command
+    }
+
+    /// Runs a command that uses the network, showing how far it is, as long as it gets further.
+    async fn run(&self, command: Command) -> Result<Finished, DebianError> {
+        let changes = Cell::new(0);
+        let mut last = String::new();
+        let status_line = |line: &str| {
+            if line != last {
+                line.clone_into(&mut last);
+                changes.set(changes.get() + 1);
+            }
+            if let Some(percent) = percent(line) {
+                self.job.progress.percent(percent);
+            }
+        };
+        let label = || self.job.label.to_owned();
+        tokio::select! {
+            finished = system::run(command, status_line) => finished,
+            stall = stall::watch(&self.root, &changes) => Err(match stall {
+                Stall::Full => DebianError::Full { label: label(), dir: self.job.cache.to_owned() },
+                Stall::Silent => DebianError::Stalled { label: label(), seconds: stall::SILENT_AFTER },
+            }),
+        }
     }
 
     fn judge(&self, finished: &Finished, doing: &'static str) -> Result<(), DebianError> {
         if finished.status.success() {
             return Ok(());
         }
-        let label = self.label.to_owned();
+        let label = self.job.label.to_owned();
         Err(match complaint::read(&finished.stderr) {
-            Complaint::Full => DebianError::Full { label, dir: self.root.clone() },
+            Complaint::Full => DebianError::Full { label, dir: self.job.cache.to_owned() },
             Complaint::Network(detail) => DebianError::NoNetwork { label, detail },
             Complaint::Signature(detail) => DebianError::Signature { label, detail },
             Complaint::MissingSuites(suites) => DebianError::NoSuchSuite { label, suite: suites.join(" ") },
@@ -204,14 +224,6 @@ fn collect(text: &mut String) -> impl FnMut(&str) {
     |line| {
         text.push_str(line);
         text.push('\n');
-    }
-}
-
-fn status_line(progress: &dyn Progress) -> impl FnMut(&str) {
-    move |line| {
-        if let Some(percent) = percent(line) {
-            progress.percent(percent);
-        }
     }
 }
 

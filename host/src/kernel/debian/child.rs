@@ -3,8 +3,11 @@
 use std::collections::VecDeque;
 use std::io;
 use std::process::{ExitStatus, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::Command;
@@ -30,14 +33,25 @@ pub struct Finished {
     pub stderr: String,
 }
 
+/// How often, and how far apart, it is seen whether a child that was killed is gone: within a moment, unless the disk
+/// holds it up.
+const REAPS: u32 = 200;
+const REAP_PAUSE: Duration = Duration::from_millis(5);
+
 /// Kills the process group of a child that was not waited for.
 struct KillGroup(Option<Pid>);
 
 impl Drop for KillGroup {
     fn drop(&mut self) {
-        if let Some(group) = self.0 {
-            // ESRCH, the only failure there can be, says that nobody is left to kill.
-            let _ = killpg(group, Signal::SIGKILL);
+        let Some(group) = self.0 else { return };
+        // ESRCH, the only failure there can be, says that nobody is left to kill.
+        let _ = killpg(group, Signal::SIGKILL);
+        // The runtime would reap it later, if it lived on; and what the child works on may be removed once it is gone.
+        for _ in 0..REAPS {
+            if !matches!(waitpid(group, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive)) {
+                return;
+            }
+            thread::sleep(REAP_PAUSE);
         }
     }
 }

@@ -38,7 +38,7 @@ const SIGNATURE: [&str; 6] =
 /// Lines that only sum up what others said.
 const HOLLOW: [&str; 2] = ["Some index files failed to download", "Unable to fetch some archives"];
 
-/// The most of apt's words that go into a message, in bytes.
+/// The most of apt's words that go into a message, in characters.
 const DETAIL_LIMIT: usize = 400;
 
 /// Reads what apt or dpkg said.
@@ -71,8 +71,8 @@ fn gist(stderr: &str) -> String {
     let errors: Vec<String> = stderr.lines().filter(is_error).filter(told).map(plain).collect();
     let lines = if errors.is_empty() { stderr.lines().map(plain).collect() } else { errors };
     let mut text = lines.join("; ");
-    if text.len() > DETAIL_LIMIT {
-        text.truncate(text.floor_char_boundary(DETAIL_LIMIT));
+    if let Some((at, _)) = text.char_indices().nth(DETAIL_LIMIT) {
+        text.truncate(at);
         text.push('…');
     }
     if text.is_empty() { "it said nothing about why".to_owned() } else { text }
@@ -122,6 +122,6 @@ mod tests {
         assert_eq!(read("dpkg-deb: error: 'x' is broken\n"), Complaint::Other("dpkg-deb: error: 'x' is broken".into()));
         assert_eq!(read(""), Complaint::Other("it said nothing about why".into()));
         let Complaint::Other(long) = read(&"é".repeat(1000)) else { panic!("not other") };
-        assert!(long.len() <= DETAIL_LIMIT + 4);
+        assert_eq!(long.chars().count(), DETAIL_LIMIT + 1);
     }
 }

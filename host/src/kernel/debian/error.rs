@@ -128,6 +128,16 @@ pub enum DebianError {
         /// Where.
         dir: PathBuf,
     },
+    /// apt runs and does nothing.
+    #[error(
+        "{label}: apt got no further for {seconds} seconds and was ended; try again, or look at the mirror with `apt-get update`"
+    )]
+    Stalled {
+        /// The source.
+        label: String,
+        /// For how long.
+        seconds: u32,
+    },
     /// A package cannot be unpacked.
     #[error("{label}: cannot unpack {package}: {detail}")]
     Unpack {

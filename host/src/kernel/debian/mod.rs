@@ -18,6 +18,7 @@ mod error;
 mod mirrors;
 mod resolve;
 mod sources;
+mod stall;
 mod stanza;
 mod system;
 mod unpack;
@@ -29,6 +30,7 @@ pub use system::System;
 use apt::Apt;
 use mirrors::Suites;
 use resolve::Walk;
+use system::Job;
 
 /// What is known of a source without fetching or verifying anything.
 ///
@@ -59,7 +61,9 @@ pub async fn obtain(
     progress: &dyn Progress,
     system: &System,
 ) -> Result<Kernel, KernelError> {
-    let fetch = Fetch { source, label: source.to_string(), store: KernelStore::new(&dirs.cache), progress, system };
+    let label = source.to_string();
+    let job = Job { system, label: &label, cache: &dirs.cache, progress };
+    let fetch = Fetch { source, store: KernelStore::new(&dirs.cache), job };
     let entry = fetch.entry(policy).await;
     progress.done();
     let entry = entry?;
@@ -67,8 +71,8 @@ pub async fn obtain(
     let text = text.map_err(DebianError::Cache)?;
     let record = &entry.record;
     Ok(Kernel {
-        version: super::version_of(&fetch.label, &record.release)?,
-        label: fetch.label,
+        version: super::version_of(&label, &record.release)?,
+        label,
         release: record.release.clone(),
         path: entry.kernel(),
         sha256: record.kernel_sha256.clone(),
@@ -79,10 +83,8 @@ pub async fn obtain(
 
 struct Fetch<'a> {
     source: &'a DebianSource,
-    label: String,
     store: KernelStore,
-    progress: &'a dyn Progress,
-    system: &'a System,
+    job: Job<'a>,
 }
 
 impl Fetch<'_> {
@@ -91,17 +93,17 @@ impl Fetch<'_> {
             match (self.lookup().await?, policy) {
                 (Lookup::Found(entry), _) => return Ok(*entry),
                 (Lookup::Missing, FetchPolicy::Offline) => {
-                    return Err(DebianError::NotCached { label: self.label.clone() });
+                    return Err(DebianError::NotCached { label: self.job.label.to_owned() });
                 }
                 (Lookup::Damaged(damage), FetchPolicy::Offline) => {
-                    return Err(DebianError::Damaged { label: self.label.clone(), damage });
+                    return Err(DebianError::Damaged { label: self.job.label.to_owned(), damage });
                 }
-                (Lookup::Damaged(damage), _) => self.step(&format!("{damage}; fetching it again")),
+                (Lookup::Damaged(damage), _) => self.job.step(&format!("{damage}; fetching it again")),
                 (Lookup::Missing, _) => {}
             }
         }
         let stem = self.source.file_stem();
-        let waiting = || self.step("waiting for another vmlab, which is fetching it");
+        let waiting = || self.job.step("waiting for another vmlab, which is fetching it");
         let _lock = Lock::take(&self.store.lock_path(&stem), waiting).await?;
         let present = match self.lookup().await? {
             // Another vmlab has fetched it meanwhile.
@@ -118,22 +120,22 @@ impl Fetch<'_> {
     async fn fetch(&self, staging: &Staging, present: Option<Entry>) -> Result<Entry, DebianError> {
         let suites = Suites::of(self.source.suite());
         let root = staging.path().join("apt");
-        let apt = Apt::new(self.system, &self.label, root, suites.preferred.clone()).await?;
+        let apt = Apt::new(self.job, root, suites.preferred.clone()).await?;
         self.update(&apt, suites).await?;
         let packages = self.resolve(&apt).await?;
         if let Some(entry) = present.filter(|entry| entry.record.packages == packages) {
             return Ok(entry);
         }
         let what = packages.first().map(|image| format!("{} {}", image.name, image.version)).unwrap_or_default();
-        self.step(&format!("downloading {what}"));
-        let debs = apt.download(&packages, self.progress).await?;
+        self.job.step(&format!("downloading {what}"));
+        let debs = apt.download(&packages).await?;
         let tree = staging.path().join("tree");
-        unpack::unpack(self.system, &self.label, &debs, &tree, self.progress).await?;
-        self.step("sorting out its modules");
+        unpack::unpack(self.job, &debs, &tree).await?;
+        self.job.step("sorting out its modules");
         let prepared = staging.path().join("entry");
-        let release = unpack::assemble(&self.label, tree, prepared.clone()).await?;
+        let release = unpack::assemble(self.job.label, tree, prepared.clone()).await?;
         let identity = Identity {
-            label: &self.label,
+            label: self.job.label,
             suite: self.source.suite(),
             release: &release,
             packages: &packages,
@@ -144,16 +146,16 @@ impl Fetch<'_> {
 
     /// Reads the package lists; a mirror need not have the suite's security part.
     async fn update(&self, apt: &Apt<'_>, mut suites: Suites) -> Result<(), DebianError> {
-        let (mirrors, keyring) = (self.system.mirrors()?, self.system.keyring()?.to_string_lossy());
+        let (mirrors, keyring) = (self.job.system.mirrors()?, self.job.system.keyring()?.to_string_lossy());
         loop {
             apt.set_sources(&mirrors::compose(&mirrors, &suites, &keyring))?;
-            self.step("reading the package lists");
-            let Err(missing) = apt.update(self.progress).await? else { return Ok(()) };
+            self.job.step("reading the package lists");
+            let Err(missing) = apt.update().await? else { return Ok(()) };
             match missing.into_iter().find(|suite| suites.main.contains(suite)) {
                 None if suites.security.take().is_some() => {}
                 suite => {
                     let suite = suite.unwrap_or_else(|| self.source.suite().to_owned());
-                    return Err(DebianError::NoSuchSuite { label: self.label.clone(), suite });
+                    return Err(DebianError::NoSuchSuite { label: self.job.label.to_owned(), suite });
                 }
             }
         }
@@ -161,11 +163,11 @@ impl Fetch<'_> {
 
     /// The packages that hold the kernel which the suite offers now.
     async fn resolve(&self, apt: &Apt<'_>) -> Result<Vec<Package>, DebianError> {
-        self.step("looking up its packages");
-        let failed = |what| DebianError::Resolve { label: self.label.clone(), what };
+        self.job.step("looking up its packages");
+        let failed = |what| DebianError::Resolve { label: self.job.label.to_owned(), what };
         let metapackage = format!("linux-image-{}", self.source.flavour());
         let Some(text) = apt.show_candidate(&metapackage).await? else {
-            let (label, suite) = (self.label.clone(), self.source.suite().to_owned());
+            let (label, suite) = (self.job.label.to_owned(), self.source.suite().to_owned());
             return Err(DebianError::NoSuchFlavour { label, suite, package: metapackage });
         };
         let mut walk = Walk::from_metapackage(&metapackage, &text).map_err(failed)?;
@@ -181,14 +183,10 @@ impl Fetch<'_> {
         let (store, stem) = (self.store.clone(), self.source.file_stem());
         let found = tokio::task::spawn_blocking(move || store.lookup(&stem)).await;
         let worker = |error: tokio::task::JoinError| DebianError::Worker {
-            label: self.label.clone(),
+            label: self.job.label.to_owned(),
             detail: error.to_string(),
         };
         Ok(found.map_err(worker)??)
-    }
-
-    fn step(&self, what: &str) {
-        self.progress.step(&format!("{}: {what}", self.label));
     }
 }
 

@@ -11,6 +11,7 @@ use super::child::{self, Finished};
 use super::error::DebianError;
 use super::mirrors::{self, Mirror, Mirrors};
 use super::sources::{self, SourceEntry};
+use crate::progress::Progress;
 
 const MAIN_VARIABLE: &str = "VMLAB_DEBIAN_MIRROR";
 const SECURITY_VARIABLE: &str = "VMLAB_DEBIAN_SECURITY_MIRROR";
@@ -112,6 +113,26 @@ impl System {
             }
         }
         Ok(entries)
+    }
+}
+
+/// What every step of a fetch is given.
+#[derive(Clone, Copy)]
+pub(super) struct Job<'a> {
+    /// The machine.
+    pub system: &'a System,
+    /// The source, `debian:trixie`.
+    pub label: &'a str,
+    /// vmlab's cache, to be named when it is full.
+    pub cache: &'a Path,
+    /// Where to say how far it is.
+    pub progress: &'a dyn Progress,
+}
+
+impl Job<'_> {
+    /// Says what is being done now.
+    pub(super) fn step(&self, what: &str) {
+        self.progress.step(&format!("{}: {what}", self.label));
     }
 }
 

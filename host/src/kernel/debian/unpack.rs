@@ -8,21 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::complaint::{self, Complaint};
 use super::error::DebianError;
-use super::system::{self, System};
+use super::system::{self, Job};
 use crate::kernel::depmod;
 use crate::kernel::file;
-use crate::progress::Progress;
 use crate::store::kernels::{CONFIG, KERNEL, modules_below};
 use crate::store::{CacheError, atomic};
 
 /// Unpacks all packages of a directory on top of each other.
-pub(super) async fn unpack(
-    system: &System,
-    label: &str,
-    debs: &Path,
-    into: &Path,
-    progress: &dyn Progress,
-) -> Result<(), DebianError> {
+pub(super) async fn unpack(job: Job<'_>, debs: &Path, into: &Path) -> Result<(), DebianError> {
     atomic::create_dir(into)?;
     let listing: io::Result<Vec<PathBuf>> =
         fs::read_dir(debs).and_then(|files| files.map(|file| Ok(file?.path())).collect());
@@ -30,14 +23,14 @@ pub(super) async fn unpack(
     files.sort();
     for deb in files {
         let package = deb.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        progress.step(&format!("{label}: unpacking {package}"));
-        let mut command = system.command("dpkg-deb");
+        job.step(&format!("unpacking {package}"));
+        let mut command = job.system.command("dpkg-deb");
         command.arg("-x").arg(&deb).arg(into);
         let finished = system::run(command, |_| {}).await?;
         if !finished.status.success() {
-            let label = label.to_owned();
+            let label = job.label.to_owned();
             return Err(match complaint::read(&finished.stderr) {
-                Complaint::Full => DebianError::Full { label, dir: into.to_owned() },
+                Complaint::Full => DebianError::Full { label, dir: job.cache.to_owned() },
                 Complaint::Other(detail) | Complaint::Network(detail) | Complaint::Signature(detail) => {
                     DebianError::Unpack { label, package, detail }
                 }

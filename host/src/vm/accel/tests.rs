@@ -147,6 +147,8 @@ fn too_slow_is_remembered_as_that() {
         "tcg: /dev/kvm opens, but a kernel had not booted under KVM after 1800 ms (on its console: nothing); --accel kvm \
          gives it 20 s; remembered until reboot"
     );
+    let asked = from_answer(&Answer::Slow { limit_ms: 20_000, console: "nothing".to_owned() }, false).to_string();
+    assert!(!asked.contains("--accel kvm"), "it has had that: {asked}");
     let dir = tempfile::tempdir().unwrap();
     let mut memory = Memory::read(dir.path(), "boot");
     let lab = Lab::new("");
