@@ -103,7 +103,8 @@ impl Bench {
     #[must_use]
     pub fn start<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Running {
         self.runs.set(self.runs.get() + 1);
-        let (stdout, stderr) = ["stdout", "stderr"].map(|name| self.home().join(format!("{name}-{}", self.runs.get()))).into();
+        let (stdout, stderr) =
+            ["stdout", "stderr"].map(|name| self.home().join(format!("{name}-{}", self.runs.get()))).into();
         let mut command = self.command(&self.program);
         command.args(arguments);
         command.stdout(File::create(&stdout).unwrap()).stderr(File::create(&stderr).unwrap());
@@ -202,7 +203,12 @@ impl Running {
             if let Some(found) = look() {
                 return found;
             }
-            assert!(!over && !late, "vmlab {}, and {what} was waited for\n{}", if over { "ended" } else { "hangs" }, self.said());
+            assert!(
+                !over && !late,
+                "vmlab {}, and {what} was waited for\n{}",
+                if over { "ended" } else { "hangs" },
+                self.said()
+            );
             sleep(LOOK_AGAIN);
         }
     }

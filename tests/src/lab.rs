@@ -242,8 +242,10 @@ impl Outcome {
         let LabEvent::RunStarted { kernels, scenarios, .. } = &first.event else { panic!("{first:?} came first") };
         let LabEvent::RunFinished { counts, exit_code } = &last.event else { panic!("{last:?} came last") };
         self.ended.exits(*exit_code);
-        let mut due: Vec<_> =
-            kernels.iter().flat_map(|kernel| scenarios.iter().map(move |spec| (kernel.as_str(), spec.id.as_str()))).collect();
+        let mut due: Vec<_> = kernels
+            .iter()
+            .flat_map(|kernel| scenarios.iter().map(move |spec| (kernel.as_str(), spec.id.as_str())))
+            .collect();
         let mut told: Vec<_> = self.reports().map(|r| (r.kernel.as_str(), r.scenario.as_str())).collect();
         due.sort_unstable();
         told.sort_unstable();
@@ -254,12 +256,16 @@ impl Outcome {
             numbers.sort_unstable();
             numbers
         };
-        let starting = numbers(|event| if let LabEvent::GuestStarting { guest, .. } = event { Some(*guest) } else { None });
+        let starting =
+            numbers(|event| if let LabEvent::GuestStarting { guest, .. } = event { Some(*guest) } else { None });
         let ended = numbers(|event| if let LabEvent::GuestEnded { guest, .. } = event { Some(*guest) } else { None });
         assert_eq!(starting, ended, "each guest that was started has ended");
         assert!(self.events.is_sorted_by_key(|stamped| stamped.elapsed_ms));
         for report in self.reports() {
-            assert!(report.verdict == Verdict::Passed || !report.verdict.detail().is_empty(), "{report:?} says nothing");
+            assert!(
+                report.verdict == Verdict::Passed || !report.verdict.detail().is_empty(),
+                "{report:?} says nothing"
+            );
         }
     }
 

@@ -183,9 +183,15 @@ impl Drive<'_> {
                 Ok(None) => return Step::GoOn,
                 Err(violation) => return Step::Lost(GuestLoss::Violation(violation.0)),
             };
-            // What the kernel printed before this was said belongs to what was before.
+            // What the kernel printed before this was said belongs to what was before. What it printed right after it is
+            // among these bytes as well, where the host was slow.
+            let had_crashed = self.ledger.has_crashed();
             self.ledger.console.push(&inputs.console_now());
             match heard {
+                // A kernel that broke is not to be trusted with anything, even if it goes on.
+                Heard::Hello(_) if self.ledger.has_crashed() => {
+                    return Step::Lost(GuestLoss::Vanished("the kernel broke while it booted".to_owned()));
+                }
                 Heard::Hello(hello) => {
                     if let Err(what) = inventory::check(&hello, &self.prepared.kernel, &self.prepared.machine) {
                         return Step::Lost(GuestLoss::WrongMachine(what));
@@ -193,13 +199,13 @@ impl Drive<'_> {
                     self.welcome(hello);
                 }
                 Heard::Started => {
-                    if let Some(spec) = self.ledger.started() {
+                    if let Some(spec) = self.ledger.started(had_crashed) {
                         self.wait = Wait::new("scenario", self.prepared.limits.scenario(spec));
                     }
                     continue;
                 }
                 Heard::Finished(findings) => {
-                    self.spoiled |= findings.spoil_the_guest();
+                    self.spoiled |= findings.spoil_the_guest() || self.ledger.has_crashed();
                     self.ledger.finished(findings);
                 }
                 Heard::Goodbye => return Step::Done,

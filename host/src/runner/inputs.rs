@@ -95,7 +95,12 @@ impl Inputs {
             },
             event = next_event(qmp_events), if qmp_events.is_some() => Ok(event.map_or(Input::QmpClosed, Input::Qmp)),
             status = process.wait(), if !*exited => { *exited = true; Ok(Input::Exited(status?)) }
-            () = tokio::time::sleep_until(deadline) => Ok(Input::Deadline),
+            // A timer that has expired may be told of before the sockets are asked: where vmlab was stopped, the word that
+            // was waited for has been there all the time.
+            () = tokio::time::sleep_until(deadline) => match recv(control.as_raw_fd(), control_buffer, MsgFlags::MSG_DONTWAIT) {
+                Ok(count) if count > 0 && *control_open => Ok(Input::Control(control_buffer[..count].to_vec())),
+                _ => Ok(Input::Deadline),
+            },
         }
     }
 

@@ -5,7 +5,9 @@ use vmlab_protocol::message::{Leg, LegOutcome, Stream};
 use vmlab_tests::fake::script::{Action, Guest, console, finished, legs, scenario};
 use vmlab_tests::lab::Outcome;
 
-use crate::{HOSTNAME, ONLY_HOSTNAME, booted_then_good, isolated, lab, leaked, passed_hostname, passing};
+use crate::{
+    HOSTNAME, ONLY_HOSTNAME, booted, booted_then_good, goodbye, isolated, lab, leaked, passed_hostname, passing,
+};
 
 /// The outcome of one scenario whose legs end so.
 fn run(name: &str, outcomes: &[(Leg, LegOutcome)]) -> Outcome {
@@ -93,6 +95,18 @@ fn a_leg_that_breaks_off_decides() {
 }
 
 #[test]
+fn after_a_leg_that_broke_off_the_rest_runs_in_a_fresh_guest() {
+    for outcome in [LegOutcome::Died { how: "killed by SIGSEGV".to_owned() }, LegOutcome::TimedOut { limit_ms: 1 }] {
+        let mut actions = scenario(1, "uts.domainname", &subject_and_control(outcome, leaked()));
+        actions.extend([Action::AwaitFinish, goodbye(1)]);
+        let outcome = lab(vec![booted(actions), Guest::good()]).run(&["uts"]);
+        assert!(matches!(outcome.verdict("uts.domainname").0, "FAIL" | "TIMEOUT"));
+        outcome.has(HOSTNAME, "PASS", "").has("uts.sysctl", "PASS", "");
+        assert_eq!([HOSTNAME, "uts.sysctl"].map(|name| outcome.report(name).guest), [Some(2); 2]);
+    }
+}
+
+#[test]
 fn a_leg_that_the_guest_timed_out_is_a_timeout() {
     let outcome = run(HOSTNAME, &subject_and_control(LegOutcome::TimedOut { limit_ms: 60_000 }, leaked()));
     outcome.exits(exit::TIMED_OUT).has(HOSTNAME, "TIMEOUT", "leg subject exceeded its limit of 60000 ms");
@@ -130,7 +144,8 @@ fn output_is_kept_by_stream_and_bounded() {
     let mut actions = legs(1, HOSTNAME, &passing()[..1]);
     actions.push(Action::Output(1, Leg::Subject, Stream::Stdout, b"out \x1b[31m\xff\n".to_vec()));
     actions.push(Action::Output(1, Leg::Subject, Stream::Stderr, vec![b'e'; 20_000]));
-    actions.extend(passing()[1..].iter().map(|(leg, outcome)| vmlab_tests::fake::script::leg(1, *leg, outcome.clone())));
+    actions
+        .extend(passing()[1..].iter().map(|(leg, outcome)| vmlab_tests::fake::script::leg(1, *leg, outcome.clone())));
     actions.push(finished(1));
     let outcome = lab(vec![booted_then_good(actions)]).run(&[ONLY_HOSTNAME, "--verbose"]);
     outcome.exits(exit::OK);
