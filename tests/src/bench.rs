@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
@@ -102,11 +102,18 @@ impl Bench {
     /// Starts vmlab.
     #[must_use]
     pub fn start<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Running {
-        self.runs.set(self.runs.get() + 1);
-        let (stdout, stderr) =
-            ["stdout", "stderr"].map(|name| self.home().join(format!("{name}-{}", self.runs.get()))).into();
         let mut command = self.command(&self.program);
-        command.args(arguments);
+        // As a user calls it: help and usage say the name.
+        command.arg0("vmlab").args(arguments);
+        self.start_command(command)
+    }
+
+    /// Starts a command that [`Self::command`] made, with its output kept in files `stdout-N` and `stderr-N` of the
+    /// bench, N from 1.
+    #[must_use]
+    pub fn start_command(&self, mut command: Command) -> Running {
+        self.runs.set(self.runs.get() + 1);
+        let [stdout, stderr] = ["stdout", "stderr"].map(|name| self.home().join(format!("{name}-{}", self.runs.get())));
         command.stdout(File::create(&stdout).unwrap()).stderr(File::create(&stderr).unwrap());
         let child = command.spawn().unwrap();
         Running { child: Some(child), stdout, stderr }
