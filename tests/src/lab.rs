@@ -119,8 +119,7 @@ impl FakeLab {
     /// The events that were told so far.
     #[must_use]
     pub fn events(&self) -> Vec<Stamped> {
-        let text = fs::read(self.events_file()).unwrap_or_default();
-        text.split_inclusive(|&byte| byte == b'\n').filter_map(journal::decode_line).collect()
+        events(&self.events_file())
     }
 
     fn events_file(&self) -> PathBuf {
@@ -133,11 +132,7 @@ impl FakeLab {
     /// Something is not as it must be after any run.
     #[must_use]
     pub fn outcome(&self, ended: Ended) -> Outcome {
-        let outcome = Outcome { events: self.events(), ended };
-        assert!(!outcome.ended.stderr.contains("panicked"), "{}", outcome.ended);
-        assert_eq!(self.bench.outliving(), [], "processes outlive vmlab: {}", outcome.ended);
-        outcome.check();
-        outcome.check_consoles(&self.bench);
+        let outcome = Outcome::of(&self.bench, &self.events_file(), ended);
         let temporary: Vec<_> = self.bench.cached_files().into_iter().filter(|name| !is_lasting(name)).collect();
         assert_eq!(temporary, [""; 0], "files were left in the cache");
         outcome
@@ -168,7 +163,28 @@ pub struct Outcome {
     pub events: Vec<Stamped>,
 }
 
+/// The whole lines of a JSON report that may still be written.
+#[must_use]
+pub fn events(file: &Path) -> Vec<Stamped> {
+    let text = fs::read(file).unwrap_or_default();
+    text.split_inclusive(|&byte| byte == b'\n').filter_map(journal::decode_line).collect()
+}
+
 impl Outcome {
+    /// Of a run that has ended, whose JSON report is in a file.
+    ///
+    /// # Panics
+    /// Something is not as it must be after any run.
+    #[must_use]
+    pub fn of(bench: &Bench, events_file: &Path, ended: Ended) -> Self {
+        let outcome = Self { events: events(events_file), ended };
+        assert!(!outcome.ended.stderr.contains("panicked"), "{}", outcome.ended);
+        assert_eq!(bench.outliving(), [], "processes outlive vmlab: {}", outcome.ended);
+        outcome.check();
+        outcome.check_consoles(bench);
+        outcome
+    }
+
     /// Sees to it that it exited with a code.
     ///
     /// # Panics

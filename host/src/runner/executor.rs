@@ -17,7 +17,7 @@ use crate::event::LabEvent;
 use crate::guest::inventory;
 use crate::guest::session::{Heard, Session};
 use crate::verdict::Verdict;
-use crate::verdict::judge::GuestLoss;
+use crate::verdict::judge::{self, GuestLoss};
 use crate::vm::argv::{self, Boot};
 use crate::vm::process::{QemuEnd, QemuProcess};
 use crate::vm::qmp::QmpEvent;
@@ -282,7 +282,7 @@ impl Drive<'_> {
         match loss {
             Some(loss) if !self.booted => {
                 let memory_mib = self.prepared.machine.memory_mib;
-                GuestRun::NeverReady(self.ledger.judge_loss(&loss, false).of_boot(memory_mib), rest)
+                GuestRun::NeverReady(judge::lost_at_boot(&loss, &self.ledger.console.reader, memory_mib), rest)
             }
             _ => GuestRun::Served(rest),
         }

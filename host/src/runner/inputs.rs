@@ -7,11 +7,12 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::vm::process::{QemuEnd, QemuProcess};
-use crate::vm::qmp::{self, Connecting, QmpEvent};
+use crate::vm::qmp::{self, Qmp, QmpError, QmpEvent};
 
 /// Bytes that are read at once.
 const CHUNK: usize = 64 * 1024;
@@ -49,7 +50,8 @@ pub(super) enum Input {
 #[derive(Debug)]
 pub(super) struct Inputs {
     qemu: QemuProcess,
-    qmp: Option<Connecting>,
+    /// Agrees with QEMU at once: it tells no events before (docs/interop/qmp-spec, "Capabilities Negotiation").
+    qmp: JoinSet<Result<Qmp, QmpError>>,
     qmp_events: Option<mpsc::Receiver<QmpEvent>>,
     control_open: bool,
     console_open: bool,
@@ -60,7 +62,11 @@ pub(super) struct Inputs {
 
 impl Inputs {
     pub(super) fn new(mut qemu: QemuProcess) -> Self {
-        let (qmp, qmp_events) = qemu.qmp.take().map(qmp::pump).unzip();
+        let (connecting, qmp_events) = qemu.qmp.take().map(qmp::pump).unzip();
+        let mut qmp = JoinSet::new();
+        if let Some(connecting) = connecting {
+            qmp.spawn(connecting.negotiate());
+        }
         let buffer = vec![0; CHUNK].into_boxed_slice();
         Self { qemu, qmp, qmp_events, control_open: true, console_open: true, exited: false, late: 0, buffer }
     }
@@ -135,10 +141,11 @@ impl Inputs {
 
     /// What QEMU says of the guest's state, for the report on a guest that hangs.
     pub(super) async fn state_by_qmp(&mut self) -> String {
-        let Some(connecting) = self.qmp.take() else { return "unknown: QMP was asked before".to_owned() };
-        match connecting.negotiate().await {
-            Ok(qmp) => qmp.status().await.unwrap_or_else(|error| format!("unknown: {error}")),
-            Err(error) => format!("unknown: {error}"),
+        match self.qmp.join_next().await {
+            Some(Ok(Ok(qmp))) => qmp.status().await.unwrap_or_else(|error| format!("unknown: {error}")),
+            Some(Ok(Err(error))) => format!("unknown: {error}"),
+            Some(Err(error)) => format!("unknown: {error}"),
+            None => "unknown: QMP was asked before".to_owned(),
         }
     }
 

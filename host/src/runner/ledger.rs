@@ -82,7 +82,8 @@ impl<'a> Ledger<'a> {
     /// the one that was asked for, so that a guest that always dies there is not started again for ever. Where the run
     /// was ended, and not the guest, it belongs to nothing but the scenario in flight.
     pub(super) fn lost(&mut self, loss: &GuestLoss, findings: Findings) {
-        let verdict = self.judge_loss(loss, true);
+        let reader = &self.console.reader;
+        let verdict = judge::lost(loss, true, reader.crash(), reader.said_by_init());
         if let Some(running) = self.running.take() {
             self.report_ended(None, true);
             let duration = running.began.elapsed();
@@ -94,12 +95,6 @@ impl<'a> Ledger<'a> {
         } else if let Some(spec) = self.asked.take() {
             self.report(spec, verdict, findings, Duration::ZERO);
         }
-    }
-
-    /// What came of a guest that was lost.
-    pub(super) fn judge_loss(&self, loss: &GuestLoss, booted: bool) -> Verdict {
-        let reader = &self.console.reader;
-        judge::lost(loss, booted, reader.crash(), reader.said_by_init())
     }
 
     /// What was asked for and never announced.

@@ -97,7 +97,7 @@ impl Player {
             Action::Flood(channel, bytes) => while self.write(*channel, bytes)? {},
             Action::Port(bytes) => drop(self.write(Channel::Port, bytes)?),
             Action::Console(bytes) => drop(self.write(Channel::Console, bytes)?),
-            Action::Qmp(line) => drop(self.monitor.line(line)?),
+            Action::Qmp(line) => drop(self.monitor.event(line)?),
             Action::Stderr(line) => eprintln!("{line}"),
             Action::Close(Channel::Port) => self.machine.control.close()?,
             Action::Close(Channel::Console) => self.machine.console.close()?,

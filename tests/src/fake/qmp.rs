@@ -1,6 +1,6 @@
 //! QMP as QEMU 7.2 speaks it, as far as vmlab asks (docs/interop/qmp-spec).
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 
 use serde_json::{Value, json};
@@ -10,15 +10,16 @@ use super::socket::Socket;
 
 const GREETING: &str = r#"{"QMP": {"version": {"qemu": {"micro": 22, "minor": 2, "major": 7}, "package": "fake"}, "capabilities": ["oob"]}}"#;
 
-/// The monitor: events go out as they come, commands are answered by a thread of its own.
+/// The monitor: commands are answered by a thread of its own, events go out as they come.
 #[derive(Debug, Clone)]
 pub(super) struct Monitor {
     out: Arc<Mutex<Socket>>,
+    negotiated: Arc<(Mutex<bool>, Condvar)>,
 }
 
 impl Monitor {
     pub(super) fn start(socket: Socket, manner: Qmp) -> Result<Self, String> {
-        let monitor = Self { out: Arc::new(Mutex::new(socket)) };
+        let monitor = Self { out: Arc::new(Mutex::new(socket)), negotiated: Arc::default() };
         match manner {
             Qmp::Closed => socket.close()?,
             Qmp::Silent => {}
@@ -35,8 +36,17 @@ impl Monitor {
         Ok(monitor)
     }
 
+    /// Tells an event. Like QEMU, it does so only to whoever has negotiated; it waits for that, so that a script's events
+    /// are not lost by chance.
+    pub(super) fn event(&self, text: &str) -> Result<bool, String> {
+        let (negotiated, changed) = &*self.negotiated;
+        let waiting = negotiated.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(changed.wait_while(waiting, |negotiated| !*negotiated).unwrap_or_else(PoisonError::into_inner));
+        self.line(text)
+    }
+
     /// Says one line.
-    pub(super) fn line(&self, text: &str) -> Result<bool, String> {
+    fn line(&self, text: &str) -> Result<bool, String> {
         let out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
         out.write(format!("{text}\r\n").as_bytes())
     }
@@ -58,6 +68,11 @@ impl Monitor {
                 let line: Vec<u8> = waiting.drain(..=end).collect();
                 let command: Value = serde_json::from_slice(&line).map_err(|error| format!("no JSON: {error}"))?;
                 self.line(&reply(&command).to_string())?;
+                if command["execute"] == "qmp_capabilities" {
+                    let (negotiated, changed) = &*self.negotiated;
+                    *negotiated.lock().unwrap_or_else(PoisonError::into_inner) = true;
+                    changed.notify_all();
+                }
             }
         }
     }

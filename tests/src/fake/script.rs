@@ -60,7 +60,7 @@ pub struct Guest {
 pub enum Qmp {
     /// It greets and answers.
     Answers,
-    /// It says nothing but the script's events.
+    /// It says nothing.
     Silent,
     /// It is closed from the start.
     Closed,
@@ -113,7 +113,7 @@ pub enum Action {
     Port(Vec<u8>),
     /// Bytes on the console.
     Console(Vec<u8>),
-    /// A line of the monitor.
+    /// An event of the monitor, as its line. Only for [`Qmp::Answers`].
     Qmp(String),
     /// A line on standard error.
     Stderr(String),

@@ -1,5 +1,6 @@
 //! Guests that end when they should not.
 
+use serde_json::json;
 use vmlab::exit;
 use vmlab_protocol::message::LegOutcome;
 use vmlab_tests::fake::script::{Action, Channel, Guest, Qmp, console, finished, hello, legs, started};
@@ -9,6 +10,12 @@ use crate::{HOSTNAME, ONLY_HOSTNAME, booted, booted_then_good, goodbye, lab, lea
 const PANIC: &str = "[    4.200000] Kernel panic - not syncing: Attempted to kill init! exitcode=0x0000000b\r\n\
     [    4.200001] CPU: 0 PID: 1 Comm: init Not tainted 6.12.0-fixture #1\r\n\
     [    4.200002] Call Trace:\r\n";
+
+/// QEMU's word on why the guest ends.
+fn shutdown(reason: &str) -> Action {
+    let event = json!({"event": "SHUTDOWN", "data": {"guest": true, "reason": reason}, "timestamp": {"seconds": 1, "microseconds": 2}});
+    Action::Qmp(event.to_string())
+}
 
 fn sigkill() -> Action {
     Action::Signal(9)
@@ -43,6 +50,29 @@ fn a_guest_without_enough_memory_is_told_the_option() {
     let words = "[    1.0] Kernel panic - not syncing: System is deadlocked on memory\r\n";
     let outcome = lab(vec![Guest::new(vec![console(words), Action::Exit(0)])]).run(&[ONLY_HOSTNAME, "--memory", "32"]);
     outcome.exits(exit::LAB).has(HOSTNAME, "NO-BOOT", "it has 32 MiB, give it more with --memory");
+
+    // So little that the image's place was taken.
+    let words = "[    1.0] Initramfs unpacking failed: invalid magic at start of compressed archive\r\n\
+        [    2.0] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)\r\n";
+    let outcome = lab(vec![Guest::new(vec![console(words), Action::Exit(0)])]).run(&[ONLY_HOSTNAME]);
+    outcome.exits(exit::LAB).has(HOSTNAME, "NO-BOOT", "Initramfs unpacking failed: invalid magic");
+    outcome.has(HOSTNAME, "NO-BOOT", "it has 256 MiB, give it more with --memory");
+
+    // So little that the kernel proper was not reached.
+    let words = "Probing EDD (edd=off to disable)... ok\r\n";
+    let guest = Guest::new(vec![console(words), shutdown("guest-reset"), Action::Exit(0)]);
+    let outcome = lab(vec![guest]).run(&[ONLY_HOSTNAME]);
+    outcome.exits(exit::LAB).has(HOSTNAME, "NO-BOOT", "the kernel itself said nothing");
+    outcome.has(HOSTNAME, "NO-BOOT", "Probing EDD").has(HOSTNAME, "NO-BOOT", "give it more with --memory");
+    outcome.has(HOSTNAME, "NO-BOOT", "QEMU shut down (guest-reset)");
+}
+
+#[test]
+fn a_boot_that_ends_in_silence_is_told_by_its_last_line() {
+    let words = "[    0.0] Linux version 6.12.0-fixture\r\n[    0.1] Poking KASLR using RDRAND RDTSC...\r\n\r\n";
+    let outcome = lab(vec![Guest::new(vec![console(words), Action::Exit(0)])]).run(&[ONLY_HOSTNAME]);
+    outcome.exits(exit::LAB);
+    outcome.has(HOSTNAME, "NO-BOOT", "QEMU exited with 0; the console's last line: [    0.1] Poking KASLR using");
 }
 
 #[test]
@@ -59,10 +89,7 @@ fn a_guest_that_vanishes_in_a_scenario_is_named_and_the_rest_runs_in_a_fresh_one
 #[test]
 fn an_orderly_exit_in_a_scenario_is_no_less_of_a_loss() {
     let mut actions = legs(1, HOSTNAME, &passing());
-    actions.push(Action::Qmp(
-        r#"{"event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-reset"}, "timestamp": {"seconds": 1, "microseconds": 2}}"#.to_owned(),
-    ));
-    actions.push(Action::Exit(0));
+    actions.extend([shutdown("guest-reset"), Action::Exit(0)]);
     let outcome = lab(vec![booted(actions)]).run(&[ONLY_HOSTNAME]);
     outcome.exits(exit::LAB).has(HOSTNAME, "VANISHED", "QEMU exited with 0");
     outcome.has(HOSTNAME, "VANISHED", "QEMU shut down (guest-reset)");
