@@ -87,7 +87,6 @@ fn refuse(error: &RecordError) -> Failure {
         | RecordError::Unknown { .. }
         | RecordError::Ambiguous { .. }
         | RecordError::NotARecord(_) => Failure::usage(error),
-        RecordError::Read { why, .. } if why.kind() == io::ErrorKind::NotFound => Failure::usage(error),
         RecordError::Read { .. }
         | RecordError::Journal { .. }
         | RecordError::Create { .. }

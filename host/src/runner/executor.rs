@@ -23,7 +23,7 @@ use crate::guest::inventory;
 use crate::guest::session::{Freshness, Heard, Session};
 use crate::store::hex;
 use crate::verdict::Verdict;
-use crate::verdict::judge::GuestLoss;
+use crate::verdict::judge::{self, GuestLoss};
 use crate::vm::process::QemuEnd;
 use crate::vm::qmp::QmpEvent;
 use crate::vm::template::Draft;
@@ -214,6 +214,9 @@ impl<'a> Drive<'a> {
                 return Step::Lost(GuestLoss::Vanished(format!("QEMU refused {command}: {error}")));
             }
             Input::Qmp(QmpEvent::Reply { .. } | QmpEvent::Migration { .. } | QmpEvent::Other(_)) => {}
+            // The guest needs no QMP; only where all else has ended as well, nothing more is to be waited for.
+            Input::QmpClosed if inputs.is_over() => return Step::Lost(GuestLoss::Vanished(String::new())),
+            Input::QmpClosed => {}
             Input::Cancelled => {
                 return Step::Lost(self.lab.stopped().map_or(GuestLoss::Interrupted, super::lab::Stop::loss));
             }
@@ -244,9 +247,15 @@ impl<'a> Drive<'a> {
                 Ok(None) => return Step::GoOn,
                 Err(violation) => return Step::Lost(GuestLoss::Violation(violation.0)),
             };
-            // What the kernel printed before this was said belongs to what was before.
+            // What the kernel printed before this was said belongs to what was before. What it printed right after it is
+            // among these bytes as well, where the host was slow.
+            let had_crashed = self.ledger.has_crashed();
             self.ledger.console.push(&inputs.console_now());
             match heard {
+                // A kernel that broke is not to be trusted with anything, even if it goes on.
+                Heard::Hello(_) if self.ledger.has_crashed() => {
+                    return Step::Lost(GuestLoss::Vanished("the kernel broke while it booted".to_owned()));
+                }
                 Heard::Hello(hello) => {
                     if let Err(what) = inventory::check(&hello, &self.prepared.kernel, &self.prepared.machine) {
                         return Step::Lost(GuestLoss::WrongMachine(what));
@@ -268,13 +277,13 @@ impl<'a> Drive<'a> {
                     continue;
                 }
                 Heard::Started => {
-                    if let Some(spec) = self.ledger.started() {
+                    if let Some(spec) = self.ledger.started(had_crashed) {
                         self.wait = Wait::new("scenario", self.prepared.limits.scenario(spec));
                     }
                     continue;
                 }
                 Heard::Finished(findings) => {
-                    self.spoiled |= findings.spoil_the_guest();
+                    self.spoiled |= findings.spoil_the_guest() || self.ledger.has_crashed();
                     self.ledger.finished(findings);
                 }
                 Heard::Goodbye => return Step::Done,
@@ -364,7 +373,7 @@ impl<'a> Drive<'a> {
             }
             Some(loss) if !self.booted => {
                 let memory_mib = self.prepared.machine.memory_mib;
-                GuestRun::NeverReady(self.ledger.judge_loss(&loss, false).of_boot(memory_mib), rest)
+                GuestRun::NeverReady(judge::lost_at_boot(&loss, &self.ledger.console.reader, memory_mib), rest)
             }
             _ => GuestRun::Served(rest),
         }

@@ -7,14 +7,21 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::vm::process::{QemuEnd, QemuProcess};
-use crate::vm::qmp::{self, Connecting, Qmp, QmpError, QmpEvent};
+use crate::vm::qmp::{self, Qmp, QmpError, QmpEvent};
 
 /// Bytes that are read at once.
 const CHUNK: usize = 64 * 1024;
+/// The most of the console that is taken in at once, in bytes: more than a socket holds, so that all that was there is
+/// among it, and a guest that writes without end is left again.
+const CONSOLE_NOW_LIMIT: usize = 2 << 20;
+/// Inputs that are taken in after the deadline. What had come before it counts, where vmlab was stopped or had no
+/// processor meanwhile; a guest that never pauses does not hold the deadline up.
+const LATE_INPUTS: u32 = 64;
 
 /// What happened next.
 #[derive(Debug)]
@@ -29,6 +36,8 @@ pub(super) enum Input {
     ConsoleClosed,
     /// QMP told of an event.
     Qmp(QmpEvent),
+    /// QMP was closed.
+    QmpClosed,
     /// QEMU has ended.
     Exited(ExitStatus),
     /// The deadline has passed.
@@ -41,19 +50,25 @@ pub(super) enum Input {
 #[derive(Debug)]
 pub(super) struct Inputs {
     qemu: QemuProcess,
-    qmp: Option<Connecting>,
+    /// Agrees with QEMU at once: it tells no events before (docs/interop/qmp-spec, "Capabilities Negotiation").
+    qmp: JoinSet<Result<Qmp, QmpError>>,
     qmp_events: Option<mpsc::Receiver<QmpEvent>>,
     control_open: bool,
     console_open: bool,
     exited: bool,
+    late: u32,
     buffer: Box<[u8]>,
 }
 
 impl Inputs {
     pub(super) fn new(mut qemu: QemuProcess) -> Self {
-        let (qmp, qmp_events) = qemu.qmp.take().map(qmp::pump).unzip();
+        let (connecting, qmp_events) = qemu.qmp.take().map(qmp::pump).unzip();
+        let mut qmp = JoinSet::new();
+        if let Some(connecting) = connecting {
+            qmp.spawn(connecting.negotiate(qemu.agreed));
+        }
         let buffer = vec![0; CHUNK].into_boxed_slice();
-        Self { qemu, qmp, qmp_events, control_open: true, console_open: true, exited: false, buffer }
+        Self { qemu, qmp, qmp_events, control_open: true, console_open: true, exited: false, late: 0, buffer }
     }
 
     /// Waits for what happens next. Reading and waiting lose nothing when they are dropped.
@@ -61,6 +76,10 @@ impl Inputs {
     /// The control port comes before the console: whoever judges takes the console's bytes with
     /// [`Self::console_now`] first.
     pub(super) async fn next(&mut self, deadline: Instant, cancel: &CancellationToken) -> std::io::Result<Input> {
+        self.late = if Instant::now() < deadline { 0 } else { self.late + 1 };
+        if self.late > LATE_INPUTS && !cancel.is_cancelled() {
+            return Ok(Input::Deadline);
+        }
         let Self { qemu, qmp_events, control_open, console_open, exited, buffer, .. } = self;
         let QemuProcess { process, control, console, .. } = qemu;
         let (console_buffer, control_buffer) = buffer.split_at_mut(CHUNK / 2);
@@ -80,9 +99,14 @@ impl Inputs {
                 Err(error) if is_end(&error) => { *console_open = false; Ok(Input::ConsoleClosed) }
                 Err(error) => Err(error),
             },
-            event = next_event(qmp_events) => Ok(Input::Qmp(event)),
+            event = next_event(qmp_events), if qmp_events.is_some() => Ok(event.map_or(Input::QmpClosed, Input::Qmp)),
             status = process.wait(), if !*exited => { *exited = true; Ok(Input::Exited(status?)) }
-            () = tokio::time::sleep_until(deadline) => Ok(Input::Deadline),
+            // A timer that has expired may be told of before the sockets are asked: where vmlab was stopped, the word that
+            // was waited for has been there all the time.
+            () = tokio::time::sleep_until(deadline) => match recv(control.as_raw_fd(), control_buffer, MsgFlags::MSG_DONTWAIT) {
+                Ok(count) if count > 0 && *control_open => Ok(Input::Control(control_buffer[..count].to_vec())),
+                _ => Ok(Input::Deadline),
+            },
         }
     }
 
@@ -94,19 +118,20 @@ impl Inputs {
     pub(super) fn console_now(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         let console = self.qemu.console.as_raw_fd();
-        loop {
+        while bytes.len() < CONSOLE_NOW_LIMIT {
             match recv(console, &mut self.buffer, MsgFlags::MSG_DONTWAIT) {
                 Ok(count) if count > 0 => bytes.extend_from_slice(&self.buffer[..count]),
                 Err(Errno::EINTR) => {}
                 // Nothing more now, or the end, which `next` sees.
-                Ok(_) | Err(_) => return bytes,
+                Ok(_) | Err(_) => break,
             }
         }
+        bytes
     }
 
     /// Whether QEMU has ended and said all that it ever will.
     pub(super) const fn is_over(&self) -> bool {
-        self.exited && !self.control_open && !self.console_open
+        self.exited && !self.control_open && !self.console_open && self.qmp_events.is_none()
     }
 
     /// Writes to the control port.
@@ -116,8 +141,9 @@ impl Inputs {
 
     /// The monitor, for commands.
     pub(super) async fn connect_qmp(&mut self) -> Result<Qmp, QmpError> {
-        match self.qmp.take() {
-            Some(connecting) => connecting.negotiate().await,
+        match self.qmp.join_next().await {
+            Some(Ok(agreed)) => agreed,
+            Some(Err(error)) => Err(QmpError::Negotiation(error.into())),
             None => Err(QmpError::Negotiation(std::io::Error::other("QMP was taken before"))),
         }
     }
@@ -143,13 +169,11 @@ pub(super) fn is_end(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe)
 }
 
-/// The next event; never, once there will be none.
-async fn next_event(events: &mut Option<mpsc::Receiver<QmpEvent>>) -> QmpEvent {
-    if let Some(receiver) = events {
-        if let Some(event) = receiver.recv().await {
-            return event;
-        }
+/// The next event; none where there will be none any more, which then is kept in mind.
+async fn next_event(events: &mut Option<mpsc::Receiver<QmpEvent>>) -> Option<QmpEvent> {
+    let event = events.as_mut()?.recv().await;
+    if event.is_none() {
         *events = None;
     }
-    std::future::pending().await
+    event
 }

@@ -45,11 +45,9 @@ impl Stop {
     pub fn loss(self) -> GuestLoss {
         match self {
             Self::Interrupted => GuestLoss::Interrupted,
-            Self::RunLimit(limit) => GuestLoss::Watchdog {
-                which: "run",
-                limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
-                state: "not asked".to_owned(),
-            },
+            Self::RunLimit(limit) => {
+                GuestLoss::RunLimit { limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX) }
+            }
         }
     }
 

@@ -43,9 +43,17 @@ impl<'a> Ledger<'a> {
         self.asked = Some(spec);
     }
 
+    /// Whether the console tells of a crash.
+    pub(super) const fn has_crashed(&self) -> bool {
+        self.console.reader.crash().is_some()
+    }
+
     /// The scenario that was asked for has been announced. Gives its description.
-    pub(super) fn started(&mut self) -> Option<&ScenarioSpec> {
-        self.report_ended(None);
+    ///
+    /// `had_crashed` is whether the console told of a crash before the announcement was read. One that was only seen
+    /// together with it belongs to what was announced: a kernel announces nothing after its panic.
+    pub(super) fn started(&mut self, had_crashed: bool) -> Option<&ScenarioSpec> {
+        self.report_ended(None, had_crashed);
         let spec = self.asked.take()?;
         self.lab.emitter.emit(LabEvent::ScenarioStarted {
             guest: self.guest,
@@ -65,32 +73,28 @@ impl<'a> Ledger<'a> {
 
     /// The guest has said goodbye, and its console has been read to the end.
     pub(super) fn goodbye(&mut self) {
-        self.report_ended(None);
+        self.report_ended(None, true);
     }
 
     /// The guest was lost after its hello, and its console has been read to the end.
     ///
     /// The loss belongs to the scenario in flight; else to the one that ended last, since nothing else has run; else to
-    /// the one that was asked for, so that a guest that always dies there is not started again for ever.
+    /// the one that was asked for, so that a guest that always dies there is not started again for ever. Where the run
+    /// was ended, and not the guest, it belongs to nothing but the scenario in flight.
     pub(super) fn lost(&mut self, loss: &GuestLoss, findings: Findings) {
-        let verdict = self.judge_loss(loss, true);
+        let reader = &self.console.reader;
+        let verdict = judge::lost(loss, true, reader.crash(), reader.said_by_init());
         if let Some(running) = self.running.take() {
-            self.report_ended(None);
+            self.report_ended(None, true);
             let duration = running.began.elapsed();
             self.report(running.spec, verdict, findings, duration);
+        } else if loss.is_the_runs() {
+            self.report_ended(None, true);
         } else if self.ended.is_some() {
-            self.report_ended(Some(verdict));
-        } else if *loss != GuestLoss::Interrupted
-            && let Some(spec) = self.asked.take()
-        {
+            self.report_ended(Some(verdict), true);
+        } else if let Some(spec) = self.asked.take() {
             self.report(spec, verdict, findings, Duration::ZERO);
         }
-    }
-
-    /// What came of a guest that was lost.
-    pub(super) fn judge_loss(&self, loss: &GuestLoss, booted: bool) -> Verdict {
-        let reader = &self.console.reader;
-        judge::lost(loss, booted, reader.crash(), reader.said_by_init())
     }
 
     /// What was asked for and never announced.
@@ -98,16 +102,17 @@ impl<'a> Ledger<'a> {
         self.asked.take()
     }
 
-    /// `after` is what came of the guest since, where it was lost: a good verdict does not outlive that.
-    fn report_ended(&mut self, after: Option<Verdict>) {
+    /// `after` is what came of the guest since, where it was lost: a good verdict does not outlive that. `crash_counts`
+    /// is whether a crash on the console belongs to what ended.
+    fn report_ended(&mut self, after: Option<Verdict>, crash_counts: bool) {
         let Some((running, findings, duration)) = self.ended.take() else { return };
         self.warnings.append(&mut self.console.reader.take_warnings());
         let kernel = &self.prepared.kernel;
         let facts = judge::KernelFacts { version: kernel.version, config: kernel.config.as_ref() };
-        let crash = self.console.reader.crash();
+        let crash = self.console.reader.crash().filter(|_| crash_counts);
         let own = judge::finished(&running.spec, facts, &findings.legs, crash, &self.warnings);
         let verdict = match after {
-            Some(after) if after.class() != Class::NotRun && own.class() <= Class::Skipped => after,
+            Some(after) if own.class() <= Class::Skipped => after,
             _ => own,
         };
         self.report(running.spec, verdict, *findings, duration);

@@ -22,7 +22,8 @@ const REMOVAL_PAUSE: Duration = Duration::from_millis(10);
 pub fn write(path: &Path, contents: &[u8]) -> Result<(), CacheError> {
     let dir = path.parent().unwrap_or(Path::new("."));
     let mut file = NamedTempFile::new_in(dir).map_err(CacheError::on("write in", dir))?;
-    file.write_all(contents).map_err(CacheError::on("write", path))?;
+    // Through the file itself: the error of a named one names it, and it is nothing that the user knows.
+    file.as_file_mut().write_all(contents).map_err(CacheError::on("write", path))?;
     file.as_file().sync_all().map_err(CacheError::on("flush", path))?;
     file.persist(path).map_err(|error| CacheError::on("write", path)(error.error))?;
     sync_dir(dir)

@@ -30,7 +30,11 @@ pub struct ConsoleReader {
     crash: Option<Crash>,
     warnings: Vec<String>,
     said_by_init: Vec<String>,
+    kernel_spoke: bool,
 }
+
+/// Beginning of the first line that a kernel prints (init/version.c).
+const FIRST_WORDS: &str = "Linux version ";
 
 /// Beginnings of lines that say that the kernel cannot be trusted any more.
 const CRASHES: &[&str] = &[
@@ -99,6 +103,12 @@ impl ConsoleReader {
         &self.said_by_init
     }
 
+    /// Whether the kernel proper was reached: what a bootloader and the decompressor print comes before.
+    #[must_use]
+    pub const fn kernel_spoke(&self) -> bool {
+        self.kernel_spoke
+    }
+
     /// The last lines.
     pub fn last_lines(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.last.iter().map(String::as_str)
@@ -109,6 +119,7 @@ impl ConsoleReader {
         let text = String::from_utf8_lossy(&bytes);
         let line = text.trim_end_matches(['\r', '\n']).to_owned();
         let title = without_stamp(&line);
+        self.kernel_spoke |= title.starts_with(FIRST_WORDS);
         if let Some(words) = title.strip_prefix(CONSOLE_MARK) {
             if self.said_by_init.len() < LAST_LINES {
                 self.said_by_init.push(words.trim().to_owned());

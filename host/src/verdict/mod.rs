@@ -105,24 +105,6 @@ impl Verdict {
         }
     }
 
-    /// The same for a guest that never said hello, with what follows from its memory: a kernel that runs out of memory
-    /// while it boots was given too little, and that is the lab's doing.
-    #[must_use]
-    pub fn of_boot(self, memory_mib: u32) -> Self {
-        const OUT_OF_MEMORY: &[&str] =
-            &["Out of memory", "out of memory", "deadlocked on memory", "System is deadlocked"];
-        match self {
-            Self::KernelCrashed { what, .. } if OUT_OF_MEMORY.iter().any(|words| what.contains(words)) => {
-                Self::LaunchFailed {
-                    detail: format!(
-                        "the guest ran out of memory while it booted ({what}); it has {memory_mib} MiB, give it more with --memory"
-                    ),
-                }
-            }
-            other => other,
-        }
-    }
-
     /// One word for tables.
     #[must_use]
     pub const fn word(&self) -> &'static str {

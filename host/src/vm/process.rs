@@ -7,29 +7,42 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use command_fds::{CommandFdExt as _, FdMapping};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
 use tokio::process::{Child, ChildStderr, Command};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::argv::DESCRIPTORS;
-use super::qmp;
+use super::{qmp, quote};
 use crate::spawn::die_with_parent;
 
-/// The most of QEMU's standard error that is kept, in bytes.
-const STDERR_LIMIT: u64 = 64 * 1024;
+/// How much of the end of QEMU's standard error is kept, in bytes.
+const STDERR_KEPT: usize = 4096;
+/// How long the end of its standard error is waited for once it is dead: a process that it left behind may hold it.
+const STDERR_LIMIT: Duration = Duration::from_secs(2);
 
 /// A QEMU that was started. Dropping it kills it.
 #[derive(Debug)]
 pub struct QemuProcess {
     /// The process itself.
     pub process: Child,
-    stderr: Option<ChildStderr>,
+    /// The end of what it has written on standard error so far.
+    said: Arc<Mutex<Vec<u8>>>,
+    /// Reads its standard error all the time, so that it never waits for somebody who does.
+    listening: JoinSet<()>,
     /// Our end of the control port.
     pub control: UnixStream,
     /// Our end of QMP.
     pub qmp: Option<UnixStream>,
+    /// Whether QMP's capabilities have been agreed on ahead, with the commands that load a fork's state.
+    pub agreed: bool,
     /// Our end of the console.
     pub console: UnixStream,
 }
@@ -59,7 +72,7 @@ pub enum StartError {
 pub struct QemuEnd {
     /// Its exit status.
     pub status: ExitStatus,
-    /// What it wrote on standard error, lossily decoded.
+    /// The end of what it wrote on standard error, on one line; empty where it wrote nothing.
     pub stderr: String,
 }
 
@@ -79,7 +92,8 @@ impl QemuProcess {
             Ok((UnixStream::from_std(ours)?, theirs.into()))
         };
         let (control, control_fd) = pair(&[]).map_err(StartError::Sockets)?;
-        let ahead = if state.is_some() { qmp::resume_ahead(DESCRIPTORS.state) } else { Vec::new() };
+        let agreed = state.is_some();
+        let ahead = if agreed { qmp::resume_ahead(DESCRIPTORS.state) } else { Vec::new() };
         let (qmp, qmp_fd) = pair(&ahead).map_err(StartError::Sockets)?;
         let (console, console_fd) = pair(&[]).map_err(StartError::Sockets)?;
         let mut command = Command::new(qemu);
@@ -93,23 +107,40 @@ impl QemuProcess {
         command.fd_mappings(mappings).map_err(StartError::Descriptors)?;
         die_with_parent(&mut command);
         let mut child = command.spawn().map_err(|source| StartError::Spawn { path: qemu.to_owned(), source })?;
-        let stderr = child.stderr.take();
+        let (said, mut listening) = (Arc::default(), JoinSet::new());
+        if let Some(stderr) = child.stderr.take() {
+            listening.spawn(keep_end(stderr, Arc::clone(&said)));
+        }
         // `command` goes here, and with it our copies of QEMU's ends: only so does its death close the sockets.
-        Ok(Self { process: child, stderr, control, qmp: Some(qmp), console })
+        Ok(Self { process: child, said, listening, control, qmp: Some(qmp), agreed, console })
     }
 
-    /// Kills QEMU, where it still runs, reaps it, and gives what it said on standard error.
+    /// Kills QEMU and its children, where it still runs, reaps it, and gives what it said on standard error.
     ///
     /// # Errors
-    /// As kill(2), waitpid(2) and read(2).
+    /// As kill(2) and waitpid(2).
     pub async fn end(&mut self) -> io::Result<QemuEnd> {
-        // A process that has ended already is no error here.
-        self.process.start_kill()?;
-        let status = self.process.wait().await?;
-        let mut text = Vec::new();
-        if let Some(stderr) = self.stderr.take() {
-            stderr.take(STDERR_LIMIT).read_to_end(&mut text).await?;
+        // What was started may be a script that runs QEMU as its child. It leads a process group of its own, and its
+        // number belongs to it until it is reaped; after that nothing is known to be ours.
+        if let Some(group) = self.process.id().and_then(|id| i32::try_from(id).ok()) {
+            killpg(Pid::from_raw(group), Signal::SIGKILL)?;
         }
-        Ok(QemuEnd { status, stderr: String::from_utf8_lossy(&text).trim().to_owned() })
+        let status = self.process.wait().await?;
+        // Whether or not that end came in time: what was read counts.
+        let _ = timeout(STDERR_LIMIT, self.listening.join_next()).await;
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(QemuEnd { status, stderr: if said.is_empty() { String::new() } else { quote::end_of(&said) } })
+    }
+}
+
+/// Reads a stream to its end and keeps the last [`STDERR_KEPT`] bytes.
+async fn keep_end(mut stream: ChildStderr, kept: Arc<Mutex<Vec<u8>>>) {
+    let mut piece = [0; STDERR_KEPT];
+    // An error is an end like another: what was read before it counts.
+    while let Ok(count @ 1..) = stream.read(&mut piece).await {
+        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.extend_from_slice(&piece[..count]);
+        let excess = kept.len().saturating_sub(STDERR_KEPT);
+        kept.drain(..excess);
     }
 }

@@ -137,15 +137,15 @@ pub struct Connecting {
 }
 
 impl Connecting {
-    /// Reads the greeting and agrees on the capabilities.
+    /// Reads the greeting and agrees on the capabilities, unless that was done ahead.
     ///
     /// # Errors
     /// [`QmpError::Negotiation`], [`QmpError::Silent`].
-    pub async fn negotiate(mut self) -> Result<Qmp, QmpError> {
+    pub async fn negotiate(mut self, agreed: bool) -> Result<Qmp, QmpError> {
         let socket = self.socket.ok_or_else(|| QmpError::Negotiation(std::io::Error::other("no second descriptor")))?;
         let negotiation = async {
             let opened = QmpStreamTokio::open_split(self.replies, self.write).await?;
-            opened.negotiate().await
+            if agreed { Ok(opened.stream) } else { opened.negotiate().await }
         };
         let stream = timeout(REPLY_LIMIT, negotiation)
             .await
@@ -291,7 +291,7 @@ mod tests {
         );
         tokio::spawn(peer(theirs, noise));
         let (connecting, mut events) = pump(ours);
-        let qmp = connecting.negotiate().await.unwrap();
+        let qmp = connecting.negotiate(false).await.unwrap();
         assert_eq!(qmp.status().await.unwrap(), "running");
         assert_eq!(events.recv().await, Some(QmpEvent::Other("FROM_THE_FUTURE".to_owned())));
         assert_eq!(events.recv().await, Some(QmpEvent::Shutdown { reason: "guest-reset".to_owned() }));
@@ -302,7 +302,7 @@ mod tests {
         let (ours, theirs) = UnixStream::pair().unwrap();
         drop(theirs);
         let (connecting, mut events) = pump(ours);
-        assert!(matches!(connecting.negotiate().await, Err(QmpError::Negotiation(_))));
+        assert!(matches!(connecting.negotiate(false).await, Err(QmpError::Negotiation(_))));
         assert_eq!(events.recv().await, None);
     }
 }

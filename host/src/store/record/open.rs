@@ -48,6 +48,7 @@ pub fn open(dirs: &Dirs, name: &str) -> Result<StoredRun, RecordError> {
     let (dir, events) = if path.is_dir() { (Some(path.clone()), path.join(EVENTS)) } else { (None, path) };
     let file = File::open(&events).map_err(|why| match (why.kind(), &dir) {
         (io::ErrorKind::NotFound, Some(dir)) => RecordError::NotARecord(dir.clone()),
+        (io::ErrorKind::NotFound, None) => RecordError::Unknown { name: name.to_owned(), dir: runs_dir(dirs) },
         _ => RecordError::Read { path: events.clone(), why },
     })?;
     let running = is_running(&file);

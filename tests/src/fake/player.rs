@@ -1,0 +1,225 @@
+//! Plays a guest's script.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::thread::sleep;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, raise};
+use serde_json::{Value, json};
+use vmlab::image::guest_init;
+use vmlab_protocol::catalogue::{Control, Expectation, ScenarioId};
+use vmlab_protocol::frame::{Decoder, HEADER_LEN, Item};
+use vmlab_protocol::message::{self, Envelope, GuestMessage, Hello, HostMessage, Leg, LegOutcome, PROTOCOL, RawChunk};
+
+use super::machine::Machine;
+use super::qmp::Monitor;
+use super::script::{Action, Channel, Damage, Qmp};
+use crate::kernel;
+
+/// Where the length stands in a frame's header.
+const LENGTH_AT: usize = 8;
+
+pub(super) struct Player {
+    dir: PathBuf,
+    machine: Machine,
+    monitor: Monitor,
+    decoder: Decoder,
+    seq: u64,
+    started: u32,
+}
+
+/// Whether the play goes on.
+enum Next {
+    Go,
+    /// QEMU exits so.
+    End(ExitCode),
+}
+
+impl Player {
+    pub(super) fn new(dir: PathBuf, machine: Machine, qmp: Qmp) -> Result<Self, String> {
+        let monitor = Monitor::start(machine.qmp, qmp)?;
+        Ok(Self { dir, machine, monitor, decoder: Decoder::default(), seq: 0, started: 0 })
+    }
+
+    pub(super) fn play(mut self, actions: &[Action]) -> Result<ExitCode, String> {
+        for action in actions {
+            if let Next::End(code) = self.act(action)? {
+                return Ok(code);
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn act(&mut self, action: &Action) -> Result<Next, String> {
+        match action {
+            Action::Hello(fields) => self.say(GuestMessage::Hello(Box::new(self.hello(fields)?)))?,
+            Action::AwaitRun(wanted) => {
+                let (_, scenario) = self.hear()?.ok_or("the host has nothing more to do")?;
+                if scenario.as_str() != wanted {
+                    return Err(format!("{wanted} was due, the host asked for {scenario}"));
+                }
+            }
+            Action::AwaitFinish => {
+                if let Some((_, scenario)) = self.hear()? {
+                    return Err(format!("nothing more was due, the host asked for {scenario}"));
+                }
+            }
+            Action::Say(message) => self.say(message.clone())?,
+            Action::SayAs(seq, message) => {
+                self.seq = *seq;
+                self.say(message.clone())?;
+            }
+            Action::SayDamaged(message, damage) => {
+                let mut frame = self.encode(message.clone())?;
+                harm(&mut frame, *damage)?;
+                self.machine.control.write(&frame)?;
+            }
+            Action::Output(run, leg, stream, data) => {
+                let mut frame = Vec::new();
+                let chunk = RawChunk { run: *run, leg: *leg, stream: *stream, data };
+                chunk.encode(&mut frame).map_err(|error| error.to_string())?;
+                self.machine.control.write(&frame)?;
+            }
+            Action::Serve(count) => {
+                for _ in 0..*count {
+                    let (run, scenario) = self.hear()?.ok_or("the host has nothing more to do")?;
+                    self.serve(run, &scenario)?;
+                }
+            }
+            Action::ServeRest => {
+                while let Some((run, scenario)) = self.hear()? {
+                    self.serve(run, &scenario)?;
+                }
+                self.say(GuestMessage::RunFinished { started: self.started })?;
+            }
+            Action::Flood(channel, bytes) => while self.write(*channel, bytes)? {},
+            Action::Port(bytes) => drop(self.write(Channel::Port, bytes)?),
+            Action::Console(bytes) => drop(self.write(Channel::Console, bytes)?),
+            Action::Qmp(line) => drop(self.monitor.event(line)?),
+            Action::Stderr(line) => eprintln!("{line}"),
+            Action::Close(Channel::Port) => self.machine.control.close()?,
+            Action::Close(Channel::Console) => self.machine.console.close()?,
+            Action::Close(Channel::Qmp) => self.monitor.close()?,
+            Action::Mark(name) => drop(File::create(self.dir.join(name)).map_err(|error| format!("{name}: {error}"))?),
+            Action::AwaitMark(name) => {
+                while !self.dir.join(name).exists() {
+                    sleep(Duration::from_millis(2));
+                }
+            }
+            Action::Exit(code) => return Ok(Next::End(ExitCode::from(*code))),
+            Action::Signal(number) => {
+                let signal = Signal::try_from(*number).map_err(|error| format!("signal {number}: {error}"))?;
+                raise(signal).map_err(|error| format!("cannot raise {signal}: {error}"))?;
+            }
+            Action::Hang => super::hang(),
+        }
+        Ok(Next::Go)
+    }
+
+    fn write(&self, channel: Channel, bytes: &[u8]) -> Result<bool, String> {
+        match channel {
+            Channel::Port => self.machine.control.write(bytes),
+            Channel::Console => self.machine.console.write(bytes),
+            Channel::Qmp => self.machine.qmp.write(bytes),
+        }
+    }
+
+    /// Waits for the host's next order: a scenario, or that there is nothing more.
+    fn hear(&mut self) -> Result<Option<(u32, ScenarioId)>, String> {
+        loop {
+            match self.decoder.next_item() {
+                Some(Item::Frame(frame)) => {
+                    return match message::decode(&frame).map_err(|error| error.to_string())? {
+                        HostMessage::Run { run, scenario, .. } => Ok(Some((run, scenario))),
+                        HostMessage::Finish => Ok(None),
+                    };
+                }
+                Some(Item::Damaged { bytes, why }) => return Err(format!("the host sent {bytes} bytes of {why}")),
+                None => {}
+            }
+            let bytes = self.machine.control.read()?;
+            if bytes.is_empty() {
+                return Err("the host has gone".to_owned());
+            }
+            self.decoder.push(&bytes);
+        }
+    }
+
+    /// Runs a scenario as it is documented to end.
+    fn serve(&mut self, run: u32, scenario: &ScenarioId) -> Result<(), String> {
+        let catalogue = guest_init::catalogue().map_err(|error| error.to_string())?;
+        let spec = catalogue.iter().find(|spec| spec.id == *scenario).ok_or(format!("there is no {scenario}"))?;
+        let seen = || "as documented".to_owned();
+        let subject = match spec.expects {
+            Expectation::Isolation => LegOutcome::Isolated { detail: seen() },
+            Expectation::Leak => LegOutcome::Leaked { detail: seen() },
+        };
+        let mut legs = vec![(Leg::Probe, LegOutcome::Available), (Leg::Subject, subject)];
+        if spec.control == Control::Runs {
+            legs.push((Leg::Control, LegOutcome::Leaked { detail: seen() }));
+        }
+        self.say(GuestMessage::ScenarioStarted { run, scenario: scenario.clone() })?;
+        for (leg, outcome) in legs {
+            self.say(GuestMessage::LegFinished { run, leg, outcome, duration_ns: 1_000_000, output_dropped: 0 })?;
+        }
+        self.say(GuestMessage::ScenarioFinished { run })
+    }
+
+    fn say(&mut self, message: GuestMessage) -> Result<(), String> {
+        let frame = self.encode(message)?;
+        // A host that has gone is seen by the next wait.
+        self.machine.control.write(&frame).map(drop)
+    }
+
+    fn encode(&mut self, message: GuestMessage) -> Result<Vec<u8>, String> {
+        if matches!(message, GuestMessage::ScenarioStarted { .. }) {
+            self.started += 1;
+        }
+        let envelope = Envelope { seq: self.seq, boottime_ns: 1_000_000_000 + self.seq, message };
+        self.seq += 1;
+        let mut frame = Vec::new();
+        message::encode(&envelope, &mut frame).map_err(|error| error.to_string())?;
+        Ok(frame)
+    }
+
+    /// The hello of a guest that is as it was asked for, with some fields replaced.
+    fn hello(&self, fields: &Value) -> Result<Hello, String> {
+        // VIRTIO_F_VERSION_1 alone; acknowledged, driven and in use (virtio 1.1, sections 2.1 and 6).
+        let features: String = (0..64).map(|bit| if bit == 32 { '1' } else { '0' }).collect();
+        let mut hello = json!({
+            "protocol": PROTOCOL,
+            "init_build": "fake-init 1",
+            "kernel_release": kernel::RELEASE,
+            "kernel_version": "#1 SMP PREEMPT_DYNAMIC fixture",
+            "machine": "x86_64",
+            "command_line": self.machine.command_line,
+            "boot_id": "00000000-0000-4000-8000-000000000000",
+            "memory_bytes": (self.machine.memory_mib << 20) / 10 * 9,
+            "cpus": self.machine.cpus,
+            "virtio": [{"name": "virtio0", "id": 3, "features": features, "status": 15}],
+            "modules": [],
+            "problems": [],
+        });
+        if let (Some(all), Value::Object(fields)) = (hello.as_object_mut(), fields) {
+            all.extend(fields.clone());
+        }
+        serde_json::from_value(hello).map_err(|error| format!("the script's hello is none: {error}"))
+    }
+}
+
+fn harm(frame: &mut Vec<u8>, damage: Damage) -> Result<(), String> {
+    match damage {
+        Damage::FlipBit(bit) => {
+            let byte = frame.get_mut(bit / 8).ok_or("the frame has no such bit")?;
+            *byte ^= 1 << (bit % 8);
+        }
+        Damage::Truncate(length) => frame.truncate(length),
+        Damage::Announce(length) => {
+            let field = frame.get_mut(LENGTH_AT..LENGTH_AT + 4).filter(|_| LENGTH_AT < HEADER_LEN);
+            field.ok_or("the frame has no length")?.copy_from_slice(&length.to_le_bytes());
+        }
+    }
+    Ok(())
+}

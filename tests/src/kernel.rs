@@ -1,0 +1,40 @@
+//! The file of a kernel that vmlab takes for one and nothing could boot.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// `uname -r` of the fixture.
+pub const RELEASE: &str = "6.12.0-fixture";
+
+/// Kernel after the real-mode part, in units of 16 bytes.
+const PARAGRAPHS: u32 = 4;
+
+/// A bzImage of two setup sectors with the version string in the second: the kernel's Documentation/arch/x86/boot.rst,
+/// "The Real-Mode Kernel Header".
+#[must_use]
+pub fn bzimage() -> Vec<u8> {
+    let mut bytes = vec![0; 3 * 512 + PARAGRAPHS as usize * 16];
+    let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
+    put(0x1f1, &[2]);
+    put(0x1f4, &PARAGRAPHS.to_le_bytes());
+    put(0x1fe, &[0x55, 0xaa]);
+    put(0x202, b"HdrS");
+    // Boot protocol 2.15, and a 64-bit entry point.
+    put(0x206, &0x020f_u16.to_le_bytes());
+    put(0x236, &[1]);
+    // The place of the version string, less 0x200.
+    put(0x20e, &0x0300_u16.to_le_bytes());
+    put(0x500, format!("{RELEASE} (somebody@example) #1 SMP\0").as_bytes());
+    bytes
+}
+
+/// Puts a kernel into a directory, with its configuration beside it as Debian has it: `config` is the text of a
+/// `.config`. Kernels of one directory share their configuration.
+#[must_use]
+pub fn install(dir: &Path, name: &str, config: &str) -> PathBuf {
+    fs::create_dir_all(dir).unwrap();
+    let path = dir.join(name);
+    fs::write(&path, bzimage()).unwrap();
+    fs::write(dir.join(format!("config-{RELEASE}")), config).unwrap();
+    path
+}

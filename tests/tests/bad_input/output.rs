@@ -1,0 +1,81 @@
+//! Standard output that is closed, full, or goes away.
+
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
+use vmlab::exit;
+use vmlab_tests::fake::script::{Action, Guest, hello};
+use vmlab_tests::lab::FakeLab;
+
+use crate::{FAKE_QEMU, ONLY_HOSTNAME, VMLAB, lab, leaves_nothing};
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    // The guest goes on only after the reader has gone.
+    let guest = Guest::new(vec![hello(), Action::AwaitMark("reader-has-gone".to_owned()), Action::ServeRest]);
+    let lab = FakeLab::new(VMLAB, FAKE_QEMU, vec![guest]);
+    let mut command = lab.bench.command(VMLAB);
+    let stderr = lab.file("stderr");
+    command.args(lab.arguments(&["uts"])).stdout(Stdio::piped()).stderr(File::create(&stderr).unwrap());
+    let mut child = command.spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(!line.is_empty());
+    fs::write(lab.dir().join("reader-has-gone"), "").unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(i32::from(exit::OK)));
+    let stderr = fs::read_to_string(stderr).unwrap();
+    assert!(!stderr.contains("panicked") && !stderr.contains("vmlab: "), "{stderr}");
+    // The other report is whole.
+    assert!(lab.events().iter().any(|stamped| matches!(stamped.event, vmlab::event::LabEvent::RunFinished { .. })));
+    leaves_nothing(&lab.bench);
+}
+
+#[test]
+fn a_full_standard_output_is_told_and_is_no_success() {
+    let lab = lab();
+    let mut command = lab.bench.command("sh");
+    command.args(["-c", "exec \"$0\" \"$@\" >/dev/full", VMLAB]).args(lab.arguments(&["uts"]));
+    let ended = lab.bench.start_command(command).wait();
+    ended.exits(exit::LAB);
+    assert!(
+        ended.stderr.contains("the human report to standard output is not whole: No space left on device"),
+        "{ended}"
+    );
+    assert!(ended.stderr.contains("`vmlab report RUN --format FORMAT --output FILE`"), "{ended}");
+    leaves_nothing(&lab.bench);
+    // The remedy helps.
+    let again = lab.bench.run(&["report", "latest"]);
+    again.exits(exit::OK);
+    assert!(again.stdout.contains("3 passed"), "{again}");
+}
+
+#[test]
+fn closed_standard_streams_break_nothing() {
+    for redirection in [">&-", "2>&-", ">&- 2>&- <&-"] {
+        let lab = lab();
+        let mut command = lab.bench.command("sh");
+        command.args(["-c", &format!("exec \"$0\" \"$@\" {redirection}"), VMLAB]).args(lab.arguments(&[ONLY_HOSTNAME]));
+        let ended = lab.bench.start_command(command).wait();
+        lab.outcome(ended).exits(exit::OK);
+    }
+}
+
+#[test]
+fn other_commands_have_the_same_manners() {
+    let lab = lab();
+    let with_stdout = |redirection: &str, arguments: &[&str]| {
+        let mut command = lab.bench.command("sh");
+        command.args(["-c", &format!("\"$0\" \"$@\" {redirection}"), VMLAB]).args(arguments);
+        lab.bench.start_command(command).wait()
+    };
+    for arguments in [&["list"][..], &["list", "--json"], &["kernel", "list"], &["--help"], &["--version"]] {
+        let ended = with_stdout("| true", arguments);
+        assert!(!ended.stderr.contains("panicked"), "{arguments:?}: {ended}");
+    }
+    for arguments in [&["list"][..], &["list", "--json"], &["kernel", "list"]] {
+        let ended = with_stdout(">/dev/full", arguments);
+        ended.exits(exit::LAB);
+        assert!(ended.stderr.contains("cannot write to standard output"), "{arguments:?}: {ended}");
+    }
+}

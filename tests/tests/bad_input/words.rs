@@ -1,0 +1,104 @@
+//! Arguments that make no sense.
+
+use vmlab::exit;
+
+use crate::{VMLAB, is_refused, lab};
+use vmlab_tests::bench::Bench;
+
+#[test]
+fn a_filter_that_matches_nothing() {
+    for filter in ["nothing.here", "=uts.host", "uts.hostname.more"] {
+        let lab = lab();
+        let ended = lab.bench.run(&lab.arguments(&["uts", filter]));
+        let words = [filter.trim_start_matches('='), "`vmlab list` shows them all", "areas: cgroup ipc mount"];
+        is_refused(&lab.bench, &ended, exit::NOTHING_RAN, &words);
+        assert_eq!(lab.unclaimed(), [0]);
+    }
+}
+
+#[test]
+fn a_filter_that_can_match_nothing() {
+    for filter in ["UTS", "uts hostname", "uts*", "=", ""] {
+        let lab = lab();
+        let ended = lab.bench.run(&lab.arguments(&[filter]));
+        is_refused(&lab.bench, &ended, exit::USAGE, &["can match no scenario: names are made of lower-case letters"]);
+    }
+}
+
+#[test]
+fn reports_that_cannot_be() {
+    for (report, words) in [
+        ("xml", "`xml` is not a report format: choose human, ktap, junit or json"),
+        ("junit=", "names no file: write `junit=FILE`"),
+        ("ktap", "would both be written to standard output; give one of them a file of its own, as `ktap=FILE`"),
+        ("ktap=/no/such/dir/x", "cannot write the ktap report to /no/such/dir/x: "),
+        ("junit=/no/such/dir/x", "name a file in a directory that can be written"),
+        ("junit=/", "name a file in a directory that can be written"),
+    ] {
+        let lab = lab();
+        let ended = lab.bench.run(&lab.arguments(&["uts", "--report", report]));
+        is_refused(&lab.bench, &ended, exit::USAGE, &[words]);
+        assert_eq!(lab.unclaimed(), [0], "no guest is started for {report}");
+    }
+}
+
+#[test]
+fn numbers_out_of_range() {
+    for (option, value) in [
+        ("--memory", "0"),
+        ("--memory", "15"),
+        ("--memory", "4G"),
+        ("--cpus", "0"),
+        ("--cpus", "256"),
+        ("--jobs", "0"),
+        ("--timeout", "0"),
+        ("--timeout", "1.5"),
+        ("--boot-timeout", "-1"),
+    ] {
+        let lab = lab();
+        let ended = lab.bench.run(&lab.arguments(&["uts", &format!("{option}={value}")]));
+        is_refused(&lab.bench, &ended, exit::USAGE, &[value, option]);
+    }
+}
+
+#[test]
+fn names_of_kernels_that_can_be_none() {
+    for (name, words) in [
+        ("", "a kernel's name is empty"),
+        ("debian:", "is not a Debian suite's name"),
+        ("debian:Trixie", "lower-case letters"),
+        ("debian:../../etc", "is not a"),
+        ("debian:trixie/../../x", "flavour"),
+        ("debian:trixie/cloud-arm64", "is not a flavour for amd64"),
+        ("debian:trixie-security", "ask for debian:trixie"),
+        ("installed:../x", "is not a kernel's release"),
+    ] {
+        let bench = Bench::new(VMLAB);
+        is_refused(&bench, &bench.run(&["run", "--kernel", name]), exit::USAGE, &[words]);
+    }
+}
+
+#[test]
+fn options_that_contradict_each_other_or_are_none() {
+    for (arguments, words) in [
+        (&["run", "--quiet", "--verbose"][..], "cannot be used with"),
+        (&["run", "--isolation", "fork-bomb"], "[possible values: shared, boot]"),
+        (&["run", "--accel", "xen"], "[possible values: auto, kvm, tcg]"),
+        (&["run", "--kernels", "x"], "unexpected argument '--kernels'"),
+    ] {
+        let bench = Bench::new(VMLAB);
+        let ended = bench.run(arguments);
+        ended.exits(exit::USAGE);
+        assert!(ended.stderr.contains(words), "{ended}");
+        assert_eq!(bench.outliving(), []);
+    }
+}
+
+#[test]
+fn a_command_that_is_none_gets_help() {
+    let bench = Bench::new(VMLAB);
+    let ended = bench.run(&["reprot"]);
+    ended.exits(exit::USAGE);
+    assert!(ended.stderr.contains("'report'"), "the word that was meant is named: {ended}");
+    bench.run(&["run", "--help"]).exits(exit::OK);
+}

@@ -1,0 +1,204 @@
+//! Guests that end when they should not.
+
+use serde_json::json;
+use vmlab::exit;
+use vmlab_protocol::message::LegOutcome;
+use vmlab_tests::fake::script::{Action, Channel, Guest, Qmp, console, finished, hello, legs, started};
+
+use crate::{HOSTNAME, ONLY_HOSTNAME, booted, booted_then_good, goodbye, lab, leaked, passed_hostname, passing};
+
+const PANIC: &str = "[    4.200000] Kernel panic - not syncing: Attempted to kill init! exitcode=0x0000000b\r\n\
+    [    4.200001] CPU: 0 PID: 1 Comm: init Not tainted 6.12.0-fixture #1\r\n\
+    [    4.200002] Call Trace:\r\n";
+
+/// QEMU's word on why the guest ends.
+fn shutdown(reason: &str) -> Action {
+    let event = json!({"event": "SHUTDOWN", "data": {"guest": true, "reason": reason}, "timestamp": {"seconds": 1, "microseconds": 2}});
+    Action::Qmp(event.to_string())
+}
+
+fn sigkill() -> Action {
+    Action::Signal(9)
+}
+
+#[test]
+fn a_panic_in_a_scenario_is_a_crash_and_the_rest_runs_in_a_fresh_guest() {
+    let mut actions = vec![Action::Serve(1), Action::AwaitRun(HOSTNAME.to_owned()), started(2, HOSTNAME)];
+    actions.extend([console(PANIC), Action::Exit(0)]);
+    let outcome = lab(vec![booted(actions), Guest::good()]).run(&["uts"]);
+    outcome.exits(exit::CRASHED);
+    outcome.has("uts.domainname", "PASS", "").has("uts.sysctl", "PASS", "");
+    outcome.has(HOSTNAME, "CRASH", "Kernel panic - not syncing: Attempted to kill init! exitcode=0x0000000b");
+    let vmlab::verdict::Verdict::KernelCrashed { trace, .. } = &outcome.report(HOSTNAME).verdict else { panic!() };
+    assert_eq!(trace.len(), 3);
+    let guests = ["uts.domainname", HOSTNAME, "uts.sysctl"].map(|name| outcome.report(name).guest);
+    assert_eq!(guests, [Some(1), Some(1), Some(2)]);
+}
+
+#[test]
+fn a_panic_while_booting_is_a_crash_of_all_and_is_not_tried_again() {
+    let outcome = lab(vec![Guest::new(vec![console(PANIC), Action::Exit(0)])]).run(&["uts"]);
+    outcome.exits(exit::CRASHED);
+    for name in ["uts.domainname", HOSTNAME, "uts.sysctl"] {
+        outcome.has(name, "CRASH", "Kernel panic - not syncing");
+    }
+    assert_eq!(outcome.guests(), 1);
+}
+
+#[test]
+fn a_guest_without_enough_memory_is_told_the_option() {
+    let words = "[    1.0] Kernel panic - not syncing: System is deadlocked on memory\r\n";
+    let outcome = lab(vec![Guest::new(vec![console(words), Action::Exit(0)])]).run(&[ONLY_HOSTNAME, "--memory", "32"]);
+    outcome.exits(exit::LAB).has(HOSTNAME, "NO-BOOT", "it has 32 MiB, give it more with --memory");
+
+    // So little that the image's place was taken.
+    let words = "[    1.0] Initramfs unpacking failed: invalid magic at start of compressed archive\r\n\
+        [    2.0] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)\r\n";
+    let outcome = lab(vec![Guest::new(vec![console(words), Action::Exit(0)])]).run(&[ONLY_HOSTNAME]);
+    outcome.exits(exit::LAB).has(HOSTNAME, "NO-BOOT", "Initramfs unpacking failed: invalid magic");
+    outcome.has(HOSTNAME, "NO-BOOT", "it has 256 MiB, give it more with --memory");
+
+    // So little that the kernel proper was not reached.
+    let words = "Probing EDD (edd=off to disable)... ok\r\n";
+    let guest = Guest::new(vec![console(words), shutdown("guest-reset"), Action::Exit(0)]);
+    let outcome = lab(vec![guest]).run(&[ONLY_HOSTNAME]);
+    outcome.exits(exit::LAB).has(HOSTNAME, "NO-BOOT", "the kernel itself said nothing");
+    outcome.has(HOSTNAME, "NO-BOOT", "Probing EDD").has(HOSTNAME, "NO-BOOT", "give it more with --memory");
+    outcome.has(HOSTNAME, "NO-BOOT", "QEMU shut down (guest-reset)");
+}
+
+#[test]
+fn a_boot_that_ends_in_silence_is_told_by_its_last_line() {
+    let words = "[    0.0] Linux version 6.12.0-fixture\r\n[    0.1] Poking KASLR using RDRAND RDTSC...\r\n\r\n";
+    let outcome = lab(vec![Guest::new(vec![console(words), Action::Exit(0)])]).run(&[ONLY_HOSTNAME]);
+    outcome.exits(exit::LAB);
+    outcome.has(HOSTNAME, "NO-BOOT", "QEMU exited with 0; the console's last line: [    0.1] Poking KASLR using");
+}
+
+#[test]
+fn a_guest_that_vanishes_in_a_scenario_is_named_and_the_rest_runs_in_a_fresh_one() {
+    let mut actions = vec![Action::AwaitRun("uts.domainname".to_owned()), started(1, "uts.domainname")];
+    actions.extend([Action::Stderr("qemu: out of luck".to_owned()), Action::Signal(6)]);
+    let outcome = lab(vec![booted(actions), Guest::good()]).run(&["uts"]);
+    outcome.exits(exit::LAB).has("uts.domainname", "VANISHED", "QEMU was killed by signal 6");
+    outcome.has("uts.domainname", "VANISHED", "qemu: out of luck");
+    outcome.has(HOSTNAME, "PASS", "").has("uts.sysctl", "PASS", "");
+    assert_eq!(outcome.guests(), 2);
+}
+
+#[test]
+fn an_orderly_exit_in_a_scenario_is_no_less_of_a_loss() {
+    let mut actions = legs(1, HOSTNAME, &passing());
+    actions.extend([shutdown("guest-reset"), Action::Exit(0)]);
+    let outcome = lab(vec![booted(actions)]).run(&[ONLY_HOSTNAME]);
+    outcome.exits(exit::LAB).has(HOSTNAME, "VANISHED", "QEMU exited with 0");
+    outcome.has(HOSTNAME, "VANISHED", "QEMU shut down (guest-reset)");
+    assert_eq!(outcome.report(HOSTNAME).legs.len(), 3, "what was found is kept");
+}
+
+#[test]
+fn a_guest_that_always_vanishes_on_the_same_order_is_not_started_for_ever() {
+    let vanishes = |name: &str| booted([Action::AwaitRun(name.to_owned()), sigkill()]);
+    let guests = ["uts.domainname", HOSTNAME, "uts.sysctl"].map(vanishes);
+    let outcome = lab(guests.to_vec()).run(&["uts"]);
+    outcome.exits(exit::LAB);
+    for name in ["uts.domainname", HOSTNAME, "uts.sysctl"] {
+        outcome.has(name, "VANISHED", "QEMU was killed by signal 9");
+    }
+    assert_eq!(outcome.guests(), 3);
+}
+
+#[test]
+fn a_qemu_that_ends_before_the_hello_is_quoted() {
+    let words = "qemu-system-x86_64: cannot set up guest memory 'pc.ram': Cannot allocate memory";
+    let outcome = lab(vec![Guest::new(vec![Action::Stderr(words.to_owned()), Action::Exit(1)])]).run(&["uts"]);
+    outcome.exits(exit::LAB).has(HOSTNAME, "NO-BOOT", words).has(HOSTNAME, "NO-BOOT", "QEMU exited with 1");
+    assert_eq!(outcome.guests(), 1);
+}
+
+#[test]
+fn what_pid_1_says_on_the_console_is_quoted() {
+    let words = "\r\nvmlab-init: no virtio-serial port named org.vmlab.control.0 appeared within 10000 ms\r\n";
+    let outcome = lab(vec![Guest::new(vec![console(words), Action::Exit(0)])]).run(&[ONLY_HOSTNAME]);
+    outcome.exits(exit::LAB);
+    outcome.has(HOSTNAME, "NO-BOOT", "PID 1 said on the console: no virtio-serial port named org.vmlab.control.0");
+}
+
+#[test]
+fn a_crash_between_the_last_end_and_the_goodbye_is_the_last_scenarios() {
+    let mut actions = passed_hostname();
+    actions.extend([Action::AwaitFinish, console(PANIC), Action::Exit(0)]);
+    let outcome = lab(vec![booted(actions)]).run(&[ONLY_HOSTNAME]);
+    outcome.exits(exit::CRASHED).has(HOSTNAME, "CRASH", "Kernel panic");
+}
+
+#[test]
+fn a_guest_that_vanishes_before_its_goodbye_spoils_a_pass_and_no_failure() {
+    let mut actions = passed_hostname();
+    actions.extend([Action::AwaitFinish, sigkill()]);
+    let outcome = lab(vec![booted(actions)]).run(&[ONLY_HOSTNAME]);
+    outcome.exits(exit::LAB).has(HOSTNAME, "VANISHED", "killed by signal 9");
+
+    let mut outcomes = passing();
+    outcomes[1].1 = leaked();
+    let mut actions = legs(1, HOSTNAME, &outcomes);
+    actions.extend([finished(1), Action::AwaitFinish, sigkill()]);
+    let outcome = lab(vec![booted(actions)]).run(&[ONLY_HOSTNAME]);
+    outcome.exits(exit::FAILED).has(HOSTNAME, "FAIL", "not isolated");
+}
+
+#[test]
+fn a_crash_beats_the_verdict_of_the_legs() {
+    let mut outcomes = passing();
+    outcomes[1].1 = LegOutcome::Died { how: "killed by SIGKILL".to_owned() };
+    let mut actions = legs(1, HOSTNAME, &outcomes);
+    actions.extend([console("[    9.9][   T99] BUG: unable to handle page fault for address: 0\r\n"), finished(1)]);
+    let outcome = lab(vec![booted_then_good(actions)]).run(&[ONLY_HOSTNAME]);
+    outcome.exits(exit::CRASHED).has(HOSTNAME, "CRASH", "BUG: unable to handle page fault");
+}
+
+#[test]
+fn a_kernel_that_broke_and_goes_on_gets_no_more_work() {
+    let broken = "[    5.5][   T12] BUG: sleeping function called from invalid context at kernel/utsname.c:1\n";
+    let mut actions = legs(1, "uts.domainname", &passing());
+    actions.extend([console(broken), finished(1), Action::AwaitFinish, goodbye(1)]);
+    let outcome = lab(vec![booted(actions), Guest::good()]).run(&["uts"]);
+    outcome.exits(exit::CRASHED).has("uts.domainname", "CRASH", "BUG: sleeping function");
+    outcome.has(HOSTNAME, "PASS", "").has("uts.sysctl", "PASS", "");
+    assert_eq!(outcome.guests(), 2);
+
+    let outcome = lab(vec![Guest::new(vec![console(broken), hello(), Action::ServeRest])]).run(&["uts"]);
+    outcome.exits(exit::CRASHED).has(HOSTNAME, "CRASH", "BUG: sleeping function");
+    assert_eq!(outcome.guests(), 1);
+}
+
+#[test]
+fn what_the_console_held_back_until_the_end_still_counts() {
+    // No line end, and the port is closed before the console speaks.
+    let mut actions = legs(1, HOSTNAME, &passing());
+    actions.extend([Action::Close(Channel::Port), console("Kernel panic - not syncing: late"), Action::Exit(0)]);
+    let outcome = lab(vec![booted(actions)]).run(&[ONLY_HOSTNAME]);
+    outcome.exits(exit::CRASHED).has(HOSTNAME, "CRASH", "Kernel panic - not syncing: late");
+}
+
+#[test]
+fn the_monitor_may_say_the_unknown_or_nothing_or_be_gone() {
+    let unknown = r#"{"event": "FROM_THE_FUTURE", "data": {"x": [1]}, "timestamp": {"seconds": 1, "microseconds": 2}}"#;
+    let chatty = vec![hello(), Action::Qmp(unknown.to_owned()), Action::Qmp("no JSON at all".to_owned())];
+    let guests = [
+        Guest::new([chatty, vec![Action::ServeRest]].concat()),
+        Guest::good().with_qmp(Qmp::Silent),
+        Guest::good().with_qmp(Qmp::Closed),
+        booted([Action::Close(Channel::Qmp), Action::ServeRest]),
+    ];
+    for guest in guests {
+        lab(vec![guest]).run(&[ONLY_HOSTNAME]).exits(exit::OK).has(HOSTNAME, "PASS", "");
+    }
+}
+
+#[test]
+fn a_console_that_closes_early_is_no_end_while_the_guest_speaks() {
+    let actions = [vec![Action::Close(Channel::Console)], passed_hostname(), vec![Action::AwaitFinish, goodbye(1)]];
+    let outcome = lab(vec![booted(actions.concat())]).run(&[ONLY_HOSTNAME]);
+    outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
+}

@@ -1,0 +1,79 @@
+//! The host whole, through its command line, on a scripted QEMU: what each thing that a guest can do comes to, by the
+//! verdict's word and vmlab's exit code. After each run nothing of it may be alive, see [`vmlab_tests::lab`].
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use vmlab_protocol::message::{GuestMessage, Leg, LegOutcome};
+use vmlab_tests::fake::script::{Action, Guest, hello, scenario};
+use vmlab_tests::lab::FakeLab;
+
+mod crashes;
+mod identity;
+mod limits;
+mod link;
+mod qemu;
+mod reports;
+mod signals;
+mod verdicts;
+mod work;
+
+const VMLAB: &str = env!("CARGO_BIN_EXE_vmlab-under-test");
+const FAKE_QEMU: &str = env!("CARGO_BIN_EXE_fake-qemu");
+
+/// A scenario that must isolate, with a control.
+const HOSTNAME: &str = "uts.hostname";
+/// The filter that picks it alone.
+const ONLY_HOSTNAME: &str = "=uts.hostname";
+
+fn lab(guests: Vec<Guest>) -> FakeLab {
+    FakeLab::new(VMLAB, FAKE_QEMU, guests)
+}
+
+/// A guest that boots and then does this.
+fn booted(actions: impl IntoIterator<Item = Action>) -> Guest {
+    Guest::new(std::iter::once(hello()).chain(actions).collect())
+}
+
+/// A guest that boots, does this, and then runs all else that it is asked for and leaves.
+fn booted_then_good(actions: impl IntoIterator<Item = Action>) -> Guest {
+    booted(actions.into_iter().chain([Action::ServeRest]))
+}
+
+fn isolated() -> LegOutcome {
+    LegOutcome::Isolated { detail: "nothing showed".to_owned() }
+}
+
+fn leaked() -> LegOutcome {
+    LegOutcome::Leaked { detail: "it showed".to_owned() }
+}
+
+/// The legs of a scenario that passes.
+fn passing() -> [(Leg, LegOutcome); 3] {
+    [(Leg::Probe, LegOutcome::Available), (Leg::Subject, isolated()), (Leg::Control, leaked())]
+}
+
+/// The first scenario of a guest, passed.
+fn passed_hostname() -> Vec<Action> {
+    scenario(1, HOSTNAME, &passing())
+}
+
+fn goodbye(started: u32) -> Action {
+    Action::Say(GuestMessage::RunFinished { started })
+}
+
+/// A script in place of QEMU, written by another process: were this one to write it, a fork in another test's thread
+/// could hold it open when it is to be executed (ETXTBSY).
+fn wrapper(lab: &FakeLab, body: &str) -> PathBuf {
+    let path = lab.file("qemu.sh");
+    let mut child = Command::new("sh")
+        .args(["-c", "cat >\"$1\" && chmod 755 \"$1\"", "sh"])
+        .arg(&path)
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(format!("#!/bin/sh\n{body}\n").as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
+    path
+}

@@ -1,0 +1,119 @@
+//! Reports and records: several at once agree, and render again to the byte.
+
+use std::fs;
+
+use roxmltree::Document;
+use vmlab::exit;
+use vmlab_tests::fake::script::{Action, Guest, console, finished, hello, legs, started};
+use vmlab_tests::lab::{FakeLab, Outcome, record_dir};
+
+use crate::{HOSTNAME, ONLY_HOSTNAME, booted_then_good, isolated, lab, passing};
+
+const FORMATS: [&str; 4] = ["human", "ktap", "junit", "json"];
+
+/// A run with a pass, a failure of the control, a crash and a leak, on two kernels; every report into a file.
+fn eventful() -> (FakeLab, Outcome) {
+    let mut vacuous = passing();
+    vacuous[2].1 = isolated();
+    let mut actions = legs(1, "time.realtime", &[]);
+    actions.extend([console("[ 1.0] Kernel panic - not syncing: \x1b[31mred\n"), Action::Exit(0)]);
+    let crashes = Guest::new([vec![hello()], actions].concat()).on("crashes");
+    let mut actions = vec![Action::Serve(1), Action::AwaitRun(HOSTNAME.to_owned()), started(2, HOSTNAME)];
+    actions.extend(vacuous.iter().map(|(leg, outcome)| vmlab_tests::fake::script::leg(2, *leg, outcome.clone())));
+    actions.push(finished(2));
+    let vacuous = booted_then_good(actions).on("vacuous");
+    let lab = lab(vec![crashes, vacuous, Guest::good().on("crashes")]).kernels(&["crashes", "vacuous"]);
+    let mut words = vec!["=time.realtime".to_owned(), ONLY_HOSTNAME.to_owned()];
+    for format in ["ktap", "junit"] {
+        words.extend(["--report".to_owned(), format!("{format}={}", lab.file(format).display())]);
+    }
+    let words: Vec<_> = words.iter().map(String::as_str).collect();
+    let outcome = lab.run(&words);
+    outcome.exits(exit::CRASHED);
+    (lab, outcome)
+}
+
+#[test]
+fn all_reports_tell_the_same() {
+    let (lab, outcome) = eventful();
+    let told = outcome.words();
+    let word = |kernel: &str, scenario: &str| told[&(kernel.to_owned(), scenario.to_owned())];
+    assert_eq!(["time.realtime", HOSTNAME].map(|name| word("crashes", name)), ["CRASH", "PASS"]);
+    assert_eq!(["time.realtime", HOSTNAME].map(|name| word("vacuous", name)), ["LEAK", "VACUOUS"]);
+
+    let table: Vec<_> = outcome.ended.stdout.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
+    assert!(table.contains(&vec!["time.realtime", "CRASH", "LEAK"]), "{}", outcome.ended);
+    assert!(table.contains(&vec![HOSTNAME, "PASS", "VACUOUS"]), "{}", outcome.ended);
+
+    let text = fs::read_to_string(lab.file("junit")).unwrap();
+    let junit = Document::parse(&text).unwrap();
+    let case = |kernel: &str, scenario: &str| {
+        let suites = junit.descendants().filter(|node| node.has_tag_name("testsuite"));
+        let suite = suites.into_iter().find(|node| node.attribute("name").unwrap().ends_with(kernel)).unwrap();
+        let case = suite.children().find(|node| node.attribute("name") == Some(scenario)).unwrap();
+        let bad = case.children().find(|node| node.has_tag_name("failure") || node.has_tag_name("error"));
+        bad.map(|node| (node.tag_name().name().to_owned(), node.attribute("type").unwrap().to_owned()))
+    };
+    let kind = |element: &str, kind: &str| Some((element.to_owned(), kind.to_owned()));
+    assert_eq!(case("crashes", "time.realtime"), kind("error", "CRASH"));
+    assert_eq!(case("vacuous", HOSTNAME), kind("failure", "VACUOUS"));
+    assert_eq!((case("crashes", HOSTNAME), case("vacuous", "time.realtime")), (None, None));
+
+    let ktap = fs::read_to_string(lab.file("ktap")).unwrap();
+    assert!(ktap.starts_with("KTAP version 1\n1..2\n"), "{ktap}");
+    for line in
+        ["  not ok 1 time.realtime # ERROR CRASH: ", "  ok 2 uts.hostname\n", "  not ok 2 uts.hostname # VACUOUS"]
+    {
+        assert!(ktap.contains(line), "{line:?} is missing: {ktap}");
+    }
+    for text in [&text, &ktap, &outcome.ended.stdout] {
+        assert!(!text.contains('\x1b'), "a guest's escape is in a report: {text}");
+    }
+}
+
+#[test]
+fn a_report_rendered_again_is_the_same_to_the_byte() {
+    let (lab, outcome) = eventful();
+    for (format, live) in FORMATS.iter().zip([
+        outcome.ended.stdout.clone(),
+        fs::read_to_string(lab.file("ktap")).unwrap(),
+        fs::read_to_string(lab.file("junit")).unwrap(),
+        fs::read_to_string(lab.file("events.jsonl")).unwrap(),
+    ]) {
+        let again = lab.bench.run(&["report", "latest", "--format", format]);
+        again.exits(exit::OK);
+        assert_eq!(again.stdout, live, "{format}");
+    }
+    // The JSON report is as good as the record.
+    let events = lab.file("events.jsonl");
+    let from_json = lab.bench.run(&["report", events.to_str().unwrap(), "--format", "junit"]);
+    assert_eq!(from_json.stdout, fs::read_to_string(lab.file("junit")).unwrap());
+}
+
+#[test]
+fn the_record_keeps_the_console_to_the_byte() {
+    let every_byte: Vec<u8> = (0..=255).cycle().take(300_000).collect();
+    let actions = [Action::Console(every_byte.clone()), hello(), Action::ServeRest];
+    let lab = lab(vec![Guest::new(actions.to_vec())]);
+    lab.run(&[ONLY_HOSTNAME]).exits(exit::OK);
+    let kept = fs::read(record_dir(&lab.bench).unwrap().join("console-1.log")).unwrap();
+    assert!(kept == every_byte, "{} bytes were kept of {}", kept.len(), every_byte.len());
+}
+
+#[test]
+fn without_a_record_nothing_is_kept() {
+    let lab = lab(vec![Guest::good()]);
+    lab.run(&[ONLY_HOSTNAME, "--no-record"]).exits(exit::OK);
+    assert_eq!(record_dir(&lab.bench), None);
+    assert!(!lab.bench.state().join("vmlab").exists());
+}
+
+#[test]
+fn quiet_and_verbose_change_the_words_and_not_the_verdicts() {
+    for option in ["--quiet", "--verbose"] {
+        let outcome = lab(vec![Guest::good()]).run(&["uts", option]);
+        outcome.exits(exit::OK);
+        assert_eq!(outcome.ended.stdout.contains("as documented"), option == "--verbose", "{}", outcome.ended);
+        assert!(outcome.ended.stdout.contains("3 passed"), "{}", outcome.ended);
+    }
+}

@@ -1,0 +1,141 @@
+//! Ctrl-C once and twice, and the signal that cannot be caught.
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use vmlab::event::LabEvent;
+use vmlab::exit;
+use vmlab_tests::bench::Running;
+use vmlab_tests::fake::script::{Action, Guest, hello, started};
+use vmlab_tests::lab::FakeLab;
+
+use crate::{FAKE_QEMU, HOSTNAME, ONLY_HOSTNAME, booted, lab, wrapper};
+
+/// A guest that says that it is there, to the test alone, and nothing to its host.
+fn silent() -> Guest {
+    Guest::new(vec![Action::Mark("up".to_owned()), Action::Hang])
+}
+
+fn await_up(lab: &FakeLab, running: &mut Running) {
+    running.until("a guest", || lab.dir().join("up").exists().then_some(()));
+}
+
+fn was_told(lab: &FakeLab) -> bool {
+    lab.events().iter().any(|stamped| stamped.event == LabEvent::Interrupted)
+}
+
+#[test]
+fn an_interrupt_while_booting_is_orderly() {
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        let lab = lab(vec![silent()]);
+        let mut running = lab.start(&["uts"]);
+        await_up(&lab, &mut running);
+        running.signal(signal);
+        let outcome = lab.outcome(running.wait());
+        outcome.exits(exit::INTERRUPTED);
+        assert!(was_told(&lab));
+        for name in ["uts.domainname", HOSTNAME, "uts.sysctl"] {
+            outcome.has(name, "NOT-RUN", "interrupted");
+        }
+    }
+}
+
+#[test]
+fn an_interrupt_in_a_scenario_keeps_what_had_ended() {
+    let actions = [Action::Serve(1), Action::AwaitRun(HOSTNAME.to_owned()), started(2, HOSTNAME), Action::Hang];
+    let lab = lab(vec![booted(actions)]);
+    let junit = lab.file("junit.xml");
+    let mut running = lab.start(&["uts", "--report", &format!("junit={}", junit.display())]);
+    lab.await_event(
+        &mut running,
+        "the second scenario",
+        |event| matches!(event, LabEvent::ScenarioStarted { scenario, .. } if scenario.as_str() == HOSTNAME),
+    );
+    running.signal(Signal::SIGINT);
+    let outcome = lab.outcome(running.wait());
+    outcome.exits(exit::INTERRUPTED);
+    outcome.has("uts.domainname", "PASS", "").has(HOSTNAME, "NOT-RUN", "interrupted");
+    outcome.has("uts.sysctl", "NOT-RUN", "interrupted");
+    // The reports are whole, the one that is written last as well.
+    assert!(outcome.ended.stdout.contains("NOT-RUN"), "{}", outcome.ended);
+    let junit = fs::read_to_string(junit).unwrap();
+    assert_eq!(junit.matches("type=\"NOT-RUN\"").count(), 2, "{junit}");
+}
+
+#[test]
+fn a_second_interrupt_ends_it_at_once() {
+    // A process that left QEMU's group and holds its standard error: vmlab waits a while for what it may still say.
+    let lab = lab(vec![silent()]);
+    let body = format!("[ \"$1\" = --version ] || setsid sleep 1000 &\nexec {FAKE_QEMU} \"$@\"");
+    let script = wrapper(&lab, &body);
+    let lab = lab.qemu(script);
+    let mut running = lab.start(&["uts"]);
+    await_up(&lab, &mut running);
+    running.signal(Signal::SIGINT);
+    lab.await_event(&mut running, "the interrupt", |event| *event == LabEvent::Interrupted);
+    running.signal(Signal::SIGINT);
+    running.wait().exits(exit::INTERRUPTED);
+    let last = lab.events().pop().unwrap().event;
+    assert!(!matches!(last, LabEvent::RunFinished { .. }), "it went on to its orderly end: {last:?}");
+    let qemus = || lab.bench.processes().into_iter().filter(|p| p.command.contains("-chardev")).collect::<Vec<_>>();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !qemus().is_empty() && Instant::now() < deadline {
+        sleep(Duration::from_millis(2));
+    }
+    assert_eq!(qemus(), []);
+}
+
+#[test]
+fn nothing_outlives_a_vmlab_that_was_killed_and_its_record_can_be_read() {
+    let stuck = [Action::AwaitRun("uts.domainname".to_owned()), started(1, "uts.domainname"), Action::Hang];
+    let lab = lab(vec![booted(stuck)]);
+    let mut running = lab.start(&["uts"]);
+    lab.await_event(&mut running, "a scenario", |event| matches!(event, LabEvent::ScenarioStarted { .. }));
+    running.signal(Signal::SIGKILL);
+    assert_eq!(running.wait().status.signal(), Some(9));
+    assert_eq!(lab.bench.outliving(), []);
+
+    let report = lab.bench.run(&["report", "latest"]);
+    report.exits(exit::OK);
+    assert!(report.stderr.contains("the run was cut off"), "{report}");
+    assert!(report.stdout.contains("uts.domainname") && report.stdout.contains("NOT-RUN"), "{report}");
+    let list = lab.bench.run(&["report", "--list"]);
+    list.exits(exit::OK);
+    assert!(list.stdout.contains("cut off"), "{list}");
+    // Every format tells all that was announced.
+    for format in ["ktap", "junit", "json"] {
+        let again = lab.bench.run(&["report", "--format", format]);
+        again.exits(exit::OK);
+        assert!(again.stdout.contains("uts.sysctl"), "{again}");
+    }
+}
+
+#[test]
+fn a_killed_vmlab_takes_a_booting_guest_along() {
+    let lab = lab(vec![silent()]);
+    let mut running = lab.start(&[ONLY_HOSTNAME]);
+    await_up(&lab, &mut running);
+    running.signal(Signal::SIGKILL);
+    assert_eq!(running.wait().status.signal(), Some(9));
+    assert_eq!(lab.bench.outliving(), []);
+}
+
+#[test]
+fn a_vmlab_that_was_stopped_for_a_while_judges_nothing_too_late() {
+    // The deadline passes while vmlab is stopped, and the guest speaks meanwhile.
+    let before = [Action::Mark("up".to_owned()), Action::AwaitMark("stopped".to_owned())];
+    let after = [hello(), Action::Mark("said".to_owned()), Action::ServeRest];
+    let lab = lab(vec![Guest::new([before.to_vec(), after.to_vec()].concat())]);
+    let mut running = lab.start(&[ONLY_HOSTNAME, "--boot-timeout", "2"]);
+    await_up(&lab, &mut running);
+    running.signal(Signal::SIGSTOP);
+    fs::write(lab.dir().join("stopped"), "").unwrap();
+    running.until("the guest's word", || lab.dir().join("said").exists().then_some(()));
+    // The limit itself has to pass, and nothing can be observed of a vmlab that is stopped.
+    sleep(Duration::from_millis(2_500));
+    running.signal(Signal::SIGCONT);
+    lab.outcome(running.wait()).exits(exit::OK).has(HOSTNAME, "PASS", "");
+}

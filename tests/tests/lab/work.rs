@@ -1,0 +1,94 @@
+//! Several kernels, several guests: what runs where, and when.
+
+use vmlab::event::LabEvent;
+use vmlab::exit;
+use vmlab_tests::fake::script::{Action, Guest, console, hello};
+use vmlab_tests::lab::Outcome;
+
+use crate::{HOSTNAME, ONLY_HOSTNAME, lab};
+
+/// The most guests that were there at the same time.
+fn at_once(outcome: &Outcome) -> usize {
+    let (mut now, mut most) = (0, 0);
+    for stamped in &outcome.events {
+        match stamped.event {
+            LabEvent::GuestStarting { .. } => now += 1,
+            LabEvent::GuestEnded { .. } => now -= 1,
+            _ => {}
+        }
+        most = most.max(now);
+    }
+    most
+}
+
+fn word(outcome: &Outcome, kernel: &str, scenario: &str) -> &'static str {
+    outcome.words()[&(kernel.to_owned(), scenario.to_owned())]
+}
+
+#[test]
+fn every_scenario_runs_on_every_kernel_and_one_kernels_crash_is_its_own() {
+    let panic = vec![console("[    1.0] Kernel panic - not syncing: no\n"), Action::Exit(0)];
+    let guests = vec![Guest::good().on("old"), Guest::new(panic).on("broken"), Guest::good().on("new")];
+    let outcome = lab(guests).kernels(&["old", "broken", "new"]).run(&["uts"]);
+    outcome.exits(exit::CRASHED);
+    for scenario in ["uts.domainname", HOSTNAME, "uts.sysctl"] {
+        assert_eq!(["old", "broken", "new"].map(|kernel| word(&outcome, kernel, scenario)), ["PASS", "CRASH", "PASS"]);
+    }
+    assert_eq!(outcome.guests(), 3);
+}
+
+#[test]
+fn two_jobs_are_two_guests_at_once() {
+    // Each waits for the other, so neither passes alone.
+    let meet = |own: &str, other: &str| {
+        let actions = vec![Action::Mark(own.to_owned()), Action::AwaitMark(other.to_owned())];
+        Guest::new([actions, vec![hello(), Action::ServeRest]].concat())
+    };
+    let guests = vec![meet("a-is-up", "b-is-up").on("a"), meet("b-is-up", "a-is-up").on("b")];
+    let outcome = lab(guests).kernels(&["vmlinuz-a", "vmlinuz-b"]).run(&[ONLY_HOSTNAME, "--jobs", "2"]);
+    outcome.exits(exit::OK);
+    assert_eq!(at_once(&outcome), 2);
+}
+
+#[test]
+fn one_job_is_one_guest_at_a_time() {
+    let guests = ["a", "b", "c"].map(|kernel| Guest::good().on(kernel)).to_vec();
+    let outcome = lab(guests).kernels(&["vm-a", "vm-b", "vm-c"]).run(&["uts", "--jobs", "1"]);
+    outcome.exits(exit::OK);
+    assert_eq!((outcome.guests(), at_once(&outcome)), (3, 1));
+}
+
+#[test]
+fn a_kernel_named_twice_is_run_once() {
+    let lab = lab(vec![Guest::good()]).kernels(&["same", "same"]);
+    let outcome = lab.run(&[ONLY_HOSTNAME]);
+    outcome.exits(exit::OK);
+    assert_eq!(outcome.reports().count(), 1);
+}
+
+#[test]
+fn a_boot_for_each_scenario() {
+    let outcome = lab(vec![Guest::good(); 3]).run(&["uts", "--isolation", "boot"]);
+    outcome.exits(exit::OK);
+    let mut guests: Vec<_> = outcome.reports().map(|report| report.guest).collect();
+    guests.sort();
+    assert_eq!(guests, [Some(1), Some(2), Some(3)]);
+}
+
+#[test]
+fn a_kernel_that_does_not_boot_is_not_tried_for_each_scenario() {
+    let lab = lab(vec![Guest::new(vec![Action::Exit(1)]); 3]);
+    let outcome = lab.run(&["uts", "--isolation", "boot", "--jobs", "1"]);
+    outcome.exits(exit::LAB);
+    assert_eq!((outcome.reports().count(), outcome.guests()), (3, 1));
+}
+
+#[test]
+fn the_whole_catalogue_in_one_guest() {
+    let outcome = lab(vec![Guest::good()]).run(&[]);
+    outcome.exits(exit::OK);
+    let all = vmlab::image::guest_init::catalogue().unwrap();
+    assert_eq!(outcome.reports().count(), all.len());
+    assert!(outcome.reports().all(|report| report.guest == Some(1)));
+    assert!(outcome.words().values().all(|word| matches!(*word, "PASS" | "LEAK")));
+}
