@@ -95,6 +95,10 @@ impl FakeLab {
         all.push(text(&self.qemu));
         all.extend(["--report".to_owned(), format!("json={}", text(&self.events_file()))]);
         all.extend(self.kernels.iter().flat_map(|kernel| ["--kernel".to_owned(), text(kernel)]));
+        // A scripted QEMU saves nothing.
+        if !more.contains(&"--isolation") {
+            all.extend(["--isolation", "shared"].map(str::to_owned));
+        }
         all.extend(more.iter().map(|word| (*word).to_owned()));
         all
     }

@@ -1,5 +1,7 @@
 //! The signals by which a user, a terminal or a supervisor ends a command.
 
+use std::task::{Context, Waker};
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Failure;
@@ -35,6 +37,15 @@ impl Interrupts {
             _ = self.int.recv() => {}
             _ = self.term.recv() => {}
             _ = self.hup.recv() => {}
+        }
+    }
+
+    /// Forgets those that have come.
+    pub fn forget(&mut self) {
+        // Polled once without waiting: a signal that has come is taken, and there is at most one of each kind.
+        let mut context = Context::from_waker(Waker::noop());
+        for signal in [&mut self.int, &mut self.term, &mut self.hup] {
+            while signal.poll_recv(&mut context).is_ready() {}
         }
     }
 

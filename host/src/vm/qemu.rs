@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 
 use super::quote;
-use crate::spawn::die_with_parent;
+use crate::spawn::{Family, die_with_parent};
 use crate::store::memo::Memo;
 
 /// The program's usual name.
@@ -221,7 +221,8 @@ async fn ask(path: &Path, limit: Duration) -> Result<Qemu, QemuError> {
 async fn version_output(path: &Path) -> io::Result<(ExitStatus, Vec<u8>, Vec<u8>)> {
     let mut command = Command::new(path);
     command.arg("--version").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    let mut child = die_with_parent(&mut command).spawn()?;
+    let mut family = Family(die_with_parent(&mut command).spawn()?);
+    let Family(child) = &mut family;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let (stdout, stderr) = tokio::try_join!(read_bounded(stdout), read_bounded(stderr))?;
     Ok((child.wait().await?, stdout, stderr))

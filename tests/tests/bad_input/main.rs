@@ -55,11 +55,13 @@ fn is_refused(bench: &Bench, ended: &Ended, code: u8, words: &[&str]) {
     leaves_nothing(bench);
 }
 
-/// Nothing runs, and nothing half-done is in the cache: images are whole or not there, and a lock's file stays.
+/// Nothing runs, and nothing half-done is in the cache: images and memos are whole or not there, and a lock's file
+/// stays.
 fn leaves_nothing(bench: &Bench) {
     assert_eq!(bench.outliving(), []);
     let stays = |name: &String| {
-        name.starts_with("vmlab/kernels/locks/") || name.starts_with("vmlab/images/") && name.ends_with(".cpio")
+        let memo = name.starts_with("vmlab/memo/") && name.ends_with(".json");
+        memo || name.starts_with("vmlab/kernels/locks/") || name.starts_with("vmlab/images/") && name.ends_with(".cpio")
     };
     let left: Vec<_> = bench.cached_files().into_iter().filter(|name| !stays(name)).collect();
     assert_eq!(left, [""; 0], "left in the cache");

@@ -82,7 +82,7 @@ fn names_of_kernels_that_can_be_none() {
 fn options_that_contradict_each_other_or_are_none() {
     for (arguments, words) in [
         (&["run", "--quiet", "--verbose"][..], "cannot be used with"),
-        (&["run", "--isolation", "fork-bomb"], "[possible values: shared, boot]"),
+        (&["run", "--isolation", "fork-bomb"], "[possible values: fork, shared, boot]"),
         (&["run", "--accel", "xen"], "[possible values: auto, kvm, tcg]"),
         (&["run", "--kernels", "x"], "unexpected argument '--kernels'"),
     ] {

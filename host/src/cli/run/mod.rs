@@ -124,6 +124,9 @@ fn announce_kernel(lab: &Lab, prepared: &Prepared) {
     }
 }
 
+/// Signals that come so shortly after the first are the first.
+const SAME_WISH: Duration = Duration::from_millis(300);
+
 /// Lets the guests run until they are done. The first signal and the limit end them in order, a second signal at once.
 async fn serve(lab: &Lab, running: impl Future<Output = ()>, limit: Option<Duration>, interrupts: &mut Interrupts) {
     let mut running = std::pin::pin!(running);
@@ -141,10 +144,17 @@ async fn serve(lab: &Lab, running: impl Future<Output = ()>, limit: Option<Durat
         }
         () = passed => lab.stop(Stop::RunLimit(limit.unwrap_or_default())),
     }
+    // timeout(1) and some supervisors send the same signal to the process and to its group: within a moment it is the
+    // same wish, and no second one.
+    let second = async {
+        tokio::time::sleep(SAME_WISH).await;
+        interrupts.forget();
+        interrupts.next().await;
+    };
     tokio::select! {
         () = running => {}
         // Every QEMU dies with this process.
-        () = interrupts.next() => std::process::exit(exit::INTERRUPTED.into()),
+        () = second => std::process::exit(exit::INTERRUPTED.into()),
     }
 }
 
