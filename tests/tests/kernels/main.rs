@@ -1,6 +1,5 @@
 //! Stock Debian kernels in a real QEMU: 6.1, with virtio as modules, and 6.12, with virtio built in. They are fetched as
 //! a user's are, through apt, into a cache that all tests here share and that stays from one `cargo test` to the next.
-#![expect(clippy::unwrap_used, reason = "what is not as expected ends the test")]
 
 use std::collections::BTreeSet;
 use std::fs;
