@@ -81,6 +81,17 @@ impl FakeLab {
         self.script.unclaimed(&self.dir())
     }
 
+    /// Makes a shell script that can stand in place of QEMU. Another process writes it: were it this one, a fork in
+    /// another test's thread could hold the file open for writing when it is to be executed (ETXTBSY).
+    #[must_use]
+    pub fn script(&self, body: &str) -> PathBuf {
+        let path = self.file("qemu.sh");
+        let mut writer = self.bench.command("sh");
+        writer.args(["-c", "printf '%s\\n' '#!/bin/sh' \"$2\" >\"$1\" && chmod 755 \"$1\"", "sh"]);
+        assert!(writer.arg(&path).arg(body).status().unwrap().success());
+        path
+    }
+
     /// A file for a report.
     #[must_use]
     pub fn file(&self, name: &str) -> PathBuf {

@@ -1,5 +1,6 @@
 //! What bad input gets: one paragraph that names the thing and the remedy, the right exit code, nothing left behind and
 //! nothing alive.
+#![expect(clippy::unwrap_used, reason = "what is not as expected ends the test")]
 
 use std::process::Command;
 
@@ -88,7 +89,7 @@ fn the_refusals_are_checked_for_what_they_promise() {
     let ended = bench.run(&["run", "no-such-scenario"]);
     is_refused(&bench, &ended, exit::NOTHING_RAN, &["no-such-scenario"]);
     let lacking = std::panic::catch_unwind(|| {
-        is_refused(&Bench::new(VMLAB), &ended, exit::NOTHING_RAN, &["words that are not there"])
+        is_refused(&Bench::new(VMLAB), &ended, exit::NOTHING_RAN, &["words that are not there"]);
     });
     assert!(lacking.is_err());
 }

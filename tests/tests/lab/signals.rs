@@ -12,7 +12,7 @@ use vmlab_tests::bench::Running;
 use vmlab_tests::fake::script::{Action, Guest, hello, started};
 use vmlab_tests::lab::FakeLab;
 
-use crate::{FAKE_QEMU, HOSTNAME, ONLY_HOSTNAME, booted, lab, wrapper};
+use crate::{FAKE_QEMU, HOSTNAME, ONLY_HOSTNAME, booted, lab};
 
 /// A guest that says that it is there, to the test alone, and nothing to its host.
 fn silent() -> Guest {
@@ -70,7 +70,7 @@ fn a_second_interrupt_ends_it_at_once() {
     // A process that left QEMU's group and holds its standard error: vmlab waits a while for what it may still say.
     let lab = lab(vec![silent()]);
     let body = format!("[ \"$1\" = --version ] || setsid sleep 1000 &\nexec {FAKE_QEMU} \"$@\"");
-    let script = wrapper(&lab, &body);
+    let script = lab.script(&body);
     let lab = lab.qemu(script);
     let mut running = lab.start(&["uts"]);
     await_up(&lab, &mut running);
