@@ -166,7 +166,11 @@ fn full_config(without: &[&str]) -> String {
 
 /// Whether a file belongs into the cache of a run that fetches nothing.
 fn is_lasting(name: &str) -> bool {
-    name.strip_prefix("vmlab/images/").and_then(|name| name.strip_suffix(".cpio")).is_some_and(|name| name.len() == 64)
+    let whole = |dir: &str, ending: &str, length: usize| {
+        let name = name.strip_prefix(dir).and_then(|name| name.strip_suffix(ending));
+        name.is_some_and(|name| name.len() == length)
+    };
+    whole("vmlab/images/", ".cpio", 64) || whole("vmlab/memo/", ".json", 32)
 }
 
 /// What came of a run.
