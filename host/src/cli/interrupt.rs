@@ -1,11 +1,16 @@
 //! The signals by which a user, a terminal or a supervisor ends a command.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use signal_hook::flag;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Failure;
 use crate::exit;
 
-/// SIGINT, SIGTERM and SIGHUP, caught from the moment this is made.
+/// SIGINT, SIGTERM and SIGHUP, caught from the moment this is made. The second of them ends the process at once, from the
+/// signal's handler: the runtime may be waiting for a reader of standard output who has stopped reading.
 #[derive(Debug)]
 pub struct Interrupts {
     int: Signal,
@@ -19,8 +24,15 @@ impl Interrupts {
     /// # Errors
     /// [`exit::LAB`] where signals cannot be listened for.
     pub fn listen() -> Result<Self, Failure> {
+        let failed = |error| Failure::lab(format!("cannot listen for signals: {error}"));
+        let again = Arc::new(AtomicBool::new(false));
         let listen = |kind: SignalKind| {
-            signal(kind).map_err(|error| Failure::lab(format!("cannot listen for signals: {error}")))
+            // In this order: the first signal finds the flag unset and sets it. What was started dies with this process.
+            let number = kind.as_raw_value();
+            flag::register_conditional_shutdown(number, exit::INTERRUPTED.into(), Arc::clone(&again))
+                .map_err(failed)?;
+            flag::register(number, Arc::clone(&again)).map_err(failed)?;
+            signal(kind).map_err(failed)
         };
         Ok(Self {
             int: listen(SignalKind::interrupt())?,
