@@ -124,10 +124,7 @@ fn announce_kernel(lab: &Lab, prepared: &Prepared) {
     }
 }
 
-/// Signals that come so shortly after the first are the first.
-const SAME_WISH: Duration = Duration::from_millis(300);
-
-/// Lets the guests run until they are done. The first signal and the limit end them in order, a second signal at once.
+/// Lets the guests run until they are done. The first signal and the limit end them in order.
 async fn serve(lab: &Lab, running: impl Future<Output = ()>, limit: Option<Duration>, interrupts: &mut Interrupts) {
     let mut running = std::pin::pin!(running);
     let passed = async {
@@ -144,18 +141,8 @@ async fn serve(lab: &Lab, running: impl Future<Output = ()>, limit: Option<Durat
         }
         () = passed => lab.stop(Stop::RunLimit(limit.unwrap_or_default())),
     }
-    // timeout(1) and some supervisors send the same signal to the process and to its group: within a moment it is the
-    // same wish, and no second one.
-    let second = async {
-        tokio::time::sleep(SAME_WISH).await;
-        interrupts.forget();
-        interrupts.next().await;
-    };
-    tokio::select! {
-        () = running => {}
-        // Every QEMU dies with this process.
-        () = second => std::process::exit(exit::INTERRUPTED.into()),
-    }
+    // A second signal ends the process at once, see [`Interrupts`], and every QEMU with it.
+    running.await;
 }
 
 fn finish(lab: &Lab, sink: &RefCell<RunSink>) -> Result<u8, Failure> {
