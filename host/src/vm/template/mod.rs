@@ -59,7 +59,7 @@ pub enum Found {
     /// Something that is not what it was, and why that is known.
     Damaged(String),
     /// A template.
-    Whole(Template),
+    Whole(Box<Template>),
 }
 
 /// Where templates are kept.
@@ -87,7 +87,7 @@ pub fn find(cache: &Path, key: &Key) -> Result<Found, CacheError> {
         Ok(Ok(hello)) => {
             // For whoever makes room: what was used last goes last. A cache that cannot be written is none the worse.
             let _ = File::open(dir.join(ABOUT)).and_then(|file| file.set_modified(SystemTime::now()));
-            Ok(Found::Whole(Template { dir, hello }))
+            Ok(Found::Whole(Box::new(Template { dir, hello })))
         }
         Ok(Err(why)) => Ok(Found::Damaged(why)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
