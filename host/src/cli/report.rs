@@ -96,7 +96,7 @@ fn refuse(error: &RecordError) -> Failure {
 
 fn render(stored: &StoredRun, spec: &ReportSpec, style: Style, verbosity: Verbosity) -> Result<(), Failure> {
     let setup = Setup { style, verbosity, record: stored.dir.clone(), screen: Screen::none() };
-    let mut reporters = Reporters::open(std::slice::from_ref(spec), &setup).map_err(Failure::usage)?;
+    let mut reporters = Reporters::open(std::slice::from_ref(spec), &setup)?;
     stored.events.iter().for_each(|event| reporters.event(event));
     reporters.finish().map_err(Failure::lab)
 }
