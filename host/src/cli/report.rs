@@ -85,6 +85,7 @@ fn refuse(error: &RecordError) -> Failure {
     match error {
         RecordError::NoRuns(_)
         | RecordError::Unknown { .. }
+        | RecordError::NoSuchPath(_)
         | RecordError::Ambiguous { .. }
         | RecordError::NotARecord(_) => Failure::usage(error),
         RecordError::Read { .. }
@@ -221,8 +222,22 @@ mod tests {
         assert_eq!(code(&[home.path().to_str().unwrap()]), exit::USAGE);
         assert_eq!(code(&["-o", "/proc/none/x"]), exit::USAGE);
         assert_eq!(code(&["-o", "/dev/full"]), exit::LAB);
-        fs::write(record.dir.join(record::EVENTS), "xx\nyy\n").unwrap();
-        assert_eq!(code(&[]), exit::LAB);
+        let path = record.dir.join(record::EVENTS);
+        let events = fs::read_to_string(&path).unwrap();
+        let lines: Vec<_> = events.lines().collect();
+        let mut backwards = lines.clone();
+        backwards.reverse();
+        for damaged in [
+            vec!["xx", "yy"],
+            [lines.clone(), lines.clone()].concat(),
+            backwards,
+            [&lines[..12], &lines[20..]].concat(),
+        ] {
+            fs::write(&path, damaged.join("\n")).unwrap();
+            assert_eq!(code(&[]), exit::LAB, "{damaged:?}");
+        }
+        fs::write(&path, &events[..events.len() / 2]).unwrap();
+        assert_eq!(vmlab_report(&context, &["-o", "/dev/null"]).unwrap(), exit::OK);
     }
 
     #[test]
