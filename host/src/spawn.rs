@@ -1,4 +1,4 @@
-//! Child processes that do not outlive vmlab. The only unsafe code of the host.
+//! Child processes that do not outlive vmlab. Beside [`crate::stdio`], the only unsafe code of the host.
 
 use std::io;
 

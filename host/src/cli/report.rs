@@ -85,6 +85,7 @@ fn refuse(error: &RecordError) -> Failure {
     match error {
         RecordError::NoRuns(_)
         | RecordError::Unknown { .. }
+        | RecordError::NoSuchPath(_)
         | RecordError::Ambiguous { .. }
         | RecordError::NotARecord(_) => Failure::usage(error),
         RecordError::Read { .. }
@@ -96,7 +97,7 @@ fn refuse(error: &RecordError) -> Failure {
 
 fn render(stored: &StoredRun, spec: &ReportSpec, style: Style, verbosity: Verbosity) -> Result<(), Failure> {
     let setup = Setup { style, verbosity, record: stored.dir.clone(), screen: Screen::none() };
-    let mut reporters = Reporters::open(std::slice::from_ref(spec), &setup).map_err(Failure::usage)?;
+    let mut reporters = Reporters::open(std::slice::from_ref(spec), &setup)?;
     stored.events.iter().for_each(|event| reporters.event(event));
     reporters.finish().map_err(Failure::lab)
 }
@@ -221,8 +222,22 @@ mod tests {
         assert_eq!(code(&[home.path().to_str().unwrap()]), exit::USAGE);
         assert_eq!(code(&["-o", "/proc/none/x"]), exit::USAGE);
         assert_eq!(code(&["-o", "/dev/full"]), exit::LAB);
-        fs::write(record.dir.join(record::EVENTS), "xx\nyy\n").unwrap();
-        assert_eq!(code(&[]), exit::LAB);
+        let path = record.dir.join(record::EVENTS);
+        let events = fs::read_to_string(&path).unwrap();
+        let lines: Vec<_> = events.lines().collect();
+        let mut backwards = lines.clone();
+        backwards.reverse();
+        for damaged in [
+            vec!["xx", "yy"],
+            [lines.clone(), lines.clone()].concat(),
+            backwards,
+            [&lines[..12], &lines[20..]].concat(),
+        ] {
+            fs::write(&path, damaged.join("\n")).unwrap();
+            assert_eq!(code(&[]), exit::LAB, "{damaged:?}");
+        }
+        fs::write(&path, &events[..events.len() / 2]).unwrap();
+        assert_eq!(vmlab_report(&context, &["-o", "/dev/null"]).unwrap(), exit::OK);
     }
 
     #[test]

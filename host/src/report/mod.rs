@@ -14,6 +14,7 @@ mod json;
 mod junit;
 mod ktap;
 mod output;
+mod place;
 pub mod progress;
 mod reporters;
 mod run;

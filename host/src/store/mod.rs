@@ -12,6 +12,7 @@ pub mod kernels;
 pub mod lock;
 pub mod memo;
 pub mod record;
+pub mod sequence;
 
 mod error;
 pub mod json;

@@ -125,7 +125,7 @@ pub enum QemuError {
         limit_s: u64,
     },
     /// It is something else.
-    #[error("{path} --version says {said:?}, which is not QEMU's; name a {PROGRAM} with --qemu or {VARIABLE}")]
+    #[error("{path} --version says `{said}`, which is not QEMU's; name a {PROGRAM} with --qemu or {VARIABLE}")]
     NotQemu {
         /// The program.
         path: PathBuf,
@@ -203,12 +203,12 @@ async fn ask(path: &Path, limit: Duration) -> Result<Qemu, QemuError> {
         Err(_) => return Err(QemuError::Hung { path: path.to_owned(), limit_s: limit.as_secs() }),
     };
     if !status.success() {
-        let said = quote::end_of(if stderr.is_empty() { &stdout } else { &stderr });
+        let said = quote::of_stranger(if stderr.is_empty() { &stdout } else { &stderr });
         return Err(QemuError::Died { path: path.to_owned(), status, said });
     }
     let first = String::from_utf8_lossy(&stdout).lines().next().unwrap_or_default().trim().to_owned();
     let version = parse_version(&first)
-        .ok_or_else(|| QemuError::NotQemu { path: path.to_owned(), said: quote::end_of(first.as_bytes()) })?;
+        .ok_or_else(|| QemuError::NotQemu { path: path.to_owned(), said: quote::beginning_of(&stdout) })?;
     if version < MINIMUM {
         return Err(QemuError::TooOld { path: path.to_owned(), found: version });
     }

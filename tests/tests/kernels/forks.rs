@@ -1,5 +1,7 @@
 //! A guest of its own for each scenario, forked from a template.
 
+#![expect(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
+
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{Seek as _, SeekFrom, Write as _};

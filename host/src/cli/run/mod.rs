@@ -35,6 +35,7 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<u8, Failure
     let catalogue = guest_init::catalogue().map_err(|error| Failure::lab(chain(&error)))?;
     let scenarios =
         plan::select(catalogue, &args.filters).map_err(|error| Failure::with_code(exit::NOTHING_RAN, error))?;
+    Reporters::check(&ReportSpec::with_default(&args.reports))?;
     let mut interrupts = Interrupts::listen()?;
     let verbosity = match (args.quiet, args.verbose) {
         (true, _) => Verbosity::Quiet,
@@ -76,8 +77,7 @@ fn open(args: &RunArgs, context: &Context, ready: &Ready, setup: Setup) -> Resul
     let notices = record.as_ref().map(|record| record.notices.clone()).unwrap_or_default();
     let run_id = record.as_ref().map_or_else(|| "not-recorded".to_owned(), |record| record.id.clone());
     let setup = Setup { record: record_dir.clone(), ..setup };
-    let reporters = Reporters::open(&ReportSpec::with_default(&args.reports), &setup)
-        .map_err(|error| Failure::usage(chain(&error)))?;
+    let reporters = Reporters::open(&ReportSpec::with_default(&args.reports), &setup)?;
     let sink = RunSink::new(record, reporters);
     let emitter = Emitter::new(Box::new(Handle(Rc::clone(&sink))));
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
