@@ -98,7 +98,7 @@ fn the_same_spec_gives_the_same_file_and_a_damaged_one_is_replaced() {
         assert_eq!(build(&spec).unwrap(), first);
         assert_eq!(fs::read(&first.path).unwrap(), bytes);
     }
-    assert_eq!(fs::read_dir(cache.path().join("images")).unwrap().count(), 1);
+    assert_eq!(inventory::inventory(cache.path()).entries.len(), 1);
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn builders_at_the_same_time_do_not_disturb_each_other() {
         threads.into_iter().map(|thread| thread.join().unwrap().unwrap()).collect()
     });
     assert!(built.iter().all(|image| image == &built[0]));
-    assert_eq!(fs::read_dir(cache.path().join("images")).unwrap().count(), 1);
+    assert_eq!(inventory::inventory(cache.path()).entries.len(), 1);
 }
 
 #[test]
