@@ -6,6 +6,7 @@ use vmlab_protocol::catalogue::KernelVersion;
 
 use crate::progress::Progress;
 use crate::store::dirs::Dirs;
+use crate::store::hold::Hold;
 
 pub mod catalogue;
 pub mod config;
@@ -38,6 +39,8 @@ pub struct Kernel {
     pub config: Option<config::KernelConfig>,
     /// The directory with `modules.dep`, as `/lib/modules/RELEASE`, where there is one.
     pub modules: Option<PathBuf>,
+    /// Keeps a fetched kernel in the cache while it is used.
+    pub hold: Option<Hold>,
 }
 
 /// Whether a kernel of an archive may be fetched. Kernels of this machine are always read anew.

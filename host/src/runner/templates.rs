@@ -3,6 +3,7 @@
 use super::executor::{NotSaved, save_guest};
 use super::lab::{Lab, Prepared};
 use super::launch::{self, Origin, launch};
+use crate::store::cache;
 use crate::store::lock::Lock;
 use crate::verdict::Verdict;
 use crate::vm::template::key::{Ingredients, Key};
@@ -59,7 +60,7 @@ async fn find_or_make(lab: &Lab, prepared: &Prepared) -> Result<Source, String> 
     if let Found::Whole(template) = template::find(&lab.cache, &key).map_err(|error| error.to_string())? {
         return Ok(Source::Forks(*template));
     }
-    let lock_file = template::root(&lab.cache).join(format!("{}.lock", key.name()));
+    let lock_file = template::inventory::lock_path(&lab.cache, key.name());
     let lock = Lock::take(&lock_file, || {
         lab.emitter.notice(format!("{label}: waiting for another vmlab that makes the same template"));
     });
@@ -82,5 +83,16 @@ async fn find_or_make(lab: &Lab, prepared: &Prepared) -> Result<Source, String> 
     };
     let template = draft.keep(&lab.cache, &key, hello).map_err(|error| error.to_string())?;
     drop(lock);
+    make_room(lab).await;
     Ok(Source::Forks(template))
+}
+
+/// Keeps the cache within its limit. All that this run uses is held, and stays. Removing files can take a while, in which
+/// other guests are to be heard.
+async fn make_room(lab: &Lab) {
+    let (dir, limit) = (lab.cache.clone(), lab.options.cache_limit);
+    match tokio::task::spawn_blocking(move || cache::keep_within(&dir, limit)).await {
+        Ok(notices) => notices.into_iter().for_each(|text| lab.emitter.notice(text)),
+        Err(error) => lab.emitter.notice(format!("a fault in vmlab itself: {error}")),
+    }
 }

@@ -6,6 +6,8 @@
 //!   kernel tomorrow, with no network;
 //! - `locks/SOURCE.lock`: held while a source is fetched;
 //! - `staging/SOURCE/`: where a fetch prepares its entry.
+//!
+//! The time of `kernel.json` is when the entry was last looked up.
 
 use std::fs::{self, File};
 use std::io;
@@ -15,8 +17,12 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::atomic::{self, Staging};
+use super::hold::{Hold, touch};
 use super::json::{self, Json};
+use super::lock::{Lock, Mode};
 use super::{CacheError, hex, memo, sha256_of};
+
+pub mod inventory;
 
 /// Version of the two JSON files. Others are treated as damage: the kernel is fetched again.
 const FORMAT: u32 = 1;
@@ -78,6 +84,8 @@ pub struct Entry {
     dir: PathBuf,
     /// What it is.
     pub record: Record,
+    /// Keeps it in the cache; `None` where it was only looked at.
+    pub hold: Option<Hold>,
 }
 
 impl Entry {
@@ -188,10 +196,18 @@ impl KernelStore {
     /// [`CacheError`] where something is there and cannot be read.
     pub fn lookup(&self, stem: &str) -> Result<Lookup, CacheError> {
         Ok(match self.peek(stem)? {
-            Lookup::Found(entry) => match entry.damage(&self.cache)? {
-                Some(damage) => Lookup::Damaged(damage),
-                None => Lookup::Found(entry),
-            },
+            Lookup::Found(mut entry) => {
+                entry.hold = Hold::share(&entry.dir);
+                match entry.damage(&self.cache)? {
+                    // It was taken away since it was looked at, and its pin before that.
+                    _ if entry.hold.is_none() => Lookup::Missing,
+                    Some(damage) => Lookup::Damaged(damage),
+                    None => {
+                        touch(&entry.dir.join(RECORD));
+                        Lookup::Found(entry)
+                    }
+                }
+            }
             other => other,
         })
     }
@@ -219,7 +235,7 @@ impl KernelStore {
         if record.format != FORMAT || record.kernel_sha256 != pin.kernel_sha256 || record.release != pin.release {
             return Ok(Lookup::Damaged(format!("{} is not what was pinned", path.display())));
         }
-        Ok(Lookup::Found(Box::new(Entry { dir, record })))
+        Ok(Lookup::Found(Box::new(Entry { dir, record, hold: None })))
     }
 
     /// Turns a prepared directory (`vmlinuz`, `config`, `lib/modules/RELEASE`) into an entry, at once and whole. An
@@ -244,12 +260,15 @@ impl KernelStore {
             fetched_at_unix_ms: identity.now_unix_ms,
         };
         atomic::create_dir(&self.entries())?;
-        let entry = Entry { dir: self.entries().join(entry_name(&record)), record };
+        let mut entry = Entry { dir: self.entries().join(entry_name(&record)), record, hold: None };
+        json::write(&prepared.join(RECORD), &entry.record)?;
+        atomic::sync_tree(prepared)?;
+        // Until it is held nobody may take it away.
+        let _changes = Lock::wait(&super::changes_lock(&self.cache), Mode::Shared)?;
         if let Some(sound) = self.sound_entry(&entry.dir)? {
             return Ok(sound);
         }
-        json::write(&prepared.join(RECORD), &entry.record)?;
-        atomic::sync_tree(prepared)?;
+        entry.hold = Hold::share(prepared);
         if entry.dir.exists() {
             let aside = staging.path().join("damaged");
             fs::rename(&entry.dir, &aside).map_err(CacheError::on("replace", &entry.dir))?;
@@ -281,6 +300,8 @@ impl KernelStore {
         };
         let path = self.pin_path(stem);
         atomic::create_dir(&self.root.join("refs"))?;
+        // Whoever takes kernels away looks at the pins first, and takes none that is pinned meanwhile.
+        let _changes = Lock::wait(&super::changes_lock(&self.cache), Mode::Shared)?;
         json::write(&path, &pin)
     }
 
@@ -314,7 +335,7 @@ impl KernelStore {
 
     fn sound_entry(&self, dir: &Path) -> Result<Option<Entry>, CacheError> {
         let Json::Read(record) = json::read::<Record>(&dir.join(RECORD))? else { return Ok(None) };
-        let entry = Entry { dir: dir.to_owned(), record };
+        let entry = Entry { dir: dir.to_owned(), record, hold: Hold::share(dir) };
         Ok(if entry.damage(&self.cache)?.is_none() { Some(entry) } else { None })
     }
 }
@@ -332,74 +353,4 @@ fn entry_name(record: &Record) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const RELEASE: &str = "6.1.0-56-cloud-amd64";
-
-    fn publish(store: &KernelStore, stem: &str) -> Entry {
-        let staging = store.staging(stem).unwrap();
-        let prepared = staging.path().join("entry");
-        let modules = prepared.join(modules_below(RELEASE));
-        fs::create_dir_all(&modules).unwrap();
-        fs::write(prepared.join(KERNEL), "kernel").unwrap();
-        fs::write(prepared.join(CONFIG), "CONFIG_A=y\n").unwrap();
-        fs::write(modules.join("modules.dep"), "").unwrap();
-        let packages = [Package { name: "linux-image".into(), version: "6.1.192-2".into() }];
-        let identity =
-            Identity { label: stem, suite: "bookworm", release: RELEASE, packages: &packages, now_unix_ms: 7 };
-        let entry = store.publish(&staging, &prepared, &identity).unwrap();
-        store.pin(stem, &entry, 7).unwrap();
-        entry
-    }
-
-    fn found(store: &KernelStore, stem: &str) -> Entry {
-        match store.lookup(stem).unwrap() {
-            Lookup::Found(entry) => *entry,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn what_was_published_is_found_and_shared() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = KernelStore::new(dir.path());
-        assert!(matches!(store.lookup("a").unwrap(), Lookup::Missing));
-        assert_eq!(store.pinned().unwrap(), Vec::<String>::new());
-        let first = publish(&store, "a");
-        let second = publish(&store, "b");
-        assert_eq!(first.kernel(), second.kernel());
-        assert_eq!(found(&store, "a").record, first.record);
-        assert_eq!(store.pinned().unwrap(), ["a", "b"]);
-        assert_eq!(fs::read_dir(dir.path().join("kernels/staging")).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn damage_is_seen_and_mended_by_publishing_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = KernelStore::new(dir.path());
-        let entry = publish(&store, "a");
-        for path in [entry.kernel(), entry.config(), entry.modules().join("modules.dep"), entry.dir.join(RECORD)] {
-            fs::write(&path, "damaged").unwrap();
-            assert!(matches!(store.lookup("a").unwrap(), Lookup::Damaged(_)), "{path:?}");
-            publish(&store, "a");
-            fs::remove_file(&path).unwrap();
-            assert!(matches!(store.lookup("a").unwrap(), Lookup::Damaged(_)), "{path:?}");
-            publish(&store, "a");
-            assert_eq!(found(&store, "a").record, entry.record);
-        }
-    }
-
-    #[test]
-    fn a_pin_that_leads_elsewhere_is_damage() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = KernelStore::new(dir.path());
-        publish(&store, "a");
-        let path = store.pin_path("a");
-        let text = fs::read_to_string(&path).unwrap();
-        for (from, to) in [(RELEASE, "../../etc"), ("\"format\": 1", "\"format\": 2"), ("{", "[")] {
-            fs::write(&path, text.replacen(from, to, 1)).unwrap();
-            assert!(matches!(store.lookup("a").unwrap(), Lookup::Damaged(_)), "{to}");
-        }
-    }
-}
+mod tests;

@@ -2,7 +2,7 @@
 //! for its version and building an image each cost more than starting a guest.
 //!
 //! A memo is a small file of the cache. One that is missing, malformed or of other files is none: what it would tell is
-//! found out again.
+//! found out again. The time of its file is when it was last recalled.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,8 +13,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::fingerprint::Fingerprint;
+use super::hold::touch;
 use super::json::{self, Json};
 use super::{atomic, hex, sha256_of};
+
+pub mod inventory;
 
 /// A file that was changed so shortly ago could be changed again without its times telling.
 const SETTLED: Duration = Duration::from_secs(2);
@@ -51,7 +54,11 @@ impl<'a> Memo<'a> {
             _ => return None,
         };
         let now = self.fingerprints().ok()?;
-        (kept.kind == self.kind && kept.files == now).then_some(kept.value)
+        let known = kept.kind == self.kind && kept.files == now;
+        known.then(|| {
+            touch(&self.path());
+            kept.value
+        })
     }
 
     /// Keeps a value. A cache that cannot be written keeps none, and nothing is lost but time.
@@ -81,8 +88,13 @@ impl<'a> Memo<'a> {
             hash.update([0]);
             hash.update(path.as_os_str().as_encoded_bytes());
         }
-        self.cache.join("memo").join(format!("{}.json", &hex(&hash.finalize())[..32]))
+        root(self.cache).join(format!("{}.json", &hex(&hash.finalize())[..32]))
     }
+}
+
+/// Where memos are kept.
+fn root(cache: &Path) -> PathBuf {
+    cache.join("memo")
 }
 
 /// SHA-256 of a file, hexadecimal; computed only where the file was written to since the last time.

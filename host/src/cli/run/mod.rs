@@ -22,6 +22,7 @@ use crate::report::{ReportSpec, Reporters, Setup};
 use crate::runner::emitter::Emitter;
 use crate::runner::lab::{Lab, Options, Prepared, Stop};
 use crate::runner::{dispatcher, exit_code};
+use crate::store::cache::Limit;
 use crate::store::record::RunRecord;
 use prepare::Ready;
 use sink::{Handle, RunSink};
@@ -36,6 +37,7 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<u8, Failure
     let scenarios =
         plan::select(catalogue, &args.filters).map_err(|error| Failure::with_code(exit::NOTHING_RAN, error))?;
     Reporters::check(&ReportSpec::with_default(&args.reports))?;
+    let cache_limit = Limit::from_env().map_err(Failure::usage)?;
     let mut interrupts = Interrupts::listen()?;
     let verbosity = match (args.quiet, args.verbose) {
         (true, _) => Verbosity::Quiet,
@@ -49,7 +51,7 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<u8, Failure
     }
     let ready = interrupts.or_interrupt(prepare::prepare(args, context, &progress)).await?;
     drop(progress);
-    let Opened { lab, sink, notices } = open(args, context, &ready, setup)?;
+    let Opened { lab, sink, notices } = open(args, context, &ready, cache_limit, setup)?;
     announce(&lab, &ready, &scenarios);
     notices.into_iter().for_each(|text| lab.emitter.notice(text));
     let limit = args.timeout.map(|seconds| Duration::from_secs(u64::from(seconds)));
@@ -66,7 +68,7 @@ struct Opened {
 }
 
 /// The record and the reports are open before anything runs: what cannot be written is known at once.
-fn open(args: &RunArgs, context: &Context, ready: &Ready, setup: Setup) -> Result<Opened, Failure> {
+fn open(args: &RunArgs, context: &Context, ready: &Ready, cache_limit: Limit, setup: Setup) -> Result<Opened, Failure> {
     let record = if args.no_record {
         None
     } else {
@@ -87,6 +89,7 @@ fn open(args: &RunArgs, context: &Context, ready: &Ready, setup: Setup) -> Resul
         append: args.append.clone(),
         guests_at_once: args.jobs.map_or(at_once, usize::from),
         run_id,
+        cache_limit,
     };
     let lab = Rc::new(Lab::new(options, ready.qemu.clone(), emitter, context.dirs.cache.clone(), record_dir));
     Ok(Opened { lab, sink, notices })

@@ -46,8 +46,7 @@ pub fn cached(source: &DebianSource, dirs: &Dirs) -> Result<Lookup, CacheError> 
 /// The cache cannot be read.
 pub fn all_cached(dirs: &Dirs) -> Result<Vec<DebianSource>, CacheError> {
     let stems = KernelStore::new(&dirs.cache).pinned()?;
-    let source = |stem: &String| stem.strip_prefix("debian_")?.replacen('_', "/", 1).parse().ok();
-    Ok(stems.iter().filter_map(source).collect())
+    Ok(stems.iter().filter_map(|stem| DebianSource::from_file_stem(stem)).collect())
 }
 
 /// Takes a kernel from the cache or fetches it. Dropping the future ends apt and leaves nothing of a fetch behind.
@@ -78,6 +77,7 @@ pub async fn obtain(
         sha256: record.kernel_sha256.clone(),
         config: Some(config::KernelConfig::parse(&String::from_utf8_lossy(&text))),
         modules: Some(entry.modules()),
+        hold: entry.hold,
     })
 }
 

@@ -1,0 +1,68 @@
+use super::*;
+
+const RELEASE: &str = "6.1.0-56-cloud-amd64";
+
+fn publish(store: &KernelStore, stem: &str) -> Entry {
+    let staging = store.staging(stem).unwrap();
+    let prepared = staging.path().join("entry");
+    let modules = prepared.join(modules_below(RELEASE));
+    fs::create_dir_all(&modules).unwrap();
+    fs::write(prepared.join(KERNEL), "kernel").unwrap();
+    fs::write(prepared.join(CONFIG), "CONFIG_A=y\n").unwrap();
+    fs::write(modules.join("modules.dep"), "").unwrap();
+    let packages = [Package { name: "linux-image".into(), version: "6.1.192-2".into() }];
+    let identity = Identity { label: stem, suite: "bookworm", release: RELEASE, packages: &packages, now_unix_ms: 7 };
+    let entry = store.publish(&staging, &prepared, &identity).unwrap();
+    store.pin(stem, &entry, 7).unwrap();
+    entry
+}
+
+fn found(store: &KernelStore, stem: &str) -> Entry {
+    match store.lookup(stem).unwrap() {
+        Lookup::Found(entry) => *entry,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_was_published_is_found_and_shared() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = KernelStore::new(dir.path());
+    assert!(matches!(store.lookup("a").unwrap(), Lookup::Missing));
+    assert_eq!(store.pinned().unwrap(), Vec::<String>::new());
+    let first = publish(&store, "a");
+    let second = publish(&store, "b");
+    assert_eq!(first.kernel(), second.kernel());
+    assert_eq!(found(&store, "a").record, first.record);
+    assert_eq!(store.pinned().unwrap(), ["a", "b"]);
+    assert_eq!(fs::read_dir(dir.path().join("kernels/staging")).unwrap().count(), 0);
+}
+
+#[test]
+fn damage_is_seen_and_mended_by_publishing_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = KernelStore::new(dir.path());
+    let entry = publish(&store, "a");
+    for path in [entry.kernel(), entry.config(), entry.modules().join("modules.dep"), entry.dir.join(RECORD)] {
+        fs::write(&path, "damaged").unwrap();
+        assert!(matches!(store.lookup("a").unwrap(), Lookup::Damaged(_)), "{path:?}");
+        publish(&store, "a");
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(store.lookup("a").unwrap(), Lookup::Damaged(_)), "{path:?}");
+        publish(&store, "a");
+        assert_eq!(found(&store, "a").record, entry.record);
+    }
+}
+
+#[test]
+fn a_pin_that_leads_elsewhere_is_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = KernelStore::new(dir.path());
+    publish(&store, "a");
+    let path = store.pin_path("a");
+    let text = fs::read_to_string(&path).unwrap();
+    for (from, to) in [(RELEASE, "../../etc"), ("\"format\": 1", "\"format\": 2"), ("{", "[")] {
+        fs::write(&path, text.replacen(from, to, 1)).unwrap();
+        assert!(matches!(store.lookup("a").unwrap(), Lookup::Damaged(_)), "{to}");
+    }
+}
