@@ -14,6 +14,7 @@ mod json;
 mod junit;
 mod ktap;
 mod output;
+mod percentile;
 pub mod progress;
 mod reporters;
 mod run;
@@ -21,6 +22,7 @@ pub mod screen;
 mod spec;
 pub mod style;
 pub mod text;
+mod timings;
 
 pub use reporters::{OpenError, ReportFailed, Reporters, ReportsFailed, Setup};
 pub use spec::{BadReportSpec, Format, ReportSpec, Target};

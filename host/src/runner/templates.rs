@@ -1,8 +1,8 @@
 //! Where a kernel's guests come from: forks of its template, which is made where there is none, or cold boots.
 
-use super::executor::{NotSaved, save_guest};
 use super::lab::{Lab, Prepared};
 use super::launch::{self, Origin, launch};
+use super::save::{NotSaved, save_guest};
 use crate::store::lock::Lock;
 use crate::verdict::Verdict;
 use crate::vm::template::key::{Ingredients, Key};
@@ -75,12 +75,11 @@ async fn find_or_make(lab: &Lab, prepared: &Prepared) -> Result<Source, String> 
     }
     let draft = Draft::new(&lab.cache, &key).map_err(|error| error.to_string())?;
     let guest = launch(lab, prepared, &Origin::ToBeSaved(draft.ram()))?;
-    let hello = match save_guest(lab, prepared, guest, &draft).await {
-        Ok(hello) => hello,
-        Err(NotSaved::NeverReady(verdict)) => return Ok(Source::Dead(verdict)),
-        Err(NotSaved::Failed(why)) => return Err(why),
-    };
-    let template = draft.keep(&lab.cache, &key, hello).map_err(|error| error.to_string())?;
+    let saved = save_guest(lab, prepared, guest, draft, &key).await;
     drop(lock);
-    Ok(Source::Forks(template))
+    match saved {
+        Ok(template) => Ok(Source::Forks(template)),
+        Err(NotSaved::NeverReady(verdict)) => Ok(Source::Dead(verdict)),
+        Err(NotSaved::Failed(why)) => Err(why),
+    }
 }
