@@ -111,8 +111,36 @@ pub enum LabEvent {
         /// Size of its console's file.
         console_bytes: u64,
     },
+    /// Where a guest's time went; after [`LabEvent::GuestEnded`].
+    ///
+    /// `spawn` (fork and exec of QEMU), `qemu` (until its monitor's greeting), then of a fork `machine` (until QEMU
+    /// answers), `restore` (until its processors run) and `spare` (until there is work for it), of the others `boot`
+    /// (until the hello); `prepare` (until the guest is one of its own), `start` (until a scenario is announced),
+    /// `scenario`, `goodbye`, `end` (until QEMU is killed and reaped). Of a template `save` follows the boot, and `keep`
+    /// the end. `lost` is the time from the end of the last phase until the guest was given up. They follow each other
+    /// without a gap, and `total` is their sum. `probe`, `subject` and `control` are parts of the scenario before them,
+    /// on the guest's clock.
+    GuestTimings {
+        /// Its number.
+        guest: u32,
+        /// The kernel's label.
+        kernel: String,
+        /// As in [`LabEvent::GuestStarting`].
+        start: String,
+        /// In order.
+        phases: Vec<Phase>,
+    },
     /// The user interrupted the run.
     Interrupted,
+    /// Where the run's own time went; once, shortly before [`LabEvent::RunFinished`].
+    ///
+    /// `plan` (what is to run), `setup` (where packages were to be installed), `prepare-qemu`, `prepare-kernels`,
+    /// `prepare-accelerator`, `prepare-images`, `open` (the record and the reports), `guests` (all of them), and `total`,
+    /// their sum.
+    RunTimings {
+        /// In order.
+        phases: Vec<Phase>,
+    },
     /// Last of a run.
     RunFinished {
         /// How many scenarios ended how.
@@ -120,6 +148,15 @@ pub enum LabEvent {
         /// What vmlab exits with.
         exit_code: u8,
     },
+}
+
+/// A part of the time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Phase {
+    /// What was done or waited for.
+    pub name: String,
+    /// How long it took, in µs.
+    pub us: u64,
 }
 
 /// The last word on one scenario on one kernel.

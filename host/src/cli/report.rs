@@ -48,6 +48,10 @@ pub struct ReportArgs {
     #[arg(long, short, conflicts_with_all = ["list", "quiet"])]
     verbose: bool,
 
+    /// Show where the time went, phase by phase
+    #[arg(long, conflicts_with = "list")]
+    timings: bool,
+
     /// Only the table and the summary
     #[arg(long, short, conflicts_with = "list")]
     quiet: bool,
@@ -60,6 +64,9 @@ pub struct ReportArgs {
 pub fn report(args: &ReportArgs, context: &Context) -> Result<u8, Failure> {
     if args.list {
         return list(context);
+    }
+    if args.timings && args.format != Format::Human {
+        return Err(timings_refused());
     }
     let stored = record::open(&context.dirs, &args.run).map_err(|error| refuse(&error))?;
     for notice in &stored.notices {
@@ -77,7 +84,8 @@ pub fn report(args: &ReportArgs, context: &Context) -> Result<u8, Failure> {
         (false, false) => Verbosity::Normal,
     };
     let style = Style::decide_again(&Facts::gather());
-    render(&stored, &ReportSpec { format: args.format, target }, style, verbosity)?;
+    let setup = Setup { style, verbosity, timings: args.timings, record: stored.dir.clone(), screen: Screen::none() };
+    render(&stored, &ReportSpec { format: args.format, target }, &setup)?;
     Ok(exit::OK)
 }
 
@@ -95,9 +103,16 @@ fn refuse(error: &RecordError) -> Failure {
     }
 }
 
-fn render(stored: &StoredRun, spec: &ReportSpec, style: Style, verbosity: Verbosity) -> Result<(), Failure> {
-    let setup = Setup { style, verbosity, record: stored.dir.clone(), screen: Screen::none() };
-    let mut reporters = Reporters::open(std::slice::from_ref(spec), &setup)?;
+/// The refusal of `--timings` where nothing would show them.
+pub(super) fn timings_refused() -> Failure {
+    Failure::usage(
+        "--timings adds a table to the human report, and there is none; ask for one, or take the timings from the json \
+         report, which always has them",
+    )
+}
+
+fn render(stored: &StoredRun, spec: &ReportSpec, setup: &Setup) -> Result<(), Failure> {
+    let mut reporters = Reporters::open(std::slice::from_ref(spec), setup)?;
     stored.events.iter().for_each(|event| reporters.event(event));
     reporters.finish().map_err(Failure::lab)
 }
@@ -255,6 +270,20 @@ mod tests {
             listed("20261122-110203-4f2a", &["debian:bookworm", "debian:\x1btrixie"], finished),
             listed("20261121-000000-00ff", &[], RunState::CutOff),
         ]));
+    }
+
+    #[test]
+    fn timings_are_rendered_from_the_record_and_only_for_people() {
+        let home = TempDir::new().unwrap();
+        let context = context(&home);
+        run(&context, &home);
+        let again = home.path().join("again");
+        let to = ["--timings", "-o", again.to_str().unwrap()];
+        assert_eq!(vmlab_report(&context, &to).unwrap(), exit::OK);
+        let text = fs::read_to_string(&again).unwrap();
+        assert!(text.contains("\nfork\n  spawn ") && text.contains("\nrun\n  plan "), "{text}");
+        let refused = vmlab_report(&context, &[&to[..], &["--format", "ktap"]].concat()).unwrap_err();
+        assert_eq!(refused.code, exit::USAGE);
     }
 
     #[test]

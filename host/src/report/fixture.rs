@@ -3,7 +3,7 @@
 use vmlab_protocol::catalogue::{Control, Expectation, KernelVersion, Namespace, Requirement, ScenarioSpec};
 use vmlab_protocol::message::{Hello, Leg, LegOutcome, PROTOCOL};
 
-use crate::event::{Counts, LabEvent, LegReport, ScenarioReport, Stamped};
+use crate::event::{Counts, LabEvent, LegReport, Phase, ScenarioReport, Stamped};
 use crate::exit;
 use crate::verdict::Verdict;
 
@@ -172,6 +172,51 @@ fn before(kernel: usize) -> Vec<LabEvent> {
     ]
 }
 
+fn phase(name: &str, us: u64) -> Phase {
+    Phase { name: name.to_owned(), us }
+}
+
+fn with_total(mut phases: Vec<Phase>) -> Vec<Phase> {
+    let parts = ["probe", "subject", "control"];
+    let total = phases.iter().filter(|phase| !parts.contains(&phase.name.as_str())).map(|phase| phase.us).sum();
+    phases.push(phase("total", total));
+    phases
+}
+
+fn run_phases() -> Vec<Phase> {
+    with_total(vec![
+        phase("plan", 149),
+        phase("prepare-qemu", 150),
+        phase("prepare-kernels", 4_250_000),
+        phase("prepare-accelerator", 900),
+        phase("prepare-images", 1_234_567),
+        phase("open", 5_000),
+        phase("guests", 3_600_000),
+    ])
+}
+
+/// The first guest was a fork that had waited, the second one that had not, the third was booted and lost.
+fn after(guest: u32) -> [LabEvent; 2] {
+    let n = u64::from(guest) * 100;
+    let (start, mut phases) = match guest {
+        3 => ("boot", vec![phase("spawn", 1000 + n), phase("qemu", 20_000 + n), phase("boot", 3_000_000)]),
+        _ => {
+            let restore = [("spawn", 1000), ("qemu", 20_000), ("machine", 5000), ("restore", 6000)];
+            ("fork", restore.map(|(name, us)| phase(name, us + n)).to_vec())
+        }
+    };
+    phases.extend((guest == 1).then(|| phase("spare", 12_345)));
+    let work = [("prepare", 8000), ("start", 900), ("scenario", 14_000), ("probe", 2000), ("subject", 5000)];
+    phases.extend(work.map(|(name, us)| phase(name, us + n)));
+    phases.push(if guest == 3 { phase("lost", 500) } else { phase("goodbye", 400 + n) });
+    phases.push(phase("end", 6000 + n));
+    let kernel = KERNELS[usize::try_from(guest).unwrap() - 1].0.to_owned();
+    [
+        LabEvent::GuestEnded { guest, how: "powered off".to_owned(), console_bytes: 20_000 },
+        LabEvent::GuestTimings { guest, kernel, start: start.to_owned(), phases: with_total(phases) },
+    ]
+}
+
 /// The whole run. The kernels run side by side, and the last one announced ends first.
 pub fn run() -> Vec<Stamped> {
     let scenarios = scenarios();
@@ -198,12 +243,16 @@ pub fn run() -> Vec<Stamped> {
             events.push(LabEvent::ScenarioFinished(Box::new(report)));
         }
     }
-    events.extend((1..=3).map(|guest| LabEvent::GuestEnded {
-        guest,
-        how: "powered off".to_owned(),
-        console_bytes: 20_000,
-    }));
+    events.extend((1..=3).flat_map(after));
     events.push(LabEvent::Interrupted);
+    events.push(LabEvent::RunTimings { phases: run_phases() });
     events.push(LabEvent::RunFinished { counts: counts(), exit_code: exit::CRASHED });
-    (0..).map(|n| n * 45).zip(events).map(|(elapsed_ms, event)| Stamped { elapsed_ms, event }).collect()
+    let mut elapsed_ms = 0;
+    let stamp = |event| {
+        // Timings follow at once what they are the timings of.
+        let at_once = matches!(event, LabEvent::GuestTimings { .. } | LabEvent::RunTimings { .. });
+        elapsed_ms += if at_once { 0 } else { 45 };
+        Stamped { elapsed_ms: elapsed_ms - 45, event }
+    };
+    events.into_iter().map(stamp).collect()
 }

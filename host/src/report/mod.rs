@@ -14,6 +14,7 @@ mod json;
 mod junit;
 mod ktap;
 mod output;
+mod percentile;
 mod place;
 pub mod progress;
 mod reporters;
@@ -22,6 +23,7 @@ pub mod screen;
 mod spec;
 pub mod style;
 pub mod text;
+mod timings;
 
 pub use reporters::{OpenError, ReportFailed, Reporters, ReportsFailed, Setup};
 pub use spec::{BadReportSpec, Format, ReportSpec, Target};

@@ -21,6 +21,8 @@ pub struct Setup {
     pub style: Style,
     /// How much is told.
     pub verbosity: Verbosity,
+    /// Whether there is a table of timings.
+    pub timings: bool,
     /// The run record's directory, where there is one.
     pub record: Option<PathBuf>,
     /// Where live lines go.
@@ -30,10 +32,10 @@ pub struct Setup {
 impl Setup {
     /// For a run at this terminal. To be made once in a process: it takes standard error for the live lines.
     #[must_use]
-    pub fn for_run(facts: &Facts, verbosity: Verbosity, record: Option<PathBuf>) -> Self {
+    pub fn for_run(facts: &Facts, verbosity: Verbosity, timings: bool) -> Self {
         let style = Style::decide(facts);
         let screen = if style.live { Screen::stderr() } else { Screen::none() };
-        Self { style, verbosity, record, screen }
+        Self { style, verbosity, timings, record: None, screen }
     }
 }
 

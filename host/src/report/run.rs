@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use vmlab_protocol::catalogue::ScenarioSpec;
 
+use super::timings::Timings;
 use crate::event::{Counts, LabEvent, ScenarioReport, Stamped};
 use crate::verdict::Verdict;
 
@@ -27,6 +28,8 @@ pub struct Run {
     pub notices: Vec<String>,
     /// The console's file within the record, by guest.
     pub consoles: BTreeMap<u32, String>,
+    /// Where the time went: the guests' by their kind of start, and the run's own.
+    pub timings: Timings,
     /// The user interrupted it.
     pub interrupted: bool,
     /// From the run's start to its last event.
@@ -107,6 +110,8 @@ impl Run {
                 self.consoles.insert(*guest, console.clone());
             }
             LabEvent::ScenarioFinished(report) => self.finish(report)?,
+            LabEvent::GuestTimings { start, phases, .. } => self.timings.add(start, phases),
+            LabEvent::RunTimings { phases } => self.timings.add("run", phases),
             LabEvent::Interrupted => self.interrupted = true,
             LabEvent::GuestReady { .. }
             | LabEvent::ScenarioStarted { .. }

@@ -122,6 +122,12 @@ impl ReportSpec {
         }
         all
     }
+
+    /// Whether one of them is for people.
+    #[must_use]
+    pub fn any_human(specs: &[Self]) -> bool {
+        specs.iter().any(|spec| spec.format == Format::Human)
+    }
 }
 
 #[cfg(test)]

@@ -7,17 +7,16 @@ use std::process::ExitStatus;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use vmlab_protocol::catalogue::ScenarioSpec;
 use vmlab_protocol::message::{ENTROPY_BYTES, Hello};
 
-use super::inputs::{Input, Inputs};
+use super::inputs::{Input, Inputs, Rest};
 use super::lab::{Lab, Prepared};
 use super::launch::Guest;
 use super::ledger::Ledger;
 use super::limits::FAREWELL;
 use super::milliseconds;
-use crate::error::chain;
+use super::phases::{Kind, Moment, Recorder};
 use crate::event::LabEvent;
 use crate::guest::inventory;
 use crate::guest::session::{Freshness, Heard, Session};
@@ -26,7 +25,6 @@ use crate::verdict::Verdict;
 use crate::verdict::judge::{self, GuestLoss};
 use crate::vm::process::QemuEnd;
 use crate::vm::qmp::QmpEvent;
-use crate::vm::template::Draft;
 
 /// How a guest's run ended for those who wait for its scenarios.
 #[derive(Debug)]
@@ -43,62 +41,9 @@ pub(super) enum GuestRun {
 pub(super) async fn run_guest(lab: &Lab, prepared: &Prepared, guest: Guest, queue: Vec<ScenarioSpec>) -> GuestRun {
     let (mut drive, mut inputs) = Drive::new(lab, prepared, guest, queue);
     let loss = drive.serve(&mut inputs).await;
-    drive.end(inputs, loss).await
-}
-
-/// Runs a guest up to its hello and saves it into the draft. QEMU has ended when this returns. The error is what a guest
-/// that never said hello came to, or why one that did could not be saved.
-pub(super) async fn save_guest(lab: &Lab, prepared: &Prepared, guest: Guest, draft: &Draft) -> Result<Hello, NotSaved> {
-    let (mut drive, mut inputs) = Drive::new(lab, prepared, guest, Vec::new());
-    drive.purpose = Purpose::Save;
-    let loss = drive.serve(&mut inputs).await;
-    let (Some(hello), None) = (drive.hello.clone(), &loss) else {
-        let interrupted = loss == Some(GuestLoss::Interrupted);
-        return Err(match drive.end(inputs, loss).await {
-            GuestRun::NeverReady(verdict, _) if !interrupted => NotSaved::NeverReady(verdict),
-            _ => NotSaved::Failed("the run was stopped".to_owned()),
-        });
-    };
-    let saved = match tokio::time::timeout(SAVE_LIMIT, save(&mut inputs, draft)).await {
-        Ok(saved) => saved,
-        Err(_) => Err(format!("it was not saved within {} s", SAVE_LIMIT.as_secs())),
-    };
-    drive.end(inputs, None).await;
-    saved.map(|()| *hello).map_err(NotSaved::Failed)
-}
-
-/// Why there is no template.
-#[derive(Debug)]
-pub(super) enum NotSaved {
-    /// The guest never said hello.
-    NeverReady(Verdict),
-    /// It did, and could not be saved.
-    Failed(String),
-}
-
-/// Saving takes some 15 ms.
-const SAVE_LIMIT: Duration = Duration::from_secs(30);
-
-async fn save(inputs: &mut Inputs, draft: &Draft) -> Result<(), String> {
-    let state = draft.create_state().map_err(|error| error.to_string())?;
-    let qmp = inputs.connect_qmp().await.map_err(|error| chain(&error))?;
-    qmp.save(&state).await.map_err(|error| chain(&error))?;
-    // Its own limit is the caller's.
-    let far = Instant::now() + SAVE_LIMIT * 2;
-    loop {
-        match inputs.next(far, &CancellationToken::new()).await {
-            Ok(Input::Qmp(QmpEvent::Migration { status })) if status == "completed" => return Ok(()),
-            Ok(Input::Qmp(QmpEvent::Migration { status })) if status == "failed" => {
-                return Err("QEMU says that the migration failed".to_owned());
-            }
-            Ok(Input::Qmp(QmpEvent::Reply { command, error: Some(error) })) => {
-                return Err(format!("{command}: {error}"));
-            }
-            Ok(Input::Exited(status)) => return Err(format!("QEMU {}", describe(status))),
-            Ok(_) => {}
-            Err(error) => return Err(format!("the host cannot read from QEMU: {error}")),
-        }
-    }
+    let (run, recorder) = drive.end(inputs, loss).await;
+    recorder.finish(lab);
+    run
 }
 
 /// What is waited for, and until when.
@@ -114,22 +59,13 @@ impl Wait {
     }
 }
 
-/// What the guest is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Purpose {
-    Serve,
-    /// To be saved once it has said hello.
-    Save,
-}
-
-struct Drive<'a> {
-    purpose: Purpose,
-    fork: bool,
-    hello: Option<Box<Hello>>,
+/// Leads a guest. One that is to be a template is done once it has said hello.
+pub(super) struct Drive<'a> {
+    pub(super) recorder: Recorder,
+    pub(super) hello: Option<Box<Hello>>,
     lab: &'a Lab,
     prepared: &'a Prepared,
     number: u32,
-    began: Instant,
     session: Session,
     ledger: Ledger<'a>,
     queue: VecDeque<ScenarioSpec>,
@@ -150,17 +86,15 @@ enum Step {
 }
 
 impl<'a> Drive<'a> {
-    fn new(lab: &'a Lab, prepared: &'a Prepared, guest: Guest, queue: Vec<ScenarioSpec>) -> (Self, Inputs) {
-        let Guest { number, began, inputs, console, hello } = guest;
-        let fork = hello.is_some();
+    pub(super) fn new(lab: &'a Lab, prepared: &'a Prepared, guest: Guest, queue: Vec<ScenarioSpec>) -> (Self, Inputs) {
+        let Guest { number, recorder, inputs, console, hello } = guest;
+        let fork = recorder.kind() == Kind::Fork;
         let drive = Self {
-            purpose: Purpose::Serve,
-            fork,
+            recorder,
             hello: hello.map(Box::new),
             lab,
             prepared,
             number,
-            began,
             session: if fork { Session::of_fork() } else { Session::default() },
             ledger: Ledger::new(lab, prepared, number, console),
             queue: queue.into(),
@@ -173,8 +107,8 @@ impl<'a> Drive<'a> {
     }
 
     /// Serves the guest until its goodbye (None) or its loss.
-    async fn serve(&mut self, inputs: &mut Inputs) -> Option<GuestLoss> {
-        if self.fork
+    pub(super) async fn serve(&mut self, inputs: &mut Inputs) -> Option<GuestLoss> {
+        if self.recorder.kind() == Kind::Fork
             && let Err(loss) = self.prepare(inputs).await
         {
             return Some(loss);
@@ -215,13 +149,10 @@ impl<'a> Drive<'a> {
                 self.qemu_says.push(format!("QEMU {}", describe(status)));
                 return self.closing(inputs);
             }
-            Input::Qmp(QmpEvent::Shutdown { reason }) => self.qemu_says.push(format!("QEMU shut down ({reason})")),
-            Input::Qmp(QmpEvent::GuestPanicked) => self.qemu_says.push("the guest told QEMU of a panic".to_owned()),
-            Input::Qmp(QmpEvent::Stopped) => self.qemu_says.push("QEMU stopped the guest".to_owned()),
-            Input::Qmp(QmpEvent::Reply { command, error: Some(error) }) => {
-                return Step::Lost(GuestLoss::Vanished(format!("QEMU refused {command}: {error}")));
+            Input::Qmp(told) => {
+                self.recorder.told(&told);
+                return self.qmp(told.event);
             }
-            Input::Qmp(QmpEvent::Reply { .. } | QmpEvent::Migration { .. } | QmpEvent::Other(_)) => {}
             // The guest needs no QMP; only where all else has ended as well, nothing more is to be waited for.
             Input::QmpClosed if inputs.is_over() => return Step::Lost(GuestLoss::Vanished(String::new())),
             Input::QmpClosed => {}
@@ -233,6 +164,23 @@ impl<'a> Drive<'a> {
                 let Wait { what, limit, .. } = self.wait;
                 return Step::Lost(GuestLoss::Watchdog { which: what, limit_ms: milliseconds(limit), state });
             }
+        }
+        Step::GoOn
+    }
+
+    fn qmp(&mut self, event: QmpEvent) -> Step {
+        match event {
+            QmpEvent::Shutdown { reason } => self.qemu_says.push(format!("QEMU shut down ({reason})")),
+            QmpEvent::GuestPanicked => self.qemu_says.push("the guest told QEMU of a panic".to_owned()),
+            QmpEvent::Stopped => self.qemu_says.push("QEMU stopped the guest".to_owned()),
+            QmpEvent::Reply { command, error: Some(error) } => {
+                return Step::Lost(GuestLoss::Vanished(format!("QEMU refused {command}: {error}")));
+            }
+            QmpEvent::Greeting
+            | QmpEvent::Resumed
+            | QmpEvent::Reply { .. }
+            | QmpEvent::Migration { .. }
+            | QmpEvent::Other(_) => {}
         }
         Step::GoOn
     }
@@ -273,10 +221,11 @@ impl<'a> Drive<'a> {
                     if let Err(what) = inventory::check(&hello, &self.prepared.kernel, &self.prepared.machine) {
                         return Step::Lost(GuestLoss::WrongMachine(what));
                     }
+                    self.recorder.moment(Moment::Hello);
                     self.booted = true;
                     self.hello = Some(hello);
                     self.report_boot();
-                    if self.purpose == Purpose::Save {
+                    if self.recorder.kind() == Kind::Template {
                         return Step::Done;
                     }
                     if let Err(loss) = self.prepare(inputs).await {
@@ -285,21 +234,27 @@ impl<'a> Drive<'a> {
                     continue;
                 }
                 Heard::Prepared { boot_id } => {
+                    self.recorder.moment(Moment::Prepared);
                     self.booted = true;
                     self.ready(boot_id);
                     continue;
                 }
                 Heard::Started => {
+                    self.recorder.end_of("start");
                     if let Some(spec) = self.ledger.started(had_crashed) {
                         self.wait = Wait::new("scenario", self.prepared.limits.scenario(spec));
                     }
                     continue;
                 }
                 Heard::Finished(findings) => {
+                    self.recorder.end_of_scenario(&findings.legs);
                     self.spoiled |= findings.spoil_the_guest() || self.ledger.has_crashed();
                     self.ledger.finished(findings);
                 }
-                Heard::Goodbye => return Step::Done,
+                Heard::Goodbye => {
+                    self.recorder.end_of("goodbye");
+                    return Step::Done;
+                }
             }
             if let Err(loss) = self.ask_next(inputs).await {
                 return Step::Lost(loss);
@@ -314,22 +269,23 @@ impl<'a> Drive<'a> {
         for warning in self.ledger.console.reader.take_warnings() {
             self.notice(&format!("the kernel warned while it booted: {warning}"));
         }
-        if self.purpose == Purpose::Save {
+        if self.recorder.kind() == Kind::Template {
             self.ready(String::new());
         }
     }
 
     fn ready(&self, boot_id: String) {
         if let Some(hello) = self.hello.clone() {
-            let boot_ms = milliseconds(self.began.elapsed());
+            let boot_ms = milliseconds(self.recorder.elapsed());
             self.lab.emitter.emit(LabEvent::GuestReady { guest: self.number, boot_ms, boot_id, hello });
         }
     }
 
     /// Has the guest become one of its own and start its first scenario: both orders go out together.
     async fn prepare(&mut self, inputs: &mut Inputs) -> Result<(), GuestLoss> {
-        let fresh =
-            fresh(self.fork).map_err(|error| GuestLoss::Vanished(format!("no entropy for the guest: {error}")))?;
+        self.recorder.moment(Moment::Ordered);
+        let fresh = fresh(self.recorder.kind() == Kind::Fork)
+            .map_err(|error| GuestLoss::Vanished(format!("no entropy for the guest: {error}")))?;
         let order = self.session.prepare(&fresh).map_err(|violation| GuestLoss::Violation(violation.0))?;
         send(inputs, &order).await?;
         self.ask_next(inputs).await
@@ -360,9 +316,15 @@ impl<'a> Drive<'a> {
     }
 
     /// Ends QEMU, reads what is left of the console, and settles what the guest's scenarios came to.
-    async fn end(mut self, inputs: Inputs, loss: Option<GuestLoss>) -> GuestRun {
-        let (rest_of_console, qemu) = inputs.end().await;
-        self.ledger.console.push(&rest_of_console);
+    /// What the recorder gives is still to be told.
+    pub(super) async fn end(mut self, inputs: Inputs, loss: Option<GuestLoss>) -> (GuestRun, Recorder) {
+        if loss.is_some() {
+            self.recorder.end_of("lost");
+        }
+        let Rest { console, told, qemu } = inputs.end().await;
+        self.recorder.end_of("end");
+        told.iter().for_each(|told| self.recorder.told(told));
+        self.ledger.console.push(&console);
         self.ledger.console.reader.end();
         let console = &mut self.ledger.console;
         for text in console.take_failure().into_iter().chain(console.left_out()) {
@@ -381,8 +343,8 @@ impl<'a> Drive<'a> {
         let console_bytes = self.ledger.console.bytes();
         self.lab.emitter.emit(LabEvent::GuestEnded { guest: self.number, how, console_bytes });
         let rest = self.ledger.take_unannounced().into_iter().chain(self.queue).collect();
-        match loss {
-            Some(loss) if !self.booted && self.fork && self.lab.stopped().is_none() => {
+        let run = match loss {
+            Some(loss) if !self.booted && self.recorder.kind() == Kind::Fork && self.lab.stopped().is_none() => {
                 GuestRun::ForkFailed(loss.to_string(), rest)
             }
             Some(loss) if !self.booted => {
@@ -390,7 +352,8 @@ impl<'a> Drive<'a> {
                 GuestRun::NeverReady(judge::lost_at_boot(&loss, &self.ledger.console.reader, memory_mib), rest)
             }
             _ => GuestRun::Served(rest),
-        }
+        };
+        (run, self.recorder)
     }
 
     /// Where the guest vanished, everything that QEMU said of it is the reason.
@@ -427,7 +390,7 @@ fn fresh(fork: bool) -> std::io::Result<Freshness> {
 }
 
 /// In words.
-fn describe(status: ExitStatus) -> String {
+pub(super) fn describe(status: ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt as _;
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exited with {code}"),

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::vm::process::{QemuEnd, QemuProcess};
-use crate::vm::qmp::{self, Qmp, QmpError, QmpEvent};
+use crate::vm::qmp::{self, Qmp, QmpError, Told};
 
 /// Bytes that are read at once.
 const CHUNK: usize = 64 * 1024;
@@ -39,7 +39,7 @@ pub(super) enum Input {
     /// The console was closed.
     ConsoleClosed,
     /// QMP told of an event.
-    Qmp(QmpEvent),
+    Qmp(Told),
     /// QMP was closed.
     QmpClosed,
     /// QEMU has ended.
@@ -56,7 +56,7 @@ pub(super) struct Inputs {
     qemu: QemuProcess,
     /// Agrees with QEMU at once: it tells no events before (docs/interop/qmp-spec, "Capabilities Negotiation").
     qmp: JoinSet<Result<Qmp, QmpError>>,
-    qmp_events: Option<mpsc::Receiver<QmpEvent>>,
+    qmp_events: Option<mpsc::Receiver<Told>>,
     control_open: bool,
     console_open: bool,
     exited: bool,
@@ -165,13 +165,28 @@ impl Inputs {
         state.unwrap_or_else(|_| "unknown: QEMU does not answer".to_owned())
     }
 
-    /// Kills QEMU where it still runs, and gives the rest of the console and how QEMU ended.
-    pub(super) async fn end(mut self) -> (Vec<u8>, std::io::Result<QemuEnd>) {
+    /// Kills QEMU where it still runs, and gives what is left to be read, and how QEMU ended.
+    pub(super) async fn end(mut self) -> Rest {
         let Self { qemu, .. } = &mut self;
         // Its end closes the console, and what it had passed on is read to the last byte.
-        let end = qemu.end().await;
-        (self.console_now(), end)
+        let qemu = qemu.end().await;
+        let mut told = Vec::new();
+        while let Some(next) = self.qmp_events.as_mut().and_then(|events| events.try_recv().ok()) {
+            told.push(next);
+        }
+        Rest { console: self.console_now(), told, qemu }
     }
+}
+
+/// What is left of a guest whose QEMU has ended.
+#[derive(Debug)]
+pub(super) struct Rest {
+    /// The end of its console.
+    pub(super) console: Vec<u8>,
+    /// What QMP had told of and nobody had asked for yet.
+    pub(super) told: Vec<Told>,
+    /// How it ended.
+    pub(super) qemu: std::io::Result<QemuEnd>,
 }
 
 pub(super) fn is_end(error: &std::io::Error) -> bool {
@@ -179,7 +194,7 @@ pub(super) fn is_end(error: &std::io::Error) -> bool {
 }
 
 /// The next event; none where there will be none any more, which then is kept in mind.
-async fn next_event(events: &mut Option<mpsc::Receiver<QmpEvent>>) -> Option<QmpEvent> {
+async fn next_event(events: &mut Option<mpsc::Receiver<Told>>) -> Option<Told> {
     let event = events.as_mut()?.recv().await;
     if event.is_none() {
         *events = None;

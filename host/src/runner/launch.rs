@@ -1,13 +1,14 @@
 //! Starting a guest: QEMU's arguments, its console's file, the events that tell of it.
 
 use std::path::PathBuf;
+use std::time::Instant;
 
-use tokio::time::Instant;
 use vmlab_protocol::message::Hello;
 
 use super::console_log::ConsoleLog;
 use super::inputs::Inputs;
 use super::lab::{Lab, Prepared};
+use super::phases::{Kind, Moment, Recorder};
 use crate::error::chain;
 use crate::event::LabEvent;
 use crate::vm::argv::{self, Boot, Start};
@@ -27,7 +28,7 @@ pub(super) enum Origin<'a> {
 #[derive(Debug)]
 pub(super) struct Guest {
     pub(super) number: u32,
-    pub(super) began: Instant,
+    pub(super) recorder: Recorder,
     pub(super) inputs: Inputs,
     pub(super) console: ConsoleLog,
     /// What its template said, where it is a fork.
@@ -49,12 +50,12 @@ pub(super) fn launch(lab: &Lab, prepared: &Prepared, origin: &Origin<'_>) -> Res
     let number = lab.next_guest();
     let boot = boot_of(lab, prepared);
     let fork_ram;
-    let (name, start) = match origin {
-        Origin::Boot => ("boot", Start::Boot(boot)),
-        Origin::ToBeSaved(ram) => ("template", Start::Template(boot, ram)),
+    let (kind, start) = match origin {
+        Origin::Boot => (Kind::Boot, Start::Boot(boot)),
+        Origin::ToBeSaved(ram) => (Kind::Template, Start::Template(boot, ram)),
         Origin::Fork(template) => {
             fork_ram = template.ram();
-            ("fork", Start::Fork(&fork_ram))
+            (Kind::Fork, Start::Fork(&fork_ram))
         }
     };
     let arguments = argv::arguments(&prepared.machine, start, argv::DESCRIPTORS);
@@ -63,13 +64,13 @@ pub(super) fn launch(lab: &Lab, prepared: &Prepared, origin: &Origin<'_>) -> Res
     lab.emitter.emit(LabEvent::GuestStarting {
         guest: number,
         kernel: prepared.kernel.label.clone(),
-        start: name.to_owned(),
+        start: kind.name().to_owned(),
         accelerator: prepared.machine.accelerator.name().to_owned(),
         argv: words.map(|word| word.to_string_lossy().into_owned()).collect(),
         console: console_name.clone(),
     });
     let console = ConsoleLog::create(lab.record_dir.as_deref().map(|dir| dir.join(console_name)).as_deref());
-    let began = Instant::now();
+    let mut recorder = Recorder::new(number, prepared.kernel.label.clone(), kind, Instant::now());
     let started = match origin {
         Origin::Fork(template) => template
             .open_state()
@@ -81,8 +82,9 @@ pub(super) fn launch(lab: &Lab, prepared: &Prepared, origin: &Origin<'_>) -> Res
     };
     match started {
         Ok(qemu) => {
+            recorder.moment(Moment::Spawned);
             let hello = if let Origin::Fork(template) = origin { Some(template.hello.clone()) } else { None };
-            Ok(Guest { number, began, inputs: Inputs::new(qemu), console, hello })
+            Ok(Guest { number, recorder, inputs: Inputs::new(qemu), console, hello })
         }
         Err(how) => {
             lab.emitter.emit(LabEvent::GuestEnded { guest: number, how: how.clone(), console_bytes: 0 });

@@ -11,6 +11,8 @@ pub mod lab;
 mod launch;
 mod ledger;
 pub mod limits;
+pub mod phases;
+mod save;
 mod templates;
 
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! Where a kernel's guests come from: forks of its template, which is made where there is none, or cold boots.
 
-use super::executor::{NotSaved, save_guest};
 use super::lab::{Lab, Prepared};
 use super::launch::{self, Origin, launch};
+use super::save::{NotSaved, save_guest};
 use crate::store::cache;
 use crate::store::lock::Lock;
 use crate::verdict::Verdict;
@@ -76,15 +76,16 @@ async fn find_or_make(lab: &Lab, prepared: &Prepared) -> Result<Source, String> 
     }
     let draft = Draft::new(&lab.cache, &key).map_err(|error| error.to_string())?;
     let guest = launch(lab, prepared, &Origin::ToBeSaved(draft.ram()))?;
-    let hello = match save_guest(lab, prepared, guest, &draft).await {
-        Ok(hello) => hello,
-        Err(NotSaved::NeverReady(verdict)) => return Ok(Source::Dead(verdict)),
-        Err(NotSaved::Failed(why)) => return Err(why),
-    };
-    let template = draft.keep(&lab.cache, &key, hello).map_err(|error| error.to_string())?;
+    let saved = save_guest(lab, prepared, guest, draft, &key).await;
     drop(lock);
-    make_room(lab).await;
-    Ok(Source::Forks(template))
+    match saved {
+        Ok(template) => {
+            make_room(lab).await;
+            Ok(Source::Forks(template))
+        }
+        Err(NotSaved::NeverReady(verdict)) => Ok(Source::Dead(verdict)),
+        Err(NotSaved::Failed(why)) => Err(why),
+    }
 }
 
 /// Keeps the cache within its limit. All that this run uses is held, and stays. Removing files can take a while, in which

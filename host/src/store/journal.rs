@@ -19,7 +19,7 @@ use crate::store::sequence;
 pub const MAX_LINE: u64 = 64 << 20;
 
 /// The kinds of [`crate::event::LabEvent`], as in the field `event`.
-const KINDS: [&str; 11] = [
+const KINDS: [&str; 13] = [
     "run_started",
     "notice",
     "kernel_ready",
@@ -29,7 +29,9 @@ const KINDS: [&str; 11] = [
     "scenario_started",
     "scenario_finished",
     "guest_ended",
+    "guest_timings",
     "interrupted",
+    "run_timings",
     "run_finished",
 ];
 

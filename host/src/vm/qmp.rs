@@ -7,7 +7,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::IoSlice;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
@@ -28,9 +28,20 @@ const EVENTS_WAITING: usize = 64;
 /// How long QEMU may take to answer a command.
 const REPLY_LIMIT: Duration = Duration::from_secs(10);
 
-/// An event that a verdict may need (docs/interop/qmp-ref, "Events").
+/// An event and when it was read from the socket, whoever reads it from here and whenever.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// On the host's clock.
+    pub at: Instant,
+    /// What happened.
+    pub event: QmpEvent,
+}
+
+/// An event that a verdict or the timings may need (docs/interop/qmp-ref, "Events").
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum QmpEvent {
+    /// No event but the greeting, the first that QEMU says (docs/interop/qmp-spec, "Server Greeting").
+    Greeting,
     /// SHUTDOWN: the guest ends, and why, as `guest-shutdown`, `guest-reset`, `guest-panic`, `host-signal`.
     Shutdown {
         /// QEMU's word for the reason.
@@ -40,6 +51,8 @@ pub enum QmpEvent {
     GuestPanicked,
     /// STOP: the guest is paused.
     Stopped,
+    /// RESUME: the guest runs, after it was paused or its state was loaded.
+    Resumed,
     /// MIGRATION: how far the saving of a template is, as `active`, `completed`, `failed`.
     Migration {
         /// QEMU's word for it.
@@ -116,7 +129,7 @@ impl fmt::Debug for Qmp {
 /// Starts the pump on a fresh connection. The events come out of the receiver from the very first one, whether or not
 /// the connection ever gets as far as commands.
 #[must_use]
-pub fn pump(stream: UnixStream) -> (Connecting, mpsc::Receiver<QmpEvent>) {
+pub fn pump(stream: UnixStream) -> (Connecting, mpsc::Receiver<Told>) {
     let socket = stream.as_fd().try_clone_to_owned().ok();
     let (read, write) = stream.into_split();
     let (replies_in, replies) = tokio::io::duplex(64 * 1024);
@@ -217,7 +230,7 @@ impl Qmp {
 }
 
 /// Reads lines until the stream ends; events go one way, everything else the other.
-async fn split(read: OwnedReadHalf, mut replies: DuplexStream, events: mpsc::Sender<QmpEvent>) {
+async fn split(read: OwnedReadHalf, mut replies: DuplexStream, events: mpsc::Sender<Told>) {
     use tokio::io::AsyncReadExt as _;
     let mut reader = BufReader::new(read);
     let mut line = Vec::new();
@@ -228,12 +241,17 @@ async fn split(read: OwnedReadHalf, mut replies: DuplexStream, events: mpsc::Sen
             Ok(count) if count > 0 && line.ends_with(b"\n") => {}
             _ => return,
         }
+        let at = Instant::now();
         let event = serde_json::from_slice::<Value>(&line).ok().and_then(|value| event(&value));
+        // qapi waits for the greeting as well.
+        let is_reply = matches!(event, None | Some(QmpEvent::Greeting));
         // Where nobody listens any more on one of the ways, the other may still be wanted; the end of the stream is
         // what ends this.
-        match event {
-            Some(event) => drop(events.send(event).await),
-            None => drop(replies.write_all(&line).await),
+        if let Some(event) = event {
+            drop(events.send(Told { at, event }).await);
+        }
+        if is_reply {
+            drop(replies.write_all(&line).await);
         }
     }
 }
@@ -243,12 +261,16 @@ fn event(value: &Value) -> Option<QmpEvent> {
         let error = value.pointer("/error/desc").and_then(Value::as_str).map(str::to_owned);
         return Some(QmpEvent::Reply { command: command.to_owned(), error });
     }
+    if value.get("QMP").is_some() {
+        return Some(QmpEvent::Greeting);
+    }
     let name = value.get("event")?.as_str()?;
     let reason = || value.pointer("/data/reason").and_then(Value::as_str).unwrap_or("unknown").to_owned();
     Some(match name {
         "SHUTDOWN" => QmpEvent::Shutdown { reason: reason() },
         "GUEST_PANICKED" => QmpEvent::GuestPanicked,
         "STOP" => QmpEvent::Stopped,
+        "RESUME" => QmpEvent::Resumed,
         "MIGRATION" => {
             let status = value.pointer("/data/status").and_then(Value::as_str).unwrap_or("unknown");
             QmpEvent::Migration { status: status.to_owned() }
@@ -284,6 +306,8 @@ mod tests {
     async fn an_event_that_qapi_does_not_know_breaks_nothing() {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let noise = concat!(
+            r#"{"event": "RESUME", "timestamp": {"seconds": 1, "microseconds": 2}}"#,
+            "\r\n",
             r#"{"event": "FROM_THE_FUTURE", "timestamp": {"seconds": 1, "microseconds": 2}}"#,
             "\r\n",
             r#"{"event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-reset"}, "timestamp": {"seconds": 1, "microseconds": 2}}"#,
@@ -293,8 +317,18 @@ mod tests {
         let (connecting, mut events) = pump(ours);
         let qmp = connecting.negotiate(false).await.unwrap();
         assert_eq!(qmp.status().await.unwrap(), "running");
-        assert_eq!(events.recv().await, Some(QmpEvent::Other("FROM_THE_FUTURE".to_owned())));
-        assert_eq!(events.recv().await, Some(QmpEvent::Shutdown { reason: "guest-reset".to_owned() }));
+        let mut told = Vec::new();
+        while let Ok(next) = events.try_recv() {
+            told.push(next);
+        }
+        assert!(told.is_sorted_by_key(|told| told.at));
+        let once = [
+            QmpEvent::Resumed,
+            QmpEvent::Other("FROM_THE_FUTURE".to_owned()),
+            QmpEvent::Shutdown { reason: "guest-reset".to_owned() },
+        ];
+        let all: Vec<_> = told.into_iter().map(|told| told.event).collect();
+        assert_eq!(all, [&[QmpEvent::Greeting][..], &once, &once].concat());
     }
 
     #[tokio::test]

@@ -77,6 +77,10 @@ pub struct RunArgs {
     #[arg(long)]
     pub(super) no_record: bool,
 
+    /// Show where the time went, phase by phase
+    #[arg(long)]
+    pub(super) timings: bool,
+
     /// Show the passing scenarios' findings and output as well
     #[arg(short, long, conflicts_with = "quiet")]
     pub(super) verbose: bool,

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::num::NonZero;
 use std::rc::Rc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use vmlab_protocol::catalogue::ScenarioSpec;
 
@@ -21,6 +21,7 @@ use crate::report::style::{Facts, Verbosity};
 use crate::report::{ReportSpec, Reporters, Setup};
 use crate::runner::emitter::Emitter;
 use crate::runner::lab::{Lab, Options, Prepared, Stop};
+use crate::runner::phases::Laps;
 use crate::runner::{dispatcher, exit_code};
 use crate::store::cache::Limit;
 use crate::store::record::RunRecord;
@@ -32,11 +33,16 @@ mod prepare;
 mod sink;
 
 pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<u8, Failure> {
+    let mut laps = Laps::since(Instant::now());
     // What can be told without touching anything is told first.
     let catalogue = guest_init::catalogue().map_err(|error| Failure::lab(chain(&error)))?;
     let scenarios =
         plan::select(catalogue, &args.filters).map_err(|error| Failure::with_code(exit::NOTHING_RAN, error))?;
-    Reporters::check(&ReportSpec::with_default(&args.reports))?;
+    let reports = ReportSpec::with_default(&args.reports);
+    if args.timings && !ReportSpec::any_human(&reports) {
+        return Err(super::report::timings_refused());
+    }
+    Reporters::check(&reports)?;
     let cache_limit = Limit::from_env().map_err(Failure::usage)?;
     let mut interrupts = Interrupts::listen()?;
     let verbosity = match (args.quiet, args.verbose) {
@@ -44,19 +50,23 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<u8, Failure
         (false, true) => Verbosity::Verbose,
         (false, false) => Verbosity::Normal,
     };
-    let setup = Setup::for_run(&Facts::gather(), verbosity, None);
+    let setup = Setup::for_run(&Facts::gather(), verbosity, args.timings);
     let progress = TerminalProgress::new(&setup.screen);
+    laps.lap("plan");
     if args.setup {
         interrupts.or_interrupt(crate::cli::doctor::set_up()).await?;
+        laps.lap("setup");
     }
-    let ready = interrupts.or_interrupt(prepare::prepare(args, context, &progress)).await?;
+    let ready = interrupts.or_interrupt(prepare::prepare(args, context, &progress, &mut laps)).await?;
     drop(progress);
-    let Opened { lab, sink, notices } = open(args, context, &ready, cache_limit, setup)?;
+    let Opened { lab, sink, notices } = open(args, context, &ready, &reports, cache_limit, setup)?;
     announce(&lab, &ready, &scenarios);
     notices.into_iter().for_each(|text| lab.emitter.notice(text));
+    laps.lap("open");
     let limit = args.timeout.map(|seconds| Duration::from_secs(u64::from(seconds)));
     serve(&lab, dispatcher::run(&lab, ready.kernels, &scenarios), limit, &mut interrupts).await;
-    finish(&lab, &sink)
+    laps.lap("guests");
+    finish(&lab, &sink, laps)
 }
 
 /// What a run writes to.
@@ -68,7 +78,14 @@ struct Opened {
 }
 
 /// The record and the reports are open before anything runs: what cannot be written is known at once.
-fn open(args: &RunArgs, context: &Context, ready: &Ready, cache_limit: Limit, setup: Setup) -> Result<Opened, Failure> {
+fn open(
+    args: &RunArgs,
+    context: &Context,
+    ready: &Ready,
+    reports: &[ReportSpec],
+    cache_limit: Limit,
+    setup: Setup,
+) -> Result<Opened, Failure> {
     let record = if args.no_record {
         None
     } else {
@@ -79,7 +96,7 @@ fn open(args: &RunArgs, context: &Context, ready: &Ready, cache_limit: Limit, se
     let notices = record.as_ref().map(|record| record.notices.clone()).unwrap_or_default();
     let run_id = record.as_ref().map_or_else(|| "not-recorded".to_owned(), |record| record.id.clone());
     let setup = Setup { record: record_dir.clone(), ..setup };
-    let reporters = Reporters::open(&ReportSpec::with_default(&args.reports), &setup)?;
+    let reporters = Reporters::open(reports, &setup)?;
     let sink = RunSink::new(record, reporters);
     let emitter = Emitter::new(Box::new(Handle(Rc::clone(&sink))));
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
@@ -148,7 +165,8 @@ async fn serve(lab: &Lab, running: impl Future<Output = ()>, limit: Option<Durat
     running.await;
 }
 
-fn finish(lab: &Lab, sink: &RefCell<RunSink>) -> Result<u8, Failure> {
+fn finish(lab: &Lab, sink: &RefCell<RunSink>, laps: Laps) -> Result<u8, Failure> {
+    lab.emitter.emit(LabEvent::RunTimings { phases: laps.finish() });
     let counts = lab.emitter.counts();
     let exit_code = exit_code::of(&counts, lab.stopped());
     lab.emitter.emit(LabEvent::RunFinished { counts, exit_code });

@@ -10,6 +10,7 @@ use crate::kernel::{self, FetchPolicy, Kernel, KernelSource};
 use crate::progress::Progress;
 use crate::runner::lab::Prepared;
 use crate::runner::limits::Limits;
+use crate::runner::phases::Laps;
 use crate::vm::accel::{self, AccelChoice};
 use crate::vm::argv::{self, Machine};
 use crate::vm::qemu::{self, Qemu};
@@ -21,11 +22,19 @@ pub(super) struct Ready {
     pub(super) kernels: Vec<Prepared>,
 }
 
-pub(super) async fn prepare(args: &RunArgs, context: &Context, progress: &dyn Progress) -> Result<Ready, Failure> {
+/// Each step is a lap.
+pub(super) async fn prepare(
+    args: &RunArgs,
+    context: &Context,
+    progress: &dyn Progress,
+    laps: &mut Laps,
+) -> Result<Ready, Failure> {
     check_append(args.append.as_deref().unwrap_or_default())?;
     let qemu =
         qemu::find(args.qemu.as_deref(), &context.dirs.cache).await.map_err(|error| Failure::lab(chain(&error)))?;
+    laps.lap("prepare-qemu");
     let kernels = obtain(&sources(args)?, args, context, progress).await?;
+    laps.lap("prepare-kernels");
     progress.step("choosing the accelerator");
     let accelerator = match kernels.first() {
         None => return Err(Failure::usage("no kernel was named")),
@@ -33,6 +42,7 @@ pub(super) async fn prepare(args: &RunArgs, context: &Context, progress: &dyn Pr
             accel::choose(args.accel.into(), &qemu, &first.path, &context.dirs.cache).await.map_err(Failure::lab)?
         }
     };
+    laps.lap("prepare-accelerator");
     let machine = Machine { accelerator: accelerator.accelerator, memory_mib: args.memory, cpus: args.cpus };
     let limits = Limits::new(machine.accelerator, args.boot_timeout.map(|s| std::time::Duration::from_secs(s.into())));
     let mut prepared = Vec::with_capacity(kernels.len());
@@ -41,6 +51,7 @@ pub(super) async fn prepare(args: &RunArgs, context: &Context, progress: &dyn Pr
         let image = build_image(&kernel, context)?;
         prepared.push(Prepared { kernel, image, machine, limits });
     }
+    laps.lap("prepare-images");
     progress.done();
     Ok(Ready { qemu, accelerator, kernels: prepared })
 }

@@ -61,6 +61,8 @@ pub fn always(event: &LabEvent) -> String {
         | LabEvent::ScenarioStarted { .. }
         | LabEvent::ScenarioFinished(_)
         | LabEvent::GuestEnded { .. }
+        | LabEvent::GuestTimings { .. }
+        | LabEvent::RunTimings { .. }
         | LabEvent::RunFinished { .. } => String::new(),
     }
 }

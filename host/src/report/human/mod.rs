@@ -18,6 +18,7 @@ mod lines;
 mod live;
 mod paint;
 mod table;
+mod timings;
 
 /// Tells people.
 #[derive(Debug)]
@@ -76,6 +77,10 @@ impl<W: Write + Send> Human<W> {
             out.push('\n');
         }
         out.push_str(&table::render(run, setup.style.columns, *paint));
+        if setup.timings {
+            out.push('\n');
+            out.push_str(&timings::render(&run.timings, *paint));
+        }
         let record = setup.record.as_deref();
         if setup.verbosity > Verbosity::Quiet {
             let details = Details { run, record, verbosity: setup.verbosity, paint: *paint };

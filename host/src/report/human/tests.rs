@@ -6,7 +6,7 @@ use crate::report::style::Style;
 
 fn setup(style: Style, verbosity: Verbosity) -> Setup {
     let record = Some("/state/vmlab/runs/20261122-110203-4f2a".into());
-    Setup { style, verbosity, record, screen: Screen::none() }
+    Setup { style, verbosity, timings: false, record, screen: Screen::none() }
 }
 
 fn render(events: &[Stamped], setup: Setup) -> String {
@@ -26,6 +26,23 @@ fn the_fixture_in_plain_lines() {
 #[test]
 fn quiet_is_the_table_and_the_summary() {
     insta::assert_snapshot!(render(&fixture::run(), setup(Style::FILE, Verbosity::Quiet)));
+}
+
+#[test]
+fn timings_follow_the_table_and_change_nothing_else() {
+    for verbosity in [Verbosity::Quiet, Verbosity::Normal] {
+        let without = setup(Style::FILE, verbosity);
+        let with = render(&fixture::run(), Setup { timings: true, ..without.clone() });
+        let start = with.find("\n\ntimings in ms ").unwrap() + 1;
+        let end = start + 1 + with[start + 1..].find("\n\n").unwrap() + 1;
+        assert_eq!([&with[..start], &with[end..]].concat(), render(&fixture::run(), without));
+        assert!(
+            with[..start].ends_with(
+                "uts.hostname   PASS                   TIMEOUT               NOT-RUN                     NO-BOOT\n"
+            ),
+            "{with}"
+        );
+    }
 }
 
 #[test]

@@ -1,0 +1,88 @@
+//! Making a template of a guest: booted up to its hello, saved, and kept once its QEMU has ended.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::executor::{Drive, GuestRun, describe};
+use super::inputs::{Input, Inputs};
+use super::lab::{Lab, Prepared};
+use super::launch::Guest;
+use crate::error::chain;
+use crate::verdict::Verdict;
+use crate::verdict::judge::GuestLoss;
+use crate::vm::qmp::QmpEvent;
+use crate::vm::template::key::Key;
+use crate::vm::template::{Draft, Template};
+
+/// Saving takes some 15 ms.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Why there is no template.
+#[derive(Debug)]
+pub(super) enum NotSaved {
+    /// The guest never said hello.
+    NeverReady(Verdict),
+    /// It did, and could not be saved or kept.
+    Failed(String),
+}
+
+/// Runs a guest up to its hello and makes it the template of the key. QEMU has ended when this returns. The error is what
+/// a guest that never said hello came to, or why one that did is no template.
+pub(super) async fn save_guest(
+    lab: &Lab,
+    prepared: &Prepared,
+    guest: Guest,
+    draft: Draft,
+    key: &Key,
+) -> Result<Template, NotSaved> {
+    let (mut drive, mut inputs) = Drive::new(lab, prepared, guest, Vec::new());
+    let loss = drive.serve(&mut inputs).await;
+    let (Some(hello), None) = (drive.hello.clone(), &loss) else {
+        let interrupted = loss == Some(GuestLoss::Interrupted);
+        let (run, recorder) = drive.end(inputs, loss).await;
+        recorder.finish(lab);
+        return Err(match run {
+            GuestRun::NeverReady(verdict, _) if !interrupted => NotSaved::NeverReady(verdict),
+            _ => NotSaved::Failed("the run was stopped".to_owned()),
+        });
+    };
+    let saved = match tokio::time::timeout(LIMIT, save(&mut inputs, &draft)).await {
+        Ok(saved) => saved,
+        Err(_) => Err(format!("it was not saved within {} s", LIMIT.as_secs())),
+    };
+    drive.recorder.end_of("save");
+    let (_, mut recorder) = drive.end(inputs, None).await;
+    let kept = saved.and_then(|()| {
+        let kept = draft.keep(&lab.cache, key, *hello).map_err(|error| error.to_string());
+        recorder.end_of("keep");
+        kept
+    });
+    recorder.finish(lab);
+    kept.map_err(NotSaved::Failed)
+}
+
+async fn save(inputs: &mut Inputs, draft: &Draft) -> Result<(), String> {
+    let state = draft.create_state().map_err(|error| error.to_string())?;
+    let qmp = inputs.connect_qmp().await.map_err(|error| chain(&error))?;
+    qmp.save(&state).await.map_err(|error| chain(&error))?;
+    // Its own limit is the caller's.
+    let far = Instant::now() + LIMIT * 2;
+    loop {
+        let event = match inputs.next(far, &CancellationToken::new()).await {
+            Ok(Input::Qmp(told)) => told.event,
+            Ok(Input::Exited(status)) => return Err(format!("QEMU {}", describe(status))),
+            Ok(_) => continue,
+            Err(error) => return Err(format!("the host cannot read from QEMU: {error}")),
+        };
+        match event {
+            QmpEvent::Migration { status } if status == "completed" => return Ok(()),
+            QmpEvent::Migration { status } if status == "failed" => {
+                return Err("QEMU says that the migration failed".to_owned());
+            }
+            QmpEvent::Reply { command, error: Some(error) } => return Err(format!("{command}: {error}")),
+            _ => {}
+        }
+    }
+}
