@@ -10,6 +10,7 @@ pub mod fingerprint;
 pub mod journal;
 pub mod kernels;
 pub mod lock;
+pub mod manifest;
 pub mod memo;
 pub mod record;
 pub mod sequence;
