@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use super::Failure;
+use crate::report::clean;
 use crate::stdio;
 
 /// Prints a text at once. A reader that has gone, as `head`, is no failure: there is nobody left to tell.
@@ -19,6 +20,14 @@ pub fn print(text: &str) -> Result<(), Failure> {
             Err(Failure::lab(format!("cannot write to standard output: {error}")))
         }
         _ => Ok(()),
+    }
+}
+
+/// Tells what the user should know besides, on standard error.
+pub fn notes(notes: &[String]) {
+    for note in notes {
+        // Where standard error is closed nobody wants to know.
+        writeln!(io::stderr(), "vmlab: note: {}", clean::line(note)).unwrap_or_default();
     }
 }
 

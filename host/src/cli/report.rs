@@ -1,11 +1,10 @@
 //! `vmlab report`: a finished run again, in any format, from its record.
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Context, Failure};
+use super::{Context, Failure, output};
 use crate::exit;
 use crate::report::screen::Screen;
 use crate::report::style::{Facts, Style, Verbosity};
@@ -69,10 +68,7 @@ pub fn report(args: &ReportArgs, context: &Context) -> Result<u8, Failure> {
         return Err(timings_refused());
     }
     let stored = record::open(&context.dirs, &args.run).map_err(|error| refuse(&error))?;
-    for notice in &stored.notices {
-        // Where standard error is closed nobody wants to know.
-        writeln!(io::stderr(), "vmlab: note: {}", clean::line(notice)).unwrap_or_default();
-    }
+    output::notes(&stored.notices);
     let target = match &args.output {
         None => Target::Stdout,
         Some(path) if path.as_os_str() == "-" => Target::Stdout,
@@ -122,12 +118,7 @@ fn list(context: &Context) -> Result<u8, Failure> {
     if listed.is_empty() {
         return Err(refuse(&RecordError::NoRuns(record::runs_dir(&context.dirs))));
     }
-    match io::stdout().write_all(table(&listed).as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::lab(format!("cannot write the list to standard output: {error}")))
-        }
-        _ => Ok(exit::OK),
-    }
+    output::print(&table(&listed)).map(|()| exit::OK)
 }
 
 /// One line for each run. The name tells when it was started, in UTC.

@@ -41,6 +41,8 @@ pub struct Kernel {
     pub modules: Option<PathBuf>,
     /// Keeps a fetched kernel in the cache while it is used.
     pub hold: Option<Hold>,
+    /// What the user should know of how it was had, each in a sentence.
+    pub notices: Vec<String>,
 }
 
 /// Whether a kernel of an archive may be fetched. Kernels of this machine are always read anew.
@@ -48,6 +50,8 @@ pub struct Kernel {
 pub enum FetchPolicy {
     /// Take the one that was fetched before; fetch it where there is none or it is damaged.
     CacheFirst,
+    /// Likewise, and read all of it to see whether it is damaged.
+    Verify,
     /// Ask the archive for the newest, and fetch it if it is not the one that is there.
     Refresh,
     /// Never use the network.

@@ -27,6 +27,7 @@ pub fn obtain(label: &str, path: &Path, root: &Path) -> Result<Kernel, KernelErr
         path: path.to_owned(),
         release,
         hold: None,
+        notices: Vec::new(),
     })
 }
 

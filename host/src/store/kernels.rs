@@ -1,7 +1,8 @@
 //! Fetched kernels. Below `$CACHE/kernels`:
 //!
-//! - `entries/RELEASE-HASH/`: `vmlinuz`, `config`, `lib/modules/RELEASE/` and `kernel.json`; the hash is over what the
-//!   kernel is, so an entry never changes and two sources that mean the same kernel share it;
+//! - `entries/RELEASE-HASH/`: `vmlinuz`, `config`, `lib/modules/RELEASE/`, `modules.manifest`, which lists the files in
+//!   there, and `kernel.json`; the hash is over what the kernel is, so an entry never changes and two sources that mean
+//!   the same kernel share it;
 //! - `refs/SOURCE.json`: the pin, which says what a source such as `debian:bookworm` resolved to, so that it is the same
 //!   kernel tomorrow, with no network;
 //! - `locks/SOURCE.lock`: held while a source is fetched;
@@ -20,17 +21,20 @@ use super::atomic::{self, Staging};
 use super::hold::{Hold, touch};
 use super::json::{self, Json};
 use super::lock::{Lock, Mode};
+use super::manifest::{self, Manifest, Trust};
 use super::{CacheError, hex, memo, sha256_of};
 
 pub mod inventory;
 
 /// Version of the two JSON files. Others are treated as damage: the kernel is fetched again.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// The kernel within an entry.
 pub const KERNEL: &str = "vmlinuz";
 /// Its configuration.
 pub const CONFIG: &str = "config";
+/// The list of its modules' files, a [`Manifest`].
+pub const MANIFEST: &str = "modules.manifest";
 const RECORD: &str = "kernel.json";
 
 /// What an entry is: `kernel.json`.
@@ -51,8 +55,8 @@ pub struct Record {
     pub kernel_sha256: String,
     /// Of `config`, hexadecimal.
     pub config_sha256: String,
-    /// Of `modules.dep`, hexadecimal.
-    pub modules_dep_sha256: String,
+    /// Of `modules.manifest`, hexadecimal.
+    pub manifest_sha256: String,
     /// Wall clock, ms since 1970 UTC.
     pub fetched_at_unix_ms: u64,
 }
@@ -73,6 +77,9 @@ struct Pin {
     entry: String,
     release: String,
     version: String,
+    /// An older vmlab's pin has none.
+    #[serde(default)]
+    packages: Vec<Package>,
     kernel_sha256: String,
     config_sha256: String,
     resolved_at_unix_ms: u64,
@@ -107,26 +114,34 @@ impl Entry {
         self.dir.join(modules_below(&self.record.release))
     }
 
+    fn manifest(&self) -> PathBuf {
+        self.dir.join(MANIFEST)
+    }
+
     /// Compares the files with their hashes; `Some` says what is wrong. `cache` is where is remembered which files were
     /// hashed already.
-    fn damage(&self, cache: &Path) -> Result<Option<String>, CacheError> {
-        let Record { kernel_sha256, config_sha256, modules_dep_sha256, .. } = &self.record;
-        let files = [
-            (self.kernel(), kernel_sha256),
-            (self.config(), config_sha256),
-            (self.modules().join("modules.dep"), modules_dep_sha256),
-        ];
+    fn damage(&self, cache: &Path, trust: Trust) -> Result<Option<String>, CacheError> {
+        let Record { kernel_sha256, config_sha256, manifest_sha256, .. } = &self.record;
+        let manifest = self.manifest();
+        let files =
+            [(self.kernel(), kernel_sha256), (self.config(), config_sha256), (manifest.clone(), manifest_sha256)];
         for (path, expected) in files {
-            match memo::sha256(cache, &path) {
+            let actual = match trust {
+                Trust::Fingerprints => memo::sha256(cache, &path),
+                Trust::Nothing => File::open(&path).and_then(|mut file| sha256_of(&mut file)),
+            };
+            match actual {
                 Ok(actual) if actual == *expected => {}
-                Ok(_) => return Ok(Some(format!("{} has changed since it was fetched", path.display()))),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    return Ok(Some(format!("{} is missing", path.display())));
-                }
+                Ok(_) => return Ok(Some(manifest::changed(&path))),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(manifest::missing(&path))),
                 Err(error) => return Err(CacheError::on("read", &path)(error)),
             }
         }
-        Ok(None)
+        let text = fs::read_to_string(&manifest).map_err(CacheError::on("read", &manifest))?;
+        match Manifest::parse(&text) {
+            Some(list) => list.damage(&manifest, &self.modules(), cache, trust),
+            None => Ok(Some(format!("{} is malformed", manifest.display()))),
+        }
     }
 }
 
@@ -190,15 +205,15 @@ impl KernelStore {
         Staging::new(self.root.join("staging").join(stem))
     }
 
-    /// Finds what a source is pinned to, and compares its files with their hashes.
+    /// Finds what a source is pinned to, and compares its files, the modules' among them, with their hashes.
     ///
     /// # Errors
     /// [`CacheError`] where something is there and cannot be read.
-    pub fn lookup(&self, stem: &str) -> Result<Lookup, CacheError> {
+    pub fn lookup(&self, stem: &str, trust: Trust) -> Result<Lookup, CacheError> {
         Ok(match self.peek(stem)? {
             Lookup::Found(mut entry) => {
                 entry.hold = Hold::share(&entry.dir);
-                match entry.damage(&self.cache)? {
+                match entry.damage(&self.cache, trust)? {
                     // It was taken away since it was looked at, and its pin before that.
                     _ if entry.hold.is_none() => Lookup::Missing,
                     Some(damage) => Lookup::Damaged(damage),
@@ -223,7 +238,7 @@ impl KernelStore {
             Json::Read(pin) => pin,
         };
         if pin.format != FORMAT || pin.entry.contains('/') || pin.entry.starts_with('.') {
-            return Ok(Lookup::Damaged(format!("{} is of another vmlab", self.pin_path(stem).display())));
+            return Ok(Lookup::Damaged(format!("{} is of an older or a newer vmlab", self.pin_path(stem).display())));
         }
         let dir = self.entries().join(&pin.entry);
         let path = dir.join(RECORD);
@@ -238,7 +253,19 @@ impl KernelStore {
         Ok(Lookup::Found(Box::new(Entry { dir, record, hold: None })))
     }
 
-    /// Turns a prepared directory (`vmlinuz`, `config`, `lib/modules/RELEASE`) into an entry, at once and whole. An
+    /// The packages that a source is pinned to, the image package first, whatever became of its entry; none where that
+    /// cannot be told any more.
+    ///
+    /// # Errors
+    /// [`CacheError`]
+    pub fn pinned_packages(&self, stem: &str) -> Result<Vec<Package>, CacheError> {
+        Ok(match json::read::<Pin>(&self.pin_path(stem))? {
+            Json::Read(pin) => pin.packages,
+            Json::Missing | Json::Malformed(_) => Vec::new(),
+        })
+    }
+
+    /// Turns a prepared directory (`vmlinuz`, `config`, `lib/modules/RELEASE`, `modules.manifest`) into an entry, at once and whole. An
     /// entry that is there already and sound is taken instead, one that is damaged is replaced.
     ///
     /// # Errors
@@ -256,7 +283,7 @@ impl KernelStore {
             packages: identity.packages.to_vec(),
             kernel_sha256: hash(prepared.join(KERNEL))?,
             config_sha256: hash(prepared.join(CONFIG))?,
-            modules_dep_sha256: hash(prepared.join(modules_below(identity.release)).join("modules.dep"))?,
+            manifest_sha256: hash(prepared.join(MANIFEST))?,
             fetched_at_unix_ms: identity.now_unix_ms,
         };
         atomic::create_dir(&self.entries())?;
@@ -294,6 +321,7 @@ impl KernelStore {
             entry: entry.dir.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             release: record.release.clone(),
             version: record.version.clone(),
+            packages: record.packages.clone(),
             kernel_sha256: record.kernel_sha256.clone(),
             config_sha256: record.config_sha256.clone(),
             resolved_at_unix_ms: now_unix_ms,
@@ -336,14 +364,14 @@ impl KernelStore {
     fn sound_entry(&self, dir: &Path) -> Result<Option<Entry>, CacheError> {
         let Json::Read(record) = json::read::<Record>(&dir.join(RECORD))? else { return Ok(None) };
         let entry = Entry { dir: dir.to_owned(), record, hold: Hold::share(dir) };
-        Ok(if entry.damage(&self.cache)?.is_none() { Some(entry) } else { None })
+        Ok(if entry.damage(&self.cache, Trust::Nothing)?.is_none() { Some(entry) } else { None })
     }
 }
 
 /// The release, to be read by people, and a hash over everything that makes the kernel what it is.
 fn entry_name(record: &Record) -> String {
     let mut hash = Sha256::new();
-    for part in [&record.kernel_sha256, &record.config_sha256, &record.modules_dep_sha256] {
+    for part in [&record.kernel_sha256, &record.config_sha256, &record.manifest_sha256] {
         hash.update(part);
     }
     for package in &record.packages {

@@ -64,12 +64,7 @@ impl<'a> Memo<'a> {
     /// Keeps a value. A cache that cannot be written keeps none, and nothing is lost but time.
     pub fn keep<T: Serialize>(&self, value: &T) {
         let Ok(files) = self.fingerprints() else { return };
-        let settled = |(_, file): &(PathBuf, Fingerprint)| {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            let age_ns = i128::try_from(now.as_nanos()).unwrap_or(i128::MAX) - file.changed_ns();
-            age_ns > i128::try_from(SETTLED.as_nanos()).unwrap_or(i128::MAX)
-        };
-        if files.iter().all(settled) {
+        if files.iter().all(|(_, file)| is_settled(file)) {
             let path = self.path();
             let kept = Kept { kind: self.kind.to_owned(), files, value };
             let made = path.parent().map_or(Ok(()), atomic::create_dir);
@@ -95,6 +90,14 @@ impl<'a> Memo<'a> {
 /// Where memos are kept.
 fn root(cache: &Path) -> PathBuf {
     cache.join("memo")
+}
+
+/// Whether a file was changed so long ago that any further change would show in its fingerprint.
+#[must_use]
+pub fn is_settled(file: &Fingerprint) -> bool {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let age_ns = i128::try_from(now.as_nanos()).unwrap_or(i128::MAX) - file.changed_ns();
+    age_ns > i128::try_from(SETTLED.as_nanos()).unwrap_or(i128::MAX)
 }
 
 /// SHA-256 of a file, hexadecimal; computed only where the file was written to since the last time.

@@ -13,6 +13,7 @@ pub mod hold;
 pub mod journal;
 pub mod kernels;
 pub mod lock;
+pub mod manifest;
 pub mod memo;
 pub mod record;
 pub mod sequence;

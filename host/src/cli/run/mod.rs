@@ -137,6 +137,7 @@ fn announce_kernel(lab: &Lab, prepared: &Prepared) {
         image_sha256: image.sha256.clone(),
         image_bytes: image.size_bytes,
     });
+    kernel.notices.iter().for_each(|text| lab.emitter.notice(text));
     if !image.absent.is_empty() {
         let absent = image.absent.join(" and ");
         let label = &kernel.label;

@@ -84,7 +84,7 @@ pub fn prune(cache: &Path, goal: Goal, dry_run: bool) -> Outcome {
     let Found { entries, mut errors } = scan(cache);
     let (mut removed, mut in_use) = (Vec::new(), Vec::new());
     let mut plan = Plan::new(entries, goal);
-    while let Some((entry, why)) = plan.next() {
+    while let Some((entry, why)) = plan.next_to_go() {
         match if dry_run { Ok(Removal::Gone) } else { remove::remove(cache, &entry) } {
             Ok(Removal::Gone) => removed.push((entry, why)),
             Ok(Removal::InUse) => {

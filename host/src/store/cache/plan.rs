@@ -51,7 +51,7 @@ impl Plan {
     }
 
     /// The next entry that is to go. It counts as gone unless it is handed to [`Self::stays`].
-    pub fn next(&mut self) -> Option<(Entry, Why)> {
+    pub fn next_to_go(&mut self) -> Option<(Entry, Why)> {
         let (at, why) = self.useless().or_else(|| self.old()).or_else(|| self.too_much())?;
         Some((self.may_go.swap_remove(at), why))
     }
@@ -137,7 +137,7 @@ mod tests {
     }
 
     fn all(plan: &mut Plan) -> Vec<String> {
-        std::iter::from_fn(|| plan.next()).map(|(entry, _)| entry.what).collect()
+        std::iter::from_fn(|| plan.next_to_go()).map(|(entry, _)| entry.what).collect()
     }
 
     #[test]
@@ -166,7 +166,7 @@ mod tests {
     fn what_cannot_be_taken_away_counts_and_another_goes_instead() {
         let mut plan = Plan::new(entries(), goal(51));
         let mut gone = Vec::new();
-        while let Some((entry, why)) = plan.next() {
+        while let Some((entry, why)) = plan.next_to_go() {
             if entry.what == "old template" {
                 assert_eq!(why, Why::Room);
                 plan.stays(entry);
