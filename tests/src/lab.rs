@@ -166,12 +166,15 @@ fn full_config(without: &[&str]) -> String {
 }
 
 /// Whether a file belongs into the cache of a run that fetches nothing.
-fn is_lasting(name: &str) -> bool {
+#[must_use]
+pub fn is_lasting(name: &str) -> bool {
     let whole = |dir: &str, ending: &str, length: usize| {
         let name = name.strip_prefix(dir).and_then(|name| name.strip_suffix(ending));
         name.is_some_and(|name| name.len() == length)
     };
-    whole("vmlab/images/", ".cpio", 64) || whole("vmlab/memo/", ".json", 32)
+    // A mark of what is used stays, as a lock's file does.
+    let marks = name == "vmlab/changes.lock" || whole("vmlab/images/", ".used", 64);
+    marks || whole("vmlab/images/", ".cpio", 64) || whole("vmlab/memo/", ".json", 32)
 }
 
 /// What came of a run.

@@ -305,7 +305,8 @@ mod tests {
 
     #[test]
     fn a_sandbox_is_more_than_its_control() {
-        for scenario in ALL {
+        // The sandbox of `lab.fresh-guest` is the guest itself.
+        for scenario in ALL.iter().filter(|scenario| scenario.id != lab::FRESH.id) {
             let control = scenario.sandbox.control();
             assert!(control.namespaces().is_empty(), "{}", scenario.id);
             assert_ne!(scenario.sandbox, control, "{} does the same in both legs", scenario.id);

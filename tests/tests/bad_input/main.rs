@@ -7,7 +7,7 @@ use std::process::Command;
 use vmlab::exit;
 use vmlab_tests::bench::{Bench, Ended};
 use vmlab_tests::fake::script::Guest;
-use vmlab_tests::lab::FakeLab;
+use vmlab_tests::lab::{self, FakeLab};
 
 mod dirs;
 mod fetch;
@@ -60,10 +60,7 @@ fn is_refused(bench: &Bench, ended: &Ended, code: u8, words: &[&str]) {
 /// stays.
 fn leaves_nothing(bench: &Bench) {
     assert_eq!(bench.outliving(), []);
-    let stays = |name: &String| {
-        let memo = name.starts_with("vmlab/memo/") && name.ends_with(".json");
-        memo || name.starts_with("vmlab/kernels/locks/") || name.starts_with("vmlab/images/") && name.ends_with(".cpio")
-    };
+    let stays = |name: &String| name.starts_with("vmlab/kernels/locks/") || lab::is_lasting(name);
     let left: Vec<_> = bench.cached_files().into_iter().filter(|name| !stays(name)).collect();
     assert_eq!(left, [""; 0], "left in the cache");
 }

@@ -10,7 +10,7 @@ fn a_filter_that_matches_nothing() {
     for filter in ["nothing.here", "=uts.host", "uts.hostname.more"] {
         let lab = lab();
         let ended = lab.bench.run(&lab.arguments(&["uts", filter]));
-        let words = [filter.trim_start_matches('='), "`vmlab list` shows them all", "areas: cgroup ipc mount"];
+        let words = [filter.trim_start_matches('='), "`vmlab list` shows them all", "areas: cgroup ipc lab mount"];
         is_refused(&lab.bench, &ended, exit::NOTHING_RAN, &words);
         assert_eq!(lab.unclaimed(), [0]);
     }

@@ -22,8 +22,14 @@ fn two_at_once_with_the_same_cold_cache_of_images() {
         let outcome = Outcome::of(bench, &events_file(bench), running.wait());
         outcome.exits(exit::OK).has("uts.hostname", "PASS", "");
     }
-    let images: Vec<_> = fs::read_dir(shared.join("vmlab/images")).unwrap().flatten().map(|e| e.file_name()).collect();
-    assert_eq!(images.len(), 1, "one image, and nothing half-written: {images:?}");
+    let of = |dir: &str, ending: &str| {
+        let names = fs::read_dir(shared.join("vmlab").join(dir)).unwrap().flatten().map(|entry| entry.path());
+        names.filter(|path| path.to_string_lossy().ends_with(ending)).collect::<Vec<_>>()
+    };
+    assert_eq!(of("images", ".cpio").len(), 1, "one image: {:?}", of("images", ""));
+    assert_eq!(of("images", "").len(), 2, "and the mark of its use: {:?}", of("images", ""));
+    let templates: Vec<_> = of("templates", "").into_iter().filter(|path| path.is_dir()).collect();
+    assert_eq!(templates.len(), 1, "one template, and no draft: {templates:?}");
 }
 
 #[test]
