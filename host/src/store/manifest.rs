@@ -162,7 +162,7 @@ mod tests {
 
     use super::*;
 
-    const RUNNING: AtomicBool = AtomicBool::new(false);
+    static RUNNING: AtomicBool = AtomicBool::new(false);
 
     fn modules() -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
