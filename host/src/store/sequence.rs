@@ -43,7 +43,7 @@ pub enum Impossible {
     /// The run's end tells other numbers.
     #[error(
         "the run ended with {}, and the ends of scenarios in it come to {}: events are missing or were changed",
-        text::counts(.said), text::counts(.found)
+        words(.said), words(.found)
     )]
     Counts {
         /// By the last event.
@@ -51,6 +51,10 @@ pub enum Impossible {
         /// By the others.
         found: Counts,
     },
+}
+
+fn words(counts: &Counts) -> String {
+    if counts.total() == 0 { "none at all".to_owned() } else { text::counts(counts) }
 }
 
 /// Checks the events of a journal, or of the beginning of one. Kinds of events that this version does not know may have

@@ -74,7 +74,7 @@ fn a_report_that_was_asked_for_on_a_closed_standard_output_is_no_success() {
         ended.exits(exit::LAB);
         assert!(ended.stderr.contains("standard output") && ended.stderr.contains("closed"), "{ended}");
     }
-    lab.run(&[ONLY_HOSTNAME]).exits(exit::OK);
+    lab.bench.run(&lab.arguments(&[ONLY_HOSTNAME])).exits(exit::OK);
     ended("report latest").exits(exit::OK);
     ended("report latest --format json").exits(exit::LAB);
 }
