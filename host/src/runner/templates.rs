@@ -58,7 +58,7 @@ async fn find_or_make(lab: &Lab, prepared: &Prepared) -> Result<Source, String> 
     let key = key(lab, prepared);
     let label = &prepared.kernel.label;
     if let Found::Whole(template) = template::find(&lab.cache, &key).map_err(|error| error.to_string())? {
-        return Ok(Source::Forks(template));
+        return Ok(Source::Forks(*template));
     }
     let lock_file = template::inventory::lock_path(&lab.cache, key.name());
     let lock = Lock::take(&lock_file, || {
@@ -70,7 +70,7 @@ async fn find_or_make(lab: &Lab, prepared: &Prepared) -> Result<Source, String> 
     };
     // Whoever held the lock has made it, or what is there is damaged.
     match template::find(&lab.cache, &key).map_err(|error| error.to_string())? {
-        Found::Whole(template) => return Ok(Source::Forks(template)),
+        Found::Whole(template) => return Ok(Source::Forks(*template)),
         Found::Damaged(why) => lab.emitter.notice(format!("{label}: the template is made anew: {why}")),
         Found::Nothing => {}
     }

@@ -42,8 +42,8 @@ impl KernelStore {
             Ok(pins) => match disk::list(&self.entries()) {
                 Ok(entries) => {
                     for (name, dir) in entries {
-                        let pinned_by = pins.iter().filter(|pin| pin.1 == name).map(|pin| pin.0.clone()).collect();
-                        found.take(self.look(&name, &dir, pinned_by).map(Some));
+                        let stems: Vec<_> = pins.iter().filter(|pin| pin.1 == name).map(|pin| pin.0.clone()).collect();
+                        found.take(self.look(&name, &dir, &stems).map(Some));
                     }
                 }
                 Err(error) => found.errors.push(error),
@@ -70,7 +70,7 @@ impl KernelStore {
         Ok(pins)
     }
 
-    fn look(&self, name: &str, dir: &Path, stems: Vec<String>) -> Result<Entry, CacheError> {
+    fn look(&self, name: &str, dir: &Path, stems: &[String]) -> Result<Entry, CacheError> {
         let about = dir.join(RECORD);
         let (what, damage) = match json::read::<Record>(&about)? {
             Json::Read(Record { format: FORMAT, release, version, .. }) => (format!("{release} ({version})"), None),
@@ -90,7 +90,7 @@ impl KernelStore {
             useless: damage.filter(|_| stems.is_empty()),
             way: Way {
                 lock: Some(self.lock_path(name)),
-                pins: Some(Pins { store: self.clone(), entry: name.to_owned(), stems: stems.clone() }),
+                pins: Some(Pins { store: self.clone(), entry: name.to_owned(), stems: stems.to_vec() }),
                 aside: Some(self.root.join("staging").join(name)),
                 after: Vec::new(),
             },

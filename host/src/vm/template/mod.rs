@@ -66,7 +66,7 @@ pub enum Found {
     /// Something that is not what it was, and why that is known.
     Damaged(String),
     /// A template.
-    Whole(Template),
+    Whole(Box<Template>),
 }
 
 /// Where templates are kept.
@@ -96,7 +96,7 @@ pub fn find(cache: &Path, key: &Key) -> Result<Found, CacheError> {
         Ok(Ok(hello)) => {
             // For whoever makes room: what was used last goes last.
             touch(&dir.join(ABOUT));
-            Ok(Found::Whole(Template { dir, hello, _hold: Some(hold) }))
+            Ok(Found::Whole(Box::new(Template { dir, hello, _hold: Some(hold) })))
         }
         Ok(Err(why)) => Ok(Found::Damaged(why)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
