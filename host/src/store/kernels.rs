@@ -381,4 +381,4 @@ fn entry_name(record: &Record) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

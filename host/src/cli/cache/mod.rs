@@ -187,7 +187,7 @@ fn kept(outcome: &Outcome) -> Result<u8, Failure> {
         return Ok(exit::OK);
     }
     let paths: Vec<_> = outcome.in_use.iter().map(|entry| entry.path.display().to_string()).collect();
-    let what = text::count(paths.len(), "thing");
+    let what = text::count(paths.len(), "item");
     Err(Failure::lab(format!(
         "{what} stayed, as another vmlab makes or uses it; try again later: {}",
         paths.join(", ")
@@ -207,7 +207,7 @@ fn confirmed(dir: &Path, kinds: &[Kind]) -> Result<bool, Failure> {
     let pinned = doomed.iter().filter(|entry| !entry.pinned_by.is_empty()).count();
     let kernels =
         if pinned == 0 { String::new() } else { format!(", among them {}", text::count(pinned, "pinned kernel")) };
-    let what = text::count(doomed.len(), "thing");
+    let what = text::count(doomed.len(), "item");
     let asked = write!(io::stderr(), "Remove {what}{kernels}, {} in {}? [y/N] ", human(bytes), dir.display());
     asked.map_err(|error| Failure::lab(format!("cannot write to the terminal: {error}")))?;
     let mut answer = String::new();

@@ -22,10 +22,13 @@ pub(super) fn table(dir: &Path, entries: &[Entry], limit: Limit) -> String {
     rows.extend(others.into_iter().map(row));
     if let Some(last_used) = memos.iter().map(|entry| entry.last_used).max() {
         let bytes = memos.iter().map(|entry| entry.size_bytes).sum();
-        let what = format!("{} about files", text::count(memos.len(), "fact"));
-        rows.push([Kind::Memo.name().to_owned(), human(bytes), time(last_used), what, String::new()]);
+        rows.push([Kind::Memo.name().to_owned(), human(bytes), time(last_used), facts(memos.len()), String::new()]);
     }
     format!("{}\n{sum}", output::columns(&rows))
+}
+
+fn facts(count: usize) -> String {
+    format!("{} about files", text::count(count, "fact"))
 }
 
 fn row(entry: &Entry) -> [String; 5] {
@@ -59,8 +62,14 @@ pub(super) fn outcome(outcome: &Outcome, verb: &str) -> String {
         };
         [verb.to_owned(), entry.kind.name().to_owned(), human(entry.size_bytes), clean::line(&entry.what), why]
     };
-    let mut out = output::columns(&outcome.removed.iter().map(row).collect::<Vec<_>>());
-    let what = text::count(outcome.removed.len(), "thing");
+    let (memos, others): (Vec<_>, Vec<_>) = outcome.removed.iter().partition(|(entry, _)| entry.kind == Kind::Memo);
+    let mut rows: Vec<_> = others.into_iter().map(row).collect();
+    if !memos.is_empty() {
+        let bytes = memos.iter().map(|(entry, _)| entry.size_bytes).sum();
+        rows.push([verb.to_owned(), Kind::Memo.name().to_owned(), human(bytes), facts(memos.len()), String::new()]);
+    }
+    let mut out = output::columns(&rows);
+    let what = text::count(outcome.removed.len(), "item");
     let left = human(outcome.left_bytes());
     out.push_str(&format!("{verb} {what} of {}; {left} left\n", human(outcome.freed_bytes())));
     out
@@ -82,6 +91,13 @@ pub(super) fn hints(outcome: &Outcome, goal: Goal) -> Vec<String> {
     }
     if used > 0 {
         hints.push(format!("more than {} is left: another vmlab makes or uses {}", human(limit), human(used)));
+    }
+    let memos: u64 = bytes(|entry| entry.kind == Kind::Memo);
+    if memos > limit {
+        hints.push(format!(
+            "{} are memos, which never go to make room; `vmlab cache clear memos` does it",
+            human(memos)
+        ));
     }
     hints
 }

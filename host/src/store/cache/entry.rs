@@ -21,7 +21,7 @@ pub enum Kind {
     Image,
     /// A fetched kernel: had again over the network, if the archive still has that version.
     Kernel,
-    /// What was found out about files. Last, as each is a few KiB and saves more time than anything of its size.
+    /// What was found out about files: had again in some ms to seconds each.
     Memo,
 }
 

@@ -84,7 +84,7 @@ pub fn prune(cache: &Path, goal: Goal, dry_run: bool) -> Outcome {
     let Found { entries, mut errors } = scan(cache);
     let (mut removed, mut in_use) = (Vec::new(), Vec::new());
     let mut plan = Plan::new(entries, goal);
-    while let Some((entry, why)) = plan.next_to_go() {
+    while let Some((entry, why)) = plan.take_next() {
         match if dry_run { Ok(Removal::Gone) } else { remove::remove(cache, &entry) } {
             Ok(Removal::Gone) => removed.push((entry, why)),
             Ok(Removal::InUse) => {
@@ -134,10 +134,10 @@ pub fn keep_within(cache: &Path, limit: Limit) -> Vec<String> {
     let mut notices: Vec<_> = outcome.errors.iter().map(ToString::to_string).collect();
     let made_room = outcome.removed.iter().filter(|(_, why)| *why == Why::Room).count();
     if made_room > 0 {
-        let what = crate::report::text::count(made_room, "thing");
+        let items = crate::report::text::count(made_room, "item");
+        let freed = size::human(outcome.freed_bytes());
         notices.push(format!(
-            "the cache has reached its limit of {limit}: {what} that had not been used for longest went, {} were freed",
-            size::human(outcome.freed_bytes())
+            "the cache had reached its limit of {limit}: {items} went, least recently used first, {freed}"
         ));
     }
     if outcome.left_bytes() > limit_bytes {

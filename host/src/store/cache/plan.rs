@@ -1,12 +1,13 @@
 //! Which entry is to go next. Pure.
 //!
 //! First goes what nobody can use any more, then what is older than asked for, then, until the limit is met, one kind
-//! after the other in the order of [`Kind`](super::Kind), least recently used first. A pinned kernel is what makes a
-//! source mean the same kernel tomorrow: it goes only where that was asked for, and last of the kernels.
+//! after the other in the order of [`Kind`], least recently used first. A pinned kernel is what makes a source mean the
+//! same kernel tomorrow: it goes only where that was asked for, and last of all. Memos never go to make room: all of them
+//! are some KiB, and each saves more time than anything of its size.
 
 use std::time::SystemTime;
 
-use super::entry::Entry;
+use super::entry::{Entry, Kind};
 use super::size::Limit;
 
 /// What is to be reached.
@@ -51,7 +52,7 @@ impl Plan {
     }
 
     /// The next entry that is to go. It counts as gone unless it is handed to [`Self::stays`].
-    pub fn next_to_go(&mut self) -> Option<(Entry, Why)> {
+    pub fn take_next(&mut self) -> Option<(Entry, Why)> {
         let (at, why) = self.useless().or_else(|| self.old()).or_else(|| self.too_much())?;
         Some((self.may_go.swap_remove(at), why))
     }
@@ -87,7 +88,8 @@ impl Plan {
             return None;
         }
         let rank = |entry: &Entry| (entry.kind, !entry.pinned_by.is_empty(), entry.last_used);
-        self.may_go.iter().enumerate().min_by_key(|(_, entry)| rank(entry)).map(|(at, _)| (at, Why::Room))
+        let of_size = self.may_go.iter().enumerate().filter(|(_, entry)| entry.kind != Kind::Memo);
+        of_size.min_by_key(|(_, entry)| rank(entry)).map(|(at, _)| (at, Why::Room))
     }
 }
 
@@ -97,7 +99,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::store::cache::entry::{Kind, Way};
+    use crate::store::cache::entry::Way;
 
     /// `used` is in days since 1970.
     fn entry(name: &str, kind: Kind, size_bytes: u64, used: u64) -> Entry {
@@ -137,20 +139,20 @@ mod tests {
     }
 
     fn all(plan: &mut Plan) -> Vec<String> {
-        std::iter::from_fn(|| plan.next_to_go()).map(|(entry, _)| entry.what).collect()
+        std::iter::from_fn(|| plan.take_next()).map(|(entry, _)| entry.what).collect()
     }
 
     #[test]
     fn room_is_made_in_the_order_of_what_is_had_again_soonest() {
-        let order = ["leftover", "old template", "new template", "image", "kernel", "memo"];
-        for (limit, count) in [(1000, 1), (61, 1), (60, 2), (51, 2), (50, 3), (40, 4), (30, 5), (20, 6), (0, 6)] {
+        let order = ["leftover", "old template", "new template", "image", "kernel"];
+        for (limit, count) in [(1000, 1), (61, 1), (60, 2), (51, 2), (50, 3), (40, 4), (30, 5), (20, 5), (0, 5)] {
             let mut plan = Plan::new(entries(), goal(limit));
             assert_eq!(all(&mut plan), order[..count], "{limit}");
         }
         let mut plan = Plan::new(entries(), Goal { pinned: true, ..goal(0) });
-        let order = ["leftover", "old template", "new template", "image", "kernel", "pinned kernel", "memo"];
+        let order = ["leftover", "old template", "new template", "image", "kernel", "pinned kernel"];
         assert_eq!(all(&mut plan), order);
-        assert_eq!(plan.bytes(), 10, "what is in use stays");
+        assert_eq!(plan.bytes(), 11, "what is in use stays, and the memo");
     }
 
     #[test]
@@ -166,7 +168,7 @@ mod tests {
     fn what_cannot_be_taken_away_counts_and_another_goes_instead() {
         let mut plan = Plan::new(entries(), goal(51));
         let mut gone = Vec::new();
-        while let Some((entry, why)) = plan.next_to_go() {
+        while let Some((entry, why)) = plan.take_next() {
             if entry.what == "old template" {
                 assert_eq!(why, Why::Room);
                 plan.stays(entry);

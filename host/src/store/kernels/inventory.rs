@@ -42,9 +42,8 @@ impl KernelStore {
             Ok(pins) => match disk::list(&self.entries()) {
                 Ok(entries) => {
                     for (name, dir) in entries {
-                        let pinned_by: Vec<_> =
-                            pins.iter().filter(|pin| pin.1 == name).map(|pin| pin.0.clone()).collect();
-                        found.take(self.look(&name, &dir, &pinned_by).map(Some));
+                        let stems: Vec<_> = pins.iter().filter(|pin| pin.1 == name).map(|pin| pin.0.clone()).collect();
+                        found.take(self.look(&name, &dir, &stems).map(Some));
                     }
                 }
                 Err(error) => found.errors.push(error),

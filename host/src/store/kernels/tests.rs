@@ -4,7 +4,8 @@ use super::*;
 
 const RELEASE: &str = "6.1.0-56-cloud-amd64";
 
-fn publish(store: &KernelStore, stem: &str) -> Entry {
+/// Publishes a small kernel and pins it.
+pub(in crate::store) fn publish(store: &KernelStore, stem: &str) -> Entry {
     let staging = store.staging(stem).unwrap();
     let prepared = staging.path().join("entry");
     let modules = prepared.join(modules_below(RELEASE));

@@ -39,7 +39,7 @@ pub fn inventory(cache: &Path) -> Found {
     for (name, path) in &names {
         let has = |key: &str, suffix: &str| names.iter().any(|(name, _)| *name == format!("{key}{suffix}"));
         found.take(if let Some(key) = name.strip_suffix(DRAFT) {
-            leftover(path, "half a template", Some(lock_path(cache, key)))
+            leftover(path, "a template that is not whole", Some(lock_path(cache, key)))
         } else if let Some(key) = name.strip_suffix(LOCK) {
             let orphan = !has(key, "") && !has(key, DRAFT);
             if orphan { leftover(path, "the lock of a template that is gone", Some(path.clone())) } else { Ok(None) }
