@@ -118,7 +118,7 @@ pub enum LabEvent {
     /// (until the hello); `prepare` (until the guest is one of its own), `start` (until a scenario is announced),
     /// `scenario`, `goodbye`, `end` (until QEMU is killed and reaped). Of a template `save` follows the boot, and `keep`
     /// the end. `lost` is the time from the end of the last phase until the guest was given up. They follow each other
-    /// without a gap, and `total` is their sum. `probe`, `subject` and `control` are parts of the scenario before them,
+    /// without a gap, and `total` is their sum, but that each is cut to whole µs. `probe`, `subject` and `control` are parts of the scenario before them,
     /// on the guest's clock.
     GuestTimings {
         /// Its number.

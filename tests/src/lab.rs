@@ -8,6 +8,7 @@ use vmlab::event::{LabEvent, ScenarioReport, Stamped};
 use vmlab::image::guest_init;
 use vmlab::store::journal;
 use vmlab::verdict::Verdict;
+use vmlab_protocol::message::Leg;
 
 use crate::bench::{Bench, Ended, Running};
 use crate::fake::script::{self, Guest, Script};
@@ -276,6 +277,7 @@ impl Outcome {
             numbers(|event| if let LabEvent::GuestStarting { guest, .. } = event { Some(*guest) } else { None });
         let ended = numbers(|event| if let LabEvent::GuestEnded { guest, .. } = event { Some(*guest) } else { None });
         assert_eq!(starting, ended, "each guest that was started has ended");
+        self.check_timings(&ended);
         assert!(self.events.is_sorted_by_key(|stamped| stamped.elapsed_ms));
         for report in self.reports() {
             assert!(
@@ -283,6 +285,37 @@ impl Outcome {
                 "{report:?} says nothing"
             );
         }
+    }
+
+    /// The timings are those of the guests that ended, once each, and of the run; no time is missing in them.
+    fn check_timings(&self, ended: &[u32]) {
+        let mut timed = Vec::new();
+        let mut runs = 0;
+        for stamped in &self.events {
+            let phases = match &stamped.event {
+                LabEvent::GuestTimings { guest, phases, .. } => {
+                    timed.push(*guest);
+                    phases
+                }
+                LabEvent::RunTimings { phases } => {
+                    runs += 1;
+                    phases
+                }
+                _ => continue,
+            };
+            let Some((total, parts)) = phases.split_last() else { panic!("{stamped:?} has no phases") };
+            assert_eq!(total.name, "total");
+            let legs = [Leg::Probe, Leg::Subject, Leg::Control].map(Leg::name);
+            let sum: u64 =
+                parts.iter().filter(|phase| !legs.contains(&phase.name.as_str())).map(|phase| phase.us).sum();
+            let cut = parts.len() as u64;
+            assert!((sum..=sum + cut).contains(&total.us), "{stamped:?}: the sum is {sum}");
+        }
+        timed.sort_unstable();
+        assert!(timed.is_sorted_by(|a, b| a < b) && timed.iter().all(|guest| ended.contains(guest)), "{timed:?}");
+        let done = |stamped: &&Stamped| matches!(&stamped.event, LabEvent::GuestEnded { how, .. } if how == "done");
+        assert!(timed.len() >= self.events.iter().filter(done).count(), "{timed:?} of {ended:?}");
+        assert_eq!(runs, 1);
     }
 
     /// Every console is in the record, and as long as was told.

@@ -117,3 +117,19 @@ fn quiet_and_verbose_change_the_words_and_not_the_verdicts() {
         assert!(outcome.ended.stdout.contains("3 passed"), "{}", outcome.ended);
     }
 }
+
+#[test]
+fn timings_are_a_table_of_the_human_report_live_and_again() {
+    let lab = lab(vec![Guest::good()]);
+    let outcome = lab.run(&[ONLY_HOSTNAME, "--isolation", "shared", "--timings"]);
+    outcome.exits(exit::OK);
+    let rows: Vec<_> = outcome.ended.stdout.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    let phases = ["boot", "spawn", "qemu", "boot", "prepare", "start", "scenario", "probe", "subject", "control"];
+    assert!(rows.windows(phases.len()).any(|window| window == phases), "{}", outcome.ended);
+    let again = lab.bench.run(&["report", "latest", "--timings"]);
+    assert_eq!(again.stdout, outcome.ended.stdout);
+    assert!(!lab.bench.run(&["report", "latest"]).stdout.contains("timings in ms"));
+    // Where there is no table to add to, the wish is not passed over.
+    lab.bench.run(&["report", "latest", "--timings", "--format", "junit"]).exits(exit::USAGE);
+    lab.bench.run(&["run", "--timings", "--report", "json"]).exits(exit::USAGE);
+}

@@ -71,7 +71,7 @@ mod tests {
         let mut timings = Timings::default();
         timings.add("\x1b[2J", &[Phase { name: "\x1b[31m\n".to_owned(), us: 1 }]);
         let text = render(&timings, Paint(false));
-        assert!(text.contains("\\x1b[2J\n  \\x1b[31m\\n       1        0.0"), "{text}");
+        assert!(text.contains("\\x1b[2J\n  \\x1b[31m\\n        1        0.0"), "{text}");
         assert!(!text.chars().any(|c| c != '\n' && clean::is_hostile(c)));
     }
 
