@@ -17,6 +17,7 @@ pub mod report;
 pub mod runner;
 pub mod setup;
 pub mod spawn;
+pub mod stdio;
 pub mod store;
 pub mod verdict;
 pub mod vm;

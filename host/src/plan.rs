@@ -75,11 +75,11 @@ impl Filter {
     }
 }
 
-/// A filter that matched nothing, with the names that come nearest.
+/// A filter that matched nothing, and what could have been meant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no scenario's name contains `{filter}`; `vmlab list` shows them all (areas: {areas})")]
+#[error("{problem}; `vmlab list` shows them all (areas: {areas})")]
 pub struct NoMatch {
-    filter: String,
+    problem: String,
     areas: String,
 }
 
@@ -89,13 +89,32 @@ pub struct NoMatch {
 /// [`NoMatch`] for the first filter that picks nothing: a name that was mistyped must not pass as fewer scenarios.
 pub fn select(catalogue: &[ScenarioSpec], filters: &[Filter]) -> Result<Vec<ScenarioSpec>, NoMatch> {
     if let Some(filter) = filters.iter().find(|filter| !catalogue.iter().any(|spec| filter.matches(spec))) {
-        let (Filter::Part(word) | Filter::Exact(word)) = filter;
+        let problem = match filter {
+            Filter::Part(word) => format!("no scenario's name contains `{word}`"),
+            Filter::Exact(word) => format!("no scenario is named `{word}`"),
+        };
         let mut areas: Vec<_> = catalogue.iter().map(|spec| spec.id.area()).collect();
         areas.dedup();
-        return Err(NoMatch { filter: word.clone(), areas: areas.join(" ") });
+        return Err(NoMatch { problem, areas: areas.join(" ") });
     }
     let picked = |spec: &&ScenarioSpec| filters.is_empty() || filters.iter().any(|filter| filter.matches(spec));
     let mut chosen: Vec<_> = catalogue.iter().filter(picked).cloned().collect();
     chosen.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(chosen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::LabEvent;
+    use crate::report::fixture;
+
+    #[test]
+    fn what_matches_nothing_is_said_as_it_was_asked() {
+        let LabEvent::RunStarted { scenarios, .. } = fixture::run().swap_remove(0).event else { panic!("no start") };
+        let error = |text: &str| select(&scenarios, &[text.parse().unwrap()]).unwrap_err().to_string();
+        assert!(error("=uts").starts_with("no scenario is named `uts`; `vmlab list` shows them all (areas: cgroup "));
+        assert!(error("utx").starts_with("no scenario's name contains `utx`; "));
+        assert_eq!(select(&scenarios, &["=uts.hostname".parse().unwrap()]).unwrap().len(), 1);
+    }
 }

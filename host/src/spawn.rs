@@ -1,12 +1,12 @@
-//! Child processes that do not outlive vmlab. The only unsafe code of the host.
+//! Child processes that do not outlive vmlab. Beside [`crate::stdio`], the only unsafe code of the host.
 
 use std::io;
 
 use nix::errno::Errno;
 use nix::sys::prctl;
-use nix::sys::signal::Signal;
-use nix::unistd::{getpid, getppid};
-use tokio::process::Command;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::{Pid, getpid, getppid};
+use tokio::process::{Child, Command};
 
 /// Has the kernel send SIGKILL to the child when the thread that spawns it ends, however that happens, and puts the
 /// child into a process group of its own: signals from the terminal reach vmlab alone, which then decides, and a
@@ -28,5 +28,29 @@ pub fn die_with_parent(command: &mut Command) -> &mut Command {
     // capture.
     unsafe {
         command.pre_exec(in_child)
+    }
+}
+
+/// Kills a child and all that it has started, where it was not reaped yet: what was started as QEMU may be a script that
+/// runs QEMU as its child. The group's number is the child's and belongs to it until it is reaped; after that nothing is
+/// known to be ours.
+///
+/// # Errors
+/// As killpg(3), but for a group that is gone.
+pub fn kill_group(child: &Child) -> io::Result<()> {
+    match child.id().and_then(|id| i32::try_from(id).ok()).map(|id| killpg(Pid::from_raw(id), Signal::SIGKILL)) {
+        None | Some(Ok(()) | Err(Errno::ESRCH)) => Ok(()),
+        Some(Err(error)) => Err(error.into()),
+    }
+}
+
+/// A child whose whole group is killed when this is dropped, as where the work that needs it is given up.
+#[derive(Debug)]
+pub struct Family(pub Child);
+
+impl Drop for Family {
+    fn drop(&mut self) {
+        // tokio kills the child itself once more and reaps it; there is nobody to tell of what else went wrong.
+        let _ = kill_group(&self.0);
     }
 }

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 mod agent;
 mod boot;
+mod modules;
 mod sandbox;
 mod scenarios;
 mod sys;

@@ -20,6 +20,8 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid, getppid, pause};
 use vmlab_protocol::message::{Leg, LegOutcome};
 
+#[path = "../src/modules.rs"]
+mod modules;
 #[path = "../src/sandbox/mod.rs"]
 mod sandbox;
 #[path = "../src/scenarios/mod.rs"]

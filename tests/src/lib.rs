@@ -1,6 +1,6 @@
 //! What the end-to-end tests share.
 //!
-//! [`fake`] is a scripted QEMU: the host is tested whole, through its command line, without a kernel. [`bench`] runs
+//! [`fake`] is a scripted QEMU: the host is tested whole, through its command line, without a kernel. [`mod@bench`] runs
 //! vmlab with directories of its own and sees to it that nothing outlives a test; [`lab`] puts the two together;
 //! [`kernel`] makes the file of a kernel that never boots.
 #![expect(

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::exit;
+use crate::report::OpenError;
 
 /// One paragraph that names the thing and the remedy, and the exit code.
 #[derive(Debug)]
@@ -26,6 +27,15 @@ impl Failure {
     /// Any other ending.
     pub fn with_code(code: u8, message: impl fmt::Display) -> Self {
         Self { code, message: message.to_string() }
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::SameTarget(..) | OpenError::File { .. } => Self::usage(error),
+            OpenError::Closed(_) => Self::lab(error),
+        }
     }
 }
 

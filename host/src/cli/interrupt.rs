@@ -1,11 +1,22 @@
 //! The signals by which a user, a terminal or a supervisor ends a command.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use signal_hook::flag;
+use signal_hook::iterator::Signals;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Failure;
 use crate::exit;
 
-/// SIGINT, SIGTERM and SIGHUP, caught from the moment this is made.
+/// Signals that come so shortly after the first are the first: timeout(1) and some supervisors send the same one to the
+/// process and to its group.
+const SAME_WISH: Duration = Duration::from_millis(300);
+
+/// SIGINT, SIGTERM and SIGHUP, caught from the moment this is made. The second of them ends the process at once, from the
+/// signal's handler: the runtime may be waiting for a reader of standard output who has stopped reading.
 #[derive(Debug)]
 pub struct Interrupts {
     int: Signal,
@@ -19,8 +30,23 @@ impl Interrupts {
     /// # Errors
     /// [`exit::LAB`] where signals cannot be listened for.
     pub fn listen() -> Result<Self, Failure> {
+        let failed = |error| Failure::lab(format!("cannot listen for signals: {error}"));
+        let again = Arc::new(AtomicBool::new(false));
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        let mut first = Signals::new(kinds.map(|kind| kind.as_raw_value())).map_err(failed)?;
+        let armed = Arc::clone(&again);
+        // A thread, because the runtime may stand still. It ends with the process, or never sees a signal.
+        std::thread::spawn(move || {
+            if first.forever().next().is_some() {
+                std::thread::sleep(SAME_WISH);
+                armed.store(true, Ordering::SeqCst);
+            }
+        });
         let listen = |kind: SignalKind| {
-            signal(kind).map_err(|error| Failure::lab(format!("cannot listen for signals: {error}")))
+            // What was started dies with this process.
+            flag::register_conditional_shutdown(kind.as_raw_value(), exit::INTERRUPTED.into(), Arc::clone(&again))
+                .map_err(failed)?;
+            signal(kind).map_err(failed)
         };
         Ok(Self {
             int: listen(SignalKind::interrupt())?,

@@ -32,7 +32,7 @@ Examples:
   vmlab kernel fetch debian:bookworm/6.12-cloud-amd64  another flavour
   vmlab kernel fetch --all --refresh                   the whole catalogue, each at its newest
 
-What was fetched stays the same kernel until --refresh. Packages come through apt, with a root of its own, from the \
+What was fetched stays the same kernel until --refresh; what is damaged is fetched again. Packages come through apt, with a root of its own, from the \
 mirrors that this machine's apt uses; VMLAB_DEBIAN_MIRROR and VMLAB_DEBIAN_SECURITY_MIRROR name others.";
 
 const INFO_HELP: &str = "\
@@ -91,7 +91,7 @@ pub async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
     match args.command {
         Command::List { json } => list(&context.dirs, json)?,
         Command::Fetch { sources, all, refresh } => {
-            let policy = if refresh { FetchPolicy::Refresh } else { FetchPolicy::CacheFirst };
+            let policy = if refresh { FetchPolicy::Refresh } else { FetchPolicy::Verify };
             let sources = chosen(sources, all)?;
             Interrupts::listen()?.or_interrupt(fetch(&sources, &context.dirs, policy)).await?;
         }
@@ -124,6 +124,7 @@ async fn fetch(sources: &[KernelSource], dirs: &Dirs, policy: FetchPolicy) -> Re
     let progress = super::progress();
     for source in sources {
         let kernel = kernel::obtain(source, dirs, policy, &progress).await?;
+        output::notes(&kernel.notices);
         output::print(&format!("{}  {}  {}\n", kernel.label, kernel.release, kernel.path.display()))?;
     }
     Ok(())
@@ -249,6 +250,7 @@ struct Info {
 
 async fn info(source: &KernelSource, dirs: &Dirs, policy: FetchPolicy, json: bool) -> Result<(), Failure> {
     let kernel = kernel::obtain(source, dirs, policy, &super::progress()).await?;
+    output::notes(&kernel.notices);
     let record = match source {
         KernelSource::Debian(debian) => match debian::cached(debian, dirs).map_err(Failure::lab)? {
             Lookup::Found(entry) => Some(entry.record),

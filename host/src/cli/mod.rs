@@ -9,6 +9,7 @@ use crate::report::screen::Screen;
 use crate::report::style::{Facts, Style};
 use crate::store::dirs::Dirs;
 
+mod cache;
 mod doctor;
 mod failure;
 mod interrupt;
@@ -34,6 +35,7 @@ enum Command {
     List(list::ListArgs),
     /// Kernels: what is known, what is there, and fetching them
     Kernel(kernel::Args),
+    Cache(cache::Args),
     Report(report::ReportArgs),
     Doctor(doctor::Args),
 }
@@ -74,6 +76,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<u8, Failure> {
         Command::Run(args) => run::run(&args, context).await,
         Command::List(args) => list::run(&args),
         Command::Kernel(args) => kernel::run(args, context).await,
+        Command::Cache(args) => cache::run(&args, context),
         Command::Report(args) => report::report(&args, context),
         Command::Doctor(args) => doctor::run(args, context).await,
     }

@@ -3,18 +3,31 @@
 use std::io::{self, Write};
 
 use super::Failure;
+use crate::report::clean;
+use crate::stdio;
 
 /// Prints a text at once. A reader that has gone, as `head`, is no failure: there is nobody left to tell.
 ///
 /// # Errors
 /// Standard output cannot be written for another reason.
 pub fn print(text: &str) -> Result<(), Failure> {
+    if stdio::stdout_was_closed() {
+        return Err(Failure::lab("cannot write to standard output: it is closed; open it, or send it to a file"));
+    }
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::lab(format!("cannot write to standard output: {error}")))
         }
         _ => Ok(()),
+    }
+}
+
+/// Tells what the user should know besides, on standard error.
+pub fn notes(notes: &[String]) {
+    for note in notes {
+        // Where standard error is closed nobody wants to know.
+        writeln!(io::stderr(), "vmlab: note: {}", clean::line(note)).unwrap_or_default();
     }
 }
 

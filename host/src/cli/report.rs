@@ -1,11 +1,10 @@
 //! `vmlab report`: a finished run again, in any format, from its record.
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Context, Failure};
+use super::{Context, Failure, output};
 use crate::exit;
 use crate::report::screen::Screen;
 use crate::report::style::{Facts, Style, Verbosity};
@@ -69,10 +68,7 @@ pub fn report(args: &ReportArgs, context: &Context) -> Result<u8, Failure> {
         return Err(timings_refused());
     }
     let stored = record::open(&context.dirs, &args.run).map_err(|error| refuse(&error))?;
-    for notice in &stored.notices {
-        // Where standard error is closed nobody wants to know.
-        writeln!(io::stderr(), "vmlab: note: {}", clean::line(notice)).unwrap_or_default();
-    }
+    output::notes(&stored.notices);
     let target = match &args.output {
         None => Target::Stdout,
         Some(path) if path.as_os_str() == "-" => Target::Stdout,
@@ -93,6 +89,7 @@ fn refuse(error: &RecordError) -> Failure {
     match error {
         RecordError::NoRuns(_)
         | RecordError::Unknown { .. }
+        | RecordError::NoSuchPath(_)
         | RecordError::Ambiguous { .. }
         | RecordError::NotARecord(_) => Failure::usage(error),
         RecordError::Read { .. }
@@ -111,7 +108,7 @@ pub(super) fn timings_refused() -> Failure {
 }
 
 fn render(stored: &StoredRun, spec: &ReportSpec, setup: &Setup) -> Result<(), Failure> {
-    let mut reporters = Reporters::open(std::slice::from_ref(spec), setup).map_err(Failure::usage)?;
+    let mut reporters = Reporters::open(std::slice::from_ref(spec), setup)?;
     stored.events.iter().for_each(|event| reporters.event(event));
     reporters.finish().map_err(Failure::lab)
 }
@@ -121,12 +118,7 @@ fn list(context: &Context) -> Result<u8, Failure> {
     if listed.is_empty() {
         return Err(refuse(&RecordError::NoRuns(record::runs_dir(&context.dirs))));
     }
-    match io::stdout().write_all(table(&listed).as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::lab(format!("cannot write the list to standard output: {error}")))
-        }
-        _ => Ok(exit::OK),
-    }
+    output::print(&table(&listed)).map(|()| exit::OK)
 }
 
 /// One line for each run. The name tells when it was started, in UTC.
@@ -236,8 +228,22 @@ mod tests {
         assert_eq!(code(&[home.path().to_str().unwrap()]), exit::USAGE);
         assert_eq!(code(&["-o", "/proc/none/x"]), exit::USAGE);
         assert_eq!(code(&["-o", "/dev/full"]), exit::LAB);
-        fs::write(record.dir.join(record::EVENTS), "xx\nyy\n").unwrap();
-        assert_eq!(code(&[]), exit::LAB);
+        let path = record.dir.join(record::EVENTS);
+        let events = fs::read_to_string(&path).unwrap();
+        let lines: Vec<_> = events.lines().collect();
+        let mut backwards = lines.clone();
+        backwards.reverse();
+        for damaged in [
+            vec!["xx", "yy"],
+            [lines.clone(), lines.clone()].concat(),
+            backwards,
+            [&lines[..12], &lines[20..]].concat(),
+        ] {
+            fs::write(&path, damaged.join("\n")).unwrap();
+            assert_eq!(code(&[]), exit::LAB, "{damaged:?}");
+        }
+        fs::write(&path, &events[..events.len() / 2]).unwrap();
+        assert_eq!(vmlab_report(&context, &["-o", "/dev/null"]).unwrap(), exit::OK);
     }
 
     #[test]

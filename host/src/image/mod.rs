@@ -18,6 +18,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::store::hold::{self, Hold};
+use crate::store::lock::{Lock, Mode};
 use crate::store::memo::{self, Memo};
 use crate::store::{self, CacheError, atomic};
 use modules::{Found, ModuleFile, ModuleIndex, ModulesError};
@@ -25,6 +27,7 @@ use newc::{Archive, Node};
 
 pub mod decompress;
 pub mod guest_init;
+pub mod inventory;
 pub mod modules;
 pub mod newc;
 pub mod recipe;
@@ -40,12 +43,13 @@ pub struct ImageSpec<'a> {
     pub modules: Option<&'a Path>,
     /// The modules that the scenarios ask for, by name, in any order; twice is as good as once.
     pub scenario_modules: BTreeSet<&'a str>,
-    /// vmlab's cache directory; the image goes below it, to `images/SHA256.cpio`.
+    /// vmlab's cache directory; the image goes below it, to `images/SHA256.cpio`. The time of the empty file
+    /// `images/SHA256.used` is when it was last used: its own times tell whether it has changed.
     pub cache: &'a Path,
 }
 
 /// An image in the cache.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Image {
     /// Its file.
     pub path: PathBuf,
@@ -56,6 +60,9 @@ pub struct Image {
     /// Those of the recipe's boot modules that the kernel has neither inside nor as a file: without them no port will appear.
     /// Empty where the spec has no module directory, as nothing is known then.
     pub absent: Vec<String>,
+    /// Keeps it in the cache while it is used.
+    #[serde(skip)]
+    pub hold: Option<Hold>,
 }
 
 /// Why there is no image.
@@ -88,11 +95,7 @@ pub fn build(spec: &ImageSpec<'_>) -> Result<Image, ImageError> {
     let (dep, builtin) = (modules.join("modules.dep"), modules.join("modules.builtin"));
     let kind = format!("image with {:?} and {} bytes of init", spec.scenario_modules, spec.init.len());
     let memo = Memo::new(spec.cache, &kind, vec![&program, &dep, &builtin]);
-    let known = memo.recall::<Image>().filter(|image| {
-        let whole = memo::sha256(spec.cache, &image.path);
-        whole.is_ok_and(|sha256| sha256 == image.sha256)
-    });
-    if let Some(image) = known {
+    if let Some(image) = memo.recall::<Image>().and_then(|image| still_there(spec.cache, image)) {
         return Ok(image);
     }
     let image = build_anew(spec)?;
@@ -100,18 +103,59 @@ pub fn build(spec: &ImageSpec<'_>) -> Result<Image, ImageError> {
     Ok(image)
 }
 
+/// Takes hold of an image that was built before, if it is there and what it was.
+fn still_there(cache: &Path, mut image: Image) -> Option<Image> {
+    let place = Place::new(cache, &image.sha256);
+    image.hold = place.hold();
+    let whole = image.hold.is_some() && memo::sha256(cache, &image.path).is_ok_and(|sha256| sha256 == image.sha256);
+    whole.then_some(image)
+}
+
 fn build_anew(spec: &ImageSpec<'_>) -> Result<Image, ImageError> {
     let (archive, absent) = assemble(spec)?;
     let bytes = archive.to_bytes()?;
     let sha256 = store::hex(&Sha256::digest(&bytes));
-    let images = spec.cache.join("images");
-    let path = images.join(format!("{sha256}.cpio"));
+    let place = Place::new(spec.cache, &sha256);
+    let mut hold = place.hold();
     // What is there may have been damaged since; its name alone is no proof.
-    if !holds(&path, &bytes) {
-        atomic::create_dir(&images)?;
-        atomic::write(&path, &bytes)?;
+    if hold.is_none() || !holds(&place.path, &bytes) {
+        atomic::create_dir(&root(spec.cache))?;
+        // Until it is held nobody may take it away.
+        let _changes = Lock::wait(&store::changes_lock(spec.cache), Mode::Shared)?;
+        atomic::write(&place.path, &bytes)?;
+        hold = place.hold();
     }
-    Ok(Image { path, sha256, size_bytes: bytes.len() as u64, absent })
+    Ok(Image { path: place.path, sha256, size_bytes: bytes.len() as u64, absent, hold })
+}
+
+/// What the name of an image's file ends in.
+const SUFFIX: &str = ".cpio";
+
+/// Where images are kept.
+fn root(cache: &Path) -> PathBuf {
+    cache.join("images")
+}
+
+/// The files of an image.
+struct Place {
+    path: PathBuf,
+    used: PathBuf,
+}
+
+impl Place {
+    fn new(cache: &Path, sha256: &str) -> Self {
+        let file = |suffix: &str| root(cache).join(format!("{sha256}{suffix}"));
+        Self { path: file(SUFFIX), used: file(".used") }
+    }
+
+    /// Keeps the image in the cache, if it is there, and notes that it is used.
+    fn hold(&self) -> Option<Hold> {
+        let hold = Hold::share(&self.path)?;
+        // A cache that cannot be written to is none the worse.
+        let _ = fs::OpenOptions::new().create(true).append(true).open(&self.used);
+        hold::touch(&self.used);
+        Some(hold)
+    }
 }
 
 /// The archive, and which of the recipe's boot modules are nowhere.

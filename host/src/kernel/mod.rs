@@ -6,6 +6,7 @@ use vmlab_protocol::catalogue::KernelVersion;
 
 use crate::progress::Progress;
 use crate::store::dirs::Dirs;
+use crate::store::hold::Hold;
 
 pub mod catalogue;
 pub mod config;
@@ -38,6 +39,10 @@ pub struct Kernel {
     pub config: Option<config::KernelConfig>,
     /// The directory with `modules.dep`, as `/lib/modules/RELEASE`, where there is one.
     pub modules: Option<PathBuf>,
+    /// Keeps a fetched kernel in the cache while it is used.
+    pub hold: Option<Hold>,
+    /// What the user should know of how it was had, each in a sentence.
+    pub notices: Vec<String>,
 }
 
 /// Whether a kernel of an archive may be fetched. Kernels of this machine are always read anew.
@@ -45,6 +50,8 @@ pub struct Kernel {
 pub enum FetchPolicy {
     /// Take the one that was fetched before; fetch it where there is none or it is damaged.
     CacheFirst,
+    /// Likewise, and read all of it to see whether it is damaged.
+    Verify,
     /// Ask the archive for the newest, and fetch it if it is not the one that is there.
     Refresh,
     /// Never use the network.

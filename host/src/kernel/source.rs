@@ -47,6 +47,12 @@ impl DebianSource {
     pub fn file_stem(&self) -> String {
         format!("debian_{}_{}", self.suite, self.flavour)
     }
+
+    /// The source whose [`Self::file_stem`] this is.
+    #[must_use]
+    pub fn from_file_stem(stem: &str) -> Option<Self> {
+        stem.strip_prefix("debian_")?.replacen('_', "/", 1).parse().ok()
+    }
 }
 
 impl fmt::Display for DebianSource {
@@ -182,6 +188,8 @@ mod tests {
         let KernelSource::Debian(source) = parse("debian:bookworm") else { panic!("not a Debian source") };
         assert_eq!((source.suite(), source.flavour()), ("bookworm", "cloud-amd64"));
         assert_eq!(source.file_stem(), "debian_bookworm_cloud-amd64");
+        assert_eq!(DebianSource::from_file_stem(&source.file_stem()), Some(source));
+        assert_eq!(DebianSource::from_file_stem("6.1.0-56-cloud-amd64-6109dc625e70a4c7"), None);
         assert_eq!(parse("debian:bookworm/cloud-amd64").to_string(), "debian:bookworm");
     }
 

@@ -15,6 +15,7 @@ mod junit;
 mod ktap;
 mod output;
 mod percentile;
+mod place;
 pub mod progress;
 mod reporters;
 mod run;

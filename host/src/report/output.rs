@@ -1,17 +1,48 @@
 //! Files that reports go to.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use tempfile::{Builder, NamedTempFile};
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, eaccess};
+use tempfile::NamedTempFile;
 
 use super::junit::Deliver;
+use super::place;
+use crate::store::atomic;
 
 /// A file that is written as the run goes on; what it held is gone at once.
 pub fn stream(path: &Path) -> io::Result<File> {
     File::create(path)
+}
+
+/// Tries whether [`stream`] would work, and changes nothing.
+pub fn try_stream(path: &Path) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(there) if there.is_file() => File::options().write(true).open(path).map(drop),
+        other => try_out(path, other),
+    }
+}
+
+/// Tries whether [`aside`] would work, and changes nothing.
+pub fn try_aside(path: &Path) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(there) if there.is_file() => temporary(&fs::canonicalize(path)?).map(drop),
+        other => try_out(path, other),
+    }
+}
+
+fn try_out(path: &Path, there: io::Result<Metadata>) -> io::Result<()> {
+    match there {
+        Ok(there) if there.is_dir() => Err(Errno::EISDIR.into()),
+        // It is not opened: a FIFO would wait for a reader.
+        Ok(_) => Ok(eaccess(path, AccessFlags::W_OK)?),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Err(_) if path.as_os_str().as_bytes().ends_with(b"/") => Err(Errno::EISDIR.into()),
+        Err(_) => temporary(&place::followed(path)).map(drop),
+    }
 }
 
 /// A file that is there as a whole or not at all: written beside its place and renamed. That the place can be written is
@@ -25,7 +56,7 @@ pub fn aside(path: &Path) -> io::Result<Deliver> {
         }
         // A symbolic link stays one: what it points to is replaced.
         Ok(_) => whole(fs::canonicalize(path)?),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => whole(path.to_owned()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => whole(place::followed(path)),
         Err(error) => Err(error),
     }
 }
@@ -34,23 +65,22 @@ fn whole(path: PathBuf) -> io::Result<Deliver> {
     temporary(&path)?;
     Ok(Box::new(move |document| {
         let mut file = temporary(&path)?;
-        file.write_all(document)?;
+        // Through the file itself: the error of a named one names it, and it is nothing that the user knows.
+        file.as_file_mut().write_all(document)?;
         file.as_file().sync_all()?;
         file.persist(&path).map_err(|error| error.error)?;
         Ok(())
     }))
 }
 
-/// A file beside `path` that goes away when it is dropped. The umask takes its part of the permissions, as with any
-/// other file that a user makes.
+/// A file beside `path` that goes away when it is dropped, with permissions as of any other file that a user makes.
 fn temporary(path: &Path) -> io::Result<NamedTempFile> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    Builder::new().prefix(".vmlab-report-").permissions(Permissions::from_mode(0o666)).tempfile_in(directory)
+    atomic::temporary(place::directory(path), ".vmlab-report-", 0o666)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     use super::*;
 
@@ -80,10 +110,45 @@ mod tests {
     }
 
     #[test]
+    fn a_link_that_leads_nowhere_yet_stays_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("link.xml");
+        symlink("real.xml", &link).unwrap();
+        try_aside(&link).unwrap();
+        aside(&link).unwrap()(b"new").unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read(dir.path().join("real.xml")).unwrap(), b"new");
+    }
+
+    #[test]
+    fn trying_changes_nothing_and_names_no_file_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("old"), "old").unwrap();
+        fs::create_dir(at("dir")).unwrap();
+        nix::unistd::mkfifo(&at("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for attempt in [try_stream, try_aside] {
+            for good in ["old", "new", "fifo"] {
+                attempt(&at(good)).unwrap();
+            }
+            for (bad, errno) in
+                [("no/x", Errno::ENOENT), ("dir", Errno::EISDIR), ("new/", Errno::EISDIR), ("old/x", Errno::ENOTDIR)]
+            {
+                let error = attempt(&at(bad)).unwrap_err();
+                assert_eq!(error.raw_os_error(), Some(errno as i32), "{bad}: {error}");
+                assert!(!error.to_string().contains("vmlab-report"), "{error}");
+            }
+        }
+        assert_eq!(fs::read(at("old")).unwrap(), b"old");
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 3);
+    }
+
+    #[test]
     fn what_cannot_be_written_is_known_before_the_run() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(aside(&dir.path().join("no/x.xml")).err().unwrap().kind(), io::ErrorKind::NotFound);
         assert_eq!(aside(dir.path()).err().unwrap().kind(), io::ErrorKind::IsADirectory);
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
         let full = aside(Path::new("/dev/full")).unwrap();
         assert_eq!(full(b"x").unwrap_err().kind(), io::ErrorKind::StorageFull);
     }

@@ -10,8 +10,9 @@ use super::junit::Junit;
 use super::ktap::Ktap;
 use super::screen::Screen;
 use super::style::{Facts, Style, Verbosity};
-use super::{Format, ReportSpec, Reporter, Target, output};
+use super::{Format, ReportSpec, Reporter, Target, output, place};
 use crate::event::Stamped;
+use crate::stdio;
 
 /// What the human report needs to know besides the events.
 #[derive(Debug, Clone, Default)]
@@ -42,8 +43,16 @@ impl Setup {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Two would be mixed.
-    #[error("`{0}` and `{1}` would both be written to {target}; give one of them a file of its own, as `{1}=FILE`", target = .2)]
-    SameTarget(Format, Format, Target),
+    #[error(
+        "`{}` and `{}` would both be written to {}{}; give one of them a file of its own, as `{}=FILE`",
+        .0.format, .1.format, .0.target, also(&.0.target, &.1.target), .1.format
+    )]
+    SameTarget(ReportSpec, ReportSpec),
+    /// Nobody gave a standard output.
+    #[error(
+        "the {0} report goes to standard output, which is closed; open it, or give the report a file, as `{0}=FILE`"
+    )]
+    Closed(Format),
     /// A file cannot be made.
     #[error(
         "cannot write the {format} report to {path}: {why}; name a file in a directory that can be written",
@@ -57,6 +66,10 @@ pub enum OpenError {
         /// What the system said.
         why: io::Error,
     },
+}
+
+fn also(target: &Target, other: &Target) -> String {
+    if target == other { String::new() } else { format!(", which is the same file as {other}") }
 }
 
 /// A report that stopped.
@@ -104,26 +117,40 @@ impl fmt::Debug for Reporters {
 }
 
 impl Reporters {
+    /// Tries whether [`Self::open`] would work, and changes nothing: for when there is much to do before.
+    ///
+    /// # Errors
+    /// [`OpenError`]
+    pub fn check(specs: &[ReportSpec]) -> Result<(), OpenError> {
+        let mut places: Vec<(&ReportSpec, _)> = Vec::new();
+        for spec in specs {
+            try_out(spec).map_err(|why| cannot_open(spec, why))?;
+            // A person who does not look is no failure; a program that does not get what it was promised is.
+            if spec.target == Target::Stdout && spec.format != Format::Human && stdio::stdout_was_closed() {
+                return Err(OpenError::Closed(spec.format));
+            }
+            let Some(place) = place::of(&spec.target).map_err(|why| cannot_open(spec, why))? else { continue };
+            if let Some((other, _)) = places.iter().find(|(_, taken)| *taken == place) {
+                return Err(OpenError::SameTarget((*other).clone(), spec.clone()));
+            }
+            places.push((spec, place));
+        }
+        Ok(())
+    }
+
     /// Opens all reports, before anything runs: what cannot be written is known at once.
     ///
     /// # Errors
     /// [`OpenError`]
     pub fn open(specs: &[ReportSpec], setup: &Setup) -> Result<Self, OpenError> {
+        Self::check(specs)?;
         let mut reporters = Self::default();
-        for (at, spec) in specs.iter().enumerate() {
-            if let Some(other) = specs[..at].iter().find(|other| other.target == spec.target) {
-                return Err(OpenError::SameTarget(other.format, spec.format, spec.target.clone()));
-            }
-        }
         let mut live = setup.style.live;
         for spec in specs {
             let mut setup = setup.clone();
             setup.style.live = live;
             live &= spec.format != Format::Human;
-            let reporter = open(spec, setup).map_err(|why| match &spec.target {
-                Target::File(path) => OpenError::File { format: spec.format, path: path.clone(), why },
-                Target::Stdout => OpenError::File { format: spec.format, path: "/dev/stdout".into(), why },
-            })?;
+            let reporter = open(spec, setup).map_err(|why| cannot_open(spec, why))?;
             reporters.running.push((spec.clone(), reporter));
         }
         Ok(reporters)
@@ -155,6 +182,22 @@ impl Reporters {
                 false
             }
         });
+    }
+}
+
+fn cannot_open(spec: &ReportSpec, why: io::Error) -> OpenError {
+    let path = match &spec.target {
+        Target::File(path) => path.clone(),
+        Target::Stdout => "/dev/stdout".into(),
+    };
+    OpenError::File { format: spec.format, path, why }
+}
+
+fn try_out(spec: &ReportSpec) -> io::Result<()> {
+    match (spec.format, &spec.target) {
+        (_, Target::Stdout) => Ok(()),
+        (Format::Junit, Target::File(path)) => output::try_aside(path),
+        (_, Target::File(path)) => output::try_stream(path),
     }
 }
 
@@ -257,11 +300,45 @@ mod tests {
     }
 
     #[test]
+    fn one_file_under_two_names_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name).display().to_string();
+        fs::create_dir(at("sub")).unwrap();
+        fs::write(at("old"), "old").unwrap();
+        fs::hard_link(at("old"), at("hard")).unwrap();
+        std::os::unix::fs::symlink("new", at("soft")).unwrap();
+        std::os::unix::fs::symlink("sub", at("dir")).unwrap();
+        for (one, other) in [("new", "sub/../new"), ("new", "soft"), ("old", "hard"), ("sub/new", "dir/new")] {
+            for (one, other) in [(one, other), (other, one)] {
+                let texts = [format!("junit={}", at(one)), format!("json={}", at(other))];
+                let specs: Vec<ReportSpec> = texts.iter().map(|text| text.parse().unwrap()).collect();
+                let error = Reporters::open(&specs, &Setup::default()).unwrap_err().to_string();
+                let words = format!("to {}, which is the same file as {}; give", at(one), at(other));
+                assert!(error.contains(&words), "{error}");
+            }
+        }
+        // The same path to Rust, too, which leaves `.` out.
+        assert!(Reporters::check(&specs(&["junit=new", "json=./new"])).is_err());
+        assert_eq!(fs::read(at("old")).unwrap(), b"old");
+        assert!(!fs::exists(at("new")).unwrap());
+        Reporters::check(&specs(&["human", "json=/dev/null", "ktap=/dev/null"])).unwrap();
+    }
+
+    #[test]
+    fn standard_output_by_its_path_is_noticed() {
+        let error = Reporters::check(&specs(&["human", "json=/proc/self/fd/1"])).err().map(|error| error.to_string());
+        // Where the tests' standard output is /dev/null, all is lost anyway.
+        let null = fs::read_link("/proc/self/fd/1").unwrap() == std::path::Path::new("/dev/null");
+        assert_eq!(error.is_some_and(|error| error.contains("the same file as /proc/self/fd/1")), !null);
+    }
+
+    #[test]
     fn a_file_that_cannot_be_made_is_named_before_the_run() {
         for format in ["human", "ktap", "json", "junit"] {
             let text = format!("{format}=/proc/none/report");
             let error = Reporters::open(&specs(&[&text]), &Setup::default()).unwrap_err().to_string();
             assert!(error.starts_with(&format!("cannot write the {format} report to /proc/none/report: ")), "{error}");
+            assert!(!error.contains("vmlab-report"), "{error}");
         }
     }
 

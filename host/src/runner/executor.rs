@@ -129,7 +129,15 @@ impl<'a> Drive<'a> {
     async fn step(&mut self, input: Input, inputs: &mut Inputs) -> Step {
         match input {
             Input::Control(bytes) => return self.hear(&bytes, inputs).await,
-            Input::Console(bytes) => self.ledger.console.push(&bytes),
+            Input::Console(bytes) => {
+                let had_panicked = self.ledger.console.reader.has_panicked();
+                self.ledger.console.push(&bytes);
+                // A kernel that has panicked has said all that it will; where it does not end by itself, as under
+                // `panic=0`, it need not be waited for.
+                if !had_panicked && self.ledger.console.reader.has_panicked() {
+                    self.shorten("farewell");
+                }
+            }
             Input::ControlClosed => {
                 if let Err(cut) = self.session.closed() {
                     self.qemu_says.push(cut.to_string());
@@ -182,9 +190,14 @@ impl<'a> Drive<'a> {
         if inputs.is_over() {
             return Step::Lost(GuestLoss::Vanished(String::new()));
         }
-        let left = self.wait.deadline.saturating_duration_since(Instant::now());
-        self.wait = Wait::new("farewell", FAREWELL.min(left));
+        self.shorten("farewell");
         Step::GoOn
+    }
+
+    /// Waits no longer than for a farewell from here on.
+    fn shorten(&mut self, what: &'static str) {
+        let left = self.wait.deadline.saturating_duration_since(Instant::now());
+        self.wait = Wait::new(what, FAREWELL.min(left));
     }
 
     async fn hear(&mut self, bytes: &[u8], inputs: &mut Inputs) -> Step {
@@ -313,8 +326,9 @@ impl<'a> Drive<'a> {
         told.iter().for_each(|told| self.recorder.told(told));
         self.ledger.console.push(&console);
         self.ledger.console.reader.end();
-        if let Some(failure) = self.ledger.console.take_failure() {
-            self.notice(&failure);
+        let console = &mut self.ledger.console;
+        for text in console.take_failure().into_iter().chain(console.left_out()) {
+            self.notice(&text);
         }
         let loss = loss.map(|loss| self.with_reasons(loss, qemu));
         match &loss {

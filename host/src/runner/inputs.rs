@@ -2,6 +2,7 @@
 
 use std::os::fd::AsRawFd as _;
 use std::process::ExitStatus;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
@@ -22,6 +23,9 @@ const CONSOLE_NOW_LIMIT: usize = 2 << 20;
 /// Inputs that are taken in after the deadline. What had come before it counts, where vmlab was stopped or had no
 /// processor meanwhile; a guest that never pauses does not hold the deadline up.
 const LATE_INPUTS: u32 = 64;
+
+/// How long QEMU may take to say what state the guest is in.
+const STATE_LIMIT: Duration = Duration::from_secs(1);
 
 /// What happened next.
 #[derive(Debug)]
@@ -150,10 +154,15 @@ impl Inputs {
 
     /// What QEMU says of the guest's state, for the report on a guest that hangs.
     pub(super) async fn state_by_qmp(&mut self) -> String {
-        match self.connect_qmp().await {
-            Ok(qmp) => qmp.status().await.unwrap_or_else(|error| format!("unknown: {error}")),
-            Err(error) => format!("unknown: {error}"),
-        }
+        let asked = async {
+            match self.connect_qmp().await {
+                Ok(qmp) => qmp.status().await.unwrap_or_else(|error| format!("unknown: {error}")),
+                Err(error) => format!("unknown: {error}"),
+            }
+        };
+        // The limit that has brought us here has passed; a QEMU that hangs itself must not stretch it.
+        let state = tokio::time::timeout(STATE_LIMIT, asked).await;
+        state.unwrap_or_else(|_| "unknown: QEMU does not answer".to_owned())
     }
 
     /// Kills QEMU where it still runs, and gives what is left to be read, and how QEMU ended.

@@ -12,6 +12,7 @@ use super::limits::Limits;
 use crate::image::Image;
 use crate::kernel::Kernel;
 use crate::plan::Isolation;
+use crate::store::cache::Limit;
 use crate::verdict::Verdict;
 use crate::verdict::judge::GuestLoss;
 use crate::vm::argv::Machine;
@@ -28,6 +29,8 @@ pub struct Options {
     pub guests_at_once: usize,
     /// The run's name.
     pub run_id: String,
+    /// How much the cache may take on the disk.
+    pub cache_limit: Limit,
 }
 
 /// Why a run ends before its work is done.

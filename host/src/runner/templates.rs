@@ -3,6 +3,7 @@
 use super::lab::{Lab, Prepared};
 use super::launch::{self, Origin, launch};
 use super::save::{NotSaved, save_guest};
+use crate::store::cache;
 use crate::store::lock::Lock;
 use crate::verdict::Verdict;
 use crate::vm::template::key::{Ingredients, Key};
@@ -57,9 +58,9 @@ async fn find_or_make(lab: &Lab, prepared: &Prepared) -> Result<Source, String> 
     let key = key(lab, prepared);
     let label = &prepared.kernel.label;
     if let Found::Whole(template) = template::find(&lab.cache, &key).map_err(|error| error.to_string())? {
-        return Ok(Source::Forks(template));
+        return Ok(Source::Forks(*template));
     }
-    let lock_file = template::root(&lab.cache).join(format!("{}.lock", key.name()));
+    let lock_file = template::inventory::lock_path(&lab.cache, key.name());
     let lock = Lock::take(&lock_file, || {
         lab.emitter.notice(format!("{label}: waiting for another vmlab that makes the same template"));
     });
@@ -69,7 +70,7 @@ async fn find_or_make(lab: &Lab, prepared: &Prepared) -> Result<Source, String> 
     };
     // Whoever held the lock has made it, or what is there is damaged.
     match template::find(&lab.cache, &key).map_err(|error| error.to_string())? {
-        Found::Whole(template) => return Ok(Source::Forks(template)),
+        Found::Whole(template) => return Ok(Source::Forks(*template)),
         Found::Damaged(why) => lab.emitter.notice(format!("{label}: the template is made anew: {why}")),
         Found::Nothing => {}
     }
@@ -78,8 +79,21 @@ async fn find_or_make(lab: &Lab, prepared: &Prepared) -> Result<Source, String> 
     let saved = save_guest(lab, prepared, guest, draft, &key).await;
     drop(lock);
     match saved {
-        Ok(template) => Ok(Source::Forks(template)),
+        Ok(template) => {
+            make_room(lab).await;
+            Ok(Source::Forks(template))
+        }
         Err(NotSaved::NeverReady(verdict)) => Ok(Source::Dead(verdict)),
         Err(NotSaved::Failed(why)) => Err(why),
+    }
+}
+
+/// Keeps the cache within its limit. All that this run uses is held, and stays. Removing files can take a while, in which
+/// other guests are to be heard.
+async fn make_room(lab: &Lab) {
+    let (dir, limit) = (lab.cache.clone(), lab.options.cache_limit);
+    match tokio::task::spawn_blocking(move || cache::keep_within(&dir, limit)).await {
+        Ok(notices) => notices.into_iter().for_each(|text| lab.emitter.notice(text)),
+        Err(error) => lab.emitter.notice(format!("a fault in vmlab itself: {error}")),
     }
 }

@@ -2,11 +2,12 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use tempfile::NamedTempFile;
+use tempfile::{Builder, NamedTempFile};
 
 use super::CacheError;
 
@@ -21,12 +22,23 @@ const REMOVAL_PAUSE: Duration = Duration::from_millis(10);
 /// [`CacheError`]; what was there before is then unchanged.
 pub fn write(path: &Path, contents: &[u8]) -> Result<(), CacheError> {
     let dir = path.parent().unwrap_or(Path::new("."));
-    let mut file = NamedTempFile::new_in(dir).map_err(CacheError::on("write in", dir))?;
+    let mut file = temporary(dir, ".tmp", 0o600).map_err(CacheError::on("write in", dir))?;
     // Through the file itself: the error of a named one names it, and it is nothing that the user knows.
     file.as_file_mut().write_all(contents).map_err(CacheError::on("write", path))?;
     file.as_file().sync_all().map_err(CacheError::on("flush", path))?;
     file.persist(path).map_err(|error| CacheError::on("write", path)(error.error))?;
     sync_dir(dir)
+}
+
+/// A file of its own in a directory, which goes away when it is dropped. The umask takes its part of the permissions.
+///
+/// The tempfile crate's own way of opening one puts its name into errors, which is nothing that the user knows.
+///
+/// # Errors
+/// As open(2).
+pub fn temporary(dir: &Path, prefix: &str, permissions: u32) -> io::Result<NamedTempFile> {
+    let open = |path: &Path| File::options().read(true).write(true).create_new(true).mode(permissions).open(path);
+    Builder::new().prefix(prefix).make_in(dir, open)
 }
 
 /// Flushes a directory's own entries.
@@ -133,6 +145,12 @@ mod tests {
         fs::create_dir_all(path.join("a/b")).unwrap();
         drop(staging);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn an_error_does_not_name_the_temporary_file() {
+        let error = write(Path::new("/no/such/dir/x"), b"").unwrap_err().to_string();
+        assert!(error.contains("cannot write in /no/such/dir: No such file or directory (os error 2); "), "{error}");
     }
 
     #[test]

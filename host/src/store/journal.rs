@@ -13,6 +13,7 @@ use serde_json::ser::{Formatter, Serializer};
 
 use crate::event::Stamped;
 use crate::report::clean;
+use crate::store::sequence;
 
 /// The longest line, in bytes: far more than the runner's limits on output allow.
 pub const MAX_LINE: u64 = 64 << 20;
@@ -57,6 +58,9 @@ pub enum JournalError {
         /// The parser's words.
         why: String,
     },
+    /// The events can be read, and are not those of one run.
+    #[error(transparent)]
+    Impossible(#[from] sequence::Impossible),
     /// There is no event at all.
     #[error("it holds no event of a run{}", .0.as_deref().map(|why| format!(": {why}")).unwrap_or_default())]
     Empty(Option<String>),

@@ -1,11 +1,14 @@
 //! Fetched kernels. Below `$CACHE/kernels`:
 //!
-//! - `entries/RELEASE-HASH/`: `vmlinuz`, `config`, `lib/modules/RELEASE/` and `kernel.json`; the hash is over what the
-//!   kernel is, so an entry never changes and two sources that mean the same kernel share it;
+//! - `entries/RELEASE-HASH/`: `vmlinuz`, `config`, `lib/modules/RELEASE/`, `modules.manifest`, which lists the files in
+//!   there, and `kernel.json`; the hash is over what the kernel is, so an entry never changes and two sources that mean
+//!   the same kernel share it;
 //! - `refs/SOURCE.json`: the pin, which says what a source such as `debian:bookworm` resolved to, so that it is the same
 //!   kernel tomorrow, with no network;
 //! - `locks/SOURCE.lock`: held while a source is fetched;
 //! - `staging/SOURCE/`: where a fetch prepares its entry.
+//!
+//! The time of `kernel.json` is when the entry was last looked up.
 
 use std::fs::{self, File};
 use std::io;
@@ -15,16 +18,23 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::atomic::{self, Staging};
+use super::hold::{Hold, touch};
 use super::json::{self, Json};
+use super::lock::{Lock, Mode};
+use super::manifest::{self, Manifest, Trust};
 use super::{CacheError, hex, memo, sha256_of};
 
+pub mod inventory;
+
 /// Version of the two JSON files. Others are treated as damage: the kernel is fetched again.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// The kernel within an entry.
 pub const KERNEL: &str = "vmlinuz";
 /// Its configuration.
 pub const CONFIG: &str = "config";
+/// The list of its modules' files, a [`Manifest`].
+pub const MANIFEST: &str = "modules.manifest";
 const RECORD: &str = "kernel.json";
 
 /// What an entry is: `kernel.json`.
@@ -45,8 +55,8 @@ pub struct Record {
     pub kernel_sha256: String,
     /// Of `config`, hexadecimal.
     pub config_sha256: String,
-    /// Of `modules.dep`, hexadecimal.
-    pub modules_dep_sha256: String,
+    /// Of `modules.manifest`, hexadecimal.
+    pub manifest_sha256: String,
     /// Wall clock, ms since 1970 UTC.
     pub fetched_at_unix_ms: u64,
 }
@@ -67,6 +77,9 @@ struct Pin {
     entry: String,
     release: String,
     version: String,
+    /// An older vmlab's pin has none.
+    #[serde(default)]
+    packages: Vec<Package>,
     kernel_sha256: String,
     config_sha256: String,
     resolved_at_unix_ms: u64,
@@ -78,6 +91,8 @@ pub struct Entry {
     dir: PathBuf,
     /// What it is.
     pub record: Record,
+    /// Keeps it in the cache; `None` where it was only looked at.
+    pub hold: Option<Hold>,
 }
 
 impl Entry {
@@ -99,26 +114,34 @@ impl Entry {
         self.dir.join(modules_below(&self.record.release))
     }
 
+    fn manifest(&self) -> PathBuf {
+        self.dir.join(MANIFEST)
+    }
+
     /// Compares the files with their hashes; `Some` says what is wrong. `cache` is where is remembered which files were
     /// hashed already.
-    fn damage(&self, cache: &Path) -> Result<Option<String>, CacheError> {
-        let Record { kernel_sha256, config_sha256, modules_dep_sha256, .. } = &self.record;
-        let files = [
-            (self.kernel(), kernel_sha256),
-            (self.config(), config_sha256),
-            (self.modules().join("modules.dep"), modules_dep_sha256),
-        ];
+    fn damage(&self, cache: &Path, trust: Trust) -> Result<Option<String>, CacheError> {
+        let Record { kernel_sha256, config_sha256, manifest_sha256, .. } = &self.record;
+        let manifest = self.manifest();
+        let files =
+            [(self.kernel(), kernel_sha256), (self.config(), config_sha256), (manifest.clone(), manifest_sha256)];
         for (path, expected) in files {
-            match memo::sha256(cache, &path) {
+            let actual = match trust {
+                Trust::Fingerprints => memo::sha256(cache, &path),
+                Trust::Nothing => File::open(&path).and_then(|mut file| sha256_of(&mut file)),
+            };
+            match actual {
                 Ok(actual) if actual == *expected => {}
-                Ok(_) => return Ok(Some(format!("{} has changed since it was fetched", path.display()))),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    return Ok(Some(format!("{} is missing", path.display())));
-                }
+                Ok(_) => return Ok(Some(manifest::changed(&path))),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(manifest::missing(&path))),
                 Err(error) => return Err(CacheError::on("read", &path)(error)),
             }
         }
-        Ok(None)
+        let text = fs::read_to_string(&manifest).map_err(CacheError::on("read", &manifest))?;
+        match Manifest::parse(&text) {
+            Some(list) => list.damage(&manifest, &self.modules(), cache, trust),
+            None => Ok(Some(format!("{} is malformed", manifest.display()))),
+        }
     }
 }
 
@@ -182,16 +205,24 @@ impl KernelStore {
         Staging::new(self.root.join("staging").join(stem))
     }
 
-    /// Finds what a source is pinned to, and compares its files with their hashes.
+    /// Finds what a source is pinned to, and compares its files, the modules' among them, with their hashes.
     ///
     /// # Errors
     /// [`CacheError`] where something is there and cannot be read.
-    pub fn lookup(&self, stem: &str) -> Result<Lookup, CacheError> {
+    pub fn lookup(&self, stem: &str, trust: Trust) -> Result<Lookup, CacheError> {
         Ok(match self.peek(stem)? {
-            Lookup::Found(entry) => match entry.damage(&self.cache)? {
-                Some(damage) => Lookup::Damaged(damage),
-                None => Lookup::Found(entry),
-            },
+            Lookup::Found(mut entry) => {
+                entry.hold = Hold::share(&entry.dir);
+                match entry.damage(&self.cache, trust)? {
+                    // It was taken away since it was looked at, and its pin before that.
+                    _ if entry.hold.is_none() => Lookup::Missing,
+                    Some(damage) => Lookup::Damaged(damage),
+                    None => {
+                        touch(&entry.dir.join(RECORD));
+                        Lookup::Found(entry)
+                    }
+                }
+            }
             other => other,
         })
     }
@@ -207,7 +238,7 @@ impl KernelStore {
             Json::Read(pin) => pin,
         };
         if pin.format != FORMAT || pin.entry.contains('/') || pin.entry.starts_with('.') {
-            return Ok(Lookup::Damaged(format!("{} is of another vmlab", self.pin_path(stem).display())));
+            return Ok(Lookup::Damaged(format!("{} is of an older or a newer vmlab", self.pin_path(stem).display())));
         }
         let dir = self.entries().join(&pin.entry);
         let path = dir.join(RECORD);
@@ -219,10 +250,22 @@ impl KernelStore {
         if record.format != FORMAT || record.kernel_sha256 != pin.kernel_sha256 || record.release != pin.release {
             return Ok(Lookup::Damaged(format!("{} is not what was pinned", path.display())));
         }
-        Ok(Lookup::Found(Box::new(Entry { dir, record })))
+        Ok(Lookup::Found(Box::new(Entry { dir, record, hold: None })))
     }
 
-    /// Turns a prepared directory (`vmlinuz`, `config`, `lib/modules/RELEASE`) into an entry, at once and whole. An
+    /// The packages that a source is pinned to, the image package first, whatever became of its entry; none where that
+    /// cannot be told any more.
+    ///
+    /// # Errors
+    /// [`CacheError`]
+    pub fn pinned_packages(&self, stem: &str) -> Result<Vec<Package>, CacheError> {
+        Ok(match json::read::<Pin>(&self.pin_path(stem))? {
+            Json::Read(pin) => pin.packages,
+            Json::Missing | Json::Malformed(_) => Vec::new(),
+        })
+    }
+
+    /// Turns a prepared directory (`vmlinuz`, `config`, `lib/modules/RELEASE`, `modules.manifest`) into an entry, at once and whole. An
     /// entry that is there already and sound is taken instead, one that is damaged is replaced.
     ///
     /// # Errors
@@ -240,16 +283,19 @@ impl KernelStore {
             packages: identity.packages.to_vec(),
             kernel_sha256: hash(prepared.join(KERNEL))?,
             config_sha256: hash(prepared.join(CONFIG))?,
-            modules_dep_sha256: hash(prepared.join(modules_below(identity.release)).join("modules.dep"))?,
+            manifest_sha256: hash(prepared.join(MANIFEST))?,
             fetched_at_unix_ms: identity.now_unix_ms,
         };
         atomic::create_dir(&self.entries())?;
-        let entry = Entry { dir: self.entries().join(entry_name(&record)), record };
+        let mut entry = Entry { dir: self.entries().join(entry_name(&record)), record, hold: None };
+        json::write(&prepared.join(RECORD), &entry.record)?;
+        atomic::sync_tree(prepared)?;
+        // Until it is held nobody may take it away.
+        let _changes = Lock::wait(&super::changes_lock(&self.cache), Mode::Shared)?;
         if let Some(sound) = self.sound_entry(&entry.dir)? {
             return Ok(sound);
         }
-        json::write(&prepared.join(RECORD), &entry.record)?;
-        atomic::sync_tree(prepared)?;
+        entry.hold = Hold::share(prepared);
         if entry.dir.exists() {
             let aside = staging.path().join("damaged");
             fs::rename(&entry.dir, &aside).map_err(CacheError::on("replace", &entry.dir))?;
@@ -275,12 +321,15 @@ impl KernelStore {
             entry: entry.dir.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             release: record.release.clone(),
             version: record.version.clone(),
+            packages: record.packages.clone(),
             kernel_sha256: record.kernel_sha256.clone(),
             config_sha256: record.config_sha256.clone(),
             resolved_at_unix_ms: now_unix_ms,
         };
         let path = self.pin_path(stem);
         atomic::create_dir(&self.root.join("refs"))?;
+        // Whoever takes kernels away looks at the pins first, and takes none that is pinned meanwhile.
+        let _changes = Lock::wait(&super::changes_lock(&self.cache), Mode::Shared)?;
         json::write(&path, &pin)
     }
 
@@ -314,15 +363,15 @@ impl KernelStore {
 
     fn sound_entry(&self, dir: &Path) -> Result<Option<Entry>, CacheError> {
         let Json::Read(record) = json::read::<Record>(&dir.join(RECORD))? else { return Ok(None) };
-        let entry = Entry { dir: dir.to_owned(), record };
-        Ok(if entry.damage(&self.cache)?.is_none() { Some(entry) } else { None })
+        let entry = Entry { dir: dir.to_owned(), record, hold: Hold::share(dir) };
+        Ok(if entry.damage(&self.cache, Trust::Nothing)?.is_none() { Some(entry) } else { None })
     }
 }
 
 /// The release, to be read by people, and a hash over everything that makes the kernel what it is.
 fn entry_name(record: &Record) -> String {
     let mut hash = Sha256::new();
-    for part in [&record.kernel_sha256, &record.config_sha256, &record.modules_dep_sha256] {
+    for part in [&record.kernel_sha256, &record.config_sha256, &record.manifest_sha256] {
         hash.update(part);
     }
     for package in &record.packages {
@@ -332,74 +381,4 @@ fn entry_name(record: &Record) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const RELEASE: &str = "6.1.0-56-cloud-amd64";
-
-    fn publish(store: &KernelStore, stem: &str) -> Entry {
-        let staging = store.staging(stem).unwrap();
-        let prepared = staging.path().join("entry");
-        let modules = prepared.join(modules_below(RELEASE));
-        fs::create_dir_all(&modules).unwrap();
-        fs::write(prepared.join(KERNEL), "kernel").unwrap();
-        fs::write(prepared.join(CONFIG), "CONFIG_A=y\n").unwrap();
-        fs::write(modules.join("modules.dep"), "").unwrap();
-        let packages = [Package { name: "linux-image".into(), version: "6.1.192-2".into() }];
-        let identity =
-            Identity { label: stem, suite: "bookworm", release: RELEASE, packages: &packages, now_unix_ms: 7 };
-        let entry = store.publish(&staging, &prepared, &identity).unwrap();
-        store.pin(stem, &entry, 7).unwrap();
-        entry
-    }
-
-    fn found(store: &KernelStore, stem: &str) -> Entry {
-        match store.lookup(stem).unwrap() {
-            Lookup::Found(entry) => *entry,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn what_was_published_is_found_and_shared() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = KernelStore::new(dir.path());
-        assert!(matches!(store.lookup("a").unwrap(), Lookup::Missing));
-        assert_eq!(store.pinned().unwrap(), Vec::<String>::new());
-        let first = publish(&store, "a");
-        let second = publish(&store, "b");
-        assert_eq!(first.kernel(), second.kernel());
-        assert_eq!(found(&store, "a").record, first.record);
-        assert_eq!(store.pinned().unwrap(), ["a", "b"]);
-        assert_eq!(fs::read_dir(dir.path().join("kernels/staging")).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn damage_is_seen_and_mended_by_publishing_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = KernelStore::new(dir.path());
-        let entry = publish(&store, "a");
-        for path in [entry.kernel(), entry.config(), entry.modules().join("modules.dep"), entry.dir.join(RECORD)] {
-            fs::write(&path, "damaged").unwrap();
-            assert!(matches!(store.lookup("a").unwrap(), Lookup::Damaged(_)), "{path:?}");
-            publish(&store, "a");
-            fs::remove_file(&path).unwrap();
-            assert!(matches!(store.lookup("a").unwrap(), Lookup::Damaged(_)), "{path:?}");
-            publish(&store, "a");
-            assert_eq!(found(&store, "a").record, entry.record);
-        }
-    }
-
-    #[test]
-    fn a_pin_that_leads_elsewhere_is_damage() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = KernelStore::new(dir.path());
-        publish(&store, "a");
-        let path = store.pin_path("a");
-        let text = fs::read_to_string(&path).unwrap();
-        for (from, to) in [(RELEASE, "../../etc"), ("\"format\": 1", "\"format\": 2"), ("{", "[")] {
-            fs::write(&path, text.replacen(from, to, 1)).unwrap();
-            assert!(matches!(store.lookup("a").unwrap(), Lookup::Damaged(_)), "{to}");
-        }
-    }
-}
+mod tests;

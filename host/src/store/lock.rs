@@ -1,50 +1,148 @@
-//! A lock between vmlabs that work on the same thing.
+//! Locks between vmlabs that work on the same thing.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::path::Path;
-use std::time::Duration;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::{CacheError, atomic};
 
 /// How often a lock that another holds is tried.
 const POLL: Duration = Duration::from_millis(100);
+/// The same for [`Lock::wait`], whose locks are held for a rename or two.
+const SHORT_POLL: Duration = Duration::from_millis(2);
+/// How long [`Lock::wait`] waits: far more than what is done under such a lock takes on a slow disk.
+const WAIT_LIMIT: Duration = Duration::from_secs(10);
 
 /// Held until dropped; the kernel lets go of it when the process ends, however that happens (flock(2)).
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
+    path: PathBuf,
+}
+
+/// With whom a lock is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// With others of the same mode.
+    Shared,
+    /// With nobody.
+    Alone,
 }
 
 impl Lock {
-    /// Takes the lock on a file, which is made if need be and never removed. `waiting` is called once if another holds
-    /// it. Dropping the future stops waiting.
+    /// Takes the lock on a file, which is made if need be. `waiting` is called once if another holds it. Dropping the
+    /// future stops waiting.
     ///
     /// # Errors
     /// [`CacheError`] where the file cannot be made or locked.
     pub async fn take(path: &Path, waiting: impl FnOnce()) -> Result<Self, CacheError> {
+        let mut waiting = Some(waiting);
+        loop {
+            if let Some(lock) = Self::try_take(path)? {
+                return Ok(lock);
+            }
+            if let Some(waiting) = waiting.take() {
+                waiting();
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// As [`Self::take`], but gives `None` where another holds it.
+    ///
+    /// # Errors
+    /// As [`Self::take`].
+    pub fn try_take(path: &Path) -> Result<Option<Self>, CacheError> {
+        Self::attempt(path, Mode::Alone)
+    }
+
+    /// Takes a lock under which nothing but a few renames is done. Blocks for as long as these take.
+    ///
+    /// # Errors
+    /// As [`Self::take`], and where another holds it for ten seconds: it is stopped, or its disk is.
+    pub fn wait(path: &Path, mode: Mode) -> Result<Self, CacheError> {
+        let began = Instant::now();
+        loop {
+            if let Some(lock) = Self::attempt(path, mode)? {
+                return Ok(lock);
+            }
+            if began.elapsed() > WAIT_LIMIT {
+                let why = format!("another vmlab has held it for {} s", WAIT_LIMIT.as_secs());
+                return Err(CacheError::on("lock", path)(io::Error::new(io::ErrorKind::TimedOut, why)));
+            }
+            thread::sleep(SHORT_POLL);
+        }
+    }
+
+    /// Whether nobody works under the lock at this moment. Makes no file.
+    ///
+    /// # Errors
+    /// [`CacheError`] where the file is there and cannot be opened or locked.
+    pub fn is_free(path: &Path) -> Result<bool, CacheError> {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if is_absence(&error) => return Ok(true),
+            Err(error) => return Err(CacheError::on("open the lock", path)(error)),
+        };
+        // Shared, so that two who only ask are not in each other's way.
+        match file.try_lock_shared() {
+            Ok(()) => Ok(true),
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(error)) => Err(CacheError::on("lock", path)(error)),
+        }
+    }
+
+    /// Lets go of the lock and removes its file. Who waits for it takes the next file of that name.
+    ///
+    /// # Errors
+    /// [`CacheError`]
+    pub fn remove(self) -> Result<(), CacheError> {
+        match fs::remove_file(&self.path) {
+            Err(error) if !is_absence(&error) => Err(CacheError::on("remove", &self.path)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn attempt(path: &Path, mode: Mode) -> Result<Option<Self>, CacheError> {
         if let Some(dir) = path.parent() {
             atomic::create_dir(dir)?;
         }
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path)
-            .map_err(CacheError::on("create the lock", path))?;
-        let mut waiting = Some(waiting);
         loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(Self { _file: file }),
-                Err(TryLockError::WouldBlock) => {
-                    if let Some(waiting) = waiting.take() {
-                        waiting();
-                    }
-                    tokio::time::sleep(POLL).await;
-                }
+            let file = OpenOptions::new()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                .open(path)
+                .map_err(CacheError::on("create the lock", path))?;
+            let locked = match mode {
+                Mode::Shared => file.try_lock_shared(),
+                Mode::Alone => file.try_lock(),
+            };
+            match locked {
+                Ok(()) if is_at(&file, path) => return Ok(Some(Self { _file: file, path: path.to_owned() })),
+                // It was removed while it was opened: the lock is another file by now, or none.
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Ok(None),
                 Err(TryLockError::Error(error)) => return Err(CacheError::on("lock", path)(error)),
             }
         }
     }
+}
+
+/// Whether a path still leads to a file that was opened by it.
+pub(super) fn is_at(file: &File, path: &Path) -> bool {
+    match (file.metadata(), fs::symlink_metadata(path)) {
+        (Ok(opened), Ok(there)) => (opened.dev(), opened.ino()) == (there.dev(), there.ino()),
+        _ => false,
+    }
+}
+
+/// Whether an error says that there is no such file.
+pub(super) fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 #[cfg(test)]
@@ -58,6 +156,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("locks/x.lock");
         let first = Lock::take(&path, || panic!("nobody holds it")).await.unwrap();
+        assert!(!Lock::is_free(&path).unwrap());
         let (waited, mut first) = (Cell::new(false), Some(first));
         let second = Lock::take(&path, || {
             waited.set(true);
@@ -65,5 +164,30 @@ mod tests {
         });
         second.await.unwrap();
         assert!(waited.get());
+        assert!(Lock::is_free(&path).unwrap());
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_lock_that_was_removed_is_no_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.lock");
+        let mut first = Lock::try_take(&path).unwrap();
+        assert!(Lock::try_take(&path).unwrap().is_none());
+        let second = Lock::take(&path, || first.take().unwrap().remove().unwrap()).await.unwrap();
+        assert!(Lock::try_take(&path).unwrap().is_none(), "the second is where all look for it");
+        second.remove().unwrap();
+        assert!(!path.exists() && Lock::is_free(&path).unwrap());
+    }
+
+    #[test]
+    fn a_shared_lock_is_shared() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.lock");
+        let both = [Mode::Shared; 2].map(|mode| Lock::wait(&path, mode).unwrap());
+        assert!(Lock::try_take(&path).unwrap().is_none());
+        drop(both);
+        let alone = Lock::wait(&path, Mode::Alone).unwrap();
+        assert!(Lock::attempt(&path, Mode::Shared).unwrap().is_none());
+        drop(alone);
     }
 }

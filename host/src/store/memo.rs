@@ -2,7 +2,7 @@
 //! for its version and building an image each cost more than starting a guest.
 //!
 //! A memo is a small file of the cache. One that is missing, malformed or of other files is none: what it would tell is
-//! found out again.
+//! found out again. The time of its file is when it was last recalled.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,8 +13,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::fingerprint::Fingerprint;
+use super::hold::touch;
 use super::json::{self, Json};
 use super::{atomic, hex, sha256_of};
+
+pub mod inventory;
 
 /// A file that was changed so shortly ago could be changed again without its times telling.
 const SETTLED: Duration = Duration::from_secs(2);
@@ -51,18 +54,17 @@ impl<'a> Memo<'a> {
             _ => return None,
         };
         let now = self.fingerprints().ok()?;
-        (kept.kind == self.kind && kept.files == now).then_some(kept.value)
+        let known = kept.kind == self.kind && kept.files == now;
+        known.then(|| {
+            touch(&self.path());
+            kept.value
+        })
     }
 
     /// Keeps a value. A cache that cannot be written keeps none, and nothing is lost but time.
     pub fn keep<T: Serialize>(&self, value: &T) {
         let Ok(files) = self.fingerprints() else { return };
-        let settled = |(_, file): &(PathBuf, Fingerprint)| {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            let age_ns = i128::try_from(now.as_nanos()).unwrap_or(i128::MAX) - file.changed_ns();
-            age_ns > i128::try_from(SETTLED.as_nanos()).unwrap_or(i128::MAX)
-        };
-        if files.iter().all(settled) {
+        if files.iter().all(|(_, file)| is_settled(file)) {
             let path = self.path();
             let kept = Kept { kind: self.kind.to_owned(), files, value };
             let made = path.parent().map_or(Ok(()), atomic::create_dir);
@@ -81,8 +83,21 @@ impl<'a> Memo<'a> {
             hash.update([0]);
             hash.update(path.as_os_str().as_encoded_bytes());
         }
-        self.cache.join("memo").join(format!("{}.json", &hex(&hash.finalize())[..32]))
+        root(self.cache).join(format!("{}.json", &hex(&hash.finalize())[..32]))
     }
+}
+
+/// Where memos are kept.
+fn root(cache: &Path) -> PathBuf {
+    cache.join("memo")
+}
+
+/// Whether a file was changed so long ago that any further change would show in its fingerprint.
+#[must_use]
+pub fn is_settled(file: &Fingerprint) -> bool {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let age_ns = i128::try_from(now.as_nanos()).unwrap_or(i128::MAX) - file.changed_ns();
+    age_ns > i128::try_from(SETTLED.as_nanos()).unwrap_or(i128::MAX)
 }
 
 /// SHA-256 of a file, hexadecimal; computed only where the file was written to since the last time.

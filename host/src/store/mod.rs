@@ -1,22 +1,34 @@
 //! What vmlab keeps on disk: a cache that can be deleted at any time, and run records.
 
 use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 pub mod atomic;
+pub mod cache;
 pub mod dirs;
 pub mod fingerprint;
+pub mod hold;
 pub mod journal;
 pub mod kernels;
 pub mod lock;
+pub mod manifest;
 pub mod memo;
 pub mod record;
+pub mod sequence;
 
 mod error;
 pub mod json;
 
 pub use error::CacheError;
+
+/// The lock between those who put entries into the cache and who take some away: held shared while one is put in place,
+/// and alone while one is moved away.
+#[must_use]
+pub fn changes_lock(cache: &Path) -> PathBuf {
+    cache.join("changes.lock")
+}
 
 /// Bytes as lower-case hexadecimal.
 #[must_use]

@@ -36,9 +36,12 @@ pub struct ConsoleReader {
 /// Beginning of the first line that a kernel prints (init/version.c).
 const FIRST_WORDS: &str = "Linux version ";
 
+/// Beginning of the line by which a kernel gives up (kernel/panic.c).
+const PANIC: &str = "Kernel panic - not syncing";
+
 /// Beginnings of lines that say that the kernel cannot be trusted any more.
 const CRASHES: &[&str] = &[
-    "Kernel panic - not syncing",
+    PANIC,
     "BUG: ",
     "Oops",
     "kernel BUG at ",
@@ -90,6 +93,13 @@ impl ConsoleReader {
     #[must_use]
     pub const fn crash(&self) -> Option<&Crash> {
         self.crash.as_ref()
+    }
+
+    /// Whether the kernel has panicked, and not only found a fault: nothing more will come of it.
+    #[must_use]
+    pub fn has_panicked(&self) -> bool {
+        let panic = |line: &String| without_stamp(line).starts_with(PANIC);
+        self.crash.as_ref().is_some_and(|crash| crash.trace.iter().any(panic))
     }
 
     /// The titles of warnings since the last call.

@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::probe::{self, Answer};
 use super::qemu::{Qemu, QemuIdentity};
 use crate::error::chain;
+use crate::store::cache::disk;
+use crate::store::cache::entry::{Entry, Found, Kind, Way};
 use crate::store::{CacheError, atomic};
 
 /// The probe's limit where nobody asked for KVM. A stock kernel takes 0.6 s to its panic under a KVM that is one; with
@@ -257,6 +259,29 @@ fn remember(host: &Host, qemu: &Qemu, cache: &Path, answer: Answer) -> Result<bo
     atomic::create_dir(cache)?;
     atomic::write(&file, &json)?;
     Ok(true)
+}
+
+/// The file of remembered answers, for whoever lists the cache or makes room.
+#[must_use]
+pub fn inventory(cache: &Path) -> Found {
+    let path = cache.join(FILE);
+    let look = || {
+        let Some(last_used) = disk::modified(&path)? else { return Ok(None) };
+        Ok(Some(Entry {
+            kind: Kind::Memo,
+            what: "accelerators that were tried out".to_owned(),
+            size_bytes: disk::usage(&path)?,
+            last_used,
+            in_use: false,
+            pinned_by: Vec::new(),
+            useless: None,
+            way: Way::default(),
+            path: path.clone(),
+        }))
+    };
+    let mut found = Found::default();
+    found.take(look());
+    found
 }
 
 #[cfg(test)]

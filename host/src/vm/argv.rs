@@ -119,6 +119,18 @@ const fn cpu(machine: &Machine) -> &'static str {
     }
 }
 
+/// The longest command line that an x86 kernel takes, in bytes (`COMMAND_LINE_SIZE` of arch/x86/include/asm/setup.h,
+/// which counts a NUL); it cuts a longer one, or does not boot at all.
+pub const COMMAND_LINE_LIMIT: usize = 2047;
+
+/// How long the kernel's command line is with the user's words, in bytes.
+#[must_use]
+pub fn command_line_bytes(append: &str) -> usize {
+    let nowhere = Path::new("");
+    let boot = Boot { kernel: nowhere, initrd: nowhere, port_timeout_ms: u64::MAX, append: Some(append) };
+    command_line(&boot).len()
+}
+
 /// The kernel's command line (Documentation/admin-guide/kernel-parameters.txt).
 fn command_line(boot: &Boot<'_>) -> String {
     let mut words = vec![

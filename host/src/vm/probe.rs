@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::accel::Accelerator;
 use super::quote;
-use crate::spawn::die_with_parent;
+use crate::spawn::{Family, die_with_parent, kill_group};
 
 /// The start of the kernel's last words. What follows says why it could not go on (kernel/panic.c).
 const PANIC: &[u8] = b"Kernel panic - not syncing: ";
@@ -72,12 +72,12 @@ pub async fn run(qemu: &Path, kernel: &Path, accelerator: Accelerator, limit: Du
     let mut command = Command::new(qemu);
     command.args(argv(kernel, accelerator)).kill_on_drop(true);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = match die_with_parent(&mut command).spawn() {
-        Ok(child) => child,
+    let mut family = match die_with_parent(&mut command).spawn() {
+        Ok(child) => Family(child),
         Err(error) => return Answer::Ended { how: format!("QEMU could not be started ({error})") },
     };
     let mut console = Console::default();
-    let answer = match timeout_at(deadline, watch(&mut child, &mut console)).await {
+    let answer = match timeout_at(deadline, watch(&mut family.0, &mut console)).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => Answer::Ended { how: format!("QEMU's output could not be read ({error})") },
         Err(_) => {
@@ -87,7 +87,8 @@ pub async fn run(qemu: &Path, kernel: &Path, accelerator: Accelerator, limit: Du
     };
     // Whatever came of it, QEMU goes. Where even SIGKILL takes longer than this (a vCPU that does not leave the host's
     // kernel), the answer stands all the same, and tokio reaps the process when it does go.
-    match timeout(KILL_LIMIT, child.kill()).await {
+    let killed = kill_group(&family.0);
+    match timeout(KILL_LIMIT, family.0.wait()).await.map(|reaped| reaped.and(killed)) {
         Ok(Ok(())) | Err(_) => answer,
         Ok(Err(error)) => Answer::Ended { how: format!("QEMU could not be ended ({error})") },
     }

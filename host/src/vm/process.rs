@@ -11,8 +11,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use command_fds::{CommandFdExt as _, FdMapping};
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
 use tokio::process::{Child, ChildStderr, Command};
@@ -21,14 +19,21 @@ use tokio::time::timeout;
 
 use super::argv::DESCRIPTORS;
 use super::{qmp, quote};
-use crate::spawn::die_with_parent;
+use crate::spawn::{die_with_parent, kill_group};
 
 /// How much of the end of QEMU's standard error is kept, in bytes.
 const STDERR_KEPT: usize = 4096;
 /// How long the end of its standard error is waited for once it is dead: a process that it left behind may hold it.
 const STDERR_LIMIT: Duration = Duration::from_secs(2);
 
-/// A QEMU that was started. Dropping it kills it.
+impl Drop for QemuProcess {
+    fn drop(&mut self) {
+        // Whoever wants to know how it ended has called `end`.
+        let _ = kill_group(&self.process);
+    }
+}
+
+/// A QEMU that was started. Dropping it kills it, and all that it has started.
 #[derive(Debug)]
 pub struct QemuProcess {
     /// The process itself.
@@ -120,11 +125,7 @@ impl QemuProcess {
     /// # Errors
     /// As kill(2) and waitpid(2).
     pub async fn end(&mut self) -> io::Result<QemuEnd> {
-        // What was started may be a script that runs QEMU as its child. It leads a process group of its own, and its
-        // number belongs to it until it is reaped; after that nothing is known to be ours.
-        if let Some(group) = self.process.id().and_then(|id| i32::try_from(id).ok()) {
-            killpg(Pid::from_raw(group), Signal::SIGKILL)?;
-        }
+        kill_group(&self.process)?;
         let status = self.process.wait().await?;
         // Whether or not that end came in time: what was read counts.
         let _ = timeout(STDERR_LIMIT, self.listening.join_next()).await;

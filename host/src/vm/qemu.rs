@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 
 use super::quote;
-use crate::spawn::die_with_parent;
+use crate::spawn::{Family, die_with_parent};
 use crate::store::memo::Memo;
 
 /// The program's usual name.
@@ -125,7 +125,7 @@ pub enum QemuError {
         limit_s: u64,
     },
     /// It is something else.
-    #[error("{path} --version says {said:?}, which is not QEMU's; name a {PROGRAM} with --qemu or {VARIABLE}")]
+    #[error("{path} --version says `{said}`, which is not QEMU's; name a {PROGRAM} with --qemu or {VARIABLE}")]
     NotQemu {
         /// The program.
         path: PathBuf,
@@ -203,12 +203,12 @@ async fn ask(path: &Path, limit: Duration) -> Result<Qemu, QemuError> {
         Err(_) => return Err(QemuError::Hung { path: path.to_owned(), limit_s: limit.as_secs() }),
     };
     if !status.success() {
-        let said = quote::end_of(if stderr.is_empty() { &stdout } else { &stderr });
+        let said = quote::of_stranger(if stderr.is_empty() { &stdout } else { &stderr });
         return Err(QemuError::Died { path: path.to_owned(), status, said });
     }
     let first = String::from_utf8_lossy(&stdout).lines().next().unwrap_or_default().trim().to_owned();
     let version = parse_version(&first)
-        .ok_or_else(|| QemuError::NotQemu { path: path.to_owned(), said: quote::end_of(first.as_bytes()) })?;
+        .ok_or_else(|| QemuError::NotQemu { path: path.to_owned(), said: quote::beginning_of(&stdout) })?;
     if version < MINIMUM {
         return Err(QemuError::TooOld { path: path.to_owned(), found: version });
     }
@@ -221,7 +221,8 @@ async fn ask(path: &Path, limit: Duration) -> Result<Qemu, QemuError> {
 async fn version_output(path: &Path) -> io::Result<(ExitStatus, Vec<u8>, Vec<u8>)> {
     let mut command = Command::new(path);
     command.arg("--version").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    let mut child = die_with_parent(&mut command).spawn()?;
+    let mut family = Family(die_with_parent(&mut command).spawn()?);
+    let Family(child) = &mut family;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let (stdout, stderr) = tokio::try_join!(read_bounded(stdout), read_bounded(stderr))?;
     Ok((child.wait().await?, stdout, stderr))

@@ -1,7 +1,43 @@
 //! What another program said, made fit to stand within a sentence.
 
+use crate::report::clean;
+
 /// The most characters that are quoted.
 const LIMIT_CHARS: usize = 300;
+
+/// The most characters that are quoted of what may be no text at all.
+const STRANGE_CHARS: usize = 60;
+
+/// The beginning of what may be no text at all: its first line, at most 60 characters of it. What cannot be shown is
+/// left out, and each gap is told by one `…`; `nothing readable` where nothing can be shown.
+pub(super) fn beginning_of(output: &[u8]) -> String {
+    let line = output.trim_ascii_start().split(|byte| *byte == b'\n').next().unwrap_or_default();
+    // A character may be cut in two at the end, which is one more gap.
+    let text = String::from_utf8_lossy(&line[..line.len().min(STRANGE_CHARS * 4)]);
+    let mut shown = String::new();
+    for c in text.trim_end().chars().map(|c| if is_strange(c) { '…' } else { c }) {
+        if c != '…' || !shown.ends_with('…') {
+            shown.push(c);
+        }
+    }
+    if shown.chars().all(|c| c == '…' || c.is_whitespace()) {
+        return "nothing readable".to_owned();
+    }
+    match shown.char_indices().nth(STRANGE_CHARS) {
+        None => shown,
+        Some((at, _)) => format!("{}…", shown[..at].trim_end_matches('…')),
+    }
+}
+
+/// What a program said that may not be the one that was meant: [`end_of`] where it is text, else [`beginning_of`].
+pub(super) fn of_stranger(output: &[u8]) -> String {
+    let is_text = std::str::from_utf8(output).is_ok_and(|text| !text.contains('\0'));
+    if is_text { end_of(output) } else { beginning_of(output) }
+}
+
+fn is_strange(c: char) -> bool {
+    c == char::REPLACEMENT_CHARACTER || c.is_control() || clean::is_hostile(c)
+}
 
 /// The end of a program's output on one line: its last non-empty lines as far as they fit, joined by ` / `, without
 /// control characters; `nothing` where there is none.
@@ -40,6 +76,24 @@ mod tests {
         assert_eq!(end_of(b"\r\n \n"), "nothing");
         assert_eq!(end_of(b"one\r\n\x1b[31mtwo\n"), "one / [31mtwo");
         assert_eq!(end_of(b"\xff\n"), "\u{fffd}");
+    }
+
+    #[test]
+    fn garbage_is_told_in_a_few_characters() {
+        assert_eq!(beginning_of(b"GNU bash, version 5.2\nmore\n"), "GNU bash, version 5.2");
+        assert_eq!(beginning_of(b""), "nothing readable");
+        assert_eq!(beginning_of(b"\x80\xff\0\x1b"), "nothing readable");
+        assert_eq!(beginning_of(b"\x7fELF\x02\x01\0\0\x80\xff>x\x1b[2J\n"), "…ELF…>x…[2J");
+        let noise: Vec<u8> = (0..=255).cycle().take(5000).collect();
+        assert!(beginning_of(&noise).chars().count() <= 61);
+        assert!(beginning_of(&b"x".repeat(1000)).chars().count() <= 61);
+    }
+
+    #[test]
+    fn a_stranger_s_text_is_quoted_whole() {
+        let text = "error while loading shared libraries: libfoo.so.1: cannot open shared object file: No such file";
+        assert_eq!(of_stranger(text.as_bytes()), text);
+        assert_eq!(of_stranger(b"/x/garbage: 1: \x80\x81\x82: not found\n\x99\n"), "/x/garbage: 1: …: not found");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use vmlab_protocol::message::{Leg, LegOutcome, RawChunk, Stream};
 use super::Job;
 use super::link::{Link, LinkError};
 use super::sweep;
-use crate::boot::modules;
+use crate::modules;
 use crate::scenarios::Scenario;
 use crate::scenarios::run_leg;
 use crate::sys::process::fork_with;

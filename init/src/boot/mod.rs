@@ -11,13 +11,13 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Pid, pause};
 
 use crate::agent;
+use crate::modules;
 use crate::sys::process::fork_with;
 
 mod cgroup;
 mod command_line;
 mod console;
 pub(crate) use console::say;
-pub(crate) mod modules;
 mod mounts;
 mod port;
 

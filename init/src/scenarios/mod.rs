@@ -10,6 +10,7 @@
 
 mod cgroup;
 mod ipc;
+mod lab;
 mod leg;
 mod mount;
 mod net;
@@ -42,6 +43,7 @@ pub const ALL: &[&Scenario] = &[
     &ipc::SYSV_MSG,
     &ipc::SYSV_SEM,
     &ipc::SYSV_SHM,
+    &lab::FRESH,
     &mount::BIND_READONLY,
     &mount::PRIVATE,
     &mount::PROPAGATION,

@@ -1,12 +1,13 @@
 //! What the trials share.
 
 use std::fmt::{self, Debug};
-use std::fs::{self, Permissions};
-use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{ErrorKind, Read as _, Write};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::libc::O_NONBLOCK;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::{Finding, Trouble};
@@ -16,6 +17,39 @@ use crate::sandbox::{During, undo};
 /// Writes a line to the leg's output. What was found travels apart from it, so an error here is of no consequence.
 pub fn note(line: impl fmt::Display) {
     let _unread = writeln!(std::io::stdout(), "{line}");
+}
+
+/// The kernel's log, Documentation/ABI/testing/dev-kmsg.
+pub const LOG: &str = "/dev/kmsg";
+
+/// Opens the kernel's log at its oldest record; reading does not wait for more.
+///
+/// # Errors
+/// As open(2).
+pub fn open_log() -> Result<File, Trouble> {
+    OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(LOG).during("opening /dev/kmsg")
+}
+
+/// Whether one of the log's records that have not been read yet holds this text.
+///
+/// # Errors
+/// As read(2) of `/dev/kmsg`.
+pub fn log_has(log: &mut File, text: &str) -> Result<bool, Trouble> {
+    let mut record = [0; 8192];
+    loop {
+        match log.read(&mut record) {
+            // One read gives one record.
+            Ok(len) => {
+                if record.get(..len).is_some_and(|record| String::from_utf8_lossy(record).contains(text)) {
+                    return Ok(true);
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+            // The log has wrapped around meanwhile; the next read goes on with the oldest record.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+            Err(error) => return Err(error).during("reading /dev/kmsg"),
+        }
+    }
 }
 
 /// Judges what was seen: exactly `isolated`, or exactly `leaked`.

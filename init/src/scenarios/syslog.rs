@@ -1,18 +1,13 @@
 //! The kernel's log, which has no namespace.
 
-use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Read, Seek, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{Seek, SeekFrom};
 
-use nix::libc::O_NONBLOCK;
 use nix::unistd::getpid;
 use vmlab_protocol::catalogue::Namespace;
 
-use super::support::{judge, write};
+use super::support::{LOG, judge, log_has, open_log, write};
 use super::{Finding, Scenario, Trouble};
 use crate::sandbox::{During, Sandbox};
-
-const KMSG: &str = "/dev/kmsg";
 
 pub const KMSG_WRITE: Scenario =
     Scenario::new("syslog.kmsg", "The kernel's log has no namespace: a line written inside is read outside", kmsg)
@@ -43,29 +38,10 @@ pub const KMSG_WRITE: Scenario =
         .leaks_by_design();
 
 fn kmsg(sandbox: &Sandbox) -> Result<Finding, Trouble> {
-    let mut log = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(KMSG).during("opening /dev/kmsg")?;
+    let mut log = open_log()?;
     log.seek(SeekFrom::End(0)).during("lseek(2) of /dev/kmsg")?;
     let line = format!("vmlab: written in a sandbox of process {}", getpid());
     // Level 7: the console shows it only where it shows everything.
-    sandbox.run(|| write(KMSG, &format!("<7>{line}\n")))?;
-    judge("whether the line is in the log outside", &in_log(&mut log, &line)?, &false, &true)
-}
-
-/// Whether one of the records that have come since holds this text.
-fn in_log(log: &mut File, text: &str) -> Result<bool, Trouble> {
-    let mut record = [0; 8192];
-    loop {
-        match log.read(&mut record) {
-            // One read gives one record.
-            Ok(len) => {
-                if record.get(..len).is_some_and(|record| String::from_utf8_lossy(record).contains(text)) {
-                    return Ok(true);
-                }
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
-            // The log has wrapped around meanwhile; the next read goes on with the oldest record.
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
-            Err(error) => return Err(error).during("reading /dev/kmsg"),
-        }
-    }
+    sandbox.run(|| write(LOG, &format!("<7>{line}\n")))?;
+    judge("whether the line is in the log outside", &log_has(&mut log, &line)?, &false, &true)
 }

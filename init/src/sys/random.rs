@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::fd::AsRawFd as _;
 
 use nix::Result;
+use nix::errno::Errno;
 use nix::libc;
 use vmlab_protocol::message::ENTROPY_BYTES;
 
@@ -48,4 +49,16 @@ pub fn add_entropy(device: &File, bytes: &[u8; ENTROPY_BYTES]) -> Result<()> {
 pub fn reseed(device: &File) -> Result<()> {
     // SAFETY: takes no argument.
     unsafe { rndreseedcrng(device.as_raw_fd()) }.map(drop)
+}
+
+/// Draws bytes, getrandom(2), Linux 3.17.
+///
+/// # Errors
+/// As getrandom(2): `ENOSYS`.
+pub fn draw<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    // SAFETY: the kernel writes at most N bytes to a buffer of N bytes.
+    let drawn = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), N, 0) };
+    // Up to 256 bytes come whole (getrandom(2)).
+    if Errno::result(drawn)?.cast_unsigned() == N { Ok(bytes) } else { Err(Errno::EIO) }
 }

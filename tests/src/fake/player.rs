@@ -130,12 +130,15 @@ impl Player {
     fn hear(&mut self) -> Result<Option<(u32, ScenarioId)>, String> {
         loop {
             match self.decoder.next_item() {
-                Some(Item::Frame(frame)) => {
-                    return match message::decode(&frame).map_err(|error| error.to_string())? {
-                        HostMessage::Run { run, scenario, .. } => Ok(Some((run, scenario))),
-                        HostMessage::Finish => Ok(None),
-                    };
-                }
+                Some(Item::Frame(frame)) => match message::decode(&frame).map_err(|error| error.to_string())? {
+                    HostMessage::Prepare { .. } => {
+                        let boot_id = "00000000-0000-4000-8000-000000000000".to_owned();
+                        self.say(GuestMessage::Prepared { boot_id })?;
+                        continue;
+                    }
+                    HostMessage::Run { run, scenario, .. } => return Ok(Some((run, scenario))),
+                    HostMessage::Finish => return Ok(None),
+                },
                 Some(Item::Damaged { bytes, why }) => return Err(format!("the host sent {bytes} bytes of {why}")),
                 None => {}
             }
@@ -195,7 +198,6 @@ impl Player {
             "kernel_version": "#1 SMP PREEMPT_DYNAMIC fixture",
             "machine": "x86_64",
             "command_line": self.machine.command_line,
-            "boot_id": "00000000-0000-4000-8000-000000000000",
             "memory_bytes": (self.machine.memory_mib << 20) / 10 * 9,
             "cpus": self.machine.cpus,
             "virtio": [{"name": "virtio0", "id": 3, "features": features, "status": 15}],

@@ -1,5 +1,6 @@
 //! What bad input gets: one paragraph that names the thing and the remedy, the right exit code, nothing left behind and
 //! nothing alive.
+#![expect(clippy::unwrap_used, reason = "what is not as expected ends the test")]
 
 use std::process::Command;
 
@@ -55,11 +56,13 @@ fn is_refused(bench: &Bench, ended: &Ended, code: u8, words: &[&str]) {
     leaves_nothing(bench);
 }
 
-/// Nothing runs, and nothing half-done is in the cache: images are whole or not there, and a lock's file stays.
+/// Nothing runs, and nothing half-done is in the cache: images and memos are whole or not there, and a lock's file
+/// stays.
 fn leaves_nothing(bench: &Bench) {
     assert_eq!(bench.outliving(), []);
     let stays = |name: &String| {
-        name.starts_with("vmlab/kernels/locks/") || name.starts_with("vmlab/images/") && name.ends_with(".cpio")
+        let memo = name.starts_with("vmlab/memo/") && name.ends_with(".json");
+        memo || name.starts_with("vmlab/kernels/locks/") || name.starts_with("vmlab/images/") && name.ends_with(".cpio")
     };
     let left: Vec<_> = bench.cached_files().into_iter().filter(|name| !stays(name)).collect();
     assert_eq!(left, [""; 0], "left in the cache");
@@ -86,7 +89,7 @@ fn the_refusals_are_checked_for_what_they_promise() {
     let ended = bench.run(&["run", "no-such-scenario"]);
     is_refused(&bench, &ended, exit::NOTHING_RAN, &["no-such-scenario"]);
     let lacking = std::panic::catch_unwind(|| {
-        is_refused(&Bench::new(VMLAB), &ended, exit::NOTHING_RAN, &["words that are not there"])
+        is_refused(&Bench::new(VMLAB), &ended, exit::NOTHING_RAN, &["words that are not there"]);
     });
     assert!(lacking.is_err());
 }

@@ -62,6 +62,24 @@ fn closed_standard_streams_break_nothing() {
 }
 
 #[test]
+fn a_report_that_was_asked_for_on_a_closed_standard_output_is_no_success() {
+    let lab = lab();
+    let ended = |arguments: &str| {
+        let mut command = lab.bench.command("sh");
+        command.args(["-c", &format!("exec \"$0\" {arguments} >&-"), VMLAB]);
+        lab.bench.start_command(command).wait()
+    };
+    for arguments in ["run --report json -k /no/such/kernel", "run --report ktap -k /no/such/kernel", "list"] {
+        let ended = ended(arguments);
+        ended.exits(exit::LAB);
+        assert!(ended.stderr.contains("standard output") && ended.stderr.contains("closed"), "{ended}");
+    }
+    lab.run(&[ONLY_HOSTNAME]).exits(exit::OK);
+    ended("report latest").exits(exit::OK);
+    ended("report latest --format json").exits(exit::LAB);
+}
+
+#[test]
 fn other_commands_have_the_same_manners() {
     let lab = lab();
     let with_stdout = |redirection: &str, arguments: &[&str]| {

@@ -43,6 +43,24 @@ fn reports_that_cannot_be() {
 }
 
 #[test]
+fn reports_are_looked_at_before_kernels_are_fetched() {
+    let bench = Bench::new(VMLAB);
+    let path = |name: &str| bench.home().join(name).display().to_string();
+    for (reports, words) in [
+        ([format!("junit={}", path("a.xml")), format!("json={}", path("sub/../a.xml"))], "which is the same file as"),
+        (
+            ["human".to_owned(), "junit=/no/such/dir/x".to_owned()],
+            "to /no/such/dir/x: No such file or directory (os error 2);",
+        ),
+    ] {
+        std::fs::create_dir_all(path("sub")).unwrap();
+        let arguments = ["run", "--offline", "-k", "debian:trixie", "-r", &reports[0], "-r", &reports[1]];
+        is_refused(&bench, &bench.run(&arguments), exit::USAGE, &[words]);
+        assert!(!bench.home().join("a.xml").exists() && !bench.state().exists() && !bench.cache().exists());
+    }
+}
+
+#[test]
 fn numbers_out_of_range() {
     for (option, value) in [
         ("--memory", "0"),
@@ -82,7 +100,7 @@ fn names_of_kernels_that_can_be_none() {
 fn options_that_contradict_each_other_or_are_none() {
     for (arguments, words) in [
         (&["run", "--quiet", "--verbose"][..], "cannot be used with"),
-        (&["run", "--isolation", "fork-bomb"], "[possible values: shared, boot]"),
+        (&["run", "--isolation", "fork-bomb"], "[possible values: fork, shared, boot]"),
         (&["run", "--accel", "xen"], "[possible values: auto, kvm, tcg]"),
         (&["run", "--kernels", "x"], "unexpected argument '--kernels'"),
     ] {

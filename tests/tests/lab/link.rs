@@ -105,8 +105,8 @@ fn a_lost_or_doubled_message_is_missed() {
         duration_ns: 1,
         output_dropped: 0,
     };
-    is_garbled(after_announcement(Action::SayAs(3, probe())), "message 2 was due and message 3 came");
-    is_garbled(after_announcement(Action::SayAs(1, probe())), "message 2 was due and message 1 came");
+    is_garbled(after_announcement(Action::SayAs(4, probe())), "message 3 was due and message 4 came");
+    is_garbled(after_announcement(Action::SayAs(2, probe())), "message 3 was due and message 2 came");
     is_garbled([hello()], "came while");
 }
 

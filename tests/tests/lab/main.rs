@@ -1,10 +1,6 @@
 //! The host whole, through its command line, on a scripted QEMU: what each thing that a guest can do comes to, by the
 //! verdict's word and vmlab's exit code. After each run nothing of it may be alive, see [`vmlab_tests::lab`].
 
-use std::io::Write as _;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
-
 use vmlab_protocol::message::{GuestMessage, Leg, LegOutcome};
 use vmlab_tests::fake::script::{Action, Guest, hello, scenario};
 use vmlab_tests::lab::FakeLab;
@@ -61,19 +57,4 @@ fn passed_hostname() -> Vec<Action> {
 
 fn goodbye(started: u32) -> Action {
     Action::Say(GuestMessage::RunFinished { started })
-}
-
-/// A script in place of QEMU, written by another process: were this one to write it, a fork in another test's thread
-/// could hold it open when it is to be executed (ETXTBSY).
-fn wrapper(lab: &FakeLab, body: &str) -> PathBuf {
-    let path = lab.file("qemu.sh");
-    let mut child = Command::new("sh")
-        .args(["-c", "cat >\"$1\" && chmod 755 \"$1\"", "sh"])
-        .arg(&path)
-        .stdin(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(format!("#!/bin/sh\n{body}\n").as_bytes()).unwrap();
-    assert!(child.wait().unwrap().success());
-    path
 }

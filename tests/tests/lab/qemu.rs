@@ -9,7 +9,7 @@ use vmlab_tests::bench::Ended;
 use vmlab_tests::fake::script::{Action, Guest, Version, hello};
 use vmlab_tests::lab::FakeLab;
 
-use crate::{FAKE_QEMU, HOSTNAME, ONLY_HOSTNAME, booted_then_good, lab, wrapper};
+use crate::{FAKE_QEMU, HOSTNAME, ONLY_HOSTNAME, booted_then_good, lab};
 
 /// A run that gets no further than QEMU's version: nothing was started, nothing is left.
 fn refused(lab: &FakeLab) -> Ended {
@@ -115,13 +115,13 @@ fn a_qemu_that_complains_without_end_still_runs() {
 #[test]
 fn a_script_that_runs_qemu_as_its_child_leaves_no_qemu() {
     let lab = lab(vec![booted_then_good([]), Guest::good()]);
-    let path = wrapper(&lab, &format!("{FAKE_QEMU} \"$@\"\nexit $?"));
+    let path = lab.script(&format!("{FAKE_QEMU} \"$@\"\nexit $?"));
     let lab = lab.qemu(path);
     lab.run(&[ONLY_HOSTNAME]).exits(exit::OK);
 
     // And one that hangs.
     let silent = crate::lab(vec![Guest::new(vec![Action::Hang])]);
-    let path = wrapper(&silent, &format!("{FAKE_QEMU} \"$@\"\nexit $?"));
+    let path = silent.script(&format!("{FAKE_QEMU} \"$@\"\nexit $?"));
     let outcome = silent.qemu(path).run(&[ONLY_HOSTNAME, "--boot-timeout", "1"]);
     outcome.exits(exit::LAB).has(HOSTNAME, "NO-BOOT", "the boot limit");
 }

@@ -75,7 +75,7 @@ fn all_reports_tell_the_same() {
 fn a_report_rendered_again_is_the_same_to_the_byte() {
     let (lab, outcome) = eventful();
     for (format, live) in FORMATS.iter().zip([
-        outcome.ended.stdout.clone(),
+        outcome.ended.stdout,
         fs::read_to_string(lab.file("ktap")).unwrap(),
         fs::read_to_string(lab.file("junit")).unwrap(),
         fs::read_to_string(lab.file("events.jsonl")).unwrap(),

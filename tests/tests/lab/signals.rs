@@ -1,18 +1,23 @@
 //! Ctrl-C once and twice, and the signal that cannot be caught.
 
 use std::fs;
+use std::io::Write as _;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt as _;
+use std::process::Stdio;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use vmlab::event::LabEvent;
 use vmlab::exit;
 use vmlab_tests::bench::Running;
 use vmlab_tests::fake::script::{Action, Guest, hello, started};
-use vmlab_tests::lab::FakeLab;
+use vmlab_tests::lab::{FakeLab, events, record_dir};
 
-use crate::{FAKE_QEMU, HOSTNAME, ONLY_HOSTNAME, booted, lab, wrapper};
+use crate::{FAKE_QEMU, HOSTNAME, ONLY_HOSTNAME, booted, lab};
 
 /// A guest that says that it is there, to the test alone, and nothing to its host.
 fn silent() -> Guest {
@@ -70,13 +75,18 @@ fn a_second_interrupt_ends_it_at_once() {
     // A process that left QEMU's group and holds its standard error: vmlab waits a while for what it may still say.
     let lab = lab(vec![silent()]);
     let body = format!("[ \"$1\" = --version ] || setsid sleep 1000 &\nexec {FAKE_QEMU} \"$@\"");
-    let script = wrapper(&lab, &body);
+    let script = lab.script(&body);
     let lab = lab.qemu(script);
     let mut running = lab.start(&["uts"]);
     await_up(&lab, &mut running);
     running.signal(Signal::SIGINT);
     lab.await_event(&mut running, "the interrupt", |event| *event == LabEvent::Interrupted);
-    running.signal(Signal::SIGINT);
+    // One that follows at once is the same wish, sent to the process and to its group as timeout(1) does; a person's
+    // second one comes later.
+    while !running.has_ended() {
+        running.signal(Signal::SIGINT);
+        sleep(Duration::from_millis(20));
+    }
     running.wait().exits(exit::INTERRUPTED);
     let last = lab.events().pop().unwrap().event;
     assert!(!matches!(last, LabEvent::RunFinished { .. }), "it went on to its orderly end: {last:?}");
@@ -86,6 +96,40 @@ fn a_second_interrupt_ends_it_at_once() {
         sleep(Duration::from_millis(2));
     }
     assert_eq!(qemus(), []);
+}
+
+#[test]
+fn a_reader_that_has_stopped_reading_does_not_keep_it() {
+    let lab = lab(vec![Guest::good()]);
+    let (reader, mut stdout) = UnixStream::pair().unwrap();
+    stdout.set_nonblocking(true).unwrap();
+    while stdout.write(&[b' '; 4096]).is_ok() {}
+    stdout.set_nonblocking(false).unwrap();
+    let mut command = lab.bench.command(crate::VMLAB);
+    command.args(lab.arguments(&["uts"])).stdout(OwnedFd::from(stdout)).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    drop(command);
+    // The record is told first; what comes next is the report that nobody reads.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let told = || record_dir(&lab.bench).is_some_and(|record| !events(&record.join("events.jsonl")).is_empty());
+    while !told() && Instant::now() < deadline {
+        sleep(Duration::from_millis(2));
+    }
+    // Two that come close together are one to the kernel.
+    let status = loop {
+        kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGINT).unwrap();
+        sleep(Duration::from_millis(5));
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if Instant::now() > deadline {
+            child.kill().unwrap();
+            break child.wait().unwrap();
+        }
+    };
+    assert_eq!(status.code(), Some(i32::from(exit::INTERRUPTED)));
+    assert_eq!(lab.bench.outliving(), []);
+    drop(reader);
 }
 
 #[test]

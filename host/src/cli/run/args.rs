@@ -58,7 +58,7 @@ pub struct RunArgs {
     pub(super) timeout: Option<u32>,
 
     /// More words for the kernels' command line
-    #[arg(long, value_name = "WORDS")]
+    #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
     pub(super) append: Option<String>,
 
     /// QEMU to use [default: $VMLAB_QEMU, then qemu-system-x86_64 in PATH]
@@ -143,3 +143,24 @@ Examples:
 Exit codes:
   0 all as expected   1 a scenario failed    2 usage or configuration   3 a kernel crashed
   4 nothing ran      69 the lab failed     124 timed out              130 interrupted";
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: RunArgs,
+    }
+
+    #[test]
+    fn words_for_the_command_line_may_begin_with_a_hyphen() {
+        let args = Command::try_parse_from(["run", "--append", "-- x", "uts"]).unwrap().args;
+        assert_eq!(args.append.as_deref(), Some("-- x"));
+        assert_eq!(args.filters.len(), 1);
+        assert!(Command::try_parse_from(["run", "--memory", "-1"]).is_err());
+    }
+}

@@ -23,6 +23,7 @@ use crate::runner::emitter::Emitter;
 use crate::runner::lab::{Lab, Options, Prepared, Stop};
 use crate::runner::phases::Laps;
 use crate::runner::{dispatcher, exit_code};
+use crate::store::cache::Limit;
 use crate::store::record::RunRecord;
 use prepare::Ready;
 use sink::{Handle, RunSink};
@@ -41,6 +42,8 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<u8, Failure
     if args.timings && !ReportSpec::any_human(&reports) {
         return Err(super::report::timings_refused());
     }
+    Reporters::check(&reports)?;
+    let cache_limit = Limit::from_env().map_err(Failure::usage)?;
     let mut interrupts = Interrupts::listen()?;
     let verbosity = match (args.quiet, args.verbose) {
         (true, _) => Verbosity::Quiet,
@@ -56,7 +59,7 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<u8, Failure
     }
     let ready = interrupts.or_interrupt(prepare::prepare(args, context, &progress, &mut laps)).await?;
     drop(progress);
-    let Opened { lab, sink, notices } = open(args, context, &ready, &reports, setup)?;
+    let Opened { lab, sink, notices } = open(args, context, &ready, &reports, cache_limit, setup)?;
     announce(&lab, &ready, &scenarios);
     notices.into_iter().for_each(|text| lab.emitter.notice(text));
     laps.lap("open");
@@ -80,6 +83,7 @@ fn open(
     context: &Context,
     ready: &Ready,
     reports: &[ReportSpec],
+    cache_limit: Limit,
     setup: Setup,
 ) -> Result<Opened, Failure> {
     let record = if args.no_record {
@@ -92,7 +96,7 @@ fn open(
     let notices = record.as_ref().map(|record| record.notices.clone()).unwrap_or_default();
     let run_id = record.as_ref().map_or_else(|| "not-recorded".to_owned(), |record| record.id.clone());
     let setup = Setup { record: record_dir.clone(), ..setup };
-    let reporters = Reporters::open(reports, &setup).map_err(|error| Failure::usage(chain(&error)))?;
+    let reporters = Reporters::open(reports, &setup)?;
     let sink = RunSink::new(record, reporters);
     let emitter = Emitter::new(Box::new(Handle(Rc::clone(&sink))));
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
@@ -102,6 +106,7 @@ fn open(
         append: args.append.clone(),
         guests_at_once: args.jobs.map_or(at_once, usize::from),
         run_id,
+        cache_limit,
     };
     let lab = Rc::new(Lab::new(options, ready.qemu.clone(), emitter, context.dirs.cache.clone(), record_dir));
     Ok(Opened { lab, sink, notices })
@@ -132,6 +137,7 @@ fn announce_kernel(lab: &Lab, prepared: &Prepared) {
         image_sha256: image.sha256.clone(),
         image_bytes: image.size_bytes,
     });
+    kernel.notices.iter().for_each(|text| lab.emitter.notice(text));
     if !image.absent.is_empty() {
         let absent = image.absent.join(" and ");
         let label = &kernel.label;
@@ -139,7 +145,7 @@ fn announce_kernel(lab: &Lab, prepared: &Prepared) {
     }
 }
 
-/// Lets the guests run until they are done. The first signal and the limit end them in order, a second signal at once.
+/// Lets the guests run until they are done. The first signal and the limit end them in order.
 async fn serve(lab: &Lab, running: impl Future<Output = ()>, limit: Option<Duration>, interrupts: &mut Interrupts) {
     let mut running = std::pin::pin!(running);
     let passed = async {
@@ -156,11 +162,8 @@ async fn serve(lab: &Lab, running: impl Future<Output = ()>, limit: Option<Durat
         }
         () = passed => lab.stop(Stop::RunLimit(limit.unwrap_or_default())),
     }
-    tokio::select! {
-        () = running => {}
-        // Every QEMU dies with this process.
-        () = interrupts.next() => std::process::exit(exit::INTERRUPTED.into()),
-    }
+    // A second signal ends the process at once, see [`Interrupts`], and every QEMU with it.
+    running.await;
 }
 
 fn finish(lab: &Lab, sink: &RefCell<RunSink>, laps: Laps) -> Result<u8, Failure> {

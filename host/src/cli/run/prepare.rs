@@ -12,7 +12,7 @@ use crate::runner::lab::Prepared;
 use crate::runner::limits::Limits;
 use crate::runner::phases::Laps;
 use crate::vm::accel::{self, AccelChoice};
-use crate::vm::argv::Machine;
+use crate::vm::argv::{self, Machine};
 use crate::vm::qemu::{self, Qemu};
 
 /// What a run needs, found or made.
@@ -29,6 +29,7 @@ pub(super) async fn prepare(
     progress: &dyn Progress,
     laps: &mut Laps,
 ) -> Result<Ready, Failure> {
+    check_append(args.append.as_deref().unwrap_or_default())?;
     let qemu =
         qemu::find(args.qemu.as_deref(), &context.dirs.cache).await.map_err(|error| Failure::lab(chain(&error)))?;
     laps.lap("prepare-qemu");
@@ -53,6 +54,19 @@ pub(super) async fn prepare(
     laps.lap("prepare-images");
     progress.done();
     Ok(Ready { qemu, accelerator, kernels: prepared })
+}
+
+fn check_append(words: &str) -> Result<(), Failure> {
+    let (length, limit) = (argv::command_line_bytes(words), argv::COMMAND_LINE_LIMIT);
+    if length > limit {
+        return Err(Failure::usage(format!(
+            "the kernel's command line would have {length} bytes with --append, and x86 kernels take {limit}; leave some words away"
+        )));
+    }
+    if words.contains(['\0', '\n']) {
+        return Err(Failure::usage("--append holds a line break or a NUL, which no kernel's command line can have"));
+    }
+    Ok(())
 }
 
 /// The kernels that were named, each once, in that order; the catalogue's default where none was.

@@ -11,6 +11,7 @@ use tokio::process::Command;
 use super::child::Finished;
 use super::complaint::{self, Complaint};
 use super::error::DebianError;
+use super::resolve;
 use super::stall::{self, Stall};
 use super::system::{self, Job};
 use crate::store::kernels::Package;
@@ -110,6 +111,19 @@ impl<'a> Apt<'a> {
         let finished = system::run(command, collect(&mut text)).await?;
         self.judge(&finished, "look up the kernel's packages")?;
         Ok(text)
+    }
+
+    /// Whether the archive has packages in certain versions, and says so in a way that can be followed.
+    pub(super) async fn has(&self, packages: &[Package]) -> Result<bool, DebianError> {
+        if packages.is_empty() || !packages.iter().all(resolve::is_plain) {
+            return Ok(false);
+        }
+        let mut command = self.command("apt-cache");
+        command.args(["show", "--"]).args(packages.iter().map(argument));
+        let mut text = String::new();
+        // A version that is not known is status 100.
+        let finished = system::run(command, collect(&mut text)).await?;
+        Ok(finished.status.success() && resolve::describes_all(&text, packages))
     }
 
     /// Downloads and verifies packages, and gives the directory that holds them.

@@ -10,6 +10,7 @@ use crate::store::atomic::Staging;
 use crate::store::dirs::Dirs;
 use crate::store::kernels::{Entry, Identity, KernelStore, Lookup, Package};
 use crate::store::lock::Lock;
+use crate::store::manifest::Trust;
 
 mod apt;
 mod child;
@@ -46,8 +47,7 @@ pub fn cached(source: &DebianSource, dirs: &Dirs) -> Result<Lookup, CacheError> 
 /// The cache cannot be read.
 pub fn all_cached(dirs: &Dirs) -> Result<Vec<DebianSource>, CacheError> {
     let stems = KernelStore::new(&dirs.cache).pinned()?;
-    let source = |stem: &String| stem.strip_prefix("debian_")?.replacen('_', "/", 1).parse().ok();
-    Ok(stems.iter().filter_map(source).collect())
+    Ok(stems.iter().filter_map(|stem| DebianSource::from_file_stem(stem)).collect())
 }
 
 /// Takes a kernel from the cache or fetches it. Dropping the future ends apt and leaves nothing of a fetch behind.
@@ -66,7 +66,7 @@ pub async fn obtain(
     let fetch = Fetch { source, store: KernelStore::new(&dirs.cache), job };
     let entry = fetch.entry(policy).await;
     progress.done();
-    let entry = entry?;
+    let (entry, notices) = entry?;
     let text = std::fs::read(entry.config()).map_err(CacheError::on("read", &entry.config()));
     let text = text.map_err(DebianError::Cache)?;
     let record = &entry.record;
@@ -78,6 +78,8 @@ pub async fn obtain(
         sha256: record.kernel_sha256.clone(),
         config: Some(config::KernelConfig::parse(&String::from_utf8_lossy(&text))),
         modules: Some(entry.modules()),
+        hold: entry.hold,
+        notices,
     })
 }
 
@@ -88,10 +90,15 @@ struct Fetch<'a> {
 }
 
 impl Fetch<'_> {
-    async fn entry(&self, policy: FetchPolicy) -> Result<Entry, DebianError> {
+    /// The kernel, and what the user should know of how it was had.
+    async fn entry(&self, policy: FetchPolicy) -> Result<(Entry, Vec<String>), DebianError> {
+        let trust = match policy {
+            FetchPolicy::CacheFirst | FetchPolicy::Offline => Trust::Fingerprints,
+            FetchPolicy::Verify | FetchPolicy::Refresh => Trust::Nothing,
+        };
         if policy != FetchPolicy::Refresh {
-            match (self.lookup().await?, policy) {
-                (Lookup::Found(entry), _) => return Ok(*entry),
+            match (self.lookup(trust).await?, policy) {
+                (Lookup::Found(entry), _) => return Ok((*entry, Vec::new())),
                 (Lookup::Missing, FetchPolicy::Offline) => {
                     return Err(DebianError::NotCached { label: self.job.label.to_owned() });
                 }
@@ -105,24 +112,44 @@ impl Fetch<'_> {
         let stem = self.source.file_stem();
         let waiting = || self.job.step("waiting for another vmlab, which is fetching it");
         let _lock = Lock::take(&self.store.lock_path(&stem), waiting).await?;
-        let present = match self.lookup().await? {
+        let (present, damage) = match self.lookup(trust).await? {
             // Another vmlab has fetched it meanwhile.
-            Lookup::Found(entry) if policy != FetchPolicy::Refresh => return Ok(*entry),
-            Lookup::Found(entry) => Some(*entry),
-            Lookup::Missing | Lookup::Damaged(_) => None,
+            Lookup::Found(entry) if policy != FetchPolicy::Refresh => return Ok((*entry, Vec::new())),
+            Lookup::Found(entry) => (Some(*entry), None),
+            Lookup::Missing => (None, None),
+            Lookup::Damaged(damage) => (None, Some(damage)),
         };
+        let pinned = self.store.pinned_packages(&stem)?;
         let staging = self.store.staging(&stem)?;
-        let entry = self.fetch(&staging, present).await?;
+        let kept = if policy == FetchPolicy::Refresh { &[] } else { pinned.as_slice() };
+        let entry = self.fetch(&staging, present, kept).await?;
         self.store.pin(&stem, &entry, now_unix_ms())?;
-        Ok(entry)
+        let notice = damage.map(|damage| self.tell_of(&damage, &pinned, &entry));
+        Ok((entry, notice.into_iter().collect()))
     }
 
-    async fn fetch(&self, staging: &Staging, present: Option<Entry>) -> Result<Entry, DebianError> {
+    /// What came of a kernel that was damaged: whether it is still the same.
+    fn tell_of(&self, damage: &str, pinned: &[Package], entry: &Entry) -> String {
+        let version = &entry.record.version;
+        let came_of_it = match pinned.first() {
+            _ if pinned == entry.record.packages => format!("in the same version, {version}"),
+            Some(image) => format!("as {version}, which the archive has now in place of {}", image.version),
+            None => format!("as {version}, which the archive has now; which one it was before cannot be told"),
+        };
+        format!(
+            "{} could not be used as it was in the cache: {damage}; it was fetched again {came_of_it}",
+            self.job.label
+        )
+    }
+
+    /// Fetches the packages that are pinned, where there are such and the archive still has them, else those that it
+    /// has now.
+    async fn fetch(&self, staging: &Staging, present: Option<Entry>, pinned: &[Package]) -> Result<Entry, DebianError> {
         let suites = Suites::of(self.source.suite());
         let root = staging.path().join("apt");
         let apt = Apt::new(self.job, root, suites.preferred.clone()).await?;
         self.update(&apt, suites).await?;
-        let packages = self.resolve(&apt).await?;
+        let packages = if apt.has(pinned).await? { pinned.to_vec() } else { self.resolve(&apt).await? };
         if let Some(entry) = present.filter(|entry| entry.record.packages == packages) {
             return Ok(entry);
         }
@@ -179,9 +206,9 @@ impl Fetch<'_> {
     }
 
     /// What the cache has. Hashing is done on a thread of its own, so that signals are heard meanwhile.
-    async fn lookup(&self) -> Result<Lookup, DebianError> {
+    async fn lookup(&self, trust: Trust) -> Result<Lookup, DebianError> {
         let (store, stem) = (self.store.clone(), self.source.file_stem());
-        let found = tokio::task::spawn_blocking(move || store.lookup(&stem)).await;
+        let found = tokio::task::spawn_blocking(move || store.lookup(&stem, trust)).await;
         let worker = |error: tokio::task::JoinError| DebianError::Worker {
             label: self.job.label.to_owned(),
             detail: error.to_string(),

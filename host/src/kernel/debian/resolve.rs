@@ -65,10 +65,7 @@ impl Walk {
     pub fn take_in(&mut self, text: &str) -> Result<(), ResolveError> {
         let stanzas = stanza::parse(text);
         for package in std::mem::take(&mut self.wanted) {
-            let is_it = |stanza: &&Stanza| {
-                stanza.get("Package") == Some(&package.name) && stanza.get("Version") == Some(&package.version)
-            };
-            let Some(described) = stanzas.iter().find(is_it) else {
+            let Some(described) = stanzas.iter().find(|stanza| is_of(stanza, &package)) else {
                 return Err(ResolveError::Undescribed(package.name, package.version));
             };
             if !is_from_kernel_source(described) {
@@ -119,13 +116,26 @@ fn exact_dependency(text: &str) -> Option<Package> {
     let version = rest.trim().strip_prefix('=')?.trim().strip_suffix(')')?.trim();
     let name = name.trim();
     let name = name.split_once(':').map_or(name, |(name, _architecture)| name);
-    // Both become an argument of apt's: what does not look like a package and its version is not handed on.
+    Some(Package { name: name.to_owned(), version: version.to_owned() }).filter(is_plain)
+}
+
+/// Whether this looks like a package and its version. Both become an argument of apt's: what does not is not handed on.
+pub fn is_plain(package: &Package) -> bool {
     let plain = |text: &str, also: &str| {
         text.starts_with(|c: char| c.is_ascii_alphanumeric())
             && text.chars().all(|c| c.is_ascii_alphanumeric() || also.contains(c))
     };
-    (plain(name, "+-.") && plain(version, "+-.~:"))
-        .then(|| Package { name: name.to_owned(), version: version.to_owned() })
+    plain(&package.name, "+-.") && plain(&package.version, "+-.~:")
+}
+
+/// Whether descriptions of packages, as `apt-cache show` prints them, are of all these.
+pub fn describes_all(text: &str, packages: &[Package]) -> bool {
+    let stanzas = stanza::parse(text);
+    packages.iter().all(|package| stanzas.iter().any(|stanza| is_of(stanza, package)))
+}
+
+fn is_of(stanza: &Stanza, package: &Package) -> bool {
+    stanza.get("Package") == Some(&package.name) && stanza.get("Version") == Some(&package.version)
 }
 
 #[cfg(test)]

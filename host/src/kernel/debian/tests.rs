@@ -195,6 +195,65 @@ async fn damage_is_fetched_again_or_named() {
 }
 
 #[tokio::test(flavor = "current_thread")]
+async fn damaged_modules_are_fetched_again_whatever_asks() {
+    for policy in [FetchPolicy::CacheFirst, FetchPolicy::Verify, FetchPolicy::Refresh] {
+        let fake = Fake::new();
+        let kernel = fake.obtain(FetchPolicy::CacheFirst).await.unwrap();
+        assert_eq!(kernel.notices, [""; 0]);
+        let path = kernel.modules.unwrap().join("kernel/virtio.ko");
+        let whole = fs::read(&path).unwrap();
+        for cut in [Some(whole.len() / 2), None] {
+            match cut {
+                Some(length) => fs::write(&path, &whole[..length]).unwrap(),
+                None => fs::remove_file(&path).unwrap(),
+            }
+            let error = fake.obtain(FetchPolicy::Offline).await.unwrap_err().to_string();
+            assert!(error.contains("is damaged in the cache") && error.contains(path.to_str().unwrap()), "{error}");
+            let again = fake.obtain(policy).await.unwrap();
+            assert_eq!(fs::read(&path).unwrap(), whole);
+            let words = ["kernel/virtio.ko ", "; it was fetched again in the same version, 6.1.192-2"];
+            assert!(words.iter().all(|words| again.notices[0].contains(words)), "{:?}", again.notices);
+            assert_eq!(fake.obtain(policy).await.unwrap().notices, [""; 0]);
+        }
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn what_was_pinned_is_fetched_again_as_long_as_the_archive_has_it() {
+    let fake = Fake::new();
+    let first = fake.obtain(FetchPolicy::CacheFirst).await.unwrap();
+    let old = fs::read_to_string(fake.bin("image")).unwrap();
+    fake.offer("6.1.193-1");
+    let new = fs::read_to_string(fake.bin("image")).unwrap();
+    fs::write(fake.bin("image"), format!("{new}\n{old}")).unwrap();
+    fs::remove_dir_all(first.path.parent().unwrap()).unwrap();
+    let second = fake.obtain(FetchPolicy::CacheFirst).await.unwrap();
+    assert_eq!(second.path, first.path);
+    assert!(second.notices[0].ends_with("in the same version, 6.1.192-2"), "{:?}", second.notices);
+
+    fs::write(fake.bin("image"), new).unwrap();
+    fs::write(&first.path, "damaged").unwrap();
+    let third = fake.obtain(FetchPolicy::CacheFirst).await.unwrap();
+    assert_ne!(third.path, first.path);
+    let words = "it was fetched again as 6.1.193-1, which the archive has now in place of 6.1.192-2";
+    assert!(third.notices[0].ends_with(words), "{:?}", third.notices);
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn what_an_older_vmlab_fetched_is_fetched_again() {
+    let fake = Fake::new();
+    fake.obtain(FetchPolicy::CacheFirst).await.unwrap();
+    let pin = fake.dirs.cache.join("kernels/refs/debian_bookworm_cloud-amd64.json");
+    let mut old: serde_json::Value = serde_json::from_slice(&fs::read(&pin).unwrap()).unwrap();
+    old["format"] = 1.into();
+    old.as_object_mut().unwrap().remove("packages");
+    fs::write(&pin, old.to_string()).unwrap();
+    let kernel = fake.obtain(FetchPolicy::CacheFirst).await.unwrap();
+    assert!(kernel.notices[0].contains("is of an older or a newer vmlab; it was fetched again as 6.1.192-2"));
+    assert_eq!(fake.obtain(FetchPolicy::Offline).await.unwrap().notices, [""; 0]);
+}
+
+#[tokio::test(flavor = "current_thread")]
 async fn a_mirror_without_the_security_part_will_do() {
     let fake = Fake::new();
     fs::write(fake.bin("no-security"), "").unwrap();

@@ -9,9 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::complaint::{self, Complaint};
 use super::error::DebianError;
 use super::system::{self, Job};
-use crate::kernel::depmod;
+use crate::kernel::depmod::{self, DepmodError};
 use crate::kernel::file;
-use crate::store::kernels::{CONFIG, KERNEL, modules_below};
+use crate::store::kernels::{CONFIG, KERNEL, MANIFEST, modules_below};
+use crate::store::manifest::Manifest;
 use crate::store::{CacheError, atomic};
 
 /// Unpacks all packages of a directory on top of each other.
@@ -50,8 +51,8 @@ impl Drop for StopOnDrop {
     }
 }
 
-/// Moves what is kept from an unpacked tree to `prepared`, makes `modules.dep` where the packages bring none, and gives
-/// the kernel's release.
+/// Moves what is kept from an unpacked tree to `prepared`, makes `modules.dep` where the packages bring none, lists the
+/// modules' files, and gives the kernel's release.
 pub(super) async fn assemble(label: &str, tree: PathBuf, prepared: PathBuf) -> Result<String, DebianError> {
     let stop = StopOnDrop(Arc::new(AtomicBool::new(false)));
     let (stopped, owned_label) = (Arc::clone(&stop.0), label.to_owned());
@@ -86,6 +87,9 @@ fn assemble_now(label: &str, tree: &Path, prepared: &Path, stopped: &AtomicBool)
             .map_err(|what| DebianError::Depmod { label: label.to_owned(), what })?;
         atomic::write(&list, text.as_bytes())?;
     }
+    let manifest = Manifest::of(&kept_modules, stopped)?
+        .ok_or_else(|| DebianError::Depmod { label: label.to_owned(), what: DepmodError::Cancelled })?;
+    atomic::write(&prepared.join(MANIFEST), manifest.to_text().as_bytes())?;
     Ok(release)
 }
 

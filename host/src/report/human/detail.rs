@@ -19,6 +19,8 @@ const MAX_LINES: usize = 20;
 const MAX_CHARS: usize = 300;
 /// The most characters of a verdict's sentence.
 const MAX_DETAIL: usize = 2000;
+/// The widest line of a list of names, in columns.
+const MAX_LIST_COLUMNS: usize = 100;
 /// Before every line of a paragraph but its first.
 const INDENT: &str = "      ";
 
@@ -76,8 +78,14 @@ impl Details<'_> {
         let verdict = &report.verdict;
         let word = self.paint.verdict(verdict, verdict.word());
         let kernel = clean::line(&report.kernel);
-        let mut out = if names.len() > 1 {
-            format!("{word}  {} on {kernel}: {}\n", text::count(names.len(), "scenario"), names.join(", "))
+        let same = names.len();
+        let mut out = if same > 1 {
+            let count = text::count(same, "scenario");
+            if same == self.run.scenarios.len() {
+                format!("{word}  all {count} on {kernel}\n")
+            } else {
+                wrapped(&format!("{word}  {count} on {kernel}:"), names)
+            }
         } else {
             let name = self.paint.bold(report.scenario.as_str());
             let took = match verdict {
@@ -156,7 +164,7 @@ impl Details<'_> {
                 let of_this = |(why, label, _): &&(String, &str, String)| *why == reason && *label == kernel.label;
                 let names: Vec<_> = skipped.iter().filter(of_this).map(|(.., name)| name.as_str()).collect();
                 if !names.is_empty() {
-                    out.push_str(&format!("{INDENT}on {}: {}\n", clean::line(&kernel.label), names.join(", ")));
+                    out.push_str(&wrapped(&format!("{INDENT}on {}:", clean::line(&kernel.label)), &names));
                 }
             }
             skipped.retain(|(why, ..)| *why != reason);
@@ -181,13 +189,32 @@ impl Details<'_> {
                     .to_owned(),
             );
         }
-        for spec in &self.run.scenarios {
-            if let Control::Impossible { why } = &spec.control {
+        for (scenario, spec) in self.run.scenarios.iter().enumerate() {
+            let ran = (0..self.run.kernels.len()).any(|kernel| !self.run.report(kernel, scenario).legs.is_empty());
+            if let (Control::Impossible { why }, true) = (&spec.control, ran) {
                 lines.push(format!("{} has no control leg: {}.", spec.id, clean::line(why).trim_end_matches('.')));
             }
         }
         if lines.is_empty() { String::new() } else { format!("\n{}\n", lines.join("\n")) }
     }
+}
+
+/// A list of names after a head, on as many lines as it takes, with a line end.
+fn wrapped(head: &str, names: &[&str]) -> String {
+    let mut out = head.to_owned();
+    let mut column = head.chars().count();
+    for (at, name) in names.iter().enumerate() {
+        let comma = if at + 1 < names.len() { "," } else { "" };
+        let width = 1 + name.chars().count() + comma.len();
+        if at > 0 && column + width > MAX_LIST_COLUMNS {
+            out.push_str(&format!("\n{INDENT}   "));
+            column = INDENT.len() + 3;
+        }
+        out.push_str(&format!(" {name}{comma}"));
+        column += width;
+    }
+    out.push('\n');
+    out
 }
 
 /// Whether two reports say the same and have nothing of their own to show.
@@ -196,4 +223,20 @@ fn alike(one: &ScenarioReport, other: &ScenarioReport) -> bool {
         report.legs.is_empty() && report.warnings.is_empty() && report.stdout.is_empty() && report.stderr.is_empty()
     };
     one.verdict == other.verdict && (one.scenario == other.scenario || (bare(one) && bare(other)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_list_of_names_is_wrapped() {
+        assert_eq!(wrapped("SKIP  on a:", &["uts.one", "uts.two"]), "SKIP  on a: uts.one, uts.two\n");
+        let names = vec!["scenario.name"; 20];
+        let text = wrapped("NOT-RUN  20 scenarios on debian:trixie:", &names);
+        assert!(text.lines().all(|line| line.chars().count() <= MAX_LIST_COLUMNS), "{text}");
+        assert!(text.lines().skip(1).all(|line| line.starts_with("          scenario.name")), "{text}");
+        assert_eq!(text.matches("scenario.name").count(), 20);
+        assert_eq!(text.matches("scenario.name,").count(), 19);
+    }
 }

@@ -129,7 +129,11 @@ fn summary(run: &Run) -> String {
         .flat_map(|kernel| run.reports(kernel))
         .filter(|(_, report)| matches!(report.verdict, Verdict::Leaks { .. }))
         .count();
-    let leaks = if leaks == 0 { String::new() } else { format!("; {leaks} of those passed are documented leaks") };
+    let leaks = match leaks {
+        0 => String::new(),
+        1 => "; 1 of those passed is a documented leak".to_owned(),
+        _ => format!("; {leaks} of those passed are documented leaks"),
+    };
     format!(
         "{}{} on {}: {}{leaks} ({})",
         if run.interrupted { "interrupted: " } else { "" },

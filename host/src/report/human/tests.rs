@@ -75,7 +75,25 @@ fn an_interrupted_run_tells_what_did_not_run() {
     assert!(text.contains("\ninterrupted: 6 scenarios on 4 kernels: "), "{text}");
     assert!(text.contains("NOT-RUN  5 scenarios on debian:bullseye: "), "{text}");
     assert!(text.contains("\n      the run was interrupted\n"), "{text}");
+    let whole = render(&events, setup(Style::FILE, Verbosity::Normal));
+    assert!(whole.contains("pid.init has no control leg: "), "{whole}");
     assert_eq!(render(&[], setup(Style::FILE, Verbosity::Normal)), "");
+    cut.drain(12..20);
+    let text = render(&cut, setup(Style::FILE, Verbosity::Normal));
+    assert!(text.contains("NOT-RUN  all 6 scenarios on debian:bullseye\n"), "{text}");
+    assert!(!text.contains("has no control leg"), "nothing ran: {text}");
+}
+
+#[test]
+fn a_single_leak_is_told_of_in_the_singular() {
+    let mut events = fixture::run();
+    let text = render(&events, setup(Style::FILE, Verbosity::Normal));
+    assert!(text.contains("; 2 of those passed are documented leaks ("), "{text}");
+    let is_leak = |event: &Stamped| matches!(&event.event, LabEvent::ScenarioFinished(report) if matches!(report.verdict, crate::verdict::Verdict::Leaks { .. }));
+    let at = events.iter().position(is_leak).unwrap();
+    events.remove(at);
+    let text = render(&events, setup(Style::FILE, Verbosity::Normal));
+    assert!(text.contains("; 1 of those passed is a documented leak ("), "{text}");
 }
 
 /// Writes to the terminal that the live lines are drawn on.

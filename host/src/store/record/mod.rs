@@ -94,6 +94,13 @@ pub enum RecordError {
         /// Where it was looked for.
         dir: PathBuf,
     },
+    /// Nothing is at a path.
+    #[error(
+        "there is no record of a run `{path}`: nothing is at that path; `vmlab report --list` names the runs that are \
+         kept, and a file of events can be given by its path",
+        path = .0.display()
+    )]
+    NoSuchPath(PathBuf),
     /// More than one name begins so.
     #[error("`{name}` is the beginning of {count} run names, among them {some}; type more of it")]
     Ambiguous {
@@ -105,7 +112,10 @@ pub enum RecordError {
         some: String,
     },
     /// A directory of something else.
-    #[error("{dir} is no record of a run: there is no {EVENTS} in it", dir = .0.display())]
+    #[error(
+        "{dir} is no record of a run: there is no {EVENTS} in it; `vmlab report --list` names the runs that are kept",
+        dir = .0.display()
+    )]
     NotARecord(PathBuf),
     /// Its events cannot be read.
     #[error("{path} is no whole record of a run: {why}", path = path.display())]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{EVENTS, LATEST, RecordError, run_ids, runs_dir};
 use crate::event::{Counts, LabEvent, Stamped};
 use crate::store::dirs::Dirs;
-use crate::store::journal;
+use crate::store::{journal, sequence};
 
 /// How far a run got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,12 +48,13 @@ pub fn open(dirs: &Dirs, name: &str) -> Result<StoredRun, RecordError> {
     let (dir, events) = if path.is_dir() { (Some(path.clone()), path.join(EVENTS)) } else { (None, path) };
     let file = File::open(&events).map_err(|why| match (why.kind(), &dir) {
         (io::ErrorKind::NotFound, Some(dir)) => RecordError::NotARecord(dir.clone()),
-        (io::ErrorKind::NotFound, None) => RecordError::Unknown { name: name.to_owned(), dir: runs_dir(dirs) },
+        (io::ErrorKind::NotFound, None) => RecordError::NoSuchPath(name.into()),
         _ => RecordError::Read { path: events.clone(), why },
     })?;
     let running = is_running(&file);
-    let journal =
-        journal::read(BufReader::new(file)).map_err(|why| RecordError::Journal { path: events.clone(), why })?;
+    let damaged = |why| RecordError::Journal { path: events.clone(), why };
+    let journal = journal::read(BufReader::new(file)).map_err(damaged)?;
+    sequence::check(&journal.events).map_err(|why| damaged(why.into()))?;
     let state = state(journal.events.last(), running);
     let mut notices = journal.notices;
     match state {

@@ -36,6 +36,10 @@ fn remove(dir: &Path) -> io::Result<bool> {
         },
         // A run that was killed before its first event, or that is starting this moment; it tries another name then.
         Err(error) if error.kind() == io::ErrorKind::NotFound => match fs::remove_dir(dir) {
+            // It has started meanwhile: from its events on it is a run that goes on.
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && dir.join(EVENTS).exists() => {
+                return Ok(false);
+            }
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => fs::remove_dir_all(dir),
             removed => removed,
         },

@@ -8,16 +8,17 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use vmlab_protocol::message::Hello;
 
 use crate::store::atomic;
+use crate::store::hold::{Hold, touch};
 use crate::store::{CacheError, json};
 use key::Key;
 use mark::Mark;
 
+pub mod inventory;
 pub mod key;
 mod mark;
 
@@ -27,6 +28,10 @@ pub const RAM: &str = "ram";
 pub const STATE: &str = "state";
 /// Name of the description's file.
 const ABOUT: &str = "template.json";
+/// What follows the key in the name of a template in the making, or in the unmaking.
+const DRAFT: &str = ".draft";
+/// The same for the lock of those who make or unmake it.
+const LOCK: &str = ".lock";
 
 /// A template that can be used.
 #[derive(Debug, Clone)]
@@ -34,6 +39,8 @@ pub struct Template {
     dir: PathBuf,
     /// What the template's guest said when it was ready; its forks do not say it again.
     pub hello: Hello,
+    /// Keeps it in the cache while forks are made from it.
+    _hold: Option<Hold>,
 }
 
 /// What `template.json` holds.
@@ -59,7 +66,7 @@ pub enum Found {
     /// Something that is not what it was, and why that is known.
     Damaged(String),
     /// A template.
-    Whole(Template),
+    Whole(Box<Template>),
 }
 
 /// Where templates are kept.
@@ -74,6 +81,8 @@ pub fn root(cache: &Path) -> PathBuf {
 /// The cache cannot be read.
 pub fn find(cache: &Path, key: &Key) -> Result<Found, CacheError> {
     let dir = root(cache).join(key.name());
+    // First, so that it is not taken away while it is looked at.
+    let Some(hold) = Hold::share(&dir) else { return Ok(Found::Nothing) };
     let about: About = match json::read(&dir.join(ABOUT))? {
         json::Json::Missing if !dir.exists() => return Ok(Found::Nothing),
         json::Json::Missing => return Ok(Found::Damaged(format!("{} has no {ABOUT}", dir.display()))),
@@ -85,9 +94,9 @@ pub fn find(cache: &Path, key: &Key) -> Result<Found, CacheError> {
     }
     match verify(&dir, about) {
         Ok(Ok(hello)) => {
-            // For whoever makes room: what was used last goes last. A cache that cannot be written is none the worse.
-            let _ = File::open(dir.join(ABOUT)).and_then(|file| file.set_modified(SystemTime::now()));
-            Ok(Found::Whole(Template { dir, hello }))
+            // For whoever makes room: what was used last goes last.
+            touch(&dir.join(ABOUT));
+            Ok(Found::Whole(Box::new(Template { dir, hello, _hold: Some(hold) })))
         }
         Ok(Err(why)) => Ok(Found::Damaged(why)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -132,7 +141,7 @@ impl Draft {
     /// # Errors
     /// The cache cannot be written.
     pub fn new(cache: &Path, key: &Key) -> Result<Self, CacheError> {
-        let staging = atomic::Staging::new(root(cache).join(format!("{}.draft", key.name())))?;
+        let staging = atomic::Staging::new(root(cache).join(format!("{}{DRAFT}", key.name())))?;
         Ok(Self { staging })
     }
 
@@ -172,8 +181,10 @@ impl Draft {
         json::write(&from.join(ABOUT), &about)?;
         let dir = root(cache).join(key.name());
         discard(cache, key)?;
+        // The hold goes with it through the rename.
+        let hold = Hold::share(from);
         fs::rename(from, &dir).map_err(CacheError::on("rename into place", &dir))?;
-        Ok(Template { dir, hello: about.hello })
+        Ok(Template { dir, hello: about.hello, _hold: hold })
     }
 }
 

@@ -9,7 +9,7 @@ use nix::kmod::{ModuleInitFlags, finit_module};
 /// Loads the modules of a list, one path a line, in order. Returns those loaded, and what went wrong.
 ///
 /// A list that does not exist is empty: the kernel has nothing there to load.
-pub(crate) fn load_list(list: &Path) -> (Vec<String>, Vec<String>) {
+pub fn load_list(list: &Path) -> (Vec<String>, Vec<String>) {
     let (mut loaded, mut problems) = (Vec::new(), Vec::new());
     match fs::read_to_string(list) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}

@@ -1,0 +1,121 @@
+//! What the cache holds, as those see it who make room.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use serde::{Serialize, Serializer};
+
+use crate::store::CacheError;
+use crate::store::kernels::inventory::Pins;
+
+/// What an entry is. The order is that in which room is made: what is had again soonest goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// What a vmlab that was killed left behind.
+    Leftover,
+    /// A booted guest: had again by a boot.
+    Template,
+    /// An initramfs: built again in a second.
+    Image,
+    /// A fetched kernel: had again over the network, if the archive still has that version.
+    Kernel,
+    /// What was found out about files. Last, as each is a few KiB and saves more time than anything of its size.
+    Memo,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Leftover, Self::Template, Self::Image, Self::Kernel, Self::Memo];
+
+    /// In a word.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Leftover => "leftover",
+            Self::Template => "template",
+            Self::Image => "image",
+            Self::Kernel => "kernel",
+            Self::Memo => "memo",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// An entry of the cache, and how it is taken away.
+#[derive(Debug, Clone, Serialize)]
+pub struct Entry {
+    /// What it is.
+    pub kind: Kind,
+    /// What it is for, in one line for people.
+    pub what: String,
+    /// Its file or directory.
+    pub path: PathBuf,
+    /// What it takes on the disk: allocated blocks, not lengths.
+    pub size_bytes: u64,
+    /// When it was last used, as far as the cache notes that; else when it was made.
+    #[serde(rename = "last_used_unix_ms", serialize_with = "unix_ms")]
+    pub last_used: SystemTime,
+    /// A vmlab makes or uses it at this moment.
+    pub in_use: bool,
+    /// The sources that mean this kernel and no other, as `debian:trixie`.
+    pub pinned_by: Vec<String>,
+    /// Why nobody can use it any more, where that is so.
+    pub useless: Option<String>,
+    /// How it is taken away.
+    #[serde(skip)]
+    pub way: Way,
+}
+
+/// How an entry is taken away so that no other vmlab sees half of it.
+#[derive(Debug, Clone, Default)]
+pub struct Way {
+    /// Whoever makes it holds this lock. Its file goes with it.
+    pub lock: Option<PathBuf>,
+    /// What leads to a kernel, and goes first.
+    pub pins: Option<Pins>,
+    /// Where it is moved to, in the same file system, before it is removed: a place where leftovers of the same lock are
+    /// looked for. `None` for a single file, and for what is a leftover already.
+    pub aside: Option<PathBuf>,
+    /// Files that mean nothing without it, and go last.
+    pub after: Vec<PathBuf>,
+}
+
+/// What was found, and what could not be read.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// In no order that means anything.
+    pub entries: Vec<Entry>,
+    /// Each names its path.
+    pub errors: Vec<CacheError>,
+}
+
+impl Found {
+    /// Adds what a step found, or why it failed.
+    pub(crate) fn take(&mut self, step: Result<Option<Entry>, CacheError>) {
+        match step {
+            Ok(entry) => self.entries.extend(entry),
+            Err(error) => self.errors.push(error),
+        }
+    }
+}
+
+impl Extend<Self> for Found {
+    fn extend<T: IntoIterator<Item = Self>>(&mut self, others: T) {
+        for other in others {
+            self.entries.extend(other.entries);
+            self.errors.extend(other.errors);
+        }
+    }
+}
+
+fn unix_ms<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    serializer.serialize_u64(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,155 @@
+//! What the cache holds, and making room in it.
+//!
+//! Each part of the cache names its own entries, with how they are taken away: [`crate::vm::template::inventory`],
+//! [`crate::image::inventory`], [`crate::store::kernels::inventory`], [`crate::store::memo::inventory`]. What to take
+//! away is decided in [`plan`], and done in [`remove`].
+
+use std::path::Path;
+use std::time::SystemTime;
+
+pub mod disk;
+pub mod entry;
+mod leftovers;
+pub mod plan;
+pub mod remove;
+pub mod size;
+
+pub use entry::{Entry, Found, Kind};
+pub use plan::{Goal, Plan, Why};
+pub use size::Limit;
+
+use super::CacheError;
+use super::kernels::KernelStore;
+use crate::image;
+use crate::store::memo;
+use crate::vm::{accel, template};
+use remove::{Removal, is_in_use};
+
+/// What came of making room.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What went, in order, and why.
+    pub removed: Vec<(Entry, Why)>,
+    /// What was to go, and is in use.
+    pub in_use: Vec<Entry>,
+    /// What is there now.
+    pub left: Vec<Entry>,
+    /// What could not be read or removed; each names its path.
+    pub errors: Vec<CacheError>,
+}
+
+impl Outcome {
+    /// What was freed, in bytes.
+    #[must_use]
+    pub fn freed_bytes(&self) -> u64 {
+        self.removed.iter().map(|(entry, _)| entry.size_bytes).sum()
+    }
+
+    /// What is left, in bytes.
+    #[must_use]
+    pub fn left_bytes(&self) -> u64 {
+        self.left.iter().map(|entry| entry.size_bytes).sum()
+    }
+}
+
+/// All that the cache holds, by kind, the last used first.
+#[must_use]
+pub fn scan(cache: &Path) -> Found {
+    let mut found = Found::default();
+    found.extend([
+        leftovers::inventory(cache, SystemTime::now()),
+        template::inventory::inventory(cache),
+        image::inventory::inventory(cache),
+        KernelStore::new(cache).inventory(),
+        memo::inventory::inventory(cache),
+        accel::inventory(cache),
+    ]);
+    for entry in &mut found.entries {
+        match is_in_use(entry) {
+            Ok(in_use) => entry.in_use |= in_use,
+            // What cannot be asked is left alone.
+            Err(error) => {
+                entry.in_use = true;
+                found.errors.push(error);
+            }
+        }
+    }
+    found.entries.sort_by(|a, b| (a.kind, b.last_used, &a.path).cmp(&(b.kind, a.last_used, &b.path)));
+    found
+}
+
+/// Makes room. With `dry_run` nothing is removed, and the outcome tells what would be.
+#[must_use]
+pub fn prune(cache: &Path, goal: Goal, dry_run: bool) -> Outcome {
+    let Found { entries, mut errors } = scan(cache);
+    let (mut removed, mut in_use) = (Vec::new(), Vec::new());
+    let mut plan = Plan::new(entries, goal);
+    while let Some((entry, why)) = plan.next_to_go() {
+        match if dry_run { Ok(Removal::Gone) } else { remove::remove(cache, &entry) } {
+            Ok(Removal::Gone) => removed.push((entry, why)),
+            Ok(Removal::InUse) => {
+                in_use.push(entry.clone());
+                plan.stays(entry);
+            }
+            Err(error) => {
+                errors.push(error);
+                plan.stays(entry);
+            }
+        }
+    }
+    Outcome { removed, in_use, left: plan.left().cloned().collect(), errors }
+}
+
+/// Removes everything of these kinds that nobody uses.
+#[must_use]
+pub fn clear(cache: &Path, kinds: &[Kind]) -> Outcome {
+    let Found { entries, errors } = scan(cache);
+    let mut outcome = Outcome { removed: Vec::new(), in_use: Vec::new(), left: Vec::new(), errors };
+    for entry in entries {
+        if !kinds.contains(&entry.kind) {
+            outcome.left.push(entry);
+            continue;
+        }
+        match if entry.in_use { Ok(Removal::InUse) } else { remove::remove(cache, &entry) } {
+            Ok(Removal::Gone) => outcome.removed.push((entry, Why::Asked)),
+            Ok(Removal::InUse) => {
+                outcome.in_use.push(entry.clone());
+                outcome.left.push(entry);
+            }
+            Err(error) => {
+                outcome.errors.push(error);
+                outcome.left.push(entry);
+            }
+        }
+    }
+    outcome
+}
+
+/// Keeps the cache within its limit, as far as that can be done without pinned kernels. Gives what the user should know,
+/// each in a line.
+#[must_use]
+pub fn keep_within(cache: &Path, limit: Limit) -> Vec<String> {
+    let Some(limit_bytes) = limit.bytes() else { return Vec::new() };
+    let outcome = prune(cache, Goal { limit, used_before: None, pinned: false }, false);
+    let mut notices: Vec<_> = outcome.errors.iter().map(ToString::to_string).collect();
+    let made_room = outcome.removed.iter().filter(|(_, why)| *why == Why::Room).count();
+    if made_room > 0 {
+        let what = crate::report::text::count(made_room, "thing");
+        notices.push(format!(
+            "the cache has reached its limit of {limit}: {what} that had not been used for longest went, {} were freed",
+            size::human(outcome.freed_bytes())
+        ));
+    }
+    if outcome.left_bytes() > limit_bytes {
+        notices.push(format!(
+            "the cache holds {}, more than its limit of {limit}; what is left is in use or a pinned kernel: `vmlab \
+             cache list` shows it, `vmlab cache prune --pinned` takes pinned kernels away, {} sets the limit",
+            size::human(outcome.left_bytes()),
+            size::LIMIT_VARIABLE
+        ));
+    }
+    notices
+}
+
+#[cfg(test)]
+mod tests;

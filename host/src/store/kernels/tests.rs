@@ -1,0 +1,88 @@
+use std::sync::atomic::AtomicBool;
+
+use super::*;
+
+const RELEASE: &str = "6.1.0-56-cloud-amd64";
+
+fn publish(store: &KernelStore, stem: &str) -> Entry {
+    let staging = store.staging(stem).unwrap();
+    let prepared = staging.path().join("entry");
+    let modules = prepared.join(modules_below(RELEASE));
+    fs::create_dir_all(&modules).unwrap();
+    fs::write(prepared.join(KERNEL), "kernel").unwrap();
+    fs::write(prepared.join(CONFIG), "CONFIG_A=y\n").unwrap();
+    fs::write(modules.join("modules.dep"), "kernel/virtio.ko:\n").unwrap();
+    fs::create_dir(modules.join("kernel")).unwrap();
+    fs::write(modules.join("kernel/virtio.ko"), "module").unwrap();
+    let manifest = Manifest::of(&modules, &AtomicBool::new(false)).unwrap().unwrap();
+    fs::write(prepared.join(MANIFEST), manifest.to_text()).unwrap();
+    let packages = [Package { name: "linux-image".into(), version: "6.1.192-2".into() }];
+    let identity = Identity { label: stem, suite: "bookworm", release: RELEASE, packages: &packages, now_unix_ms: 7 };
+    let entry = store.publish(&staging, &prepared, &identity).unwrap();
+    store.pin(stem, &entry, 7).unwrap();
+    entry
+}
+
+fn found(store: &KernelStore, stem: &str) -> Entry {
+    match store.lookup(stem, Trust::Nothing).unwrap() {
+        Lookup::Found(entry) => *entry,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_was_published_is_found_and_shared() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = KernelStore::new(dir.path());
+    assert!(matches!(store.lookup("a", Trust::Fingerprints).unwrap(), Lookup::Missing));
+    assert_eq!(store.pinned().unwrap(), Vec::<String>::new());
+    let first = publish(&store, "a");
+    let second = publish(&store, "b");
+    assert_eq!(first.kernel(), second.kernel());
+    assert_eq!(found(&store, "a").record, first.record);
+    assert_eq!(store.pinned().unwrap(), ["a", "b"]);
+    assert_eq!(fs::read_dir(dir.path().join("kernels/staging")).unwrap().count(), 0);
+}
+
+#[test]
+fn damage_is_seen_and_mended_by_publishing_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = KernelStore::new(dir.path());
+    let entry = publish(&store, "a");
+    let modules = ["modules.dep", "kernel/virtio.ko"].map(|name| entry.modules().join(name));
+    let others = [entry.kernel(), entry.config(), entry.manifest(), entry.dir.join(RECORD)];
+    for path in modules.into_iter().chain(others) {
+        fs::write(&path, "damaged").unwrap();
+        assert!(matches!(store.lookup("a", Trust::Fingerprints).unwrap(), Lookup::Damaged(_)), "{path:?}");
+        publish(&store, "a");
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(store.lookup("a", Trust::Fingerprints).unwrap(), Lookup::Damaged(_)), "{path:?}");
+        publish(&store, "a");
+        assert_eq!(found(&store, "a").record, entry.record);
+    }
+}
+
+#[test]
+fn a_pin_that_leads_elsewhere_is_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = KernelStore::new(dir.path());
+    publish(&store, "a");
+    let path = store.pin_path("a");
+    let text = fs::read_to_string(&path).unwrap();
+    for (from, to) in [(RELEASE, "../../etc"), ("\"format\": 2", "\"format\": 1"), ("{", "[")] {
+        fs::write(&path, text.replacen(from, to, 1)).unwrap();
+        assert!(matches!(store.lookup("a", Trust::Fingerprints).unwrap(), Lookup::Damaged(_)), "{to}");
+    }
+}
+
+#[test]
+fn what_was_pinned_is_known_whatever_became_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = KernelStore::new(dir.path());
+    assert_eq!(store.pinned_packages("a").unwrap(), []);
+    let entry = publish(&store, "a");
+    fs::remove_dir_all(&entry.dir).unwrap();
+    assert_eq!(store.pinned_packages("a").unwrap(), entry.record.packages);
+    fs::write(store.pin_path("a"), "damaged").unwrap();
+    assert_eq!(store.pinned_packages("a").unwrap(), []);
+}

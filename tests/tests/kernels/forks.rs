@@ -1,0 +1,77 @@
+//! A guest of its own for each scenario, forked from a template.
+
+#![expect(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{Seek as _, SeekFrom, Write as _};
+use std::path::PathBuf;
+
+use vmlab::event::{LabEvent, ScenarioReport};
+use vmlab::exit;
+use vmlab_tests::bench::Bench;
+use vmlab_tests::lab::Outcome;
+
+use super::{BOOKWORM, TRIXIE, boot_ids, run, with_cache};
+
+/// A bench with a cache of its own, which has the kernels and no template.
+fn bench_without_templates() -> (Bench, tempfile::TempDir) {
+    drop(super::bench());
+    let cache = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let from = PathBuf::from(super::CACHE).join("vmlab");
+    let to = cache.path().join("vmlab");
+    fs::create_dir(&to).unwrap();
+    let copied = std::process::Command::new("cp").arg("-al").arg(from.join("kernels")).arg(&to).status().unwrap();
+    assert!(copied.success());
+    (with_cache(cache.path()), cache)
+}
+
+/// How the guests came to be, in order.
+fn starts(outcome: &Outcome) -> Vec<&str> {
+    let starts = outcome.events.iter().filter_map(|stamped| match &stamped.event {
+        LabEvent::GuestStarting { start, .. } => Some(start.as_str()),
+        _ => None,
+    });
+    starts.collect()
+}
+
+/// What the legs have drawn from getrandom(2).
+fn drawn(report: &ScenarioReport) -> Vec<String> {
+    report.stdout.lines().filter_map(|line| line.strip_prefix("getrandom: ")).map(str::to_owned).collect()
+}
+
+#[test]
+fn forks_of_one_template_share_nothing() {
+    let (bench, _cache) = bench_without_templates();
+    let kernels = ["--kernel", BOOKWORM, "--kernel", TRIXIE, "=lab.fresh-guest", "=uts.hostname"];
+    let first = run(&bench, &kernels);
+    first.exits(exit::OK);
+    assert_eq!(starts(&first).iter().filter(|start| **start == "template").count(), 2, "{}", first.ended);
+    let second = run(&bench, &kernels);
+    second.exits(exit::OK);
+    assert_eq!(starts(&second), ["fork"; 4], "the templates are there: {}", second.ended);
+    // The subject and the control of two scenarios on two kernels: 2 runs, each with 2 * 2 guests and 2 * 2 draws.
+    let ids: BTreeSet<_> = [&first, &second].into_iter().flat_map(boot_ids).collect();
+    assert_eq!(ids.len(), 8, "boot ids");
+    let all: Vec<_> = [&first, &second].into_iter().flat_map(Outcome::reports).flat_map(drawn).collect();
+    assert_eq!(all.len(), 8, "{all:?}");
+    assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), 8, "{all:?}");
+}
+
+#[test]
+fn a_damaged_template_is_found_out_and_replaced() {
+    let (bench, cache) = bench_without_templates();
+    let only = ["--kernel", TRIXIE, "=uts.hostname"];
+    run(&bench, &only).exits(exit::OK);
+    let templates = cache.path().join("vmlab/templates");
+    let template = fs::read_dir(&templates).unwrap().map(|entry| entry.unwrap().path()).find(|path| path.is_dir());
+    let mut ram = File::options().write(true).open(template.unwrap().join("ram")).unwrap();
+    ram.seek(SeekFrom::Start(20 << 20)).unwrap();
+    ram.write_all(b"a bit of harm").unwrap();
+    drop(ram);
+    let mended = run(&bench, &only);
+    mended.exits(exit::OK);
+    assert_eq!(starts(&mended), ["template", "fork"]);
+    assert!(mended.ended.stdout.contains("the template is made anew"), "{}", mended.ended);
+    assert_eq!(starts(&run(&bench, &only)), ["fork"]);
+}
