@@ -90,6 +90,7 @@ pub enum ImageError {
 pub fn build(spec: &ImageSpec<'_>) -> Result<Image, ImageError> {
     // A fetched kernel's modules stay as they are, and the rest of the image is in this program.
     let fetched = spec.modules.filter(|modules| modules.starts_with(spec.cache));
+    // A program whose own file cannot be told has nothing to remember the image by, and builds it each time.
     let program = std::env::current_exe().ok();
     let (Some(modules), Some(program)) = (fetched, program) else { return build_anew(spec) };
     let (dep, builtin) = (modules.join("modules.dep"), modules.join("modules.builtin"));

@@ -80,7 +80,8 @@ impl Hold {
 /// Notes that an entry was used, by the time of a file whose times nothing else depends on. A cache that cannot be
 /// written to is none the worse.
 pub fn touch(path: &Path) {
-    // A file's owner needs no permission to write for that (futimens(3)).
+    // A file's owner needs no permission to write for that (futimens(3)). Where it fails all the same, the entry only
+    // counts as used longer ago than it was.
     let _ = File::open(path).and_then(|file| file.set_modified(SystemTime::now()));
 }
 
