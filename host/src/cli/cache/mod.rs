@@ -187,11 +187,9 @@ fn kept(outcome: &Outcome) -> Result<u8, Failure> {
         return Ok(exit::OK);
     }
     let paths: Vec<_> = outcome.in_use.iter().map(|entry| entry.path.display().to_string()).collect();
-    let what = text::count(paths.len(), "item");
-    Err(Failure::lab(format!(
-        "{what} stayed, as another vmlab makes or uses it; try again later: {}",
-        paths.join(", ")
-    )))
+    let (what, paths) = (text::count(paths.len(), "item"), paths.join(", "));
+    let why = "stayed because another vmlab is at work there; try again when it has ended";
+    Err(Failure::lab(format!("{what} {why}: {paths}")))
 }
 
 fn confirmed(dir: &Path, kinds: &[Kind]) -> Result<bool, Failure> {

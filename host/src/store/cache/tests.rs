@@ -162,7 +162,9 @@ fn pruning_leaves_no_trace_of_what_goes_and_all_of_what_stays() {
 fn what_is_made_or_used_survives_everything() {
     let made = Made::full();
     let store = KernelStore::new(made.path());
-    let crate::store::kernels::Lookup::Found(kernel) = store.lookup("debian_sid_cloud-amd64").unwrap() else {
+    let crate::store::kernels::Lookup::Found(kernel) =
+        store.lookup("debian_sid_cloud-amd64", crate::store::manifest::Trust::Nothing).unwrap()
+    else {
         panic!("it was published")
     };
     let _holds = ["templates/new", "images/aa11.cpio"].map(|below| Hold::share(&made.at(below)).unwrap());
