@@ -1,15 +1,14 @@
 //! One guest's life: start, hello, scenarios one after the other, goodbye, end.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::Read as _;
 use std::process::ExitStatus;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::time::Instant;
 use vmlab_protocol::catalogue::ScenarioSpec;
-use vmlab_protocol::message::{ENTROPY_BYTES, Hello};
+use vmlab_protocol::message::Hello;
 
+use super::fresh;
 use super::inputs::{Input, Inputs, Rest};
 use super::lab::{Lab, Prepared};
 use super::launch::Guest;
@@ -19,8 +18,7 @@ use super::milliseconds;
 use super::phases::{Kind, Moment, Recorder};
 use crate::event::LabEvent;
 use crate::guest::inventory;
-use crate::guest::session::{Freshness, Heard, Session};
-use crate::store::hex;
+use crate::guest::session::{Heard, Session};
 use crate::verdict::Verdict;
 use crate::verdict::judge::{self, GuestLoss};
 use crate::vm::process::QemuEnd;
@@ -284,7 +282,7 @@ impl<'a> Drive<'a> {
     /// Has the guest become one of its own and start its first scenario: both orders go out together.
     async fn prepare(&mut self, inputs: &mut Inputs) -> Result<(), GuestLoss> {
         self.recorder.moment(Moment::Ordered);
-        let fresh = fresh(self.recorder.kind() == Kind::Fork)
+        let fresh = fresh::draw(self.recorder.kind() == Kind::Fork)
             .map_err(|error| GuestLoss::Vanished(format!("no entropy for the guest: {error}")))?;
         let order = self.session.prepare(&fresh).map_err(|violation| GuestLoss::Violation(violation.0))?;
         send(inputs, &order).await?;
@@ -378,15 +376,6 @@ async fn send(inputs: &mut Inputs, bytes: &[u8]) -> Result<(), GuestLoss> {
         }
         _ => Ok(()),
     }
-}
-
-/// What makes a guest one of its own, drawn now.
-fn fresh(fork: bool) -> std::io::Result<Freshness> {
-    let mut entropy = [0; ENTROPY_BYTES];
-    File::open("/dev/urandom")?.read_exact(&mut entropy)?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let wall_clock_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
-    Ok(Freshness { wall_clock_ns, entropy: hex(&entropy), fork })
 }
 
 /// In words.

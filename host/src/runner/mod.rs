@@ -6,6 +6,7 @@ pub mod dispatcher;
 pub mod emitter;
 mod executor;
 pub mod exit_code;
+mod fresh;
 mod inputs;
 pub mod lab;
 mod launch;

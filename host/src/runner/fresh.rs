@@ -1,0 +1,22 @@
+//! What makes a guest one of its own, drawn from the host.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use vmlab_protocol::message::ENTROPY_BYTES;
+
+use crate::guest::session::Freshness;
+use crate::store::hex;
+
+/// Draws it now.
+///
+/// # Errors
+/// /dev/urandom cannot be read.
+pub(super) fn draw(fork: bool) -> io::Result<Freshness> {
+    let mut entropy = [0; ENTROPY_BYTES];
+    File::open("/dev/urandom")?.read_exact(&mut entropy)?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let wall_clock_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+    Ok(Freshness { wall_clock_ns, entropy: hex(&entropy), fork })
+}
