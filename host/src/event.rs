@@ -58,13 +58,6 @@ pub enum LabEvent {
         /// Size of the initramfs.
         image_bytes: u64,
     },
-    /// A kernel could not be had; its scenarios follow as not run or launch failed.
-    KernelFailed {
-        /// Its label.
-        kernel: String,
-        /// Why, and what to do.
-        detail: String,
-    },
     /// QEMU is being started.
     GuestStarting {
         /// Number of the guest in this run, from 1.

@@ -142,7 +142,7 @@ fn before(kernel: usize) -> Vec<LabEvent> {
     let (label, release) = KERNELS[kernel];
     let label = label.to_owned();
     if release.is_empty() {
-        return vec![LabEvent::KernelFailed { kernel: label, detail: "the file ends after 512 bytes".to_owned() }];
+        return Vec::new();
     }
     let guest = u32::try_from(kernel).unwrap() + 1;
     let hash = |digit: &str| digit.repeat(64);

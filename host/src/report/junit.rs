@@ -95,9 +95,7 @@ fn suite(run: &Run, kernel: usize) -> TestSuite {
     suite.set_time(Duration::from_millis(ms));
     // A notice is about the run, and only suites have a place for it: the first one tells them.
     let notices = if kernel == 0 { run.notices.as_slice() } else { &[] };
-    let failure = run.kernels[kernel].failure.iter().map(|detail| format!("no kernel: {detail}"));
-    let words: String =
-        notices.iter().cloned().chain(failure).map(|text| format!("{}\n", clean::line(&text))).collect();
+    let words: String = notices.iter().map(|text| format!("{}\n", clean::line(text))).collect();
     if !words.is_empty() {
         suite.set_system_err(words);
     }

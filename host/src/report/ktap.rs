@@ -92,14 +92,11 @@ fn description(text: &str) -> String {
 }
 
 fn block(run: &Run, kernel: usize) -> String {
-    let KernelRun { label, failure, properties, .. } = &run.kernels[kernel];
+    let KernelRun { label, properties, .. } = &run.kernels[kernel];
     let label = description(label);
     let mut out = format!("  KTAP version 1\n  # Subtest: {label}\n  1..{}\n", run.scenarios.len());
     for (name, value) in properties {
         out.push_str(&format!("  # {name}: {}\n", diagnostic(value)));
-    }
-    if let Some(detail) = failure {
-        out.push_str(&format!("  # no kernel: {}\n", diagnostic(detail)));
     }
     let (mut bad, mut skipped) = (0, 0);
     for (index, report) in run.reports(kernel) {

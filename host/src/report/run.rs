@@ -45,8 +45,6 @@ pub struct KernelRun {
     pub release: String,
     /// What was run, by name, for the record: hashes and the like.
     pub properties: Vec<(&'static str, String)>,
-    /// Why it could not be had.
-    pub failure: Option<String>,
     /// By the index of the scenario.
     reports: Vec<Option<ScenarioReport>>,
 }
@@ -101,7 +99,6 @@ impl Run {
                 kernel.properties.extend(config_sha256.iter().map(|hash| ("config.sha256", hash.clone())));
                 kernel.properties.push(("image.sha256", image_sha256.clone()));
             }
-            LabEvent::KernelFailed { kernel, detail } => self.kernel(kernel)?.failure = Some(detail.clone()),
             LabEvent::GuestStarting { guest, kernel, accelerator, console, .. } => {
                 let kernel = self.kernel(kernel)?;
                 if !kernel.properties.iter().any(|(name, _)| *name == "accelerator") {
@@ -154,16 +151,16 @@ impl Run {
     }
 
     fn missing(&self, kernel: usize, scenario: usize) -> ScenarioReport {
-        let reason = match (&self.kernels[kernel].failure, self.interrupted) {
-            (Some(detail), _) => detail.clone(),
-            (None, true) => "the run was interrupted".to_owned(),
-            (None, false) => "the events end before its verdict: vmlab was killed, or the record was cut".to_owned(),
+        let reason = if self.interrupted {
+            "the run was interrupted"
+        } else {
+            "the events end before its verdict: vmlab was killed, or the record was cut"
         };
         ScenarioReport {
             kernel: self.kernels[kernel].label.clone(),
             scenario: self.scenarios[scenario].id.clone(),
             guest: None,
-            verdict: Verdict::NotRun { reason },
+            verdict: Verdict::NotRun { reason: reason.to_owned() },
             legs: Vec::new(),
             warnings: Vec::new(),
             stdout: String::new(),
@@ -213,10 +210,6 @@ mod tests {
         assert!(run.report(0, 0).verdict.detail().contains("killed"));
         run.apply(&Stamped { elapsed_ms: 9, event: LabEvent::Interrupted }).unwrap();
         assert_eq!(run.report(0, 0).verdict.detail(), "the run was interrupted");
-        let failed =
-            LabEvent::KernelFailed { kernel: run.kernels[0].label.clone(), detail: "no such suite".to_owned() };
-        run.apply(&Stamped { elapsed_ms: 9, event: failed }).unwrap();
-        assert_eq!(run.report(0, 0).verdict.detail(), "no such suite");
     }
 
     #[test]
@@ -226,8 +219,9 @@ mod tests {
         events.iter().for_each(|event| run.apply(event).unwrap());
         let twice = events.iter().find(|event| matches!(event.event, LabEvent::ScenarioFinished(_))).unwrap();
         assert!(run.apply(twice).unwrap_err().to_string().contains("ended twice"));
-        let unknown = LabEvent::KernelFailed { kernel: "debian:potato".to_owned(), detail: String::new() };
-        let unknown = Stamped { elapsed_ms: 0, event: unknown };
+        let mut unknown = events[2].clone();
+        let LabEvent::KernelReady { kernel, .. } = &mut unknown.event else { panic!("{unknown:?}") };
+        "debian:potato".clone_into(kernel);
         assert!(run.apply(&unknown).unwrap_err().to_string().contains("debian:potato was never announced"));
         assert_eq!(run.counts(), fixture::counts());
     }

@@ -19,11 +19,10 @@ use crate::store::sequence;
 pub const MAX_LINE: u64 = 64 << 20;
 
 /// The kinds of [`crate::event::LabEvent`], as in the field `event`.
-const KINDS: [&str; 13] = [
+const KINDS: [&str; 12] = [
     "run_started",
     "notice",
     "kernel_ready",
-    "kernel_failed",
     "guest_starting",
     "guest_ready",
     "scenario_started",

@@ -47,9 +47,6 @@ pub fn above_live(event: &LabEvent, run: &Run, told: &BTreeMap<String, Verdict>,
 pub fn always(event: &LabEvent) -> String {
     match event {
         LabEvent::Notice { text } => note(text),
-        LabEvent::KernelFailed { kernel, detail } => {
-            format!("no kernel: {}: {}\n", clean::line(kernel), clean::line(detail))
-        }
         LabEvent::GuestReady { guest, hello, .. } => {
             let problem = |problem: &String| note(&format!("guest {guest} ({}): {problem}", hello.kernel_release));
             hello.problems.iter().map(problem).collect()
