@@ -10,7 +10,7 @@ use vmlab_protocol::catalogue::Control;
 
 use super::excerpt::{self, Excerpt};
 use super::run::{KernelRun, Run};
-use super::{Reporter, clean, text};
+use super::{Reporter, clean, rate, text};
 use crate::event::{LabEvent, ScenarioReport, Stamped};
 use crate::verdict::{Class, Verdict};
 
@@ -106,7 +106,7 @@ fn block(run: &Run, kernel: usize) -> String {
         match report.verdict.class() {
             Class::Good => {}
             Class::Skipped => skipped += 1,
-            Class::Bad | Class::TimedOut | Class::Crashed | Class::Lab | Class::NotRun => bad += 1,
+            Class::Flaky | Class::Bad | Class::TimedOut | Class::Crashed | Class::Lab | Class::NotRun => bad += 1,
         }
         out.push_str(&format!("  {}\n", result(index + 1, &report)));
     }
@@ -126,7 +126,7 @@ fn result(number: usize, report: &ScenarioReport) -> String {
     let (ok, directive) = match verdict.class() {
         Class::Good => ("ok", ""),
         Class::Skipped => ("ok", "SKIP "),
-        Class::Bad => ("not ok", ""),
+        Class::Flaky | Class::Bad => ("not ok", ""),
         Class::TimedOut => ("not ok", "TIMEOUT "),
         Class::Crashed | Class::Lab | Class::NotRun => ("not ok", "ERROR "),
     };
@@ -145,6 +145,10 @@ fn diagnostics(run: &Run, scenario: usize, report: &ScenarioReport) -> Vec<Strin
     let mut lines = Vec::new();
     if let Control::Impossible { why } = &run.scenarios[scenario].control {
         lines.push(format!("no control leg: {}", diagnostic(why)));
+    }
+    if let Some(attempts) = &report.attempts {
+        lines.extend(run.repetition.measures().then(|| format!("{}, {}", rate::words(attempts), rate::METHOD)));
+        lines.extend(text::attempts(attempts, run.repetition, usize::MAX).iter().map(|line| diagnostic(line)));
     }
     lines.extend(report.warnings.iter().map(|title| format!("kernel warning: {}", diagnostic(title))));
     if matches!(report.verdict.class(), Class::Good | Class::Skipped) {
