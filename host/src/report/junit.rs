@@ -298,6 +298,24 @@ mod tests {
     }
 
     #[test]
+    fn attempts_are_reruns_and_what_is_flaky_fails() {
+        for (name, events) in [("retried", fixture::retried()), ("repeated", fixture::repeated())] {
+            let text = render(&events);
+            check(Document::parse(&text).unwrap().root_element());
+            insta::assert_snapshot!(name, text);
+        }
+        let text = render(&fixture::retried());
+        let document = Document::parse(&text).unwrap();
+        let below = |case: &str| {
+            let case = document.descendants().find(|node| node.attribute("name") == Some(case)).unwrap();
+            case.children().filter(Node::is_element).map(|node| node.tag_name().name()).collect::<Vec<_>>()
+        };
+        assert_eq!(below("cgroup.path"), ["failure", "flakyFailure"]);
+        assert_eq!(below("ipc.shm"), ["error", "rerunFailure", "rerunError"]);
+        assert_eq!(below("uts.hostname"), ["error"]);
+    }
+
+    #[test]
     fn wherever_the_stream_ends_every_case_is_there() {
         let events = fixture::run();
         for end in 1..events.len() {

@@ -234,6 +234,17 @@ mod tests {
     }
 
     #[test]
+    fn attempts_and_rates_are_diagnostics_and_flaky_is_not_ok() {
+        for (name, events) in [("retried", fixture::retried()), ("repeated", fixture::repeated())] {
+            let text = render(&events);
+            let results: Vec<_> = check(&text).iter().map(|(ok, _, below)| (*ok, *below)).collect();
+            assert_eq!(results, [(false, 6)]);
+            assert!(text.contains("\n  not ok 1 cgroup.path # FLAKY: "), "{text}");
+            insta::assert_snapshot!(name, text);
+        }
+    }
+
+    #[test]
     fn wherever_the_stream_ends_the_plan_is_kept() {
         let events = fixture::run();
         for end in 1..events.len() {

@@ -15,6 +15,8 @@ use crate::verdict::{Class, Verdict};
 
 /// The most lines of an output or a trace.
 const MAX_LINES: usize = 20;
+/// The most attempts.
+const MAX_ATTEMPTS: usize = 10;
 /// The most characters of a line.
 const MAX_CHARS: usize = 300;
 /// The most characters of a verdict's sentence.
@@ -104,6 +106,7 @@ impl Details<'_> {
         }
         let most = if self.verbosity == Verbosity::Verbose { usize::MAX } else { MAX_LINES };
         if let Some(attempts) = &report.attempts {
+            let most = if most == usize::MAX { most } else { MAX_ATTEMPTS };
             for attempt in text::attempts(attempts, self.run.repetition, most) {
                 line(&clean::cut(&attempt, MAX_DETAIL));
             }

@@ -77,12 +77,15 @@ pub fn note(text: &str) -> String {
     format!("note: {}\n", clean::line(text))
 }
 
-/// `PASS  debian:trixie  uts.hostname  (12 ms)`, and after several runs their rate instead of the time.
+/// `PASS  debian:trixie  uts.hostname  (12 ms)`, and after several runs or attempts how many there were instead of the time.
 fn finished(report: &ScenarioReport, run: &Run, paint: Paint) -> String {
-    let rate = report.attempts.as_ref().filter(|_| run.repetition.measures()).map(rate::words);
-    let took = rate.map_or_else(|| took(report), |rate| format!("({rate})"));
+    let took = match &report.attempts {
+        Some(attempts) if run.repetition.measures() => format!("({})", rate::words(attempts)),
+        Some(attempts) => format!("({} attempts)", attempts.runs),
+        None => took(report),
+    };
     let end = match &report.verdict {
-        Verdict::Skipped { .. } | Verdict::NotRun { .. } => detail(report),
+        Verdict::Skipped { .. } | Verdict::NotRun { .. } | Verdict::Flaky { .. } => detail(report),
         Verdict::Passed | Verdict::Leaks { .. } => took,
         _ => format!("{took}  {}", detail(report)),
     };

@@ -124,6 +124,17 @@ mod tests {
     use super::*;
     use crate::report::fixture;
 
+    #[test]
+    fn where_failures_are_counted_the_lines_tell_of_runs() {
+        let mut run = Run::default();
+        fixture::repeated()[..13].iter().for_each(|event| run.apply(event).unwrap());
+        assert_eq!(summary(&run), "9/120 runs on 1 kernel, 2 failed");
+        let guest = Guest { kernel: run.kernels[0].label.clone(), doing: "cgroup.path".to_owned(), line: None };
+        assert_eq!(guest.text(&run), "debian:bookworm    9/120  cgroup.path");
+        run.repetition = Repetition::UntilFailure { at_most: None };
+        assert_eq!(summary(&run), "9 runs on 1 kernel, 2 failed");
+    }
+
     /// What is seen after the events up to and with the first for which `until` holds, without the spinners.
     fn seen(until: impl Fn(&LabEvent) -> bool) -> Vec<String> {
         let terminal = InMemoryTerm::new(20, 60);

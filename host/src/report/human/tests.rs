@@ -85,6 +85,30 @@ fn an_interrupted_run_tells_what_did_not_run() {
 }
 
 #[test]
+fn every_attempt_is_told_and_what_is_flaky_is_explained() {
+    insta::assert_snapshot!(render(&fixture::retried(), setup(Style::FILE, Verbosity::Normal)));
+}
+
+#[test]
+fn runs_are_told_by_their_failures_and_rates() {
+    let text = render(&fixture::repeated(), setup(Style::FILE, Verbosity::Normal));
+    // A line for each of the first ten failures in each paragraph, and one above what is told in full.
+    assert_eq!(text.matches("      run ").count(), 3 + 10 + 2, "{text}");
+    insta::assert_snapshot!(text);
+    let quiet = render(&fixture::repeated(), setup(Style::FILE, Verbosity::Quiet));
+    assert!(quiet.contains("\n\nfailure rates at 95 % confidence, after Clopper and Pearson\ncgroup.path "), "{quiet}");
+    assert!(!quiet.contains("RUNS"), "{quiet}");
+}
+
+#[test]
+fn a_record_that_was_cut_tells_the_rates_so_far() {
+    let events = fixture::repeated();
+    let text = render(&events[..13], setup(Style::FILE, Verbosity::Normal));
+    assert!(text.contains("\ncgroup.path  debian:bookworm  2 of 9 runs failed: 22.2 % ("), "{text}");
+    assert!(text.contains("cgroup.path    NOT-RUN"), "{text}");
+}
+
+#[test]
 fn a_single_leak_is_told_of_in_the_singular() {
     let mut events = fixture::run();
     let text = render(&events, setup(Style::FILE, Verbosity::Normal));
