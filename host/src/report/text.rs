@@ -3,7 +3,9 @@
 use vmlab_protocol::message::LegOutcome;
 
 use super::clean;
+use crate::attempts::{Attempt, Attempts};
 use crate::event::{Counts, LegReport};
+use crate::plan::Repetition;
 
 /// What a leg found, on one clean line: `leaked: the name showed outside (0.4 ms)`.
 #[must_use]
@@ -32,6 +34,27 @@ pub fn duration(ms: u64) -> String {
     }
 }
 
+/// A line for each attempt that is worth one, `attempt 2: PASS (12 ms, guest 3)`: where failures are counted, for those
+/// that failed. No more than `most`, and one that tells of the others.
+#[must_use]
+pub fn attempts(attempts: &Attempts, repetition: Repetition, most: usize) -> Vec<String> {
+    let told = |attempt: &&Attempt| !repetition.measures() || attempt.verdict.class().is_failure();
+    let all: Vec<_> = attempts.kept.iter().filter(told).collect();
+    let mut lines: Vec<_> = all.iter().take(most).map(|attempt| self::attempt(attempt, repetition)).collect();
+    let failed = usize::try_from(attempts.failures).unwrap_or(usize::MAX);
+    let others = if repetition.measures() { failed } else { all.len() }.saturating_sub(lines.len());
+    lines.extend((others > 0).then(|| format!("and {} more", count(others, repetition.noun()))));
+    lines
+}
+
+fn attempt(attempt: &Attempt, repetition: Repetition) -> String {
+    let guest = attempt.guest.map(|guest| format!(", guest {guest}")).unwrap_or_default();
+    let detail = clean::line(attempt.verdict.detail());
+    let colon = if detail.is_empty() { "" } else { ": " };
+    let (noun, word, took) = (repetition.noun(), attempt.verdict.word(), duration(attempt.duration_ms));
+    format!("{noun} {}: {word} ({took}{guest}){colon}{detail}", attempt.attempt)
+}
+
 /// `1 kernel`, `2 kernels`.
 #[must_use]
 pub fn count(n: usize, thing: &str) -> String {
@@ -44,6 +67,7 @@ pub fn counts(counts: &Counts) -> String {
     let all = [
         (counts.good, "passed"),
         (counts.skipped, "skipped"),
+        (counts.flaky, "flaky"),
         (counts.bad, "failed"),
         (counts.timed_out, "timed out"),
         (counts.crashed, "with a crashed kernel"),

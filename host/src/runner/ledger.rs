@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use vmlab_protocol::catalogue::ScenarioSpec;
 
+use super::attempts::Came;
 use super::console_log::ConsoleLog;
 use super::lab::{Lab, Prepared};
 use crate::event::{LabEvent, ScenarioReport};
@@ -30,6 +31,8 @@ pub(super) struct Ledger<'a> {
 
 struct Running {
     spec: ScenarioSpec,
+    /// Which attempt at it this is.
+    attempt: u32,
     began: Instant,
 }
 
@@ -55,12 +58,14 @@ impl<'a> Ledger<'a> {
     pub(super) fn started(&mut self, had_crashed: bool) -> Option<&ScenarioSpec> {
         self.report_ended(None, had_crashed);
         let spec = self.asked.take()?;
+        let attempt = self.lab.book.number(&self.prepared.kernel.label, &spec.id);
         self.lab.emitter.emit(LabEvent::ScenarioStarted {
             guest: self.guest,
             kernel: self.prepared.kernel.label.clone(),
             scenario: spec.id.clone(),
+            attempt,
         });
-        let running = self.running.insert(Running { spec, began: Instant::now() });
+        let running = self.running.insert(Running { spec, attempt, began: Instant::now() });
         Some(&running.spec)
     }
 
@@ -87,13 +92,17 @@ impl<'a> Ledger<'a> {
         if let Some(running) = self.running.take() {
             self.report_ended(None, true);
             let duration = running.began.elapsed();
-            self.report(running.spec, verdict, findings, duration);
+            // A crash is no matter of when the run ends.
+            let cut = loss.is_the_runs() && verdict.class() != Class::Crashed;
+            self.report(running, verdict, findings, duration, if cut { Came::Cut } else { Came::Made });
         } else if loss.is_the_runs() {
             self.report_ended(None, true);
         } else if self.ended.is_some() {
             self.report_ended(Some(verdict), true);
         } else if let Some(spec) = self.asked.take() {
-            self.report(spec, verdict, findings, Duration::ZERO);
+            let attempt = self.lab.book.number(&self.prepared.kernel.label, &spec.id);
+            let running = Running { spec, attempt, began: Instant::now() };
+            self.report(running, verdict, findings, Duration::ZERO, Came::Made);
         }
     }
 
@@ -115,14 +124,14 @@ impl<'a> Ledger<'a> {
             Some(after) if own.class() <= Class::Skipped => after,
             _ => own,
         };
-        self.report(running.spec, verdict, *findings, duration);
+        self.report(running, verdict, *findings, duration, Came::Made);
     }
 
-    fn report(&mut self, spec: ScenarioSpec, verdict: Verdict, findings: Findings, duration: Duration) {
+    fn report(&mut self, of: Running, verdict: Verdict, findings: Findings, duration: Duration, came: Came) {
         self.warnings.append(&mut self.console.reader.take_warnings());
-        self.lab.emitter.emit(LabEvent::ScenarioFinished(Box::new(ScenarioReport {
+        let report = ScenarioReport {
             kernel: self.prepared.kernel.label.clone(),
-            scenario: spec.id,
+            scenario: of.spec.id,
             guest: Some(self.guest),
             verdict,
             stdout: findings.stdout.text(),
@@ -131,6 +140,9 @@ impl<'a> Ledger<'a> {
             legs: findings.legs,
             warnings: std::mem::take(&mut self.warnings),
             duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
-        })));
+            attempt: of.attempt,
+            attempts: None,
+        };
+        self.lab.came(report, came);
     }
 }

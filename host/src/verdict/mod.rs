@@ -31,6 +31,11 @@ pub enum Verdict {
         /// What was seen.
         detail: String,
     },
+    /// Of several attempts some failed and others did not.
+    Flaky {
+        /// How many, and what came of the first that failed.
+        detail: String,
+    },
     /// The kernel does not have the feature.
     Skipped {
         /// A reason that can be checked.
@@ -78,6 +83,8 @@ pub enum Class {
     Good,
     /// The kernel does not have the feature.
     Skipped,
+    /// Some attempts failed, others did not.
+    Flaky,
     /// A check failed: [`Verdict::Failed`], [`Verdict::Vacuous`], [`Verdict::Changed`].
     Bad,
     /// A time limit ended it.
@@ -90,6 +97,18 @@ pub enum Class {
     NotRun,
 }
 
+impl Class {
+    /// Whether another attempt is worth it, and whether it counts against the scenario: it ran, or should have, and what
+    /// came of it is neither good nor a skip.
+    #[must_use]
+    pub const fn is_failure(self) -> bool {
+        match self {
+            Self::Good | Self::Skipped | Self::NotRun => false,
+            Self::Flaky | Self::Bad | Self::TimedOut | Self::Crashed | Self::Lab => true,
+        }
+    }
+}
+
 impl Verdict {
     /// What it means for whoever asked.
     #[must_use]
@@ -97,6 +116,7 @@ impl Verdict {
         match self {
             Self::Passed | Self::Leaks { .. } => Class::Good,
             Self::Skipped { .. } => Class::Skipped,
+            Self::Flaky { .. } => Class::Flaky,
             Self::Failed { .. } | Self::Vacuous { .. } | Self::Changed { .. } => Class::Bad,
             Self::TimedOut { .. } => Class::TimedOut,
             Self::KernelCrashed { .. } => Class::Crashed,
@@ -115,6 +135,7 @@ impl Verdict {
             Self::Leaks { .. } => "LEAK",
             Self::Changed { .. } => "CHANGED",
             Self::Skipped { .. } => "SKIP",
+            Self::Flaky { .. } => "FLAKY",
             Self::TimedOut { .. } => "TIMEOUT",
             Self::KernelCrashed { .. } => "CRASH",
             Self::GuestVanished { .. } => "VANISHED",
@@ -133,6 +154,7 @@ impl Verdict {
             | Self::Vacuous { detail }
             | Self::Leaks { detail }
             | Self::Changed { detail }
+            | Self::Flaky { detail }
             | Self::TimedOut { detail }
             | Self::GuestVanished { detail }
             | Self::LaunchFailed { detail }

@@ -15,6 +15,8 @@ use crate::verdict::{Class, Verdict};
 
 /// The most lines of an output or a trace.
 const MAX_LINES: usize = 20;
+/// The most attempts.
+const MAX_ATTEMPTS: usize = 10;
 /// The most characters of a line.
 const MAX_CHARS: usize = 300;
 /// The most characters of a verdict's sentence.
@@ -70,7 +72,7 @@ impl Details<'_> {
         match report.verdict.class() {
             Class::Good => self.verbosity == Verbosity::Verbose || !report.warnings.is_empty(),
             Class::Skipped => false,
-            Class::Bad | Class::TimedOut | Class::Crashed | Class::Lab | Class::NotRun => true,
+            Class::Flaky | Class::Bad | Class::TimedOut | Class::Crashed | Class::Lab | Class::NotRun => true,
         }
     }
 
@@ -102,6 +104,16 @@ impl Details<'_> {
         if !detail.is_empty() {
             line(&detail);
         }
+        let most = if self.verbosity == Verbosity::Verbose { usize::MAX } else { MAX_LINES };
+        if let Some(attempts) = &report.attempts {
+            let most = if most == usize::MAX { most } else { MAX_ATTEMPTS };
+            for attempt in text::attempts(attempts, self.run.repetition, most) {
+                line(&clean::cut(&attempt, MAX_DETAIL));
+            }
+            if !report.legs.is_empty() {
+                line(&format!("{} {} in full:", self.run.repetition.noun(), report.attempt));
+            }
+        }
         for leg in &report.legs {
             let finding = clean::cut(&text::leg(leg), MAX_DETAIL);
             line(&format!("{:<8} {finding}", leg.leg.name()));
@@ -109,7 +121,6 @@ impl Details<'_> {
         for title in &report.warnings {
             line(&format!("kernel warning: {}", clean::cut(&clean::line(title), MAX_CHARS)));
         }
-        let most = if self.verbosity == Verbosity::Verbose { usize::MAX } else { MAX_LINES };
         if let Verdict::KernelCrashed { trace, .. } = verdict {
             self.excerpt("console", &excerpt::head(trace, most, MAX_CHARS), &mut line);
         }
@@ -138,7 +149,7 @@ impl Details<'_> {
 
     /// Where to read on, for what the console may explain.
     fn console(&self, report: &ScenarioReport) -> Option<String> {
-        if !matches!(report.verdict.class(), Class::TimedOut | Class::Crashed | Class::Lab) {
+        if !matches!(report.verdict.class(), Class::Flaky | Class::TimedOut | Class::Crashed | Class::Lab) {
             return None;
         }
         let file = self.run.consoles.get(&report.guest?)?;
@@ -189,6 +200,15 @@ impl Details<'_> {
                     .to_owned(),
             );
         }
+        if verdicts().any(|(_, report)| report.verdict.class() == Class::Flaky) {
+            let mut text =
+                "FLAKY: of several runs on the same kernel some failed and others did not; that counts as failed."
+                    .to_owned();
+            if !self.run.repetition.measures() {
+                text.push_str(" `--repeat N` tells how often it fails, and `--until-failure` finds the next failure.");
+            }
+            lines.push(text);
+        }
         for (scenario, spec) in self.run.scenarios.iter().enumerate() {
             let ran = (0..self.run.kernels.len()).any(|kernel| !self.run.report(kernel, scenario).legs.is_empty());
             if let (Control::Impossible { why }, true) = (&spec.control, ran) {
@@ -220,7 +240,11 @@ fn wrapped(head: &str, names: &[&str]) -> String {
 /// Whether two reports say the same and have nothing of their own to show.
 fn alike(one: &ScenarioReport, other: &ScenarioReport) -> bool {
     let bare = |report: &ScenarioReport| {
-        report.legs.is_empty() && report.warnings.is_empty() && report.stdout.is_empty() && report.stderr.is_empty()
+        report.attempts.is_none()
+            && report.legs.is_empty()
+            && report.warnings.is_empty()
+            && report.stdout.is_empty()
+            && report.stderr.is_empty()
     };
     one.verdict == other.verdict && (one.scenario == other.scenario || (bare(one) && bare(other)))
 }
