@@ -9,6 +9,7 @@ use super::console_log::ConsoleLog;
 use super::lab::{Lab, Prepared};
 use crate::event::{LabEvent, ScenarioReport};
 use crate::guest::session::Findings;
+use crate::verdict::console::Finding;
 use crate::verdict::judge::{self, GuestLoss};
 use crate::verdict::{Class, Verdict};
 
@@ -25,7 +26,7 @@ pub(super) struct Ledger<'a> {
     running: Option<Running>,
     /// Ended and not yet reported: what the console says until the next announcement still belongs to it.
     ended: Option<(Running, Box<Findings>, Duration)>,
-    warnings: Vec<String>,
+    warnings: Vec<Finding>,
 }
 
 struct Running {
@@ -109,6 +110,7 @@ impl<'a> Ledger<'a> {
         self.warnings.append(&mut self.console.reader.take_warnings());
         let kernel = &self.prepared.kernel;
         let facts = judge::KernelFacts { version: kernel.version, config: kernel.config.as_ref() };
+        judge::allow(&running.spec, &mut self.warnings);
         let crash = self.console.reader.crash().filter(|_| crash_counts);
         let own = judge::finished(&running.spec, facts, &findings.legs, crash, &self.warnings);
         let verdict = match after {
@@ -120,6 +122,7 @@ impl<'a> Ledger<'a> {
 
     fn report(&mut self, spec: ScenarioSpec, verdict: Verdict, findings: Findings, duration: Duration) {
         self.warnings.append(&mut self.console.reader.take_warnings());
+        judge::allow(&spec, &mut self.warnings);
         self.lab.emitter.emit(LabEvent::ScenarioFinished(Box::new(ScenarioReport {
             kernel: self.prepared.kernel.label.clone(),
             scenario: spec.id,
