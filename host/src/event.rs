@@ -7,6 +7,7 @@ use vmlab_protocol::message::{Hello, Leg, LegOutcome};
 
 use crate::attempts::Attempts;
 use crate::plan::Repetition;
+use crate::verdict::console::Finding;
 use crate::verdict::{Class, Verdict};
 
 /// An event and when it happened. One line of `events.jsonl`.
@@ -178,8 +179,9 @@ pub struct ScenarioReport {
     pub verdict: Verdict,
     /// What each leg found, in order.
     pub legs: Vec<LegReport>,
-    /// Kernel warnings on the console meanwhile: their title lines.
-    pub warnings: Vec<String>,
+    /// What the kernel reported about itself meanwhile, but for the crash. In records of vmlab's first version each is
+    /// its title alone.
+    pub warnings: Vec<Finding>,
     /// The end of its standard output, lossily decoded; control characters are still in it.
     pub stdout: String,
     /// The end of its standard error, likewise.

@@ -8,6 +8,7 @@ use crate::event::{Counts, LabEvent, LegReport, Phase, ScenarioReport, Stamped};
 use crate::exit;
 use crate::plan::Repetition;
 use crate::verdict::Verdict;
+use crate::verdict::console::{Finding, Kind, Task};
 
 /// What a guest prints that means harm to a terminal, to XML and to KTAP.
 pub const HOSTILE: &str =
@@ -32,6 +33,7 @@ fn spec(id: &str, expects: Expectation, control: Control) -> ScenarioSpec {
         requires: Requirement { config: vec!["CONFIG_UTS_NS".to_owned()], since: KernelVersion::new(2, 6, 19) },
         modules: Vec::new(),
         leg_timeout_ms: 10_000,
+        allows: Vec::new(),
     }
 }
 
@@ -67,7 +69,13 @@ fn verdicts(kernel: usize) -> Vec<Verdict> {
             Verdict::ProtocolViolation { detail: s("a leg that was never started has finished") },
             Verdict::GuestVanished { detail: s("QEMU was killed by SIGKILL") },
             leak(),
-            Verdict::KernelCrashed { what: s("general protection fault, probably for non-canonical address"), trace },
+            Verdict::KernelCrashed {
+                what: s("general protection fault, probably for non-canonical address"),
+                trace,
+                kind: Some(Kind::GeneralProtection),
+                fingerprint: Some(s("general-protection:create_user_ns-0a1b2c3d")),
+                task: Some(Task { comm: s("user.signal\x1b[2J"), pid: 87 }),
+            },
             Verdict::NotRun { reason: s("the guest was gone before its turn") },
         ],
         _ => vec![Verdict::LaunchFailed { detail: s("no kernel: the file ends after 512 of 9437184 bytes") }; 6],
@@ -102,7 +110,7 @@ fn report(kernel: usize, spec: &ScenarioSpec, verdict: Verdict) -> ScenarioRepor
         verdict,
         legs: legs.into_iter().map(|(leg, outcome)| LegReport { leg, outcome, duration_ns: 1_500_000 }).collect(),
         warnings: if failed {
-            vec!["WARNING: CPU: 0 PID: 1 at kernel/fork.c:2\x1b[31m".to_owned()]
+            vec![Finding::of_title(Kind::Warning, "WARNING: CPU: 0 PID: 1 at kernel/fork.c:2\x1b[31m")]
         } else {
             Vec::new()
         },

@@ -129,7 +129,9 @@ fn case(report: &ScenarioReport) -> TestCase {
         case.set_system_out(clean::block(&report.stdout));
     }
     let warnings = report.warnings.iter().filter(|_| verdict.class() == Class::Good);
-    let err: String = warnings.map(|title| format!("kernel warning: {}\n", clean::line(title))).collect();
+    let err: String = warnings
+        .map(|warning| format!("{}: {}\n", text::warning(warning), clean::line(&warning.to_string())))
+        .collect();
     let err = err + &clean::block(&report.stderr);
     if !err.is_empty() {
         case.set_system_err(err);
@@ -168,8 +170,11 @@ fn evidence(report: &ScenarioReport) -> String {
     for leg in &report.legs {
         line(leg.leg.name(), &text::leg(leg));
     }
-    for title in &report.warnings {
-        line("kernel warning", &clean::line(title));
+    if let Some(identity) = report.verdict.crash_identity() {
+        line("crash", &clean::line(&identity));
+    }
+    for warning in &report.warnings {
+        line(text::warning(warning), &clean::line(&warning.to_string()));
     }
     if report.output_dropped > 0 {
         line("output", &format!("{} bytes are not in system-out and system-err", report.output_dropped));

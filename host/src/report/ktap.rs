@@ -12,6 +12,7 @@ use super::excerpt::{self, Excerpt};
 use super::run::{KernelRun, Run};
 use super::{Reporter, clean, rate, text};
 use crate::event::{LabEvent, ScenarioReport, Stamped};
+use crate::verdict::console::Finding;
 use crate::verdict::{Class, Verdict};
 
 /// The most characters of one diagnostic.
@@ -150,11 +151,13 @@ fn diagnostics(run: &Run, scenario: usize, report: &ScenarioReport) -> Vec<Strin
         lines.extend(run.repetition.measures().then(|| format!("{}, {}", rate::words(attempts), rate::METHOD)));
         lines.extend(text::attempts(attempts, run.repetition, usize::MAX).iter().map(|line| diagnostic(line)));
     }
-    lines.extend(report.warnings.iter().map(|title| format!("kernel warning: {}", diagnostic(title))));
+    let warning = |found: &Finding| format!("{}: {}", text::warning(found), diagnostic(&found.to_string()));
+    lines.extend(report.warnings.iter().map(warning));
     if matches!(report.verdict.class(), Class::Good | Class::Skipped) {
         return lines;
     }
     lines.extend(report.legs.iter().map(|leg| format!("{}: {}", leg.leg.name(), diagnostic(&text::leg(leg)))));
+    lines.extend(report.verdict.crash_identity().map(|identity| format!("crash: {}", diagnostic(&identity))));
     if let Verdict::KernelCrashed { trace, .. } = &report.verdict {
         excerpted("console", &excerpt::head(trace, MAX_LINES, MAX_CHARS), &mut lines);
     }

@@ -6,6 +6,7 @@ use super::clean;
 use crate::attempts::{Attempt, Attempts};
 use crate::event::{Counts, LegReport};
 use crate::plan::Repetition;
+use crate::verdict::console::{Finding, Severity};
 
 /// What a leg found, on one clean line: `leaked: the name showed outside (0.4 ms)`.
 #[must_use]
@@ -22,6 +23,15 @@ pub fn leg(report: &LegReport) -> String {
     let colon = if detail.is_empty() { "" } else { ": " };
     let us = report.duration_ns / 1000;
     format!("{word}{colon}{detail} ({}.{:03} ms)", us / 1000, us % 1000)
+}
+
+/// What to call a report of the kernel's that is no crash.
+#[must_use]
+pub const fn warning(found: &Finding) -> &'static str {
+    match found.severity {
+        Severity::Note => "kernel note",
+        Severity::Warned | Severity::Broken | Severity::Fatal => "kernel warning",
+    }
 }
 
 /// A time span for people: `12 ms`, `3.2 s`, `2 min 5 s`.

@@ -10,6 +10,7 @@ use super::console_log::ConsoleLog;
 use super::lab::{Lab, Prepared};
 use crate::event::{LabEvent, ScenarioReport};
 use crate::guest::session::Findings;
+use crate::verdict::console::Finding;
 use crate::verdict::judge::{self, GuestLoss};
 use crate::verdict::{Class, Verdict};
 
@@ -26,7 +27,7 @@ pub(super) struct Ledger<'a> {
     running: Option<Running>,
     /// Ended and not yet reported: what the console says until the next announcement still belongs to it.
     ended: Option<(Running, Box<Findings>, Duration)>,
-    warnings: Vec<String>,
+    warnings: Vec<Finding>,
 }
 
 struct Running {
@@ -118,6 +119,7 @@ impl<'a> Ledger<'a> {
         self.warnings.append(&mut self.console.reader.take_warnings());
         let kernel = &self.prepared.kernel;
         let facts = judge::KernelFacts { version: kernel.version, config: kernel.config.as_ref() };
+        judge::allow(&running.spec, &mut self.warnings);
         let crash = self.console.reader.crash().filter(|_| crash_counts);
         let own = judge::finished(&running.spec, facts, &findings.legs, crash, &self.warnings);
         let verdict = match after {
@@ -129,6 +131,7 @@ impl<'a> Ledger<'a> {
 
     fn report(&mut self, of: Running, verdict: Verdict, findings: Findings, duration: Duration, came: Came) {
         self.warnings.append(&mut self.console.reader.take_warnings());
+        judge::allow(&of.spec, &mut self.warnings);
         let report = ScenarioReport {
             kernel: self.prepared.kernel.label.clone(),
             scenario: of.spec.id,

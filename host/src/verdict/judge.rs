@@ -6,7 +6,7 @@ use vmlab_protocol::catalogue::{Control, Expectation, KernelVersion, ScenarioSpe
 use vmlab_protocol::message::{Leg, LegOutcome};
 
 use super::Verdict;
-use super::console::{ConsoleReader, Crash};
+use super::console::{ConsoleReader, Crash, Finding, Severity};
 use crate::event::LegReport;
 use crate::kernel::config::KernelConfig;
 
@@ -74,7 +74,7 @@ impl fmt::Display for GuestLoss {
 #[must_use]
 pub fn lost(loss: &GuestLoss, booted: bool, crash: Option<&Crash>, said_by_init: &[String]) -> Verdict {
     if let (Some(crash), false) = (crash, *loss == GuestLoss::Interrupted) {
-        return Verdict::KernelCrashed { what: crash.title.clone(), trace: crash.trace.clone() };
+        return Verdict::crashed(crash);
     }
     let words = if said_by_init.is_empty() {
         String::new()
@@ -100,8 +100,8 @@ pub fn lost(loss: &GuestLoss, booted: bool, crash: Option<&Crash>, said_by_init:
 pub fn lost_at_boot(loss: &GuestLoss, console: &ConsoleReader, memory_mib: u32) -> Verdict {
     let verdict = lost(loss, false, console.crash(), console.said_by_init());
     match (verdict, loss) {
-        (Verdict::KernelCrashed { what, trace }, _) => match out_of_memory(&what, console) {
-            None => Verdict::KernelCrashed { what, trace },
+        (crashed @ Verdict::KernelCrashed { .. }, _) => match out_of_memory(crashed.detail(), console) {
+            None => crashed,
             Some(words) => Verdict::LaunchFailed {
                 detail: format!(
                     "the guest ran out of memory while it booted ({words}); it has {memory_mib} MiB, give it more with --memory"
@@ -148,17 +148,27 @@ pub fn finished(
     kernel: KernelFacts<'_>,
     legs: &[LegReport],
     crash: Option<&Crash>,
-    warnings: &[String],
+    warnings: &[Finding],
 ) -> Verdict {
     if let Some(crash) = crash {
-        return Verdict::KernelCrashed { what: crash.title.clone(), trace: crash.trace.clone() };
+        return Verdict::crashed(crash);
     }
     let verdict = from_legs(spec, kernel, legs);
-    match (&verdict, warnings) {
-        (Verdict::Passed | Verdict::Leaks { .. }, [first, ..]) => {
-            Verdict::Failed { detail: format!("the kernel warned meanwhile: {first}") }
+    match (&verdict, warnings.iter().find(|warning| warning.severity > Severity::Note)) {
+        (Verdict::Passed | Verdict::Leaks { .. }, Some(first)) => {
+            Verdict::Failed { detail: format!("the kernel warned meanwhile: {}", first.title) }
         }
         _ => verdict,
+    }
+}
+
+/// Makes a note of what a scenario allows. What broke the kernel cannot be allowed.
+pub fn allow(spec: &ScenarioSpec, warnings: &mut [Finding]) {
+    for warning in warnings.iter_mut().filter(|warning| warning.severity == Severity::Warned) {
+        let headline = warning.headline();
+        if spec.allows.iter().any(|allowed| headline.contains(&allowed.pattern)) {
+            warning.severity = Severity::Note;
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod console;
 pub mod judge;
 
+use console::{Crash, Kind, Task};
 use serde::{Deserialize, Serialize};
 
 /// What came of one scenario on one kernel.
@@ -50,8 +51,17 @@ pub enum Verdict {
     KernelCrashed {
         /// The title line from the console.
         what: String,
-        /// The console from there on.
+        /// The lines of the report.
         trace: Vec<String>,
+        /// What it is; none in records of vmlab's first version, as what follows.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kind: Option<Kind>,
+        /// The same for the same crash on every run and kernel.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fingerprint: Option<String>,
+        /// The task that ran then.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        task: Option<Task>,
     },
     /// The guest ended, and nothing says why.
     GuestVanished {
@@ -110,6 +120,26 @@ impl Class {
 }
 
 impl Verdict {
+    /// The verdict that a crash on the console is.
+    #[must_use]
+    pub fn crashed(crash: &Crash) -> Self {
+        Self::KernelCrashed {
+            what: crash.title.clone(),
+            trace: crash.trace.clone(),
+            kind: Some(crash.kind),
+            fingerprint: Some(crash.fingerprint.clone()).filter(|name| !name.is_empty()),
+            task: crash.task.clone(),
+        }
+    }
+
+    /// The crash's fingerprint and task, in words for a line of a report; None where it has none.
+    #[must_use]
+    pub fn crash_identity(&self) -> Option<String> {
+        let Self::KernelCrashed { fingerprint: Some(name), task, .. } = self else { return None };
+        let task = task.as_ref().map(|task| format!(" in {task}")).unwrap_or_default();
+        Some(format!("{name}{task}"))
+    }
+
     /// What it means for whoever asked.
     #[must_use]
     pub const fn class(&self) -> Class {

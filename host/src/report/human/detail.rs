@@ -118,8 +118,11 @@ impl Details<'_> {
             let finding = clean::cut(&text::leg(leg), MAX_DETAIL);
             line(&format!("{:<8} {finding}", leg.leg.name()));
         }
-        for title in &report.warnings {
-            line(&format!("kernel warning: {}", clean::cut(&clean::line(title), MAX_CHARS)));
+        if let Some(identity) = verdict.crash_identity() {
+            line(&format!("crash: {}", clean::cut(&clean::line(&identity), MAX_CHARS)));
+        }
+        for warning in &report.warnings {
+            line(&format!("{}: {}", text::warning(warning), clean::cut(&clean::line(&warning.to_string()), MAX_CHARS)));
         }
         if let Verdict::KernelCrashed { trace, .. } = verdict {
             self.excerpt("console", &excerpt::head(trace, most, MAX_CHARS), &mut line);
