@@ -58,7 +58,10 @@ fn verdicts(kernel: usize) -> Vec<Verdict> {
             Verdict::Passed,
             Verdict::Changed { detail: s("/proc/loadavg no longer shows the host's load") },
             no_time(),
-            Verdict::TimedOut { detail: s("the subject leg ran for more than 10 s") },
+            Verdict::TimedOut {
+                detail: s("the subject leg ran for more than 10 s"),
+                which: Some(crate::verdict::evidence::Watchdog::Leg),
+            },
         ],
         2 => vec![
             Verdict::Passed,

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use vmlab_protocol::catalogue::ScenarioSpec;
 
 use super::timings::Timings;
-use crate::event::{Counts, LabEvent, ScenarioReport, Stamped};
-use crate::verdict::Verdict;
+use crate::event::{Counts, LabEvent, LossReport, ScenarioReport, Stamped};
+use crate::verdict::{Class, Verdict};
 
 /// What the events so far say.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +28,8 @@ pub struct Run {
     pub notices: Vec<String>,
     /// The console's file within the record, by guest.
     pub consoles: BTreeMap<u32, String>,
+    /// What is known of the guests that were lost, in order.
+    pub losses: Vec<LossReport>,
     /// Where the time went: the guests' by their kind of start, and the run's own.
     pub timings: Timings,
     /// The user interrupted it.
@@ -110,6 +112,7 @@ impl Run {
                 self.consoles.insert(*guest, console.clone());
             }
             LabEvent::ScenarioFinished(report) => self.finish(report)?,
+            LabEvent::GuestLost(loss) => self.losses.push((**loss).clone()),
             LabEvent::GuestTimings { start, phases, .. } => self.timings.add(start, phases),
             LabEvent::RunTimings { phases } => self.timings.add("run", phases),
             LabEvent::Interrupted => self.interrupted = true,
@@ -171,6 +174,19 @@ impl Run {
             output_dropped: 0,
             duration_ms: 0,
         }
+    }
+
+    /// The loss of the guest that a report is about, where it was lost and the report is not good. A report without a
+    /// guest, on a kernel that does not come up, is about the guest that showed it.
+    #[must_use]
+    pub fn loss(&self, report: &ScenarioReport) -> Option<&LossReport> {
+        if !matches!(report.verdict.class(), Class::TimedOut | Class::Crashed | Class::Lab) {
+            return None;
+        }
+        self.losses.iter().find(|loss| match report.guest {
+            Some(guest) => loss.guest == guest && loss.scenario.as_ref().is_none_or(|name| *name == report.scenario),
+            None => loss.kernel == report.kernel && loss.scenario.is_none(),
+        })
     }
 
     /// The last words on one kernel, by scenario.

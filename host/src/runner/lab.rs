@@ -14,7 +14,7 @@ use crate::kernel::Kernel;
 use crate::plan::Isolation;
 use crate::store::cache::Limit;
 use crate::verdict::Verdict;
-use crate::verdict::judge::GuestLoss;
+use crate::verdict::evidence::GuestLoss;
 use crate::vm::argv::Machine;
 use crate::vm::qemu::Qemu;
 
@@ -31,7 +31,13 @@ pub struct Options {
     pub run_id: String,
     /// How much the cache may take on the disk.
     pub cache_limit: Limit,
+    /// Where the memory of guests that were lost is kept; None where it is not.
+    pub dump_dir: Option<PathBuf>,
 }
+
+/// How many guests' memories a run keeps: each is as large as the guest's memory, and a kernel that always crashes would
+/// fill the disk.
+const DUMPS: u32 = 8;
 
 /// Why a run ends before its work is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +88,7 @@ pub struct Lab {
     pub(super) cancel: CancellationToken,
     stop: Cell<Option<Stop>>,
     guests: Cell<u32>,
+    dumps: Cell<u32>,
 }
 
 impl Lab {
@@ -89,8 +96,8 @@ impl Lab {
     #[must_use]
     pub fn new(options: Options, qemu: Qemu, emitter: Emitter, cache: PathBuf, record_dir: Option<PathBuf>) -> Self {
         let slots = Semaphore::new(options.guests_at_once);
-        let (cancel, stop, guests) = (CancellationToken::new(), Cell::new(None), Cell::new(0));
-        Self { options, qemu, emitter, cache, record_dir, slots, cancel, stop, guests }
+        let (cancel, stop, guests, dumps) = (CancellationToken::new(), Cell::new(None), Cell::new(0), Cell::new(0));
+        Self { options, qemu, emitter, cache, record_dir, slots, cancel, stop, guests, dumps }
     }
 
     /// Ends the run: guests are killed, what has not run stays so. The first reason counts.
@@ -105,6 +112,16 @@ impl Lab {
     #[must_use]
     pub const fn stopped(&self) -> Option<Stop> {
         self.stop.get()
+    }
+
+    /// Takes one of the run's dumps. None where it has had them all, or wants none.
+    pub(super) fn take_dump(&self) -> Option<&PathBuf> {
+        let dir = self.options.dump_dir.as_ref()?;
+        self.dumps.set(self.dumps.get() + 1);
+        if self.dumps.get() == DUMPS + 1 {
+            self.emitter.notice(format!("{DUMPS} guests' memories are kept of this run; those of others are not"));
+        }
+        (self.dumps.get() <= DUMPS).then_some(dir)
     }
 
     pub(super) fn next_guest(&self) -> u32 {

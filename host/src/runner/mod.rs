@@ -1,6 +1,7 @@
 //! Running a plan: the dispatcher decides order and concurrency, the executor leads one guest's life. What happens
 //! comes out as events; nothing here prints.
 
+mod autopsy;
 mod console_log;
 pub mod dispatcher;
 pub mod emitter;
@@ -14,7 +15,9 @@ mod ledger;
 pub mod limits;
 pub mod phases;
 mod save;
+mod settle;
 mod templates;
+mod watch;
 
 use std::time::Duration;
 

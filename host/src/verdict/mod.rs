@@ -1,7 +1,9 @@
 //! What came of a scenario: one [`Verdict`], reached by pure functions from all the evidence.
 
 pub mod console;
+pub mod evidence;
 pub mod judge;
+pub mod outcome;
 
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +42,9 @@ pub enum Verdict {
     TimedOut {
         /// Which limit, and how long it was.
         detail: String,
+        /// The same for machines; none in records that are older than this field.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        which: Option<evidence::Watchdog>,
     },
     /// The kernel panicked, oopsed or otherwise broke.
     KernelCrashed {
@@ -133,7 +138,7 @@ impl Verdict {
             | Self::Vacuous { detail }
             | Self::Leaks { detail }
             | Self::Changed { detail }
-            | Self::TimedOut { detail }
+            | Self::TimedOut { detail, .. }
             | Self::GuestVanished { detail }
             | Self::LaunchFailed { detail }
             | Self::ProtocolViolation { detail } => detail,

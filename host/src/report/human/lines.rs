@@ -60,6 +60,7 @@ pub fn always(event: &LabEvent) -> String {
         | LabEvent::GuestStarting { .. }
         | LabEvent::ScenarioStarted { .. }
         | LabEvent::ScenarioFinished(_)
+        | LabEvent::GuestLost(_)
         | LabEvent::GuestEnded { .. }
         | LabEvent::GuestTimings { .. }
         | LabEvent::RunTimings { .. }
