@@ -3,9 +3,10 @@
 use vmlab_protocol::catalogue::{Control, Expectation, KernelVersion, Namespace, Requirement, ScenarioSpec};
 use vmlab_protocol::message::{Hello, Leg, LegOutcome, PROTOCOL};
 
-use crate::event::{Counts, LabEvent, LegReport, Phase, ScenarioReport, Stamped};
+use crate::event::{Counts, LabEvent, LegReport, LossReport, Phase, ScenarioReport, Stamped, Vmcore};
 use crate::exit;
 use crate::verdict::Verdict;
+use crate::verdict::evidence::{Phase as SessionPhase, QemuEnd, Watchdog};
 
 /// What a guest prints that means harm to a terminal, to XML and to KTAP.
 pub const HOSTILE: &str =
@@ -58,10 +59,7 @@ fn verdicts(kernel: usize) -> Vec<Verdict> {
             Verdict::Passed,
             Verdict::Changed { detail: s("/proc/loadavg no longer shows the host's load") },
             no_time(),
-            Verdict::TimedOut {
-                detail: s("the subject leg ran for more than 10 s"),
-                which: Some(crate::verdict::evidence::Watchdog::Leg),
-            },
+            Verdict::TimedOut { detail: s("the subject leg ran for more than 10 s"), which: Some(Watchdog::Leg) },
         ],
         2 => vec![
             Verdict::Passed,
@@ -224,6 +222,27 @@ fn after(guest: u32) -> [LabEvent; 2] {
     ]
 }
 
+/// The loss of the third guest.
+fn loss() -> LossReport {
+    LossReport {
+        guest: 3,
+        kernel: KERNELS[2].0.to_owned(),
+        scenario: Some("pid.init".parse().unwrap()),
+        phase: SessionPhase::Running,
+        watchdog: None,
+        panic_told: false,
+        shutdown: None,
+        last_word: None,
+        qemu: QemuEnd::Killed(9),
+        qemu_stderr: String::new(),
+        console: vec!["[    1.000000] the last line but one".to_owned(), HOSTILE.to_owned()],
+        registers: Some(
+            "\nCPU#0\nRAX=0000000000000074 RBX=0000000000000074\nRIP=ffffffffa34808b8 RFL=00000046\n".to_owned(),
+        ),
+        vmcore: Some(Vmcore { path: "/runs/vmcore-20261122-110203-4f2a-3".to_owned(), bytes: 268_698_787 }),
+    }
+}
+
 /// The whole run. The kernels run side by side, and the last one announced ends first.
 pub fn run() -> Vec<Stamped> {
     let scenarios = scenarios();
@@ -250,14 +269,16 @@ pub fn run() -> Vec<Stamped> {
             events.push(LabEvent::ScenarioFinished(Box::new(report)));
         }
     }
+    events.push(LabEvent::GuestLost(Box::new(loss())));
     events.extend((1..=3).flat_map(after));
     events.push(LabEvent::Interrupted);
     events.push(LabEvent::RunTimings { phases: run_phases() });
     events.push(LabEvent::RunFinished { counts: counts(), exit_code: exit::CRASHED });
     let mut elapsed_ms = 0;
     let stamp = |event| {
-        // Timings follow at once what they are the timings of.
-        let at_once = matches!(event, LabEvent::GuestTimings { .. } | LabEvent::RunTimings { .. });
+        // Timings follow at once what they are the timings of, and a loss is told with the verdict.
+        let at_once =
+            matches!(event, LabEvent::GuestTimings { .. } | LabEvent::RunTimings { .. } | LabEvent::GuestLost(_));
         elapsed_ms += if at_once { 0 } else { 45 };
         Stamped { elapsed_ms: elapsed_ms - 45, event }
     };

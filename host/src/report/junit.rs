@@ -12,8 +12,8 @@ use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, Te
 use vmlab_protocol::catalogue::Control;
 
 use super::run::Run;
-use super::{Reporter, clean, text};
-use crate::event::{ScenarioReport, Stamped};
+use super::{Reporter, clean, loss, text};
+use crate::event::{LossReport, ScenarioReport, Stamped};
 use crate::verdict::{Class, Verdict};
 
 /// Takes the document when it is complete.
@@ -90,7 +90,7 @@ fn suite(run: &Run, kernel: usize) -> TestSuite {
         if let Verdict::Leaks { detail } = &report.verdict {
             suite.add_property(Property::new(format!("leak.{}", report.scenario), clean::line(detail)));
         }
-        suite.add_test_case(case(&report));
+        suite.add_test_case(case(&report, run.loss(&report)));
     }
     suite.set_time(Duration::from_millis(ms));
     // A notice is about the run, and only suites have a place for it: the first one tells them.
@@ -104,7 +104,7 @@ fn suite(run: &Run, kernel: usize) -> TestSuite {
     suite
 }
 
-fn case(report: &ScenarioReport) -> TestCase {
+fn case(report: &ScenarioReport, loss: Option<&LossReport>) -> TestCase {
     let verdict = &report.verdict;
     let mut status = match verdict.class() {
         Class::Good => TestCaseStatus::success(),
@@ -122,8 +122,9 @@ fn case(report: &ScenarioReport) -> TestCase {
     let mut case = TestCase::new(report.scenario.as_str(), status);
     case.set_classname(clean::line(&report.kernel));
     case.set_time(Duration::from_millis(report.duration_ms));
-    if !report.stdout.is_empty() {
-        case.set_system_out(clean::block(&report.stdout));
+    let out = clean::block(&report.stdout) + &loss.map(loss::block).unwrap_or_default();
+    if !out.is_empty() {
+        case.set_system_out(out);
     }
     let warnings = report.warnings.iter().filter(|_| verdict.class() == Class::Good);
     let err: String = warnings.map(|title| format!("kernel warning: {}\n", clean::line(title))).collect();

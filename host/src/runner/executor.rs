@@ -162,7 +162,8 @@ impl<'a> Drive<'a> {
         }
         // A kernel that has panicked or halted has said all that it will; where it does not end by itself, as under
         // `panic=0`, it need not be waited for.
-        let ends = reader.has_panicked() || reader.last_lines().rev().take(LINES).any(|l| LastWord::of_line(l).is_some());
+        let ends =
+            reader.has_panicked() || reader.last_lines().rev().take(LINES).any(|l| LastWord::of_line(l).is_some());
         if ends && self.watch.which() != Watchdog::Farewell {
             self.shorten();
         }

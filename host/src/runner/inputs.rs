@@ -75,7 +75,17 @@ impl Inputs {
             negotiating.spawn(connecting.negotiate(qemu.agreed));
         }
         let buffer = vec![0; CHUNK].into_boxed_slice();
-        Self { qemu, negotiating, qmp: None, qmp_events, control_open: true, console_open: true, exited: false, late: 0, buffer }
+        Self {
+            qemu,
+            negotiating,
+            qmp: None,
+            qmp_events,
+            control_open: true,
+            console_open: true,
+            exited: false,
+            late: 0,
+            buffer,
+        }
     }
 
     /// Waits for what happens next. Reading and waiting lose nothing when they are dropped.

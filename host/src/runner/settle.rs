@@ -60,14 +60,8 @@ impl Drive<'_> {
     fn settle(&mut self, loss: &GuestLoss, qemu: &QemuEnd, stderr: String) -> Verdict {
         let link = Link { booted: self.booted, phase: self.session.phase(), cut: self.cut.take() };
         let reader = &self.ledger.console.reader;
-        let evidence = Evidence {
-            loss,
-            link: &link,
-            console: Console::of(reader),
-            monitor: &self.monitor,
-            qemu,
-            stderr: &stderr,
-        };
+        let evidence =
+            Evidence { loss, link: &link, console: Console::of(reader), monitor: &self.monitor, qemu, stderr: &stderr };
         let verdict = if self.booted {
             outcome::of(&evidence)
         } else {

@@ -247,10 +247,7 @@ impl Monitor {
             QmpEvent::Reply { command, error: Some(error) } => {
                 self.refused.get_or_insert_with(|| format!("{command}: {error}"));
             }
-            QmpEvent::Greeting
-            | QmpEvent::Reply { .. }
-            | QmpEvent::Migration { .. }
-            | QmpEvent::Other(_) => {}
+            QmpEvent::Greeting | QmpEvent::Reply { .. } | QmpEvent::Migration { .. } | QmpEvent::Other(_) => {}
         }
     }
 

@@ -42,7 +42,7 @@ pub enum Verdict {
     TimedOut {
         /// Which limit, and how long it was.
         detail: String,
-        /// The same for machines; none in records that are older than this field.
+        /// The same for machines; None in records that are older than this field.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         which: Option<evidence::Watchdog>,
     },

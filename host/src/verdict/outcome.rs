@@ -177,7 +177,11 @@ fn supplement(evidence: &Evidence<'_>) -> String {
     join([
         evidence.link.cut.clone().unwrap_or_default(),
         monitor.refused.as_ref().map(|what| format!("QEMU refused {what}")).unwrap_or_default(),
-        monitor.watchdog.as_ref().map(|what| format!("a watchdog device of the guest's ran out ({what})")).unwrap_or_default(),
+        monitor
+            .watchdog
+            .as_ref()
+            .map(|what| format!("a watchdog device of the guest's ran out ({what})"))
+            .unwrap_or_default(),
         monitor.reset.as_ref().map(|why| format!("the machine was reset ({})", why.word())).unwrap_or_default(),
         if closed { "QEMU had closed its QMP socket and lived on".to_owned() } else { String::new() },
         if evidence.stderr.is_empty() { String::new() } else { format!("QEMU said: {}", evidence.stderr) },
@@ -225,3 +229,5 @@ fn last_words(console: &ConsoleReader, memory_mib: u32) -> String {
     }
 }
 
+#[cfg(test)]
+mod tests;

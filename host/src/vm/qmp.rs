@@ -143,11 +143,7 @@ impl Qmp {
         self.execute_within(command, REPLY_LIMIT).await
     }
 
-    async fn execute_within<C: QmpCommand + 'static>(
-        &self,
-        command: C,
-        limit: Duration,
-    ) -> Result<C::Ok, QmpError> {
+    async fn execute_within<C: QmpCommand + 'static>(&self, command: C, limit: Duration) -> Result<C::Ok, QmpError> {
         let reply = self.service.execute(command);
         let silent = |_| QmpError::Silent { command: C::NAME, limit_s: limit.as_secs() };
         let reply = timeout(limit, reply).await.map_err(silent)?;

@@ -121,7 +121,9 @@ fn dump_dir(args: &RunArgs, record: Option<&Path>) -> Result<Option<PathBuf>, Fa
         (Some(Some(dir)), _) => dir,
         (Some(None), Some(record)) => record,
         (Some(None), None) => {
-            return Err(Failure::usage("--dump has no directory and --no-record no record to use; name one: --dump=DIR"));
+            return Err(Failure::usage(
+                "--dump has no directory and --no-record no record to use; name one: --dump=DIR",
+            ));
         }
     };
     let made = std::fs::create_dir_all(dir).and_then(|()| std::fs::canonicalize(dir));

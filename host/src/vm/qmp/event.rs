@@ -141,7 +141,8 @@ mod tests {
     #[test]
     fn events_as_qemu_7_2_writes_them() {
         let stamp = json!({"seconds": 1_700_000_000, "microseconds": 2});
-        let shutdown = json!({"event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-reset"}, "timestamp": stamp});
+        let shutdown =
+            json!({"event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-reset"}, "timestamp": stamp});
         assert_eq!(parse(&shutdown), Some(QmpEvent::Shutdown(ShutdownReason::GuestReset)));
         let panicked = json!({"event": "GUEST_PANICKED", "data": {"action": "pause"}, "timestamp": stamp});
         assert_eq!(parse(&panicked), Some(QmpEvent::GuestPanicked));
