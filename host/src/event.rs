@@ -8,6 +8,7 @@ use vmlab_protocol::message::{Hello, Leg, LegOutcome};
 use crate::attempts::Attempts;
 use crate::plan::Repetition;
 use crate::verdict::console::Finding;
+use crate::verdict::evidence::{LastWord, Phase as SessionPhase, QemuEnd, Watchdog};
 use crate::verdict::{Class, Verdict};
 
 /// An event and when it happened. One line of `events.jsonl`.
@@ -108,6 +109,8 @@ pub enum LabEvent {
     ScenarioAttempted(Box<ScenarioReport>),
     /// The last word on a scenario. Comes exactly once for each kernel and scenario of [`LabEvent::RunStarted`].
     ScenarioFinished(Box<ScenarioReport>),
+    /// A guest did not come to its goodbye: what is known of it, before the words on its scenarios.
+    GuestLost(Box<LossReport>),
     /// QEMU is gone.
     GuestEnded {
         /// Its number.
@@ -222,6 +225,52 @@ impl ScenarioReport {
             attempts: None,
         }
     }
+}
+
+/// What is known of a guest that did not come to its goodbye.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LossReport {
+    /// The guest's number.
+    pub guest: u32,
+    /// The kernel's label.
+    pub kernel: String,
+    /// The scenario that the loss belongs to; none where it never got as far.
+    pub scenario: Option<ScenarioId>,
+    /// How far its session had come.
+    pub phase: SessionPhase,
+    /// The limit that ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watchdog: Option<Watchdog>,
+    /// The kernel told QEMU of a panic, through pvpanic.
+    pub panic_told: bool,
+    /// QMP's reason for the guest's end, as `guest-reset`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shutdown: Option<String>,
+    /// How the kernel said on the console that it ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_word: Option<LastWord>,
+    /// How QEMU ended.
+    pub qemu: QemuEnd,
+    /// The end of what QEMU wrote on standard error, on one line.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub qemu_stderr: String,
+    /// The console's last lines; control characters are still in them.
+    pub console: Vec<String>,
+    /// The processors' registers as QEMU's monitor prints them, taken when the guest panicked or ended, or a limit passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registers: Option<String>,
+    /// The guest's memory, where it was to be kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vmcore: Option<Vmcore>,
+}
+
+/// A guest's memory in a file, as an ELF core.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vmcore {
+    /// Where it is.
+    pub path: String,
+    /// Its size.
+    pub bytes: u64,
 }
 
 /// What one leg found.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use vmlab::event::{LabEvent, ScenarioReport, Stamped};
+use vmlab::event::{LabEvent, LossReport, ScenarioReport, Stamped};
 use vmlab::image::guest_init;
 use vmlab::store::journal;
 use vmlab::verdict::Verdict;
@@ -257,6 +257,25 @@ impl Outcome {
     pub fn words(&self) -> BTreeMap<(String, String), &'static str> {
         let name = |kernel: &str| kernel.rsplit('/').next().unwrap_or_default().to_owned();
         self.reports().map(|r| ((name(&r.kernel), r.scenario.to_string()), r.verdict.word())).collect()
+    }
+
+    /// What is known of the guests that were lost, in order.
+    pub fn losses(&self) -> impl Iterator<Item = &LossReport> {
+        self.events.iter().filter_map(|stamped| match &stamped.event {
+            LabEvent::GuestLost(loss) => Some(&**loss),
+            _ => None,
+        })
+    }
+
+    /// What is known of the guest that was lost.
+    ///
+    /// # Panics
+    /// None was, or several.
+    #[must_use]
+    pub fn loss(&self) -> &LossReport {
+        let losses: Vec<_> = self.losses().collect();
+        assert_eq!(losses.len(), 1, "{}", self.ended);
+        losses[0]
     }
 
     /// The lines for the user.

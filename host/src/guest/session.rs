@@ -13,6 +13,7 @@ use vmlab_protocol::message::{
 };
 
 use crate::event::LegReport;
+use crate::verdict::evidence::Phase;
 
 /// Output that is kept of each stream of a scenario, in bytes: the end of it.
 pub const OUTPUT_KEPT: usize = 16 * 1024;
@@ -224,6 +225,20 @@ impl Session {
         }
         self.state = State::Leaving;
         encode(&HostMessage::Finish)
+    }
+
+    /// How far it has come.
+    #[must_use]
+    pub const fn phase(&self) -> Phase {
+        match self.state {
+            State::AwaitHello => Phase::Boot,
+            State::Greeted | State::Preparing { .. } => Phase::Prepare,
+            State::Idle => Phase::Idle,
+            State::Asked { .. } => Phase::Asked,
+            State::Running { .. } => Phase::Running,
+            State::Leaving => Phase::Leaving,
+            State::Gone => Phase::Over,
+        }
     }
 
     /// What the scenario in flight has found so far, if one is.

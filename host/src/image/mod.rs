@@ -184,10 +184,12 @@ fn add_modules(archive: &mut Archive, spec: &ImageSpec<'_>) -> Result<Vec<String
     let index = ModuleIndex::read(directory)?;
     let mut carried = BTreeMap::new();
     let (mut boot, mut absent) = (Vec::new(), Vec::new());
-    for name in &spec.recipe.boot_modules {
+    let needed = spec.recipe.boot_modules.iter().map(|name| (name, true));
+    for (name, needed) in needed.chain(spec.recipe.evidence_modules.iter().map(|name| (name, false))) {
         match index.find(name)? {
             Found::Builtin => {}
-            Found::Absent => absent.push(name.clone()),
+            Found::Absent if needed => absent.push(name.clone()),
+            Found::Absent => {}
             Found::Files(files) => {
                 for path in carry(&mut carried, files) {
                     if !boot.contains(&path) {

@@ -10,6 +10,8 @@ const SCENARIOS: &str = include_str!("../../../images/scenarios.toml");
 pub struct Recipe {
     /// What PID 1 loads before the agent starts, by name.
     pub boot_modules: Vec<String>,
+    /// What PID 1 loads after them, by name. That a kernel has none of these is no news.
+    pub evidence_modules: Vec<String>,
     /// Empty directories.
     pub directories: Vec<Directory>,
     /// Character devices.
@@ -67,6 +69,7 @@ mod tests {
     fn the_recipe_inside_is_good_and_a_mistyped_word_is_not() {
         let recipe = Recipe::scenarios().unwrap();
         assert_eq!(recipe.boot_modules, ["virtio_pci", "virtio_console"]);
+        assert_eq!(recipe.evidence_modules, ["pvpanic", "pvpanic_mmio", "qemu_fw_cfg"]);
         assert!(Recipe::parse(&SCENARIOS.replace("boot_modules", "boot_module")).is_err());
     }
 }

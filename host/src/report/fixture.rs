@@ -4,11 +4,12 @@ use vmlab_protocol::catalogue::{Control, Expectation, KernelVersion, Namespace, 
 use vmlab_protocol::message::{Hello, Leg, LegOutcome, PROTOCOL};
 
 use crate::attempts::Attempts;
-use crate::event::{Counts, LabEvent, LegReport, Phase, ScenarioReport, Stamped};
+use crate::event::{Counts, LabEvent, LegReport, LossReport, Phase, ScenarioReport, Stamped, Vmcore};
 use crate::exit;
 use crate::plan::Repetition;
 use crate::verdict::Verdict;
 use crate::verdict::console::{Finding, Kind, Task};
+use crate::verdict::evidence::{Phase as SessionPhase, QemuEnd, Watchdog};
 
 /// What a guest prints that means harm to a terminal, to XML and to KTAP.
 pub const HOSTILE: &str =
@@ -62,7 +63,7 @@ fn verdicts(kernel: usize) -> Vec<Verdict> {
             Verdict::Passed,
             Verdict::Changed { detail: s("/proc/loadavg no longer shows the host's load") },
             no_time(),
-            Verdict::TimedOut { detail: s("the subject leg ran for more than 10 s") },
+            Verdict::TimedOut { detail: s("the subject leg ran for more than 10 s"), which: Some(Watchdog::Leg) },
         ],
         2 => vec![
             Verdict::Passed,
@@ -233,6 +234,27 @@ fn after(guest: u32) -> [LabEvent; 2] {
     ]
 }
 
+/// The loss of the third guest.
+fn loss() -> LossReport {
+    LossReport {
+        guest: 3,
+        kernel: KERNELS[2].0.to_owned(),
+        scenario: Some("pid.init".parse().unwrap()),
+        phase: SessionPhase::Running,
+        watchdog: None,
+        panic_told: false,
+        shutdown: None,
+        last_word: None,
+        qemu: QemuEnd::Killed(9),
+        qemu_stderr: String::new(),
+        console: vec!["[    1.000000] the last line but one".to_owned(), HOSTILE.to_owned()],
+        registers: Some(
+            "\nCPU#0\nRAX=0000000000000074 RBX=0000000000000074\nRIP=ffffffffa34808b8 RFL=00000046\n".to_owned(),
+        ),
+        vmcore: Some(Vmcore { path: "/runs/vmcore-20261122-110203-4f2a-3".to_owned(), bytes: 268_698_787 }),
+    }
+}
+
 /// The whole run. The kernels run side by side, and the last one announced ends first.
 pub fn run() -> Vec<Stamped> {
     let scenarios = scenarios();
@@ -260,14 +282,16 @@ pub fn run() -> Vec<Stamped> {
             events.push(LabEvent::ScenarioFinished(Box::new(report)));
         }
     }
+    events.push(LabEvent::GuestLost(Box::new(loss())));
     events.extend((1..=3).flat_map(after));
     events.push(LabEvent::Interrupted);
     events.push(LabEvent::RunTimings { phases: run_phases() });
     events.push(LabEvent::RunFinished { counts: counts(), exit_code: exit::CRASHED });
     let mut elapsed_ms = 0;
     let stamp = |event| {
-        // Timings follow at once what they are the timings of.
-        let at_once = matches!(event, LabEvent::GuestTimings { .. } | LabEvent::RunTimings { .. });
+        // Timings follow at once what they are the timings of, and a loss is told with the verdict.
+        let at_once =
+            matches!(event, LabEvent::GuestTimings { .. } | LabEvent::RunTimings { .. } | LabEvent::GuestLost(_));
         elapsed_ms += if at_once { 0 } else { 45 };
         Stamped { elapsed_ms: elapsed_ms - 45, event }
     };
@@ -280,7 +304,7 @@ pub fn retried() -> Vec<Stamped> {
     let s = str::to_owned;
     let flaky = Verdict::Flaky { detail: s("1 of 2 attempts failed, first with FAIL: \x1b[31mred") };
     let vanished = || Verdict::GuestVanished { detail: s("QEMU was killed by SIGKILL") };
-    let crash = || Verdict::KernelCrashed { what: s("Oops: 0002"), trace: vec![s("Oops: 0002 [#1]")] };
+    let crash = || Verdict::KernelCrashed { what: s("Oops: 0002"), trace: vec![s("Oops: 0002 [#1]")], kind: None, fingerprint: None, task: None };
     let at_once = |at: usize| (Vec::new(), verdicts(0).swap_remove(at));
     attempted(
         Repetition::Retries { at_most: 2 },

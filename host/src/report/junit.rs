@@ -12,9 +12,9 @@ use quick_junit::{FlakyOrRerun, NonSuccessKind, Property, Report, TestCase, Test
 use vmlab_protocol::catalogue::Control;
 
 use super::run::Run;
-use super::{Reporter, clean, rate, text};
+use super::{Reporter, clean, loss, rate, text};
 use crate::attempts::{Attempt, Attempts};
-use crate::event::{ScenarioReport, Stamped};
+use crate::event::{LossReport, ScenarioReport, Stamped};
 use crate::verdict::{Class, Verdict};
 
 /// Takes the document when it is complete.
@@ -95,7 +95,7 @@ fn suite(run: &Run, kernel: usize) -> TestSuite {
             let words = format!("{}, {}", rate::words(attempts), rate::METHOD);
             suite.add_property(Property::new(format!("runs.{}", report.scenario), words));
         }
-        suite.add_test_case(case(&report));
+        suite.add_test_case(case(&report, run.loss(&report)));
     }
     suite.set_time(Duration::from_millis(ms));
     // A notice is about the run, and only suites have a place for it: the first one tells them.
@@ -107,7 +107,7 @@ fn suite(run: &Run, kernel: usize) -> TestSuite {
     suite
 }
 
-fn case(report: &ScenarioReport) -> TestCase {
+fn case(report: &ScenarioReport, loss: Option<&LossReport>) -> TestCase {
     let verdict = &report.verdict;
     let mut status = match verdict.class() {
         Class::Good => TestCaseStatus::success(),
@@ -125,8 +125,9 @@ fn case(report: &ScenarioReport) -> TestCase {
     let mut case = TestCase::new(report.scenario.as_str(), status);
     case.set_classname(clean::line(&report.kernel));
     case.set_time(Duration::from_millis(report.duration_ms));
-    if !report.stdout.is_empty() {
-        case.set_system_out(clean::block(&report.stdout));
+    let out = clean::block(&report.stdout) + &loss.map(loss::block).unwrap_or_default();
+    if !out.is_empty() {
+        case.set_system_out(out);
     }
     let warnings = report.warnings.iter().filter(|_| verdict.class() == Class::Good);
     let err: String = warnings

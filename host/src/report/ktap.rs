@@ -134,7 +134,7 @@ fn result(number: usize, report: &ScenarioReport) -> String {
     let data = match verdict {
         Verdict::Passed => return format!("{ok} {number} {}", report.scenario),
         // The directive says it already.
-        Verdict::Skipped { reason: words } | Verdict::TimedOut { detail: words } => diagnostic(words),
+        Verdict::Skipped { reason: words } | Verdict::TimedOut { detail: words, .. } => diagnostic(words),
         other => format!("{}: {}", other.word(), diagnostic(other.detail())),
     };
     format!("{ok} {number} {} # {directive}{data}", report.scenario)

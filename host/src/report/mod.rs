@@ -13,6 +13,7 @@ pub mod human;
 mod json;
 mod junit;
 mod ktap;
+mod loss;
 mod output;
 mod percentile;
 mod place;

@@ -7,9 +7,9 @@ use vmlab_protocol::catalogue::ScenarioSpec;
 
 use super::timings::Timings;
 use crate::attempts::Attempts;
-use crate::event::{Counts, LabEvent, ScenarioReport, Stamped};
+use crate::event::{Counts, LabEvent, LossReport, ScenarioReport, Stamped};
 use crate::plan::Repetition;
-use crate::verdict::Verdict;
+use crate::verdict::{Class, Verdict};
 
 /// What the events so far say.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +32,8 @@ pub struct Run {
     pub notices: Vec<String>,
     /// The console's file within the record, by guest.
     pub consoles: BTreeMap<u32, String>,
+    /// What is known of the guests that were lost, in order.
+    pub losses: Vec<LossReport>,
     /// Where the time went: the guests' by their kind of start, and the run's own.
     pub timings: Timings,
     /// The user interrupted it.
@@ -138,6 +140,7 @@ impl Run {
                 let (kernel, index) = self.place(report)?;
                 kernel.reports[index] = Some((**report).clone());
             }
+            LabEvent::GuestLost(loss) => self.losses.push((**loss).clone()),
             LabEvent::GuestTimings { start, phases, .. } => self.timings.add(start, phases),
             LabEvent::RunTimings { phases } => self.timings.add("run", phases),
             LabEvent::Interrupted => self.interrupted = true,
@@ -198,6 +201,19 @@ impl Run {
     pub fn attempted(&self) -> (u64, u64) {
         let all = self.kernels.iter().map(KernelRun::attempted);
         all.fold((0, 0), |(runs, failures), (more, failed)| (runs + more, failures + failed))
+    }
+
+    /// The loss of the guest that a report is about, where it was lost and the report is not good. A report without a
+    /// guest, on a kernel that does not come up, is about the guest that showed it.
+    #[must_use]
+    pub fn loss(&self, report: &ScenarioReport) -> Option<&LossReport> {
+        if !matches!(report.verdict.class(), Class::TimedOut | Class::Crashed | Class::Lab) {
+            return None;
+        }
+        self.losses.iter().find(|loss| match report.guest {
+            Some(guest) => loss.guest == guest && loss.scenario.as_ref().is_none_or(|name| *name == report.scenario),
+            None => loss.kernel == report.kernel && loss.scenario.is_none(),
+        })
     }
 
     /// The last words on one kernel, by scenario.

@@ -2,26 +2,26 @@
 
 use std::collections::VecDeque;
 use std::process::ExitStatus;
-use std::time::Duration;
 
 use tokio::time::Instant;
 use vmlab_protocol::catalogue::ScenarioSpec;
 use vmlab_protocol::message::Hello;
 
+use super::autopsy::Autopsy;
 use super::fresh;
-use super::inputs::{Input, Inputs, Rest};
+use super::inputs::{Input, Inputs};
 use super::lab::{Lab, Prepared};
 use super::launch::Guest;
 use super::ledger::Ledger;
 use super::limits::FAREWELL;
 use super::milliseconds;
 use super::phases::{Kind, Moment, Recorder};
+use super::watch::{Passed, Watch};
 use crate::event::LabEvent;
 use crate::guest::inventory;
 use crate::guest::session::{Heard, Session};
 use crate::verdict::Verdict;
-use crate::verdict::judge::{self, GuestLoss};
-use crate::vm::process::QemuEnd;
+use crate::verdict::evidence::{GuestLoss, LastWord, Monitor, Watchdog};
 use crate::vm::qmp::QmpEvent;
 
 /// How a guest's run ended for those who wait for its scenarios.
@@ -44,35 +44,24 @@ pub(super) async fn run_guest(lab: &Lab, prepared: &Prepared, guest: Guest, queu
     run
 }
 
-/// What is waited for, and until when.
-struct Wait {
-    what: &'static str,
-    limit: Duration,
-    deadline: Instant,
-}
-
-impl Wait {
-    fn new(what: &'static str, limit: Duration) -> Self {
-        Self { what, limit, deadline: Instant::now() + limit }
-    }
-}
-
 /// Leads a guest. One that is to be a template is done once it has said hello.
 pub(super) struct Drive<'a> {
     pub(super) recorder: Recorder,
     pub(super) hello: Option<Box<Hello>>,
-    lab: &'a Lab,
-    prepared: &'a Prepared,
-    number: u32,
-    session: Session,
-    ledger: Ledger<'a>,
-    queue: VecDeque<ScenarioSpec>,
-    booted: bool,
+    pub(super) lab: &'a Lab,
+    pub(super) prepared: &'a Prepared,
+    pub(super) number: u32,
+    pub(super) session: Session,
+    pub(super) ledger: Ledger<'a>,
+    pub(super) queue: VecDeque<ScenarioSpec>,
+    pub(super) booted: bool,
     /// A scenario did not end as it should, so that what it changed may still be there: the others get another guest.
     spoiled: bool,
-    /// What QMP said and how QEMU ended, for whoever asks why the guest vanished.
-    qemu_says: Vec<String>,
-    wait: Wait,
+    pub(super) monitor: Monitor,
+    pub(super) autopsy: Autopsy,
+    /// The port was closed within a frame: how.
+    pub(super) cut: Option<String>,
+    watch: Watch,
 }
 
 /// What an input leads to.
@@ -98,8 +87,10 @@ impl<'a> Drive<'a> {
             queue: queue.into(),
             booted: false,
             spoiled: false,
-            qemu_says: Vec::new(),
-            wait: Wait::new("boot", prepared.limits.boot),
+            monitor: Monitor::default(),
+            autopsy: Autopsy::default(),
+            cut: None,
+            watch: Watch::new(Watchdog::Boot, prepared.limits.boot()),
         };
         (drive, inputs)
     }
@@ -112,9 +103,9 @@ impl<'a> Drive<'a> {
             return Some(loss);
         }
         loop {
-            let step = match inputs.next(self.wait.deadline, &self.lab.cancel).await {
+            let step = match inputs.next(self.watch.due(), &self.lab.cancel).await {
                 Ok(input) => self.step(input, inputs).await,
-                Err(error) => Step::Lost(GuestLoss::Vanished(format!("the host cannot read from QEMU: {error}"))),
+                Err(error) => Step::Lost(GuestLoss::Host(format!("the host cannot read from QEMU: {error}"))),
             };
             match step {
                 Step::GoOn => {}
@@ -126,76 +117,105 @@ impl<'a> Drive<'a> {
 
     async fn step(&mut self, input: Input, inputs: &mut Inputs) -> Step {
         match input {
-            Input::Control(bytes) => return self.hear(&bytes, inputs).await,
-            Input::Console(bytes) => {
-                let had_panicked = self.ledger.console.reader.has_panicked();
-                self.ledger.console.push(&bytes);
-                // A kernel that has panicked has said all that it will; where it does not end by itself, as under
-                // `panic=0`, it need not be waited for.
-                if !had_panicked && self.ledger.console.reader.has_panicked() {
-                    self.shorten("farewell");
-                }
+            Input::Control(bytes) => {
+                self.watch.heard();
+                return self.hear(&bytes, inputs).await;
             }
+            Input::Console(bytes) => self.read_console(&bytes),
             Input::ControlClosed => {
-                if let Err(cut) = self.session.closed() {
-                    self.qemu_says.push(cut.to_string());
-                }
+                self.cut = self.session.closed().err().map(|cut| cut.to_string());
                 return self.closing(inputs);
             }
-            Input::ConsoleClosed => return self.closing(inputs),
-            Input::Exited(status) => {
-                self.qemu_says.push(format!("QEMU {}", describe(status)));
-                return self.closing(inputs);
-            }
+            Input::ConsoleClosed | Input::Exited(_) => return self.closing(inputs),
             Input::Qmp(told) => {
+                self.watch.heard();
                 self.recorder.told(&told);
-                return self.qmp(told.event);
+                return self.qmp(told.event, inputs).await;
             }
             // The guest needs no QMP; only where all else has ended as well, nothing more is to be waited for.
-            Input::QmpClosed if inputs.is_over() => return Step::Lost(GuestLoss::Vanished(String::new())),
-            Input::QmpClosed => {}
+            Input::QmpClosed if inputs.is_over() => return Step::Lost(GuestLoss::Ended),
+            Input::QmpClosed => self.monitor.closed = true,
             Input::Cancelled => {
                 return Step::Lost(self.lab.stopped().map_or(GuestLoss::Interrupted, super::lab::Stop::loss));
             }
             Input::Deadline => {
-                let state = inputs.state_by_qmp().await;
-                let Wait { what, limit, .. } = self.wait;
-                return Step::Lost(GuestLoss::Watchdog { which: what, limit_ms: milliseconds(limit), state });
+                if let Some(Passed { which, limit, stretched }) = self.watch.look(Instant::now(), inputs.vitals()) {
+                    self.monitor.state = Some(inputs.state_by_qmp().await);
+                    let (limit_ms, stretched_ms) = (milliseconds(limit), milliseconds(stretched));
+                    return Step::Lost(GuestLoss::Watchdog { which, limit_ms, stretched_ms });
+                }
             }
         }
         Step::GoOn
     }
 
-    fn qmp(&mut self, event: QmpEvent) -> Step {
+    fn read_console(&mut self, bytes: &[u8]) {
+        /// More lines than a kernel prints after the last word of an orderly end.
+        const LINES: usize = 4;
+        self.watch.heard();
+        let reader = &self.ledger.console.reader;
+        let had_spoken = reader.kernel_spoke();
+        self.ledger.console.push(bytes);
+        let reader = &self.ledger.console.reader;
+        if !had_spoken && reader.kernel_spoke() && self.watch.which() == Watchdog::Boot {
+            self.watch = Watch::new(Watchdog::Handshake, self.prepared.limits.handshake());
+        }
+        // A kernel that has panicked or halted has said all that it will; where it does not end by itself, as under
+        // `panic=0`, it need not be waited for.
+        let ends =
+            reader.has_panicked() || reader.last_lines().rev().take(LINES).any(|l| LastWord::of_line(l).is_some());
+        if ends && self.watch.which() != Watchdog::Farewell {
+            self.shorten();
+        }
+    }
+
+    async fn qmp(&mut self, event: QmpEvent, inputs: &mut Inputs) -> Step {
+        self.monitor.told(&event);
         match event {
-            QmpEvent::Shutdown { reason } => self.qemu_says.push(format!("QEMU shut down ({reason})")),
-            QmpEvent::GuestPanicked => self.qemu_says.push("the guest told QEMU of a panic".to_owned()),
-            QmpEvent::Stopped => self.qemu_says.push("QEMU stopped the guest".to_owned()),
-            QmpEvent::Reply { command, error: Some(error) } => {
-                return Step::Lost(GuestLoss::Vanished(format!("QEMU refused {command}: {error}")));
+            QmpEvent::GuestPanicked => {
+                self.ledger.console.push(&inputs.console_now());
+                self.examine(inputs).await;
+                // QEMU has paused it. Let go on it prints what it still holds back, and resets itself. Where QEMU has
+                // gone meanwhile, that is told elsewhere.
+                if let Ok(monitor) = inputs.monitor().await {
+                    drop(monitor.resume().await);
+                }
+                self.shorten();
             }
-            QmpEvent::Greeting
-            | QmpEvent::Resumed
-            | QmpEvent::Reply { .. }
-            | QmpEvent::Migration { .. }
-            | QmpEvent::Other(_) => {}
+            QmpEvent::Shutdown(_) => self.shorten(),
+            // All that the guest has said is in the sockets now, and nothing will follow.
+            QmpEvent::Stopped if self.monitor.shutdown.is_some() => {
+                let said = inputs.control_now();
+                return match self.hear(&said, inputs).await {
+                    Step::GoOn => Step::Lost(GuestLoss::Ended),
+                    other => other,
+                };
+            }
+            QmpEvent::Reply { command, error: Some(error) } => {
+                return Step::Lost(GuestLoss::Host(format!("QEMU refused {command}: {error}")));
+            }
+            _ => {}
         }
         Step::GoOn
+    }
+
+    /// Takes from the guest what only a living QEMU has.
+    pub(super) async fn examine(&mut self, inputs: &mut Inputs) {
+        self.autopsy.perform(self.lab, self.number, self.prepared.machine.memory_mib, inputs).await;
     }
 
     /// One of QEMU's signs of life has ended; the others follow soon, or never.
     fn closing(&mut self, inputs: &Inputs) -> Step {
         if inputs.is_over() {
-            return Step::Lost(GuestLoss::Vanished(String::new()));
+            return Step::Lost(GuestLoss::Ended);
         }
-        self.shorten("farewell");
+        self.shorten();
         Step::GoOn
     }
 
     /// Waits no longer than for a farewell from here on.
-    fn shorten(&mut self, what: &'static str) {
-        let left = self.wait.deadline.saturating_duration_since(Instant::now());
-        self.wait = Wait::new(what, FAREWELL.min(left));
+    fn shorten(&mut self) {
+        self.watch = Watch::new(Watchdog::Farewell, FAREWELL.min(self.watch.left()));
     }
 
     async fn hear(&mut self, bytes: &[u8], inputs: &mut Inputs) -> Step {
@@ -213,7 +233,7 @@ impl<'a> Drive<'a> {
             match heard {
                 // A kernel that broke is not to be trusted with anything, even if it goes on.
                 Heard::Hello(_) if self.ledger.has_crashed() => {
-                    return Step::Lost(GuestLoss::Vanished("the kernel broke while it booted".to_owned()));
+                    return Step::Lost(GuestLoss::Broken);
                 }
                 Heard::Hello(hello) => {
                     if let Err(what) = inventory::check(&hello, &self.prepared.kernel, &self.prepared.machine) {
@@ -234,13 +254,15 @@ impl<'a> Drive<'a> {
                 Heard::Prepared { boot_id } => {
                     self.recorder.moment(Moment::Prepared);
                     self.booted = true;
+                    self.watch = Watch::new(Watchdog::Start, self.prepared.limits.answer());
                     self.ready(boot_id);
                     continue;
                 }
                 Heard::Started => {
                     self.recorder.end_of("start");
+                    let limits = &self.prepared.limits;
                     if let Some(spec) = self.ledger.started(had_crashed) {
-                        self.wait = Wait::new("scenario", self.prepared.limits.scenario(spec));
+                        self.watch = Watch::scenario(limits.scenario(spec), limits.silence(spec));
                     }
                     continue;
                 }
@@ -283,10 +305,12 @@ impl<'a> Drive<'a> {
     async fn prepare(&mut self, inputs: &mut Inputs) -> Result<(), GuestLoss> {
         self.recorder.moment(Moment::Ordered);
         let fresh = fresh::draw(self.recorder.kind() == Kind::Fork)
-            .map_err(|error| GuestLoss::Vanished(format!("no entropy for the guest: {error}")))?;
+            .map_err(|error| GuestLoss::Host(format!("no entropy for the guest: {error}")))?;
         let order = self.session.prepare(&fresh).map_err(|violation| GuestLoss::Violation(violation.0))?;
         send(inputs, &order).await?;
-        self.ask_next(inputs).await
+        self.ask_next(inputs).await?;
+        self.watch = Watch::new(Watchdog::Handshake, self.prepared.limits.prepare());
+        Ok(())
     }
 
     /// Asks for the next scenario, or asks the guest to leave.
@@ -295,13 +319,13 @@ impl<'a> Drive<'a> {
         let next = if self.spoiled { None } else { self.queue.pop_front() };
         let order = match next {
             Some(spec) => {
-                self.wait = Wait::new("scenario start", FAREWELL * limits.scale);
+                self.watch = Watch::new(Watchdog::Start, limits.answer());
                 let order = self.session.ask(&spec, milliseconds(limits.leg(&spec)));
                 self.ledger.asked(spec);
                 order
             }
             None => {
-                self.wait = Wait::new("goodbye", FAREWELL * limits.scale);
+                self.watch = Watch::new(Watchdog::Goodbye, limits.answer());
                 self.session.dismiss()
             }
         };
@@ -309,62 +333,8 @@ impl<'a> Drive<'a> {
         send(inputs, &bytes).await
     }
 
-    fn notice(&self, text: &str) {
+    pub(super) fn notice(&self, text: &str) {
         self.lab.emitter.notice(format!("{}: {text}", self.prepared.kernel.label));
-    }
-
-    /// Ends QEMU, reads what is left of the console, and settles what the guest's scenarios came to.
-    /// What the recorder gives is still to be told.
-    pub(super) async fn end(mut self, inputs: Inputs, loss: Option<GuestLoss>) -> (GuestRun, Recorder) {
-        if loss.is_some() {
-            self.recorder.end_of("lost");
-        }
-        let Rest { console, told, qemu } = inputs.end().await;
-        self.recorder.end_of("end");
-        told.iter().for_each(|told| self.recorder.told(told));
-        self.ledger.console.push(&console);
-        self.ledger.console.reader.end();
-        let console = &mut self.ledger.console;
-        for text in console.take_failure().into_iter().chain(console.left_out()) {
-            self.notice(&text);
-        }
-        let loss = loss.map(|loss| self.with_reasons(loss, qemu));
-        match &loss {
-            None => self.ledger.goodbye(),
-            Some(loss) if self.booted => {
-                let findings = self.session.findings_so_far().cloned().unwrap_or_default();
-                self.ledger.lost(loss, findings);
-            }
-            Some(_) => {}
-        }
-        let how = loss.as_ref().map_or_else(|| "done".to_owned(), GuestLoss::to_string);
-        let console_bytes = self.ledger.console.bytes();
-        self.lab.emitter.emit(LabEvent::GuestEnded { guest: self.number, how, console_bytes });
-        let rest = self.ledger.take_unannounced().into_iter().chain(self.queue).collect();
-        let run = match loss {
-            Some(loss) if !self.booted && self.recorder.kind() == Kind::Fork && self.lab.stopped().is_none() => {
-                GuestRun::ForkFailed(loss.to_string(), rest)
-            }
-            Some(loss) if !self.booted => {
-                let memory_mib = self.prepared.machine.memory_mib;
-                GuestRun::NeverReady(judge::lost_at_boot(&loss, &self.ledger.console.reader, memory_mib), rest)
-            }
-            _ => GuestRun::Served(rest),
-        };
-        (run, self.recorder)
-    }
-
-    /// Where the guest vanished, everything that QEMU said of it is the reason.
-    fn with_reasons(&mut self, loss: GuestLoss, qemu: std::io::Result<QemuEnd>) -> GuestLoss {
-        let GuestLoss::Vanished(detail) = loss else { return loss };
-        let mut words = vec![detail];
-        words.append(&mut self.qemu_says);
-        words.push(match qemu {
-            Ok(end) => end.stderr,
-            Err(error) => format!("cannot reap QEMU: {error}"),
-        });
-        words.retain(|text| !text.is_empty());
-        GuestLoss::Vanished(words.join("; "))
     }
 }
 
@@ -372,7 +342,7 @@ impl<'a> Drive<'a> {
 async fn send(inputs: &mut Inputs, bytes: &[u8]) -> Result<(), GuestLoss> {
     match inputs.send(bytes).await {
         Err(error) if !super::inputs::is_end(&error) => {
-            Err(GuestLoss::Vanished(format!("the host cannot write to the guest: {error}")))
+            Err(GuestLoss::Host(format!("the host cannot write to the guest: {error}")))
         }
         _ => Ok(()),
     }

@@ -1,6 +1,6 @@
 //! Everything that a running guest can do to its host, as one stream of inputs.
 
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, RawFd};
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -12,14 +12,15 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::vm::process::{QemuEnd, QemuProcess};
+use crate::vm::process::{QemuEnded, QemuProcess};
 use crate::vm::qmp::{self, Qmp, QmpError, Told};
+use crate::vm::vitals::Vitals;
 
 /// Bytes that are read at once.
 const CHUNK: usize = 64 * 1024;
-/// The most of the console that is taken in at once, in bytes: more than a socket holds, so that all that was there is
+/// The most of the console or the control port that is taken in at once, in bytes: more than a socket holds, so that all that was there is
 /// among it, and a guest that writes without end is left again.
-const CONSOLE_NOW_LIMIT: usize = 2 << 20;
+const NOW_LIMIT: usize = 2 << 20;
 /// Inputs that are taken in after the deadline. What had come before it counts, where vmlab was stopped or had no
 /// processor meanwhile; a guest that never pauses does not hold the deadline up.
 const LATE_INPUTS: u32 = 64;
@@ -55,7 +56,9 @@ pub(super) enum Input {
 pub(super) struct Inputs {
     qemu: QemuProcess,
     /// Agrees with QEMU at once: it tells no events before (docs/interop/qmp-spec, "Capabilities Negotiation").
-    qmp: JoinSet<Result<Qmp, QmpError>>,
+    negotiating: JoinSet<Result<Qmp, QmpError>>,
+    /// The monitor, once somebody has asked for it.
+    qmp: Option<Qmp>,
     qmp_events: Option<mpsc::Receiver<Told>>,
     control_open: bool,
     console_open: bool,
@@ -67,12 +70,22 @@ pub(super) struct Inputs {
 impl Inputs {
     pub(super) fn new(mut qemu: QemuProcess) -> Self {
         let (connecting, qmp_events) = qemu.qmp.take().map(qmp::pump).unzip();
-        let mut qmp = JoinSet::new();
+        let mut negotiating = JoinSet::new();
         if let Some(connecting) = connecting {
-            qmp.spawn(connecting.negotiate(qemu.agreed));
+            negotiating.spawn(connecting.negotiate(qemu.agreed));
         }
         let buffer = vec![0; CHUNK].into_boxed_slice();
-        Self { qemu, qmp, qmp_events, control_open: true, console_open: true, exited: false, late: 0, buffer }
+        Self {
+            qemu,
+            negotiating,
+            qmp: None,
+            qmp_events,
+            control_open: true,
+            console_open: true,
+            exited: false,
+            late: 0,
+            buffer,
+        }
     }
 
     /// Waits for what happens next. Reading and waiting lose nothing when they are dropped.
@@ -120,10 +133,18 @@ impl Inputs {
     /// This asks the kernel itself. tokio's `try_read` asks only once the reactor has heard of new bytes, and would
     /// give nothing for bytes that came a moment ago.
     pub(super) fn console_now(&mut self) -> Vec<u8> {
+        self.there_now(self.qemu.console.as_raw_fd())
+    }
+
+    /// Likewise of the control port.
+    pub(super) fn control_now(&mut self) -> Vec<u8> {
+        self.there_now(self.qemu.control.as_raw_fd())
+    }
+
+    fn there_now(&mut self, socket: RawFd) -> Vec<u8> {
         let mut bytes = Vec::new();
-        let console = self.qemu.console.as_raw_fd();
-        while bytes.len() < CONSOLE_NOW_LIMIT {
-            match recv(console, &mut self.buffer, MsgFlags::MSG_DONTWAIT) {
+        while bytes.len() < NOW_LIMIT {
+            match recv(socket, &mut self.buffer, MsgFlags::MSG_DONTWAIT) {
                 Ok(count) if count > 0 => bytes.extend_from_slice(&self.buffer[..count]),
                 Err(Errno::EINTR) => {}
                 // Nothing more now, or the end, which `next` sees.
@@ -144,25 +165,32 @@ impl Inputs {
     }
 
     /// The monitor, for commands.
-    pub(super) async fn connect_qmp(&mut self) -> Result<Qmp, QmpError> {
-        match self.qmp.join_next().await {
-            Some(Ok(agreed)) => agreed,
-            Some(Err(error)) => Err(QmpError::Negotiation(error.into())),
-            None => Err(QmpError::Negotiation(std::io::Error::other("QMP was taken before"))),
-        }
+    pub(super) async fn monitor(&mut self) -> Result<&Qmp, QmpError> {
+        let qmp = match self.qmp.take() {
+            Some(qmp) => qmp,
+            None => match self.negotiating.join_next().await {
+                Some(Ok(agreed)) => agreed?,
+                Some(Err(error)) => return Err(QmpError::Negotiation(error.into())),
+                None => return Err(QmpError::Negotiation(std::io::Error::other("it did not before"))),
+            },
+        };
+        Ok(self.qmp.insert(qmp))
     }
 
-    /// What QEMU says of the guest's state, for the report on a guest that hangs.
-    pub(super) async fn state_by_qmp(&mut self) -> String {
+    /// What QEMU says of the guest's state, for the report on a guest that hangs; or why it does not.
+    pub(super) async fn state_by_qmp(&mut self) -> Result<String, String> {
         let asked = async {
-            match self.connect_qmp().await {
-                Ok(qmp) => qmp.status().await.unwrap_or_else(|error| format!("unknown: {error}")),
-                Err(error) => format!("unknown: {error}"),
-            }
+            let qmp = self.monitor().await.map_err(|error| error.to_string())?;
+            qmp.status().await.map_err(|error| error.to_string())
         };
         // The limit that has brought us here has passed; a QEMU that hangs itself must not stretch it.
         let state = tokio::time::timeout(STATE_LIMIT, asked).await;
-        state.unwrap_or_else(|_| "unknown: QEMU does not answer".to_owned())
+        state.unwrap_or_else(|_| Err("QEMU does not answer".to_owned()))
+    }
+
+    /// How QEMU fares on this host; None where it is gone.
+    pub(super) fn vitals(&self) -> Option<Vitals> {
+        self.qemu.process.id().and_then(Vitals::of)
     }
 
     /// Kills QEMU where it still runs, and gives what is left to be read, and how QEMU ended.
@@ -186,7 +214,7 @@ pub(super) struct Rest {
     /// What QMP had told of and nobody had asked for yet.
     pub(super) told: Vec<Told>,
     /// How it ended.
-    pub(super) qemu: std::io::Result<QemuEnd>,
+    pub(super) qemu: std::io::Result<QemuEnded>,
 }
 
 pub(super) fn is_end(error: &std::io::Error) -> bool {

@@ -16,7 +16,7 @@ use crate::kernel::Kernel;
 use crate::plan::{Isolation, Repetition};
 use crate::store::cache::Limit;
 use crate::verdict::Verdict;
-use crate::verdict::judge::GuestLoss;
+use crate::verdict::evidence::GuestLoss;
 use crate::vm::argv::Machine;
 use crate::vm::qemu::Qemu;
 
@@ -35,7 +35,13 @@ pub struct Options {
     pub run_id: String,
     /// How much the cache may take on the disk.
     pub cache_limit: Limit,
+    /// Where the memory of guests that were lost is kept; None where it is not.
+    pub dump_dir: Option<PathBuf>,
 }
+
+/// How many guests' memories a run keeps: each is as large as the guest's memory, and a kernel that always crashes would
+/// fill the disk.
+const DUMPS: u32 = 8;
 
 /// Why a run ends before its work is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +93,7 @@ pub struct Lab {
     pub(super) book: Book,
     stop: Cell<Option<Stop>>,
     guests: Cell<u32>,
+    dumps: Cell<u32>,
 }
 
 impl Lab {
@@ -95,8 +102,9 @@ impl Lab {
     pub fn new(options: Options, qemu: Qemu, emitter: Emitter, cache: PathBuf, record_dir: Option<PathBuf>) -> Self {
         let slots = Semaphore::new(options.guests_at_once);
         let book = Book::new(options.repetition);
-        let (cancel, stop, guests) = (CancellationToken::new(), Cell::new(None), Cell::new(0));
-        Self { options, qemu, emitter, cache, record_dir, slots, cancel, book, stop, guests }
+        let (cancel, stop) = (CancellationToken::new(), Cell::new(None));
+        let (guests, dumps) = (Cell::new(0), Cell::new(0));
+        Self { options, qemu, emitter, cache, record_dir, slots, cancel, book, stop, guests, dumps }
     }
 
     /// Ends the run: guests are killed, what has not run stays so. The first reason counts.
@@ -117,6 +125,16 @@ impl Lab {
     pub(super) fn came(&self, report: ScenarioReport, came: Came) {
         let told = self.book.take(report, came, self.stopped().is_some());
         told.into_iter().for_each(|event| self.emitter.emit(event));
+    }
+
+    /// Takes one of the run's dumps. None where it has had them all, or wants none.
+    pub(super) fn take_dump(&self) -> Option<&PathBuf> {
+        let dir = self.options.dump_dir.as_ref()?;
+        self.dumps.set(self.dumps.get() + 1);
+        if self.dumps.get() == DUMPS + 1 {
+            self.emitter.notice(format!("{DUMPS} guests' memories are kept of this run; those of others are not"));
+        }
+        (self.dumps.get() <= DUMPS).then_some(dir)
     }
 
     pub(super) fn next_guest(&self) -> u32 {

@@ -11,7 +11,7 @@ use super::lab::{Lab, Prepared};
 use crate::event::{LabEvent, ScenarioReport};
 use crate::guest::session::Findings;
 use crate::verdict::console::Finding;
-use crate::verdict::judge::{self, GuestLoss};
+use crate::verdict::judge;
 use crate::verdict::{Class, Verdict};
 
 /// The books on one guest's scenarios.
@@ -86,17 +86,15 @@ impl<'a> Ledger<'a> {
     ///
     /// The loss belongs to the scenario in flight; else to the one that ended last, since nothing else has run; else to
     /// the one that was asked for, so that a guest that always dies there is not started again for ever. Where the run
-    /// was ended, and not the guest, it belongs to nothing but the scenario in flight.
-    pub(super) fn lost(&mut self, loss: &GuestLoss, findings: Findings) {
-        let reader = &self.console.reader;
-        let verdict = judge::lost(loss, true, reader.crash(), reader.said_by_init());
+    /// was ended, and not the guest (`by_run`), it belongs to nothing but the scenario in flight.
+    pub(super) fn lost(&mut self, verdict: Verdict, by_run: bool, findings: Findings) {
         if let Some(running) = self.running.take() {
             self.report_ended(None, true);
             let duration = running.began.elapsed();
             // A crash is no matter of when the run ends.
-            let cut = loss.is_the_runs() && verdict.class() != Class::Crashed;
+            let cut = by_run && verdict.class() != Class::Crashed;
             self.report(running, verdict, findings, duration, if cut { Came::Cut } else { Came::Made });
-        } else if loss.is_the_runs() {
+        } else if by_run {
             self.report_ended(None, true);
         } else if self.ended.is_some() {
             self.report_ended(Some(verdict), true);
@@ -105,6 +103,12 @@ impl<'a> Ledger<'a> {
             let running = Running { spec, attempt, began: Instant::now() };
             self.report(running, verdict, findings, Duration::ZERO, Came::Made);
         }
+    }
+
+    /// The scenario that a loss would belong to now.
+    pub(super) fn in_flight(&self) -> Option<&ScenarioSpec> {
+        let running = self.running.as_ref().or(self.ended.as_ref().map(|(running, ..)| running));
+        running.map(|running| &running.spec).or(self.asked.as_ref())
     }
 
     /// What was asked for and never announced.

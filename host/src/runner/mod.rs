@@ -2,6 +2,7 @@
 //! comes out as events; nothing here prints.
 
 mod attempts;
+mod autopsy;
 mod console_log;
 pub mod dispatcher;
 pub mod emitter;
@@ -15,7 +16,9 @@ mod ledger;
 pub mod limits;
 pub mod phases;
 mod save;
+mod settle;
 mod templates;
+mod watch;
 
 use std::time::Duration;
 

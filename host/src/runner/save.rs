@@ -11,7 +11,7 @@ use super::lab::{Lab, Prepared};
 use super::launch::Guest;
 use crate::error::chain;
 use crate::verdict::Verdict;
-use crate::verdict::judge::GuestLoss;
+use crate::verdict::evidence::GuestLoss;
 use crate::vm::qmp::QmpEvent;
 use crate::vm::template::key::Key;
 use crate::vm::template::{Draft, Template};
@@ -65,7 +65,7 @@ pub(super) async fn save_guest(
 
 async fn save(inputs: &mut Inputs, draft: &Draft) -> Result<(), String> {
     let state = draft.create_state().map_err(|error| error.to_string())?;
-    let qmp = inputs.connect_qmp().await.map_err(|error| chain(&error))?;
+    let qmp = inputs.monitor().await.map_err(|error| chain(&error))?;
     qmp.save(&state).await.map_err(|error| chain(&error))?;
     // Its own limit is the caller's.
     let far = Instant::now() + LIMIT * 2;

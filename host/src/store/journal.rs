@@ -19,7 +19,7 @@ use crate::store::sequence;
 pub const MAX_LINE: u64 = 64 << 20;
 
 /// The kinds of [`crate::event::LabEvent`], as in the field `event`.
-const KINDS: [&str; 13] = [
+const KINDS: [&str; 14] = [
     "run_started",
     "notice",
     "kernel_ready",
@@ -28,6 +28,7 @@ const KINDS: [&str; 13] = [
     "scenario_started",
     "scenario_attempted",
     "scenario_finished",
+    "guest_lost",
     "guest_ended",
     "guest_timings",
     "interrupted",

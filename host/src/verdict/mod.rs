@@ -1,7 +1,9 @@
 //! What came of a scenario: one [`Verdict`], reached by pure functions from all the evidence.
 
 pub mod console;
+pub mod evidence;
 pub mod judge;
+pub mod outcome;
 
 use console::{Crash, Kind, Task};
 use serde::{Deserialize, Serialize};
@@ -46,6 +48,9 @@ pub enum Verdict {
     TimedOut {
         /// Which limit, and how long it was.
         detail: String,
+        /// The same for machines; None in records that are older than this field.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        which: Option<evidence::Watchdog>,
     },
     /// The kernel panicked, oopsed or otherwise broke.
     KernelCrashed {
@@ -185,7 +190,7 @@ impl Verdict {
             | Self::Leaks { detail }
             | Self::Changed { detail }
             | Self::Flaky { detail }
-            | Self::TimedOut { detail }
+            | Self::TimedOut { detail, .. }
             | Self::GuestVanished { detail }
             | Self::LaunchFailed { detail }
             | Self::ProtocolViolation { detail } => detail,

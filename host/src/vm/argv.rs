@@ -64,7 +64,10 @@ pub const DESCRIPTORS: Descriptors = Descriptors { control: 3, qmp: 4, console: 
 pub fn arguments(machine: &Machine, start: Start<'_>, fds: Descriptors) -> Vec<OsString> {
     let mut args: Vec<OsString> = Vec::with_capacity(48);
     let mut add = |words: &[&str]| args.extend(words.iter().map(OsString::from));
-    add(&["-name", "vmlab", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
+    add(&["-name", "vmlab", "-nodefaults", "-no-user-config", "-display", "none"]);
+    // A guest that panics, resets or switches off is paused, so that its registers and its memory can be had; vmlab ends
+    // QEMU. Whoever sends QEMU itself a signal ends it all the same.
+    add(&["-action", "reboot=shutdown,shutdown=pause,panic=pause"]);
     // QEMU needs no new process and no privilege once it runs; what breaks out of the guest gets neither.
     add(&["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]);
     // A fork must be the same machine as its template, device for device.
@@ -78,6 +81,9 @@ pub fn arguments(machine: &Machine, start: Start<'_>, fds: Descriptors) -> Vec<O
     add(&["-serial", "chardev:console"]);
     add(&["-device", "virtio-serial-pci,max_ports=2"]);
     add(&["-device", &format!("virtserialport,chardev=control,name={CONTROL_PORT}")]);
+    // The kernel tells the first of a panic, and leaves with the second what a debugger needs to know of its memory. Both
+    // are found through ACPI, by modules that Debian's kernels have.
+    add(&["-device", "pvpanic", "-device", "vmcoreinfo"]);
     match start {
         Start::Boot(boot) => add_boot(&mut args, &boot),
         Start::Template(boot, ram) => {
@@ -140,7 +146,7 @@ fn command_line(boot: &Boot<'_>) -> String {
         // Warnings and worse: a splat begins at level 4, which `quiet` would hide, and each line costs time under an
         // emulator.
         "loglevel=5".to_owned(),
-        // A crash ends the guest at once: reboot is a way out of QEMU under -no-reboot.
+        // A crash ends the guest at once: a reboot is its end, by `-action`.
         "oops=panic".to_owned(),
         "panic=-1".to_owned(),
         "reboot=t".to_owned(),

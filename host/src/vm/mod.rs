@@ -10,3 +10,4 @@ pub mod qemu;
 pub mod qmp;
 mod quote;
 pub mod template;
+pub mod vitals;

@@ -74,9 +74,9 @@ pub enum StartError {
 
 /// How QEMU ended.
 #[derive(Debug, Clone)]
-pub struct QemuEnd {
-    /// Its exit status.
-    pub status: ExitStatus,
+pub struct QemuEnded {
+    /// Its exit status, where it had ended by itself; None where it lived until it was killed here.
+    pub by_itself: Option<ExitStatus>,
     /// The end of what it wrote on standard error, on one line; empty where it wrote nothing.
     pub stderr: String,
 }
@@ -124,13 +124,14 @@ impl QemuProcess {
     ///
     /// # Errors
     /// As kill(2) and waitpid(2).
-    pub async fn end(&mut self) -> io::Result<QemuEnd> {
+    pub async fn end(&mut self) -> io::Result<QemuEnded> {
+        let by_itself = self.process.try_wait()?;
         kill_group(&self.process)?;
-        let status = self.process.wait().await?;
+        self.process.wait().await?;
         // Whether or not that end came in time: what was read counts.
         let _ = timeout(STDERR_LIMIT, self.listening.join_next()).await;
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(QemuEnd { status, stderr: if said.is_empty() { String::new() } else { quote::end_of(&said) } })
+        Ok(QemuEnded { by_itself, stderr: if said.is_empty() { String::new() } else { quote::end_of(&said) } })
     }
 }
 

@@ -21,56 +21,17 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use event::OWN;
+pub use event::{QmpEvent, ShutdownReason, Told};
+
+mod event;
+
 /// A line that is longer is no QMP, in bytes.
 const LINE_LIMIT: u64 = 1 << 20;
 /// Events that wait for whoever reads them; more are not read from QEMU.
 const EVENTS_WAITING: usize = 64;
 /// How long QEMU may take to answer a command.
 const REPLY_LIMIT: Duration = Duration::from_secs(10);
-
-/// An event and when it was read from the socket, whoever reads it from here and whenever.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Told {
-    /// On the host's clock.
-    pub at: Instant,
-    /// What happened.
-    pub event: QmpEvent,
-}
-
-/// An event that a verdict or the timings may need (docs/interop/qmp-ref, "Events").
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum QmpEvent {
-    /// No event but the greeting, the first that QEMU says (docs/interop/qmp-spec, "Server Greeting").
-    Greeting,
-    /// SHUTDOWN: the guest ends, and why, as `guest-shutdown`, `guest-reset`, `guest-panic`, `host-signal`.
-    Shutdown {
-        /// QEMU's word for the reason.
-        reason: String,
-    },
-    /// `GUEST_PANICKED`, through pvpanic.
-    GuestPanicked,
-    /// STOP: the guest is paused.
-    Stopped,
-    /// RESUME: the guest runs, after it was paused or its state was loaded.
-    Resumed,
-    /// MIGRATION: how far the saving of a template is, as `active`, `completed`, `failed`.
-    Migration {
-        /// QEMU's word for it.
-        status: String,
-    },
-    /// The reply to a command that did not go through qapi: None where it was done.
-    Reply {
-        /// The command's name.
-        command: String,
-        /// What QEMU had against it.
-        error: Option<String>,
-    },
-    /// Any other.
-    Other(String),
-}
-
-/// What the ids of our own commands begin with.
-const OWN: &str = "vmlab:";
 
 fn own(command: &str, arguments: &Value) -> Vec<u8> {
     let mut line = json!({ "execute": command, "arguments": arguments, "id": format!("{OWN}{command}") }).to_string();
@@ -106,10 +67,12 @@ pub enum QmpError {
         detail: String,
     },
     /// No reply within the limit.
-    #[error("QMP: no reply to {command} within {} s", REPLY_LIMIT.as_secs())]
+    #[error("QMP: no reply to {command} within {limit_s} s")]
     Silent {
         /// The command.
         command: &'static str,
+        /// How long it was waited for.
+        limit_s: u64,
     },
 }
 
@@ -162,7 +125,7 @@ impl Connecting {
         };
         let stream = timeout(REPLY_LIMIT, negotiation)
             .await
-            .map_err(|_| QmpError::Silent { command: "qmp_capabilities" })?
+            .map_err(|_| QmpError::Silent { command: "qmp_capabilities", limit_s: REPLY_LIMIT.as_secs() })?
             .map_err(QmpError::Negotiation)?;
         let (service, events) = stream.into_parts();
         // What qapi calls its events half is also what completes its commands; it has to be polled.
@@ -177,8 +140,13 @@ impl Qmp {
     /// # Errors
     /// [`QmpError::Command`], [`QmpError::Silent`].
     pub async fn execute<C: QmpCommand + 'static>(&self, command: C) -> Result<C::Ok, QmpError> {
+        self.execute_within(command, REPLY_LIMIT).await
+    }
+
+    async fn execute_within<C: QmpCommand + 'static>(&self, command: C, limit: Duration) -> Result<C::Ok, QmpError> {
         let reply = self.service.execute(command);
-        let reply = timeout(REPLY_LIMIT, reply).await.map_err(|_| QmpError::Silent { command: C::NAME })?;
+        let silent = |_| QmpError::Silent { command: C::NAME, limit_s: limit.as_secs() };
+        let reply = timeout(limit, reply).await.map_err(silent)?;
         reply.map_err(|error| QmpError::Command { command: C::NAME, detail: error.to_string() })
     }
 
@@ -218,6 +186,42 @@ impl Qmp {
         }
     }
 
+    /// The processors' registers, as QEMU's own monitor prints them (docs/system/monitor.rst, "info registers"). The guest
+    /// may run on meanwhile.
+    ///
+    /// # Errors
+    /// As [`Self::execute`].
+    pub async fn registers(&self) -> Result<String, QmpError> {
+        let command_line = "info registers -a".to_owned();
+        self.execute(qmp::human_monitor_command { cpu_index: None, command_line }).await
+    }
+
+    /// Lets a guest that QEMU paused go on.
+    ///
+    /// # Errors
+    /// As [`Self::execute`].
+    pub async fn resume(&self) -> Result<(), QmpError> {
+        self.execute(qmp::cont {}).await.map(drop)
+    }
+
+    /// Writes the guest's memory into a file, as an ELF core with physical addresses (docs/interop/qmp-ref,
+    /// `dump-guest-memory`). QEMU pauses the guest for as long as it takes. It opens nothing: it gets the descriptor.
+    ///
+    /// # Errors
+    /// As [`Self::execute`], but for the limit, which is the caller's.
+    pub async fn dump(&self, core: &File, limit: Duration) -> Result<(), QmpError> {
+        self.give("core", core)?;
+        let command = qmp::dump_guest_memory {
+            paging: false,
+            protocol: "fd:core".to_owned(),
+            detach: None,
+            begin: None,
+            length: None,
+            format: Some(qmp::DumpGuestMemoryFormat::elf),
+        };
+        self.execute_within(command, limit).await.map(drop)
+    }
+
     /// What QEMU says of the guest, as `running`, `paused`, `internal-error`.
     ///
     /// # Errors
@@ -242,7 +246,7 @@ async fn split(read: OwnedReadHalf, mut replies: DuplexStream, events: mpsc::Sen
             _ => return,
         }
         let at = Instant::now();
-        let event = serde_json::from_slice::<Value>(&line).ok().and_then(|value| event(&value));
+        let event = serde_json::from_slice::<Value>(&line).ok().and_then(|value| event::parse(&value));
         // qapi waits for the greeting as well.
         let is_reply = matches!(event, None | Some(QmpEvent::Greeting));
         // Where nobody listens any more on one of the ways, the other may still be wanted; the end of the stream is
@@ -254,29 +258,6 @@ async fn split(read: OwnedReadHalf, mut replies: DuplexStream, events: mpsc::Sen
             drop(replies.write_all(&line).await);
         }
     }
-}
-
-fn event(value: &Value) -> Option<QmpEvent> {
-    if let Some(command) = value.get("id").and_then(Value::as_str).and_then(|id| id.strip_prefix(OWN)) {
-        let error = value.pointer("/error/desc").and_then(Value::as_str).map(str::to_owned);
-        return Some(QmpEvent::Reply { command: command.to_owned(), error });
-    }
-    if value.get("QMP").is_some() {
-        return Some(QmpEvent::Greeting);
-    }
-    let name = value.get("event")?.as_str()?;
-    let reason = || value.pointer("/data/reason").and_then(Value::as_str).unwrap_or("unknown").to_owned();
-    Some(match name {
-        "SHUTDOWN" => QmpEvent::Shutdown { reason: reason() },
-        "GUEST_PANICKED" => QmpEvent::GuestPanicked,
-        "STOP" => QmpEvent::Stopped,
-        "RESUME" => QmpEvent::Resumed,
-        "MIGRATION" => {
-            let status = value.pointer("/data/status").and_then(Value::as_str).unwrap_or("unknown");
-            QmpEvent::Migration { status: status.to_owned() }
-        }
-        other => QmpEvent::Other(other.to_owned()),
-    })
 }
 
 #[cfg(test)]
@@ -325,7 +306,7 @@ mod tests {
         let once = [
             QmpEvent::Resumed,
             QmpEvent::Other("FROM_THE_FUTURE".to_owned()),
-            QmpEvent::Shutdown { reason: "guest-reset".to_owned() },
+            QmpEvent::Shutdown(ShutdownReason::GuestReset),
         ];
         let all: Vec<_> = told.into_iter().map(|told| told.event).collect();
         assert_eq!(all, [&[QmpEvent::Greeting][..], &once, &once].concat());

@@ -16,7 +16,7 @@ use script::{Script, Version};
 
 mod machine;
 mod player;
-mod qmp;
+pub mod qmp;
 pub mod script;
 mod socket;
 

@@ -98,6 +98,7 @@ impl Player {
             Action::Port(bytes) => drop(self.write(Channel::Port, bytes)?),
             Action::Console(bytes) => drop(self.write(Channel::Console, bytes)?),
             Action::Qmp(line) => drop(self.monitor.event(line)?),
+            Action::AwaitCommand(name) => self.monitor.wait_for(name),
             Action::Stderr(line) => eprintln!("{line}"),
             Action::Close(Channel::Port) => self.machine.control.close()?,
             Action::Close(Channel::Console) => self.machine.console.close()?,

@@ -1,5 +1,7 @@
 //! QMP as QEMU 7.2 speaks it, as far as vmlab asks (docs/interop/qmp-spec).
 
+use std::fs::File;
+use std::io::Write as _;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 
@@ -14,20 +16,26 @@ const GREETING: &str = r#"{"QMP": {"version": {"qemu": {"micro": 22, "minor": 2,
 #[derive(Debug, Clone)]
 pub(super) struct Monitor {
     out: Arc<Mutex<Socket>>,
-    negotiated: Arc<(Mutex<bool>, Condvar)>,
+    /// The commands that were answered, in order.
+    answered: Arc<(Mutex<Vec<String>>, Condvar)>,
 }
+
+/// What the fake's processor holds.
+pub const REGISTERS: &str = "\r\nCPU#0\r\nRIP=ffffffff81000000 RFL=00000046\r\n";
+/// What the fake's memory holds.
+pub const MEMORY: &[u8] = b"\x7fELF and all that";
 
 impl Monitor {
     pub(super) fn start(socket: Socket, manner: Qmp) -> Result<Self, String> {
-        let monitor = Self { out: Arc::new(Mutex::new(socket)), negotiated: Arc::default() };
+        let monitor = Self { out: Arc::new(Mutex::new(socket)), answered: Arc::default() };
         match manner {
             Qmp::Closed => socket.close()?,
             Qmp::Silent => {}
-            Qmp::Answers => {
+            Qmp::Answers | Qmp::RefusesDumps => {
                 monitor.line(GREETING)?;
                 let answering = monitor.clone();
                 thread::spawn(move || {
-                    if let Err(fault) = answering.answer(socket) {
+                    if let Err(fault) = answering.answer(socket, manner == Qmp::RefusesDumps) {
                         eprintln!("fake-qemu: QMP: {fault}");
                     }
                 });
@@ -39,10 +47,16 @@ impl Monitor {
     /// Tells an event. Like QEMU, it does so only to whoever has negotiated; it waits for that, so that a script's events
     /// are not lost by chance.
     pub(super) fn event(&self, text: &str) -> Result<bool, String> {
-        let (negotiated, changed) = &*self.negotiated;
-        let waiting = negotiated.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(changed.wait_while(waiting, |negotiated| !*negotiated).unwrap_or_else(PoisonError::into_inner));
+        self.wait_for("qmp_capabilities");
         self.line(text)
+    }
+
+    /// Waits until a command has been answered.
+    pub(super) fn wait_for(&self, command: &str) {
+        let (answered, changed) = &*self.answered;
+        let waiting = answered.lock().unwrap_or_else(PoisonError::into_inner);
+        let missing = |answered: &mut Vec<String>| !answered.iter().any(|known| known == command);
+        drop(changed.wait_while(waiting, missing).unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Says one line.
@@ -56,10 +70,12 @@ impl Monitor {
     }
 
     /// Answers until vmlab goes.
-    fn answer(&self, socket: Socket) -> Result<(), String> {
+    fn answer(&self, socket: Socket, refuses_dumps: bool) -> Result<(), String> {
         let mut waiting: Vec<u8> = Vec::new();
+        let mut given: Option<File> = None;
         loop {
-            let bytes = socket.read()?;
+            let (bytes, file) = socket.read_with_file()?;
+            given = file.or(given);
             if bytes.is_empty() {
                 return Ok(());
             }
@@ -67,12 +83,24 @@ impl Monitor {
             while let Some(end) = waiting.iter().position(|&byte| byte == b'\n') {
                 let line: Vec<u8> = waiting.drain(..=end).collect();
                 let command: Value = serde_json::from_slice(&line).map_err(|error| format!("no JSON: {error}"))?;
-                self.line(&reply(&command).to_string())?;
-                if command["execute"] == "qmp_capabilities" {
-                    let (negotiated, changed) = &*self.negotiated;
-                    *negotiated.lock().unwrap_or_else(PoisonError::into_inner) = true;
-                    changed.notify_all();
-                }
+                let name = command["execute"].as_str().unwrap_or_default();
+                let reply = match (name, &mut given) {
+                    ("dump-guest-memory", Some(file))
+                        if !refuses_dumps && command["arguments"]["protocol"] == "fd:core" =>
+                    {
+                        file.write_all(MEMORY).map_err(|error| format!("cannot write the memory: {error}"))?;
+                        json!({"return": {}, "id": command["id"]})
+                    }
+                    ("dump-guest-memory", _) => {
+                        let error = json!({"class": "GenericError", "desc": "dump: failed to save memory"});
+                        json!({"error": error, "id": command["id"]})
+                    }
+                    _ => reply(&command),
+                };
+                self.line(&reply.to_string())?;
+                let (answered, changed) = &*self.answered;
+                answered.lock().unwrap_or_else(PoisonError::into_inner).push(name.to_owned());
+                changed.notify_all();
             }
         }
     }
@@ -81,7 +109,8 @@ impl Monitor {
 fn reply(command: &Value) -> Value {
     let id = &command["id"];
     match command["execute"].as_str() {
-        Some("qmp_capabilities") => json!({"return": {}, "id": id}),
+        Some("human-monitor-command") => json!({"return": REGISTERS, "id": id}),
+        Some("qmp_capabilities" | "getfd" | "cont") => json!({"return": {}, "id": id}),
         Some("query-status") => {
             json!({"return": {"status": "running", "singlestep": false, "running": true}, "id": id})
         }

@@ -60,6 +60,8 @@ pub struct Guest {
 pub enum Qmp {
     /// It greets and answers.
     Answers,
+    /// Likewise, and does not write the guest's memory.
+    RefusesDumps,
     /// It says nothing.
     Silent,
     /// It is closed from the start.
@@ -115,6 +117,8 @@ pub enum Action {
     Console(Vec<u8>),
     /// An event of the monitor, as its line. Only for [`Qmp::Answers`].
     Qmp(String),
+    /// Waits until a command of the monitor has been answered. Only for [`Qmp::Answers`].
+    AwaitCommand(String),
     /// A line on standard error.
     Stderr(String),
     /// Closes a connection.
@@ -169,6 +173,25 @@ pub fn hello() -> Action {
 #[must_use]
 pub fn hello_with(fields: Value) -> Action {
     Action::Hello(fields)
+}
+
+/// An event of the monitor, with its data.
+#[must_use]
+pub fn event(name: &str, data: &Value) -> Action {
+    let timestamp = json!({"seconds": 1, "microseconds": 2});
+    Action::Qmp(json!({"event": name, "data": data, "timestamp": timestamp}).to_string())
+}
+
+/// QEMU's words where a guest ends: why, and that it is paused, as under `-action shutdown=pause`.
+#[must_use]
+pub fn ends(reason: &str) -> [Action; 2] {
+    [event("SHUTDOWN", &json!({"guest": true, "reason": reason})), event("STOP", &json!({}))]
+}
+
+/// QEMU's words where a guest has told it of a panic.
+#[must_use]
+pub fn panics() -> [Action; 2] {
+    [event("GUEST_PANICKED", &json!({"action": "pause"})), event("STOP", &json!({}))]
 }
 
 /// Text on the console.

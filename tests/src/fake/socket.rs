@@ -1,7 +1,10 @@
 //! The sockets that vmlab hands over, by their numbers.
 
+use std::fs::File;
+use std::io::IoSliceMut;
+
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, Shutdown, recv, recvmsg, send, shutdown};
 
 /// One end of a connected stream socket that this process inherited.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +38,34 @@ impl Socket {
                 Err(error) => return Err(format!("cannot read from descriptor {}: {error}", self.0)),
             }
         }
+    }
+
+    /// As [`Self::read`], with the file whose descriptor came beside the bytes (unix(7), `SCM_RIGHTS`).
+    pub(super) fn read_with_file(self) -> Result<(Vec<u8>, Option<File>), String> {
+        let mut buffer = vec![0; 4096];
+        let mut space = nix::cmsg_space!([i32; 1]);
+        let (count, descriptor) = loop {
+            let mut slices = [IoSliceMut::new(&mut buffer)];
+            match recvmsg::<()>(self.0, &mut slices, Some(&mut space), MsgFlags::empty()) {
+                Ok(message) => {
+                    let rights =
+                        message.cmsgs().map_err(|error| error.to_string())?.find_map(|control| match control {
+                            ControlMessageOwned::ScmRights(descriptors) => descriptors.first().copied(),
+                            _ => None,
+                        });
+                    break (message.bytes, rights);
+                }
+                Err(Errno::EINTR) => {}
+                Err(Errno::ECONNRESET) => break (0, None),
+                Err(error) => return Err(format!("cannot read from descriptor {}: {error}", self.0)),
+            }
+        };
+        buffer.truncate(count);
+        // Opened once more by its name in proc(5): a number alone cannot become a file without unsafe code.
+        let open = |number| File::options().write(true).open(format!("/proc/self/fd/{number}"));
+        let file =
+            descriptor.map(open).transpose().map_err(|error| format!("the descriptor cannot be used: {error}"))?;
+        Ok((buffer, file))
     }
 
     /// Ends the connection both ways; the other side sees the end.

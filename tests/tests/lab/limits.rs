@@ -1,7 +1,9 @@
 //! Silence, and noise without end: everything that is waited for has a limit.
 
 use vmlab::exit;
-use vmlab_tests::fake::script::{Action, Channel, Guest, hello, started};
+use vmlab::verdict::Verdict;
+use vmlab::verdict::evidence::Watchdog;
+use vmlab_tests::fake::script::{self, Action, Channel, Guest, hello, started};
 
 use crate::{HOSTNAME, ONLY_HOSTNAME, booted, lab, passed_hostname};
 
@@ -82,4 +84,48 @@ fn output_without_end_does_not_hold_the_runs_limit_up() {
     let outcome = lab(vec![guest]).run(&[ONLY_HOSTNAME, "--timeout", "1"]);
     outcome.exits(exit::TIMED_OUT).has(HOSTNAME, "TIMEOUT", "the run limit");
     assert!(outcome.report(HOSTNAME).output_dropped > 0);
+}
+
+/// A guest in which the scenario runs.
+fn running(action: Action) -> Guest {
+    booted([Action::AwaitRun(HOSTNAME.to_owned()), started(1, HOSTNAME), action])
+}
+
+#[test]
+fn a_kernel_that_speaks_and_an_agent_that_does_not() {
+    let words = "[    0.0] Linux version 6.12.0-fixture\r\n";
+    let guest = Guest::new(vec![script::console(words), Action::Hang]);
+    let outcome = lab(vec![guest]).run(&[ONLY_HOSTNAME, "--handshake-timeout", "1"]);
+    outcome.exits(exit::LAB).has(HOSTNAME, "NO-BOOT", "the handshake limit of 1000 ms passed");
+    outcome.has(HOSTNAME, "NO-BOOT", "the kernel spoke, and the guest's hello did not come");
+    assert_eq!(outcome.loss().watchdog, Some(Watchdog::Handshake));
+    assert_eq!(outcome.loss().console, [words.trim_end()], "what came before is kept");
+}
+
+#[test]
+fn a_guest_that_says_and_does_nothing_is_silent() {
+    let outcome = lab(vec![running(Action::Hang)]).run(&[ONLY_HOSTNAME, "--silence-timeout", "1"]);
+    outcome.exits(exit::TIMED_OUT).has(HOSTNAME, "TIMEOUT", "the silence limit of 1000 ms passed");
+    let Verdict::TimedOut { which, .. } = &outcome.report(HOSTNAME).verdict else { panic!() };
+    assert_eq!(*which, Some(Watchdog::Silence));
+    assert!(outcome.loss().registers.is_some(), "QEMU lives, and is asked");
+}
+
+#[test]
+fn a_guest_that_goes_on_talking_has_the_scenarios_limit() {
+    let noise = Action::Flood(Channel::Console, b"[    1.0] all work and no play\r\n".to_vec());
+    let arguments = [ONLY_HOSTNAME, "--silence-timeout", "1", "--scenario-timeout", "2"];
+    let outcome = lab(vec![running(noise)]).run(&arguments);
+    outcome.exits(exit::TIMED_OUT).has(HOSTNAME, "TIMEOUT", "the scenario limit of 2000 ms");
+    assert_eq!(outcome.loss().watchdog, Some(Watchdog::Scenario));
+}
+
+#[test]
+fn each_limit_tells_its_name_to_machines() {
+    let boot = lab(vec![Guest::new(vec![Action::Hang])]).run(&[ONLY_HOSTNAME, "--boot-timeout", "1"]);
+    assert_eq!(boot.loss().watchdog, Some(Watchdog::Boot));
+    let run = lab(vec![running(Action::Hang)]).run(&[ONLY_HOSTNAME, "--timeout", "1"]);
+    assert_eq!(run.loss().watchdog, Some(Watchdog::Run));
+    let Verdict::TimedOut { which, .. } = &run.report(HOSTNAME).verdict else { panic!() };
+    assert_eq!(*which, Some(Watchdog::Run));
 }

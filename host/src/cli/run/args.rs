@@ -1,12 +1,14 @@
 //! `vmlab run`'s arguments.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
 use crate::kernel::KernelSource;
 use crate::plan::{Filter, Isolation, Repetition};
 use crate::report::ReportSpec;
+use crate::runner::limits;
 use crate::vm::accel::Wanted;
 
 /// Run scenarios on one or more kernels.
@@ -49,9 +51,23 @@ pub struct RunArgs {
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(super) jobs: Option<u16>,
 
-    /// Limit from QEMU's start to the guest's first word, in seconds [default: 30 under kvm, 120 under tcg]
+    /// Limit from QEMU's start to the kernel's first line, in seconds [default: 30 under kvm, 120 under tcg]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub(super) boot_timeout: Option<u32>,
+
+    /// Limit from there to the guest's first word, and until a fork is ready, in seconds [default: as --boot-timeout; of a
+    /// fork, 10 under kvm, 60 under tcg]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub(super) handshake_timeout: Option<u32>,
+
+    /// Limit of each scenario, in seconds; a leg gets a quarter of it [default: three legs' own limits, six times as long
+    /// under tcg, and 15 s]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub(super) scenario_timeout: Option<u32>,
+
+    /// How long a guest may say and do nothing while a scenario runs, in seconds [default: a leg's limit and 15 s]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub(super) silence_timeout: Option<u32>,
 
     /// Limit of the whole run, in seconds, counted from the first guest's start [default: none]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=604_800))]
@@ -70,6 +86,10 @@ pub struct RunArgs {
     /// Run all scenarios round after round until one fails; --repeat N or --timeout ends it without a failure
     #[arg(long)]
     pub(super) until_failure: bool,
+    /// Keep the memory of guests that crash, hang or vanish, as ELF cores for crash(8) or drgn [default directory: the
+    /// run's record]
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true)]
+    pub(super) dump: Option<Option<PathBuf>>,
 
     /// More words for the kernels' command line
     #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
@@ -125,6 +145,19 @@ pub(super) enum IsolationArg {
     Shared,
     /// A freshly booted guest for each scenario
     Boot,
+}
+
+impl RunArgs {
+    /// What was said of limits.
+    pub(super) fn limits(&self) -> limits::Wanted {
+        let seconds = |wanted: Option<u32>| wanted.map(|seconds| Duration::from_secs(seconds.into()));
+        limits::Wanted {
+            boot: seconds(self.boot_timeout),
+            handshake: seconds(self.handshake_timeout),
+            scenario: seconds(self.scenario_timeout),
+            silence: seconds(self.silence_timeout),
+        }
+    }
 }
 
 impl From<IsolationArg> for Isolation {

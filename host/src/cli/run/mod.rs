@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::num::NonZero;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -108,9 +109,27 @@ fn open(
         guests_at_once: args.jobs.map_or(at_once, usize::from),
         run_id,
         cache_limit,
+        dump_dir: dump_dir(args, record_dir.as_deref())?,
     };
     let lab = Rc::new(Lab::new(options, ready.qemu.clone(), emitter, context.dirs.cache.clone(), record_dir));
     Ok(Opened { lab, sink, notices })
+}
+
+/// Where guests' memories go; None where they are not kept.
+fn dump_dir(args: &RunArgs, record: Option<&Path>) -> Result<Option<PathBuf>, Failure> {
+    let dir = match (&args.dump, record) {
+        (None, _) => return Ok(None),
+        (Some(Some(dir)), _) => dir,
+        (Some(None), Some(record)) => record,
+        (Some(None), None) => {
+            return Err(Failure::usage(
+                "--dump has no directory and --no-record no record to use; name one: --dump=DIR",
+            ));
+        }
+    };
+    let made = std::fs::create_dir_all(dir).and_then(|()| std::fs::canonicalize(dir));
+    let failed = |error| format!("cannot use {} for --dump: {error}; name another directory", dir.display());
+    made.map(Some).map_err(|error| Failure::usage(failed(error)))
 }
 
 fn announce(lab: &Lab, ready: &Ready, scenarios: &[ScenarioSpec]) {

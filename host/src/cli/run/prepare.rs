@@ -44,7 +44,7 @@ pub(super) async fn prepare(
     };
     laps.lap("prepare-accelerator");
     let machine = Machine { accelerator: accelerator.accelerator, memory_mib: args.memory, cpus: args.cpus };
-    let limits = Limits::new(machine.accelerator, args.boot_timeout.map(|s| std::time::Duration::from_secs(s.into())));
+    let limits = Limits::new(machine.accelerator, args.limits());
     let mut prepared = Vec::with_capacity(kernels.len());
     for kernel in kernels {
         progress.step(&format!("{}: building the guest image", kernel.label));

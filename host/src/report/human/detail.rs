@@ -6,17 +6,19 @@ use std::path::Path;
 use vmlab_protocol::catalogue::Control;
 
 use super::paint::Paint;
-use crate::event::ScenarioReport;
+use crate::event::{LossReport, ScenarioReport};
 use crate::report::excerpt::{self, Excerpt};
 use crate::report::run::Run;
 use crate::report::style::Verbosity;
-use crate::report::{clean, text};
+use crate::report::{clean, loss, text};
 use crate::verdict::{Class, Verdict};
 
 /// The most lines of an output or a trace.
 const MAX_LINES: usize = 20;
 /// The most attempts.
 const MAX_ATTEMPTS: usize = 10;
+/// The most lines of registers: those of the first processor that say where it was.
+const MAX_REGISTERS: usize = 6;
 /// The most characters of a line.
 const MAX_CHARS: usize = 300;
 /// The most characters of a verdict's sentence.
@@ -133,10 +135,32 @@ impl Details<'_> {
         if report.output_dropped > 0 {
             line(&format!("{} bytes of output were beyond the limit and are not in the record", report.output_dropped));
         }
+        if let Some(loss) = self.run.loss(report) {
+            self.loss(loss, verdict, &mut line);
+        }
         if let Some(console) = self.console(report) {
             line(&format!("the guest's console: {console}"));
         }
         out
+    }
+
+    /// What was taken from a guest that was lost. A crash's trace has shown the console already.
+    fn loss(&self, loss: &LossReport, verdict: &Verdict, line: &mut impl FnMut(&str)) {
+        let verbose = self.verbosity == Verbosity::Verbose;
+        let most = |few: usize| if verbose { usize::MAX } else { few };
+        let shown = matches!(verdict, Verdict::KernelCrashed { trace, .. } if trace.len() > 1);
+        if verbose || !shown {
+            self.excerpt(
+                "end of the console",
+                &excerpt::tail(&loss.console.join("\n"), most(MAX_LINES), MAX_CHARS),
+                line,
+            );
+        }
+        let registers: Vec<_> = loss.registers.iter().flat_map(|text| text.trim().lines().map(str::to_owned)).collect();
+        self.excerpt("registers", &excerpt::head(&registers, most(MAX_REGISTERS), MAX_CHARS), line);
+        if let Some(vmcore) = &loss.vmcore {
+            line(&loss::vmcore(vmcore));
+        }
     }
 
     fn excerpt(&self, name: &str, excerpt: &Excerpt, line: &mut impl FnMut(&str)) {
@@ -155,7 +179,8 @@ impl Details<'_> {
         if !matches!(report.verdict.class(), Class::Flaky | Class::TimedOut | Class::Crashed | Class::Lab) {
             return None;
         }
-        let file = self.run.consoles.get(&report.guest?)?;
+        let guest = report.guest.or_else(|| self.run.loss(report).map(|loss| loss.guest))?;
+        let file = self.run.consoles.get(&guest)?;
         Some(clean::line(&self.record?.join(file).display().to_string()))
     }
 

@@ -64,6 +64,7 @@ pub fn always(event: &LabEvent) -> String {
         | LabEvent::ScenarioStarted { .. }
         | LabEvent::ScenarioAttempted(_)
         | LabEvent::ScenarioFinished(_)
+        | LabEvent::GuestLost(_)
         | LabEvent::GuestEnded { .. }
         | LabEvent::GuestTimings { .. }
         | LabEvent::RunTimings { .. }

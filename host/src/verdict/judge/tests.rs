@@ -1,7 +1,6 @@
 use vmlab_protocol::catalogue::Requirement;
 
 use super::*;
-use crate::verdict::Class;
 use crate::verdict::console::Kind;
 
 fn spec(expects: Expectation, control: Control) -> ScenarioSpec {
@@ -99,71 +98,6 @@ fn a_missing_feature_is_a_skip_only_where_the_kernel_explains_it() {
     assert!(judge(Some(&set), old).detail().starts_with("needs Linux 5.6"));
     assert_eq!(judge(Some(&set), new).word(), "FAIL");
     assert_eq!(judge(None, new).word(), "SKIP");
-}
-
-#[test]
-fn a_lost_guest_is_never_good() {
-    let crash = Crash::of_title(Kind::Panic, "Kernel panic - not syncing: x");
-    let watchdog = GuestLoss::Watchdog { which: "boot", limit_ms: 9, state: "running".to_owned() };
-    let (violation, vanished) = (GuestLoss::Violation("noise".to_owned()), GuestLoss::Vanished("gone".to_owned()));
-    for (loss, booted, crash, word) in [
-        (&watchdog, false, None, "NO-BOOT"),
-        (&watchdog, true, None, "TIMEOUT"),
-        (&watchdog, true, Some(&crash), "CRASH"),
-        (&violation, true, None, "GARBLED"),
-        (&violation, true, Some(&crash), "CRASH"),
-        (&vanished, true, None, "VANISHED"),
-        (&vanished, false, None, "NO-BOOT"),
-        (&vanished, false, Some(&crash), "CRASH"),
-        (&GuestLoss::WrongMachine("w".to_owned()), false, None, "NO-BOOT"),
-        (&GuestLoss::Interrupted, true, None, "NOT-RUN"),
-        (&GuestLoss::Interrupted, true, Some(&crash), "NOT-RUN"),
-    ] {
-        let verdict = lost(loss, booted, crash, &[]);
-        assert_eq!(verdict.word(), word, "{loss:?} booted={booted}");
-        assert!(verdict.class() > Class::Skipped);
-    }
-}
-
-#[test]
-fn what_init_said_on_the_console_is_in_the_verdict() {
-    let loss = GuestLoss::Vanished("QEMU exited with 0".to_owned());
-    let verdict = lost(&loss, false, None, &["no virtio-serial port".to_owned()]);
-    assert!(verdict.detail().contains("no virtio-serial port"), "{verdict:?}");
-}
-
-#[test]
-fn a_boot_for_want_of_memory_is_the_labs_failure() {
-    let vanished = GuestLoss::Vanished("QEMU exited with 0".to_owned());
-    let judged = |console: &str| {
-        let mut reader = ConsoleReader::default();
-        reader.push(console.as_bytes());
-        lost_at_boot(&vanished, &reader, 64)
-    };
-    let linux = "[    0.0] Linux version 6.12.0\n";
-    let no_root = "[    1.0] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)\n";
-    for (console, word, words) in [
-        (format!("{linux}[    1.0] Kernel panic - not syncing: System is deadlocked on memory\n"), "NO-BOOT", "64 MiB"),
-        (format!("{linux}[    0.9] Initramfs unpacking failed: junk\n{no_root}"), "NO-BOOT", "64 MiB"),
-        // Without that line it is no want of memory, nor is that line without the panic.
-        (format!("{linux}{no_root}"), "CRASH", "Unable to mount root fs"),
-        (format!("{linux}[    0.9] Initramfs unpacking failed: junk\n"), "NO-BOOT", "last line: [    0.9] Initramfs"),
-        ("Decompressing Linux...\n".to_owned(), "NO-BOOT", "give it more with --memory"),
-        // QEMU itself did not start.
-        (String::new(), "NO-BOOT", "QEMU exited with 0"),
-    ] {
-        let verdict = judged(&console);
-        assert!(verdict.word() == word && verdict.detail().contains(words), "{console}: {verdict:?}");
-    }
-    assert_eq!(judged("").detail(), "QEMU exited with 0");
-}
-
-#[test]
-fn the_runs_end_is_not_the_guests() {
-    let limit = GuestLoss::RunLimit { limit_ms: 2000 };
-    assert!(limit.is_the_runs() && GuestLoss::Interrupted.is_the_runs());
-    assert!(!GuestLoss::Vanished(String::new()).is_the_runs());
-    assert_eq!(lost(&limit, true, None, &[]).word(), "TIMEOUT");
 }
 
 #[test]

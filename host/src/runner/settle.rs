@@ -1,0 +1,111 @@
+//! The end of a guest: what is left of it is read, the evidence is put together, and its scenarios get their last word.
+
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
+
+use super::executor::{Drive, GuestRun};
+use super::inputs::{Inputs, Rest};
+use super::phases::{Kind, Recorder};
+use crate::event::{LabEvent, LossReport};
+use crate::verdict::evidence::{Console, Evidence, GuestLoss, LastWord, Link, QemuEnd};
+use crate::verdict::{Verdict, outcome};
+use crate::vm::process::QemuEnded;
+
+impl Drive<'_> {
+    /// Ends QEMU, reads what is left of the console, and settles what the guest's scenarios came to.
+    /// What the recorder gives is still to be told.
+    pub(super) async fn end(mut self, mut inputs: Inputs, loss: Option<GuestLoss>) -> (GuestRun, Recorder) {
+        let mut stopped = false;
+        if let Some(loss) = &loss {
+            self.recorder.end_of("lost");
+            stopped = inputs.vitals().is_some_and(|vitals| vitals.stopped);
+            if is_worth_an_autopsy(loss) && !stopped && !inputs.is_over() {
+                self.examine(&mut inputs).await;
+            }
+        }
+        let Rest { console, told, qemu } = inputs.end().await;
+        self.recorder.end_of("end");
+        for told in &told {
+            self.recorder.told(told);
+            self.monitor.told(&told.event);
+        }
+        self.ledger.console.push(&console);
+        self.ledger.console.reader.end();
+        let console = &mut self.ledger.console;
+        let notices: Vec<_> = console.take_failure().into_iter().chain(console.left_out()).collect();
+        notices.iter().chain(&self.autopsy.notices).for_each(|text| self.notice(text));
+        let (end, stderr) = qemu_end(qemu, stopped);
+        let verdict = match &loss {
+            None => {
+                self.ledger.goodbye();
+                None
+            }
+            Some(loss) => Some(self.settle(loss, &end, stderr)),
+        };
+        let how = verdict.as_ref().map_or("done", Verdict::detail).to_owned();
+        let console_bytes = self.ledger.console.bytes();
+        self.lab.emitter.emit(LabEvent::GuestEnded { guest: self.number, how: how.clone(), console_bytes });
+        let rest = self.ledger.take_unannounced().into_iter().chain(self.queue).collect();
+        let run = match verdict {
+            Some(_) if !self.booted && self.recorder.kind() == Kind::Fork && self.lab.stopped().is_none() => {
+                GuestRun::ForkFailed(how, rest)
+            }
+            Some(verdict) if !self.booted => GuestRun::NeverReady(verdict, rest),
+            _ => GuestRun::Served(rest),
+        };
+        (run, self.recorder)
+    }
+
+    /// Puts the evidence together, tells of it, and has the scenario in flight get its last word.
+    fn settle(&mut self, loss: &GuestLoss, qemu: &QemuEnd, stderr: String) -> Verdict {
+        let link = Link { booted: self.booted, phase: self.session.phase(), cut: self.cut.take() };
+        let reader = &self.ledger.console.reader;
+        let evidence =
+            Evidence { loss, link: &link, console: Console::of(reader), monitor: &self.monitor, qemu, stderr: &stderr };
+        let verdict = if self.booted {
+            outcome::of(&evidence)
+        } else {
+            outcome::at_boot(&evidence, reader, self.prepared.machine.memory_mib)
+        };
+        self.lab.emitter.emit(LabEvent::GuestLost(Box::new(LossReport {
+            guest: self.number,
+            kernel: self.prepared.kernel.label.clone(),
+            scenario: self.ledger.in_flight().filter(|_| self.booted).map(|spec| spec.id.clone()),
+            phase: link.phase,
+            watchdog: loss.watchdog(),
+            panic_told: self.monitor.panicked,
+            shutdown: self.monitor.shutdown.as_ref().map(|reason| reason.word().to_owned()),
+            last_word: LastWord::of_console(reader),
+            qemu: qemu.clone(),
+            qemu_stderr: stderr,
+            console: reader.last_lines().map(str::to_owned).collect(),
+            registers: self.autopsy.registers.take(),
+            vmcore: self.autopsy.vmcore.take(),
+        })));
+        if self.booted {
+            let findings = self.session.findings_so_far().cloned().unwrap_or_default();
+            self.ledger.lost(verdict.clone(), loss.is_the_runs(), findings);
+        }
+        verdict
+    }
+}
+
+/// Whether the guest's registers may tell something of the loss.
+const fn is_worth_an_autopsy(loss: &GuestLoss) -> bool {
+    matches!(loss, GuestLoss::Ended | GuestLoss::Watchdog { .. } | GuestLoss::Broken)
+}
+
+fn qemu_end(ended: std::io::Result<QemuEnded>, stopped: bool) -> (QemuEnd, String) {
+    match ended {
+        Ok(QemuEnded { by_itself, stderr }) => (by_itself.map_or(QemuEnd::Lived { stopped }, of_status), stderr),
+        Err(error) => (QemuEnd::Unknown(format!("it cannot be reaped: {error}")), String::new()),
+    }
+}
+
+fn of_status(status: ExitStatus) -> QemuEnd {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => QemuEnd::Exited(code),
+        (None, Some(signal)) => QemuEnd::Killed(signal),
+        (None, None) => QemuEnd::Unknown(format!("it ended as {status}")),
+    }
+}

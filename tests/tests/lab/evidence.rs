@@ -1,0 +1,180 @@
+//! What QEMU's monitor and QEMU itself tell of a guest that is lost, and what is taken from it while QEMU lives.
+
+use std::fs;
+
+use vmlab::exit;
+use vmlab::verdict::evidence::{LastWord, Phase, QemuEnd};
+use vmlab_tests::fake::qmp::MEMORY;
+use vmlab_tests::fake::script::{Action, Channel, Guest, Qmp, console, ends, event, panics, started};
+use vmlab_tests::lab::record_dir;
+
+use crate::{HOSTNAME, ONLY_HOSTNAME, booted, lab, passed_hostname};
+
+const PANIC: &str = "[    4.2] Kernel panic - not syncing: Fatal exception\r\n";
+const REST: &str = "[    4.3] ---[ end Kernel panic - not syncing: Fatal exception ]---\r\n";
+
+/// A guest in which the scenario runs.
+fn running(actions: impl IntoIterator<Item = Action>) -> Guest {
+    booted([Action::AwaitRun(HOSTNAME.to_owned()), started(1, HOSTNAME)].into_iter().chain(actions))
+}
+
+/// One that panics, is let go on, prints the rest and resets itself, and whose QEMU stays.
+fn panicking() -> Vec<Action> {
+    let mut actions = vec![console(PANIC)];
+    actions.extend(panics());
+    actions.extend([Action::AwaitCommand("cont".to_owned()), console(REST)]);
+    actions.extend(ends("guest-reset"));
+    actions.push(Action::Hang);
+    actions
+}
+
+#[test]
+fn a_panic_that_qemu_is_told_of_leaves_registers_and_the_whole_console() {
+    let outcome = lab(vec![running(panicking())]).run(&[ONLY_HOSTNAME]);
+    outcome.exits(exit::CRASHED).has(HOSTNAME, "CRASH", "Kernel panic - not syncing: Fatal exception");
+    let loss = outcome.loss();
+    assert!(loss.panic_told && loss.vmcore.is_none() && loss.watchdog.is_none(), "{loss:?}");
+    assert_eq!(loss.registers.as_deref().map(str::trim), Some("CPU#0\nRIP=ffffffff81000000 RFL=00000046"));
+    assert_eq!((loss.phase, loss.shutdown.as_deref()), (Phase::Running, Some("guest-reset")));
+    assert_eq!(loss.qemu, QemuEnd::Lived { stopped: false });
+    assert_eq!(loss.scenario.as_ref().map(|name| name.as_str()), Some(HOSTNAME));
+    assert_eq!(loss.console, [PANIC.trim_end(), REST.trim_end()]);
+    assert!(outcome.ended.stdout.contains("RIP=ffffffff81000000"), "{}", outcome.ended);
+}
+
+#[test]
+fn a_panic_that_only_qemu_is_told_of_is_a_crash() {
+    let mut actions = panics().to_vec();
+    actions.extend(ends("guest-reset"));
+    actions.push(Action::Hang);
+    let outcome = lab(vec![running(actions)]).run(&[ONLY_HOSTNAME]);
+    outcome.exits(exit::CRASHED).has(HOSTNAME, "CRASH", "told QEMU of a panic (pvpanic) while the scenario ran");
+    outcome.has(HOSTNAME, "CRASH", "its console was silent");
+}
+
+#[test]
+fn what_the_guest_did_to_itself_is_told_apart() {
+    let said = |words: &str| console(&format!("[    4.2] {words}\r\n"));
+    for (before, reason, words, last_word) in [
+        (
+            said("reboot: Restarting system"),
+            "guest-reset",
+            "the guest rebooted itself while the scenario ran",
+            Some(LastWord::Restarting),
+        ),
+        (
+            said("reboot: Power down"),
+            "guest-shutdown",
+            "the guest powered itself off while the scenario ran",
+            Some(LastWord::PowerDown),
+        ),
+        (said("nothing of interest"), "guest-reset", "a triple fault, or a reset through the hardware", None),
+        (said("nothing of interest"), "host-signal", "a signal told QEMU to end (host-signal)", None),
+        (said("nothing of interest"), "host-qmp-quit", "QEMU was told to end through its monitor", None),
+    ] {
+        let guest = running([vec![before], ends(reason).to_vec(), vec![Action::Hang]].concat());
+        let outcome = lab(vec![guest]).run(&[ONLY_HOSTNAME]);
+        outcome.exits(exit::LAB).has(HOSTNAME, "VANISHED", words);
+        let loss = outcome.loss();
+        assert_eq!((loss.last_word, loss.shutdown.as_deref()), (last_word, Some(reason)));
+        assert!(loss.registers.is_some(), "QEMU lives, and is asked: {loss:?}");
+    }
+}
+
+#[test]
+fn a_guest_that_halts_is_not_waited_for() {
+    let guest = running([console("[    4.2] reboot: System halted\r\n"), Action::Hang]);
+    let outcome = lab(vec![guest]).run(&[ONLY_HOSTNAME, "--scenario-timeout", "3"]);
+    outcome.exits(exit::LAB).has(HOSTNAME, "VANISHED", "the guest halted while the scenario ran");
+}
+
+#[test]
+fn what_was_said_before_the_guest_switched_itself_off_counts() {
+    let mut actions = vec![Action::Serve(1), Action::AwaitFinish, crate::goodbye(1)];
+    actions.extend(ends("guest-shutdown"));
+    actions.push(Action::Hang);
+    lab(vec![booted(actions)]).run(&[ONLY_HOSTNAME]).exits(exit::OK).has(HOSTNAME, "PASS", "");
+
+    // Without a goodbye it is a loss, and what has passed is not believed.
+    let actions = [passed_hostname(), vec![Action::AwaitFinish], ends("guest-shutdown").to_vec(), vec![Action::Hang]];
+    let outcome = lab(vec![booted(actions.concat())]).run(&[ONLY_HOSTNAME]);
+    outcome.exits(exit::LAB).has(HOSTNAME, "VANISHED", "the guest powered itself off before the guest's goodbye");
+}
+
+#[test]
+fn a_qemu_that_somebody_stops_is_the_labs() {
+    let guest = running([Action::Signal(19), Action::Hang]);
+    let outcome = lab(vec![guest]).run(&[ONLY_HOSTNAME, "--silence-timeout", "1"]);
+    outcome.exits(exit::LAB).has(
+        HOSTNAME,
+        "VANISHED",
+        "a signal had stopped it (its state is T) while the scenario ran",
+    );
+    assert_eq!(outcome.loss().qemu, QemuEnd::Lived { stopped: true });
+}
+
+#[test]
+fn a_closed_monitor_is_told_of_where_the_guest_hangs() {
+    let guest = running([Action::Close(Channel::Qmp), Action::Hang]);
+    let outcome = lab(vec![guest]).run(&[ONLY_HOSTNAME, "--scenario-timeout", "1"]);
+    outcome.exits(exit::TIMED_OUT).has(HOSTNAME, "TIMEOUT", "QEMU had closed its QMP socket and lived on");
+}
+
+#[test]
+fn a_watchdog_device_and_a_refused_command_are_told_of() {
+    let fired = event("WATCHDOG", &serde_json::json!({"action": "reset"}));
+    let guest = running([vec![fired], ends("guest-reset").to_vec(), vec![Action::Hang]].concat());
+    let outcome = lab(vec![guest]).run(&[ONLY_HOSTNAME]);
+    outcome.exits(exit::LAB).has(HOSTNAME, "VANISHED", "a watchdog device of the guest's ran out (reset)");
+}
+
+#[test]
+fn memory_is_kept_where_that_is_wanted() {
+    let lab = lab(vec![running(panicking()), Guest::good()]);
+    let outcome = lab.run(&["=uts.hostname", "=uts.sysctl", "--dump"]);
+    outcome.exits(exit::CRASHED).has(HOSTNAME, "CRASH", "Kernel panic").has("uts.sysctl", "PASS", "");
+    let vmcore = outcome.loss().vmcore.clone().unwrap();
+    assert_eq!((fs::read(&vmcore.path).unwrap().as_slice(), vmcore.bytes), (MEMORY, MEMORY.len() as u64));
+    assert!(vmcore.path.starts_with(record_dir(&lab.bench).unwrap().to_str().unwrap()), "{vmcore:?}");
+    assert!(outcome.ended.stdout.contains(&format!("drgn -c {} -s VMLINUX", vmcore.path)), "{}", outcome.ended);
+}
+
+#[test]
+fn memory_is_kept_where_it_is_named() {
+    let lab = lab(vec![running(panicking())]);
+    let dir = lab.file("cores");
+    let outcome = lab.run(&[ONLY_HOSTNAME, "--no-record", &format!("--dump={}", dir.display())]);
+    outcome.exits(exit::CRASHED);
+    assert_eq!(fs::read(&outcome.loss().vmcore.as_ref().unwrap().path).unwrap(), MEMORY);
+    assert_eq!(fs::read_dir(dir).unwrap().count(), 1);
+
+    let ended = lab.bench.run(&lab.arguments(&[ONLY_HOSTNAME, "--no-record", "--dump"]));
+    ended.exits(exit::USAGE);
+    assert!(ended.stderr.contains("name one: --dump=DIR"), "{ended}");
+}
+
+#[test]
+fn memory_that_cannot_be_kept_is_no_reason_to_lose_the_rest() {
+    let lab = lab(vec![running(panicking()).with_qmp(Qmp::RefusesDumps)]);
+    let outcome = lab.run(&[ONLY_HOSTNAME, "--dump"]);
+    outcome.exits(exit::CRASHED).has(HOSTNAME, "CRASH", "Kernel panic");
+    assert!(outcome.loss().registers.is_some() && outcome.loss().vmcore.is_none());
+    let notice =
+        |text: &str| text.contains("the memory of guest 1 is not kept") && text.contains("failed to save memory");
+    assert!(outcome.notices().any(notice), "{}", outcome.ended);
+    let left = fs::read_dir(record_dir(&lab.bench).unwrap()).unwrap().flatten();
+    let names: Vec<_> = left.map(|entry| entry.file_name().into_string().unwrap()).collect();
+    assert!(!names.iter().any(|name| name.starts_with("vmcore")), "{names:?}");
+}
+
+#[test]
+fn the_consoles_end_is_in_the_report_and_bounded() {
+    let lines: String = (1..=1000).map(|n| format!("[    1.0] line {n}\r\n")).collect();
+    let outcome = lab(vec![running([console(&lines), Action::Exit(0)])]).run(&[ONLY_HOSTNAME]);
+    outcome.exits(exit::LAB).has(HOSTNAME, "VANISHED", "QEMU exited with 0 by itself while the scenario ran");
+    let console = &outcome.loss().console;
+    assert_eq!((console.len(), console.last().map(String::as_str)), (200, Some("[    1.0] line 1000")));
+    let human = &outcome.ended.stdout;
+    assert!(human.contains("line 1000") && human.contains("line 981") && !human.contains("line 980"), "{human}");
+    assert!(human.contains("(180 earlier lines left out)") && human.contains("console-1.log"), "{human}");
+}
