@@ -1,6 +1,6 @@
 //! A record's journal: what can be read can be written, and every report of it is whole and harmless.
 
-use vmlab::store::journal;
+use vmlab::store::{journal, sequence};
 
 use crate::reports::Rendered;
 
@@ -35,5 +35,8 @@ pub fn run(input: &[u8]) {
     }
     let again = journal::read(written.as_slice()).expect("what was written can be read");
     assert_eq!(again.events, read.events, "written and read again");
-    Rendered::of(&read.events).check(&read.events);
+    // As where a record is opened: what cannot be one run's is not rendered.
+    if sequence::check(&read.events).is_ok() {
+        Rendered::of(&read.events).check(&read.events);
+    }
 }

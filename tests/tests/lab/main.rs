@@ -6,6 +6,7 @@ use vmlab_tests::fake::script::{Action, Guest, hello, scenario};
 use vmlab_tests::lab::FakeLab;
 
 mod crashes;
+mod hostile;
 mod identity;
 mod limits;
 mod link;
