@@ -12,6 +12,7 @@ pub mod exit;
 pub mod guest;
 pub mod image;
 pub mod kernel;
+pub mod ktap;
 pub mod plan;
 pub mod progress;
 pub mod report;

@@ -95,6 +95,8 @@ pub enum Damage {
 pub enum Action {
     /// The hello of the machine that vmlab asked for, with these fields in place of its own.
     Hello(Value),
+    /// From now on the guest's boot id is this.
+    BootId(String),
     /// Waits until the host asks for this scenario.
     AwaitRun(String),
     /// Waits until the host has nothing more to do.

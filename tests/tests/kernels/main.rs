@@ -16,6 +16,7 @@ use vmlab_tests::lab::{self, Outcome};
 
 mod forks;
 mod no_boot;
+mod sandbox;
 mod together;
 
 const VMLAB: &str = env!("CARGO_BIN_EXE_vmlab-under-test");

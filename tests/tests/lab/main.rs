@@ -6,8 +6,9 @@ use vmlab_tests::fake::script::{Action, Guest, hello, scenario};
 use vmlab_tests::lab::FakeLab;
 
 mod crashes;
-mod flakes;
 mod evidence;
+mod flakes;
+mod hostile;
 mod identity;
 mod limits;
 mod link;

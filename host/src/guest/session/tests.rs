@@ -228,3 +228,14 @@ fn only_the_end_of_the_output_is_kept_and_the_rest_is_counted() {
     assert_eq!(tail.dropped, 2 + OUTPUT_KEPT as u64 * 2);
     assert_eq!(tail.text().len(), OUTPUT_KEPT);
 }
+
+#[test]
+fn a_guest_that_claims_to_have_dropped_more_than_there_is_does_no_harm() {
+    let (mut session, mut guest) = running();
+    let outcomes = [(Leg::Probe, LegOutcome::Available), (Leg::Subject, isolated()), (Leg::Control, leaked())];
+    for (leg, outcome) in outcomes {
+        let ended = GuestMessage::LegFinished { run: 1, leg, outcome, duration_ns: u64::MAX, output_dropped: u64::MAX };
+        assert!(hear(&mut session, &guest.says(ended)).unwrap().is_none());
+    }
+    assert_eq!(session.findings_so_far().unwrap().dropped_by_guest, u64::MAX);
+}
