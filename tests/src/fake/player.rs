@@ -40,7 +40,9 @@ enum Next {
 impl Player {
     pub(super) fn new(dir: PathBuf, machine: Machine, qmp: Qmp) -> Result<Self, String> {
         let monitor = Monitor::start(machine.qmp, qmp)?;
-        Ok(Self { dir, machine, monitor, decoder: Decoder::default(), seq: 0, started: 0 })
+        // The template has said hello.
+        let seq = u64::from(machine.is_fork);
+        Ok(Self { dir, machine, monitor, decoder: Decoder::default(), seq, started: 0 })
     }
 
     pub(super) fn play(mut self, actions: &[Action]) -> Result<ExitCode, String> {
