@@ -41,8 +41,10 @@ enum Next {
 impl Player {
     pub(super) fn new(dir: PathBuf, machine: Machine, qmp: Qmp) -> Result<Self, String> {
         let monitor = Monitor::start(machine.qmp, qmp)?;
+        // The template has said hello.
+        let seq = u64::from(machine.is_fork);
         let boot_id = "00000000-0000-4000-8000-000000000000".to_owned();
-        Ok(Self { dir, machine, monitor, decoder: Decoder::default(), seq: 0, started: 0, boot_id })
+        Ok(Self { dir, machine, monitor, decoder: Decoder::default(), seq, started: 0, boot_id })
     }
 
     pub(super) fn play(mut self, actions: &[Action]) -> Result<ExitCode, String> {

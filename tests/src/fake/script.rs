@@ -158,6 +158,18 @@ impl Guest {
         Self { qmp, ..self }
     }
 
+    /// One that boots and is saved.
+    #[must_use]
+    pub fn template() -> Self {
+        Self::new(vec![hello(), Action::Hang])
+    }
+
+    /// A fork of one, which has no kernel of its own, that runs everything as documented.
+    #[must_use]
+    pub fn good_fork() -> Self {
+        Self::new(vec![Action::ServeRest])
+    }
+
     /// One that boots and runs everything as documented.
     #[must_use]
     pub fn good() -> Self {

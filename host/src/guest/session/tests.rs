@@ -2,6 +2,7 @@ use vmlab_protocol::catalogue::{Expectation, KernelVersion, Requirement};
 use vmlab_protocol::message::ProtocolVersion;
 
 use super::*;
+use crate::guest::fixture::hello;
 
 fn spec() -> ScenarioSpec {
     ScenarioSpec {
@@ -16,22 +17,6 @@ fn spec() -> ScenarioSpec {
         modules: Vec::new(),
         leg_timeout_ms: 1000,
         allows: Vec::new(),
-    }
-}
-
-fn hello() -> Hello {
-    Hello {
-        protocol: PROTOCOL,
-        init_build: "test".to_owned(),
-        kernel_release: "6.1.0".to_owned(),
-        kernel_version: "#1".to_owned(),
-        machine: "x86_64".to_owned(),
-        command_line: String::new(),
-        memory_bytes: 1,
-        cpus: 1,
-        virtio: Vec::new(),
-        modules: Vec::new(),
-        problems: Vec::new(),
     }
 }
 
