@@ -70,9 +70,11 @@ impl Writer {
 
         if !pattern.versions.is_empty() {
             let section = self.object.add_section(Vec::new(), b"__versions".to_vec(), SectionKind::ReadOnlyData);
-            // One that no module imports has none; the kernel says so, and lets it pass.
-            let known = |name| pattern.versions.get(name).map(|checksum| version(name, *checksum));
-            let records = std::iter::once(LAYOUT).chain(code.imports()).filter_map(known).collect::<Vec<_>>().concat();
+            let mut records = Vec::new();
+            for name in std::iter::once(LAYOUT).chain(code.imports()) {
+                let checksum = pattern.versions.get(name).ok_or(Unmakeable::Checksum(name))?;
+                records.extend(version(name, *checksum));
+            }
             self.object.append_section_data(section, &records, 32);
         }
         Ok(())

@@ -23,7 +23,7 @@ pub mod pattern;
 use pattern::Pattern;
 
 /// Modules that most kernels have and that show most of what is wanted between them.
-const TELLING: &[&str] = &["loop", "tun", "softdog", "ena", "e1000", "veth", "nbd", "virtio_net"];
+const TELLING: &[&str] = &["loop", "tun", "softdog", "virtio_balloon", "efivarfs", "sr_mod", "ena", "e1000"];
 /// How many are read at most.
 const READ_LIMIT: usize = 12;
 
@@ -47,6 +47,9 @@ pub enum Unmakeable {
     /// None of the modules that were read has a table of BUG() and WARN().
     #[error("the kernel's modules do not show how its table of BUG() and WARN() is laid out")]
     NoBugTable,
+    /// None of the modules that were read imports what the fault calls, and the kernel wants to know its checksum.
+    #[error("none of the kernel's modules that were read shows the checksum of {0}")]
+    Checksum(&'static str),
     /// The name has no room in `struct module`.
     #[error("the module's name does not fit")]
     Name,
