@@ -17,6 +17,7 @@ pub mod plan;
 pub mod progress;
 pub mod report;
 pub mod runner;
+pub mod selftest;
 pub mod setup;
 pub mod spawn;
 pub mod stdio;

@@ -9,6 +9,7 @@
 //! | `/dev/console` `/dev/null` | the two devices that a program needs before `/dev` is mounted |
 //! | `/modules/NAME.ko` | modules, decompressed, NAME with underscores |
 //! | `/modules/boot.list` | what to load before the agent starts: one path a line, in load order; may be empty |
+//! | `/faults/NAME.ko` | what the fault suite loads; the directory is not there otherwise |
 //! | `/modules/for/NAME.list` | likewise for each module that a scenario asks for, NAME as the scenario writes it; empty where it is built in, not there where the kernel was built without it |
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,6 +44,8 @@ pub struct ImageSpec<'a> {
     pub modules: Option<&'a Path>,
     /// The modules that the scenarios ask for, by name, in any order; twice is as good as once.
     pub scenario_modules: BTreeSet<&'a str>,
+    /// Modules that did not come with the kernel, which something in the guest loads by itself; by name.
+    pub extra_modules: &'a BTreeMap<String, Vec<u8>>,
     /// vmlab's cache directory; the image goes below it, to `images/SHA256.cpio`. The time of the empty file
     /// `images/SHA256.used` is when it was last used: its own times tell whether it has changed.
     pub cache: &'a Path,
@@ -92,7 +95,9 @@ pub fn build(spec: &ImageSpec<'_>) -> Result<Image, ImageError> {
     let fetched = spec.modules.filter(|modules| modules.starts_with(spec.cache));
     // A program whose own file cannot be told has nothing to remember the image by, and builds it each time.
     let program = std::env::current_exe().ok();
-    let (Some(modules), Some(program)) = (fetched, program) else { return build_anew(spec) };
+    let (Some(modules), Some(program), true) = (fetched, program, spec.extra_modules.is_empty()) else {
+        return build_anew(spec);
+    };
     let (dep, builtin) = (modules.join("modules.dep"), modules.join("modules.builtin"));
     let kind = format!("image with {:?} and {} bytes of init", spec.scenario_modules, spec.init.len());
     let memo = Memo::new(spec.cache, &kind, vec![&program, &dep, &builtin]);
@@ -173,6 +178,13 @@ fn assemble(spec: &ImageSpec<'_>) -> Result<(Archive, Vec<String>), ImageError> 
         archive.add(directory, Node::Directory { permissions: 0o755 })?;
     }
     let absent = add_modules(&mut archive, spec)?;
+    if !spec.extra_modules.is_empty() {
+        archive.add("faults", Node::Directory { permissions: 0o755 })?;
+    }
+    for (name, content) in spec.extra_modules {
+        check_name(name)?;
+        archive.add(&format!("faults/{name}.ko"), Node::File { permissions: 0o644, content: content.clone() })?;
+    }
     Ok((archive, absent))
 }
 

@@ -22,7 +22,8 @@ static RECIPE: LazyLock<Recipe> = LazyLock::new(|| Recipe::scenarios().unwrap())
 
 fn spec<'a>(modules: Option<&'a Path>, cache: &'a Path) -> ImageSpec<'a> {
     let scenario_modules = BTreeSet::from(["veth-x", "dummy", "virtio_pci"]);
-    ImageSpec { recipe: &RECIPE, init: b"init", modules, scenario_modules, cache }
+    static NONE: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    ImageSpec { recipe: &RECIPE, init: b"init", modules, scenario_modules, extra_modules: &NONE, cache }
 }
 
 /// Path and content of each file in the archive, by a reading of its own.
@@ -132,6 +133,7 @@ fn the_real_init_fits() {
         init: guest_init::init_binary(),
         modules: None,
         scenario_modules: BTreeSet::new(),
+        extra_modules: &BTreeMap::new(),
         cache: cache.path(),
     };
     let image = build(&spec).unwrap();

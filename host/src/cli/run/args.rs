@@ -99,6 +99,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "PATH")]
     pub(super) qemu: Option<PathBuf>,
 
+    /// Pick from the faults of `vmlab selftest faults` as well; their kernel modules are in this directory
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub(super) faults: Option<PathBuf>,
+
     /// Install what is missing on this machine first, with its package manager, after saying so
     #[arg(long)]
     pub(super) setup: bool,
@@ -138,7 +142,7 @@ impl RunArgs {
 
 /// How scenarios are kept apart.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-pub(super) enum IsolationArg {
+pub(in crate::cli) enum IsolationArg {
     /// A guest of its own for each scenario, forked from a booted one
     Fork,
     /// One guest for all scenarios of a kernel
@@ -172,13 +176,24 @@ impl From<IsolationArg> for Isolation {
 
 /// What runs the guests' instructions.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-pub(super) enum AccelArg {
+pub(in crate::cli) enum AccelArg {
     /// kvm where it can run a kernel, which is tried out once; else tcg
     Auto,
     /// The host's hardware
     Kvm,
     /// QEMU's emulation
     Tcg,
+}
+
+impl AccelArg {
+    /// As typed.
+    pub(in crate::cli) const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Kvm => "kvm",
+            Self::Tcg => "tcg",
+        }
+    }
 }
 
 impl From<AccelArg> for Wanted {

@@ -1,5 +1,8 @@
 //! Everything that is had before the first guest starts: QEMU, kernels, accelerator, images.
 
+use std::collections::BTreeMap;
+use std::fs;
+
 use super::args::RunArgs;
 use crate::cli::{Context, Failure};
 use crate::error::chain;
@@ -45,10 +48,11 @@ pub(super) async fn prepare(
     laps.lap("prepare-accelerator");
     let machine = Machine { accelerator: accelerator.accelerator, memory_mib: args.memory, cpus: args.cpus };
     let limits = Limits::new(machine.accelerator, args.limits());
+    let extra = extra_modules(args)?;
     let mut prepared = Vec::with_capacity(kernels.len());
     for kernel in kernels {
         progress.step(&format!("{}: building the guest image", kernel.label));
-        let image = build_image(&kernel, context)?;
+        let image = build_image(&kernel, context, &extra)?;
         prepared.push(Prepared { kernel, image, machine, limits });
     }
     laps.lap("prepare-images");
@@ -98,7 +102,27 @@ async fn obtain(
     Ok(kernels)
 }
 
-fn build_image(kernel: &Kernel, context: &Context) -> Result<Image, Failure> {
+/// The modules of the fault suite, which has made them for the one kernel that it runs on.
+fn extra_modules(args: &RunArgs) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
+    let Some(dir) = &args.faults else { return Ok(BTreeMap::new()) };
+    let read = || -> std::io::Result<_> {
+        let mut modules = BTreeMap::new();
+        for entry in fs::read_dir(dir)? {
+            let path = entry?.path();
+            if let Some(name) = path.file_stem().and_then(|name| name.to_str()) {
+                modules.insert(name.to_owned(), fs::read(&path)?);
+            }
+        }
+        Ok(modules)
+    };
+    read().map_err(|error| Failure::usage(format!("cannot read the modules in {}: {error}", dir.display())))
+}
+
+fn build_image(
+    kernel: &Kernel,
+    context: &Context,
+    extra_modules: &BTreeMap<String, Vec<u8>>,
+) -> Result<Image, Failure> {
     // Whatever was picked, the image is the same, and so is what is kept by its hash.
     let catalogue = guest_init::catalogue().map_err(|error| Failure::lab(chain(&error)))?;
     let wanted = catalogue.iter().flat_map(|spec| spec.modules.iter().map(String::as_str)).collect();
@@ -108,6 +132,7 @@ fn build_image(kernel: &Kernel, context: &Context) -> Result<Image, Failure> {
         init: guest_init::init_binary(),
         modules: kernel.modules.as_deref(),
         scenario_modules: wanted,
+        extra_modules,
         cache: &context.dirs.cache,
     };
     image::build(&spec).map_err(|error| Failure::lab(format!("{}: {}", kernel.label, chain(&error))))

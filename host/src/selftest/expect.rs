@@ -1,0 +1,150 @@
+//! What a fault is to come to, and whether it did. Pure.
+
+use crate::event::{ScenarioReport, Stamped};
+use crate::event::LabEvent;
+use crate::report::clean;
+use crate::verdict::Verdict;
+
+/// The scenario that runs in the same run, after the fault, and has nothing to do with it.
+pub const WITNESS: &str = "uts.hostname";
+
+/// What a run is to come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expected {
+    /// The word of the fault's verdict.
+    pub word: &'static str,
+    /// What `vmlab run` exits with.
+    pub exit: u8,
+    /// What is to be found in the verdict's sentence, the trace or the warnings. `{NAME}` is the last part of the fault's
+    /// name in capitals.
+    pub words: &'static [&'static str],
+    /// The word of the witness's verdict; none where no verdict is told.
+    pub witness: Option<&'static str>,
+    /// How much of the output is to be told as left out, at least, in bytes.
+    pub dropped: u64,
+}
+
+/// How a run ended.
+#[derive(Debug, Default)]
+pub struct Came {
+    /// Its exit code; none where a signal ended it.
+    pub exit: Option<i32>,
+    /// What it told.
+    pub events: Vec<Stamped>,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+    /// What was wrong besides, each in a sentence.
+    pub wrong: Vec<String>,
+}
+
+impl Came {
+    /// The last words on all scenarios.
+    pub fn reports(&self) -> impl Iterator<Item = &ScenarioReport> {
+        self.events.iter().filter_map(|stamped| match &stamped.event {
+            LabEvent::ScenarioFinished(report) => Some(&**report),
+            _ => None,
+        })
+    }
+
+    /// What came of the fault, in a line. Of several faults in a run the first one that is not as expected speaks.
+    #[must_use]
+    pub fn summary(&self, expected: &Expected) -> String {
+        let exit = self.exit.map_or_else(|| "killed".to_owned(), |code| code.to_string());
+        let faults = || self.reports().filter(|report| is_fault(report));
+        let odd = faults().find(|report| report.verdict.word() != expected.word);
+        match odd.or_else(|| faults().next()).or_else(|| self.reports().next()) {
+            None => format!("nothing told, exit code {exit}"),
+            Some(report) => {
+                let detail = clean::line(report.verdict.detail());
+                let word = report.verdict.word();
+                if detail.is_empty() { format!("{word} {exit}") } else { format!("{word} {exit}: {detail}") }
+            }
+        }
+    }
+
+    /// What a kernel said that does not take the suite's modules.
+    #[must_use]
+    pub fn refused_module(&self) -> Option<&str> {
+        let refused = |detail: &&str| {
+            let codes = ["EPERM", "EKEYREJECTED", "ENOKEY"];
+            detail.contains("the kernel refused the module") && codes.iter().any(|code| detail.contains(code))
+        };
+        self.reports().map(|report| report.verdict.detail()).find(refused)
+    }
+}
+
+fn is_fault(report: &ScenarioReport) -> bool {
+    report.scenario.area() == "fault"
+}
+
+/// All that is not as expected, each in a sentence; nothing where all is right. `faults` are the names of the faults that
+/// were to run.
+#[must_use]
+pub fn compare(expected: &Expected, faults: &[&str], came: &Came) -> Vec<String> {
+    let mut wrong = came.wrong.clone();
+    if came.exit != Some(i32::from(expected.exit)) {
+        wrong.push(format!("vmlab exited with {:?}, not {}: {}", came.exit, expected.exit, came.stderr.trim()));
+    }
+    for name in faults {
+        match reports_on(came, name).as_slice() {
+            [report] => wrong.extend(compare_fault(expected, name, report)),
+            several => wrong.push(format!("{name} has {} reports and not one", several.len())),
+        }
+    }
+    if let Some(word) = expected.witness {
+        match reports_on(came, WITNESS).as_slice() {
+            [report] if report.verdict.word() != word => {
+                wrong.push(format!("{WITNESS} came to {}, not {word}: {}", report.verdict.word(), text(report)));
+            }
+            [report] if report.verdict == Verdict::Passed && !report.warnings.is_empty() => {
+                wrong.push(format!("{WITNESS} was charged with warnings: {:?}", report.warnings));
+            }
+            [_] => {}
+            several => wrong.push(format!("{WITNESS} has {} reports and not one", several.len())),
+        }
+    }
+    let others = came.reports().filter(|report| !faults.contains(&report.scenario.as_str()));
+    let others = others.filter(|report| report.scenario.as_str() != WITNESS);
+    wrong.extend(others.map(|report| format!("{} was not asked for, and has a report", report.scenario)));
+    // The reports are for a terminal, and no guest has a say in what that does.
+    for (name, text) in [("standard output", &came.stdout), ("standard error", &came.stderr)] {
+        if text.chars().any(|c| c.is_control() && c != '\n') {
+            wrong.push(format!("there are control characters in vmlab's {name}"));
+        }
+    }
+    wrong
+}
+
+fn reports_on<'a>(came: &'a Came, name: &str) -> Vec<&'a ScenarioReport> {
+    came.reports().filter(|report| report.scenario.as_str() == name).collect()
+}
+
+fn compare_fault(expected: &Expected, name: &str, report: &ScenarioReport) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let (word, text) = (report.verdict.word(), text(report));
+    if word != expected.word {
+        wrong.push(format!("{name} came to {word}, not {}: {text}", expected.word));
+    }
+    let capitals = name.rsplit(['-', '.']).next().unwrap_or_default().to_uppercase();
+    for words in expected.words.iter().map(|words| words.replace("{NAME}", &capitals)) {
+        if !text.contains(&words) {
+            wrong.push(format!("{name} is not told with the words `{words}`: {text}"));
+        }
+    }
+    if report.output_dropped < expected.dropped {
+        wrong.push(format!("{name} left out {} bytes, and {} at least were due", report.output_dropped, expected.dropped));
+    }
+    wrong
+}
+
+/// All that the report says of why.
+fn text(report: &ScenarioReport) -> String {
+    let mut lines = vec![report.verdict.detail()];
+    if let Verdict::KernelCrashed { trace, .. } = &report.verdict {
+        lines.extend(trace.iter().map(String::as_str));
+    }
+    lines.extend(report.warnings.iter().map(String::as_str));
+    lines.join("\n")
+}
