@@ -1,5 +1,7 @@
 //! What real kernels and a real QEMU leave behind when a guest is lost.
 
+#![expect(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
+
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
