@@ -1,0 +1,99 @@
+//! Benchmarks of whole runs and of the parts that make them quick: `cargo bench -p vmlab-tests [-- SECTION...]`.
+//!
+//! What is compared is measured in turn within one run, and what is quoted are medians and ratios: on a busy machine the
+//! figures move together. Each line names its bar where there is one; nothing here fails because of a figure.
+
+mod alone;
+mod fork;
+mod link;
+mod memory;
+mod pristine;
+mod restore;
+mod series;
+mod template;
+mod vmlab;
+
+use std::error::Error;
+
+use clap::{Parser, ValueEnum};
+
+/// What can be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Section {
+    /// A run of one scenario in a fork, and in a guest of its own boot
+    Fork,
+    /// From QEMU's start with a saved state to the guest's first byte, and QEMU's own start and end
+    Restore,
+    /// What keeping a template adds to the boot that it is made from
+    Template,
+    /// A cold run of one scenario, and QEMU alone booting a busybox initramfs on the same kernel
+    Alone,
+    /// Freshly booted guests a second, on all processors
+    Pristine,
+    /// Memory of each further fork
+    Memory,
+    /// Throughput of the link, both ways
+    Link,
+}
+
+/// Benchmarks of vmlab on this machine. Fetches the kernel first if it is missing; keeps no run records.
+#[derive(Debug, Parser)]
+#[command(name = "cargo bench -p vmlab-tests --", no_binary_name = false)]
+struct Args {
+    /// What to measure; everything where nothing is named
+    sections: Vec<Section>,
+
+    /// Kernel, as `vmlab run --kernel` takes it
+    #[arg(short, long, default_value = "debian:trixie")]
+    kernel: String,
+
+    /// Accelerator, as `vmlab run --accel` takes it
+    #[arg(long, default_value = "auto")]
+    accel: String,
+
+    /// How often each thing is measured; what takes seconds is measured a quarter as often
+    #[arg(short, long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rounds: u32,
+
+    /// Guests for the rate
+    #[arg(short, long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    guests: u32,
+
+    /// A busybox that is linked statically, for the guest without vmlab
+    #[arg(long, default_value = "/bin/busybox")]
+    busybox: std::path::PathBuf,
+
+    /// Passed by cargo
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let args = Args::parse();
+    let lab = vmlab::Vmlab::new(&args.kernel, &args.accel);
+    println!("{}", lab.warm_up()?);
+    let few = args.rounds.div_ceil(4);
+    let wanted = |section| args.sections.is_empty() || args.sections.contains(&section);
+    if wanted(Section::Fork) {
+        fork::measure(&lab, args.rounds, few)?;
+    }
+    if wanted(Section::Restore) {
+        restore::measure(&lab, args.rounds)?;
+    }
+    if wanted(Section::Template) {
+        template::measure(&lab, few)?;
+    }
+    if wanted(Section::Alone) {
+        alone::measure(&lab, few, &args.busybox)?;
+    }
+    if wanted(Section::Pristine) {
+        pristine::measure(&lab, args.guests)?;
+    }
+    if wanted(Section::Memory) {
+        memory::measure(&lab)?;
+    }
+    if wanted(Section::Link) {
+        link::measure(&lab)?;
+    }
+    Ok(())
+}

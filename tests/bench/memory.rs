@@ -1,0 +1,42 @@
+//! What each further fork adds to the memory in use.
+
+use std::fs;
+
+use crate::restore::{Recipe, runtime};
+use crate::series::{Bar, Series, against, heading, line};
+use crate::vmlab::{Outcome, Vmlab, failed};
+
+/// How many forks there are at the same time.
+const FORKS: u32 = 10;
+
+/// Starts forks one after the other and keeps them.
+pub fn measure(lab: &Vmlab) -> Outcome<()> {
+    heading("memory (PSS) of forks that were prepared and wait for work");
+    let recipe = Recipe::of(lab)?;
+    let runtime = runtime()?;
+    let mut forks = Vec::new();
+    let (mut further, mut before) = (Series::default(), 0.0);
+    for number in 1..=FORKS {
+        forks.push(runtime.block_on(recipe.start())?);
+        let ids: Option<Vec<u32>> = forks.iter().map(|fork| fork.qemu.process.id()).collect();
+        let ids = ids.ok_or_else(|| failed("a fork has ended"))?;
+        let all = ids.iter().map(|id| pss_mib(*id)).sum::<Outcome<f64>>()?;
+        if number == 1 {
+            println!("  {:<44} {:>8} {all:9.1}", "the first", "MiB");
+        } else {
+            further.figure(all - before);
+        }
+        before = all;
+    }
+    line("each further one, to the tenth", "MiB", &further);
+    against("each further one", "MiB", further.median(), Bar::AtMost(40.0));
+    Ok(())
+}
+
+/// Proportional set size: pages that several processes map count for each by its share (proc(5), `smaps_rollup`).
+fn pss_mib(process: u32) -> Outcome<f64> {
+    let rollup = fs::read_to_string(format!("/proc/{process}/smaps_rollup"))?;
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
+    let kib = line.and_then(|rest| rest.trim().strip_suffix("kB")).ok_or_else(|| failed("no Pss in smaps_rollup"))?;
+    Ok(kib.trim().parse::<f64>()? / 1024.0)
+}

@@ -1,0 +1,105 @@
+//! From QEMU's start with a saved state to the first byte from the guest, less what QEMU takes to start and end.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use vmlab::guest::session::{Freshness, Session};
+use vmlab::vm::process::QemuProcess;
+use vmlab::vm::template;
+use vmlab_protocol::message::ENTROPY_BYTES;
+
+use crate::fork::SCENARIO;
+use crate::series::{Bar, Series, against, heading, line};
+use crate::vmlab::{Outcome, Vmlab, failed};
+
+/// What a fork is started with.
+#[derive(Debug)]
+pub struct Recipe {
+    qemu: PathBuf,
+    arguments: Vec<OsString>,
+    state: PathBuf,
+}
+
+/// A fork that was started here, without vmlab's runner.
+#[derive(Debug)]
+pub struct Fork {
+    /// Its QEMU.
+    pub qemu: QemuProcess,
+    /// From the start until the first byte came.
+    pub first_byte: Duration,
+}
+
+impl Recipe {
+    /// As vmlab starts it.
+    pub fn of(lab: &Vmlab) -> Outcome<Self> {
+        let argv = lab.run([SCENARIO])?.argv("fork")?;
+        let (qemu, arguments) = argv.split_first().ok_or_else(|| failed("an empty command line"))?;
+        let memory = arguments.iter().find_map(|word| word.split_once(",mem-path=")).map(|(_, path)| path);
+        let ram = memory.filter(|path| !path.contains(',')).ok_or_else(|| failed("no file of the guest's memory"))?;
+        let state = Path::new(ram).with_file_name(template::STATE);
+        Ok(Self { qemu: qemu.into(), arguments: arguments.iter().map(OsString::from).collect(), state })
+    }
+
+    /// Starts a fork and waits for its first byte, which is the beginning of its answer to being prepared.
+    pub async fn start(&self) -> Outcome<Fork> {
+        let fresh = Freshness {
+            wall_clock_ns: u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos())?,
+            // No scenario's verdict depends on it here.
+            entropy: "5a".repeat(ENTROPY_BYTES),
+            fork: true,
+        };
+        let order = Session::of_fork().prepare(&fresh)?;
+        let began = Instant::now();
+        let mut qemu = QemuProcess::start(&self.qemu, &self.arguments, Some(std::fs::File::open(&self.state)?))?;
+        qemu.control.write_all(&order).await?;
+        let mut byte = [0];
+        qemu.control.read_exact(&mut byte).await?;
+        Ok(Fork { qemu, first_byte: began.elapsed() })
+    }
+
+    /// QEMU's own start and end: the same machine, told to quit before anything was restored.
+    fn start_and_quit(&self) -> Outcome<Duration> {
+        let mut words: Vec<_> = self.arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        for word in &mut words {
+            // Nobody is at the other end of the sockets here.
+            if let Some(("socket", rest)) = word.split_once(',')
+                && let Some(id) = rest.split(',').find(|part| part.starts_with("id="))
+            {
+                *word = if id == "id=qmp" { format!("stdio,{id}") } else { format!("null,{id}") };
+            }
+        }
+        let began = Instant::now();
+        let mut command = Command::new(&self.qemu);
+        let mut qemu = command.args(words).stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+        let mut stdin = qemu.stdin.take().ok_or_else(|| failed("no pipe to QEMU"))?;
+        std::io::Write::write_all(&mut stdin, b"{\"execute\":\"qmp_capabilities\"}{\"execute\":\"quit\"}\n")?;
+        let status = qemu.wait()?;
+        if status.success() { Ok(began.elapsed()) } else { Err(failed(format!("QEMU ended with {status}"))) }
+    }
+}
+
+/// A runtime like vmlab's.
+pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// Measures both in turn.
+pub fn measure(lab: &Vmlab, rounds: u32) -> Outcome<()> {
+    heading("a fork by itself, without vmlab's runner");
+    let recipe = Recipe::of(lab)?;
+    let (mut forks, mut alone) = (Series::default(), Series::default());
+    let runtime = runtime()?;
+    for _ in 0..rounds {
+        let mut fork = runtime.block_on(recipe.start())?;
+        forks.time(fork.first_byte);
+        runtime.block_on(fork.qemu.end())?;
+        alone.time(recipe.start_and_quit()?);
+    }
+    line("QEMU's start to the guest's first byte", "ms", &forks);
+    line("QEMU's start and quit", "ms", &alone);
+    against("difference", "ms", forks.median() - alone.median(), Bar::AtMost(30.0));
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! Running vmlab as its users do, and reading its events.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use vmlab::event::{LabEvent, Phase, Stamped};
+
+use crate::fork::SCENARIO;
+
+/// What a step failed with.
+pub type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+/// vmlab on one kernel.
+#[derive(Debug)]
+pub struct Vmlab {
+    kernel: String,
+    accel: String,
+    cache: Option<PathBuf>,
+}
+
+/// A run that ended well.
+#[derive(Debug)]
+pub struct Run {
+    /// From the process's start to its exit.
+    pub taken: Duration,
+    /// What it told.
+    pub events: Vec<LabEvent>,
+}
+
+/// A run that did not.
+#[derive(Debug)]
+struct Failed(String);
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Failed {}
+
+/// An error with these words.
+pub fn failed(words: impl Into<String>) -> Box<dyn std::error::Error> {
+    Box::new(Failed(words.into()))
+}
+
+impl Vmlab {
+    /// With the user's own cache.
+    pub fn new(kernel: &str, accel: &str) -> Self {
+        Self { kernel: kernel.to_owned(), accel: accel.to_owned(), cache: None }
+    }
+
+    /// With another cache directory.
+    pub fn with_cache(&self, cache: &Path) -> Self {
+        Self { kernel: self.kernel.clone(), accel: self.accel.clone(), cache: Some(cache.to_owned()) }
+    }
+
+    /// Sees to it that kernel, image and template are there. Gives a line about what is measured.
+    pub fn warm_up(&self) -> Outcome<String> {
+        let run = self.run([SCENARIO])?;
+        let ready = run.events.iter().find_map(|event| match event {
+            LabEvent::KernelReady { release, .. } => Some(release.clone()),
+            _ => None,
+        });
+        let accelerator = run.events.iter().find_map(|event| match event {
+            LabEvent::GuestStarting { accelerator, .. } => Some(accelerator.clone()),
+            _ => None,
+        });
+        let processors = std::thread::available_parallelism()?;
+        Ok(format!(
+            "{} {} with {}, {processors} processors; medians (least to most)",
+            self.kernel,
+            ready.unwrap_or_default(),
+            accelerator.unwrap_or_default()
+        ))
+    }
+
+    /// Runs `vmlab run` with these words more, and fails unless everything passed.
+    pub fn run<A: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = A>) -> Outcome<Run> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vmlab-under-test"));
+        command.args(["run", "--no-record", "--report", "json", "--kernel", &self.kernel, "--accel", &self.accel]);
+        command.args(words).stdin(Stdio::null());
+        if let Some(cache) = &self.cache {
+            command.env("XDG_CACHE_HOME", cache);
+        }
+        let began = Instant::now();
+        let output = command.output()?;
+        let taken = began.elapsed();
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            return Err(failed(format!("{command:?} ended with {}: {said}", output.status)));
+        }
+        let lines = output.stdout.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+        let events: Result<Vec<_>, _> = lines.map(serde_json::from_slice::<Stamped>).collect();
+        Ok(Run { taken, events: events?.into_iter().map(|stamped| stamped.event).collect() })
+    }
+}
+
+impl Run {
+    /// The command line of the first QEMU that came to be in this way: `boot`, `template` or `fork`.
+    pub fn argv(&self, way: &str) -> Outcome<Vec<String>> {
+        let argv = self.events.iter().find_map(|event| match event {
+            LabEvent::GuestStarting { start, argv, .. } if start == way => Some(argv.clone()),
+            _ => None,
+        });
+        argv.ok_or_else(|| failed(format!("no guest came to be by {way}")))
+    }
+
+    /// The phases of the guests that came to be in this way.
+    pub fn phases(&self, way: &str) -> impl Iterator<Item = &Phase> {
+        self.events.iter().flat_map(move |event| match event {
+            LabEvent::GuestTimings { start, phases, .. } if start == way => phases.as_slice(),
+            _ => &[],
+        })
+    }
+}
