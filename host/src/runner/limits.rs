@@ -108,8 +108,8 @@ mod tests {
         for (accelerator, wanted) in [Accelerator::Kvm, Accelerator::Tcg].into_iter().zip(words) {
             let limits = Limits::new(accelerator, wanted);
             for spec in guest_init::catalogue().unwrap() {
-                assert!(limits.leg(&spec) * 3 < limits.scenario(&spec), "{}", spec.id);
-                assert!(limits.silence(&spec) < limits.scenario(&spec), "{}", spec.id);
+                assert!(limits.leg(spec) * 3 < limits.scenario(spec), "{}", spec.id);
+                assert!(limits.silence(spec) < limits.scenario(spec), "{}", spec.id);
             }
         }
         let limits = Limits::new(Accelerator::Tcg, words[1]);

@@ -14,6 +14,7 @@ use vmlab_protocol::message::Hello;
 use vmlab_tests::bench::{Bench, Running};
 use vmlab_tests::lab::{self, Outcome};
 
+mod evidence;
 mod forks;
 mod no_boot;
 mod sandbox;

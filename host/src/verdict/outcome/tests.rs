@@ -247,7 +247,7 @@ fn rows_that_have_a_name() {
         (
             "halted",
             with(&|c| {
-                (c.last_word, c.loss, c.qemu) = (Some(LastWord::Halted), limit(Watchdog::Farewell), lived.clone())
+                (c.last_word, c.loss, c.qemu) = (Some(LastWord::Halted), limit(Watchdog::Farewell), lived.clone());
             }),
             "VANISHED",
             "the guest halted while",
