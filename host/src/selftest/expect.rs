@@ -141,10 +141,10 @@ fn compare_fault(expected: &Expected, name: &str, report: &ScenarioReport) -> Ve
 
 /// All that the report says of why.
 fn text(report: &ScenarioReport) -> String {
-    let mut lines = vec![report.verdict.detail()];
+    let mut lines = vec![report.verdict.detail().to_owned()];
     if let Verdict::KernelCrashed { trace, .. } = &report.verdict {
-        lines.extend(trace.iter().map(String::as_str));
+        lines.extend(trace.iter().cloned());
     }
-    lines.extend(report.warnings.iter().map(String::as_str));
+    lines.extend(report.warnings.iter().map(ToString::to_string));
     lines.join("\n")
 }
