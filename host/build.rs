@@ -38,8 +38,7 @@ fn build() -> Result<(), String> {
         .map_err(|error| format!("cannot copy {} to {}: {error}", built.display(), init.display()))?;
     for (option, name) in [("--catalogue", "catalogue.json"), ("--faults", "faults.json")] {
         let list = out.join(name);
-        fs::write(&list, ask(&built, option)?)
-            .map_err(|error| format!("cannot write {}: {error}", list.display()))?;
+        fs::write(&list, ask(&built, option)?).map_err(|error| format!("cannot write {}: {error}", list.display()))?;
     }
     Ok(())
 }

@@ -172,11 +172,13 @@ async fn on_kernel(
     tally: &mut Tally,
 ) -> Result<(), Failure> {
     let accel = args.accel.name();
-    let words = ["--kernel", &kernel.label, "--isolation", isolation.name(), "--accel", accel, "--jobs", "1", "--faults"];
+    let words =
+        ["--kernel", &kernel.label, "--isolation", isolation.name(), "--accel", accel, "--jobs", "1", "--faults"];
     let mut arguments: Vec<OsString> = words.iter().map(OsString::from).collect();
     arguments.push(bench.path("modules").into());
     let suite = Suite { bench, arguments, modules };
     output::print(&format!("\n{} ({}), --isolation {}\n", kernel.label, kernel.release, isolation.name()))?;
+    output::print(&format!("  {:<20} {:<9} {:<11} {:>8}  CAME\n", "FAULT", "", "EXPECTED", ""))?;
     for row in rows {
         let done = suite.run(row).await.map_err(|error| Failure::lab(chain(&error)))?;
         match &done.outcome {

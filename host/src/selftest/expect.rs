@@ -1,7 +1,7 @@
 //! What a fault is to come to, and whether it did. Pure.
 
-use crate::event::{ScenarioReport, Stamped};
 use crate::event::LabEvent;
+use crate::event::{ScenarioReport, Stamped};
 use crate::report::clean;
 use crate::verdict::Verdict;
 
@@ -37,6 +37,8 @@ pub struct Came {
     pub stderr: String,
     /// What was wrong besides, each in a sentence.
     pub wrong: Vec<String>,
+    /// What the record says of a run that told nothing more.
+    pub record: Option<String>,
 }
 
 impl Came {
@@ -51,6 +53,9 @@ impl Came {
     /// What came of the fault, in a line. Of several faults in a run the first one that is not as expected speaks.
     #[must_use]
     pub fn summary(&self, expected: &Expected) -> String {
+        if let Some(record) = &self.record {
+            return record.clone();
+        }
         let exit = self.exit.map_or_else(|| "killed".to_owned(), |code| code.to_string());
         let faults = || self.reports().filter(|report| is_fault(report));
         let odd = faults().find(|report| report.verdict.word() != expected.word);
@@ -134,7 +139,10 @@ fn compare_fault(expected: &Expected, name: &str, report: &ScenarioReport) -> Ve
         }
     }
     if report.output_dropped < expected.dropped {
-        wrong.push(format!("{name} left out {} bytes, and {} at least were due", report.output_dropped, expected.dropped));
+        wrong.push(format!(
+            "{name} left out {} bytes, and {} at least were due",
+            report.output_dropped, expected.dropped
+        ));
     }
     wrong
 }
@@ -147,4 +155,92 @@ fn text(report: &ScenarioReport) -> String {
     }
     lines.extend(report.warnings.iter().map(ToString::to_string));
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXPECTED: Expected =
+        Expected { word: "FAIL", exit: 1, words: &["killed by SIG{NAME}"], witness: Some("PASS"), dropped: 0 };
+    const FAULT: &str = "fault.signal-hup";
+
+    fn report(scenario: &str, verdict: Verdict) -> Stamped {
+        let report = ScenarioReport {
+            kernel: "k".to_owned(),
+            scenario: scenario.parse().unwrap(),
+            guest: Some(1),
+            verdict,
+            legs: Vec::new(),
+            warnings: Vec::new(),
+            stdout: String::new(),
+            stderr: String::new(),
+            output_dropped: 0,
+            duration_ms: 1,
+        };
+        Stamped { elapsed_ms: 1, event: LabEvent::ScenarioFinished(Box::new(report)) }
+    }
+
+    fn failed(detail: &str) -> Verdict {
+        Verdict::Failed { detail: detail.to_owned() }
+    }
+
+    fn came(fault: Verdict, witness: Verdict) -> Came {
+        let events = vec![report(FAULT, fault), report(WITNESS, witness)];
+        Came { exit: Some(1), events, stdout: "text\n".to_owned(), ..Came::default() }
+    }
+
+    /// What is wrong, which is one thing.
+    fn wrong(came: &Came) -> String {
+        let wrong = compare(&EXPECTED, &[FAULT], came);
+        assert_eq!(wrong.len(), 1, "{wrong:?}");
+        wrong.concat()
+    }
+
+    fn right() -> Came {
+        came(failed("leg subject: its process killed by SIGHUP"), Verdict::Passed)
+    }
+
+    #[test]
+    fn what_is_as_expected_is_right() {
+        assert_eq!(compare(&EXPECTED, &[FAULT], &right()), [""; 0]);
+        assert_eq!(right().summary(&EXPECTED), "FAIL 1: leg subject: its process killed by SIGHUP");
+    }
+
+    #[test]
+    fn whatever_differs_is_wrong() {
+        let other_exit = Came { exit: Some(0), ..right() };
+        assert!(wrong(&other_exit).contains("exited with Some(0), not 1"));
+        assert!(wrong(&came(failed("killed by SIGINT"), Verdict::Passed)).contains("`killed by SIGHUP`"));
+        assert!(wrong(&came(Verdict::Leaks { detail: "killed by SIGHUP".to_owned() }, Verdict::Passed)).contains("LEAK"));
+        assert!(wrong(&came(failed("killed by SIGHUP"), failed("it, too"))).contains("uts.hostname came to FAIL"));
+        let escape = Came { stdout: "\u{1b}[2J".to_owned(), ..right() };
+        assert!(wrong(&escape).contains("control characters"));
+        let mut twice = right();
+        twice.events.extend(right().events.into_iter().take(1));
+        assert!(wrong(&twice).contains("2 reports"));
+        let mut stranger = right();
+        stranger.events.push(report("uts.sysctl", Verdict::Passed));
+        assert!(wrong(&stranger).contains("uts.sysctl was not asked for"));
+        let mut none = right();
+        none.events.truncate(1);
+        assert!(wrong(&none).contains("uts.hostname has 0 reports"));
+        let less = Expected { dropped: 1, ..EXPECTED };
+        assert_eq!(compare(&less, &[FAULT], &right()).len(), 1);
+    }
+
+    #[test]
+    fn a_false_pass_is_wrong_in_every_row() {
+        for row in super::super::table::ROWS.iter().filter(|row| row.expected.word != "PASS") {
+            let came = Came { exit: Some(0), ..came(Verdict::Passed, Verdict::Passed) };
+            assert!(!compare(&row.expected, &[FAULT], &came).is_empty(), "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn a_kernel_that_takes_no_modules_is_found_out() {
+        let refusal = "leg subject: the kernel refused the module /faults/bug.ko: finit_module(2): EKEYREJECTED: Key was rejected";
+        assert_eq!(came(failed(refusal), Verdict::Passed).refused_module(), Some(refusal));
+        assert_eq!(right().refused_module(), None);
+    }
 }

@@ -23,7 +23,7 @@ pub async fn after_kill(bench: &Bench, fault: &str, came: &mut Came) -> Result<(
     while guests() > 0 && killed.elapsed() < GONE_WITHIN {
         sleep(LOOK_AGAIN).await;
     }
-    let left = guests();
+    let (left, gone) = (guests(), killed.elapsed());
     if left > 0 {
         came.wrong.push(format!("{left} QEMUs were there one second after vmlab was killed"));
     }
@@ -38,6 +38,8 @@ pub async fn after_kill(bench: &Bench, fault: &str, came: &mut Came) -> Result<(
     came.exit = ended.status.and_then(|status| status.code());
     came.stdout = ended.stdout;
     came.stderr = ended.stderr;
+    let said = crate::report::clean::line(came.stderr.trim());
+    came.record = Some(format!("no QEMU after {} ms; `vmlab report`: {said}", gone.as_millis()));
     if !came.stderr.contains("interrupted") {
         came.wrong.push(format!("the record does not say that the run was interrupted: {}", came.stderr.trim()));
     }

@@ -45,7 +45,8 @@ impl Sabotage {
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         };
-        let send = |pid, signal| kill(Pid::from_raw(pid), signal).map_err(|error| format!("cannot send {signal}: {error}"));
+        let send =
+            |pid, signal| kill(Pid::from_raw(pid), signal).map_err(|error| format!("cannot send {signal}: {error}"));
         match self {
             Self::KillQemu => send(qemu.pid, Signal::SIGKILL),
             Self::AbortQemu => send(qemu.pid, Signal::SIGABRT),
@@ -86,4 +87,33 @@ fn close_qmp(pid: i32) -> Result<(), String> {
     let socket = pidfd_getfd(process, argv::DESCRIPTORS.qmp, PidfdGetfdFlags::empty())
         .map_err(failed("pidfd_getfd(2) of QEMU's monitor"))?;
     shutdown(socket.as_raw_fd(), Shutdown::Both).map_err(|error| format!("shutdown(2) of QEMU's monitor: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn starting(guest: u32) -> LabEvent {
+        let (kernel, start, accelerator) = ("k".to_owned(), "fork".to_owned(), "tcg".to_owned());
+        LabEvent::GuestStarting { guest, kernel, start, accelerator, argv: Vec::new(), console: String::new() }
+    }
+
+    fn told(events: Vec<LabEvent>) -> Vec<Stamped> {
+        events.into_iter().map(|event| Stamped { elapsed_ms: 0, event }).collect()
+    }
+
+    #[test]
+    fn the_guest_is_told_from_its_template_and_from_the_one_that_is_made_ready() {
+        let started = |guest, scenario: &str| LabEvent::ScenarioStarted {
+            guest,
+            kernel: "k".to_owned(),
+            scenario: scenario.parse().unwrap(),
+        };
+        let ended = |guest| LabEvent::GuestEnded { guest, how: "done".to_owned(), console_bytes: 0 };
+        let mut events = vec![starting(1), ended(1), starting(2), starting(3), started(2, "fault.qemu-killed")];
+        assert_eq!(guest_of(&told(events.clone()), "fault.qemu-killed"), Some((2, vec![2, 3])));
+        assert_eq!(guest_of(&told(events.clone()), "fault.qemu-stopped"), None);
+        events.push(ended(2));
+        assert_eq!(guest_of(&told(events), "fault.qemu-killed"), Some((2, vec![3])));
+    }
 }

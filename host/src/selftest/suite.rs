@@ -200,5 +200,5 @@ async fn end(running: &mut Running, mut wrong: Vec<String>) -> Came {
     {
         wrong.push(format!("vmlab told of exit code {told}, and exited with {exit}"));
     }
-    Came { exit, events, stdout: ended.stdout, stderr: ended.stderr, wrong }
+    Came { exit, events, stdout: ended.stdout, stderr: ended.stderr, wrong, record: None }
 }

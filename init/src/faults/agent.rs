@@ -60,10 +60,14 @@ pub(super) const ALL: &[Fault] = &[
         pass(link, run)?;
         link.send(GuestMessage::ScenarioFinished { run })
     }),
-    Fault::of_agent("fault.result-unasked", "The agent gives a result for a scenario that was never started", |link, run| {
-        pass(link, run + 1000)?;
-        pass(link, run)
-    }),
+    Fault::of_agent(
+        "fault.result-unasked",
+        "The agent gives a result for a scenario that was never started",
+        |link, run| {
+            pass(link, run + 1000)?;
+            pass(link, run)
+        },
+    ),
     Fault::of_agent("fault.stalls", "The agent writes half a message and stops", |link, run| {
         link.send_altered(found(run, Leg::Probe), halve)?;
         sleep(FOR_EVER);

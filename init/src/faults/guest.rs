@@ -18,7 +18,7 @@ use crate::scenarios::{Finding, Trouble};
 
 const INIT: Pid = Pid::from_raw(1);
 /// How long a leg may hang that will never end, in ms, at the speed of real hardware.
-const SHORT_MS: u64 = 1_000;
+const SHORT_MS: u64 = 500;
 /// Long enough for the host to do its harm.
 const WAIT: Duration = Duration::from_secs(4);
 /// `exit_group` (arch/x86/entry/syscalls/syscall_64.tbl).

@@ -11,7 +11,7 @@ use crate::sandbox::{During, Sandbox};
 use crate::scenarios::{Finding, Trouble};
 
 /// How long a leg may hang that will never end, in ms, at the speed of real hardware.
-const SHORT_MS: u64 = 1_000;
+const SHORT_MS: u64 = 500;
 /// What the kernel answers where the hardware has no such watchdog; not one of errno(3).
 const ENOTSUPP: i32 = 524;
 

@@ -42,8 +42,8 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<u8, Failure
         None => &[],
         Some(_) => guest_init::faults().map_err(|error| Failure::lab(chain(&error)))?,
     };
-    let scenarios =
-        plan::select(&[catalogue, faults].concat(), &args.filters).map_err(|error| Failure::with_code(exit::NOTHING_RAN, error))?;
+    let scenarios = plan::select(&[catalogue, faults].concat(), &args.filters)
+        .map_err(|error| Failure::with_code(exit::NOTHING_RAN, error))?;
     let reports = ReportSpec::with_default(&args.reports);
     if args.timings && !ReportSpec::any_human(&reports) {
         return Err(super::report::timings_refused());

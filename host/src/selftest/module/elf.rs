@@ -6,9 +6,9 @@ use object::{
     Architecture, BinaryFormat, Endianness, RelocationFlags, SectionKind, SymbolFlags, SymbolKind, SymbolScope,
 };
 
+use super::Unmakeable;
 use super::code::{Code, Fixup, Kind, Place, To};
 use super::pattern::{Pattern, VERSION_BYTES};
-use super::Unmakeable;
 
 /// The file that BUG() and WARN() name. Kernels before 5.17 or so count its place from the beginning of the entry, later
 /// ones from the field itself, which is 4 bytes further on: read from either place it is the same path.
@@ -54,9 +54,15 @@ impl Writer {
     /// What the kernel reads before it loads the rest: `.modinfo`, `struct module` and the checksums of what is imported.
     fn describe(&mut self, name: &str, code: &Code, pattern: &Pattern) -> Result<(), Unmakeable> {
         let this = &pattern.this_module;
-        let records =
-            ["license=GPL", "depends=", "intree=Y", "retpoline=Y", &format!("name={name}"), &format!("vermagic={}", pattern.vermagic)]
-                .join("\0");
+        let records = [
+            "license=GPL",
+            "depends=",
+            "intree=Y",
+            "retpoline=Y",
+            &format!("name={name}"),
+            &format!("vermagic={}", pattern.vermagic),
+        ]
+        .join("\0");
         let section = self.object.add_section(Vec::new(), b".modinfo".to_vec(), SectionKind::ReadOnlyData);
         self.object.append_section_data(section, &[records.as_bytes(), b"\0"].concat(), 1);
 

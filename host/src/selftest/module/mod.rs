@@ -117,3 +117,6 @@ fn learn(directory: &Path, wanted: &BTreeSet<&str>) -> Result<Pattern, NoModules
     }
     pattern.ok_or_else(|| NoModules::None(directory.display().to_string()))
 }
+
+#[cfg(test)]
+mod tests;
