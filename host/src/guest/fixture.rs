@@ -2,6 +2,7 @@
 
 use vmlab_protocol::message::{Hello, PROTOCOL};
 
+/// Of a guest about which there is nothing to remark.
 pub fn hello() -> Hello {
     Hello {
         protocol: PROTOCOL,
