@@ -52,7 +52,7 @@ fn every_qemu_runs_under_its_filter_of_system_calls() {
                     modes.filter(|(_, modes)| *modes == BTreeSet::from(["2".to_owned()])).map(|(start, _)| start),
                 );
             }
-            (filtered == wanted).then_some(())
+            wanted.is_subset(&filtered).then_some(())
         });
         Outcome::of(&bench, &events_file(&bench), running.wait()).exits(exit::OK);
     }
