@@ -11,6 +11,7 @@ use super::emitter::Emitter;
 use super::limits::Limits;
 use crate::image::Image;
 use crate::kernel::Kernel;
+use crate::kernel::unpack::BootFile;
 use crate::plan::Isolation;
 use crate::store::cache::Limit;
 use crate::verdict::Verdict;
@@ -119,6 +120,8 @@ impl Lab {
 pub struct Prepared {
     /// The kernel.
     pub kernel: Kernel,
+    /// What QEMU boots of it.
+    pub boot_file: BootFile,
     /// Its initramfs.
     pub image: Image,
     /// The machine it boots on.
