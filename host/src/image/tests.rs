@@ -1,3 +1,4 @@
+use std::fs;
 use std::sync::LazyLock;
 
 use super::recipe::Recipe;
@@ -103,7 +104,7 @@ fn the_same_spec_gives_the_same_file_and_a_damaged_one_is_replaced() {
         assert_eq!(identity(&build(&spec).unwrap()), identity(&first));
         assert_eq!(fs::read(&first.path).unwrap(), bytes);
     }
-    assert_eq!(inventory::inventory(cache.path()).entries.len(), 1);
+    assert_eq!(inventory(cache.path()).entries.len(), 1);
 }
 
 #[test]
@@ -122,7 +123,7 @@ fn builders_at_the_same_time_do_not_disturb_each_other() {
         threads.into_iter().map(|thread| thread.join().unwrap().unwrap()).collect()
     });
     assert!(built.iter().all(|image| identity(image) == identity(&built[0])));
-    assert_eq!(inventory::inventory(cache.path()).entries.len(), 1);
+    assert_eq!(inventory(cache.path()).entries.len(), 1);
 }
 
 #[test]

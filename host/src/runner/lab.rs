@@ -13,6 +13,7 @@ use super::limits::Limits;
 use crate::event::ScenarioReport;
 use crate::image::Image;
 use crate::kernel::Kernel;
+use crate::kernel::unpack::BootFile;
 use crate::plan::{Isolation, Repetition};
 use crate::store::cache::Limit;
 use crate::verdict::Verdict;
@@ -149,6 +150,8 @@ impl Lab {
 pub struct Prepared {
     /// The kernel.
     pub kernel: Kernel,
+    /// What QEMU boots of it.
+    pub boot_file: BootFile,
     /// Its initramfs.
     pub image: Image,
     /// The machine it boots on.

@@ -48,7 +48,7 @@ pub(super) async fn take_away(lab: &Lab, prepared: &Prepared) {
 
 fn key(lab: &Lab, prepared: &Prepared) -> Key {
     Key::of(&Ingredients {
-        kernel_sha256: &prepared.kernel.sha256,
+        kernel_sha256: &prepared.boot_file.sha256,
         image_sha256: &prepared.image.sha256,
         machine: &prepared.machine,
         port_timeout_ms: launch::boot_of(lab, prepared).port_timeout_ms,

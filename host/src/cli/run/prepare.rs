@@ -9,12 +9,13 @@ use crate::error::chain;
 use crate::image::recipe::Recipe;
 use crate::image::{self, Image, ImageSpec, guest_init};
 use crate::kernel::catalogue::Catalogue;
+use crate::kernel::unpack::{self, BootFile};
 use crate::kernel::{self, FetchPolicy, Kernel, KernelSource};
 use crate::progress::Progress;
 use crate::runner::lab::Prepared;
 use crate::runner::limits::Limits;
 use crate::runner::phases::Laps;
-use crate::vm::accel::{self, AccelChoice};
+use crate::vm::accel::{self, AccelChoice, Accelerator};
 use crate::vm::argv::{self, Machine};
 use crate::vm::qemu::{self, Qemu};
 
@@ -53,7 +54,8 @@ pub(super) async fn prepare(
     for kernel in kernels {
         progress.step(&format!("{}: building the guest image", kernel.label));
         let image = build_image(&kernel, context, &extra)?;
-        prepared.push(Prepared { kernel, image, machine, limits });
+        let boot_file = boot_file(&kernel, machine.accelerator, context, progress).await?;
+        prepared.push(Prepared { kernel, boot_file, image, machine, limits });
     }
     laps.lap("prepare-images");
     progress.done();
@@ -136,4 +138,17 @@ fn build_image(
         cache: &context.dirs.cache,
     };
     image::build(&spec).map_err(|error| Failure::lab(format!("{}: {}", kernel.label, chain(&error))))
+}
+
+/// In a thread of its own: unpacking takes a while, in which the user may want to end it.
+async fn boot_file(
+    kernel: &Kernel,
+    accelerator: Accelerator,
+    context: &Context,
+    progress: &dyn Progress,
+) -> Result<BootFile, Failure> {
+    progress.step(&format!("{}: looking for the quickest way to boot it", kernel.label));
+    let (kernel, cache) = (kernel.clone(), context.dirs.cache.clone());
+    let found = tokio::task::spawn_blocking(move || unpack::boot_file(&kernel, accelerator, &cache)).await;
+    found.map_err(|error| Failure::lab(format!("a fault in vmlab itself: {error}")))?.map_err(Failure::lab)
 }
