@@ -150,7 +150,7 @@ pub fn check_ktap(text: &str, events: &[Stamped]) {
     let outcome = |class: &Class| match class {
         Class::Good => Outcome::Passed,
         Class::Skipped => Outcome::Skipped,
-        Class::Bad => Outcome::Failed,
+        Class::Bad | Class::Flaky => Outcome::Failed,
         Class::TimedOut => Outcome::TimedOut,
         Class::Crashed | Class::Lab | Class::NotRun => Outcome::Error,
     };
@@ -186,7 +186,7 @@ pub fn check_junit(text: &str, events: &[Stamped]) {
     let element = |class: &Class| match class {
         Class::Good => "",
         Class::Skipped => "skipped",
-        Class::Bad => "failure",
+        Class::Bad | Class::Flaky => "failure",
         Class::TimedOut | Class::Crashed | Class::Lab | Class::NotRun => "error",
     };
     let told: Vec<Vec<&str>> = elements()

@@ -177,6 +177,8 @@ mod tests {
             stderr: String::new(),
             output_dropped: 0,
             duration_ms: 1,
+            attempt: 1,
+            attempts: None,
         };
         Stamped { elapsed_ms: 1, event: LabEvent::ScenarioFinished(Box::new(report)) }
     }

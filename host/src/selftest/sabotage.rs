@@ -108,6 +108,7 @@ mod tests {
             guest,
             kernel: "k".to_owned(),
             scenario: scenario.parse().unwrap(),
+            attempt: 1,
         };
         let ended = |guest| LabEvent::GuestEnded { guest, how: "done".to_owned(), console_bytes: 0 };
         let mut events = vec![starting(1), ended(1), starting(2), starting(3), started(2, "fault.qemu-killed")];

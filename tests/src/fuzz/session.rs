@@ -49,6 +49,7 @@ fn spec(id: &str, control: Control) -> ScenarioSpec {
         requires: Requirement { config: Vec::new(), since: KernelVersion::new(2, 6, 19) },
         modules: Vec::new(),
         leg_timeout_ms: 1000,
+        allows: Vec::new(),
     }
 }
 
