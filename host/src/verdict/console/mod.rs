@@ -313,4 +313,6 @@ impl ConsoleReader {
 }
 
 #[cfg(test)]
+mod corpus;
+#[cfg(test)]
 mod tests;

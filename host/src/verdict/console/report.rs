@@ -263,9 +263,9 @@ impl Report {
             // Where memory ran out, or where it came to light that PID 1 is gone, says nothing.
             Kind::Oom | Kind::MemcgOom => fingerprint(*kind, &comm, &[]),
             // A kernel without these functions is told apart by no name of theirs.
-            Kind::InitDied | Kind::NoRoot | Kind::NoInit | Kind::BadPage | Kind::WorkqueueLockup => {
-                fingerprint(*kind, self.what.trim_start_matches('0'), &[])
-            }
+            Kind::NoRoot | Kind::NoInit | Kind::BadPage | Kind::WorkqueueLockup => fingerprint(*kind, &self.what, &[]),
+            // The status is what tells an exit from a signal; as a number alone it would not count.
+            Kind::InitDied => fingerprint(*kind, &format!("exit_{}", self.what.trim_start_matches('0')), &[]),
             _ => fingerprint(*kind, &self.what, frames),
         };
     }

@@ -100,7 +100,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         kind: Kind::RcuStall,
         anchor: "INFO: ",
-        pattern: r"(?:rcu: )?INFO: (?P<what>rcu_\w+ (?:self-)?detected (?:expedited )?stalls?)",
+        pattern: r"(?:rcu: )?INFO: rcu_\w+ (?:self-)?detected (?:expedited )?stalls?",
         example: "rcu: INFO: rcu_preempt self-detected stall on CPU",
         near_miss: "rcu: INFO: Stall ended before state dump start",
     },
