@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 use vmlab_protocol::catalogue::{ScenarioId, ScenarioSpec};
 use vmlab_protocol::message::{Hello, Leg, LegOutcome};
 
+use crate::attempts::Attempts;
+use crate::plan::Repetition;
+use crate::verdict::console::Finding;
 use crate::verdict::evidence::{LastWord, Phase as SessionPhase, QemuEnd, Watchdog};
 use crate::verdict::{Class, Verdict};
 
@@ -38,6 +41,9 @@ pub enum LabEvent {
         scenarios: Vec<ScenarioSpec>,
         /// How scenarios are kept apart: `shared`, `boot`.
         isolation: String,
+        /// How often each scenario is to run.
+        #[serde(default)]
+        repetition: Repetition,
     },
     /// Something the user should know, in one line.
     Notice {
@@ -59,13 +65,6 @@ pub enum LabEvent {
         /// Size of the initramfs.
         image_bytes: u64,
     },
-    /// A kernel could not be had; its scenarios follow as not run or launch failed.
-    KernelFailed {
-        /// Its label.
-        kernel: String,
-        /// Why, and what to do.
-        detail: String,
-    },
     /// QEMU is being started.
     GuestStarting {
         /// Number of the guest in this run, from 1.
@@ -85,7 +84,8 @@ pub enum LabEvent {
     GuestReady {
         /// Its number.
         guest: u32,
-        /// From QEMU's start, in ms.
+        /// From QEMU's start, in ms. Of a fork that was started ahead the time that it waited for work is in it: the
+        /// phase `spare` of its timings tells how long that was.
         boot_ms: u64,
         /// Its own boot id; empty for a guest that was only booted to be saved.
         boot_id: String,
@@ -100,7 +100,13 @@ pub enum LabEvent {
         kernel: String,
         /// The scenario.
         scenario: ScenarioId,
+        /// Which of its attempts, from 1; also across guests that run side by side.
+        #[serde(default = "first")]
+        attempt: u32,
     },
+    /// The end of an attempt that is not the last word: with `--retries` each that failed, and the one after it; with
+    /// `--repeat` and `--until-failure` each. One that the end of the run cut short is [`Verdict::NotRun`].
+    ScenarioAttempted(Box<ScenarioReport>),
     /// The last word on a scenario. Comes exactly once for each kernel and scenario of [`LabEvent::RunStarted`].
     ScenarioFinished(Box<ScenarioReport>),
     /// A guest did not come to its goodbye: what is known of it, before the words on its scenarios.
@@ -176,8 +182,9 @@ pub struct ScenarioReport {
     pub verdict: Verdict,
     /// What each leg found, in order.
     pub legs: Vec<LegReport>,
-    /// Kernel warnings on the console meanwhile: their title lines.
-    pub warnings: Vec<String>,
+    /// What the kernel reported about itself meanwhile, but for the crash. In records of vmlab's first version each is
+    /// its title alone.
+    pub warnings: Vec<Finding>,
     /// The end of its standard output, lossily decoded; control characters are still in it.
     pub stdout: String,
     /// The end of its standard error, likewise.
@@ -186,6 +193,38 @@ pub struct ScenarioReport {
     pub output_dropped: u64,
     /// From its announcement to its end, ms on the host.
     pub duration_ms: u64,
+    /// Which attempt this evidence is of, from 1. A last word on several has that of the first that failed, else of the
+    /// first.
+    #[serde(default = "first")]
+    pub attempt: u32,
+    /// What the attempts came to; only in the last word, and only where each was reported on its own as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<Attempts>,
+}
+
+const fn first() -> u32 {
+    1
+}
+
+impl ScenarioReport {
+    /// Of a scenario that no guest announced: there is nothing but a verdict.
+    #[must_use]
+    pub const fn without_guest(kernel: String, scenario: ScenarioId, verdict: Verdict) -> Self {
+        Self {
+            kernel,
+            scenario,
+            guest: None,
+            verdict,
+            legs: Vec::new(),
+            warnings: Vec::new(),
+            stdout: String::new(),
+            stderr: String::new(),
+            output_dropped: 0,
+            duration_ms: 0,
+            attempt: first(),
+            attempts: None,
+        }
+    }
 }
 
 /// What is known of a guest that did not come to its goodbye.
@@ -252,6 +291,9 @@ pub struct Counts {
     pub good: u32,
     /// [`Class::Skipped`]
     pub skipped: u32,
+    /// [`Class::Flaky`]
+    #[serde(default)]
+    pub flaky: u32,
     /// [`Class::Bad`]
     pub bad: u32,
     /// [`Class::TimedOut`]
@@ -270,6 +312,7 @@ impl Counts {
         let field = match class {
             Class::Good => &mut self.good,
             Class::Skipped => &mut self.skipped,
+            Class::Flaky => &mut self.flaky,
             Class::Bad => &mut self.bad,
             Class::TimedOut => &mut self.timed_out,
             Class::Crashed => &mut self.crashed,
@@ -282,6 +325,6 @@ impl Counts {
     /// All of them together.
     #[must_use]
     pub const fn total(&self) -> u32 {
-        self.good + self.skipped + self.bad + self.timed_out + self.crashed + self.lab + self.not_run
+        self.good + self.skipped + self.flaky + self.bad + self.timed_out + self.crashed + self.lab + self.not_run
     }
 }

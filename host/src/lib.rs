@@ -4,6 +4,7 @@
 //! A job's way through is straight: [`cli`] -> [`plan`] -> [`kernel`] -> [`image`] -> [`vm`] -> [`guest`] ->
 //! [`verdict`] -> [`event`] -> [`report`]. Nothing downstream reaches back up.
 
+pub mod attempts;
 pub mod cli;
 pub mod error;
 pub mod event;

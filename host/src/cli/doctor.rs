@@ -9,6 +9,7 @@ use crate::progress::Progress as _;
 use crate::report::clean;
 use crate::report::progress::TerminalProgress;
 use crate::report::screen::Screen;
+use crate::report::style::Verbosity;
 use crate::setup;
 use crate::setup::need::Scope;
 use crate::setup::survey::{Question, Survey, survey};
@@ -47,7 +48,7 @@ pub(super) async fn set_up() -> Result<(), Failure> {
 /// The package manager writes to standard error beside the steps, so these are plain lines, on a terminal too: a live
 /// line would be torn by it, and gone at the end.
 async fn install(scope: Scope) -> Result<(), Failure> {
-    let progress = TerminalProgress::new(&Screen::none());
+    let progress = TerminalProgress::new(&Screen::none(), Verbosity::Normal);
     let installed = setup::install_missing(scope, &progress).await.map_err(|error| Failure::lab(chain(&error)))?;
     if installed.is_empty() {
         progress.step("no package is missing");

@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::report::progress::TerminalProgress;
 use crate::report::screen::Screen;
-use crate::report::style::{Facts, Style};
+use crate::report::style::{Facts, Style, Verbosity};
 use crate::store::dirs::Dirs;
 
 mod cache;
@@ -85,5 +85,5 @@ async fn dispatch(command: Command, context: &Context) -> Result<u8, Failure> {
 /// Progress on standard error, as the terminal allows.
 fn progress() -> TerminalProgress {
     let live = Style::decide(&Facts::gather()).live;
-    TerminalProgress::new(&if live { Screen::stderr() } else { Screen::none() })
+    TerminalProgress::new(&if live { Screen::stderr() } else { Screen::none() }, Verbosity::Normal)
 }

@@ -3,9 +3,12 @@
 use vmlab_protocol::catalogue::{Control, Expectation, KernelVersion, Namespace, Requirement, ScenarioSpec};
 use vmlab_protocol::message::{Hello, Leg, LegOutcome, PROTOCOL};
 
+use crate::attempts::Attempts;
 use crate::event::{Counts, LabEvent, LegReport, LossReport, Phase, ScenarioReport, Stamped, Vmcore};
 use crate::exit;
+use crate::plan::Repetition;
 use crate::verdict::Verdict;
+use crate::verdict::console::{Finding, Kind, Task};
 use crate::verdict::evidence::{Phase as SessionPhase, QemuEnd, Watchdog};
 
 /// What a guest prints that means harm to a terminal, to XML and to KTAP.
@@ -31,6 +34,7 @@ fn spec(id: &str, expects: Expectation, control: Control) -> ScenarioSpec {
         requires: Requirement { config: vec!["CONFIG_UTS_NS".to_owned()], since: KernelVersion::new(2, 6, 19) },
         modules: Vec::new(),
         leg_timeout_ms: 10_000,
+        allows: Vec::new(),
     }
 }
 
@@ -66,7 +70,13 @@ fn verdicts(kernel: usize) -> Vec<Verdict> {
             Verdict::ProtocolViolation { detail: s("a leg that was never started has finished") },
             Verdict::GuestVanished { detail: s("QEMU was killed by SIGKILL") },
             leak(),
-            Verdict::KernelCrashed { what: s("general protection fault, probably for non-canonical address"), trace },
+            Verdict::KernelCrashed {
+                what: s("general protection fault, probably for non-canonical address"),
+                trace,
+                kind: Some(Kind::GeneralProtection),
+                fingerprint: Some(s("general-protection:create_user_ns-0a1b2c3d")),
+                task: Some(Task { comm: s("user.signal\x1b[2J"), pid: 87 }),
+            },
             Verdict::NotRun { reason: s("the guest was gone before its turn") },
         ],
         _ => vec![Verdict::LaunchFailed { detail: s("no kernel: the file ends after 512 of 9437184 bytes") }; 6],
@@ -101,7 +111,7 @@ fn report(kernel: usize, spec: &ScenarioSpec, verdict: Verdict) -> ScenarioRepor
         verdict,
         legs: legs.into_iter().map(|(leg, outcome)| LegReport { leg, outcome, duration_ns: 1_500_000 }).collect(),
         warnings: if failed {
-            vec!["WARNING: CPU: 0 PID: 1 at kernel/fork.c:2\x1b[31m".to_owned()]
+            vec![Finding::of_title(Kind::Warning, "WARNING: CPU: 0 PID: 1 at kernel/fork.c:2\x1b[31m")]
         } else {
             Vec::new()
         },
@@ -109,6 +119,8 @@ fn report(kernel: usize, spec: &ScenarioSpec, verdict: Verdict) -> ScenarioRepor
         stderr: if failed { (1..=30).map(|n| format!("line {n}\r\n")).collect() } else { String::new() },
         output_dropped: if failed { 4096 } else { 0 },
         duration_ms: 12,
+        attempt: 1,
+        attempts: None,
     }
 }
 
@@ -143,7 +155,7 @@ fn before(kernel: usize) -> Vec<LabEvent> {
     let (label, release) = KERNELS[kernel];
     let label = label.to_owned();
     if release.is_empty() {
-        return vec![LabEvent::KernelFailed { kernel: label, detail: "the file ends after 512 bytes".to_owned() }];
+        return Vec::new();
     }
     let guest = u32::try_from(kernel).unwrap() + 1;
     let hash = |digit: &str| digit.repeat(64);
@@ -255,6 +267,7 @@ pub fn run() -> Vec<Stamped> {
             kernels: KERNELS.map(|(label, _)| label.to_owned()).to_vec(),
             scenarios: scenarios.clone(),
             isolation: "shared".to_owned(),
+            repetition: Repetition::Once,
         },
         LabEvent::Notice { text: "KVM cannot run a guest here; using TCG\x1b[0m".to_owned() },
     ];
@@ -264,7 +277,7 @@ pub fn run() -> Vec<Stamped> {
             let report = report(kernel, scenario, verdicts(kernel).swap_remove(at));
             if let (Some(guest), false) = (report.guest, matches!(report.verdict, Verdict::NotRun { .. })) {
                 let kernel = KERNELS[kernel].0.to_owned();
-                events.push(LabEvent::ScenarioStarted { guest, kernel, scenario: scenario.id.clone() });
+                events.push(LabEvent::ScenarioStarted { guest, kernel, scenario: scenario.id.clone(), attempt: 1 });
             }
             events.push(LabEvent::ScenarioFinished(Box::new(report)));
         }
@@ -283,4 +296,64 @@ pub fn run() -> Vec<Stamped> {
         Stamped { elapsed_ms: elapsed_ms - 45, event }
     };
     events.into_iter().map(stamp).collect()
+}
+
+/// A run with retries on one kernel: one scenario that failed first, one that always did, one that a retry was cut short
+/// of, and three that passed or were skipped at once.
+pub fn retried() -> Vec<Stamped> {
+    let s = str::to_owned;
+    let flaky = Verdict::Flaky { detail: s("1 of 2 attempts failed, first with FAIL: \x1b[31mred") };
+    let vanished = || Verdict::GuestVanished { detail: s("QEMU was killed by SIGKILL") };
+    let crash = || Verdict::KernelCrashed { what: s("Oops: 0002"), trace: vec![s("Oops: 0002 [#1]")] };
+    let at_once = |at: usize| (Vec::new(), verdicts(0).swap_remove(at));
+    attempted(
+        Repetition::Retries { at_most: 2 },
+        vec![
+            (vec![Verdict::Failed { detail: s("\x1b[31mred") }, Verdict::Passed], flaky),
+            (vec![vanished(), Verdict::Failed { detail: s("not isolated") }, vanished()], vanished()),
+            at_once(2),
+            at_once(3),
+            at_once(4),
+            (vec![crash(), Verdict::NotRun { reason: s("the run limit of 1000 ms passed") }], crash()),
+        ],
+    )
+}
+
+/// Twenty runs of each scenario on one kernel: of one three failed, of another all.
+pub fn repeated() -> Vec<Stamped> {
+    let failed = || Verdict::Failed { detail: "not isolated".to_owned() };
+    let flaky =
+        Verdict::Flaky { detail: "3 of 20 runs failed, first with FAIL after 3 good ones: not isolated".to_owned() };
+    let some = (1..=20).map(|run| if [4, 9, 17].contains(&run) { failed() } else { Verdict::Passed }).collect();
+    let good = || (vec![Verdict::Passed; 20], Verdict::Passed);
+    let all = vec![(some, flaky), good(), good(), (vec![failed(); 20], failed()), good(), good()];
+    attempted(Repetition::Runs { count: 20 }, all)
+}
+
+/// A run on the second kernel: for each scenario the attempts that were told of on their own, and the last word.
+fn attempted(repetition: Repetition, words: Vec<(Vec<Verdict>, Verdict)>) -> Vec<Stamped> {
+    let mut start = run().swap_remove(0).event;
+    if let LabEvent::RunStarted { kernels, repetition: said, .. } = &mut start {
+        *kernels = vec![KERNELS[1].0.to_owned()];
+        *said = repetition;
+    }
+    let mut counts = Counts::default();
+    let mut events: Vec<_> = std::iter::once(start).chain(before(1)).collect();
+    for (spec, (attempts, last)) in scenarios().iter().zip(words) {
+        let mut sum = Attempts::default();
+        let mut first = None;
+        for (number, verdict) in (1..).zip(attempts) {
+            let attempt = ScenarioReport { attempt: number, ..report(1, spec, verdict) };
+            sum.add(&attempt);
+            let at = first.get_or_insert(number);
+            *at = sum.failed().next().map_or(*at, |failed| failed.attempt);
+            events.push(LabEvent::ScenarioAttempted(Box::new(attempt)));
+        }
+        counts.add(last.class());
+        let attempts = Some(sum).filter(|sum| sum.runs > 0);
+        let last = ScenarioReport { attempt: first.unwrap_or(1), attempts, ..report(1, spec, last) };
+        events.push(LabEvent::ScenarioFinished(Box::new(last)));
+    }
+    events.push(LabEvent::RunFinished { counts, exit_code: exit::CRASHED });
+    (0..).zip(events).map(|(n, event)| Stamped { elapsed_ms: n * 45, event }).collect()
 }

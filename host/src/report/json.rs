@@ -38,12 +38,30 @@ mod tests {
 
     #[test]
     fn the_lines_read_back_as_the_events() {
-        let mut reporter = Json::new(Vec::new());
         let events = fixture::run();
+        let text = rendered(&events);
+        assert_eq!(journal::read(text.as_bytes()).unwrap().events, events);
+        insta::assert_snapshot!(text);
+        for events in [fixture::retried(), fixture::repeated()] {
+            assert_eq!(journal::read(rendered(&events).as_bytes()).unwrap().events, events);
+        }
+    }
+
+    #[test]
+    fn events_from_before_there_were_attempts_are_read() {
+        let text = rendered(&fixture::run());
+        let old: String = [r#","attempt":1"#, r#","flaky":0"#, r#","repetition":{"mode":"once"}"#, r#""flaky":0,"#]
+            .iter()
+            .fold(text, |text, new| text.replace(new, ""));
+        assert!(!old.contains("attempt") && !old.contains("repetition") && !old.contains("flaky"), "{old}");
+        assert_eq!(journal::read(old.as_bytes()).unwrap().events, fixture::run());
+    }
+
+    fn rendered(events: &[Stamped]) -> String {
+        let mut reporter = Json::new(Vec::new());
         events.iter().for_each(|event| reporter.event(event).unwrap());
         let text = String::from_utf8(reporter.out).unwrap();
         assert_eq!(text.lines().count(), events.len());
-        assert_eq!(journal::read(text.as_bytes()).unwrap().events, events);
-        insta::assert_snapshot!(text);
+        text
     }
 }

@@ -8,11 +8,12 @@ use std::io;
 use std::time::Duration;
 
 use chrono::DateTime;
-use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
+use quick_junit::{FlakyOrRerun, NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestRerun, TestSuite};
 use vmlab_protocol::catalogue::Control;
 
 use super::run::Run;
-use super::{Reporter, clean, loss, text};
+use super::{Reporter, clean, loss, rate, text};
+use crate::attempts::{Attempt, Attempts};
 use crate::event::{LossReport, ScenarioReport, Stamped};
 use crate::verdict::{Class, Verdict};
 
@@ -90,14 +91,16 @@ fn suite(run: &Run, kernel: usize) -> TestSuite {
         if let Verdict::Leaks { detail } = &report.verdict {
             suite.add_property(Property::new(format!("leak.{}", report.scenario), clean::line(detail)));
         }
+        if let (Some(attempts), true) = (&report.attempts, run.repetition.measures()) {
+            let words = format!("{}, {}", rate::words(attempts), rate::METHOD);
+            suite.add_property(Property::new(format!("runs.{}", report.scenario), words));
+        }
         suite.add_test_case(case(&report, run.loss(&report)));
     }
     suite.set_time(Duration::from_millis(ms));
     // A notice is about the run, and only suites have a place for it: the first one tells them.
     let notices = if kernel == 0 { run.notices.as_slice() } else { &[] };
-    let failure = run.kernels[kernel].failure.iter().map(|detail| format!("no kernel: {detail}"));
-    let words: String =
-        notices.iter().cloned().chain(failure).map(|text| format!("{}\n", clean::line(&text))).collect();
+    let words: String = notices.iter().map(|text| format!("{}\n", clean::line(text))).collect();
     if !words.is_empty() {
         suite.set_system_err(words);
     }
@@ -109,11 +112,11 @@ fn case(report: &ScenarioReport, loss: Option<&LossReport>) -> TestCase {
     let mut status = match verdict.class() {
         Class::Good => TestCaseStatus::success(),
         Class::Skipped => TestCaseStatus::skipped(),
-        Class::Bad => TestCaseStatus::non_success(NonSuccessKind::Failure),
-        Class::TimedOut | Class::Crashed | Class::Lab | Class::NotRun => {
-            TestCaseStatus::non_success(NonSuccessKind::Error)
-        }
+        class => TestCaseStatus::non_success(kind(class)),
     };
+    if let Some(attempts) = &report.attempts {
+        add_attempts(&mut status, report, attempts);
+    }
     status.set_type(verdict.word()).set_message(clean::line(verdict.detail()));
     let evidence = evidence(report);
     if !evidence.is_empty() {
@@ -127,12 +130,38 @@ fn case(report: &ScenarioReport, loss: Option<&LossReport>) -> TestCase {
         case.set_system_out(out);
     }
     let warnings = report.warnings.iter().filter(|_| verdict.class() == Class::Good);
-    let err: String = warnings.map(|title| format!("kernel warning: {}\n", clean::line(title))).collect();
+    let err: String = warnings
+        .map(|warning| format!("{}: {}\n", text::warning(warning), clean::line(&warning.to_string())))
+        .collect();
     let err = err + &clean::block(&report.stderr);
     if !err.is_empty() {
         case.set_system_err(err);
     }
     case
+}
+
+/// A failed check, or what kept a check from being made.
+const fn kind(class: Class) -> NonSuccessKind {
+    match class {
+        Class::Good | Class::Skipped | Class::Flaky | Class::Bad => NonSuccessKind::Failure,
+        Class::TimedOut | Class::Crashed | Class::Lab | Class::NotRun => NonSuccessKind::Error,
+    }
+}
+
+/// The attempts that failed, as Maven Surefire and nextest write them: where others did not fail, each is a
+/// `flakyFailure` or `flakyError`; where all failed, those after the first, which is the case's own, are a `rerunFailure`
+/// or `rerunError`. Unlike theirs, a flaky case is itself a `failure`: it did not pass.
+fn add_attempts(status: &mut TestCaseStatus, report: &ScenarioReport, attempts: &Attempts) {
+    let flaky = report.verdict.class() == Class::Flaky;
+    status.set_rerun_kind(if flaky { FlakyOrRerun::Flaky } else { FlakyOrRerun::Rerun });
+    status.add_reruns(attempts.failed().filter(|attempt| flaky || attempt.attempt != report.attempt).map(rerun));
+}
+
+fn rerun(attempt: &Attempt) -> TestRerun {
+    let mut rerun = TestRerun::new(kind(attempt.verdict.class()));
+    rerun.set_type(attempt.verdict.word()).set_message(clean::line(attempt.verdict.detail()));
+    rerun.set_time(Duration::from_millis(attempt.duration_ms));
+    rerun
 }
 
 /// The text within `failure`, `error` and `skipped`.
@@ -142,8 +171,11 @@ fn evidence(report: &ScenarioReport) -> String {
     for leg in &report.legs {
         line(leg.leg.name(), &text::leg(leg));
     }
-    for title in &report.warnings {
-        line("kernel warning", &clean::line(title));
+    if let Some(identity) = report.verdict.crash_identity() {
+        line("crash", &clean::line(&identity));
+    }
+    for warning in &report.warnings {
+        line(text::warning(warning), &clean::line(&warning.to_string()));
     }
     if report.output_dropped > 0 {
         line("output", &format!("{} bytes are not in system-out and system-err", report.output_dropped));
@@ -192,9 +224,22 @@ mod tests {
             "testcase" => (
                 &["name"],
                 &["time", "classname", "group"],
-                &["skipped", "error", "failure", "system-out", "system-err"],
+                &[
+                    "skipped",
+                    "error",
+                    "failure",
+                    "rerunFailure",
+                    "rerunError",
+                    "flakyFailure",
+                    "flakyError",
+                    "system-out",
+                    "system-err",
+                ],
                 false,
             ),
+            "rerunFailure" | "rerunError" | "flakyFailure" | "flakyError" => {
+                (&["type"], &["message", "time"], &[], false)
+            }
             "skipped" | "error" | "failure" => (&[], &["type", "message"], &[], true),
             "system-out" | "system-err" => (&[], &[], &[], true),
             other => panic!("the schema has no element {other}"),
@@ -256,6 +301,24 @@ mod tests {
         let out = failure.next_sibling_element().unwrap();
         assert_eq!(out.tag_name().name(), "system-out");
         assert_eq!(out.text().unwrap(), format!("{}\n{}", "x".repeat(10_000), clean::block(fixture::HOSTILE)));
+    }
+
+    #[test]
+    fn attempts_are_reruns_and_what_is_flaky_fails() {
+        for (name, events) in [("retried", fixture::retried()), ("repeated", fixture::repeated())] {
+            let text = render(&events);
+            check(Document::parse(&text).unwrap().root_element());
+            insta::assert_snapshot!(name, text);
+        }
+        let text = render(&fixture::retried());
+        let document = Document::parse(&text).unwrap();
+        let below = |case: &str| {
+            let case = document.descendants().find(|node| node.attribute("name") == Some(case)).unwrap();
+            case.children().filter(Node::is_element).map(|node| node.tag_name().name()).collect::<Vec<_>>()
+        };
+        assert_eq!(below("cgroup.path"), ["failure", "flakyFailure"]);
+        assert_eq!(below("ipc.shm"), ["error", "rerunFailure", "rerunError"]);
+        assert_eq!(below("uts.hostname"), ["error"]);
     }
 
     #[test]

@@ -10,8 +10,9 @@ use vmlab_protocol::catalogue::Control;
 
 use super::excerpt::{self, Excerpt};
 use super::run::{KernelRun, Run};
-use super::{Reporter, clean, text};
+use super::{Reporter, clean, rate, text};
 use crate::event::{LabEvent, ScenarioReport, Stamped};
+use crate::verdict::console::Finding;
 use crate::verdict::{Class, Verdict};
 
 /// The most characters of one diagnostic.
@@ -92,14 +93,11 @@ fn description(text: &str) -> String {
 }
 
 fn block(run: &Run, kernel: usize) -> String {
-    let KernelRun { label, failure, properties, .. } = &run.kernels[kernel];
+    let KernelRun { label, properties, .. } = &run.kernels[kernel];
     let label = description(label);
     let mut out = format!("  KTAP version 1\n  # Subtest: {label}\n  1..{}\n", run.scenarios.len());
     for (name, value) in properties {
         out.push_str(&format!("  # {name}: {}\n", diagnostic(value)));
-    }
-    if let Some(detail) = failure {
-        out.push_str(&format!("  # no kernel: {}\n", diagnostic(detail)));
     }
     let (mut bad, mut skipped) = (0, 0);
     for (index, report) in run.reports(kernel) {
@@ -109,7 +107,7 @@ fn block(run: &Run, kernel: usize) -> String {
         match report.verdict.class() {
             Class::Good => {}
             Class::Skipped => skipped += 1,
-            Class::Bad | Class::TimedOut | Class::Crashed | Class::Lab | Class::NotRun => bad += 1,
+            Class::Flaky | Class::Bad | Class::TimedOut | Class::Crashed | Class::Lab | Class::NotRun => bad += 1,
         }
         out.push_str(&format!("  {}\n", result(index + 1, &report)));
     }
@@ -129,7 +127,7 @@ fn result(number: usize, report: &ScenarioReport) -> String {
     let (ok, directive) = match verdict.class() {
         Class::Good => ("ok", ""),
         Class::Skipped => ("ok", "SKIP "),
-        Class::Bad => ("not ok", ""),
+        Class::Flaky | Class::Bad => ("not ok", ""),
         Class::TimedOut => ("not ok", "TIMEOUT "),
         Class::Crashed | Class::Lab | Class::NotRun => ("not ok", "ERROR "),
     };
@@ -149,11 +147,17 @@ fn diagnostics(run: &Run, scenario: usize, report: &ScenarioReport) -> Vec<Strin
     if let Control::Impossible { why } = &run.scenarios[scenario].control {
         lines.push(format!("no control leg: {}", diagnostic(why)));
     }
-    lines.extend(report.warnings.iter().map(|title| format!("kernel warning: {}", diagnostic(title))));
+    if let Some(attempts) = &report.attempts {
+        lines.extend(run.repetition.measures().then(|| format!("{}, {}", rate::words(attempts), rate::METHOD)));
+        lines.extend(text::attempts(attempts, run.repetition, usize::MAX).iter().map(|line| diagnostic(line)));
+    }
+    let warning = |found: &Finding| format!("{}: {}", text::warning(found), diagnostic(&found.to_string()));
+    lines.extend(report.warnings.iter().map(warning));
     if matches!(report.verdict.class(), Class::Good | Class::Skipped) {
         return lines;
     }
     lines.extend(report.legs.iter().map(|leg| format!("{}: {}", leg.leg.name(), diagnostic(&text::leg(leg)))));
+    lines.extend(report.verdict.crash_identity().map(|identity| format!("crash: {}", diagnostic(&identity))));
     if let Verdict::KernelCrashed { trace, .. } = &report.verdict {
         excerpted("console", &excerpt::head(trace, MAX_LINES, MAX_CHARS), &mut lines);
     }
@@ -230,6 +234,17 @@ mod tests {
         assert_eq!(text.matches("# SKIP needs").count(), counts.skipped as usize);
         assert!(!text.chars().any(|c| c != '\n' && clean::is_hostile(c)));
         insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn attempts_and_rates_are_diagnostics_and_flaky_is_not_ok() {
+        for (name, events) in [("retried", fixture::retried()), ("repeated", fixture::repeated())] {
+            let text = render(&events);
+            let results: Vec<_> = check(&text).iter().map(|(ok, _, below)| (*ok, *below)).collect();
+            assert_eq!(results, [(false, 6)]);
+            assert!(text.contains("\n  not ok 1 cgroup.path # FLAKY: "), "{text}");
+            insta::assert_snapshot!(name, text);
+        }
     }
 
     #[test]

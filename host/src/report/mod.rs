@@ -18,6 +18,7 @@ mod output;
 mod percentile;
 mod place;
 pub mod progress;
+mod rate;
 mod reporters;
 mod run;
 pub mod screen;

@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::clean;
 use super::screen::{Line, Screen};
+use super::style::Verbosity;
 use crate::progress::Progress;
 
 /// Shows progress as a live line where the screen is live, and as a plain line for each new step elsewhere.
@@ -27,10 +28,11 @@ impl fmt::Debug for TerminalProgress {
 }
 
 impl TerminalProgress {
-    /// On `screen`; plain lines go to standard error.
+    /// On `screen`; plain lines go to standard error, or nowhere where only the result is to be told.
     #[must_use]
-    pub fn new(screen: &Screen) -> Self {
-        Self::with_plain(screen, Box::new(io::stderr()))
+    pub fn new(screen: &Screen, verbosity: Verbosity) -> Self {
+        let quiet = verbosity == Verbosity::Quiet;
+        Self::with_plain(screen, if quiet { Box::new(io::sink()) } else { Box::new(io::stderr()) })
     }
 
     fn with_plain(screen: &Screen, plain: Box<dyn Write + Send>) -> Self {

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use vmlab_protocol::catalogue::ScenarioSpec;
 
 use super::timings::Timings;
+use crate::attempts::Attempts;
 use crate::event::{Counts, LabEvent, LossReport, ScenarioReport, Stamped};
+use crate::plan::Repetition;
 use crate::verdict::{Class, Verdict};
 
 /// What the events so far say.
@@ -20,6 +22,8 @@ pub struct Run {
     pub started_at_unix_ms: u64,
     /// `shared` or `boot`.
     pub isolation: String,
+    /// How often each scenario was to run.
+    pub repetition: Repetition,
     /// In the order asked for.
     pub kernels: Vec<KernelRun>,
     /// Sorted.
@@ -47,10 +51,10 @@ pub struct KernelRun {
     pub release: String,
     /// What was run, by name, for the record: hashes and the like.
     pub properties: Vec<(&'static str, String)>,
-    /// Why it could not be had.
-    pub failure: Option<String>,
     /// By the index of the scenario.
     reports: Vec<Option<ScenarioReport>>,
+    /// What was told of the attempts at each so far, by the index of the scenario.
+    attempts: Vec<Attempts>,
 }
 
 impl KernelRun {
@@ -64,6 +68,13 @@ impl KernelRun {
     #[must_use]
     pub fn finished(&self) -> usize {
         self.reports.iter().flatten().count()
+    }
+
+    /// How many attempts were told of so far, and how many of those failed.
+    #[must_use]
+    pub fn attempted(&self) -> (u64, u64) {
+        let sum = |of: fn(&Attempts) -> u32| self.attempts.iter().map(|attempts| u64::from(of(attempts))).sum();
+        (sum(|attempts| attempts.runs), sum(|attempts| attempts.failures))
     }
 }
 
@@ -82,17 +93,28 @@ impl Run {
         self.elapsed_ms = self.elapsed_ms.max(stamped.elapsed_ms);
         match &stamped.event {
             LabEvent::RunStarted {
-                run_id, vmlab_version, started_at_unix_ms, kernels, scenarios, isolation, ..
+                run_id,
+                vmlab_version,
+                started_at_unix_ms,
+                kernels,
+                scenarios,
+                isolation,
+                repetition,
+                ..
             } => {
-                let empty = vec![None; scenarios.len()];
-                let kernel =
-                    |label: &String| KernelRun { label: label.clone(), reports: empty.clone(), ..KernelRun::default() };
+                let kernel = |label: &String| KernelRun {
+                    label: label.clone(),
+                    reports: vec![None; scenarios.len()],
+                    attempts: vec![Attempts::default(); scenarios.len()],
+                    ..KernelRun::default()
+                };
                 self.kernels = kernels.iter().map(kernel).collect();
                 self.run_id.clone_from(run_id);
                 self.vmlab_version.clone_from(vmlab_version);
                 self.started_at_unix_ms = *started_at_unix_ms;
                 self.scenarios.clone_from(scenarios);
                 self.isolation.clone_from(isolation);
+                self.repetition = *repetition;
             }
             LabEvent::Notice { text } => self.notices.push(text.clone()),
             LabEvent::KernelReady { kernel, release, kernel_sha256, config_sha256, image_sha256, .. } => {
@@ -103,7 +125,6 @@ impl Run {
                 kernel.properties.extend(config_sha256.iter().map(|hash| ("config.sha256", hash.clone())));
                 kernel.properties.push(("image.sha256", image_sha256.clone()));
             }
-            LabEvent::KernelFailed { kernel, detail } => self.kernel(kernel)?.failure = Some(detail.clone()),
             LabEvent::GuestStarting { guest, kernel, accelerator, console, .. } => {
                 let kernel = self.kernel(kernel)?;
                 if !kernel.properties.iter().any(|(name, _)| *name == "accelerator") {
@@ -111,7 +132,14 @@ impl Run {
                 }
                 self.consoles.insert(*guest, console.clone());
             }
-            LabEvent::ScenarioFinished(report) => self.finish(report)?,
+            LabEvent::ScenarioAttempted(report) => {
+                let (kernel, index) = self.place(report)?;
+                kernel.attempts[index].add(report);
+            }
+            LabEvent::ScenarioFinished(report) => {
+                let (kernel, index) = self.place(report)?;
+                kernel.reports[index] = Some((**report).clone());
+            }
             LabEvent::GuestLost(loss) => self.losses.push((**loss).clone()),
             LabEvent::GuestTimings { start, phases, .. } => self.timings.add(start, phases),
             LabEvent::RunTimings { phases } => self.timings.add("run", phases),
@@ -131,19 +159,19 @@ impl Run {
             .ok_or_else(|| Contradiction(format!("the kernel {label} was never announced")))
     }
 
-    fn finish(&mut self, report: &ScenarioReport) -> Result<(), Contradiction> {
+    /// The kernel and the index of a scenario on which the last word is not there yet.
+    fn place(&mut self, report: &ScenarioReport) -> Result<(&mut KernelRun, usize), Contradiction> {
         let (kernel, scenario) = (&report.kernel, &report.scenario);
         let index = self
             .scenarios
             .iter()
             .position(|spec| spec.id == *scenario)
             .ok_or_else(|| Contradiction(format!("the scenario {scenario} was never announced")))?;
-        let slot = &mut self.kernel(kernel)?.reports[index];
-        if slot.is_some() {
+        let known = self.kernel(kernel)?;
+        if known.reports[index].is_some() {
             return Err(Contradiction(format!("{scenario} on {kernel} ended twice")));
         }
-        *slot = Some(report.clone());
-        Ok(())
+        Ok((known, index))
     }
 
     /// The last word on a scenario, by the indexes of kernel and scenario. Absence is never a pass: where the events
@@ -157,30 +185,29 @@ impl Run {
     }
 
     fn missing(&self, kernel: usize, scenario: usize) -> ScenarioReport {
-        let reason = match (&self.kernels[kernel].failure, self.interrupted) {
-            (Some(detail), _) => detail.clone(),
-            (None, true) => "the run was interrupted".to_owned(),
-            (None, false) => "the events end before its verdict: vmlab was killed, or the record was cut".to_owned(),
+        let reason = if self.interrupted {
+            "the run was interrupted"
+        } else {
+            "the events end before its verdict: vmlab was killed, or the record was cut"
         };
-        ScenarioReport {
-            kernel: self.kernels[kernel].label.clone(),
-            scenario: self.scenarios[scenario].id.clone(),
-            guest: None,
-            verdict: Verdict::NotRun { reason },
-            legs: Vec::new(),
-            warnings: Vec::new(),
-            stdout: String::new(),
-            stderr: String::new(),
-            output_dropped: 0,
-            duration_ms: 0,
-        }
+        let (known, verdict) = (&self.kernels[kernel], Verdict::NotRun { reason: reason.to_owned() });
+        let report = ScenarioReport::without_guest(known.label.clone(), self.scenarios[scenario].id.clone(), verdict);
+        let attempts = Some(known.attempts[scenario].clone()).filter(|attempts| attempts.runs > 0);
+        ScenarioReport { attempts, ..report }
+    }
+
+    /// How many attempts were told of so far on all kernels, and how many of those failed.
+    #[must_use]
+    pub fn attempted(&self) -> (u64, u64) {
+        let all = self.kernels.iter().map(KernelRun::attempted);
+        all.fold((0, 0), |(runs, failures), (more, failed)| (runs + more, failures + failed))
     }
 
     /// The loss of the guest that a report is about, where it was lost and the report is not good. A report without a
     /// guest, on a kernel that does not come up, is about the guest that showed it.
     #[must_use]
     pub fn loss(&self, report: &ScenarioReport) -> Option<&LossReport> {
-        if !matches!(report.verdict.class(), Class::TimedOut | Class::Crashed | Class::Lab) {
+        if !matches!(report.verdict.class(), Class::Flaky | Class::TimedOut | Class::Crashed | Class::Lab) {
             return None;
         }
         self.losses.iter().find(|loss| match report.guest {
@@ -229,10 +256,6 @@ mod tests {
         assert!(run.report(0, 0).verdict.detail().contains("killed"));
         run.apply(&Stamped { elapsed_ms: 9, event: LabEvent::Interrupted }).unwrap();
         assert_eq!(run.report(0, 0).verdict.detail(), "the run was interrupted");
-        let failed =
-            LabEvent::KernelFailed { kernel: run.kernels[0].label.clone(), detail: "no such suite".to_owned() };
-        run.apply(&Stamped { elapsed_ms: 9, event: failed }).unwrap();
-        assert_eq!(run.report(0, 0).verdict.detail(), "no such suite");
     }
 
     #[test]
@@ -242,8 +265,9 @@ mod tests {
         events.iter().for_each(|event| run.apply(event).unwrap());
         let twice = events.iter().find(|event| matches!(event.event, LabEvent::ScenarioFinished(_))).unwrap();
         assert!(run.apply(twice).unwrap_err().to_string().contains("ended twice"));
-        let unknown = LabEvent::KernelFailed { kernel: "debian:potato".to_owned(), detail: String::new() };
-        let unknown = Stamped { elapsed_ms: 0, event: unknown };
+        let mut unknown = events[2].clone();
+        let LabEvent::KernelReady { kernel, .. } = &mut unknown.event else { panic!("{unknown:?}") };
+        "debian:potato".clone_into(kernel);
         assert!(run.apply(&unknown).unwrap_err().to_string().contains("debian:potato was never announced"));
         assert_eq!(run.counts(), fixture::counts());
     }

@@ -3,7 +3,10 @@
 use vmlab_protocol::message::LegOutcome;
 
 use super::clean;
+use crate::attempts::{Attempt, Attempts};
 use crate::event::{Counts, LegReport};
+use crate::plan::Repetition;
+use crate::verdict::console::{Finding, Severity};
 
 /// What a leg found, on one clean line: `leaked: the name showed outside (0.4 ms)`.
 #[must_use]
@@ -22,6 +25,15 @@ pub fn leg(report: &LegReport) -> String {
     format!("{word}{colon}{detail} ({}.{:03} ms)", us / 1000, us % 1000)
 }
 
+/// What to call a report of the kernel's that is no crash.
+#[must_use]
+pub const fn warning(found: &Finding) -> &'static str {
+    match found.severity {
+        Severity::Note => "kernel note",
+        Severity::Warned | Severity::Broken | Severity::Fatal => "kernel warning",
+    }
+}
+
 /// A time span for people: `12 ms`, `3.2 s`, `2 min 5 s`.
 #[must_use]
 pub fn duration(ms: u64) -> String {
@@ -30,6 +42,27 @@ pub fn duration(ms: u64) -> String {
         1000..60_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
         _ => format!("{} min {} s", ms / 60_000, ms % 60_000 / 1000),
     }
+}
+
+/// A line for each attempt that is worth one, `attempt 2: PASS (12 ms, guest 3)`: where failures are counted, for those
+/// that failed. No more than `most`, and one that tells of the others.
+#[must_use]
+pub fn attempts(attempts: &Attempts, repetition: Repetition, most: usize) -> Vec<String> {
+    let told = |attempt: &&Attempt| !repetition.measures() || attempt.verdict.class().is_failure();
+    let all: Vec<_> = attempts.kept.iter().filter(told).collect();
+    let mut lines: Vec<_> = all.iter().take(most).map(|attempt| self::attempt(attempt, repetition)).collect();
+    let failed = usize::try_from(attempts.failures).unwrap_or(usize::MAX);
+    let others = if repetition.measures() { failed } else { all.len() }.saturating_sub(lines.len());
+    lines.extend((others > 0).then(|| format!("and {} more", count(others, repetition.noun()))));
+    lines
+}
+
+fn attempt(attempt: &Attempt, repetition: Repetition) -> String {
+    let guest = attempt.guest.map(|guest| format!(", guest {guest}")).unwrap_or_default();
+    let detail = clean::line(attempt.verdict.detail());
+    let colon = if detail.is_empty() { "" } else { ": " };
+    let (noun, word, took) = (repetition.noun(), attempt.verdict.word(), duration(attempt.duration_ms));
+    format!("{noun} {}: {word} ({took}{guest}){colon}{detail}", attempt.attempt)
 }
 
 /// `1 kernel`, `2 kernels`.
@@ -44,6 +77,7 @@ pub fn counts(counts: &Counts) -> String {
     let all = [
         (counts.good, "passed"),
         (counts.skipped, "skipped"),
+        (counts.flaky, "flaky"),
         (counts.bad, "failed"),
         (counts.timed_out, "timed out"),
         (counts.crashed, "with a crashed kernel"),

@@ -7,11 +7,13 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::attempts::{Book, Came};
 use super::emitter::Emitter;
 use super::limits::Limits;
+use crate::event::ScenarioReport;
 use crate::image::Image;
 use crate::kernel::Kernel;
-use crate::plan::Isolation;
+use crate::plan::{Isolation, Repetition};
 use crate::store::cache::Limit;
 use crate::verdict::Verdict;
 use crate::verdict::evidence::GuestLoss;
@@ -23,6 +25,8 @@ use crate::vm::qemu::Qemu;
 pub struct Options {
     /// How scenarios are kept apart.
     pub isolation: Isolation,
+    /// How often each scenario runs.
+    pub repetition: Repetition,
     /// More words for the kernels' command line.
     pub append: Option<String>,
     /// How many guests may run at the same time.
@@ -86,6 +90,7 @@ pub struct Lab {
     /// One for each guest that may run at the same time.
     pub(super) slots: Semaphore,
     pub(super) cancel: CancellationToken,
+    pub(super) book: Book,
     stop: Cell<Option<Stop>>,
     guests: Cell<u32>,
     dumps: Cell<u32>,
@@ -96,8 +101,9 @@ impl Lab {
     #[must_use]
     pub fn new(options: Options, qemu: Qemu, emitter: Emitter, cache: PathBuf, record_dir: Option<PathBuf>) -> Self {
         let slots = Semaphore::new(options.guests_at_once);
+        let book = Book::new(options.repetition);
         let (cancel, stop, guests, dumps) = (CancellationToken::new(), Cell::new(None), Cell::new(0), Cell::new(0));
-        Self { options, qemu, emitter, cache, record_dir, slots, cancel, stop, guests, dumps }
+        Self { options, qemu, emitter, cache, record_dir, slots, cancel, book, stop, guests, dumps }
     }
 
     /// Ends the run: guests are killed, what has not run stays so. The first reason counts.
@@ -122,6 +128,12 @@ impl Lab {
             self.emitter.notice(format!("{DUMPS} guests' memories are kept of this run; those of others are not"));
         }
         (self.dumps.get() <= DUMPS).then_some(dir)
+    }
+
+    /// An attempt at a scenario has come to this.
+    pub(super) fn came(&self, report: ScenarioReport, came: Came) {
+        let told = self.book.take(report, came, self.stopped().is_some());
+        told.into_iter().for_each(|event| self.emitter.emit(event));
     }
 
     pub(super) fn next_guest(&self) -> u32 {

@@ -6,7 +6,7 @@ use std::time::Instant;
 use vmlab_protocol::message::Hello;
 
 use super::console_log::ConsoleLog;
-use super::inputs::Inputs;
+use super::inputs::{Inputs, Rest};
 use super::lab::{Lab, Prepared};
 use super::phases::{Kind, Moment, Recorder};
 use crate::error::chain;
@@ -33,6 +33,22 @@ pub(super) struct Guest {
     pub(super) console: ConsoleLog,
     /// What its template said, where it is a fork.
     pub(super) hello: Option<Hello>,
+}
+
+impl Guest {
+    /// Ends a guest that nothing was asked of, and tells of its end.
+    pub(super) async fn dismiss(self, lab: &Lab, why: &str) {
+        let Self { number, mut recorder, inputs, mut console, .. } = self;
+        // Up to here it waited for work.
+        recorder.moment(Moment::Ordered);
+        let Rest { console: bytes, told, .. } = inputs.end().await;
+        recorder.end_of("end");
+        told.iter().for_each(|told| recorder.told(told));
+        console.push(&bytes);
+        let (how, console_bytes) = (format!("not needed: {why}"), console.bytes());
+        lab.emitter.emit(LabEvent::GuestEnded { guest: number, how, console_bytes });
+        recorder.finish(lab);
+    }
 }
 
 /// The words of the guest's boot.

@@ -5,10 +5,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 use vmlab_protocol::catalogue::ScenarioSpec;
 
+use super::attempts::Came;
 use super::console_log::ConsoleLog;
 use super::lab::{Lab, Prepared};
 use crate::event::{LabEvent, ScenarioReport};
 use crate::guest::session::Findings;
+use crate::verdict::console::Finding;
 use crate::verdict::judge;
 use crate::verdict::{Class, Verdict};
 
@@ -25,11 +27,13 @@ pub(super) struct Ledger<'a> {
     running: Option<Running>,
     /// Ended and not yet reported: what the console says until the next announcement still belongs to it.
     ended: Option<(Running, Box<Findings>, Duration)>,
-    warnings: Vec<String>,
+    warnings: Vec<Finding>,
 }
 
 struct Running {
     spec: ScenarioSpec,
+    /// Which attempt at it this is.
+    attempt: u32,
     began: Instant,
 }
 
@@ -55,12 +59,14 @@ impl<'a> Ledger<'a> {
     pub(super) fn started(&mut self, had_crashed: bool) -> Option<&ScenarioSpec> {
         self.report_ended(None, had_crashed);
         let spec = self.asked.take()?;
+        let attempt = self.lab.book.number(&self.prepared.kernel.label, &spec.id);
         self.lab.emitter.emit(LabEvent::ScenarioStarted {
             guest: self.guest,
             kernel: self.prepared.kernel.label.clone(),
             scenario: spec.id.clone(),
+            attempt,
         });
-        let running = self.running.insert(Running { spec, began: Instant::now() });
+        let running = self.running.insert(Running { spec, attempt, began: Instant::now() });
         Some(&running.spec)
     }
 
@@ -85,13 +91,17 @@ impl<'a> Ledger<'a> {
         if let Some(running) = self.running.take() {
             self.report_ended(None, true);
             let duration = running.began.elapsed();
-            self.report(running.spec, verdict, findings, duration);
+            // A crash is no matter of when the run ends.
+            let cut = by_run && verdict.class() != Class::Crashed;
+            self.report(running, verdict, findings, duration, if cut { Came::Cut } else { Came::Made });
         } else if by_run {
             self.report_ended(None, true);
         } else if self.ended.is_some() {
             self.report_ended(Some(verdict), true);
         } else if let Some(spec) = self.asked.take() {
-            self.report(spec, verdict, findings, Duration::ZERO);
+            let attempt = self.lab.book.number(&self.prepared.kernel.label, &spec.id);
+            let running = Running { spec, attempt, began: Instant::now() };
+            self.report(running, verdict, findings, Duration::ZERO, Came::Made);
         }
     }
 
@@ -113,20 +123,22 @@ impl<'a> Ledger<'a> {
         self.warnings.append(&mut self.console.reader.take_warnings());
         let kernel = &self.prepared.kernel;
         let facts = judge::KernelFacts { version: kernel.version, config: kernel.config.as_ref() };
+        judge::allow(&running.spec, &mut self.warnings);
         let crash = self.console.reader.crash().filter(|_| crash_counts);
         let own = judge::finished(&running.spec, facts, &findings.legs, crash, &self.warnings);
         let verdict = match after {
             Some(after) if own.class() <= Class::Skipped => after,
             _ => own,
         };
-        self.report(running.spec, verdict, *findings, duration);
+        self.report(running, verdict, *findings, duration, Came::Made);
     }
 
-    fn report(&mut self, spec: ScenarioSpec, verdict: Verdict, findings: Findings, duration: Duration) {
+    fn report(&mut self, of: Running, verdict: Verdict, findings: Findings, duration: Duration, came: Came) {
         self.warnings.append(&mut self.console.reader.take_warnings());
-        self.lab.emitter.emit(LabEvent::ScenarioFinished(Box::new(ScenarioReport {
+        judge::allow(&of.spec, &mut self.warnings);
+        let report = ScenarioReport {
             kernel: self.prepared.kernel.label.clone(),
-            scenario: spec.id,
+            scenario: of.spec.id,
             guest: Some(self.guest),
             verdict,
             stdout: findings.stdout.text(),
@@ -135,6 +147,9 @@ impl<'a> Ledger<'a> {
             legs: findings.legs,
             warnings: std::mem::take(&mut self.warnings),
             duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
-        })));
+            attempt: of.attempt,
+            attempts: None,
+        };
+        self.lab.came(report, came);
     }
 }

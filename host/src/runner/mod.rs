@@ -1,6 +1,7 @@
 //! Running a plan: the dispatcher decides order and concurrency, the executor leads one guest's life. What happens
 //! comes out as events; nothing here prints.
 
+mod attempts;
 mod autopsy;
 mod console_log;
 pub mod dispatcher;

@@ -3,8 +3,8 @@
 use super::lab::{Lab, Prepared};
 use super::launch::{self, Origin, launch};
 use super::save::{NotSaved, save_guest};
-use crate::store::cache;
 use crate::store::lock::Lock;
+use crate::store::{CacheError, cache};
 use crate::verdict::Verdict;
 use crate::vm::template::key::{Ingredients, Key};
 use crate::vm::template::{self, Draft, Found, Template};
@@ -15,15 +15,14 @@ pub(super) enum Source {
     Forks(Template),
     /// Forks cannot be had; the reason was told.
     ColdBoots,
-    /// The kernel does not come up: what came of the guest that showed it.
-    Dead(Verdict),
 }
 
-/// Finds the kernel's template or makes it.
-pub(super) async fn source(lab: &Lab, prepared: &Prepared) -> Source {
+/// Finds the kernel's template or makes it. The error is what came of a guest that never said hello.
+pub(super) async fn source(lab: &Lab, prepared: &Prepared) -> Result<Source, Verdict> {
     match find_or_make(lab, prepared).await {
-        Ok(source) => source,
-        Err(why) => cold(lab, prepared, &why),
+        Ok(template) => Ok(Source::Forks(template)),
+        Err(NotSaved::NeverReady(verdict)) => Err(verdict),
+        Err(NotSaved::Failed(why)) => Ok(cold(lab, prepared, &why)),
     }
 }
 
@@ -36,10 +35,14 @@ pub(super) fn cold(lab: &Lab, prepared: &Prepared, why: &str) -> Source {
     Source::ColdBoots
 }
 
-/// Takes a template away whose fork did not come to life; the next run makes a new one.
-pub(super) fn discard(lab: &Lab, prepared: &Prepared) {
-    if let Err(error) = template::discard(&lab.cache, &key(lab, prepared)) {
-        lab.emitter.notice(error.to_string());
+/// Takes a template away whose fork did not come to life; the next run makes a new one. Where another vmlab uses it, or
+/// has made a new one meanwhile, it stays. Removing files can take a while, in which other guests are to be heard.
+pub(super) async fn take_away(lab: &Lab, prepared: &Prepared) {
+    let (cache, key) = (lab.cache.clone(), key(lab, prepared));
+    match tokio::task::spawn_blocking(move || template::take_away(&cache, &key)).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => lab.emitter.notice(error.to_string()),
+        Err(error) => lab.emitter.notice(format!("a fault in vmlab itself: {error}")),
     }
 }
 
@@ -54,38 +57,35 @@ fn key(lab: &Lab, prepared: &Prepared) -> Key {
     })
 }
 
-async fn find_or_make(lab: &Lab, prepared: &Prepared) -> Result<Source, String> {
+async fn find_or_make(lab: &Lab, prepared: &Prepared) -> Result<Template, NotSaved> {
+    let failed = |error: CacheError| NotSaved::Failed(error.to_string());
     let key = key(lab, prepared);
     let label = &prepared.kernel.label;
-    if let Found::Whole(template) = template::find(&lab.cache, &key).map_err(|error| error.to_string())? {
-        return Ok(Source::Forks(*template));
+    if let Found::Whole(template) = template::find(&lab.cache, &key).map_err(failed)? {
+        return Ok(*template);
     }
     let lock_file = template::inventory::lock_path(&lab.cache, key.name());
     let lock = Lock::take(&lock_file, || {
         lab.emitter.notice(format!("{label}: waiting for another vmlab that makes the same template"));
     });
     let lock = tokio::select! {
-        lock = lock => lock.map_err(|error| error.to_string())?,
-        () = lab.cancel.cancelled() => return Err("the run was stopped".to_owned()),
+        lock = lock => lock.map_err(failed)?,
+        () = lab.cancel.cancelled() => return Err(NotSaved::Failed("the run was stopped".to_owned())),
     };
     // Whoever held the lock has made it, or what is there is damaged.
-    match template::find(&lab.cache, &key).map_err(|error| error.to_string())? {
-        Found::Whole(template) => return Ok(Source::Forks(*template)),
+    match template::find(&lab.cache, &key).map_err(failed)? {
+        Found::Whole(template) => return Ok(*template),
         Found::Damaged(why) => lab.emitter.notice(format!("{label}: the template is made anew: {why}")),
         Found::Nothing => {}
     }
-    let draft = Draft::new(&lab.cache, &key).map_err(|error| error.to_string())?;
-    let guest = launch(lab, prepared, &Origin::ToBeSaved(draft.ram()))?;
+    let draft = Draft::new(&lab.cache, &key).map_err(failed)?;
+    let guest = launch(lab, prepared, &Origin::ToBeSaved(draft.ram())).map_err(NotSaved::Failed)?;
     let saved = save_guest(lab, prepared, guest, draft, &key).await;
     drop(lock);
-    match saved {
-        Ok(template) => {
-            make_room(lab).await;
-            Ok(Source::Forks(template))
-        }
-        Err(NotSaved::NeverReady(verdict)) => Ok(Source::Dead(verdict)),
-        Err(NotSaved::Failed(why)) => Err(why),
+    if saved.is_ok() {
+        make_room(lab).await;
     }
+    saved
 }
 
 /// Keeps the cache within its limit. All that this run uses is held, and stays. Removing files can take a while, in which

@@ -23,10 +23,10 @@ const KINDS: [&str; 14] = [
     "run_started",
     "notice",
     "kernel_ready",
-    "kernel_failed",
     "guest_starting",
     "guest_ready",
     "scenario_started",
+    "scenario_attempted",
     "scenario_finished",
     "guest_lost",
     "guest_ended",
@@ -181,8 +181,9 @@ mod tests {
 
     #[test]
     fn all_kinds_are_known_and_in_the_fixture() {
-        let mut seen: Vec<_> = fixture::run()
+        let mut seen: Vec<_> = [fixture::run(), fixture::retried()]
             .iter()
+            .flatten()
             .map(|event| serde_json::to_value(event).unwrap()["event"].as_str().unwrap().to_owned())
             .collect();
         seen.sort();

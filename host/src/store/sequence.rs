@@ -2,10 +2,11 @@
 //! or put elsewhere, and no report of what is left could be trusted. That the end is missing is no such damage: it is what
 //! a power cut or SIGKILL leaves.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use vmlab_protocol::catalogue::ScenarioSpec;
 
+use crate::attempts::Attempts;
 use crate::event::{Counts, LabEvent, ScenarioReport, Stamped};
 use crate::report::{clean, text};
 
@@ -40,6 +41,28 @@ pub enum Impossible {
         /// The scenario and the kernel.
         what: String,
     },
+    /// An attempt after the last word.
+    #[error("event {at} is an attempt at {what}, which had ended before")]
+    AfterItsEnd {
+        /// From 1.
+        at: usize,
+        /// The scenario and the kernel.
+        what: String,
+    },
+    /// A last word on other attempts than were told of.
+    #[error(
+        "event {at} is the end of {what} after {said}, and {found} are told of before: events are missing or were changed"
+    )]
+    Attempts {
+        /// From 1.
+        at: usize,
+        /// The scenario and the kernel.
+        what: String,
+        /// By the last word.
+        said: String,
+        /// By the others.
+        found: String,
+    },
     /// The run's end tells other numbers.
     #[error(
         "the run ended with {}, and the ends of scenarios in it come to {}: events are missing or were changed",
@@ -67,6 +90,7 @@ pub fn check(events: &[Stamped]) -> Result<(), Impossible> {
         return Err(Impossible::Headless);
     };
     let (mut found, mut ended, mut over) = (Counts::default(), BTreeSet::new(), false);
+    let mut attempts = BTreeMap::<_, Attempts>::new();
     let mut elapsed_ms = 0;
     for (at, stamped) in (1..).zip(events) {
         if over {
@@ -78,13 +102,26 @@ pub fn check(events: &[Stamped]) -> Result<(), Impossible> {
         elapsed_ms = stamped.elapsed_ms;
         match &stamped.event {
             LabEvent::RunStarted { .. } if at > 1 => return Err(Impossible::SecondStart(at)),
-            LabEvent::ScenarioFinished(report) => {
-                let what = || format!("{} on {}", report.scenario, clean::line(&report.kernel));
-                if !announced(report, kernels, scenarios) {
-                    return Err(Impossible::Unannounced { at, what: what() });
+            LabEvent::ScenarioAttempted(report) | LabEvent::ScenarioFinished(report)
+                if !announced(report, kernels, scenarios) =>
+            {
+                return Err(Impossible::Unannounced { at, what: what(report) });
+            }
+            LabEvent::ScenarioAttempted(report) => {
+                let place = (&report.kernel, &report.scenario);
+                if ended.contains(&place) {
+                    return Err(Impossible::AfterItsEnd { at, what: what(report) });
                 }
-                if !ended.insert((&report.kernel, &report.scenario)) {
-                    return Err(Impossible::SecondEnd { at, what: what() });
+                attempts.entry(place).or_default().add(report);
+            }
+            LabEvent::ScenarioFinished(report) => {
+                let place = (&report.kernel, &report.scenario);
+                if !ended.insert(place) {
+                    return Err(Impossible::SecondEnd { at, what: what(report) });
+                }
+                let (said, told) = (tally(report.attempts.as_ref()), tally(attempts.remove(&place).as_ref()));
+                if said != told {
+                    return Err(Impossible::Attempts { at, what: what(report), said, found: told });
                 }
                 found.add(report.verdict.class());
             }
@@ -98,6 +135,15 @@ pub fn check(events: &[Stamped]) -> Result<(), Impossible> {
     Ok(())
 }
 
+fn what(report: &ScenarioReport) -> String {
+    format!("{} on {}", report.scenario, clean::line(&report.kernel))
+}
+
+fn tally(attempts: Option<&Attempts>) -> String {
+    let (runs, failures) = attempts.map_or((0, 0), |attempts| (attempts.runs, attempts.failures));
+    format!("{runs} attempts of which {failures} failed")
+}
+
 fn announced(report: &ScenarioReport, kernels: &[String], scenarios: &[ScenarioSpec]) -> bool {
     kernels.contains(&report.kernel) && scenarios.iter().any(|spec| spec.id == report.scenario)
 }
@@ -106,6 +152,7 @@ fn announced(report: &ScenarioReport, kernels: &[String], scenarios: &[ScenarioS
 mod tests {
     use super::*;
     use crate::report::fixture;
+    use crate::verdict::Class;
 
     fn is_end_of_scenario(stamped: &Stamped) -> bool {
         matches!(stamped.event, LabEvent::ScenarioFinished(_))
@@ -161,6 +208,33 @@ mod tests {
         report.verdict = crate::verdict::Verdict::Passed;
         let error = check(&events).unwrap_err().to_string();
         assert!(error.starts_with("the run ended with ") && error.contains("come to 9 passed"), "{error}");
+    }
+
+    #[test]
+    fn attempts_that_were_cut_out_changed_or_put_in() {
+        let whole = fixture::retried();
+        for length in 1..=whole.len() {
+            assert_eq!(check(&whole[..length]), Ok(()), "{length}");
+        }
+        let counted = |stamped: &Stamped| matches!(&stamped.event, LabEvent::ScenarioAttempted(report) if report.verdict.class() != Class::NotRun);
+        let places: Vec<_> = (0..whole.len()).filter(|&at| counted(&whole[at])).collect();
+        assert!(places.len() > 4);
+        for at in places {
+            let mut events = whole.clone();
+            let attempt = events.remove(at);
+            let error = check(&events).unwrap_err();
+            assert!(matches!(error, Impossible::Attempts { .. }), "{error}");
+            events.insert(at, attempt.clone());
+            events.insert(at, attempt.clone());
+            assert!(matches!(check(&events), Err(Impossible::Attempts { .. })), "{at}");
+            let LabEvent::ScenarioAttempted(report) = &attempt.event else { panic!("{attempt:?}") };
+            let is_end =
+                |event: &LabEvent| matches!(event, LabEvent::ScenarioFinished(end) if end.scenario == report.scenario);
+            let end = whole.iter().position(|stamped| is_end(&stamped.event)).unwrap();
+            let mut events = whole.clone();
+            events.insert(end + 1, Stamped { elapsed_ms: whole[end].elapsed_ms, ..attempt });
+            assert!(matches!(check(&events), Err(Impossible::AfterItsEnd { .. })), "{at}");
+        }
     }
 
     #[test]

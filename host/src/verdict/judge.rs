@@ -4,7 +4,7 @@ use vmlab_protocol::catalogue::{Control, Expectation, KernelVersion, ScenarioSpe
 use vmlab_protocol::message::{Leg, LegOutcome};
 
 use super::Verdict;
-use super::console::Crash;
+use super::console::{Crash, Finding, Severity};
 use super::evidence::Watchdog;
 use crate::event::LegReport;
 use crate::kernel::config::KernelConfig;
@@ -27,17 +27,27 @@ pub fn finished(
     kernel: KernelFacts<'_>,
     legs: &[LegReport],
     crash: Option<&Crash>,
-    warnings: &[String],
+    warnings: &[Finding],
 ) -> Verdict {
     if let Some(crash) = crash {
-        return Verdict::KernelCrashed { what: crash.title.clone(), trace: crash.trace.clone() };
+        return Verdict::crashed(crash);
     }
     let verdict = from_legs(spec, kernel, legs);
-    match (&verdict, warnings) {
-        (Verdict::Passed | Verdict::Leaks { .. }, [first, ..]) => {
-            Verdict::Failed { detail: format!("the kernel warned meanwhile: {first}") }
+    match (&verdict, warnings.iter().find(|warning| warning.severity > Severity::Note)) {
+        (Verdict::Passed | Verdict::Leaks { .. }, Some(first)) => {
+            Verdict::Failed { detail: format!("the kernel warned meanwhile: {}", first.title) }
         }
         _ => verdict,
+    }
+}
+
+/// Makes a note of what a scenario allows. What broke the kernel cannot be allowed.
+pub fn allow(spec: &ScenarioSpec, warnings: &mut [Finding]) {
+    for warning in warnings.iter_mut().filter(|warning| warning.severity == Severity::Warned) {
+        let headline = warning.headline();
+        if spec.allows.iter().any(|allowed| headline.contains(&allowed.pattern)) {
+            warning.severity = Severity::Note;
+        }
     }
 }
 

@@ -5,6 +5,7 @@ pub mod evidence;
 pub mod judge;
 pub mod outcome;
 
+use console::{Crash, Kind, Task};
 use serde::{Deserialize, Serialize};
 
 /// What came of one scenario on one kernel.
@@ -33,6 +34,11 @@ pub enum Verdict {
         /// What was seen.
         detail: String,
     },
+    /// Of several attempts some failed and others did not.
+    Flaky {
+        /// How many, and what came of the first that failed.
+        detail: String,
+    },
     /// The kernel does not have the feature.
     Skipped {
         /// A reason that can be checked.
@@ -50,8 +56,17 @@ pub enum Verdict {
     KernelCrashed {
         /// The title line from the console.
         what: String,
-        /// The console from there on.
+        /// The lines of the report.
         trace: Vec<String>,
+        /// What it is; none in records of vmlab's first version, as what follows.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kind: Option<Kind>,
+        /// The same for the same crash on every run and kernel.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fingerprint: Option<String>,
+        /// The task that ran then.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        task: Option<Task>,
     },
     /// The guest ended, and nothing says why.
     GuestVanished {
@@ -83,6 +98,8 @@ pub enum Class {
     Good,
     /// The kernel does not have the feature.
     Skipped,
+    /// Some attempts failed, others did not.
+    Flaky,
     /// A check failed: [`Verdict::Failed`], [`Verdict::Vacuous`], [`Verdict::Changed`].
     Bad,
     /// A time limit ended it.
@@ -95,13 +112,46 @@ pub enum Class {
     NotRun,
 }
 
+impl Class {
+    /// Whether another attempt is worth it, and whether it counts against the scenario: it ran, or should have, and what
+    /// came of it is neither good nor a skip.
+    #[must_use]
+    pub const fn is_failure(self) -> bool {
+        match self {
+            Self::Good | Self::Skipped | Self::NotRun => false,
+            Self::Flaky | Self::Bad | Self::TimedOut | Self::Crashed | Self::Lab => true,
+        }
+    }
+}
+
 impl Verdict {
+    /// The verdict that a crash on the console is.
+    #[must_use]
+    pub fn crashed(crash: &Crash) -> Self {
+        Self::KernelCrashed {
+            what: crash.title.clone(),
+            trace: crash.trace.clone(),
+            kind: Some(crash.kind),
+            fingerprint: Some(crash.fingerprint.clone()).filter(|name| !name.is_empty()),
+            task: crash.task.clone(),
+        }
+    }
+
+    /// The crash's fingerprint and task, in words for a line of a report; None where it has none.
+    #[must_use]
+    pub fn crash_identity(&self) -> Option<String> {
+        let Self::KernelCrashed { fingerprint: Some(name), task, .. } = self else { return None };
+        let task = task.as_ref().map(|task| format!(" in {task}")).unwrap_or_default();
+        Some(format!("{name}{task}"))
+    }
+
     /// What it means for whoever asked.
     #[must_use]
     pub const fn class(&self) -> Class {
         match self {
             Self::Passed | Self::Leaks { .. } => Class::Good,
             Self::Skipped { .. } => Class::Skipped,
+            Self::Flaky { .. } => Class::Flaky,
             Self::Failed { .. } | Self::Vacuous { .. } | Self::Changed { .. } => Class::Bad,
             Self::TimedOut { .. } => Class::TimedOut,
             Self::KernelCrashed { .. } => Class::Crashed,
@@ -120,6 +170,7 @@ impl Verdict {
             Self::Leaks { .. } => "LEAK",
             Self::Changed { .. } => "CHANGED",
             Self::Skipped { .. } => "SKIP",
+            Self::Flaky { .. } => "FLAKY",
             Self::TimedOut { .. } => "TIMEOUT",
             Self::KernelCrashed { .. } => "CRASH",
             Self::GuestVanished { .. } => "VANISHED",
@@ -138,6 +189,7 @@ impl Verdict {
             | Self::Vacuous { detail }
             | Self::Leaks { detail }
             | Self::Changed { detail }
+            | Self::Flaky { detail }
             | Self::TimedOut { detail, .. }
             | Self::GuestVanished { detail }
             | Self::LaunchFailed { detail }

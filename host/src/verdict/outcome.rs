@@ -11,7 +11,7 @@
 //! 6. The end of the guest or of QEMU; else the limit that passed.
 
 use super::Verdict;
-use super::console::ConsoleReader;
+use super::console::{ConsoleReader, Kind};
 use super::evidence::{Evidence, GuestLoss, LastWord, QemuEnd, Watchdog};
 use crate::vm::qmp::ShutdownReason;
 
@@ -23,7 +23,7 @@ pub fn of(evidence: &Evidence<'_>) -> Verdict {
         return Verdict::NotRun { reason: "the run was interrupted".to_owned() };
     }
     if let Some(crash) = console.crash {
-        return Verdict::KernelCrashed { what: crash.title.clone(), trace: crash.trace.clone() };
+        return Verdict::crashed(crash);
     }
     if monitor.knows_of_panic() {
         let last = match console.last_line {
@@ -31,7 +31,8 @@ pub fn of(evidence: &Evidence<'_>) -> Verdict {
             None => "its console was silent".to_owned(),
         };
         let what = format!("the kernel told QEMU of a panic (pvpanic) {}; {last}", evidence.link.phase.when());
-        return Verdict::KernelCrashed { what, trace: console.last_line.map(str::to_owned).into_iter().collect() };
+        let trace = console.last_line.map(str::to_owned).into_iter().collect();
+        return Verdict::KernelCrashed { what, trace, kind: Some(Kind::Panic), fingerprint: None, task: None };
     }
     let detail = |first: &str| join([first.to_owned(), supplement(evidence)]);
     match loss {
@@ -66,8 +67,8 @@ fn the_guests(evidence: &Evidence<'_>) -> Verdict {
 #[must_use]
 pub fn at_boot(evidence: &Evidence<'_>, console: &ConsoleReader, memory_mib: u32) -> Verdict {
     match (of(evidence), evidence.loss) {
-        (Verdict::KernelCrashed { what, trace }, _) => match out_of_memory(&what, console) {
-            None => Verdict::KernelCrashed { what, trace },
+        (crashed @ Verdict::KernelCrashed { .. }, _) => match out_of_memory(crashed.detail(), console) {
+            None => crashed,
             Some(words) => Verdict::LaunchFailed {
                 detail: format!(
                     "the guest ran out of memory while it booted ({words}); it has {memory_mib} MiB, give it more with --memory"

@@ -180,6 +180,15 @@ pub struct Requirement {
     pub since: KernelVersion,
 }
 
+/// A report of the kernel's about itself that a scenario may cause, and passes all the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Allowance {
+    /// Words that are in the report's headline, which is its kind and its title: `memcg-oom: Memory cgroup out of memory`.
+    pub pattern: String,
+    /// Why it is fine, for the report.
+    pub reason: String,
+}
+
 /// What a scenario is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScenarioSpec {
@@ -203,6 +212,9 @@ pub struct ScenarioSpec {
     pub modules: Vec<String>,
     /// How long each leg may take, in ms, at the speed of real hardware.
     pub leg_timeout_ms: u64,
+    /// What the kernel may report about itself meanwhile.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allows: Vec<Allowance>,
 }
 
 #[cfg(test)]

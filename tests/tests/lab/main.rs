@@ -7,6 +7,7 @@ use vmlab_tests::lab::FakeLab;
 
 mod crashes;
 mod evidence;
+mod flakes;
 mod identity;
 mod limits;
 mod link;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use crate::kernel::KernelSource;
-use crate::plan::{Filter, Isolation};
+use crate::plan::{Filter, Isolation, Repetition};
 use crate::report::ReportSpec;
 use crate::runner::limits;
 use crate::vm::accel::Wanted;
@@ -78,6 +78,20 @@ pub struct RunArgs {
     #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true)]
     pub(super) dump: Option<Option<PathBuf>>,
 
+    /// Run a scenario that fails again, in a guest of its own, up to N times; where one of these does not fail, it is
+    /// FLAKY, never PASS, and the exit code is 1
+    #[arg(long, value_name = "N", conflicts_with_all = ["repeat", "until_failure"], value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(super) retries: Option<u32>,
+
+    /// Run each scenario N times, each time in another guest (with --isolation shared a fresh one for each round of all
+    /// scenarios), and tell how often it failed, with a confidence interval
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(super) repeat: Option<u32>,
+
+    /// Run all scenarios round after round until one fails; --repeat N or --timeout ends it without a failure
+    #[arg(long)]
+    pub(super) until_failure: bool,
+
     /// More words for the kernels' command line
     #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
     pub(super) append: Option<String>,
@@ -109,6 +123,18 @@ pub struct RunArgs {
     /// Show only the table and the summary
     #[arg(short, long)]
     pub(super) quiet: bool,
+}
+
+impl RunArgs {
+    /// How often each scenario runs.
+    pub(super) const fn repetition(&self) -> Repetition {
+        match (self.until_failure, self.repeat, self.retries) {
+            (true, at_most, _) => Repetition::UntilFailure { at_most },
+            (false, Some(count), _) => Repetition::Runs { count },
+            (false, None, Some(at_most)) => Repetition::Retries { at_most },
+            (false, None, None) => Repetition::Once,
+        }
+    }
 }
 
 /// How scenarios are kept apart.
@@ -173,9 +199,11 @@ Examples:
   vmlab run -k debian:bullseye -k debian:trixie   two kernels side by side
   vmlab run -k arch/x86/boot/bzImage              a kernel of your own
   vmlab run --report human --report junit=vmlab.xml
+  vmlab run =uts.hostname --repeat 100            how often does it fail?
+  vmlab run uts --until-failure --timeout 600     look for a failure for ten minutes
 
 Exit codes:
-  0 all as expected   1 a scenario failed    2 usage or configuration   3 a kernel crashed
+  0 all as expected   1 one failed or is flaky   2 usage or configuration   3 a kernel crashed
   4 nothing ran      69 the lab failed     124 timed out              130 interrupted";
 
 #[cfg(test)]
@@ -196,5 +224,25 @@ mod tests {
         assert_eq!(args.append.as_deref(), Some("-- x"));
         assert_eq!(args.filters.len(), 1);
         assert!(Command::try_parse_from(["run", "--memory", "-1"]).is_err());
+    }
+
+    #[test]
+    fn how_often_scenarios_run() {
+        let parse = |words: &[&str]| Command::try_parse_from([&["run"], words].concat());
+        let repetition = |words: &[&str]| parse(words).unwrap().args.repetition();
+        assert_eq!(repetition(&[]), Repetition::Once);
+        assert_eq!(repetition(&["--retries", "2"]), Repetition::Retries { at_most: 2 });
+        assert_eq!(repetition(&["--repeat", "20"]), Repetition::Runs { count: 20 });
+        assert_eq!(repetition(&["--until-failure"]), Repetition::UntilFailure { at_most: None });
+        assert_eq!(repetition(&["--until-failure", "--repeat", "9"]), Repetition::UntilFailure { at_most: Some(9) });
+        // The rate of what, if a failure is tried again?
+        for refused in [
+            &["--retries", "1", "--repeat", "2"][..],
+            &["--retries", "1", "--until-failure"],
+            &["--retries", "0"],
+            &["--repeat", "0"],
+        ] {
+            assert!(parse(refused).is_err(), "{refused:?}");
+        }
     }
 }

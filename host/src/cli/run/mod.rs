@@ -52,7 +52,7 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<u8, Failure
         (false, false) => Verbosity::Normal,
     };
     let setup = Setup::for_run(&Facts::gather(), verbosity, args.timings);
-    let progress = TerminalProgress::new(&setup.screen);
+    let progress = TerminalProgress::new(&setup.screen, verbosity);
     laps.lap("plan");
     if args.setup {
         interrupts.or_interrupt(crate::cli::doctor::set_up()).await?;
@@ -104,6 +104,7 @@ fn open(
     let at_once = usize::try_from(args.cpus).map_or(1, |cpus| (processors / cpus).max(1));
     let options = Options {
         isolation: args.isolation.into(),
+        repetition: args.repetition(),
         append: args.append.clone(),
         guests_at_once: args.jobs.map_or(at_once, usize::from),
         run_id,
@@ -141,6 +142,7 @@ fn announce(lab: &Lab, ready: &Ready, scenarios: &[ScenarioSpec]) {
         kernels: ready.kernels.iter().map(|prepared| prepared.kernel.label.clone()).collect(),
         scenarios: scenarios.to_vec(),
         isolation: lab.options.isolation.name().to_owned(),
+        repetition: lab.options.repetition,
     });
     lab.emitter.notice(ready.accelerator.to_string());
     ready.kernels.iter().for_each(|prepared| announce_kernel(lab, prepared));
@@ -188,7 +190,7 @@ async fn serve(lab: &Lab, running: impl Future<Output = ()>, limit: Option<Durat
 fn finish(lab: &Lab, sink: &RefCell<RunSink>, laps: Laps) -> Result<u8, Failure> {
     lab.emitter.emit(LabEvent::RunTimings { phases: laps.finish() });
     let counts = lab.emitter.counts();
-    let exit_code = exit_code::of(&counts, lab.stopped());
+    let exit_code = exit_code::of(&counts, lab.stopped(), lab.options.repetition);
     lab.emitter.emit(LabEvent::RunFinished { counts, exit_code });
     let failures = sink.borrow_mut().finish();
     if failures.is_empty() {

@@ -15,6 +15,7 @@ fn spec() -> ScenarioSpec {
         requires: Requirement { config: Vec::new(), since: KernelVersion::new(2, 6, 19) },
         modules: Vec::new(),
         leg_timeout_ms: 1000,
+        allows: Vec::new(),
     }
 }
 

@@ -17,6 +17,8 @@ use crate::verdict::{Class, Verdict};
 const MAX_LINES: usize = 20;
 /// The most lines of registers: those of the first processor that say where it was.
 const MAX_REGISTERS: usize = 6;
+/// The most attempts.
+const MAX_ATTEMPTS: usize = 10;
 /// The most characters of a line.
 const MAX_CHARS: usize = 300;
 /// The most characters of a verdict's sentence.
@@ -72,7 +74,7 @@ impl Details<'_> {
         match report.verdict.class() {
             Class::Good => self.verbosity == Verbosity::Verbose || !report.warnings.is_empty(),
             Class::Skipped => false,
-            Class::Bad | Class::TimedOut | Class::Crashed | Class::Lab | Class::NotRun => true,
+            Class::Flaky | Class::Bad | Class::TimedOut | Class::Crashed | Class::Lab | Class::NotRun => true,
         }
     }
 
@@ -104,14 +106,26 @@ impl Details<'_> {
         if !detail.is_empty() {
             line(&detail);
         }
+        let most = if self.verbosity == Verbosity::Verbose { usize::MAX } else { MAX_LINES };
+        if let Some(attempts) = &report.attempts {
+            let most = if most == usize::MAX { most } else { MAX_ATTEMPTS };
+            for attempt in text::attempts(attempts, self.run.repetition, most) {
+                line(&clean::cut(&attempt, MAX_DETAIL));
+            }
+            if !report.legs.is_empty() {
+                line(&format!("{} {} in full:", self.run.repetition.noun(), report.attempt));
+            }
+        }
         for leg in &report.legs {
             let finding = clean::cut(&text::leg(leg), MAX_DETAIL);
             line(&format!("{:<8} {finding}", leg.leg.name()));
         }
-        for title in &report.warnings {
-            line(&format!("kernel warning: {}", clean::cut(&clean::line(title), MAX_CHARS)));
+        if let Some(identity) = verdict.crash_identity() {
+            line(&format!("crash: {}", clean::cut(&clean::line(&identity), MAX_CHARS)));
         }
-        let most = if self.verbosity == Verbosity::Verbose { usize::MAX } else { MAX_LINES };
+        for warning in &report.warnings {
+            line(&format!("{}: {}", text::warning(warning), clean::cut(&clean::line(&warning.to_string()), MAX_CHARS)));
+        }
         if let Verdict::KernelCrashed { trace, .. } = verdict {
             self.excerpt("console", &excerpt::head(trace, most, MAX_CHARS), &mut line);
         }
@@ -162,7 +176,7 @@ impl Details<'_> {
 
     /// Where to read on, for what the console may explain.
     fn console(&self, report: &ScenarioReport) -> Option<String> {
-        if !matches!(report.verdict.class(), Class::TimedOut | Class::Crashed | Class::Lab) {
+        if !matches!(report.verdict.class(), Class::Flaky | Class::TimedOut | Class::Crashed | Class::Lab) {
             return None;
         }
         let guest = report.guest.or_else(|| self.run.loss(report).map(|loss| loss.guest))?;
@@ -214,6 +228,15 @@ impl Details<'_> {
                     .to_owned(),
             );
         }
+        if verdicts().any(|(_, report)| report.verdict.class() == Class::Flaky) {
+            let mut text =
+                "FLAKY: of several runs on the same kernel some failed and others did not; that counts as failed."
+                    .to_owned();
+            if !self.run.repetition.measures() {
+                text.push_str(" `--repeat N` tells how often it fails, and `--until-failure` finds the next failure.");
+            }
+            lines.push(text);
+        }
         for (scenario, spec) in self.run.scenarios.iter().enumerate() {
             let ran = (0..self.run.kernels.len()).any(|kernel| !self.run.report(kernel, scenario).legs.is_empty());
             if let (Control::Impossible { why }, true) = (&spec.control, ran) {
@@ -245,7 +268,11 @@ fn wrapped(head: &str, names: &[&str]) -> String {
 /// Whether two reports say the same and have nothing of their own to show.
 fn alike(one: &ScenarioReport, other: &ScenarioReport) -> bool {
     let bare = |report: &ScenarioReport| {
-        report.legs.is_empty() && report.warnings.is_empty() && report.stdout.is_empty() && report.stderr.is_empty()
+        report.attempts.is_none()
+            && report.legs.is_empty()
+            && report.warnings.is_empty()
+            && report.stdout.is_empty()
+            && report.stderr.is_empty()
     };
     one.verdict == other.verdict && (one.scenario == other.scenario || (bare(one) && bare(other)))
 }

@@ -6,7 +6,7 @@ use super::paint::Paint;
 use crate::event::{LabEvent, ScenarioReport};
 use crate::report::run::Run;
 use crate::report::style::Verbosity;
-use crate::report::{clean, text};
+use crate::report::{clean, rate, text};
 use crate::verdict::{Class, Verdict};
 
 /// The most characters of a verdict's sentence on its line; the rest is in the paragraph at the end.
@@ -16,7 +16,10 @@ const MAX_DETAIL: usize = 300;
 #[must_use]
 pub fn of_event(event: &LabEvent, run: &Run, paint: Paint) -> String {
     match event {
+        LabEvent::ScenarioAttempted(report) => attempted(report, run, paint) + &milestone(run),
         LabEvent::ScenarioFinished(report) => finished(report, run, paint),
+        // Where every guest is one of many, their starts are no news.
+        LabEvent::GuestStarting { .. } if run.repetition.measures() => String::new(),
         LabEvent::GuestStarting { kernel, accelerator, .. } => {
             let release = run.kernels.iter().find(|known| known.label == *kernel).map_or("", |known| &known.release);
             format!("BOOT  {}  {} with {}\n", clean::line(kernel), clean::line(release), clean::line(accelerator))
@@ -29,13 +32,16 @@ pub fn of_event(event: &LabEvent, run: &Run, paint: Paint) -> String {
 #[must_use]
 pub fn above_live(event: &LabEvent, run: &Run, told: &BTreeMap<String, Verdict>, paint: Paint) -> String {
     match event {
+        LabEvent::ScenarioAttempted(report) if report.verdict.class().is_failure() => attempted(report, run, paint),
         LabEvent::ScenarioFinished(report) => {
             // A guest that is gone takes all its scenarios with it: one line for the first of them is enough.
             let again = told.get(&report.kernel) == Some(&report.verdict);
             match report.verdict.class() {
                 Class::Good | Class::Skipped | Class::NotRun => String::new(),
-                Class::Bad | Class::TimedOut | Class::Crashed | Class::Lab if again => String::new(),
-                Class::Bad | Class::TimedOut | Class::Crashed | Class::Lab => finished(report, run, paint),
+                _ if again => String::new(),
+                Class::Flaky | Class::Bad | Class::TimedOut | Class::Crashed | Class::Lab => {
+                    finished(report, run, paint)
+                }
             }
         }
         other => always(other),
@@ -47,9 +53,6 @@ pub fn above_live(event: &LabEvent, run: &Run, told: &BTreeMap<String, Verdict>,
 pub fn always(event: &LabEvent) -> String {
     match event {
         LabEvent::Notice { text } => note(text),
-        LabEvent::KernelFailed { kernel, detail } => {
-            format!("no kernel: {}: {}\n", clean::line(kernel), clean::line(detail))
-        }
         LabEvent::GuestReady { guest, hello, .. } => {
             let problem = |problem: &String| note(&format!("guest {guest} ({}): {problem}", hello.kernel_release));
             hello.problems.iter().map(problem).collect()
@@ -59,6 +62,7 @@ pub fn always(event: &LabEvent) -> String {
         | LabEvent::KernelReady { .. }
         | LabEvent::GuestStarting { .. }
         | LabEvent::ScenarioStarted { .. }
+        | LabEvent::ScenarioAttempted(_)
         | LabEvent::ScenarioFinished(_)
         | LabEvent::GuestLost(_)
         | LabEvent::GuestEnded { .. }
@@ -74,19 +78,52 @@ pub fn note(text: &str) -> String {
     format!("note: {}\n", clean::line(text))
 }
 
-/// `PASS  debian:trixie  uts.hostname  (12 ms)`
+/// `PASS  debian:trixie  uts.hostname  (12 ms)`, and after several runs or attempts how many there were instead of the time.
 fn finished(report: &ScenarioReport, run: &Run, paint: Paint) -> String {
+    let took = match &report.attempts {
+        Some(attempts) if run.repetition.measures() => format!("({})", rate::words(attempts)),
+        Some(attempts) => format!("({} attempts)", attempts.runs),
+        None => took(report),
+    };
+    let end = match &report.verdict {
+        Verdict::Skipped { .. } | Verdict::NotRun { .. } | Verdict::Flaky { .. } => detail(report),
+        Verdict::Passed | Verdict::Leaks { .. } => took,
+        _ => format!("{took}  {}", detail(report)),
+    };
+    line(report, run, paint, &end)
+}
+
+/// `FAIL  debian:trixie  uts.hostname  (12 ms)  attempt 1: not isolated`; where failures are counted, those that did not
+/// fail are no news.
+fn attempted(report: &ScenarioReport, run: &Run, paint: Paint) -> String {
+    if run.repetition.measures() && !report.verdict.class().is_failure() {
+        return String::new();
+    }
+    let detail = detail(report);
+    let colon = if detail.is_empty() { "" } else { ": " };
+    let end = format!("{}  {} {}{colon}{detail}", took(report), run.repetition.noun(), report.attempt);
+    line(report, run, paint, &end)
+}
+
+/// How far it is, now and then: after 10, 20, 50, 100, 200 runs and so on.
+fn milestone(run: &Run) -> String {
+    let (runs, failures) = run.attempted();
+    let round = runs
+        .checked_ilog10()
+        .is_some_and(|digits| [1, 2, 5].contains(&(runs / 10_u64.pow(digits))) && runs % 10_u64.pow(digits) == 0);
+    if !run.repetition.measures() || !round || runs < 10 {
+        return String::new();
+    }
+    format!("RUNS  {runs} made, {failures} failed ({})\n", text::duration(run.elapsed_ms))
+}
+
+fn line(report: &ScenarioReport, run: &Run, paint: Paint, end: &str) -> String {
     let width = |texts: &mut dyn Iterator<Item = usize>| texts.max().unwrap_or(0);
     let label_width = width(&mut run.kernels.iter().map(|kernel| clean::line(&kernel.label).chars().count()));
     let name_width = width(&mut run.scenarios.iter().map(|spec| spec.id.as_str().len()));
     let word = paint.verdict(&report.verdict, report.verdict.word());
     let gap = " ".repeat(4_usize.saturating_sub(report.verdict.word().len()));
     let (label, name) = (clean::line(&report.kernel), report.scenario.as_str());
-    let end = match &report.verdict {
-        Verdict::Skipped { .. } | Verdict::NotRun { .. } => detail(report),
-        Verdict::Passed | Verdict::Leaks { .. } => took(report),
-        _ => format!("{}  {}", took(report), detail(report)),
-    };
     format!("{word}{gap}  {label:<label_width$}  {name:<name_width$}  {end}\n")
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::event::LabEvent;
+use crate::plan::Repetition;
 use crate::report::run::{KernelRun, Run};
 use crate::report::screen::{Line, Screen};
 use crate::report::{clean, text};
@@ -79,13 +80,24 @@ impl Guest {
     fn text(&self, run: &Run) -> String {
         let width = run.kernels.iter().map(|kernel| clean::line(&kernel.label).chars().count()).max().unwrap_or(0);
         let kernel = run.kernels.iter().find(|kernel| kernel.label == self.kernel);
-        let (done, all) = (kernel.map_or(0, KernelRun::finished), run.scenarios.len());
-        format!("{:<width$}  {done:>3}/{all}  {}", clean::line(&self.kernel), clean::line(&self.doing))
+        let done = match kernel {
+            Some(kernel) if run.repetition.measures() => kernel.attempted().0,
+            Some(kernel) => kernel.finished() as u64,
+            None => 0,
+        };
+        let of = planned(run).map(|all| format!("/{all}")).unwrap_or_default();
+        format!("{:<width$}  {done:>3}{of}  {}", clean::line(&self.kernel), clean::line(&self.doing))
     }
 }
 
-/// `37/96 done, 2 not good`
+/// `37/96 done, 2 not good`, and where failures are counted: `143/200 runs on 1 kernel, 2 failed`.
 fn summary(run: &Run) -> String {
+    let kernels = text::count(run.kernels.len(), "kernel");
+    if run.repetition.measures() {
+        let (runs, failures) = run.attempted();
+        let of = planned(run).map(|each| format!("/{}", each.saturating_mul(run.kernels.len() as u64)));
+        return format!("{runs}{} runs on {kernels}, {failures} failed", of.unwrap_or_default());
+    }
     let done: usize = run.kernels.iter().map(KernelRun::finished).sum();
     let all = run.kernels.len() * run.scenarios.len();
     let bad = (0..run.kernels.len())
@@ -93,7 +105,16 @@ fn summary(run: &Run) -> String {
         .filter(|(_, report)| !matches!(report.verdict.class(), Class::Good | Class::Skipped | Class::NotRun))
         .count();
     let bad = if bad == 0 { String::new() } else { format!(", {bad} not good") };
-    format!("{done}/{all} done on {}{bad}", text::count(run.kernels.len(), "kernel"))
+    format!("{done}/{all} done on {kernels}{bad}")
+}
+
+/// How many runs there are to be on each kernel; none where that is not known.
+fn planned(run: &Run) -> Option<u64> {
+    let rounds = match run.repetition {
+        Repetition::UntilFailure { at_most } => at_most?,
+        other => other.rounds(),
+    };
+    Some(u64::from(rounds).saturating_mul(run.scenarios.len() as u64))
 }
 
 #[cfg(test)]
@@ -102,6 +123,17 @@ mod tests {
 
     use super::*;
     use crate::report::fixture;
+
+    #[test]
+    fn where_failures_are_counted_the_lines_tell_of_runs() {
+        let mut run = Run::default();
+        fixture::repeated()[..13].iter().for_each(|event| run.apply(event).unwrap());
+        assert_eq!(summary(&run), "9/120 runs on 1 kernel, 2 failed");
+        let guest = Guest { kernel: run.kernels[0].label.clone(), doing: "cgroup.path".to_owned(), line: None };
+        assert_eq!(guest.text(&run), "debian:bookworm    9/120  cgroup.path");
+        run.repetition = Repetition::UntilFailure { at_most: None };
+        assert_eq!(summary(&run), "9 runs on 1 kernel, 2 failed");
+    }
 
     /// What is seen after the events up to and with the first for which `until` holds, without the spinners.
     fn seen(until: impl Fn(&LabEvent) -> bool) -> Vec<String> {

@@ -17,6 +17,7 @@ mod detail;
 mod lines;
 mod live;
 mod paint;
+mod rates;
 mod table;
 mod timings;
 
@@ -77,6 +78,7 @@ impl<W: Write + Send> Human<W> {
             out.push('\n');
         }
         out.push_str(&table::render(run, setup.style.columns, *paint));
+        out.push_str(&rates::render(run, *paint));
         if setup.timings {
             out.push('\n');
             out.push_str(&timings::render(&run.timings, *paint));
@@ -134,8 +136,12 @@ fn summary(run: &Run) -> String {
         1 => "; 1 of those passed is a documented leak".to_owned(),
         _ => format!("; {leaks} of those passed are documented leaks"),
     };
+    let runs = match (run.repetition.measures(), run.attempted()) {
+        (true, (runs, failures)) => format!("; {runs} runs, of which {failures} failed"),
+        (false, _) => String::new(),
+    };
     format!(
-        "{}{} on {}: {}{leaks} ({})",
+        "{}{} on {}: {}{leaks}{runs} ({})",
         if run.interrupted { "interrupted: " } else { "" },
         text::count(run.scenarios.len(), "scenario"),
         text::count(run.kernels.len(), "kernel"),

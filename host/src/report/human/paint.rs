@@ -20,7 +20,7 @@ impl Paint {
             Class::Good if matches!(verdict, Verdict::Leaks { .. }) => AnsiColor::Cyan,
             Class::Good => AnsiColor::Green,
             Class::Skipped => AnsiColor::Yellow,
-            Class::Bad | Class::TimedOut | Class::Crashed => AnsiColor::Red,
+            Class::Flaky | Class::Bad | Class::TimedOut | Class::Crashed => AnsiColor::Red,
             Class::Lab | Class::NotRun => AnsiColor::Magenta,
         };
         let style = colour.on_default();

@@ -61,7 +61,7 @@ fn a_finished_run_on_a_terminal_has_the_table_at_once() {
     let text = render(&fixture::run(), setup(style, Verbosity::Normal));
     let table = text.find("scenario ").unwrap();
     let before: Vec<_> = text[..table].lines().map(|line| line.split(':').next().unwrap()).collect();
-    assert_eq!(before[..4], ["note", "no kernel", "note", "note"], "{text}");
+    assert_eq!(before[..3], ["note"; 3], "{text}");
     assert!(text[table..].contains("\x1b[1m\x1b[31mFAIL\x1b[0m"), "{text}");
     assert!(!text.chars().any(|c| !['\x1b', '\n'].contains(&c) && clean::is_hostile(c)));
 }
@@ -82,6 +82,30 @@ fn an_interrupted_run_tells_what_did_not_run() {
     let text = render(&cut, setup(Style::FILE, Verbosity::Normal));
     assert!(text.contains("NOT-RUN  all 6 scenarios on debian:bullseye\n"), "{text}");
     assert!(!text.contains("has no control leg"), "nothing ran: {text}");
+}
+
+#[test]
+fn every_attempt_is_told_and_what_is_flaky_is_explained() {
+    insta::assert_snapshot!(render(&fixture::retried(), setup(Style::FILE, Verbosity::Normal)));
+}
+
+#[test]
+fn runs_are_told_by_their_failures_and_rates() {
+    let text = render(&fixture::repeated(), setup(Style::FILE, Verbosity::Normal));
+    // A line for each of the first ten failures in each paragraph, and one above what is told in full.
+    assert_eq!(text.matches("      run ").count(), 3 + 10 + 2, "{text}");
+    insta::assert_snapshot!(text);
+    let quiet = render(&fixture::repeated(), setup(Style::FILE, Verbosity::Quiet));
+    assert!(quiet.contains("\n\nfailure rates at 95 % confidence, after Clopper and Pearson\ncgroup.path "), "{quiet}");
+    assert!(!quiet.contains("RUNS"), "{quiet}");
+}
+
+#[test]
+fn a_record_that_was_cut_tells_the_rates_so_far() {
+    let events = fixture::repeated();
+    let text = render(&events[..13], setup(Style::FILE, Verbosity::Normal));
+    assert!(text.contains("\ncgroup.path  debian:bookworm  2 of 9 runs failed: 22.2 % ("), "{text}");
+    assert!(text.contains("cgroup.path    NOT-RUN"), "{text}");
 }
 
 #[test]
@@ -118,13 +142,13 @@ fn failures_stand_above_the_live_lines_and_the_end_leaves_none() {
     let setup = Setup { screen: Screen::in_memory(&terminal), ..setup(style, Verbosity::Normal) };
     let mut reporter = Human::new(Terminal(terminal.clone()), setup.clone());
     let events = fixture::run();
-    events[..30].iter().for_each(|event| reporter.event(event).unwrap());
+    events[..29].iter().for_each(|event| reporter.event(event).unwrap());
     let shown = terminal.contents();
     let line = |words: &str| shown.lines().position(|line| line.contains(words)).unwrap_or_else(|| panic!("{shown}"));
     assert!(line("FAIL  debian:bookworm") < line("10/24 done on 4 kernels, 7 not good"), "{shown}");
     assert!(!shown.contains("PASS"), "{shown}");
     assert_eq!(shown.matches("NO-BOOT").count(), 1, "one line for a guest that took all with it: {shown}");
-    events[30..].iter().for_each(|event| reporter.event(event).unwrap());
+    events[29..].iter().for_each(|event| reporter.event(event).unwrap());
     reporter.finish().unwrap();
     let left: Vec<_> = terminal.contents().lines().map(str::to_owned).collect();
     let still = Setup { style: Style { live: false, ..style }, ..setup };

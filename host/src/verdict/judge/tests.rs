@@ -1,6 +1,7 @@
 use vmlab_protocol::catalogue::Requirement;
 
 use super::*;
+use crate::verdict::console::Kind;
 
 fn spec(expects: Expectation, control: Control) -> ScenarioSpec {
     ScenarioSpec {
@@ -14,6 +15,7 @@ fn spec(expects: Expectation, control: Control) -> ScenarioSpec {
         requires: Requirement { config: vec!["CONFIG_TIME_NS".to_owned()], since: KernelVersion::new(5, 6, 0) },
         modules: Vec::new(),
         leg_timeout_ms: 1000,
+        allows: Vec::new(),
     }
 }
 
@@ -31,7 +33,7 @@ fn legs(outcomes: &[LegOutcome]) -> Vec<LegReport> {
     all.into_iter().zip(outcomes).map(report).collect()
 }
 
-fn judged(spec: &ScenarioSpec, outcomes: &[LegOutcome], warnings: &[String]) -> Verdict {
+fn judged(spec: &ScenarioSpec, outcomes: &[LegOutcome], warnings: &[Finding]) -> Verdict {
     let facts = KernelFacts { version: KernelVersion::new(6, 1, 0), config: None };
     finished(spec, facts, &legs(outcomes), None, warnings)
 }
@@ -73,9 +75,9 @@ fn every_pair_of_legs_under_every_expectation() {
 fn a_warning_spoils_a_pass_and_a_crash_comes_first() {
     let spec = spec(Expectation::Isolation, Control::Runs);
     let outcomes = [LegOutcome::Available, isolated(), leaked()];
-    let warned = judged(&spec, &outcomes, &["WARNING: CPU: 0 at kernel/x.c:1".to_owned()]);
+    let warned = judged(&spec, &outcomes, &[Finding::of_title(Kind::Warning, "WARNING: CPU: 0 at kernel/x.c:1")]);
     assert!(matches!(&warned, Verdict::Failed { detail } if detail.contains("kernel/x.c:1")), "{warned:?}");
-    let crash = Crash { title: "BUG: x".to_owned(), trace: vec!["BUG: x".to_owned()] };
+    let crash = Crash::of_title(Kind::Bug, "BUG: x");
     let facts = KernelFacts { version: KernelVersion::new(6, 1, 0), config: None };
     assert_eq!(finished(&spec, facts, &legs(&outcomes), Some(&crash), &[]).word(), "CRASH");
 }
@@ -96,4 +98,24 @@ fn a_missing_feature_is_a_skip_only_where_the_kernel_explains_it() {
     assert!(judge(Some(&set), old).detail().starts_with("needs Linux 5.6"));
     assert_eq!(judge(Some(&set), new).word(), "FAIL");
     assert_eq!(judge(None, new).word(), "SKIP");
+}
+
+#[test]
+fn what_a_scenario_allows_is_a_note_and_fails_nothing() {
+    use vmlab_protocol::catalogue::Allowance;
+    let mut spec = spec(Expectation::Isolation, Control::Runs);
+    spec.allows =
+        vec![Allowance { pattern: "memcg-oom: Memory cgroup".to_owned(), reason: "it is the limit".to_owned() }];
+    let outcomes = [LegOutcome::Available, isolated(), leaked()];
+    let killed = Finding::of_title(Kind::MemcgOom, "Memory cgroup out of memory: Killed process 98 (u)");
+    let global = Finding::of_title(Kind::Oom, "Out of memory: Killed process 98 (u)");
+    let broken = Finding::of_title(Kind::Kasan, "memcg-oom: Memory cgroup");
+    for (found, word, severity) in
+        [(killed, "PASS", Severity::Note), (global, "FAIL", Severity::Warned), (broken, "FAIL", Severity::Broken)]
+    {
+        let mut warnings = [found];
+        allow(&spec, &mut warnings);
+        assert_eq!(warnings[0].severity, severity, "{warnings:?}");
+        assert_eq!(judged(&spec, &outcomes, &warnings).word(), word, "{warnings:?}");
+    }
 }

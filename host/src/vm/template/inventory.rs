@@ -56,6 +56,15 @@ pub fn lock_path(cache: &Path, key: &str) -> PathBuf {
     root(cache).join(format!("{key}{LOCK}"))
 }
 
+/// The template under a key, or what is left of one.
+///
+/// # Errors
+/// [`CacheError`]
+pub(super) fn entry(cache: &Path, key: &str) -> Result<Option<Entry>, CacheError> {
+    let dir = root(cache).join(key);
+    if dir.exists() { look(cache, key, &dir).map(Some) } else { Ok(None) }
+}
+
 fn look(cache: &Path, key: &str, dir: &Path) -> Result<Entry, CacheError> {
     let path = dir.join(ABOUT);
     let (what, useless) = match json::read::<About>(&path)? {

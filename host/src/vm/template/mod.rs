@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use vmlab_protocol::message::Hello;
 
 use crate::store::atomic;
+use crate::store::cache::remove::{self, Removal};
 use crate::store::hold::{Hold, touch};
 use crate::store::{CacheError, json};
 use key::Key;
@@ -188,11 +189,24 @@ impl Draft {
     }
 }
 
-/// Removes what there is under a key. Guests that were started from it keep what they have mapped.
+/// Takes away the template of a key, unless another vmlab makes one or uses it: whoever uses it opens its files for each
+/// fork.
+///
+/// # Errors
+/// The cache cannot be read or written.
+pub fn take_away(cache: &Path, key: &Key) -> Result<Removal, CacheError> {
+    match inventory::entry(cache, key.name())? {
+        Some(entry) => remove::remove(cache, &entry),
+        None => Ok(Removal::Gone),
+    }
+}
+
+/// Removes what there is under a key. The caller holds the key's lock. Guests that were started from it keep what they
+/// have mapped.
 ///
 /// # Errors
 /// The cache cannot be written.
-pub fn discard(cache: &Path, key: &Key) -> Result<(), CacheError> {
+fn discard(cache: &Path, key: &Key) -> Result<(), CacheError> {
     let dir = root(cache).join(key.name());
     atomic::remove_tree(&dir).map_err(CacheError::on("remove", &dir))
 }

@@ -1,0 +1,132 @@
+//! Names for crashes that are the same on every run and kernel.
+
+use sha2::{Digest as _, Sha256};
+
+use super::kind::Kind;
+
+/// So many functions of a call trace make a name: where it broke, and who called. Further up the compiler's inlining
+/// differs between kernels.
+pub(super) const NAMING_FRAMES: usize = 2;
+
+/// The name of a report: `KIND:PLACE-HASH`.
+///
+/// `what` is the part of the title that tells reports of this kind apart; its numbers and addresses are left out.
+/// `frames` are the functions that say something, innermost first. The place is the first of them, or `what`.
+pub(super) fn fingerprint(kind: Kind, what: &str, frames: &[String]) -> String {
+    let what = stable(what);
+    let frames = &frames[..frames.len().min(NAMING_FRAMES)];
+    let mut hash = Sha256::new();
+    for part in [kind.word(), &what].into_iter().chain(frames.iter().map(String::as_str)) {
+        hash.update(part.as_bytes());
+        hash.update([0]);
+    }
+    let hash: String = hash.finalize().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let place = frames.first().map_or_else(|| slug(&what), Clone::clone);
+    let colon = if place.is_empty() { "" } else { ":" };
+    format!("{kind}{colon}{place}-{hash}")
+}
+
+/// Words without what differs from run to run: numbers and addresses become `#`, offsets of functions go.
+///
+/// Digits within a name stay: `ext4_put` is a name, and so is `x86`. A long hexadecimal number is an address.
+pub(super) fn stable(words: &str) -> String {
+    let mut out = String::new();
+    let mut rest = words;
+    while let Some(first) = rest.chars().next() {
+        let end = rest.find(|c: char| !is_word(c)).unwrap_or(rest.len());
+        if end == 0 {
+            let after = &rest[first.len_utf8()..];
+            match offset(rest) {
+                Some(past) => rest = past,
+                None => {
+                    out.push(first);
+                    rest = after;
+                }
+            }
+        } else {
+            let word = &rest[..end];
+            out.push_str(if is_number(word) { "#" } else { word });
+            rest = &rest[end..];
+        }
+    }
+    out.trim().to_owned()
+}
+
+/// What comes behind `+0x1c/0x20` at the beginning.
+fn offset(text: &str) -> Option<&str> {
+    let hex = |text: &str| text.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(text.len());
+    let at = text.strip_prefix("+0x")?;
+    let size = at[hex(at)..].strip_prefix("/0x")?;
+    Some(&size[hex(size)..])
+}
+
+const fn is_word(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_'
+}
+
+fn is_number(word: &str) -> bool {
+    let hex = |digits: &str| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_hexdigit());
+    word.bytes().all(|b| b.is_ascii_digit())
+        || word.strip_prefix("0x").is_some_and(hex)
+        || (word.len() >= 8 && hex(word) && word.bytes().any(|b| b.is_ascii_digit()))
+}
+
+/// The words in small letters, joined by hyphens; at most 40 bytes.
+fn slug(words: &str) -> String {
+    let mut out = String::new();
+    for word in words.split(|c: char| !is_word(c)).filter(|word| !word.is_empty()) {
+        if out.len() + word.len() >= 40 {
+            break;
+        }
+        if !out.is_empty() {
+            out.push('-');
+        }
+        out.push_str(&word.to_ascii_lowercase());
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn numbers_addresses_and_offsets_are_left_out_and_names_stay() {
+        for (words, same) in [
+            ("ext4_put_super+0x1c/0x20 [ext4]", "ext4_put_super [ext4]"),
+            ("Attempted to kill init! exitcode=0x0000000b", "Attempted to kill init! exitcode=#"),
+            ("ffff888012345678 is 12 x86 deadbeef", "# is # x86 deadbeef"),
+            ("a + 0x12", "a + #"),
+            ("über 5", "über #"),
+        ] {
+            assert_eq!(stable(words), same);
+        }
+    }
+
+    #[test]
+    fn a_name_has_kind_place_and_hash() {
+        let frames = ["sysrq_handle_crash".to_owned(), "__handle_sysrq".to_owned(), "vfs_write".to_owned()];
+        let name = fingerprint(Kind::Oops, "NULL pointer", &frames);
+        assert!(name.starts_with("oops:sysrq_handle_crash-"), "{name}");
+        assert_eq!(name, fingerprint(Kind::Oops, "NULL pointer", &frames[..2]));
+        assert_ne!(name, fingerprint(Kind::Oops, "NULL pointer", &frames[..1]));
+        assert_ne!(name, fingerprint(Kind::Panic, "NULL pointer", &frames));
+        assert!(fingerprint(Kind::Panic, "Out of memory", &[]).starts_with("panic:out-of-memory-"));
+        assert!(fingerprint(Kind::NoRoot, "", &[]).starts_with("no-root-"));
+    }
+
+    proptest! {
+        #[test]
+        fn a_name_is_the_same_for_all_numbers(address: u64, other: u64, pid: u32, offset: u16) {
+            let name = |address: u64, pid: u32, offset: u16| {
+                let what = format!("bad thing at 0x{address:016x} in f+0x{offset:x}/0x{offset:x} of {pid} ({address:016x}0)");
+                fingerprint(Kind::Kasan, &what, &[])
+            };
+            // A number of letters alone may be a word.
+            prop_assume!(format!("{address:016x}{other:016x}").bytes().any(|b| b.is_ascii_digit()));
+            prop_assert_eq!(name(address, pid, offset), name(other, !pid, !offset));
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! What a kernel can report about itself, and how bad each of these is.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Worth a line in the report: it was expected, as an OOM kill in a scenario's own memory cgroup can be.
+    Note,
+    /// The kernel found a fault and goes on.
+    Warned,
+    /// The kernel goes on, or tries to, and cannot be trusted any more.
+    Broken,
+    /// The kernel is done for.
+    Fatal,
+}
+
+/// What a kernel reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// The kernel gave up, for a reason that has no kind of its own.
+    Panic,
+    /// PID 1 ended.
+    InitDied,
+    /// There is no root file system.
+    NoRoot,
+    /// There is nothing to run as PID 1.
+    NoInit,
+    /// The processor reported broken hardware.
+    MachineCheck,
+    /// A fault in the handling of a fault.
+    DoubleFault,
+    /// A kernel stack ran over or was overwritten.
+    StackOverflow,
+    /// A kernel access to an address that is not there: a NULL pointer, a wild one.
+    Oops,
+    /// A general protection fault in the kernel.
+    GeneralProtection,
+    /// A division by zero in the kernel.
+    DivideError,
+    /// An instruction in the kernel that is none.
+    InvalidOpcode,
+    /// A stack segment fault in the kernel.
+    StackSegment,
+    /// `BUG()` or `BUG_ON()`.
+    KernelBug,
+    /// Another line that begins with `BUG: `.
+    Bug,
+    /// The address sanitizer.
+    Kasan,
+    /// The sampling detector of memory errors.
+    Kfence,
+    /// The detector of uninitialised memory.
+    Kmsan,
+    /// The detector of data races.
+    Kcsan,
+    /// The undefined behaviour sanitizer.
+    Ubsan,
+    /// The lock validator, and RCU's.
+    Lockdep,
+    /// A spin lock that is used wrongly.
+    Spinlock,
+    /// Code that may sleep was called where it must not.
+    SleepInAtomic,
+    /// The scheduler was called where it must not.
+    ScheduleInAtomic,
+    /// A linked list is damaged.
+    ListCorruption,
+    /// A slab object is damaged.
+    SlabCorruption,
+    /// A page, a page table or a page counter is damaged.
+    BadPage,
+    /// A reference counter that overflowed or underflowed.
+    Refcount,
+    /// Memory that nothing points to any more.
+    Kmemleak,
+    /// A processor that did not schedule for long.
+    SoftLockup,
+    /// A processor that took no interrupts for long.
+    HardLockup,
+    /// A grace period of RCU does not end.
+    RcuStall,
+    /// A task that slept uninterruptibly for long.
+    HungTask,
+    /// A worker pool that makes no progress.
+    WorkqueueLockup,
+    /// A network device that cannot go because something holds it.
+    NetdevRefs,
+    /// The machine ran out of memory and a process was killed.
+    Oom,
+    /// A memory cgroup ran out of memory and a process in it was killed.
+    MemcgOom,
+    /// `WARN()` or `WARN_ON()`, or another line that begins with `WARNING: `.
+    Warning,
+}
+
+impl Kind {
+    /// One word for reports; the same as in JSON.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Panic => "panic",
+            Self::InitDied => "init-died",
+            Self::NoRoot => "no-root",
+            Self::NoInit => "no-init",
+            Self::MachineCheck => "machine-check",
+            Self::DoubleFault => "double-fault",
+            Self::StackOverflow => "stack-overflow",
+            Self::Oops => "oops",
+            Self::GeneralProtection => "general-protection",
+            Self::DivideError => "divide-error",
+            Self::InvalidOpcode => "invalid-opcode",
+            Self::StackSegment => "stack-segment",
+            Self::KernelBug => "kernel-bug",
+            Self::Bug => "bug",
+            Self::Kasan => "kasan",
+            Self::Kfence => "kfence",
+            Self::Kmsan => "kmsan",
+            Self::Kcsan => "kcsan",
+            Self::Ubsan => "ubsan",
+            Self::Lockdep => "lockdep",
+            Self::Spinlock => "spinlock",
+            Self::SleepInAtomic => "sleep-in-atomic",
+            Self::ScheduleInAtomic => "schedule-in-atomic",
+            Self::ListCorruption => "list-corruption",
+            Self::SlabCorruption => "slab-corruption",
+            Self::BadPage => "bad-page",
+            Self::Refcount => "refcount",
+            Self::Kmemleak => "kmemleak",
+            Self::SoftLockup => "soft-lockup",
+            Self::HardLockup => "hard-lockup",
+            Self::RcuStall => "rcu-stall",
+            Self::HungTask => "hung-task",
+            Self::WorkqueueLockup => "workqueue-lockup",
+            Self::NetdevRefs => "netdev-refs",
+            Self::Oom => "oom",
+            Self::MemcgOom => "memcg-oom",
+            Self::Warning => "warning",
+        }
+    }
+
+    /// How bad it is where nobody expects it.
+    #[must_use]
+    pub const fn severity(self) -> Severity {
+        match self {
+            Self::Panic | Self::InitDied | Self::NoRoot | Self::NoInit => Severity::Fatal,
+            Self::MachineCheck
+            | Self::DoubleFault
+            | Self::StackOverflow
+            | Self::Oops
+            | Self::GeneralProtection
+            | Self::DivideError
+            | Self::InvalidOpcode
+            | Self::StackSegment
+            | Self::KernelBug
+            | Self::Bug
+            | Self::Kasan
+            | Self::Kfence
+            | Self::SlabCorruption
+            | Self::BadPage
+            | Self::SoftLockup
+            | Self::HardLockup => Severity::Broken,
+            Self::Kmsan
+            | Self::Kcsan
+            | Self::Ubsan
+            | Self::Lockdep
+            | Self::Spinlock
+            | Self::SleepInAtomic
+            | Self::ScheduleInAtomic
+            | Self::ListCorruption
+            | Self::Refcount
+            | Self::Kmemleak
+            | Self::RcuStall
+            | Self::HungTask
+            | Self::WorkqueueLockup
+            | Self::NetdevRefs
+            | Self::Oom
+            | Self::MemcgOom
+            | Self::Warning => Severity::Warned,
+        }
+    }
+
+    /// Whether it is a processor's trap, or the words that come right before one: several such titles in a row, before
+    /// any trace, are one report (`kernel BUG at`, then `invalid opcode:`; `list_del corruption`, then `kernel BUG at`).
+    pub(super) const fn is_trap(self) -> bool {
+        matches!(
+            self,
+            Self::DoubleFault
+                | Self::StackOverflow
+                | Self::Oops
+                | Self::GeneralProtection
+                | Self::DivideError
+                | Self::InvalidOpcode
+                | Self::StackSegment
+                | Self::KernelBug
+                | Self::ListCorruption
+        )
+    }
+
+    /// How the end of its report is found.
+    pub(super) const fn ending(self) -> Ending {
+        match self {
+            Self::Panic | Self::InitDied | Self::NoRoot | Self::NoInit => Ending::Panic,
+            Self::Kmemleak | Self::NetdevRefs => Ending::Title,
+            Self::Oom | Self::MemcgOom => Ending::Killed,
+            Self::Kasan | Self::Kfence | Self::Kmsan | Self::Kcsan | Self::Ubsan => Ending::Ruler,
+            Self::DoubleFault
+            | Self::StackOverflow
+            | Self::Oops
+            | Self::GeneralProtection
+            | Self::DivideError
+            | Self::InvalidOpcode
+            | Self::StackSegment
+            | Self::KernelBug
+            | Self::ListCorruption
+            | Self::Refcount
+            | Self::Warning => Ending::Marker,
+            Self::MachineCheck
+            | Self::Bug
+            | Self::Lockdep
+            | Self::Spinlock
+            | Self::SleepInAtomic
+            | Self::ScheduleInAtomic
+            | Self::SlabCorruption
+            | Self::BadPage
+            | Self::SoftLockup
+            | Self::HardLockup
+            | Self::RcuStall
+            | Self::HungTask
+            | Self::WorkqueueLockup => Ending::Trace,
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// How the end of a report is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// The title is all.
+    Title,
+    /// `---[ end trace`
+    Marker,
+    /// A line of `=`, or the marker.
+    Ruler,
+    /// The end of a call trace.
+    Trace,
+    /// The line that says who was killed.
+    Killed,
+    /// `---[ end Kernel panic`
+    Panic,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_is_the_same_word_in_json() {
+        for kind in [Kind::GeneralProtection, Kind::MemcgOom, Kind::Kasan, Kind::InitDied, Kind::ScheduleInAtomic] {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.word());
+            assert_eq!(kind.to_string(), kind.word());
+        }
+    }
+
+    #[test]
+    fn severities_are_ordered() {
+        assert!(Severity::Note < Severity::Warned);
+        assert!(Kind::Warning.severity() < Kind::Oops.severity());
+        assert!(Kind::Oops.severity() < Kind::Panic.severity());
+    }
+}

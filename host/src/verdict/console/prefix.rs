@@ -1,0 +1,123 @@
+//! Where in a line the kernel's words begin: behind its level, time stamp and caller.
+
+use memchr::memchr;
+
+/// Who printed a line, by `CONFIG_PRINTK_CALLER` (Linux 5.1): `[    T7]`, a task, or `[    C1]`, a processor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Caller {
+    /// Whether the number is a processor's, and not a task's.
+    pub(super) in_interrupt: bool,
+    pub(super) number: u32,
+}
+
+/// A place in a line where the kernel may have begun to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Start {
+    /// Where its level or time stamp is.
+    pub(super) at: usize,
+    /// Where its words begin.
+    pub(super) words: usize,
+    pub(super) stamped: bool,
+    pub(super) caller: Option<Caller>,
+}
+
+/// The places in a line where the kernel may have begun to print: the line's beginning, and behind each time stamp,
+/// because a program may have written on the console before, and ended no line.
+///
+/// `torn` is whether the line's beginning is not there.
+pub(super) fn starts(line: &[u8], torn: bool) -> impl Iterator<Item = Start> {
+    let first = (!torn).then(|| at_beginning(line));
+    let mut from = first.map_or(0, |start| start.words);
+    let stamped = std::iter::from_fn(move || {
+        loop {
+            let at = from + memchr(b'[', line.get(from..)?)?;
+            from = at + 1;
+            if let Some((length, caller)) = stamp(&line[at..]) {
+                from = at + length;
+                return Some(Start { at, words: from, stamped: true, caller });
+            }
+        }
+    });
+    first.into_iter().chain(stamped)
+}
+
+/// A line's words, and whether a time stamp came before.
+pub(super) fn at_beginning(line: &[u8]) -> Start {
+    let at = line.iter().position(|&byte| byte != b'\r').unwrap_or(line.len());
+    // A level, as in `<4>`, where the console shows the raw records.
+    let level = match line.get(at..at + 3) {
+        Some([b'<', b'0'..=b'7', b'>']) => 3,
+        _ => 0,
+    };
+    match stamp(&line[at + level..]) {
+        Some((length, caller)) => Start { at, words: at + level + length, stamped: true, caller },
+        None => Start { at, words: at + level, stamped: false, caller: None },
+    }
+}
+
+/// The length of `[   12.345678] ` or `[   12.345678][    T1] ` at the beginning.
+fn stamp(bytes: &[u8]) -> Option<(usize, Option<Caller>)> {
+    let (inner, mut length) = bracketed(bytes)?;
+    let point = memchr(b'.', inner)?;
+    let (seconds, fraction) = (&inner[..point], &inner[point + 1..]);
+    if digits(seconds).is_none() || digits(fraction).is_none() {
+        return None;
+    }
+    let caller = bracketed(&bytes[length..]).and_then(|(inner, more)| {
+        let (&kind, number) = inner.split_first()?;
+        let in_interrupt = match kind {
+            b'T' => false,
+            b'C' => true,
+            _ => return None,
+        };
+        Some((Caller { in_interrupt, number: digits(number)? }, more))
+    });
+    if let Some((_, more)) = caller {
+        length += more;
+    }
+    length += usize::from(bytes.get(length) == Some(&b' '));
+    Some((length, caller.map(|(caller, _)| caller)))
+}
+
+/// What is in brackets at the beginning, without the blanks before it, and the length of all.
+fn bracketed(bytes: &[u8]) -> Option<(&[u8], usize)> {
+    // No stamp is longer.
+    let bytes = &bytes[..bytes.len().min(32)];
+    let rest = bytes.strip_prefix(b"[")?;
+    let end = memchr(b']', rest)?;
+    Some((rest[..end].trim_ascii_start(), end + 2))
+}
+
+fn digits(bytes: &[u8]) -> Option<u32> {
+    let all = !bytes.is_empty() && bytes.iter().all(u8::is_ascii_digit);
+    all.then(|| bytes.iter().fold(0_u32, |sum, digit| sum.wrapping_mul(10).wrapping_add(u32::from(digit - b'0'))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<&str> {
+        starts(line.as_bytes(), false).map(|start| &line[start.words..]).collect()
+    }
+
+    #[test]
+    fn words_come_after_level_stamp_and_caller() {
+        for line in
+            ["w x", "[    1.5] w x", "[12345.678901][    T7] w x", "[ 1.5][C1] w x", "<4>[    1.5] w x", "\r<6>w x"]
+        {
+            assert_eq!(words(line), ["w x"], "{line}");
+        }
+        assert_eq!(words("[ INFO: x ]"), ["[ INFO: x ]"]);
+        assert_eq!(words("[    1.5]  two blanks"), [" two blanks"]);
+    }
+
+    #[test]
+    fn the_kernel_begins_anywhere_behind_a_stamp() {
+        assert_eq!(words("login: [    1.5] w"), ["login: [    1.5] w", "w"]);
+        assert_eq!(words("[a.b] [1.] [.5] [1.5"), ["[a.b] [1.] [.5] [1.5"]);
+        let torn: Vec<_> = starts(b"orn [    1.5][   T12] w", true).collect();
+        let caller = Some(Caller { in_interrupt: false, number: 12 });
+        assert_eq!(torn, [Start { at: 4, words: 22, stamped: true, caller }]);
+    }
+}

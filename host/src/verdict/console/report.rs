@@ -1,0 +1,282 @@
+//! A report as it is printed: its lines, task and functions, up to its end.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::finding::{Finding, Task};
+use super::fingerprint::{NAMING_FRAMES, fingerprint};
+use super::frames;
+use super::kind::{Ending, Kind, Severity};
+use super::prefix::{Caller, Start};
+use super::rules::Title;
+
+/// Lines of a report that are kept.
+const TRACE_LINES: usize = 200;
+/// Functions that are kept.
+const FRAMES: usize = 8;
+
+/// `CPU: 0 UID: 0 PID: 61 Comm: sh Tainted: G`, `by task sh/61`, `pid: 61, name: sh`. A name may have blanks in it.
+static TASK: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(concat!(
+        r"\bPID: (?P<pid>\d+) Comm: (?P<comm>.{1,15}?) (?:Kdump: |Not tainted|Tainted: )",
+        r"|\bby task (?P<comm2>.{1,15})/(?P<pid2>\d+)",
+        r"|\bpid: (?P<pid3>\d+), name: (?P<comm3>.{1,15})$",
+    ))
+    .ok()
+});
+
+/// Beginnings of the lines that belong to a report around its call trace (arch/x86/kernel/dumpstack.c,
+/// lib/dump_stack.c, lib/nmi_backtrace.c, kernel/rcu/tree_stall.h).
+const AROUND_TRACE: &[&str] = &[
+    "Modules linked in",
+    "CPU: ",
+    "Tainted: ",
+    "Hardware name: ",
+    "Workqueue: ",
+    "RIP: ",
+    "RSP: ",
+    "RAX: ",
+    "RDX: ",
+    "RBP: ",
+    "R10: ",
+    "R13: ",
+    "FS: ",
+    "CS: ",
+    "CR2: ",
+    "DR0: ",
+    "DR3: ",
+    "PKRU: ",
+    "Code: ",
+    "Call Trace",
+    "Stack:",
+    "Sending NMI",
+    "NMI backtrace",
+    "rcu: ",
+    "task:",
+    "Preemption disabled at",
+    "irq event stamp",
+    "hardirqs last",
+    "softirqs last",
+    "#",
+    "stack backtrace",
+    "other info",
+    "Showing ",
+    "BUG: ",
+    "------------[ cut here",
+];
+
+/// A report that is being read.
+#[derive(Debug)]
+pub(super) struct Report {
+    pub(super) finding: Finding,
+    /// Whether more of its lines may come.
+    pub(super) is_open: bool,
+    /// Who prints it, where lines tell.
+    pub(super) caller: Option<Caller>,
+    stamped: bool,
+    what: String,
+    /// A call trace has begun.
+    in_trace: bool,
+    /// A call trace has begun at some time.
+    had_trace: bool,
+    /// Functions are taken until here: the first call trace's end.
+    wants_frames: bool,
+}
+
+impl Report {
+    /// `before` are the lines since `cut here`, `line` the title's, and `words` what the kernel said in it.
+    pub(super) fn new(title: Title, start: Start, before: Vec<String>, line: String, words: &str) -> Self {
+        let mut trace = before;
+        trace.push(line);
+        let finding = Finding {
+            kind: title.kind,
+            severity: title.kind.severity(),
+            title: words.to_owned(),
+            trace,
+            task: title.task(),
+            cgroup: None,
+            frames: title.func.as_deref().map(frames::plain).into_iter().map(str::to_owned).collect(),
+            fingerprint: String::new(),
+        };
+        let mut report = Self {
+            finding,
+            is_open: title.kind.ending() != Ending::Title,
+            caller: start.caller,
+            stamped: start.stamped,
+            what: title.what.unwrap_or_default(),
+            in_trace: false,
+            had_trace: false,
+            wants_frames: true,
+        };
+        report.finding.frames.retain(|name| !frames::is_generic(name));
+        report.name_it();
+        // That one comes without the report before it where it is limited in rate.
+        report.is_open &= !report.is_killed(words);
+        report
+    }
+
+    /// Whether a title that comes now is part of this report.
+    pub(super) fn takes_title(&self, title: &Title) -> bool {
+        let same_trap = self.finding.kind.is_trap() && (title.kind.is_trap() || title.kind == Kind::Warning);
+        let same_kill = matches!(title.kind, Kind::Oom | Kind::MemcgOom) && title.pid.is_some();
+        let same_stall = title.kind == Kind::RcuStall && title.what.as_ref().is_some_and(|w| w.starts_with("kthread"));
+        match self.finding.kind {
+            _ if !self.is_open => false,
+            Kind::Oom | Kind::MemcgOom => same_kill,
+            Kind::RcuStall => same_stall,
+            _ => same_trap && !self.had_trace,
+        }
+    }
+
+    /// Takes in such a title.
+    pub(super) fn take_title(&mut self, title: &Title, line: String, words: &str) {
+        // What names a report is what it began with; how bad it is may only show now.
+        self.finding.severity = self.finding.severity.max(title.kind.severity());
+        if matches!(title.kind, Kind::Oom | Kind::MemcgOom) {
+            words.clone_into(&mut self.finding.title);
+            self.finding.kind = title.kind;
+            self.finding.task = title.task();
+        }
+        self.push(line, words);
+        self.name_it();
+    }
+
+    /// The kernel gave up because of this.
+    pub(super) fn take_panic(&mut self, line: String) {
+        self.finding.severity = Severity::Fatal;
+        // What follows it is another trace, of the giving up.
+        self.wants_frames = false;
+        self.is_open = true;
+        self.keep(line);
+    }
+
+    /// Whether a line may belong to this report, as far as its beginning tells.
+    pub(super) fn may_have(&self, start: Start) -> bool {
+        // A program's words have no stamp.
+        let from_program = self.stamped && !start.stamped;
+        let from_other = self.caller.is_some() && start.caller.is_some() && start.caller != self.caller;
+        self.is_open && !from_program && !from_other
+    }
+
+    /// Takes in a line.
+    pub(super) fn push(&mut self, line: String, words: &str) {
+        if self.has_ended_before(words) {
+            self.is_open = false;
+            return;
+        }
+        self.keep(line);
+        self.look_for_task(words);
+        self.look_for_function(words);
+        if words.starts_with("oom-kill:constraint=") {
+            self.look_for_cgroup(words);
+        }
+        self.is_open &= !self.is_last(words);
+    }
+
+    fn keep(&mut self, line: String) {
+        self.finding.trace.push(line);
+        self.is_open &= self.finding.trace.len() < TRACE_LINES;
+    }
+
+    /// Whether a line is the first that is no part of a report whose end has no mark.
+    fn has_ended_before(&self, words: &str) -> bool {
+        let indented = words.starts_with([' ', '\t']) || words.is_empty();
+        let around = AROUND_TRACE.iter().any(|start| words.starts_with(start));
+        self.finding.severity < Severity::Fatal
+            && self.finding.kind.ending() == Ending::Trace
+            && self.had_trace
+            && !indented
+            && !around
+            && frames::function(words).is_none()
+    }
+
+    fn is_last(&self, words: &str) -> bool {
+        if self.finding.severity == Severity::Fatal {
+            return words.starts_with("---[ end Kernel panic");
+        }
+        let marker = words.starts_with("---[ end trace");
+        let ruler = words.len() > 20 && words.bytes().all(|byte| byte == b'=');
+        match self.finding.kind.ending() {
+            Ending::Killed => self.is_killed(words),
+            Ending::Ruler => ruler || marker,
+            Ending::Marker | Ending::Trace => marker,
+            Ending::Title | Ending::Panic => false,
+        }
+    }
+
+    fn is_killed(&self, words: &str) -> bool {
+        self.finding.kind.ending() == Ending::Killed && words.contains("out of memory: Kill")
+            || words.starts_with("Out of memory: Kill")
+            || words.starts_with("Out of memory (oom_kill_allocating_task): Kill")
+    }
+
+    fn look_for_task(&mut self, words: &str) {
+        if self.finding.task.is_some() {
+            return;
+        }
+        let Some(found) = TASK.as_ref().and_then(|pattern| pattern.captures(words)) else { return };
+        let group = |names: [&str; 3]| names.iter().find_map(|name| found.name(name)).map(|part| part.as_str());
+        self.finding.task = task(group(["comm", "comm2", "comm3"]), group(["pid", "pid2", "pid3"]));
+    }
+
+    /// Functions come from the instruction pointer and the first call trace. Data races and uninitialised values are
+    /// told with traces that have no head; lockdep prints older traces before its own.
+    fn look_for_function(&mut self, words: &str) {
+        let head = words.starts_with("Call Trace:") || words.starts_with("backtrace:");
+        let bare = matches!(self.finding.kind, Kind::Kcsan | Kind::Kmsan);
+        self.in_trace |= head;
+        self.had_trace |= head;
+        if !self.wants_frames {
+            return;
+        }
+        if words.trim_start() == "</TASK>" || (self.in_trace && words.starts_with("RIP: ") && !words.contains("+0x")) {
+            self.wants_frames = false;
+        }
+        let at_instruction = words.starts_with("RIP: ") && !self.in_trace;
+        let Some(name) = frames::function(words).filter(|_| at_instruction || self.in_trace || bare) else { return };
+        let known = &mut self.finding.frames;
+        // The instruction pointer's function is often the trace's first as well, and so is what macros wrap.
+        if !frames::is_generic(name) && known.last().is_none_or(|last| last != name) && known.len() < FRAMES {
+            known.push(name.to_owned());
+            if known.len() <= NAMING_FRAMES {
+                self.name_it();
+            }
+        }
+    }
+
+    /// `oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,oom_memcg=/box,task_memcg=/box,...`
+    /// (mm/oom_kill.c, since Linux 5.0)
+    fn look_for_cgroup(&mut self, words: &str) {
+        if words.contains("CONSTRAINT_MEMCG") {
+            self.finding.kind = Kind::MemcgOom;
+        }
+        self.finding.cgroup = words.split(',').find_map(|part| part.strip_prefix("oom_memcg=")).map(str::to_owned);
+        self.name_it();
+    }
+
+    /// Gives the finding its name, from what is known of it.
+    fn name_it(&mut self) {
+        let Finding { kind, frames, task, fingerprint: name, .. } = &mut self.finding;
+        let comm = task.as_ref().map(|task| task.comm.clone()).unwrap_or_default();
+        *name = match kind {
+            // Where memory ran out, or where it came to light that PID 1 is gone, says nothing.
+            Kind::Oom | Kind::MemcgOom => fingerprint(*kind, &comm, &[]),
+            // A kernel without these functions is told apart by no name of theirs.
+            Kind::InitDied | Kind::NoRoot | Kind::NoInit | Kind::BadPage | Kind::WorkqueueLockup => {
+                fingerprint(*kind, self.what.trim_start_matches('0'), &[])
+            }
+            _ => fingerprint(*kind, &self.what, frames),
+        };
+    }
+}
+
+impl Title {
+    fn task(&self) -> Option<Task> {
+        task(self.comm.as_deref(), self.pid.as_deref())
+    }
+}
+
+fn task(comm: Option<&str>, pid: Option<&str>) -> Option<Task> {
+    Some(Task { comm: comm?.to_owned(), pid: pid?.parse().ok()? })
+}

@@ -1,0 +1,279 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const PANIC: &str = "[    1.214] Run /init as init process\r\n\
+    [    1.300000] Kernel panic - not syncing: Attempted to kill init! exitcode=0x0000000b\r\n\
+    [    1.300001] CPU: 0 PID: 1 Comm: init Not tainted 6.1.0 #1\r\n";
+
+fn read(console: &[u8]) -> ConsoleReader {
+    let mut reader = ConsoleReader::default();
+    reader.push(console);
+    reader.end();
+    reader
+}
+
+#[test]
+fn a_panic_is_found_however_the_bytes_are_split() {
+    for size in 1..PANIC.len() {
+        let mut reader = ConsoleReader::default();
+        PANIC.as_bytes().chunks(size).for_each(|chunk| reader.push(chunk));
+        reader.end();
+        let crash = reader.crash().unwrap();
+        assert_eq!(crash.title, "Kernel panic - not syncing: Attempted to kill init! exitcode=0x0000000b");
+        assert_eq!(crash.trace.len(), 2);
+        assert_eq!(crash.task, Some(Task { comm: "init".to_owned(), pid: 1 }));
+        assert!(reader.has_panicked());
+    }
+}
+
+#[test]
+fn words_about_a_panic_are_no_panic() {
+    let reader =
+        &mut read(b"[    0.1] Command line: oops=panic panic=-1\n[    0.2] the WARNING: is not at the start\n");
+    assert_eq!(reader.crash(), None);
+    assert!(reader.take_warnings().is_empty());
+}
+
+#[test]
+fn the_first_fault_names_the_crash_and_the_panic_is_in_its_trace() {
+    let reader = read(
+        b"[    2.0][    T7] BUG: kernel NULL pointer dereference, address: 0000000000000000\n\
+          [    2.1][    T7] Kernel panic - not syncing: Fatal exception\n",
+    );
+    let crash = reader.crash().unwrap();
+    assert!(crash.title.starts_with("BUG: kernel NULL pointer"));
+    assert_eq!((crash.kind, crash.severity, crash.trace.len()), (Kind::Oops, Severity::Fatal, 2));
+    assert!(reader.has_panicked());
+}
+
+#[test]
+fn an_oops_alone_is_no_panic() {
+    let reader = read(b"[    2.0] BUG: kernel NULL pointer dereference, address: 0000000000000000\n");
+    assert_eq!(reader.crash().unwrap().severity, Severity::Broken);
+    assert!(!reader.has_panicked());
+}
+
+#[test]
+fn a_panic_for_want_of_patience_is_named_by_the_fault() {
+    let reader = &mut read(
+        b"[    9.0] INFO: task faulty:62 blocked for more than 5 seconds.\n\
+          [    9.1] Kernel panic - not syncing: hung_task: blocked tasks\n",
+    );
+    let crash = reader.crash().unwrap();
+    assert_eq!((crash.kind, crash.severity), (Kind::HungTask, Severity::Fatal));
+    assert!(reader.has_panicked());
+    assert!(reader.take_warnings().is_empty());
+    // A panic that has a reason of its own is not for an earlier fault.
+    let reader = &mut read(
+        b"[    9.0] INFO: task faulty:62 blocked for more than 5 seconds.\n\
+          [    9.1] Kernel panic - not syncing: sysrq triggered crash\n",
+    );
+    assert_eq!(reader.crash().unwrap().kind, Kind::Panic);
+    assert_eq!(reader.take_warnings().len(), 1);
+}
+
+#[test]
+fn findings_are_given_once() {
+    let reader = &mut read(b"[    3.0] WARNING: CPU: 0 PID: 9 at kernel/foo.c:12 foo+0x1/0x2\n");
+    let findings = reader.take_warnings();
+    assert_eq!(findings.len(), 1);
+    assert_eq!((findings[0].kind, findings[0].severity), (Kind::Warning, Severity::Warned));
+    assert!(findings[0].fingerprint.starts_with("warning:foo-"), "{}", findings[0].fingerprint);
+    assert!(reader.take_warnings().is_empty());
+}
+
+#[test]
+fn endless_lines_and_foreign_bytes_are_bounded() {
+    let mut reader = ConsoleReader::default();
+    for _ in 0..100 {
+        reader.push(&[0xff; 1024]);
+    }
+    reader.push(b"\nvmlab-init: no port\n");
+    assert_eq!(reader.said_by_init(), ["no port"]);
+    assert!(reader.last_lines().next().unwrap().chars().count() <= LINE_LIMIT);
+    assert!(reader.partial.capacity() <= 2 * LINE_LIMIT);
+}
+
+#[test]
+fn the_kernel_is_heard_behind_a_programs_words_that_have_no_end() {
+    for program in
+        ["login: ", "\x1b[1;32mlogin:\x1b[0m \0", &"x".repeat(3 * LINE_LIMIT), "\x1b]0;title", "\u{fffd}\x1b["]
+    {
+        let console = format!("{program}[    2.0] BUG: KASAN: use-after-free in f+0x1/0x2\n");
+        assert_eq!(read(console.as_bytes()).crash().map(|crash| crash.kind), Some(Kind::Kasan), "{program}");
+    }
+    // Without a stamp nothing says that the kernel began there.
+    assert_eq!(read(b"login: BUG: KASAN: use-after-free in f+0x1/0x2\n").crash(), None);
+}
+
+#[test]
+fn a_title_is_found_wherever_it_is_in_an_endless_line() {
+    for before in (0..2 * LINE_LIMIT).step_by(7) {
+        let console = format!("{}[    2.0] Kernel panic - not syncing: x\n", "y".repeat(before));
+        let mut reader = read(console.as_bytes());
+        assert_eq!(reader.crash().map(|crash| crash.kind), Some(Kind::Panic), "{before}");
+        assert!(reader.take_warnings().is_empty(), "{before}: found twice");
+    }
+}
+
+#[test]
+fn two_processors_that_print_at_once_are_kept_apart() {
+    let reader = &mut read(
+        b"[    2.0][    T7] WARNING: CPU: 0 PID: 7 at a.c:1 first+0x1/0x2\n\
+          [    2.0][    C1] WARNING: CPU: 1 PID: 8 at b.c:1 second+0x1/0x2\n\
+          [    2.1][    T7] CPU: 0 PID: 7 Comm: one Not tainted 6.1.0 #1\n\
+          [    2.1][    C1] CPU: 1 PID: 8 Comm: two Tainted: G 6.1.0 #1\n\
+          [    2.2][    T7] Call Trace:\n\
+          [    2.2][    C1] Call Trace:\n\
+          [    2.2][    T7]  first_caller+0x1/0x2\n\
+          [    2.2][    C1]  second_caller+0x1/0x2\n\
+          a program's words\n\
+          [    2.3][    T7] ---[ end trace 0000000000000000 ]---\n\
+          [    2.3][    C1] ---[ end trace 0000000000000000 ]---\n\
+          [    2.4][    T7] eth0: link up\n",
+    );
+    let [first, second] = &reader.take_warnings()[..] else { panic!() };
+    assert_eq!(first.frames, ["first", "first_caller"]);
+    assert_eq!(second.frames, ["second", "second_caller"]);
+    assert_eq!((first.task.as_ref().unwrap().pid, second.task.as_ref().unwrap().pid), (7, 8));
+    assert_eq!((first.trace.len(), second.trace.len()), (5, 5));
+}
+
+#[test]
+fn what_a_warning_says_before_its_title_is_in_its_trace() {
+    let reader = &mut read(
+        b"[    2.0] ------------[ cut here ]------------\n\
+          [    2.0] refcount_t: underflow; use-after-free.\n\
+          [    2.0] WARNING: CPU: 0 PID: 7 at lib/refcount.c:28 refcount_warn_saturate+0xba/0x110\n",
+    );
+    let finding = &reader.take_warnings()[0];
+    assert_eq!((finding.kind, finding.trace.len()), (Kind::Refcount, 3));
+}
+
+#[test]
+fn several_titles_of_one_trap_are_one_crash() {
+    let mut reader = read(
+        b"[    2.0] list_del corruption. next->prev should be 1, but was 2\n\
+          [    2.0] ------------[ cut here ]------------\n\
+          [    2.0] kernel BUG at lib/list_debug.c:62!\n\
+          [    2.0] invalid opcode: 0000 [#1] SMP\n\
+          [    2.0] CPU: 0 PID: 7 Comm: a b Tainted: G 6.1.0 #1\n\
+          [    2.0] RIP: 0010:__list_del_entry_valid.cold+0x1/0x2\n\
+          [    2.0] Call Trace:\n\
+          [    2.0]  list_corrupt+0x1/0x2 [faulty]\n\
+          [    2.0] ---[ end trace 0 ]---\n",
+    );
+    let crash = reader.crash().unwrap().clone();
+    assert_eq!((crash.kind, crash.severity), (Kind::ListCorruption, Severity::Broken));
+    assert_eq!(crash.frames, ["list_corrupt"]);
+    assert_eq!(crash.task.unwrap().comm, "a b");
+    assert!(reader.take_warnings().is_empty());
+}
+
+#[test]
+fn an_oom_kill_names_who_was_killed_and_where() {
+    let console = |constraint: &str, who: &str| {
+        format!(
+            "[    3.5] u invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0\n\
+             [    3.5] CPU: 0 PID: 60 Comm: u Not tainted 6.1.0 #1\n\
+             [    3.5] oom-kill:constraint={constraint},task_memcg=/box,task=u b,pid=98,uid=0\n\
+             [    3.5] {who}emory: Killed process 98 (u b) total-vm:9212kB\n"
+        )
+    };
+    let group =
+        &read(console("CONSTRAINT_MEMCG,oom_memcg=/box", "Memory cgroup out of m").as_bytes()).take_warnings()[0];
+    assert_eq!((group.kind, group.cgroup.as_deref()), (Kind::MemcgOom, Some("/box")));
+    assert_eq!(group.task, Some(Task { comm: "u b".to_owned(), pid: 98 }));
+    assert!(group.title.starts_with("Memory cgroup out of memory: Killed process 98"), "{}", group.title);
+    let all = &read(console("CONSTRAINT_NONE,global_oom", "Out of m").as_bytes()).take_warnings()[0];
+    assert_eq!((all.kind, all.cgroup.as_deref(), all.trace.len()), (Kind::Oom, None, 4));
+}
+
+#[test]
+fn a_flood_of_reports_is_bounded() {
+    let mut reader = ConsoleReader::default();
+    for n in 0..10_000 {
+        reader.push(format!("[    1.0] WARNING: CPU: 0 PID: {n} at a.c:1 f+0x1/0x2\n[    1.0] words\n").as_bytes());
+    }
+    assert_eq!(reader.reports.len(), FINDINGS_KEPT);
+    reader.push(b"[    2.0] Kernel panic - not syncing: x\n");
+    assert!(reader.has_panicked());
+    reader.push("[    2.0]  f+0x1/0x2\n".repeat(1000).as_bytes());
+    assert_eq!(reader.crash().unwrap().trace.len(), 200);
+}
+
+/// What a console came to, whole.
+fn outcome(reader: &mut ConsoleReader) -> (Option<Finding>, Vec<Finding>, bool, Vec<String>, Vec<String>) {
+    let last = reader.last_lines().map(str::to_owned).collect();
+    let said = reader.said_by_init().to_vec();
+    (reader.crash().cloned(), reader.take_warnings(), reader.has_panicked(), said, last)
+}
+
+proptest! {
+    #[test]
+    fn any_split_of_any_console_comes_to_the_same(
+        lines in prop::collection::vec((0..all_lines().len(), any::<bool>(), 0_usize..6000), 1..12),
+        sizes in prop::collection::vec(1_usize..3000, 1..40),
+    ) {
+        let mut console = Vec::new();
+        for (which, stamped, noise) in lines {
+            // Noise without an end comes before one in four lines.
+            if noise % 4 == 0 {
+                console.extend(std::iter::repeat_n(b"a[\x1b\0\xff"[noise % 5], noise));
+            }
+            if stamped {
+                console.extend_from_slice(b"[    1.234567] ");
+            }
+            console.extend_from_slice(all_lines()[which].as_bytes());
+            console.extend_from_slice(b"\r\n");
+        }
+        let whole = outcome(&mut read(&console));
+        let mut reader = ConsoleReader::default();
+        let (mut rest, mut sizes) = (&console[..], sizes.iter().cycle());
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(rest.len().min(*sizes.next().unwrap()));
+            reader.push(now);
+            rest = later;
+        }
+        reader.end();
+        prop_assert_eq!(outcome(&mut reader), whole);
+    }
+
+    #[test]
+    fn a_fingerprint_does_not_depend_on_where_and_when(
+        one in any::<(u64, u32, u8, u32, u16)>(), other in any::<(u64, u32, u8, u32, u16)>(),
+    ) {
+        let console = |(address, pid, cpu, time, offset): (u64, u32, u8, u32, u16)| format!(
+            "[{time:5}.{time:06}][T{pid}] BUG: unable to handle page fault for address: {address:016x}\n\
+             [{time:5}.{time:06}][T{pid}] Oops: 0002 [#{cpu}] SMP\n\
+             [{time:5}.{time:06}][T{pid}] CPU: {cpu} PID: {pid} Comm: sh Tainted: G 6.{cpu}.0 #{cpu}\n\
+             [{time:5}.{time:06}][T{pid}] RIP: 0010:boom.isra.{cpu}+0x{offset:x}/0x{offset:x} [faulty]\n\
+             [{time:5}.{time:06}][T{pid}] Call Trace:\n\
+             [{time:5}.{time:06}][T{pid}]  <TASK>\n\
+             [{time:5}.{time:06}][T{pid}]  ? noise_{offset}+0x1/0x2\n\
+             [{time:5}.{time:06}][T{pid}]  caller+0x{offset:x}/0x{offset:x} [faulty {pid:08x}]\n\
+             [{time:5}.{time:06}][T{pid}]  </TASK>\n");
+        let name = |console: String| read(console.as_bytes()).crash().unwrap().fingerprint.clone();
+        let first = name(console(one));
+        prop_assert!(first.starts_with("oops:boom-"), "{}", first);
+        prop_assert_eq!(first, name(console(other)));
+    }
+}
+
+/// The rules' examples and near misses, and lines of reports.
+fn all_lines() -> Vec<&'static str> {
+    const OTHERS: &[&str] = &[
+        "------------[ cut here ]------------",
+        "CPU: 0 PID: 61 Comm: sh Not tainted 6.1.0 #1",
+        "Call Trace:",
+        " f+0x1/0x2",
+        " </TASK>",
+        "---[ end trace 0000000000000000 ]---",
+        "==================================================================",
+        "vmlab-init: words",
+        "Linux version 6.1.0",
+        "",
+    ];
+    rules::all().flat_map(|rule| [rule.example, rule.near_miss]).chain(OTHERS.iter().copied()).collect()
+}

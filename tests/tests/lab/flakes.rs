@@ -1,0 +1,217 @@
+//! Retries, repeats and runs until a failure.
+
+use std::fs;
+
+use nix::sys::signal::Signal;
+use roxmltree::Document;
+use vmlab::event::{LabEvent, ScenarioReport};
+use vmlab::exit;
+use vmlab_protocol::message::{Leg, LegOutcome};
+use vmlab_tests::fake::script::{Action, Guest, console, scenario, started};
+use vmlab_tests::lab::Outcome;
+
+use crate::{HOSTNAME, ONLY_HOSTNAME, booted, booted_then_good, goodbye, lab, leaked};
+
+const BOOT: [&str; 2] = ["--isolation", "boot"];
+
+/// A guest whose first scenario leaks.
+fn failing() -> Guest {
+    let legs = [(Leg::Probe, LegOutcome::Available), (Leg::Subject, leaked()), (Leg::Control, leaked())];
+    let actions = [scenario(1, HOSTNAME, &legs), vec![Action::AwaitFinish, goodbye(1)]].concat();
+    booted(actions)
+}
+
+/// A guest whose kernel panics in its first scenario.
+fn panicking() -> Guest {
+    let panic = console("[    1.0] Kernel panic - not syncing: no\n");
+    booted([Action::AwaitRun(HOSTNAME.to_owned()), started(1, HOSTNAME), panic, Action::Exit(0)])
+}
+
+/// The attempts that were told of on their own, by number.
+fn attempts(outcome: &Outcome) -> Vec<(u32, &'static str)> {
+    let attempts = outcome.events.iter().filter_map(|stamped| match &stamped.event {
+        LabEvent::ScenarioAttempted(report) => Some((report.attempt, report.verdict.word())),
+        _ => None,
+    });
+    let mut attempts: Vec<_> = attempts.collect();
+    attempts.sort_unstable();
+    attempts
+}
+
+fn runs_and_failures(report: &ScenarioReport) -> Option<(u32, u32)> {
+    report.attempts.as_ref().map(|attempts| (attempts.runs, attempts.failures))
+}
+
+/// The arguments of a run of one scenario with one guest at a time.
+fn words<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    [&[ONLY_HOSTNAME, "--jobs", "1"], more].concat()
+}
+
+#[test]
+fn what_fails_first_and_then_passes_is_flaky_in_every_report() {
+    let lab = lab(vec![failing(), Guest::good()]);
+    let files = ["ktap", "junit"].map(|format| format!("{format}={}", lab.file(format).display()));
+    let outcome = lab.run(&words(&["--retries", "2", "--report", &files[0], "--report", &files[1]]));
+    outcome.exits(exit::FAILED).has(HOSTNAME, "FLAKY", "1 of 2 attempts failed, first with FAIL: not isolated");
+    assert_eq!(attempts(&outcome), [(1, "FAIL"), (2, "PASS")]);
+    assert_eq!((outcome.guests(), outcome.report(HOSTNAME).guest), (2, Some(1)));
+    assert_eq!(runs_and_failures(outcome.report(HOSTNAME)), Some((2, 1)));
+    let human = &outcome.ended.stdout;
+    for line in ["attempt 1: FAIL (", "attempt 2: PASS (", "FLAKY: of several runs", ": 1 flaky ("] {
+        assert!(human.contains(line), "{line}: {}", outcome.ended);
+    }
+    let ktap = fs::read_to_string(lab.file("ktap")).unwrap();
+    assert!(ktap.contains("\n  not ok 1 uts.hostname # FLAKY: 1 of 2 attempts failed"), "{ktap}");
+    assert!(ktap.contains("\n  # attempt 2: PASS ("), "{ktap}");
+    let junit = fs::read_to_string(lab.file("junit")).unwrap();
+    let document = Document::parse(&junit).unwrap();
+    let case = document.descendants().find(|node| node.has_tag_name("testcase")).unwrap();
+    let below: Vec<_> = case.children().filter(|node| node.is_element()).map(|node| node.tag_name().name()).collect();
+    assert_eq!(below, ["failure", "flakyFailure"], "{junit}");
+    // And from the record.
+    for (format, live) in [("human", human), ("ktap", &ktap), ("junit", &junit)] {
+        let again = lab.bench.run(&["report", "latest", "--format", format]);
+        assert_eq!(again.exits(exit::OK).stdout, *live, "{format}");
+    }
+}
+
+#[test]
+fn what_passes_is_not_run_again() {
+    let outcome = lab(vec![Guest::good()]).run(&words(&["--retries", "2"]));
+    outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
+    assert_eq!((attempts(&outcome), outcome.guests()), (Vec::new(), 1));
+}
+
+#[test]
+fn what_always_fails_has_the_first_verdict_and_every_attempt() {
+    let outcome = lab(vec![panicking(), failing(), failing(), Guest::good()]).run(&words(&["--retries", "2"]));
+    outcome.exits(exit::CRASHED).has(HOSTNAME, "CRASH", "Kernel panic");
+    assert_eq!(attempts(&outcome), [(1, "CRASH"), (2, "FAIL"), (3, "FAIL")]);
+    assert_eq!(runs_and_failures(outcome.report(HOSTNAME)), Some((3, 3)));
+}
+
+#[test]
+fn in_a_shared_guest_only_what_failed_is_run_again_and_alone() {
+    let lab = lab(vec![booted_then_good(failing().actions.split_off(1)[..5].to_vec()), Guest::good()]);
+    let outcome = lab.run(&[ONLY_HOSTNAME, "=uts.sysctl", "--retries", "1"]);
+    outcome.exits(exit::FAILED).has(HOSTNAME, "FLAKY", "").has("uts.sysctl", "PASS", "");
+    assert_eq!(outcome.guests(), 2);
+    assert_eq!(outcome.report("uts.sysctl").guest, Some(1));
+}
+
+#[test]
+fn a_kernel_that_boots_the_second_time_is_flaky_and_one_that_never_does_is_given_up() {
+    let dead = || Guest::new(vec![Action::Exit(1)]);
+    let outcome = lab(vec![dead(), Guest::good()]).run(&words(&["--retries", "1", BOOT[0], BOOT[1]]));
+    outcome.exits(exit::FAILED).has(HOSTNAME, "FLAKY", "first with NO-BOOT");
+    let outcome = lab(vec![dead(); 9]).run(&["uts", "--jobs", "1", "--retries", "1", BOOT[0], BOOT[1]]);
+    outcome.exits(exit::LAB);
+    assert_eq!((outcome.guests(), outcome.reports().count()), (2, 3));
+    for name in ["uts.domainname", HOSTNAME, "uts.sysctl"] {
+        outcome.has(name, "NO-BOOT", "");
+    }
+}
+
+#[test]
+fn repeated_runs_have_a_rate() {
+    let guests = vec![Guest::good(), failing(), Guest::good(), panicking(), Guest::good()];
+    let outcome = lab(guests).run(&words(&["--repeat", "5", BOOT[0], BOOT[1]]));
+    outcome.exits(exit::FAILED);
+    outcome.has(HOSTNAME, "FLAKY", "2 of 5 runs failed, first with FAIL after 1 good one: not isolated");
+    assert_eq!(attempts(&outcome), [(1, "PASS"), (2, "FAIL"), (3, "PASS"), (4, "CRASH"), (5, "PASS")]);
+    let rate = "2 of 5 runs failed: 40.0 % (5.3 % to 85.3 %)";
+    assert!(outcome.ended.stdout.contains(rate), "{}", outcome.ended);
+    assert_eq!(outcome.guests(), 5);
+}
+
+#[test]
+fn in_a_shared_guest_each_round_has_a_fresh_one() {
+    let outcome = lab(vec![Guest::good(); 4]).run(&["uts", "--repeat", "4", "--jobs", "2"]);
+    outcome.exits(exit::OK);
+    assert_eq!((outcome.guests(), attempts(&outcome).len()), (4, 12));
+    for name in ["uts.domainname", HOSTNAME, "uts.sysctl"] {
+        outcome.has(name, "PASS", "");
+        assert_eq!(runs_and_failures(outcome.report(name)), Some((4, 0)));
+    }
+    assert!(outcome.ended.stdout.contains("0 of 4 runs failed: rate below 52.7 %"), "{}", outcome.ended);
+}
+
+#[test]
+fn a_boot_that_fails_now_and_then_is_counted_and_one_that_always_does_is_not_tried_for_ever() {
+    let dead = || Guest::new(vec![Action::Exit(1)]);
+    let repeat = words(&["--repeat", "6", BOOT[0], BOOT[1]]);
+    let guests = vec![dead(), dead(), Guest::good(), dead(), dead(), dead()];
+    let outcome = lab(guests).run(&repeat);
+    outcome.exits(exit::FAILED).has(HOSTNAME, "FLAKY", "5 of 6 runs failed, first with NO-BOOT");
+    let outcome = lab(vec![dead(); 6]).run(&repeat);
+    outcome.exits(exit::LAB).has(HOSTNAME, "NO-BOOT", "");
+    assert_eq!(outcome.guests(), 3);
+}
+
+#[test]
+fn until_failure_ends_with_the_first_and_tells_how_many_passed() {
+    let guests = vec![Guest::good(), Guest::good(), failing(), Guest::good()];
+    let lab = lab(guests);
+    let outcome = lab.run(&words(&["--until-failure"]));
+    outcome.exits(exit::FAILED).has(HOSTNAME, "FLAKY", "1 of 3 runs failed, first with FAIL after 2 good ones");
+    assert_eq!((outcome.guests(), lab.unclaimed()), (3, vec![3]));
+}
+
+#[test]
+fn until_failure_takes_the_number_of_rounds_as_its_limit() {
+    let outcome = lab(vec![Guest::good(); 3]).run(&words(&["--until-failure", "--repeat", "3"]));
+    outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
+    assert_eq!(runs_and_failures(outcome.report(HOSTNAME)), Some((3, 0)));
+}
+
+/// A guest that announces the scenario and says no more.
+fn stuck() -> Guest {
+    booted([Action::AwaitRun(HOSTNAME.to_owned()), started(1, HOSTNAME), Action::Hang])
+}
+
+#[test]
+fn until_failure_takes_the_limit_of_the_run_as_its_end_and_what_that_cuts_short_as_nothing() {
+    let outcome = lab(vec![Guest::good(), stuck()]).run(&words(&["--until-failure", "--timeout", "3"]));
+    outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
+    assert_eq!(attempts(&outcome), [(1, "PASS"), (2, "NOT-RUN")]);
+    assert_eq!(runs_and_failures(outcome.report(HOSTNAME)), Some((1, 0)));
+    // Nothing at all was found out.
+    let outcome = lab(vec![stuck()]).run(&words(&["--until-failure", "--timeout", "1"]));
+    outcome.exits(exit::TIMED_OUT).has(HOSTNAME, "NOT-RUN", "the run limit");
+}
+
+#[test]
+fn repeated_runs_that_were_not_all_made_are_no_pass() {
+    let outcome = lab(vec![Guest::good(), stuck()]).run(&words(&["--repeat", "5", "--timeout", "3"]));
+    outcome.exits(exit::TIMED_OUT);
+    outcome.has(
+        HOSTNAME,
+        "NOT-RUN",
+        "only 1 of 5 runs were made, none of which failed: the run limit of 3000 ms passed",
+    );
+}
+
+#[test]
+fn an_interrupt_leaves_the_rate_of_what_was_done() {
+    let lab = lab(vec![Guest::good(), failing(), Guest::good(), stuck()]);
+    let mut running = lab.start(&words(&["--repeat", "100"]));
+    lab.await_event(&mut running, "the fourth run", |event| {
+        matches!(event, LabEvent::ScenarioStarted { attempt: 4, .. })
+    });
+    running.signal(Signal::SIGINT);
+    let outcome = lab.outcome(running.wait());
+    outcome.exits(exit::INTERRUPTED).has(HOSTNAME, "FLAKY", "1 of 3 runs failed");
+    assert!(outcome.ended.stdout.contains("1 of 3 runs failed: 33.3 % (0.84 % to 90.6 %)"), "{}", outcome.ended);
+    let again = lab.bench.run(&["report", "latest"]);
+    assert_eq!(again.stdout, outcome.ended.stdout);
+}
+
+#[test]
+fn retries_and_rates_do_not_go_together() {
+    let lab = lab(Vec::new());
+    for other in [&["--repeat", "2"][..], &["--until-failure"]] {
+        let ended = lab.bench.run(&[&["run", "--retries", "1"], other].concat());
+        ended.exits(exit::USAGE);
+        assert!(ended.stderr.contains("cannot be used with"), "{ended}");
+    }
+}
