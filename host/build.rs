@@ -1,6 +1,7 @@
 //! Builds the guest's PID 1, static, so that the `vmlab` binary can carry it, and asks it for its scenarios.
 //!
-//! Leaves two files in `OUT_DIR`: `vmlab-init`, and `catalogue.json` with the scenarios as a JSON array.
+//! Leaves three files in `OUT_DIR`: `vmlab-init`, `catalogue.json` with the scenarios as a JSON array, and `faults.json`
+//! with what the fault suite has it do.
 
 use std::env;
 use std::fs;
@@ -32,12 +33,14 @@ fn build() -> Result<(), String> {
     println!("cargo::rerun-if-changed=build.rs");
 
     let built = compile(root, &out.join("guest"))?;
-    let catalogue = ask_for_catalogue(&built)?;
     let init = out.join("vmlab-init");
     fs::copy(&built, &init)
         .map_err(|error| format!("cannot copy {} to {}: {error}", built.display(), init.display()))?;
-    let list = out.join("catalogue.json");
-    fs::write(&list, catalogue).map_err(|error| format!("cannot write {}: {error}", list.display()))
+    for (option, name) in [("--catalogue", "catalogue.json"), ("--faults", "faults.json")] {
+        let list = out.join(name);
+        fs::write(&list, ask(&built, option)?).map_err(|error| format!("cannot write {}: {error}", list.display()))?;
+    }
+    Ok(())
 }
 
 fn directory(variable: &str) -> Result<PathBuf, String> {
@@ -115,9 +118,9 @@ fn explain(output: &Output) -> String {
     format!("{hint}building vmlab-init for the guest failed ({}):\n{text}", output.status)
 }
 
-fn ask_for_catalogue(init: &Path) -> Result<Vec<u8>, String> {
-    let command = format!("{} --catalogue", init.display());
-    let output = Command::new(init).arg("--catalogue").output().map_err(|error| {
+fn ask(init: &Path, option: &str) -> Result<Vec<u8>, String> {
+    let command = format!("{} {option}", init.display());
+    let output = Command::new(init).arg(option).output().map_err(|error| {
         format!("cannot run {command}: {error}; vmlab is built on x86-64 Linux, as its guest's binary must run there")
     })?;
     if output.status.success() {

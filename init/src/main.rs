@@ -2,13 +2,17 @@
 //!
 //! As PID 1 it mounts, loads modules, finds the control port, forks the agent, reaps and powers off ([`boot`]). The
 //! agent ([`agent`]) takes work over the port and runs each leg of a scenario in a process of its own. As any other
-//! process it only prints what it can do: `vmlab-init --catalogue` writes the scenarios as JSON.
+//! process it only prints what it can do: `vmlab-init --catalogue` writes the scenarios as JSON, and
+//! `--faults` likewise what the fault suite has a guest do.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use scenarios::Scenario;
+
 mod agent;
 mod boot;
+mod faults;
 mod modules;
 mod sandbox;
 mod scenarios;
@@ -20,16 +24,21 @@ fn main() -> ExitCode {
     }
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     match arguments.as_slice() {
-        [only] if only == "--catalogue" => match print_catalogue() {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => complain(&format!("cannot print the catalogue: {error}")),
-        },
-        _ => complain("this is the PID 1 of vmlab's guests; outside of one it only knows --catalogue"),
+        [only] if only == "--catalogue" => print(scenarios::ALL.iter().copied()),
+        [only] if only == "--faults" => print(faults::all().map(|fault| &fault.scenario)),
+        _ => complain("this is the PID 1 of vmlab's guests; outside of one it only knows --catalogue and --faults"),
     }
 }
 
-fn print_catalogue() -> io::Result<()> {
-    let specs: Result<Vec<_>, _> = scenarios::ALL.iter().map(|scenario| scenario.spec()).collect();
+fn print(scenarios: impl Iterator<Item = &'static Scenario>) -> ExitCode {
+    match try_print(scenarios) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(&format!("cannot print the catalogue: {error}")),
+    }
+}
+
+fn try_print(scenarios: impl Iterator<Item = &'static Scenario>) -> io::Result<()> {
+    let specs: Result<Vec<_>, _> = scenarios.map(Scenario::spec).collect();
     let json = serde_json::to_vec(&specs.map_err(io::Error::other)?)?;
     io::stdout().write_all(&json)
 }

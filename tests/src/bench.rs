@@ -225,8 +225,17 @@ impl Running {
     /// # Panics
     /// It hangs.
     #[must_use]
-    pub fn wait(mut self) -> Ended {
-        let deadline = Instant::now() + LIMIT;
+    pub fn wait(self) -> Ended {
+        self.wait_within(LIMIT)
+    }
+
+    /// Waits for its end, where that may take longer.
+    ///
+    /// # Panics
+    /// It hangs.
+    #[must_use]
+    pub fn wait_within(mut self, limit: Duration) -> Ended {
+        let deadline = Instant::now() + limit;
         loop {
             if let Some(status) = self.child.as_mut().unwrap().try_wait().unwrap() {
                 self.child = None;

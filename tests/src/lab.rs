@@ -107,7 +107,7 @@ impl FakeLab {
         all.push(text(&self.qemu));
         all.extend(["--report".to_owned(), format!("json={}", text(&self.events_file()))]);
         all.extend(self.kernels.iter().flat_map(|kernel| ["--kernel".to_owned(), text(kernel)]));
-        // A scripted QEMU saves nothing.
+        // A template would be one guest more in every script.
         if !more.contains(&"--isolation") {
             all.extend(["--isolation", "shared"].map(str::to_owned));
         }
@@ -174,7 +174,13 @@ pub fn is_lasting(name: &str) -> bool {
     };
     // A mark of what is used stays, as a lock's file does.
     let marks = name == "vmlab/changes.lock" || whole("vmlab/images/", ".used", 64);
-    marks || whole("vmlab/images/", ".cpio", 64) || whole("vmlab/memo/", ".json", 32)
+    let template =
+        ["ram", "state", "template.json"].iter().any(|file| whole("vmlab/templates/", &format!("/{file}"), 32));
+    marks
+        || template
+        || whole("vmlab/templates/", ".lock", 32)
+        || whole("vmlab/images/", ".cpio", 64)
+        || whole("vmlab/memo/", ".json", 32)
 }
 
 /// What came of a run.

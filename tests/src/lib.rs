@@ -2,7 +2,8 @@
 //!
 //! [`fake`] is a scripted QEMU: the host is tested whole, through its command line, without a kernel. [`mod@bench`] runs
 //! vmlab with directories of its own and sees to it that nothing outlives a test; [`lab`] puts the two together;
-//! [`kernel`] makes the file of a kernel that never boots.
+//! [`kernel`] makes the file of a kernel that never boots; [`reports`] says what every report must be, and [`fuzz`] what
+//! every reader of foreign bytes must do.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -12,6 +13,8 @@
 
 pub mod bench;
 pub mod fake;
+pub mod fuzz;
 pub mod kernel;
 pub mod lab;
 pub mod processes;
+pub mod reports;

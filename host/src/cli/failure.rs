@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::exit;
-use crate::report::OpenError;
+use crate::report::{OpenError, clean};
 
 /// One paragraph that names the thing and the remedy, and the exit code.
 #[derive(Debug)]
@@ -41,6 +41,19 @@ impl From<OpenError> for Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "vmlab: {}", self.message)
+        // File names, and what was read from files, are in many messages.
+        let lines: Vec<_> = clean::lines(&self.message).collect();
+        write!(f, "vmlab: {}", lines.join("\n"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_in_a_message_does_no_harm() {
+        let text = Failure::usage("no kernel at \x1b]0;x\x07\u{202e}: see\n::error::above").to_string();
+        assert_eq!(text, "vmlab: no kernel at \\x1b]0;x\\x07\\u{202e}: see\n\\x3a:error::above");
     }
 }

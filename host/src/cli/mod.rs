@@ -18,6 +18,7 @@ mod list;
 mod output;
 mod report;
 mod run;
+mod selftest;
 
 pub use failure::Failure;
 
@@ -38,6 +39,7 @@ enum Command {
     Cache(cache::Args),
     Report(report::ReportArgs),
     Doctor(doctor::Args),
+    Selftest(selftest::SelftestArgs),
 }
 
 /// What every command is given.
@@ -79,6 +81,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<u8, Failure> {
         Command::Cache(args) => cache::run(&args, context),
         Command::Report(args) => report::report(&args, context),
         Command::Doctor(args) => doctor::run(args, context).await,
+        Command::Selftest(args) => selftest::run(&args, context).await,
     }
 }
 

@@ -321,7 +321,7 @@ impl Session {
                     return violation(format_args!("{}: leg {} cannot end as {outcome:?}", spec.id, leg.name()));
                 }
                 findings.legs.push(LegReport { leg, outcome, duration_ns });
-                findings.dropped_by_guest += output_dropped;
+                findings.dropped_by_guest = findings.dropped_by_guest.saturating_add(output_dropped);
                 self.state = State::Running { run, spec, findings };
                 Ok(None)
             }

@@ -1,4 +1,5 @@
-//! Decompresses kernel modules, on the host, where that is quick: an old kernel cannot, and under an emulator it is slow.
+//! Decompresses kernel modules and kernels, on the host, where that is quick: an old kernel cannot decompress modules, and
+//! under an emulator all of it is slow.
 
 use std::io::{self, Read};
 
@@ -7,19 +8,20 @@ use liblzma::read::XzDecoder;
 use liblzma::stream::Stream;
 use ruzstd::decoding::StreamingDecoder;
 
-/// The memory that a compressed file may ask the decoder to set up, in bytes. `xz -9` asks for 65 MiB, the kernel's own
-/// build for 1 (scripts/Makefile.modinst of Linux 6.12); `zstd -19` for 8.
-const MAX_DECODER_BYTES: u64 = 128 << 20;
+/// The memory that a compressed file may ask the decoder to set up, in bytes. The kernel's own build asks for 1 MiB for
+/// modules (scripts/Makefile.modinst of Linux 6.12) and for the kernel itself for a little more than the dictionary's 128
+/// (scripts/xz_wrap.sh of Linux 6.12, `zstd22` of scripts/Makefile.lib); `xz -9` for 65, `zstd -19` for 8.
+const MAX_DECODER_BYTES: u64 = 256 << 20;
 
 const ELF: &[u8] = b"\x7fELF";
 const XZ: &[u8] = b"\xfd7zXZ\0";
 const GZIP: &[u8] = b"\x1f\x8b";
 const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd";
 
-/// Why a file gives no module.
+/// Why data cannot be had decompressed.
 #[derive(Debug, thiserror::Error)]
 pub enum DecompressError {
-    /// It is damaged, or needs a decoder of more than 128 MiB.
+    /// It is damaged, or needs a decoder of more than 256 MiB.
     #[error("its {format} data cannot be decompressed")]
     Damaged {
         /// As xz, gzip or zstd.
@@ -44,21 +46,30 @@ pub enum DecompressError {
 /// # Errors
 /// [`DecompressError`].
 pub fn module(bytes: Vec<u8>, limit_bytes: u64) -> Result<Vec<u8>, DecompressError> {
-    let damaged = |format| move |source| DecompressError::Damaged { format, source };
-    let elf = if bytes.starts_with(XZ) {
-        let stream = Stream::new_stream_decoder(MAX_DECODER_BYTES, 0).map_err(io::Error::from);
-        let decoder = XzDecoder::new_stream(bytes.as_slice(), stream.map_err(damaged("xz"))?);
-        read_bounded(decoder, limit_bytes, "xz")?
-    } else if bytes.starts_with(GZIP) {
-        read_bounded(MultiGzDecoder::new(bytes.as_slice()), limit_bytes, "gzip")?
-    } else if bytes.starts_with(ZSTD) {
-        let decoder = StreamingDecoder::new_with_max_window_size(bytes.as_slice(), MAX_DECODER_BYTES);
-        let decoder = decoder.map_err(|error| damaged("zstd")(io::Error::other(error)))?;
-        read_bounded(decoder, limit_bytes, "zstd")?
-    } else {
-        bytes
-    };
+    let elf = unpack(&bytes, limit_bytes)?.unwrap_or(bytes);
     if elf.starts_with(ELF) { Ok(elf) } else { Err(DecompressError::NotElf) }
+}
+
+/// What is compressed in `bytes`, by their first ones; `None` where these are not those of xz, gzip or zstd. No more than
+/// `limit_bytes` and one are ever held of what comes out.
+///
+/// # Errors
+/// [`DecompressError::Damaged`], [`DecompressError::TooLarge`]
+pub fn unpack(bytes: &[u8], limit_bytes: u64) -> Result<Option<Vec<u8>>, DecompressError> {
+    let damaged = |format| move |source| DecompressError::Damaged { format, source };
+    if bytes.starts_with(XZ) {
+        let stream = Stream::new_stream_decoder(MAX_DECODER_BYTES, 0).map_err(io::Error::from);
+        let decoder = XzDecoder::new_stream(bytes, stream.map_err(damaged("xz"))?);
+        read_bounded(decoder, limit_bytes, "xz").map(Some)
+    } else if bytes.starts_with(GZIP) {
+        read_bounded(MultiGzDecoder::new(bytes), limit_bytes, "gzip").map(Some)
+    } else if bytes.starts_with(ZSTD) {
+        let decoder = StreamingDecoder::new_with_max_window_size(bytes, MAX_DECODER_BYTES);
+        let decoder = decoder.map_err(|error| damaged("zstd")(io::Error::other(error)))?;
+        read_bounded(decoder, limit_bytes, "zstd").map(Some)
+    } else {
+        Ok(None)
+    }
 }
 
 fn read_bounded(decoder: impl Read, limit_bytes: u64, format: &'static str) -> Result<Vec<u8>, DecompressError> {

@@ -6,6 +6,7 @@ use vmlab_protocol::catalogue::ScenarioSpec;
 
 static INIT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/vmlab-init"));
 static CATALOGUE_JSON: &str = include_str!(concat!(env!("OUT_DIR"), "/catalogue.json"));
+static FAULTS_JSON: &str = include_str!(concat!(env!("OUT_DIR"), "/faults.json"));
 
 /// What the build left as the catalogue cannot be read: this `vmlab` was built from a damaged tree.
 #[derive(Debug, thiserror::Error)]
@@ -24,11 +25,24 @@ pub fn init_binary() -> &'static [u8] {
 /// [`CatalogueError`] where they are not the JSON array that this version reads.
 pub fn catalogue() -> Result<&'static [ScenarioSpec], CatalogueError> {
     static PARSED: OnceLock<Vec<ScenarioSpec>> = OnceLock::new();
-    if let Some(specs) = PARSED.get() {
+    once(&PARSED, CATALOGUE_JSON)
+}
+
+/// What the fault suite has [`init_binary`] do, asked for as scenarios are.
+///
+/// # Errors
+/// [`CatalogueError`], likewise.
+pub fn faults() -> Result<&'static [ScenarioSpec], CatalogueError> {
+    static PARSED: OnceLock<Vec<ScenarioSpec>> = OnceLock::new();
+    once(&PARSED, FAULTS_JSON)
+}
+
+fn once(place: &'static OnceLock<Vec<ScenarioSpec>>, json: &str) -> Result<&'static [ScenarioSpec], CatalogueError> {
+    if let Some(specs) = place.get() {
         return Ok(specs);
     }
-    let specs = parse(CATALOGUE_JSON)?;
-    Ok(PARSED.get_or_init(|| specs))
+    let specs = parse(json)?;
+    Ok(place.get_or_init(|| specs))
 }
 
 fn parse(json: &str) -> Result<Vec<ScenarioSpec>, CatalogueError> {

@@ -9,25 +9,25 @@
 //! | `/dev/console` `/dev/null` | the two devices that a program needs before `/dev` is mounted |
 //! | `/modules/NAME.ko` | modules, decompressed, NAME with underscores |
 //! | `/modules/boot.list` | what to load before the agent starts: one path a line, in load order; may be empty |
+//! | `/faults/NAME.ko` | what the fault suite loads; the directory is not there otherwise |
 //! | `/modules/for/NAME.list` | likewise for each module that a scenario asks for, NAME as the scenario writes it; empty where it is built in, not there where the kernel was built without it |
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::store::hold::{self, Hold};
-use crate::store::lock::{Lock, Mode};
+use crate::store::cache::{self, Kind};
+use crate::store::hold::Hold;
 use crate::store::memo::{self, Memo};
-use crate::store::{self, CacheError, atomic};
+use crate::store::shelf::{self, Shelf};
+use crate::store::{self, CacheError};
 use modules::{Found, ModuleFile, ModuleIndex, ModulesError};
 use newc::{Archive, Node};
 
 pub mod decompress;
 pub mod guest_init;
-pub mod inventory;
 pub mod modules;
 pub mod newc;
 pub mod recipe;
@@ -43,8 +43,9 @@ pub struct ImageSpec<'a> {
     pub modules: Option<&'a Path>,
     /// The modules that the scenarios ask for, by name, in any order; twice is as good as once.
     pub scenario_modules: BTreeSet<&'a str>,
-    /// vmlab's cache directory; the image goes below it, to `images/SHA256.cpio`. The time of the empty file
-    /// `images/SHA256.used` is when it was last used: its own times tell whether it has changed.
+    /// Modules that did not come with the kernel, which something in the guest loads by itself; by name.
+    pub extra_modules: &'a BTreeMap<String, Vec<u8>>,
+    /// vmlab's cache directory; the image goes below it, to `images/SHA256.cpio`.
     pub cache: &'a Path,
 }
 
@@ -92,7 +93,9 @@ pub fn build(spec: &ImageSpec<'_>) -> Result<Image, ImageError> {
     let fetched = spec.modules.filter(|modules| modules.starts_with(spec.cache));
     // A program whose own file cannot be told has nothing to remember the image by, and builds it each time.
     let program = std::env::current_exe().ok();
-    let (Some(modules), Some(program)) = (fetched, program) else { return build_anew(spec) };
+    let (Some(modules), Some(program), true) = (fetched, program, spec.extra_modules.is_empty()) else {
+        return build_anew(spec);
+    };
     let (dep, builtin) = (modules.join("modules.dep"), modules.join("modules.builtin"));
     let kind = format!("image with {:?} and {} bytes of init", spec.scenario_modules, spec.init.len());
     let memo = Memo::new(spec.cache, &kind, vec![&program, &dep, &builtin]);
@@ -106,7 +109,7 @@ pub fn build(spec: &ImageSpec<'_>) -> Result<Image, ImageError> {
 
 /// Takes hold of an image that was built before, if it is there and what it was.
 fn still_there(cache: &Path, mut image: Image) -> Option<Image> {
-    let place = Place::new(cache, &image.sha256);
+    let place = SHELF.place(cache, &image.sha256);
     image.hold = place.hold();
     let whole = image.hold.is_some() && memo::sha256(cache, &image.path).is_ok_and(|sha256| sha256 == image.sha256);
     whole.then_some(image)
@@ -116,47 +119,18 @@ fn build_anew(spec: &ImageSpec<'_>) -> Result<Image, ImageError> {
     let (archive, absent) = assemble(spec)?;
     let bytes = archive.to_bytes()?;
     let sha256 = store::hex(&Sha256::digest(&bytes));
-    let place = Place::new(spec.cache, &sha256);
-    let mut hold = place.hold();
-    // What is there may have been damaged since; its name alone is no proof.
-    if hold.is_none() || !holds(&place.path, &bytes) {
-        atomic::create_dir(&root(spec.cache))?;
-        // Until it is held nobody may take it away.
-        let _changes = Lock::wait(&store::changes_lock(spec.cache), Mode::Shared)?;
-        atomic::write(&place.path, &bytes)?;
-        hold = place.hold();
-    }
+    let place = SHELF.place(spec.cache, &sha256);
+    let hold = SHELF.keep(spec.cache, &place, &bytes)?;
     Ok(Image { path: place.path, sha256, size_bytes: bytes.len() as u64, absent, hold })
 }
 
-/// What the name of an image's file ends in.
-const SUFFIX: &str = ".cpio";
-
 /// Where images are kept.
-fn root(cache: &Path) -> PathBuf {
-    cache.join("images")
-}
+const SHELF: Shelf = Shelf { directory: "images", suffix: ".cpio", kind: Kind::Image };
 
-/// The files of an image.
-struct Place {
-    path: PathBuf,
-    used: PathBuf,
-}
-
-impl Place {
-    fn new(cache: &Path, sha256: &str) -> Self {
-        let file = |suffix: &str| root(cache).join(format!("{sha256}{suffix}"));
-        Self { path: file(SUFFIX), used: file(".used") }
-    }
-
-    /// Keeps the image in the cache, if it is there, and notes that it is used.
-    fn hold(&self) -> Option<Hold> {
-        let hold = Hold::share(&self.path)?;
-        // A cache that cannot be written to is none the worse.
-        let _ = fs::OpenOptions::new().create(true).append(true).open(&self.used);
-        hold::touch(&self.used);
-        Some(hold)
-    }
+/// The images in the cache, for whoever lists it or makes room.
+#[must_use]
+pub fn inventory(cache: &Path) -> cache::Found {
+    SHELF.inventory(cache, |sha256| format!("initramfs {}", shelf::short(sha256)))
 }
 
 /// The archive, and which of the recipe's boot modules are nowhere.
@@ -173,6 +147,13 @@ fn assemble(spec: &ImageSpec<'_>) -> Result<(Archive, Vec<String>), ImageError> 
         archive.add(directory, Node::Directory { permissions: 0o755 })?;
     }
     let absent = add_modules(&mut archive, spec)?;
+    if !spec.extra_modules.is_empty() {
+        archive.add("faults", Node::Directory { permissions: 0o755 })?;
+    }
+    for (name, content) in spec.extra_modules {
+        check_name(name)?;
+        archive.add(&format!("faults/{name}.ko"), Node::File { permissions: 0o644, content: content.clone() })?;
+    }
     Ok((archive, absent))
 }
 
@@ -230,13 +211,6 @@ fn add_list(archive: &mut Archive, name: &str, paths: &[String]) -> Result<(), I
 fn check_name(name: &str) -> Result<(), ImageError> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     if !name.is_empty() && name.bytes().all(plain) { Ok(()) } else { Err(ImageError::BadModuleName(name.to_owned())) }
-}
-
-/// Whether the file has this content. One that cannot be read has not: it is written anew, and that fails with a reason
-/// where it must.
-fn holds(path: &Path, bytes: &[u8]) -> bool {
-    let same_size = fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() == bytes.len() as u64);
-    same_size && fs::read(path).is_ok_and(|there| there == bytes)
 }
 
 #[cfg(test)]

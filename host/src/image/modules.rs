@@ -153,6 +153,14 @@ impl ModuleIndex {
         }
     }
 
+    /// The paths of all modules that are files, relative to the module directory: first those of these names.
+    pub fn files_beginning_with<'a>(&'a self, names: &'a [&'a str]) -> impl Iterator<Item = &'a str> {
+        let first = names.iter().filter_map(|name| self.paths.get(&normal(name)));
+        let is_first = |name: &str| names.iter().any(|first| normal(first) == name);
+        let rest = self.paths.iter().filter(move |(name, _)| !is_first(name)).map(|(_, path)| path);
+        first.chain(rest).map(String::as_str)
+    }
+
     /// `path` and all that it needs, each after what it needs itself. A line lists the deepest dependency last, so lines
     /// are read from their ends; each dependency's own line has its say too, so that lists of direct dependencies are
     /// as good as the complete ones that depmod(8) writes.

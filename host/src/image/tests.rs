@@ -1,3 +1,4 @@
+use std::fs;
 use std::sync::LazyLock;
 
 use super::recipe::Recipe;
@@ -22,7 +23,8 @@ static RECIPE: LazyLock<Recipe> = LazyLock::new(|| Recipe::scenarios().unwrap())
 
 fn spec<'a>(modules: Option<&'a Path>, cache: &'a Path) -> ImageSpec<'a> {
     let scenario_modules = BTreeSet::from(["veth-x", "dummy", "virtio_pci"]);
-    ImageSpec { recipe: &RECIPE, init: b"init", modules, scenario_modules, cache }
+    static NONE: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    ImageSpec { recipe: &RECIPE, init: b"init", modules, scenario_modules, extra_modules: &NONE, cache }
 }
 
 /// Path and content of each file in the archive, by a reading of its own.
@@ -102,7 +104,7 @@ fn the_same_spec_gives_the_same_file_and_a_damaged_one_is_replaced() {
         assert_eq!(identity(&build(&spec).unwrap()), identity(&first));
         assert_eq!(fs::read(&first.path).unwrap(), bytes);
     }
-    assert_eq!(inventory::inventory(cache.path()).entries.len(), 1);
+    assert_eq!(inventory(cache.path()).entries.len(), 1);
 }
 
 #[test]
@@ -121,7 +123,7 @@ fn builders_at_the_same_time_do_not_disturb_each_other() {
         threads.into_iter().map(|thread| thread.join().unwrap().unwrap()).collect()
     });
     assert!(built.iter().all(|image| identity(image) == identity(&built[0])));
-    assert_eq!(inventory::inventory(cache.path()).entries.len(), 1);
+    assert_eq!(inventory(cache.path()).entries.len(), 1);
 }
 
 #[test]
@@ -132,6 +134,7 @@ fn the_real_init_fits() {
         init: guest_init::init_binary(),
         modules: None,
         scenario_modules: BTreeSet::new(),
+        extra_modules: &BTreeMap::new(),
         cache: cache.path(),
     };
     let image = build(&spec).unwrap();

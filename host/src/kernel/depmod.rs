@@ -121,8 +121,10 @@ fn needs(path: &Path) -> Result<Vec<String>, DepmodError> {
     modinfo_depends(&bytes).ok_or_else(malformed)
 }
 
-/// The `depends` field of the `.modinfo` section: names parted by commas, none for a module that needs no other.
-fn modinfo_depends(bytes: &[u8]) -> Option<Vec<String>> {
+/// The names of the modules that a module says it needs, with underscores: the `depends` field of the `.modinfo` section
+/// of its unpacked file. None for what is no module.
+#[must_use]
+pub fn modinfo_depends(bytes: &[u8]) -> Option<Vec<String>> {
     let header = FileHeader64::<LittleEndian>::parse(bytes).ok()?;
     let sections = header.sections(LittleEndian, bytes).ok()?;
     let (_, section) = sections.section_by_name(LittleEndian, b".modinfo")?;

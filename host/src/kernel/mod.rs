@@ -16,6 +16,7 @@ pub mod file;
 pub mod installed;
 pub mod path;
 pub mod source;
+pub mod unpack;
 
 mod error;
 

@@ -2,6 +2,7 @@
 //! not move a cursor, set a title, change the direction of a line or break out of an element.
 //!
 //! Every hostile character becomes a visible escape, so that nothing is lost: `\x1b` below U+0100, `\u{202e}` above.
+//! So does the one character by which a CI service would know a command of its own.
 //! Quoting for the format itself (`<` in XML, `"` in JSON) is left to the format's own library.
 
 /// Columns between tab stops.
@@ -29,7 +30,7 @@ pub fn line(text: &str) -> String {
     for c in text.chars() {
         push(&mut out, c);
     }
-    out
+    disarmed(out)
 }
 
 /// A text by its lines, each safe. Tabs are spaces up to the next column of 8, and a carriage return before the line end
@@ -48,7 +49,7 @@ pub fn lines(text: &str) -> impl DoubleEndedIterator<Item = String> {
                 column += 1;
             }
         }
-        out
+        disarmed(out)
     })
 }
 
@@ -72,6 +73,18 @@ pub fn cut(text: &str, limit: usize) -> String {
             let more = text[at..].chars().count();
             format!("{}… ({more} more character{})", &text[..at], if more == 1 { "" } else { "s" })
         }
+    }
+}
+
+/// A line without what GitHub's runner would obey (src/Runner.Common/ActionCommand.cs of actions/runner): `::NAME::` at
+/// its beginning, white space aside, and `##[NAME]` anywhere. A guest could hide the rest of a log with them, or mark
+/// lines of the user's sources as faulty.
+fn disarmed(line: String) -> String {
+    let line = if line.contains("##[") { line.replace("##[", "#\\x23[") } else { line };
+    let indent = line.len() - line.trim_start().len();
+    match line[indent..].strip_prefix("::") {
+        Some(rest) if rest.contains("::") => format!("{}\\x3a:{rest}", &line[..indent]),
+        _ => line,
     }
 }
 
@@ -104,6 +117,22 @@ mod tests {
         ] {
             assert_eq!(line(raw), clean);
         }
+    }
+
+    #[test]
+    fn what_a_ci_service_would_obey_is_shown_instead() {
+        for (raw, clean) in [
+            ("::error file=a::b", "\\x3a:error file=a::b"),
+            (" \u{a0}::stop-commands::x", " \u{a0}\\x3a:stop-commands::x"),
+            ("a ##[add-mask]b", "a #\\x23[add-mask]b"),
+            ("####[error]", "###\\x23[error]"),
+            ("::1 and a::b::c", "\\x3a:1 and a::b::c"),
+            ("listens on ::1", "listens on ::1"),
+        ] {
+            assert_eq!(line(raw), clean);
+            assert_eq!(lines(raw).next().as_deref(), Some(clean));
+        }
+        assert_eq!(line("::1"), "::1");
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! One run for the tests of all reporters: four kernels, every verdict, and a guest that means harm.
 
 use vmlab_protocol::catalogue::{Control, Expectation, KernelVersion, Namespace, Requirement, ScenarioSpec};
-use vmlab_protocol::message::{Hello, Leg, LegOutcome, PROTOCOL};
+use vmlab_protocol::message::{Hello, Leg, LegOutcome};
 
 use crate::attempts::Attempts;
 use crate::event::{Counts, LabEvent, LegReport, LossReport, Phase, ScenarioReport, Stamped, Vmcore};
 use crate::exit;
+use crate::guest;
 use crate::plan::Repetition;
 use crate::verdict::Verdict;
 use crate::verdict::console::{Finding, Kind, Task};
@@ -125,23 +126,9 @@ fn report(kernel: usize, spec: &ScenarioSpec, verdict: Verdict) -> ScenarioRepor
 }
 
 fn hello(release: &str) -> Box<Hello> {
-    Box::new(Hello {
-        protocol: PROTOCOL,
-        init_build: "0.1.0".to_owned(),
-        kernel_release: release.to_owned(),
-        kernel_version: "#1 SMP".to_owned(),
-        machine: "x86_64".to_owned(),
-        command_line: "console=ttyS0".to_owned(),
-        memory_bytes: 256 << 20,
-        cpus: 1,
-        virtio: Vec::new(),
-        modules: vec!["virtio".to_owned()],
-        problems: if release.starts_with("5.10") {
-            vec!["cannot mount /sys/fs/bpf: ENODEV\x07".to_owned()]
-        } else {
-            vec![]
-        },
-    })
+    let problems =
+        if release.starts_with("5.10") { vec!["cannot mount /sys/fs/bpf: ENODEV\x07".to_owned()] } else { vec![] };
+    Box::new(Hello { kernel_release: release.to_owned(), problems, ..guest::fixture::hello() })
 }
 
 /// How the scenarios of [`run`] end.
@@ -304,7 +291,7 @@ pub fn retried() -> Vec<Stamped> {
     let s = str::to_owned;
     let flaky = Verdict::Flaky { detail: s("1 of 2 attempts failed, first with FAIL: \x1b[31mred") };
     let vanished = || Verdict::GuestVanished { detail: s("QEMU was killed by SIGKILL") };
-    let crash = || Verdict::KernelCrashed { what: s("Oops: 0002"), trace: vec![s("Oops: 0002 [#1]")] };
+    let crash = || Verdict::KernelCrashed { what: s("Oops: 0002"), trace: vec![s("Oops: 0002 [#1]")], kind: None, fingerprint: None, task: None };
     let at_once = |at: usize| (Vec::new(), verdicts(0).swap_remove(at));
     attempted(
         Repetition::Retries { at_most: 2 },

@@ -84,9 +84,9 @@ fn suite(run: &Run, kernel: usize) -> TestSuite {
     if let Some(start) = start {
         suite.set_timestamp(start);
     }
-    let mut ms = 0;
+    let mut ms: u64 = 0;
     for (_, report) in run.reports(kernel) {
-        ms += report.duration_ms;
+        ms = ms.saturating_add(report.duration_ms);
         // A case that passed has no element for words.
         if let Verdict::Leaks { detail } = &report.verdict {
             suite.add_property(Property::new(format!("leak.{}", report.scenario), clean::line(detail)));
@@ -193,6 +193,7 @@ mod tests {
     use roxmltree::{Document, Node};
 
     use super::*;
+    use crate::event::LabEvent;
     use crate::report::fixture;
 
     fn render(events: &[Stamped]) -> String {
@@ -331,6 +332,17 @@ mod tests {
             assert_eq!(document.root_element().attribute("tests"), Some("24"));
         }
         check(Document::parse(&render(&[])).unwrap().root_element());
+    }
+
+    #[test]
+    fn a_duration_beyond_all_measure_does_no_harm() {
+        let mut events = fixture::run();
+        for stamped in &mut events {
+            if let LabEvent::ScenarioFinished(report) = &mut stamped.event {
+                report.duration_ms = u64::MAX;
+            }
+        }
+        check(Document::parse(&render(&events)).unwrap().root_element());
     }
 
     #[test]

@@ -89,7 +89,7 @@ fn diagnostic(text: &str) -> String {
 
 /// Text for a description, which "can't include #".
 fn description(text: &str) -> String {
-    clean::line(text).replace('#', "\\x23")
+    clean::cut(&clean::line(text), MAX_CHARS).replace('#', "\\x23")
 }
 
 fn block(run: &Run, kernel: usize) -> String {
@@ -175,6 +175,7 @@ fn excerpted(name: &str, excerpt: &Excerpt, lines: &mut Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ktap;
     use crate::report::fixture;
 
     fn render(events: &[Stamped]) -> String {
@@ -184,51 +185,19 @@ mod tests {
         String::from_utf8(reporter.out).unwrap()
     }
 
-    /// Reads KTAP as strictly as the specification has it: the results of one level, each with those below it.
-    fn parse<'a>(lines: &mut std::iter::Peekable<std::str::Lines<'a>>, indent: &str) -> Vec<(bool, &'a str, usize)> {
-        let own = |line: Option<&'a str>| line.and_then(|line| line.strip_prefix(indent)).unwrap();
-        assert_eq!(own(lines.next()), "KTAP version 1");
-        if lines.peek().is_some_and(|line| line.trim_start().starts_with("# Subtest: ")) {
-            lines.next();
-        }
-        let plan: usize = own(lines.next()).strip_prefix("1..").unwrap().parse().unwrap();
-        let (mut results, mut below) = (Vec::new(), 0);
-        while results.len() < plan {
-            if lines.peek().is_some_and(|line| line.strip_prefix(indent) == Some("  KTAP version 1")) {
-                below = parse(lines, &format!("{indent}  ")).len();
-                continue;
-            }
-            let line = own(lines.next());
-            if line.starts_with("# ") {
-                continue;
-            }
-            let (ok, rest) = line.strip_prefix("not ok ").map_or_else(|| (true, &line[3..]), |rest| (false, rest));
-            assert!(ok == line.starts_with("ok "), "{line}");
-            let (number, rest) = rest.split_once(' ').unwrap();
-            assert_eq!(number.parse(), Ok(results.len() + 1));
-            assert!(rest.matches(" # ").count() <= 1, "{rest}");
-            assert!(!rest.split(" # ").next().unwrap().contains('#'), "{rest}");
-            results.push((ok, rest, below));
-            below = 0;
-        }
-        results
-    }
-
-    fn check(text: &str) -> Vec<(bool, &str, usize)> {
-        let mut lines = text.lines().peekable();
-        let results = parse(&mut lines, "");
-        assert!(lines.all(|line| line.starts_with("# ")), "{text}");
-        results
+    /// Reads it back: each kernel's result, and how many scenarios are below it.
+    fn check(text: &str) -> Vec<(bool, usize)> {
+        let document = ktap::read(text.as_bytes());
+        assert!(document.is_sound() && document.unknown_lines == 0, "{:?}: {text}", document.problems);
+        let kernels = document.block.tests.iter();
+        kernels.map(|test| (test.ok, test.subtests.as_ref().map_or(0, |below| below.tests.len()))).collect()
     }
 
     #[test]
     fn the_fixture_as_ktap() {
         let text = render(&fixture::run());
         let results = check(&text);
-        assert_eq!(
-            results.iter().map(|(ok, _, below)| (*ok, *below)).collect::<Vec<_>>(),
-            [(true, 6), (false, 6), (false, 6), (false, 6)]
-        );
+        assert_eq!(results, [(true, 6), (false, 6), (false, 6), (false, 6)]);
         let counts = fixture::counts();
         assert_eq!(text.matches("\n  ok ").count(), (counts.good + counts.skipped) as usize);
         assert_eq!(text.matches("# SKIP needs").count(), counts.skipped as usize);
@@ -240,8 +209,7 @@ mod tests {
     fn attempts_and_rates_are_diagnostics_and_flaky_is_not_ok() {
         for (name, events) in [("retried", fixture::retried()), ("repeated", fixture::repeated())] {
             let text = render(&events);
-            let results: Vec<_> = check(&text).iter().map(|(ok, _, below)| (*ok, *below)).collect();
-            assert_eq!(results, [(false, 6)]);
+            assert_eq!(check(&text), [(false, 6)]);
             assert!(text.contains("\n  not ok 1 cgroup.path # FLAKY: "), "{text}");
             insta::assert_snapshot!(name, text);
         }
@@ -253,12 +221,22 @@ mod tests {
         for end in 1..events.len() {
             let text = render(&events[..end]);
             let results = check(&text);
-            assert_eq!(results.iter().map(|(_, _, below)| below).sum::<usize>(), 24, "{text}");
+            assert_eq!(results.iter().map(|(_, below)| below).sum::<usize>(), 24, "{text}");
         }
         assert_eq!(render(&[]), "KTAP version 1\n1..0 # SKIP nothing was run\n");
         let early = render(&events[..3]);
         assert!(early.contains("  not ok 1 cgroup.path # ERROR NOT-RUN: "), "{early}");
         assert!(!early.contains("\nok "), "{early}");
+    }
+
+    #[test]
+    fn an_endless_label_is_cut() {
+        let label = "k".repeat(ktap::MAX_LINE);
+        let mut events = fixture::run();
+        events.truncate(1);
+        let LabEvent::RunStarted { kernels, .. } = &mut events[0].event else { panic!("the start comes first") };
+        *kernels = vec![label];
+        assert_eq!(check(&render(&events)), [(false, 6)]);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::limits::Limits;
 use crate::event::ScenarioReport;
 use crate::image::Image;
 use crate::kernel::Kernel;
+use crate::kernel::unpack::BootFile;
 use crate::plan::{Isolation, Repetition};
 use crate::store::cache::Limit;
 use crate::verdict::Verdict;
@@ -102,7 +103,8 @@ impl Lab {
     pub fn new(options: Options, qemu: Qemu, emitter: Emitter, cache: PathBuf, record_dir: Option<PathBuf>) -> Self {
         let slots = Semaphore::new(options.guests_at_once);
         let book = Book::new(options.repetition);
-        let (cancel, stop, guests, dumps) = (CancellationToken::new(), Cell::new(None), Cell::new(0), Cell::new(0));
+        let (cancel, stop) = (CancellationToken::new(), Cell::new(None));
+        let (guests, dumps) = (Cell::new(0), Cell::new(0));
         Self { options, qemu, emitter, cache, record_dir, slots, cancel, book, stop, guests, dumps }
     }
 
@@ -120,6 +122,12 @@ impl Lab {
         self.stop.get()
     }
 
+    /// An attempt at a scenario has come to this.
+    pub(super) fn came(&self, report: ScenarioReport, came: Came) {
+        let told = self.book.take(report, came, self.stopped().is_some());
+        told.into_iter().for_each(|event| self.emitter.emit(event));
+    }
+
     /// Takes one of the run's dumps. None where it has had them all, or wants none.
     pub(super) fn take_dump(&self) -> Option<&PathBuf> {
         let dir = self.options.dump_dir.as_ref()?;
@@ -128,12 +136,6 @@ impl Lab {
             self.emitter.notice(format!("{DUMPS} guests' memories are kept of this run; those of others are not"));
         }
         (self.dumps.get() <= DUMPS).then_some(dir)
-    }
-
-    /// An attempt at a scenario has come to this.
-    pub(super) fn came(&self, report: ScenarioReport, came: Came) {
-        let told = self.book.take(report, came, self.stopped().is_some());
-        told.into_iter().for_each(|event| self.emitter.emit(event));
     }
 
     pub(super) fn next_guest(&self) -> u32 {
@@ -148,6 +150,8 @@ impl Lab {
 pub struct Prepared {
     /// The kernel.
     pub kernel: Kernel,
+    /// What QEMU boots of it.
+    pub boot_file: BootFile,
     /// Its initramfs.
     pub image: Image,
     /// The machine it boots on.

@@ -54,7 +54,7 @@ impl Guest {
 /// The words of the guest's boot.
 pub(super) fn boot_of<'a>(lab: &'a Lab, prepared: &'a Prepared) -> Boot<'a> {
     Boot {
-        kernel: &prepared.kernel.path,
+        kernel: &prepared.boot_file.path,
         initrd: &prepared.image.path,
         port_timeout_ms: super::milliseconds(prepared.limits.port()),
         append: lab.options.append.as_deref(),

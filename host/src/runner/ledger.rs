@@ -143,7 +143,7 @@ impl<'a> Ledger<'a> {
             verdict,
             stdout: findings.stdout.text(),
             stderr: findings.stderr.text(),
-            output_dropped: findings.stdout.dropped + findings.stderr.dropped + findings.dropped_by_guest,
+            output_dropped: findings.dropped_by_guest.saturating_add(findings.stdout.dropped + findings.stderr.dropped),
             legs: findings.legs,
             warnings: std::mem::take(&mut self.warnings),
             duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),

@@ -12,7 +12,7 @@ use crate::vm::template::{self, Draft, Found, Template};
 /// Where a kernel's guests come from.
 #[derive(Debug, Clone)]
 pub(super) enum Source {
-    Forks(Template),
+    Forks(Box<Template>),
     /// Forks cannot be had; the reason was told.
     ColdBoots,
 }
@@ -48,7 +48,7 @@ pub(super) async fn take_away(lab: &Lab, prepared: &Prepared) {
 
 fn key(lab: &Lab, prepared: &Prepared) -> Key {
     Key::of(&Ingredients {
-        kernel_sha256: &prepared.kernel.sha256,
+        kernel_sha256: &prepared.boot_file.sha256,
         image_sha256: &prepared.image.sha256,
         machine: &prepared.machine,
         port_timeout_ms: launch::boot_of(lab, prepared).port_timeout_ms,
@@ -57,12 +57,12 @@ fn key(lab: &Lab, prepared: &Prepared) -> Key {
     })
 }
 
-async fn find_or_make(lab: &Lab, prepared: &Prepared) -> Result<Template, NotSaved> {
+async fn find_or_make(lab: &Lab, prepared: &Prepared) -> Result<Box<Template>, NotSaved> {
     let failed = |error: CacheError| NotSaved::Failed(error.to_string());
     let key = key(lab, prepared);
     let label = &prepared.kernel.label;
     if let Found::Whole(template) = template::find(&lab.cache, &key).map_err(failed)? {
-        return Ok(*template);
+        return Ok(template);
     }
     let lock_file = template::inventory::lock_path(&lab.cache, key.name());
     let lock = Lock::take(&lock_file, || {
@@ -74,7 +74,7 @@ async fn find_or_make(lab: &Lab, prepared: &Prepared) -> Result<Template, NotSav
     };
     // Whoever held the lock has made it, or what is there is damaged.
     match template::find(&lab.cache, &key).map_err(failed)? {
-        Found::Whole(template) => return Ok(*template),
+        Found::Whole(template) => return Ok(template),
         Found::Damaged(why) => lab.emitter.notice(format!("{label}: the template is made anew: {why}")),
         Found::Nothing => {}
     }
@@ -85,7 +85,7 @@ async fn find_or_make(lab: &Lab, prepared: &Prepared) -> Result<Template, NotSav
     if saved.is_ok() {
         make_room(lab).await;
     }
-    saved
+    saved.map(Box::new)
 }
 
 /// Keeps the cache within its limit. All that this run uses is held, and stays. Removing files can take a while, in which

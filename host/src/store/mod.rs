@@ -17,6 +17,7 @@ pub mod manifest;
 pub mod memo;
 pub mod record;
 pub mod sequence;
+pub mod shelf;
 
 mod error;
 pub mod json;

@@ -150,9 +150,10 @@ fn command_line(boot: &Boot<'_>) -> String {
         "oops=panic".to_owned(),
         "panic=-1".to_owned(),
         "reboot=t".to_owned(),
-        // On a host under load an emulated timer comes late, and the kernel, which counts its ticks against the processor's
-        // while it boots, panics ("IO-APIC + timer doesn't work!"): seen with stock 6.12 under TCG of QEMU 7.2, with 13
-        // processes ready on 2 processors. Guests of KVM that know that they are some leave that check out by themselves.
+        // The kernel's check whether its timer interrupts come counts them during a delay that it takes by the TSC. An
+        // emulator that is not scheduled meanwhile brings too few, and the kernel panics: "IO-APIC + timer doesn't work!",
+        // seen in 4 of some 40 boots on a machine with a load of 8 or more on 2 processors. Under KVM the kernel leaves the
+        // check out by itself (arch/x86/kernel/kvm.c, paravirt_ops_setup).
         "no_timer_check".to_owned(),
         format!("vmlab.port_timeout_ms={}", boot.port_timeout_ms),
     ];

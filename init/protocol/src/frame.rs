@@ -93,7 +93,8 @@ pub enum Item {
     /// A whole frame.
     Frame(Frame),
     /// This many bytes were passed over. Neighbours are reported together, with the first reason, as far as they came
-    /// in one push; where one item ends and the next begins depends on how the stream was split, their sum does not.
+    /// in one push and no checksum had to be reckoned; where one item ends and the next begins depends on how the stream
+    /// was split, their sum does not.
     Damaged {
         /// How many bytes were passed over.
         bytes: u64,
@@ -199,6 +200,11 @@ impl Decoder {
                     let skip = 1 + next_magic(&self.buffer[self.used + 1..]);
                     self.used += skip;
                     self.damaged.get_or_insert((0, why)).0 += skip as u64;
+                    // Each header costs a pass over what it announces. Were all of a megabyte of headers looked at in one
+                    // call, that would be gigabytes; as it is, whoever reads can stop at the first.
+                    if why == Damage::Checksum {
+                        return self.take_damage();
+                    }
                 }
                 Front::NeedMore(_) => return self.take_damage(),
                 Front::Frame { kind, len } => {

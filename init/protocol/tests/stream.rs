@@ -130,6 +130,21 @@ fn an_announced_length_beyond_the_limit_is_damage_at_once() {
 }
 
 #[test]
+fn a_wrong_checksum_is_told_before_the_next_one_is_reckoned() {
+    // Otherwise a megabyte of headers, each of which announces the rest, would cost gigabytes of reckoning in one call.
+    let mut bytes = Vec::new();
+    for _ in 0..3 {
+        bytes.extend(encoded(&[Frame { kind: Kind::Raw, payload: vec![0; 4] }]));
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+    }
+    let mut decoder = Decoder::default();
+    decoder.push(&bytes);
+    let one = Item::Damaged { bytes: HEADER_LEN as u64 + 4, why: Damage::Checksum };
+    assert_eq!([(); 4].map(|()| decoder.next_item()), [Some(one.clone()), Some(one.clone()), Some(one), None]);
+}
+
+#[test]
 fn the_largest_payload_fits_and_one_more_byte_does_not() {
     let mut out = Vec::new();
     encode(Kind::Raw, &[&vec![1; MAX_PAYLOAD]], &mut out).unwrap();

@@ -11,7 +11,7 @@ use vmlab_protocol::frame::{Decoder, Item, Kind};
 use vmlab_protocol::message::{self, Envelope, GuestMessage, HostMessage, RawChunk};
 
 /// The open port.
-pub(super) struct Link {
+pub(crate) struct Link {
     port: File,
     decoder: Decoder,
     out: Vec<u8>,
@@ -20,7 +20,7 @@ pub(super) struct Link {
 
 /// The link cannot go on.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum LinkError {
+pub(crate) enum LinkError {
     #[error("cannot open {path}: {error}")]
     Open { path: String, error: io::Error },
     #[error("cannot {what}: {error}")]
@@ -54,7 +54,16 @@ impl Link {
     }
 
     /// Sends a message; returns when the host's side of the device has taken it.
-    pub(super) fn send(&mut self, message: GuestMessage) -> Result<(), LinkError> {
+    pub(crate) fn send(&mut self, message: GuestMessage) -> Result<(), LinkError> {
+        self.send_altered(message, |_| ())
+    }
+
+    /// Sends a message whose frame something was done to first.
+    pub(crate) fn send_altered(
+        &mut self,
+        message: GuestMessage,
+        alter: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), LinkError> {
         let now = clock_gettime(ClockId::CLOCK_BOOTTIME)
             .map_err(|error| LinkError::System { what: "read CLOCK_BOOTTIME", error })?;
         let boottime_ns = nanoseconds(now.tv_sec(), now.tv_nsec());
@@ -62,6 +71,7 @@ impl Link {
         self.seq += 1;
         self.out.clear();
         message::encode(&envelope, &mut self.out)?;
+        alter(&mut self.out);
         self.flush()
     }
 

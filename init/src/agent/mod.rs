@@ -6,6 +6,7 @@ use nix::sys::prctl::set_child_subreaper;
 use vmlab_protocol::catalogue::ScenarioId;
 use vmlab_protocol::message::{GuestMessage, HostMessage, Leg, LegOutcome};
 
+use crate::faults;
 use crate::scenarios::{self, Scenario};
 use fresh::Fresh;
 use link::{Link, LinkError};
@@ -13,7 +14,7 @@ use link::{Link, LinkError};
 mod facts;
 mod fresh;
 mod leg;
-mod link;
+pub(crate) mod link;
 mod sweep;
 
 /// Serves the host until it says that nothing is left to do. Returns the process's exit code; what it cannot say on
@@ -70,11 +71,16 @@ struct Job {
 /// Whether it was started.
 fn run_scenario(link: &mut Link, job: &Job, id: ScenarioId) -> Result<bool, LinkError> {
     let run = job.run;
-    let Some(scenario) = scenarios::find(id.as_str()) else {
+    let fault = faults::find(id.as_str());
+    let Some(scenario) = scenarios::find(id.as_str()).or(fault.map(|fault| &fault.scenario)) else {
         link.send(GuestMessage::Refused { run, why: format!("no scenario is named {id}") })?;
         return Ok(false);
     };
     link.send(GuestMessage::ScenarioStarted { run, scenario: id })?;
+    if let Some(misdeed) = fault.and_then(|fault| fault.misdeed) {
+        misdeed(link, run)?;
+        return Ok(true);
+    }
     let mut output_left = job.output_limit;
     if run_leg(link, job, scenario, Leg::Probe, &mut output_left)? == LegOutcome::Available {
         run_leg(link, job, scenario, Leg::Subject, &mut output_left)?;

@@ -212,6 +212,13 @@ impl Scenario {
         self
     }
 
+    /// With a limit of each leg other than the usual one, in ms, at the speed of real hardware.
+    #[must_use]
+    pub const fn within(mut self, leg_timeout_ms: u64) -> Self {
+        self.leg_timeout_ms = leg_timeout_ms;
+        self
+    }
+
     /// Whether the control leg runs.
     #[must_use]
     pub const fn has_control(&self) -> bool {

@@ -2,6 +2,7 @@
 
 use nix::Result;
 use nix::libc;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::unistd::{ForkResult, Pid, fork};
 
 /// Forks; the child runs `child` and exits with what it returns, without running the parent's destructors or
@@ -19,4 +20,15 @@ pub fn fork_with(child: impl FnOnce() -> u8) -> Result<Pid> {
             unsafe { libc::_exit(i32::from(code)) }
         }
     }
+}
+
+/// Gives a signal the action that it has in a new program, signal(7): Rust's runtime ignores SIGPIPE and handles SIGSEGV
+/// and SIGBUS.
+///
+/// # Errors
+/// As sigaction(2): `EINVAL` for SIGKILL and SIGSTOP.
+pub fn default_action(signal: Signal) -> Result<()> {
+    let action = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    // SAFETY: no handler is installed, so no code runs in a signal's context.
+    unsafe { sigaction(signal, &action) }.map(drop)
 }

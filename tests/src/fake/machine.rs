@@ -1,5 +1,7 @@
 //! What vmlab asks of QEMU, read back from the command line as strictly as QEMU would.
 
+use std::fs::{self, File};
+
 use super::socket::Socket;
 
 /// The machine and its sockets.
@@ -10,8 +12,11 @@ pub(super) struct Machine {
     pub(super) console: Socket,
     pub(super) memory_mib: u64,
     pub(super) cpus: u32,
+    /// Empty for a fork, which has its template's.
     pub(super) kernel: String,
     pub(super) command_line: String,
+    /// It is to be loaded from a saved state.
+    pub(super) is_fork: bool,
 }
 
 impl Machine {
@@ -40,14 +45,33 @@ impl Machine {
                 return Err(format!("{option} {wanted} is missing"));
             }
         }
+        let is_fork = match value("-incoming") {
+            Ok("defer") => true,
+            Ok(other) => return Err(format!("-incoming {other} is not for vmlab")),
+            Err(_) => false,
+        };
+        let boots = |option: &str| if is_fork { Ok(String::new()) } else { value(option).map(str::to_owned) };
+        if let Some(memory) = values("-object").into_iter().find_map(|value| value.strip_prefix("memory-backend-file,"))
+        {
+            open_memory(memory)?;
+        }
         Ok(Self {
             control: socket("control")?,
             qmp: socket("qmp")?,
             console: socket("console")?,
             memory_mib: value("-m")?.strip_suffix('M').and_then(|number| number.parse().ok()).ok_or("-m is not MiB")?,
             cpus: value("-smp")?.parse().map_err(|error| format!("-smp: {error}"))?,
-            kernel: value("-kernel")?.to_owned(),
-            command_line: value("-append")?.to_owned(),
+            kernel: boots("-kernel")?,
+            command_line: boots("-append")?,
+            is_fork,
         })
     }
+}
+
+/// Makes the file of the guest's memory where it is shared, and opens it where it is not. The path has no comma.
+fn open_memory(properties: &str) -> Result<(), String> {
+    let value = |name: &str| properties.split(',').find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+    let path = value("mem-path").ok_or("the memory has no file")?;
+    let opened = if value("share") == Some("on") { fs::write(path, "memory") } else { File::open(path).map(drop) };
+    opened.map_err(|error| format!("the memory's file {path}: {error}"))
 }

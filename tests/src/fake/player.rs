@@ -28,6 +28,7 @@ pub(super) struct Player {
     decoder: Decoder,
     seq: u64,
     started: u32,
+    boot_id: String,
 }
 
 /// Whether the play goes on.
@@ -40,7 +41,10 @@ enum Next {
 impl Player {
     pub(super) fn new(dir: PathBuf, machine: Machine, qmp: Qmp) -> Result<Self, String> {
         let monitor = Monitor::start(machine.qmp, qmp)?;
-        Ok(Self { dir, machine, monitor, decoder: Decoder::default(), seq: 0, started: 0 })
+        // The template has said hello.
+        let seq = u64::from(machine.is_fork);
+        let boot_id = "00000000-0000-4000-8000-000000000000".to_owned();
+        Ok(Self { dir, machine, monitor, decoder: Decoder::default(), seq, started: 0, boot_id })
     }
 
     pub(super) fn play(mut self, actions: &[Action]) -> Result<ExitCode, String> {
@@ -55,6 +59,7 @@ impl Player {
     fn act(&mut self, action: &Action) -> Result<Next, String> {
         match action {
             Action::Hello(fields) => self.say(GuestMessage::Hello(Box::new(self.hello(fields)?)))?,
+            Action::BootId(id) => self.boot_id.clone_from(id),
             Action::AwaitRun(wanted) => {
                 let (_, scenario) = self.hear()?.ok_or("the host has nothing more to do")?;
                 if scenario.as_str() != wanted {
@@ -133,7 +138,7 @@ impl Player {
             match self.decoder.next_item() {
                 Some(Item::Frame(frame)) => match message::decode(&frame).map_err(|error| error.to_string())? {
                     HostMessage::Prepare { .. } => {
-                        let boot_id = "00000000-0000-4000-8000-000000000000".to_owned();
+                        let boot_id = self.boot_id.clone();
                         self.say(GuestMessage::Prepared { boot_id })?;
                         continue;
                     }

@@ -98,6 +98,9 @@ impl Monitor {
                     _ => reply(&command),
                 };
                 self.line(&reply.to_string())?;
+                if let Some(event) = consequence(&command) {
+                    self.line(&event.to_string())?;
+                }
                 let (answered, changed) = &*self.answered;
                 answered.lock().unwrap_or_else(PoisonError::into_inner).push(name.to_owned());
                 changed.notify_all();
@@ -110,7 +113,9 @@ fn reply(command: &Value) -> Value {
     let id = &command["id"];
     match command["execute"].as_str() {
         Some("human-monitor-command") => json!({"return": REGISTERS, "id": id}),
-        Some("qmp_capabilities" | "getfd" | "cont") => json!({"return": {}, "id": id}),
+        Some("qmp_capabilities" | "migrate-set-capabilities" | "getfd" | "cont" | "migrate" | "migrate-incoming") => {
+            json!({"return": {}, "id": id})
+        }
         Some("query-status") => {
             json!({"return": {"status": "running", "singlestep": false, "running": true}, "id": id})
         }
@@ -118,5 +123,15 @@ fn reply(command: &Value) -> Value {
             let desc = format!("The command {} has not been found", other.unwrap_or("nothing"));
             json!({"error": {"class": "CommandNotFound", "desc": desc}, "id": id})
         }
+    }
+}
+
+/// The event that follows a command at once: saving and loading take no time here.
+fn consequence(command: &Value) -> Option<Value> {
+    let timestamp = json!({"seconds": 0, "microseconds": 0});
+    match command["execute"].as_str()? {
+        "migrate" => Some(json!({"timestamp": timestamp, "event": "MIGRATION", "data": {"status": "completed"}})),
+        "migrate-incoming" => Some(json!({"timestamp": timestamp, "event": "RESUME"})),
+        _ => None,
     }
 }

@@ -95,6 +95,8 @@ pub enum Damage {
 pub enum Action {
     /// The hello of the machine that vmlab asked for, with these fields in place of its own.
     Hello(Value),
+    /// From now on the guest's boot id is this.
+    BootId(String),
     /// Waits until the host asks for this scenario.
     AwaitRun(String),
     /// Waits until the host has nothing more to do.
@@ -154,6 +156,18 @@ impl Guest {
     #[must_use]
     pub fn with_qmp(self, qmp: Qmp) -> Self {
         Self { qmp, ..self }
+    }
+
+    /// One that boots and is saved.
+    #[must_use]
+    pub fn template() -> Self {
+        Self::new(vec![hello(), Action::Hang])
+    }
+
+    /// A fork of one, which has no kernel of its own, that runs everything as documented.
+    #[must_use]
+    pub fn good_fork() -> Self {
+        Self::new(vec![Action::ServeRest])
     }
 
     /// One that boots and runs everything as documented.

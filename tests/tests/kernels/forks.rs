@@ -15,7 +15,7 @@ use vmlab_tests::lab::Outcome;
 use super::{BOOKWORM, TRIXIE, boot_ids, run, with_cache};
 
 /// A bench with a cache of its own, which has the kernels and no template.
-fn bench_without_templates() -> (Bench, tempfile::TempDir) {
+pub(crate) fn bench_without_templates() -> (Bench, tempfile::TempDir) {
     drop(super::bench());
     let cache = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let from = PathBuf::from(super::CACHE).join("vmlab");

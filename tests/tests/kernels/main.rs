@@ -17,6 +17,7 @@ use vmlab_tests::lab::{self, Outcome};
 mod evidence;
 mod forks;
 mod no_boot;
+mod sandbox;
 mod together;
 
 const VMLAB: &str = env!("CARGO_BIN_EXE_vmlab-under-test");

@@ -14,11 +14,15 @@ use crate::{HOSTNAME, ONLY_HOSTNAME, booted, booted_then_good, goodbye, lab, lea
 
 const BOOT: [&str; 2] = ["--isolation", "boot"];
 
-/// A guest whose first scenario leaks.
-fn failing() -> Guest {
+/// A scenario that leaks.
+fn failed() -> Vec<Action> {
     let legs = [(Leg::Probe, LegOutcome::Available), (Leg::Subject, leaked()), (Leg::Control, leaked())];
-    let actions = [scenario(1, HOSTNAME, &legs), vec![Action::AwaitFinish, goodbye(1)]].concat();
-    booted(actions)
+    scenario(1, HOSTNAME, &legs)
+}
+
+/// A guest whose only scenario leaks.
+fn failing() -> Guest {
+    booted([failed(), vec![Action::AwaitFinish, goodbye(1)]].concat())
 }
 
 /// A guest whose kernel panics in its first scenario.
@@ -92,7 +96,7 @@ fn what_always_fails_has_the_first_verdict_and_every_attempt() {
 
 #[test]
 fn in_a_shared_guest_only_what_failed_is_run_again_and_alone() {
-    let lab = lab(vec![booted_then_good(failing().actions.split_off(1)[..5].to_vec()), Guest::good()]);
+    let lab = lab(vec![booted_then_good(failed()), Guest::good()]);
     let outcome = lab.run(&[ONLY_HOSTNAME, "=uts.sysctl", "--retries", "1"]);
     outcome.exits(exit::FAILED).has(HOSTNAME, "FLAKY", "").has("uts.sysctl", "PASS", "");
     assert_eq!(outcome.guests(), 2);

@@ -8,6 +8,8 @@ use vmlab_tests::lab::FakeLab;
 mod crashes;
 mod evidence;
 mod flakes;
+mod forks;
+mod hostile;
 mod identity;
 mod limits;
 mod link;

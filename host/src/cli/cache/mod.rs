@@ -17,10 +17,10 @@ use crate::store::cache::{self, Entry, Goal, Kind, Limit, Outcome};
 mod show;
 
 const ABOUT: &str = "\
-The cache is $XDG_CACHE_HOME/vmlab, or ~/.cache/vmlab. All of it can be had again: templates and images by the next \
-run, kernels over the network. After a template was made, what was not used for longest goes until the limit is met: \
-templates first, then images, then kernels that no source means any more, never a pinned kernel, and never what a vmlab \
-uses. The limit is 10 GiB; VMLAB_CACHE_LIMIT sets another, as 500M, 5G or none.";
+The cache is $XDG_CACHE_HOME/vmlab, or ~/.cache/vmlab. All of it can be had again: templates, unpacked kernels and images \
+by the next run, kernels over the network. After a template was made, what was not used for longest goes until the limit \
+is met: templates first, then unpacked kernels, then images, then kernels that no source means any more, never a pinned \
+kernel, and never what a vmlab uses. The limit is 10 GiB; VMLAB_CACHE_LIMIT sets another, as 500M, 5G or none.";
 
 const LIST_HELP: &str = "\
 Examples:
@@ -94,6 +94,8 @@ enum KindArg {
     /// Booted guests
     #[value(alias = "template")]
     Templates,
+    /// Kernels out of their bzImages
+    Unpacked,
     /// Initramfs images
     #[value(alias = "image")]
     Images,
@@ -112,6 +114,7 @@ impl From<KindArg> for Kind {
     fn from(arg: KindArg) -> Self {
         match arg {
             KindArg::Templates => Self::Template,
+            KindArg::Unpacked => Self::Unpacked,
             KindArg::Images => Self::Image,
             KindArg::Kernels => Self::Kernel,
             KindArg::Memos => Self::Memo,

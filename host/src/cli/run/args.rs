@@ -73,11 +73,6 @@ pub struct RunArgs {
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=604_800))]
     pub(super) timeout: Option<u32>,
 
-    /// Keep the memory of guests that crash, hang or vanish, as ELF cores for crash(8) or drgn [default directory: the
-    /// run's record]
-    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true)]
-    pub(super) dump: Option<Option<PathBuf>>,
-
     /// Run a scenario that fails again, in a guest of its own, up to N times; where one of these does not fail, it is
     /// FLAKY, never PASS, and the exit code is 1
     #[arg(long, value_name = "N", conflicts_with_all = ["repeat", "until_failure"], value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -91,6 +86,10 @@ pub struct RunArgs {
     /// Run all scenarios round after round until one fails; --repeat N or --timeout ends it without a failure
     #[arg(long)]
     pub(super) until_failure: bool,
+    /// Keep the memory of guests that crash, hang or vanish, as ELF cores for crash(8) or drgn [default directory: the
+    /// run's record]
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true)]
+    pub(super) dump: Option<Option<PathBuf>>,
 
     /// More words for the kernels' command line
     #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
@@ -99,6 +98,10 @@ pub struct RunArgs {
     /// QEMU to use [default: $VMLAB_QEMU, then qemu-system-x86_64 in PATH]
     #[arg(long, value_name = "PATH")]
     pub(super) qemu: Option<PathBuf>,
+
+    /// Pick from the faults of `vmlab selftest faults` as well; their kernel modules are in this directory
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub(super) faults: Option<PathBuf>,
 
     /// Install what is missing on this machine first, with its package manager, after saying so
     #[arg(long)]
@@ -139,7 +142,7 @@ impl RunArgs {
 
 /// How scenarios are kept apart.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-pub(super) enum IsolationArg {
+pub(in crate::cli) enum IsolationArg {
     /// A guest of its own for each scenario, forked from a booted one
     Fork,
     /// One guest for all scenarios of a kernel
@@ -173,13 +176,24 @@ impl From<IsolationArg> for Isolation {
 
 /// What runs the guests' instructions.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-pub(super) enum AccelArg {
+pub(in crate::cli) enum AccelArg {
     /// kvm where it can run a kernel, which is tried out once; else tcg
     Auto,
     /// The host's hardware
     Kvm,
     /// QEMU's emulation
     Tcg,
+}
+
+impl AccelArg {
+    /// As typed.
+    pub(in crate::cli) const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Kvm => "kvm",
+            Self::Tcg => "tcg",
+        }
+    }
 }
 
 impl From<AccelArg> for Wanted {

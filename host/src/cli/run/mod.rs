@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use vmlab_protocol::catalogue::ScenarioSpec;
 
 pub use args::RunArgs;
+pub(super) use args::{AccelArg, IsolationArg};
 
 use super::interrupt::Interrupts;
 use super::{Context, Failure};
@@ -37,8 +38,12 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<u8, Failure
     let mut laps = Laps::since(Instant::now());
     // What can be told without touching anything is told first.
     let catalogue = guest_init::catalogue().map_err(|error| Failure::lab(chain(&error)))?;
-    let scenarios =
-        plan::select(catalogue, &args.filters).map_err(|error| Failure::with_code(exit::NOTHING_RAN, error))?;
+    let faults = match &args.faults {
+        None => &[],
+        Some(_) => guest_init::faults().map_err(|error| Failure::lab(chain(&error)))?,
+    };
+    let scenarios = plan::select(&[catalogue, faults].concat(), &args.filters)
+        .map_err(|error| Failure::with_code(exit::NOTHING_RAN, error))?;
     let reports = ReportSpec::with_default(&args.reports);
     if args.timings && !ReportSpec::any_human(&reports) {
         return Err(super::report::timings_refused());

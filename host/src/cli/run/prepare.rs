@@ -1,17 +1,21 @@
 //! Everything that is had before the first guest starts: QEMU, kernels, accelerator, images.
 
+use std::collections::BTreeMap;
+use std::fs;
+
 use super::args::RunArgs;
 use crate::cli::{Context, Failure};
 use crate::error::chain;
 use crate::image::recipe::Recipe;
 use crate::image::{self, Image, ImageSpec, guest_init};
 use crate::kernel::catalogue::Catalogue;
+use crate::kernel::unpack::{self, BootFile};
 use crate::kernel::{self, FetchPolicy, Kernel, KernelSource};
 use crate::progress::Progress;
 use crate::runner::lab::Prepared;
 use crate::runner::limits::Limits;
 use crate::runner::phases::Laps;
-use crate::vm::accel::{self, AccelChoice};
+use crate::vm::accel::{self, AccelChoice, Accelerator};
 use crate::vm::argv::{self, Machine};
 use crate::vm::qemu::{self, Qemu};
 
@@ -45,11 +49,13 @@ pub(super) async fn prepare(
     laps.lap("prepare-accelerator");
     let machine = Machine { accelerator: accelerator.accelerator, memory_mib: args.memory, cpus: args.cpus };
     let limits = Limits::new(machine.accelerator, args.limits());
+    let extra = extra_modules(args)?;
     let mut prepared = Vec::with_capacity(kernels.len());
     for kernel in kernels {
         progress.step(&format!("{}: building the guest image", kernel.label));
-        let image = build_image(&kernel, context)?;
-        prepared.push(Prepared { kernel, image, machine, limits });
+        let image = build_image(&kernel, context, &extra)?;
+        let boot_file = boot_file(&kernel, machine.accelerator, context, progress).await?;
+        prepared.push(Prepared { kernel, boot_file, image, machine, limits });
     }
     laps.lap("prepare-images");
     progress.done();
@@ -98,7 +104,27 @@ async fn obtain(
     Ok(kernels)
 }
 
-fn build_image(kernel: &Kernel, context: &Context) -> Result<Image, Failure> {
+/// The modules of the fault suite, which has made them for the one kernel that it runs on.
+fn extra_modules(args: &RunArgs) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
+    let Some(dir) = &args.faults else { return Ok(BTreeMap::new()) };
+    let read = || -> std::io::Result<_> {
+        let mut modules = BTreeMap::new();
+        for entry in fs::read_dir(dir)? {
+            let path = entry?.path();
+            if let Some(name) = path.file_stem().and_then(|name| name.to_str()) {
+                modules.insert(name.to_owned(), fs::read(&path)?);
+            }
+        }
+        Ok(modules)
+    };
+    read().map_err(|error| Failure::usage(format!("cannot read the modules in {}: {error}", dir.display())))
+}
+
+fn build_image(
+    kernel: &Kernel,
+    context: &Context,
+    extra_modules: &BTreeMap<String, Vec<u8>>,
+) -> Result<Image, Failure> {
     // Whatever was picked, the image is the same, and so is what is kept by its hash.
     let catalogue = guest_init::catalogue().map_err(|error| Failure::lab(chain(&error)))?;
     let wanted = catalogue.iter().flat_map(|spec| spec.modules.iter().map(String::as_str)).collect();
@@ -108,7 +134,21 @@ fn build_image(kernel: &Kernel, context: &Context) -> Result<Image, Failure> {
         init: guest_init::init_binary(),
         modules: kernel.modules.as_deref(),
         scenario_modules: wanted,
+        extra_modules,
         cache: &context.dirs.cache,
     };
     image::build(&spec).map_err(|error| Failure::lab(format!("{}: {}", kernel.label, chain(&error))))
+}
+
+/// In a thread of its own: unpacking takes a while, in which the user may want to end it.
+async fn boot_file(
+    kernel: &Kernel,
+    accelerator: Accelerator,
+    context: &Context,
+    progress: &dyn Progress,
+) -> Result<BootFile, Failure> {
+    progress.step(&format!("{}: looking for the quickest way to boot it", kernel.label));
+    let (kernel, cache) = (kernel.clone(), context.dirs.cache.clone());
+    let found = tokio::task::spawn_blocking(move || unpack::boot_file(&kernel, accelerator, &cache)).await;
+    found.map_err(|error| Failure::lab(format!("a fault in vmlab itself: {error}")))?.map_err(Failure::lab)
 }

@@ -2,6 +2,7 @@ use vmlab_protocol::catalogue::{Expectation, KernelVersion, Requirement};
 use vmlab_protocol::message::ProtocolVersion;
 
 use super::*;
+use crate::guest::fixture::hello;
 
 fn spec() -> ScenarioSpec {
     ScenarioSpec {
@@ -16,22 +17,6 @@ fn spec() -> ScenarioSpec {
         modules: Vec::new(),
         leg_timeout_ms: 1000,
         allows: Vec::new(),
-    }
-}
-
-fn hello() -> Hello {
-    Hello {
-        protocol: PROTOCOL,
-        init_build: "test".to_owned(),
-        kernel_release: "6.1.0".to_owned(),
-        kernel_version: "#1".to_owned(),
-        machine: "x86_64".to_owned(),
-        command_line: String::new(),
-        memory_bytes: 1,
-        cpus: 1,
-        virtio: Vec::new(),
-        modules: Vec::new(),
-        problems: Vec::new(),
     }
 }
 
@@ -227,4 +212,15 @@ fn only_the_end_of_the_output_is_kept_and_the_rest_is_counted() {
     tail.push(&vec![b'd'; OUTPUT_KEPT * 2]);
     assert_eq!(tail.dropped, 2 + OUTPUT_KEPT as u64 * 2);
     assert_eq!(tail.text().len(), OUTPUT_KEPT);
+}
+
+#[test]
+fn a_guest_that_claims_to_have_dropped_more_than_there_is_does_no_harm() {
+    let (mut session, mut guest) = running();
+    let outcomes = [(Leg::Probe, LegOutcome::Available), (Leg::Subject, isolated()), (Leg::Control, leaked())];
+    for (leg, outcome) in outcomes {
+        let ended = GuestMessage::LegFinished { run: 1, leg, outcome, duration_ns: u64::MAX, output_dropped: u64::MAX };
+        assert!(hear(&mut session, &guest.says(ended)).unwrap().is_none());
+    }
+    assert_eq!(session.findings_so_far().unwrap().dropped_by_guest, u64::MAX);
 }

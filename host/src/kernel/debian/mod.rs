@@ -17,10 +17,10 @@ mod child;
 mod complaint;
 mod error;
 mod mirrors;
-mod resolve;
-mod sources;
+pub mod resolve;
+pub mod sources;
 mod stall;
-mod stanza;
+pub mod stanza;
 mod system;
 mod unpack;
 

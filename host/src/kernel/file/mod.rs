@@ -10,7 +10,7 @@ use nix::fcntl::OFlag;
 
 use crate::store;
 
-mod bzimage;
+pub(super) mod bzimage;
 mod foreign;
 mod vmlinux;
 

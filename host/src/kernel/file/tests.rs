@@ -28,7 +28,7 @@ fn segment(kind: u32, offset: u64, length: u64) -> Vec<u8> {
 }
 
 /// An x86-64 vmlinux: the banner `at` bytes into its one loaded segment, and a Xen note of a type.
-fn vmlinux(at: usize, note: u32) -> Vec<u8> {
+pub(in crate::kernel) fn vmlinux(at: usize, note: u32) -> Vec<u8> {
     let mut bytes = vec![0; 0x1000];
     bytes[..20].copy_from_slice(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0");
     bytes[20] = 1;

@@ -15,10 +15,10 @@ use crate::verdict::{Class, Verdict};
 
 /// The most lines of an output or a trace.
 const MAX_LINES: usize = 20;
-/// The most lines of registers: those of the first processor that say where it was.
-const MAX_REGISTERS: usize = 6;
 /// The most attempts.
 const MAX_ATTEMPTS: usize = 10;
+/// The most lines of registers: those of the first processor that say where it was.
+const MAX_REGISTERS: usize = 6;
 /// The most characters of a line.
 const MAX_CHARS: usize = 300;
 /// The most characters of a verdict's sentence.

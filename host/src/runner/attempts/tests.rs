@@ -19,7 +19,7 @@ fn skipped() -> Verdict {
 }
 
 fn crashed() -> Verdict {
-    Verdict::KernelCrashed { what: "Oops".to_owned(), trace: Vec::new() }
+    Verdict::KernelCrashed { what: "Oops".to_owned(), trace: Vec::new(), kind: None, fingerprint: None, task: None }
 }
 
 fn not_run() -> Verdict {
@@ -91,7 +91,7 @@ fn once_is_once_whatever_comes_of_it() {
     for (verdict, came, word) in [
         (Verdict::Passed, Came::Made, "1=PASS"),
         (failed(), Came::Made, "1=FAIL"),
-        (Verdict::TimedOut { detail: "the run limit".to_owned() }, Came::Cut, "1=TIMEOUT"),
+        (Verdict::TimedOut { detail: "the run limit".to_owned(), which: None }, Came::Cut, "1=TIMEOUT"),
         (not_run(), Came::Never, "1=NOT-RUN"),
     ] {
         assert_eq!(Case::new(Repetition::Once).take(verdict, came, false).end(None), words(word, None));
@@ -128,7 +128,7 @@ fn the_end_of_the_run_ends_the_retries_and_the_first_verdict_stands() {
     // No retry follows, so the first attempt's report is the last word itself.
     assert_eq!(Case::new(TWO).take(failed(), Came::Made, true).end(None), words("1=FAIL", None));
     // The retry was cut short.
-    let limit = Verdict::TimedOut { detail: "the run limit of 1000 ms passed".to_owned() };
+    let limit = Verdict::TimedOut { detail: "the run limit of 1000 ms passed".to_owned(), which: None };
     let mut case = Case::new(TWO);
     case.made(failed()).take(limit, Came::Cut, true);
     assert_eq!(case.end(None), words("1:FAIL 2:NOT-RUN 1=FAIL", Some((1, 1))));
@@ -142,7 +142,9 @@ fn the_end_of_the_run_ends_the_retries_and_the_first_verdict_stands() {
 fn runs_that_agree_have_their_verdict_and_others_are_flaky() {
     let end = |verdicts: [Verdict; 3]| {
         let mut case = Case::new(THREE_RUNS);
-        verdicts.into_iter().for_each(|verdict| drop(case.made(verdict).is_due()));
+        for verdict in verdicts {
+            case.made(verdict);
+        }
         let ended = case.end(None);
         (ended, case.last().verdict.detail().to_owned())
     };

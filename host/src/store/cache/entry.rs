@@ -17,6 +17,8 @@ pub enum Kind {
     Leftover,
     /// A booted guest: had again by a boot.
     Template,
+    /// A kernel that was taken out of its bzImage: unpacked again in a second or two.
+    Unpacked,
     /// An initramfs: built again in a second.
     Image,
     /// A fetched kernel: had again over the network, if the archive still has that version.
@@ -27,7 +29,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Leftover, Self::Template, Self::Image, Self::Kernel, Self::Memo];
+    pub const ALL: [Self; 6] = [Self::Leftover, Self::Template, Self::Unpacked, Self::Image, Self::Kernel, Self::Memo];
 
     /// In a word.
     #[must_use]
@@ -35,6 +37,7 @@ impl Kind {
         match self {
             Self::Leftover => "leftover",
             Self::Template => "template",
+            Self::Unpacked => "unpacked",
             Self::Image => "image",
             Self::Kernel => "kernel",
             Self::Memo => "memo",

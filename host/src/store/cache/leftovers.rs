@@ -16,7 +16,7 @@ const WRITTEN_WITHIN: Duration = Duration::from_secs(3600);
 #[must_use]
 pub fn inventory(cache: &Path, now: SystemTime) -> Found {
     let mut found = Found::default();
-    for below in ["", "images", "memo", "kernels/refs"] {
+    for below in ["", "images", "memo", "unpacked", "kernels/refs"] {
         // Who cannot list these says so where it looks for entries; only the first is nobody else's.
         match disk::list(&cache.join(below)) {
             Ok(files) => {

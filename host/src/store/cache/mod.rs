@@ -1,7 +1,7 @@
 //! What the cache holds, and making room in it.
 //!
 //! Each part of the cache names its own entries, with how they are taken away: [`crate::vm::template::inventory`],
-//! [`crate::image::inventory`], [`crate::store::kernels::inventory`], [`crate::store::memo::inventory`]. What to take
+//! [`crate::image::inventory`], [`crate::kernel::unpack::inventory`], [`crate::store::kernels::inventory`], [`crate::store::memo::inventory`]. What to take
 //! away is decided in [`plan`], and done in [`remove`].
 
 use std::path::Path;
@@ -21,6 +21,7 @@ pub use size::Limit;
 use super::CacheError;
 use super::kernels::KernelStore;
 use crate::image;
+use crate::kernel::unpack;
 use crate::store::memo;
 use crate::vm::{accel, template};
 use remove::{Removal, is_in_use};
@@ -59,7 +60,8 @@ pub fn scan(cache: &Path) -> Found {
     found.extend([
         leftovers::inventory(cache, SystemTime::now()),
         template::inventory::inventory(cache),
-        image::inventory::inventory(cache),
+        image::inventory(cache),
+        unpack::inventory(cache),
         KernelStore::new(cache).inventory(),
         memo::inventory::inventory(cache),
         accel::inventory(cache),

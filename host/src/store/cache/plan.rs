@@ -127,6 +127,7 @@ mod tests {
             Entry { pinned_by: vec!["debian:sid".into()], ..entry("pinned kernel", Kind::Kernel, 10, 2) },
             entry("kernel", Kind::Kernel, 10, 9),
             entry("image", Kind::Image, 10, 4),
+            entry("unpacked", Kind::Unpacked, 10, 9),
             entry("new template", Kind::Template, 10, 9),
             entry("old template", Kind::Template, 10, 8),
             Entry { in_use: true, ..entry("used template", Kind::Template, 10, 0) },
@@ -144,13 +145,15 @@ mod tests {
 
     #[test]
     fn room_is_made_in_the_order_of_what_is_had_again_soonest() {
-        let order = ["leftover", "old template", "new template", "image", "kernel"];
-        for (limit, count) in [(1000, 1), (61, 1), (60, 2), (51, 2), (50, 3), (40, 4), (30, 5), (20, 5), (0, 5)] {
+        let order = ["leftover", "old template", "new template", "unpacked", "image", "kernel"];
+        for (limit, count) in
+            [(1000, 1), (71, 1), (70, 2), (61, 2), (60, 3), (50, 4), (40, 5), (30, 6), (20, 6), (0, 6)]
+        {
             let mut plan = Plan::new(entries(), goal(limit));
             assert_eq!(all(&mut plan), order[..count], "{limit}");
         }
         let mut plan = Plan::new(entries(), Goal { pinned: true, ..goal(0) });
-        let order = ["leftover", "old template", "new template", "image", "kernel", "pinned kernel"];
+        let order = ["leftover", "old template", "new template", "unpacked", "image", "kernel", "pinned kernel"];
         assert_eq!(all(&mut plan), order);
         assert_eq!(plan.bytes(), 11, "what is in use stays, and the memo");
     }
@@ -176,7 +179,7 @@ mod tests {
                 gone.push(entry.what);
             }
         }
-        assert_eq!(gone, ["leftover", "new template"]);
+        assert_eq!(gone, ["leftover", "new template", "unpacked"]);
         assert_eq!(plan.bytes(), 51);
         assert_eq!(plan.left().count(), 6);
     }

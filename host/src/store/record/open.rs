@@ -59,7 +59,7 @@ pub fn open(dirs: &Dirs, name: &str) -> Result<StoredRun, RecordError> {
     let mut notices = journal.notices;
     match state {
         RunState::Running => notices.push("the run is still going on: this is what it has told so far".to_owned()),
-        RunState::CutOff => notices.push("the run was cut off: it has not told its end".to_owned()),
+        RunState::CutOff => notices.push("the run was cut off: it was interrupted before it told its end".to_owned()),
         RunState::Finished { .. } => {}
     }
     Ok(StoredRun { dir, events: journal.events, notices, state })

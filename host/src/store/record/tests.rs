@@ -48,6 +48,24 @@ fn what_is_written_is_read_again() {
     assert_eq!((alone.dir, alone.events), (None, events));
 }
 
+/// A machine's clock may be set back by any amount between two runs, and while one goes on.
+#[test]
+fn a_clock_that_was_set_back_costs_no_run_its_record() {
+    let home = TempDir::new().unwrap();
+    let dirs = dirs(&home);
+    for second in 0..=u64::try_from(KEPT_RUNS).unwrap() {
+        record(&dirs, at(86_400 + second), &[]).finish().unwrap();
+    }
+    let events = fixture::run();
+    let earlier = record(&dirs, at(0), &events);
+    let id = earlier.id.clone();
+    assert!(id.starts_with("20261122-"), "{id}");
+    earlier.finish().unwrap();
+    let run = open(&dirs, LATEST).unwrap();
+    assert!(run.dir.unwrap().ends_with(&id), "the run that was started last is the latest, whatever its name tells");
+    assert_eq!(run.events, events);
+}
+
 #[test]
 fn runs_of_the_same_second_have_names_of_their_own() {
     let home = TempDir::new().unwrap();

@@ -66,7 +66,7 @@ impl Case {
 }
 
 fn crash() -> Crash {
-    Crash::of_title(Kind::Bug, "BUG: x")
+    Crash { trace: vec!["[    1.0] BUG: x".to_owned()], ..Crash::of_title(Kind::Bug, "BUG: x") }
 }
 
 fn limit(which: Watchdog) -> GuestLoss {

@@ -24,7 +24,7 @@ pub struct Key {
 /// What a template depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct Ingredients<'a> {
-    /// Of the kernel's file.
+    /// Of the file that is booted: the bzImage, or the vmlinux that was in it.
     pub kernel_sha256: &'a str,
     /// Of the initramfs, and so of PID 1 and the modules.
     pub image_sha256: &'a str,

@@ -2,11 +2,12 @@ use std::io::{Seek as _, SeekFrom, Write as _};
 
 use super::key::Ingredients;
 use super::*;
+use crate::guest::fixture::hello;
+use crate::store::lock::Lock;
 use crate::vm::accel::Accelerator;
 use crate::vm::argv::Machine;
 use crate::vm::qemu::{Qemu, QemuIdentity, QemuVersion};
 use tempfile::TempDir;
-use vmlab_protocol::message::PROTOCOL;
 
 fn qemu() -> Qemu {
     let identity = QemuIdentity {
@@ -22,22 +23,6 @@ const MACHINE: Machine = Machine { accelerator: Accelerator::Tcg, memory_mib: 25
 
 fn ingredients<'a>(qemu: &'a Qemu, machine: &'a Machine) -> Ingredients<'a> {
     Ingredients { kernel_sha256: "k", image_sha256: "i", machine, port_timeout_ms: 1, append: None, qemu }
-}
-
-fn hello() -> Hello {
-    Hello {
-        protocol: PROTOCOL,
-        init_build: "test".to_owned(),
-        kernel_release: "6.1.0".to_owned(),
-        kernel_version: "#1".to_owned(),
-        machine: "x86_64".to_owned(),
-        command_line: String::new(),
-        memory_bytes: 1,
-        cpus: 1,
-        virtio: Vec::new(),
-        modules: Vec::new(),
-        problems: Vec::new(),
-    }
 }
 
 /// A cache with one template, whose memory has data at its beginning and in its middle.
@@ -79,6 +64,21 @@ fn a_draft_that_is_dropped_leaves_nothing() {
     drop(draft);
     assert!(matches!(find(cache.path(), &key).unwrap(), Found::Nothing));
     assert_eq!(fs::read_dir(root(cache.path())).unwrap().count(), 0);
+}
+
+#[test]
+fn what_nobody_uses_can_be_taken_away_and_what_another_makes_or_uses_stays() {
+    let (cache, key, template) = made();
+    assert_eq!(take_away(cache.path(), &key).unwrap(), Removal::InUse);
+    drop(template);
+    let lock = Lock::try_take(&inventory::lock_path(cache.path(), key.name())).unwrap().unwrap();
+    assert_eq!(take_away(cache.path(), &key).unwrap(), Removal::InUse);
+    drop(lock);
+    assert!(matches!(find(cache.path(), &key).unwrap(), Found::Whole(_)));
+    for _ in 0..2 {
+        assert_eq!(take_away(cache.path(), &key).unwrap(), Removal::Gone);
+        assert_eq!(fs::read_dir(root(cache.path())).unwrap().count(), 0);
+    }
 }
 
 #[test]

@@ -1,0 +1,205 @@
+//! The machine code of the faults, x86-64 as the kernel is built: position-dependent within the top 2 GiB
+//! (`-mcmodel=kernel`), so that an address fits 32 signed bits.
+
+/// Where a fixup's value goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In the code.
+    Text,
+    /// In the data.
+    Data,
+}
+
+/// What a fixup's value is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum To {
+    /// A place in the code.
+    Text(u64),
+    /// A place in the data.
+    Data(u64),
+    /// What the kernel exports under this name.
+    Import(&'static str),
+}
+
+/// How a fixup's value is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// 8 bytes, absolute.
+    Absolute,
+    /// 4 bytes, absolute, sign-extended.
+    Absolute32,
+    /// 4 bytes, counted from behind themselves, as calls and `[rip + x]` have them.
+    Relative32,
+}
+
+/// A value that is known only when the kernel has laid out the module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fixup {
+    /// Where it goes.
+    pub place: Place,
+    /// And where there.
+    pub at: u64,
+    /// In which form.
+    pub kind: Kind,
+    /// What it is.
+    pub to: To,
+}
+
+/// A module's own content.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Code {
+    /// Instructions.
+    pub text: Vec<u8>,
+    /// What they read and write.
+    pub data: Vec<u8>,
+    /// What the kernel fills in.
+    pub fixups: Vec<Fixup>,
+    /// Where in the code the init function begins.
+    pub init: u64,
+    /// An entry of `__bug_table`: the instruction it is about, and its flags.
+    pub bug: Option<(u64, u16)>,
+}
+
+/// A module that can be made.
+#[derive(Debug, Clone, Copy)]
+pub struct Recipe {
+    /// Its name, and that of the fault that loads it.
+    pub name: &'static str,
+    /// The config symbol without which the kernel cannot have this fault.
+    pub needs: Option<&'static str>,
+    /// Its content.
+    pub code: fn() -> Code,
+}
+
+const fn recipe(name: &'static str, code: fn() -> Code) -> Recipe {
+    Recipe { name, needs: None, code }
+}
+
+/// What the processor does not know, and the kernel takes for BUG() where its table says so.
+const UD2: &[u8] = b"\x0f\x0b";
+/// A jump to itself.
+const SPIN: &[u8] = b"\xeb\xfe";
+/// xor eax, eax; mov [rax], eax
+const WRITE_TO_0: &[u8] = b"\x31\xc0\x89\x00";
+/// Between the two halves of the address space, with four-level paging and with five.
+const NON_CANONICAL: u64 = 0xdead_0000_0000_0000;
+/// `BUGFLAG_WARNING | BUGFLAG_TAINT(TAINT_WARN)` of include/asm-generic/bug.h: bit 0, and 9 in the upper byte.
+const WARNING: u16 = 1 | 9 << 8;
+
+/// All of them.
+pub const ALL: &[Recipe] = &[
+    recipe("bug", || Code::default().begin().bug(0).bytes(UD2)),
+    // xor edx, edx; xor eax, eax; xor ecx, ecx; div ecx
+    recipe("divide-error", || Code::default().begin().bytes(b"\x31\xd2\x31\xc0\x31\xc9\xf7\xf1").success()),
+    // xor esp, esp; push rax
+    recipe("double-fault", || Code::default().begin().bytes(b"\x31\xe4\x50").success()),
+    recipe("general-protection", || {
+        // movabs rax, NON_CANONICAL; mov [rax], eax
+        Code::default().begin().bytes(b"\x48\xb8").bytes(&NON_CANONICAL.to_le_bytes()).bytes(b"\x89\x00").success()
+    }),
+    // cli
+    recipe("hard-lockup", || Code::default().begin().bytes(b"\xfa").bytes(SPIN)),
+    // mov edi, 8000 (ms)
+    recipe("hung-task", || Code::default().begin().bytes(b"\xbf\x40\x1f\x00\x00").call("msleep").success()),
+    recipe("invalid-opcode", || Code::default().begin().bytes(UD2).success()),
+    recipe("null-dereference", || Code::default().begin().bytes(WRITE_TO_0).success()),
+    recipe("oops-in-interrupt", || {
+        // The callback; then the init function, which gives it to call_rcu(9) with a head of two words.
+        let callback = Code::default().data(&[0; 16]).bytes(ENDBR64).bytes(WRITE_TO_0).bytes(SPIN);
+        callback.begin().rdi_data(0).rsi_text(0).call("call_rcu").success()
+    }),
+    // The C string is its format; xor eax, eax says that no vector register holds an argument.
+    recipe("panic", || {
+        Code::default().data(b"the fault suite asked for this\0").begin().rdi_data(0).bytes(b"\x31\xc0").call("panic")
+    }),
+    // A spin lock that is free is 0; a kernel that can preempt itself does not while it holds one.
+    recipe("soft-lockup", || Code::default().data(&[0; 64]).begin().rdi_data(0).call("_raw_spin_lock").bytes(SPIN)),
+    // call itself
+    recipe("stack-overflow", || Code::default().begin().bytes(b"\xe8\xfb\xff\xff\xff").success()),
+    recipe("triple-fault", || {
+        // lidt [rip + the data], a table of no entries; what comes then has no handler, nor has the fault from that.
+        let code = Code::default().data(&[0; 16]).begin().bytes(b"\x0f\x01\x1d");
+        code.fixup(Kind::Relative32, To::Data(0)).bytes(UD2)
+    }),
+    Recipe { name: "ubsan", needs: Some("CONFIG_UBSAN_BOUNDS"), code: ubsan },
+    recipe("warning", || Code::default().begin().bug(WARNING).bytes(UD2).success()),
+];
+
+/// Where an indirect call may lead to on a processor that checks that (Intel SDM, CET).
+const ENDBR64: &[u8] = b"\xf3\x0f\x1e\xfa";
+
+/// A report as the compiler's own code makes it (lib/ubsan.h: `out_of_bounds_data`, `type_descriptor`).
+fn ubsan() -> Code {
+    // An int, signed and of 2^5 bits; its name.
+    let mut code = Code::default().data(b"\0\0\x0b\0'int [1]'\0\0\0").data(b"fault.c\0");
+    let data = code.data.len() as u64;
+    for (word, to) in [(0, 16), (16, 0), (24, 0)] {
+        code.fixups.push(Fixup { place: Place::Data, at: data + word, kind: Kind::Absolute, to: To::Data(to) });
+    }
+    // The file, the line and the column, the array's type, the index's.
+    code = code.data(&[0; 8]).data(&[1, 0, 0, 0, 1, 0, 0, 0]).data(&[0; 16]);
+    // mov esi, 2
+    code.begin().rdi_data(data).bytes(b"\xbe\x02\0\0\0").call("__ubsan_handle_out_of_bounds").success()
+}
+
+impl Code {
+    /// Here the init function begins, which the kernel calls with a stack aligned for calls once a word is pushed.
+    fn begin(mut self) -> Self {
+        self.init = self.here();
+        // push rbx
+        self.bytes(ENDBR64).bytes(b"\x53")
+    }
+
+    /// xor eax, eax; pop rbx; ret
+    fn success(self) -> Self {
+        self.bytes(b"\x31\xc0\x5b\xc3")
+    }
+
+    fn bytes(mut self, bytes: &[u8]) -> Self {
+        self.text.extend_from_slice(bytes);
+        self
+    }
+
+    fn data(mut self, bytes: &[u8]) -> Self {
+        self.data.extend_from_slice(bytes);
+        self
+    }
+
+    /// The next instruction has an entry in the table of BUG() and WARN().
+    fn bug(mut self, flags: u16) -> Self {
+        self.bug = Some((self.here(), flags));
+        self
+    }
+
+    /// mov rdi, the data from there on
+    fn rdi_data(self, at: u64) -> Self {
+        self.bytes(b"\x48\xc7\xc7").fixup(Kind::Absolute32, To::Data(at))
+    }
+
+    /// mov rsi, the code from there on
+    fn rsi_text(self, at: u64) -> Self {
+        self.bytes(b"\x48\xc7\xc6").fixup(Kind::Absolute32, To::Text(at))
+    }
+
+    fn call(self, function: &'static str) -> Self {
+        self.bytes(b"\xe8").fixup(Kind::Relative32, To::Import(function))
+    }
+
+    /// 4 bytes for the kernel to fill in.
+    fn fixup(mut self, kind: Kind, to: To) -> Self {
+        self.fixups.push(Fixup { place: Place::Text, at: self.here(), kind, to });
+        self.bytes(&[0; 4])
+    }
+
+    fn here(&self) -> u64 {
+        self.text.len() as u64
+    }
+
+    /// What it imports.
+    pub fn imports(&self) -> impl Iterator<Item = &'static str> {
+        self.fixups.iter().filter_map(|fixup| match fixup.to {
+            To::Import(name) => Some(name),
+            To::Text(_) | To::Data(_) => None,
+        })
+    }
+}

@@ -1,0 +1,117 @@
+use object::read::elf::ElfFile64;
+use object::{LittleEndian, Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarget};
+
+use super::code::{ALL, Code, To};
+use super::pattern::ThisModule;
+use super::*;
+
+/// A kernel whose `struct module` is like no real one's.
+fn pattern(bug_entry: usize) -> Pattern {
+    let imports = ALL.iter().flat_map(|recipe| (recipe.code)().imports().collect::<Vec<_>>());
+    let names = imports.chain(["module_layout"]);
+    Pattern {
+        this_module: ThisModule { size: 0x240, name_at: 24, init_at: 0x130 },
+        vermagic: "6.12.0-fixture SMP preempt mod_unload modversions ".to_owned(),
+        versions: (1..).zip(names).map(|(checksum, name)| (name.to_owned(), checksum << 33 | 7)).collect(),
+        bug_entry: Some(bug_entry),
+    }
+}
+
+fn code(name: &str) -> Code {
+    (ALL.iter().find(|recipe| recipe.name == name).unwrap().code)()
+}
+
+#[test]
+fn what_is_made_is_a_pattern_of_the_same_kernel() {
+    for bug_entry in [12, 16] {
+        let pattern = pattern(bug_entry);
+        for recipe in ALL {
+            let code = (recipe.code)();
+            let made = elf::write("fault_x", &code, &pattern).unwrap();
+            let read = Pattern::read(&made).unwrap();
+            assert_eq!(read.this_module, pattern.this_module, "{}", recipe.name);
+            assert_eq!(read.vermagic, pattern.vermagic, "{}", recipe.name);
+            assert_eq!(read.bug_entry, code.bug.map(|_| bug_entry), "{}", recipe.name);
+            let wanted: BTreeSet<_> = code.imports().chain(["module_layout"]).collect();
+            let has: BTreeSet<_> = read.versions.keys().map(String::as_str).collect();
+            assert_eq!(has, wanted, "{}", recipe.name);
+            assert!(read.versions.iter().all(|(name, checksum)| pattern.versions[name] == *checksum), "{}", recipe.name);
+        }
+    }
+}
+
+/// The places within a section that the kernel fills in, and what with: a symbol's or a section's name, and the addend.
+fn relocations(module: &[u8], section: &str) -> Vec<(u64, String, i64)> {
+    let file = ElfFile64::<LittleEndian>::parse(module).unwrap();
+    let name = |target| {
+        let RelocationTarget::Symbol(index) = target else { panic!("{target:?}") };
+        let symbol = file.symbol_by_index(index).unwrap();
+        match symbol.section_index().map(|index| file.section_by_index(index).unwrap().name().unwrap().to_owned()) {
+            Some(section) if symbol.name().unwrap_or_default().is_empty() => section,
+            _ => symbol.name().unwrap().to_owned(),
+        }
+    };
+    let section = file.section_by_name(section).unwrap();
+    section.relocations().map(|(at, to)| (at, name(to.target()), to.addend())).collect()
+}
+
+#[test]
+fn a_call_is_counted_from_behind_itself_and_the_table_from_its_fields() {
+    let warning = elf::write("fault_warning", &code("warning"), &pattern(16)).unwrap();
+    // endbr64 and a push are before the instruction; the last character of the file's name is the NUL of an empty format.
+    let due = [(0, ".text".to_owned(), 5), (4, ".rodata".to_owned(), 11), (8, ".rodata".to_owned(), 4)];
+    assert_eq!(relocations(&warning, "__bug_table"), due);
+    let file = ElfFile64::<LittleEndian>::parse(&*warning).unwrap();
+    assert_eq!(file.section_by_name("__bug_table").unwrap().data().unwrap()[12..], [1, 0, 1, 9]);
+    let lockup = elf::write("fault_soft_lockup", &code("soft-lockup"), &pattern(12)).unwrap();
+    let due = [(8, ".data".to_owned(), 0), (13, "_raw_spin_lock".to_owned(), -4)];
+    assert_eq!(relocations(&lockup, ".text"), due);
+}
+
+#[test]
+fn all_that_code_refers_to_is_there() {
+    for recipe in ALL {
+        let code = (recipe.code)();
+        for fixup in &code.fixups {
+            match fixup.to {
+                To::Text(at) => assert!(at < code.text.len() as u64, "{}", recipe.name),
+                To::Data(at) => assert!(at < code.data.len() as u64, "{}", recipe.name),
+                To::Import(_) => {}
+            }
+        }
+        assert_eq!(code.text[code.init as usize..][..4], *b"\xf3\x0f\x1e\xfa", "{}", recipe.name);
+    }
+}
+
+#[test]
+fn what_cannot_be_made_says_why() {
+    let no_table = Pattern { bug_entry: None, ..pattern(12) };
+    assert!(matches!(elf::write("x", &code("bug"), &no_table), Err(Unmakeable::NoBugTable)));
+    let mut unknown = pattern(12);
+    unknown.versions.remove("msleep");
+    assert!(matches!(elf::write("x", &code("hung-task"), &unknown), Err(Unmakeable::Checksum("msleep"))));
+    // A kernel without checksums asks for none.
+    let without = Pattern { versions: BTreeMap::new(), ..pattern(12) };
+    assert!(Pattern::read(&elf::write("x", &code("hung-task"), &without).unwrap()).unwrap().versions.is_empty());
+    assert!(matches!(Pattern::read(b"no module"), Err(Unusable::Elf(_))));
+}
+
+#[test]
+fn modules_are_made_from_a_directory_as_a_kernel_has_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let put = |name: &str, content: &[u8]| std::fs::write(dir.path().join(name), content).unwrap();
+    put("modules.builtin", b"");
+    put("modules.dep", b"loop.ko:\nzoo.ko:\n");
+    // Each shows a part of what is wanted.
+    put("loop.ko", &elf::write("loop", &code("panic"), &pattern(16)).unwrap());
+    put("zoo.ko", &elf::write("zoo", &code("bug"), &pattern(16)).unwrap());
+    let made = make_all(dir.path(), |_| false).unwrap();
+    assert_eq!(made.len(), ALL.len());
+    for name in ["panic", "bug", "null-dereference"] {
+        assert!(made[name].is_ok(), "{name}: {:?}", made[name]);
+    }
+    assert!(matches!(made["hung-task"], Err(Unmakeable::Checksum("msleep"))));
+    assert!(matches!(made["ubsan"], Err(Unmakeable::Config("CONFIG_UBSAN_BOUNDS"))));
+    put("modules.dep", b"");
+    assert!(matches!(make_all(dir.path(), |_| false), Err(NoModules::None(_))));
+}

@@ -1,0 +1,74 @@
+//! Faults of the kernel. Most are modules that the host has made for this very kernel and put into the image: their init
+//! function does the harm, in the context of the process that loads them.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+
+use nix::kmod::{ModuleInitFlags, finit_module};
+
+use super::{Fault, unharmed, write};
+use crate::sandbox::{During, Sandbox};
+use crate::scenarios::{Finding, Trouble};
+
+/// How long a leg may hang that will never end, in ms, at the speed of real hardware.
+const SHORT_MS: u64 = 500;
+/// What the kernel answers where the hardware has no such watchdog; not one of errno(3).
+const ENOTSUPP: i32 = 524;
+
+pub(super) const ALL: &[Fault] = &[
+    Fault::new("fault.bug", "A module that meets a BUG()", |_| load("bug")),
+    Fault::new("fault.divide-error", "A module that divides by zero", |_| load("divide-error")),
+    Fault::new("fault.double-fault", "A module that loses its stack", |_| load("double-fault")),
+    Fault::new("fault.general-protection", "A module that writes to a non-canonical address", |_| {
+        load("general-protection")
+    }),
+    Fault::new("fault.hard-lockup", "A module that spins with interrupts off, and no watchdog", hard_lockup)
+        .within(SHORT_MS),
+    Fault::new("fault.hung-task", "A module that sleeps uninterruptibly", hung_task),
+    Fault::new("fault.invalid-opcode", "A module that executes what is no instruction", |_| load("invalid-opcode")),
+    Fault::new("fault.null-dereference", "A module that writes to address 0", |_| load("null-dereference")),
+    Fault::new("fault.oops-in-interrupt", "A module whose RCU callback writes to address 0", |_| {
+        load("oops-in-interrupt")?;
+        // The callback comes at the end of a grace period, which is some ticks away.
+        std::thread::sleep(std::time::Duration::from_secs(5));
+        Ok(unharmed())
+    }),
+    Fault::new("fault.panic", "A module that calls panic()", |_| load("panic")),
+    Fault::new("fault.soft-lockup", "A module that spins with preemption off", soft_lockup).within(SHORT_MS),
+    Fault::new("fault.stack-overflow", "A module that calls itself for ever", |_| load("stack-overflow")),
+    Fault::new("fault.sysrq-crash", "A crash asked for with sysrq c", |_| {
+        write("/proc/sysrq-trigger", "c")?;
+        Ok(unharmed())
+    }),
+    Fault::new("fault.triple-fault", "A module that takes the interrupt table away", |_| load("triple-fault")),
+    Fault::new("fault.ubsan", "A module that reports an index out of bounds", |_| load("ubsan")),
+    Fault::new("fault.warning", "A module that meets a WARN_ON(), in a scenario that passes", |_| load("warning")),
+];
+
+/// Loads one of the host's modules. Returns where the kernel survives that.
+fn load(name: &str) -> Result<Finding, Trouble> {
+    let path = PathBuf::from(format!("/faults/{name}.ko"));
+    let file = File::open(&path).during(format_args!("opening the module {}", path.display()))?;
+    finit_module(&file, c"", ModuleInitFlags::empty())
+        .during(format_args!("the kernel refused the module {}: finit_module(2)", path.display()))?;
+    Ok(unharmed())
+}
+
+fn hard_lockup(_sandbox: &Sandbox) -> Result<Finding, Trouble> {
+    // Where the hardware has what the watchdog needs, it would end this; an emulator has not.
+    match fs::write("/proc/sys/kernel/nmi_watchdog", "0") {
+        Err(error) if error.raw_os_error() != Some(ENOTSUPP) => Err(error).during("turning the NMI watchdog off"),
+        _ => load("hard-lockup"),
+    }
+}
+
+fn hung_task(_sandbox: &Sandbox) -> Result<Finding, Trouble> {
+    write("/proc/sys/kernel/hung_task_timeout_secs", "1")?;
+    load("hung-task")
+}
+
+fn soft_lockup(_sandbox: &Sandbox) -> Result<Finding, Trouble> {
+    // A soft lockup is told after twice the threshold, in seconds (Documentation/admin-guide/lockup-watchdogs.rst).
+    write("/proc/sys/kernel/watchdog_thresh", "1")?;
+    load("soft-lockup")
+}

@@ -1,0 +1,73 @@
+//! What must hold of the readers of foreign bytes, whatever the bytes are.
+//!
+//! Each target is a function of bytes that panics where a property does not hold. Two programs call them: those of
+//! `tests/fuzz`, which look for new inputs with libFuzzer, and the ordinary test `fuzz`, which runs the inputs that were
+//! found, and seeded changes of them.
+
+mod apt;
+mod config;
+mod console;
+mod frame;
+mod journal;
+mod kernel_file;
+mod ktap;
+mod message;
+mod modules;
+pub mod mutate;
+mod newc;
+mod session;
+
+/// A property of some reader.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    /// Its name, which is that of its corpus and of its program.
+    pub name: &'static str,
+    /// Tries the property on an input.
+    pub run: fn(&[u8]),
+    /// Words of the reader's language, which chance would not find.
+    pub words: &'static [&'static [u8]],
+    /// The most memory that it may hold at once, in bytes: so much, and so many times the input's length. Where it is
+    /// more, the reader trusts a number that it read.
+    pub memory: (usize, usize),
+}
+
+/// What most readers may hold: their own copy, and what the properties make of it.
+const MEMORY: (usize, usize) = (8 << 20, 64);
+
+/// All of them, by name.
+pub const TARGETS: &[Target] = &[
+    Target { name: "apt", run: apt::run, words: apt::WORDS, memory: MEMORY },
+    Target { name: "config", run: config::run, words: config::WORDS, memory: MEMORY },
+    Target { name: "console", run: console::run, words: console::WORDS, memory: MEMORY },
+    Target { name: "frame", run: frame::run, words: frame::WORDS, memory: MEMORY },
+    Target { name: "journal", run: journal::run, words: journal::WORDS, memory: (64 << 20, 1024) },
+    Target { name: "kernel_file", run: kernel_file::run, words: kernel_file::WORDS, memory: MEMORY },
+    Target { name: "ktap", run: ktap::run, words: ktap::WORDS, memory: (8 << 20, 1024) },
+    Target { name: "message", run: message::run, words: message::WORDS, memory: (8 << 20, 256) },
+    Target { name: "modules", run: modules::run, words: modules::WORDS, memory: MEMORY },
+    Target { name: "newc", run: newc::run, words: newc::WORDS, memory: (8 << 20, 1024) },
+    Target { name: "session", run: session::run, words: session::WORDS, memory: (32 << 20, 1024) },
+];
+
+/// Tries an input on the target of a name.
+///
+/// # Panics
+/// A property does not hold, or there is no such target.
+pub fn run(name: &str, input: &[u8]) {
+    let target = TARGETS.iter().find(|target| target.name == name).expect("the target's name is in the list");
+    (target.run)(input);
+}
+
+/// Cuts an input into pieces whose lengths come from the input itself, so that the same input is always cut alike.
+fn pieces(input: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = input;
+    let mut state = input.iter().fold(1_u32, |state, &byte| state.wrapping_mul(31).wrapping_add(u32::from(byte)));
+    std::iter::from_fn(move || {
+        // A linear congruential generator (Numerical Recipes): many short pieces and a few long ones.
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let length = [1, 2, 3, 7, 16, 61, 509, 4099][(state >> 16) as usize % 8].min(rest.len());
+        let (piece, after) = rest.split_at(length);
+        rest = after;
+        (!piece.is_empty()).then_some(piece)
+    })
+}

@@ -1,0 +1,208 @@
+//! The session: whatever the guest says and whenever the host asks, a result is one only if it was asked for, announced
+//! and whole.
+
+use vmlab::guest::session::{Findings, Freshness, Heard, OUTPUT_KEPT, Session};
+use vmlab_protocol::catalogue::{Control, Expectation, KernelVersion, Requirement, ScenarioSpec};
+use vmlab_protocol::message::{
+    self, Envelope, GuestMessage, Hello, Leg, LegOutcome, PROTOCOL, ProtocolVersion, RawChunk, Stream,
+};
+
+pub const WORDS: &[&[u8]] = &[
+    // A whole run, as the letters of [`Play::step`] have it.
+    b"hPpaAsA1B2D3fd",
+    b"hPpassABCfd",
+    b"o\xff",
+    b"x\x05VMLB\x01",
+    b"z",
+];
+
+/// What was to be seen, in words that do not depend on how the bytes came.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Seen {
+    heard: Vec<String>,
+    over: bool,
+    asked: u32,
+    finished: u32,
+    dismissed: bool,
+}
+
+/// One play of a script, which is the input.
+struct Play<'a> {
+    session: Session,
+    specs: &'a [ScenarioSpec],
+    seq: u64,
+    run: u32,
+    /// Bytes that go to the session at once; 0 for all.
+    piece: usize,
+    seen: Seen,
+}
+
+fn spec(id: &str, control: Control) -> ScenarioSpec {
+    ScenarioSpec {
+        id: id.parse().unwrap(),
+        title: String::new(),
+        seed: String::new(),
+        source: String::new(),
+        namespaces: Vec::new(),
+        expects: Expectation::Isolation,
+        control,
+        requires: Requirement { config: Vec::new(), since: KernelVersion::new(2, 6, 19) },
+        modules: Vec::new(),
+        leg_timeout_ms: 1000,
+    }
+}
+
+fn hello(major: u16) -> GuestMessage {
+    let text = String::new;
+    GuestMessage::Hello(Box::new(Hello {
+        protocol: ProtocolVersion { major, ..PROTOCOL },
+        init_build: text(),
+        kernel_release: text(),
+        kernel_version: text(),
+        machine: text(),
+        command_line: text(),
+        memory_bytes: 0,
+        cpus: 1,
+        virtio: Vec::new(),
+        modules: Vec::new(),
+        problems: Vec::new(),
+    }))
+}
+
+impl Play<'_> {
+    /// Does what a letter says; more of the script may be its argument.
+    fn step(&mut self, letter: u8, script: &mut impl Iterator<Item = u8>) {
+        let mut argument = || script.next().unwrap_or_default();
+        match letter {
+            b'h' => self.say(hello(PROTOCOL.major)),
+            b'H' => self.say(hello(u16::from(argument()))),
+            b'p' => self.say(GuestMessage::Prepared { boot_id: "x".to_owned() }),
+            b's' => self.started(0),
+            b'S' => self.started(1),
+            b'A' => self.leg(Leg::Probe, LegOutcome::Available, 0),
+            b'B' => self.leg(Leg::Subject, LegOutcome::Isolated { detail: String::new() }, 0),
+            b'C' => self.leg(Leg::Control, LegOutcome::Leaked { detail: String::new() }, 0),
+            b'D' => self.leg(Leg::Control, LegOutcome::Died { how: String::new() }, u64::MAX),
+            b'E' => self.leg(Leg::Probe, LegOutcome::Missing { evidence: String::new() }, u64::MAX),
+            b'F' => self.leg(Leg::Subject, LegOutcome::TimedOut { limit_ms: u64::MAX }, u64::MAX),
+            b'f' => self.say(GuestMessage::ScenarioFinished { run: self.run }),
+            b'g' => self.say(GuestMessage::RunFinished { started: self.run }),
+            b'r' => self.say(GuestMessage::Refused { run: self.run, why: String::new() }),
+            b'q' => self.seq = self.seq.wrapping_add(u64::from(argument())),
+            b'n' => self.run = u32::from(argument()),
+            b'o' => self.output(Stream::Stdout, usize::from(argument()) * 100),
+            b'e' => self.output(Stream::Stderr, usize::from(argument())),
+            b'x' => {
+                let count = argument();
+                let bytes: Vec<u8> = (0..count).map_while(|_| script.next()).collect();
+                self.push(&bytes);
+            }
+            b'P' => {
+                let fresh = Freshness { wall_clock_ns: 1, entropy: String::new(), fork: false };
+                drop(self.session.prepare(&fresh));
+            }
+            b'a' | b'b' => {
+                let spec = &self.specs[usize::from(letter - b'a')];
+                if self.session.ask(spec, 1000).is_ok() {
+                    self.seen.asked += 1;
+                }
+            }
+            b'd' => self.seen.dismissed |= self.session.dismiss().is_ok(),
+            _ => {}
+        }
+    }
+
+    fn started(&mut self, spec: usize) {
+        self.run = self.run.saturating_add(1);
+        let scenario = self.specs[spec].id.clone();
+        self.say(GuestMessage::ScenarioStarted { run: self.run, scenario });
+    }
+
+    fn leg(&mut self, leg: Leg, outcome: LegOutcome, output_dropped: u64) {
+        let (run, duration_ns) = (self.run, output_dropped);
+        self.say(GuestMessage::LegFinished { run, leg, outcome, duration_ns, output_dropped });
+    }
+
+    fn output(&mut self, stream: Stream, length: usize) {
+        let mut bytes = Vec::new();
+        RawChunk { run: self.run, leg: Leg::Probe, stream, data: &vec![b'x'; length] }.encode(&mut bytes).unwrap();
+        self.push(&bytes);
+    }
+
+    fn say(&mut self, message: GuestMessage) {
+        let mut bytes = Vec::new();
+        let envelope = Envelope { seq: self.seq, boottime_ns: self.seq, message };
+        self.seq = self.seq.wrapping_add(1);
+        message::encode(&envelope, &mut bytes).unwrap();
+        self.push(&bytes);
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        let piece = if self.piece == 0 { bytes.len().max(1) } else { self.piece };
+        for bytes in bytes.chunks(piece) {
+            if self.seen.over {
+                return;
+            }
+            self.session.push(bytes);
+            loop {
+                match self.session.next_heard() {
+                    Ok(Some(heard)) => self.heard(heard),
+                    Ok(None) => break,
+                    // The words may tell how much of the damage had come by then.
+                    Err(_) => {
+                        self.seen.over = true;
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    fn heard(&mut self, heard: Heard) {
+        assert_ne!(self.seen.heard.last().map(String::as_str), Some("Goodbye"), "{heard:?} after the goodbye");
+        if let Heard::Finished(findings) = &heard {
+            self.seen.finished += 1;
+            assert!(self.seen.finished <= self.seen.asked, "more results than orders");
+            check(findings);
+        }
+        if matches!(heard, Heard::Goodbye) {
+            assert!(self.seen.dismissed && self.seen.finished == self.seen.asked, "a goodbye that leaves work undone");
+        }
+        self.seen.heard.push(format!("{heard:?}"));
+    }
+}
+
+/// Legs come in their order, none is left out, and what broke off is not gone on with but for the control.
+fn check(findings: &Findings) {
+    let legs: Vec<Leg> = findings.legs.iter().map(|report| report.leg).collect();
+    assert!(
+        [&[Leg::Probe][..], &[Leg::Probe, Leg::Subject], &[Leg::Probe, Leg::Subject, Leg::Control]]
+            .contains(&&legs[..])
+    );
+    let available = findings.legs[0].outcome == LegOutcome::Available;
+    assert_eq!(legs.len() > 1, available, "{findings:?}");
+    for tail in [&findings.stdout, &findings.stderr] {
+        assert!(tail.text().len() <= OUTPUT_KEPT);
+    }
+}
+
+fn play(input: &[u8], specs: &[ScenarioSpec], piece: usize) -> Seen {
+    let of_fork = input.first() == Some(&b'z');
+    let session = if of_fork { Session::of_fork() } else { Session::default() };
+    let seq = u64::from(of_fork);
+    let mut play = Play { session, specs, seq, run: 0, piece, seen: Seen::default() };
+    let mut script = input.iter().copied();
+    while let (Some(letter), false) = (script.next(), play.seen.over) {
+        play.step(letter, &mut script);
+    }
+    play.seen
+}
+
+pub fn run(input: &[u8]) {
+    let input = &input[..input.len().min(4096)];
+    let impossible = Control::Impossible { why: "none".to_owned() };
+    let specs = [spec("a.a", Control::Runs), spec("b.b", impossible)];
+    let whole = play(input, &specs, 0);
+    assert_eq!(play(input, &specs, 1), whole, "the same, byte by byte");
+    assert_eq!(play(input, &specs, 7), whole, "the same, in sevens");
+}

@@ -1,0 +1,129 @@
+//! What vmlab asks of the machine, and what it gives to QEMU: no root, and no more system calls than QEMU needs.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::unistd::{Gid, Uid, chown, geteuid};
+use vmlab::exit;
+use vmlab_tests::bench::Bench;
+use vmlab_tests::lab::Outcome;
+use vmlab_tests::reports::check_ktap;
+
+use crate::forks::bench_without_templates;
+use crate::{TRIXIE, VMLAB, arguments, boot_ids, events_file, with_cache};
+
+/// A user who owns nothing: nobody.
+const NOBODY: u32 = 65534;
+
+/// How a QEMU was started, and what the kernel says of each of its threads: the mode of seccomp, as in `Seccomp:` of
+/// proc_pid_status(5), 2 being a filter.
+fn seen(pid: i32, command: &str) -> Option<(&'static str, BTreeSet<String>)> {
+    if !command.contains("-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny ") {
+        return None;
+    }
+    let start = match (command.contains("-incoming"), command.contains("share=on")) {
+        (true, _) => "fork",
+        (false, true) => "template",
+        (false, false) => "boot",
+    };
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
+    let modes = threads.filter_map(|thread| {
+        let status = fs::read_to_string(thread.path().join("status")).ok()?;
+        status.lines().find_map(|line| line.strip_prefix("Seccomp:")).map(|mode| mode.trim().to_owned())
+    });
+    Some((start, modes.collect()))
+}
+
+#[test]
+fn every_qemu_runs_under_its_filter_of_system_calls() {
+    let (bench, _cache) = bench_without_templates();
+    for (isolation, wanted) in [("fork", BTreeSet::from(["fork", "template"])), ("boot", BTreeSet::from(["boot"]))] {
+        let mut running =
+            bench.start(&arguments(&bench, &["--kernel", TRIXIE, "--isolation", isolation, "uts", "ipc"]));
+        let mut filtered = BTreeSet::new();
+        running.until("a filter in each kind of QEMU", || {
+            for process in bench.processes() {
+                let modes = seen(process.pid, &process.command);
+                filtered.extend(
+                    modes.filter(|(_, modes)| *modes == BTreeSet::from(["2".to_owned()])).map(|(start, _)| start),
+                );
+            }
+            wanted.is_subset(&filtered).then_some(())
+        });
+        Outcome::of(&bench, &events_file(&bench), running.wait()).exits(exit::OK);
+    }
+}
+
+/// A vmlab of nobody's: a bench whose directories are that user's, and the program in it, as the one that was built may
+/// be where nobody may look. Whoever runs the tests without being root is such a user already.
+fn as_nobody() -> (Bench, PathBuf) {
+    drop(super::bench());
+    let bench = with_cache(Path::new(super::CACHE));
+    let (cache, program) = (bench.cache(), bench.home().join("vmlab"));
+    fs::copy(VMLAB, &program).unwrap();
+    for dir in [&cache.join("vmlab"), &bench.state()] {
+        fs::create_dir_all(dir).unwrap();
+    }
+    let from = Path::new(super::CACHE).join("vmlab/kernels");
+    assert!(Command::new("cp").arg("-r").arg(from).arg(cache.join("vmlab")).status().unwrap().success());
+    if geteuid().is_root() {
+        own(bench.home());
+    }
+    let bench = bench.env("XDG_CACHE_HOME", cache);
+    (bench, program)
+}
+
+fn own(path: &Path) {
+    chown(path, Some(Uid::from_raw(NOBODY)), Some(Gid::from_raw(NOBODY))).unwrap();
+    if path.is_dir() && !path.is_symlink() {
+        fs::read_dir(path).unwrap().for_each(|entry| own(&entry.unwrap().path()));
+    }
+}
+
+/// The command as that user types it, in a directory that nobody may write to.
+fn typed(bench: &Bench, program: &Path, words: &[String]) -> Command {
+    let here = bench.home().join("read-only");
+    fs::create_dir_all(&here).unwrap();
+    fs::set_permissions(&here, fs::Permissions::from_mode(0o555)).unwrap();
+    let mut command = bench.command(program);
+    command.arg0("vmlab").args(words).current_dir(here);
+    if geteuid().is_root() {
+        // Supplementary groups go along: the standard library clears them where a root sets another user.
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    command
+}
+
+#[test]
+fn an_ordinary_user_boots_forks_and_reports() {
+    let (bench, program) = as_nobody();
+    let ktap = bench.home().join("ktap");
+    let report = format!("ktap={}", ktap.display());
+    let words = arguments(&bench, &["--kernel", TRIXIE, "=user.file-owner", "uts", "--report", &report]);
+    let outcome =
+        Outcome::of(&bench, &events_file(&bench), bench.start_command(typed(&bench, &program, &words)).wait());
+    outcome.exits(exit::OK).has("uts.hostname", "PASS", "");
+    assert!(boot_ids(&outcome).len() > 1, "each scenario in a fork of its own: {}", outcome.ended);
+    check_ktap(&fs::read_to_string(ktap).unwrap(), &outcome.events);
+}
+
+#[test]
+fn an_ordinary_user_without_sudo_is_told_what_only_root_can_do() {
+    let (bench, program) = as_nobody();
+    let empty = bench.home().join("empty");
+    fs::create_dir(&empty).unwrap();
+    std::os::unix::fs::symlink("/usr/bin/apt-get", empty.join("apt-get")).unwrap();
+    let mut command = typed(&bench, &program, &["doctor".to_owned(), "--fix".to_owned()]);
+    command.env("PATH", &empty);
+    let ended = bench.start_command(command).wait();
+    ended.exits(exit::LAB);
+    assert!(
+        ended.stderr.contains("only root can install packages, and there is no sudo here; as root run: "),
+        "{ended}"
+    );
+    assert!(ended.stderr.contains("apt-get"), "{ended}");
+}

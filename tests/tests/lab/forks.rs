@@ -1,0 +1,91 @@
+//! Forks of a template, and those that were started ahead.
+
+use nix::sys::signal::Signal;
+use vmlab::event::LabEvent;
+use vmlab::exit;
+use vmlab_tests::fake::script::{Action, Guest, started};
+use vmlab_tests::lab::Outcome;
+
+use crate::{HOSTNAME, lab};
+
+const FORK: [&str; 4] = ["--isolation", "fork", "--jobs", "1"];
+
+/// How each guest ended, in the order of their numbers.
+fn ends(outcome: &Outcome) -> Vec<&str> {
+    let ends = outcome.events.iter().filter_map(|stamped| match &stamped.event {
+        LabEvent::GuestEnded { guest, how, .. } => Some((*guest, how.as_str())),
+        _ => None,
+    });
+    let mut ends: Vec<_> = ends.collect();
+    ends.sort_unstable();
+    ends.into_iter().map(|(_, how)| how).collect()
+}
+
+/// The guests whose timings were told of.
+fn timed(outcome: &Outcome) -> Vec<u32> {
+    let timed = outcome.events.iter().filter_map(|stamped| match &stamped.event {
+        LabEvent::GuestTimings { guest, .. } => Some(*guest),
+        _ => None,
+    });
+    let mut timed: Vec<_> = timed.collect();
+    timed.sort_unstable();
+    timed
+}
+
+#[test]
+fn each_scenario_has_a_fork_of_one_template() {
+    let guests = vec![Guest::template(), Guest::good_fork(), Guest::good_fork(), Guest::good_fork()];
+    let outcome = lab(guests).run(&[&["uts"], &FORK[..]].concat());
+    outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
+    let mut guests: Vec<_> = outcome.reports().filter_map(|report| report.guest).collect();
+    guests.sort_unstable();
+    assert_eq!(guests, [2, 3, 4]);
+    assert_eq!((ends(&outcome), timed(&outcome)), (vec!["done"; 4], vec![1, 2, 3, 4]));
+}
+
+#[test]
+fn a_fork_that_was_started_ahead_and_is_not_needed_ends_in_the_record_as_well() {
+    let stuck = [Action::AwaitRun("uts.domainname".to_owned()), started(1, "uts.domainname"), Action::Hang];
+    // The two start together, so each can be either.
+    let stuck = Guest::new(stuck.to_vec());
+    let lab = lab(vec![Guest::template(), stuck.clone(), stuck]);
+    let mut running = lab.start(&[&["uts"], &FORK[..]].concat());
+    lab.await_event(&mut running, "a scenario", |event| matches!(event, LabEvent::ScenarioStarted { .. }));
+    running.signal(Signal::SIGINT);
+    let outcome = lab.outcome(running.wait());
+    outcome.exits(exit::INTERRUPTED);
+    let ends = ends(&outcome);
+    assert_eq!(ends[..2], ["done", "interrupted"]);
+    assert!(ends.len() == 3 && ends[2].starts_with("not needed: it was started ahead"), "{ends:?}");
+    assert_eq!(timed(&outcome), [1, 2, 3]);
+}
+
+#[test]
+fn a_template_whose_fork_is_dead_is_taken_away_with_the_forks_that_wait() {
+    let dead = Guest::new(vec![Action::Exit(1)]);
+    // The two start together, so each can be either.
+    let guests = vec![Guest::template(), dead.clone(), dead, Guest::good(), Guest::good(), Guest::good()];
+    let lab = lab(guests);
+    let outcome = lab.run(&[&["uts"], &FORK[..]].concat());
+    outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
+    assert!(outcome.notices().any(|text| text.contains("a fork did not come to life")), "{}", outcome.ended);
+    let ends = ends(&outcome);
+    assert!(ends[2].starts_with("not needed: it is a fork of a template that was given up"), "{ends:?}");
+    assert_eq!(timed(&outcome), [1, 2, 3, 4, 5, 6]);
+    let left: Vec<_> =
+        lab.bench.cached_files().into_iter().filter(|name| name.starts_with("vmlab/templates")).collect();
+    assert_eq!(left, [""; 0]);
+}
+
+#[test]
+fn a_retry_and_each_of_several_runs_has_a_fork_of_its_own() {
+    let only = [&["=uts.hostname"], &FORK[..]].concat();
+    let dies = Guest::new(vec![Action::AwaitRun(HOSTNAME.to_owned()), started(1, HOSTNAME), Action::Exit(0)]);
+    let outcome =
+        lab(vec![Guest::template(), dies, Guest::good_fork()]).run(&[&only[..], &["--retries", "1"]].concat());
+    outcome.exits(exit::FAILED).has(HOSTNAME, "FLAKY", "first with VANISHED");
+    let guests = [vec![Guest::template()], vec![Guest::good_fork(); 6]].concat();
+    let outcome = lab(guests).run(&[&only[..], &["--repeat", "6"]].concat());
+    outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
+    assert_eq!(ends(&outcome), ["done"; 7]);
+}
