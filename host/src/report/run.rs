@@ -207,7 +207,7 @@ impl Run {
     /// guest, on a kernel that does not come up, is about the guest that showed it.
     #[must_use]
     pub fn loss(&self, report: &ScenarioReport) -> Option<&LossReport> {
-        if !matches!(report.verdict.class(), Class::TimedOut | Class::Crashed | Class::Lab) {
+        if !matches!(report.verdict.class(), Class::Flaky | Class::TimedOut | Class::Crashed | Class::Lab) {
             return None;
         }
         self.losses.iter().find(|loss| match report.guest {
