@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
-use nix::sys::wait::waitpid;
+use nix::sys::wait::{WaitStatus, waitpid};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 use vmlab_protocol::catalogue::Namespace;
@@ -47,6 +47,34 @@ fn init_view(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let seen = sandbox.run(|| cgroup_of("1"))?;
     let above = format!("/..{}", outside.trim_end_matches('/'));
     judge("the cgroup of PID 1, seen inside", &seen, &above, &outside)
+}
+
+pub const MEMORY_MAX: Scenario =
+    Scenario::new("cgroup.memory-max", "memory.max of a cgroup ends a process that takes more", memory_max)
+        .shows("6a", "Documentation/admin-guide/cgroup-v2.rst, section Memory Interface Files")
+        .in_cgroup(&[Limit { file: "memory.max", value: "16M" }])
+        .needs(&["CONFIG_CGROUPS", "CONFIG_MEMCG"], 4, 5, 0)
+        .allowing(&[("memcg-oom: Memory cgroup out of memory", "that is how the limit ends a process")]);
+
+fn memory_max(sandbox: &Sandbox) -> Result<Finding, Trouble> {
+    // Twice the limit; the process outside of it has room enough for that in the smallest guest.
+    const TAKEN: usize = 32 << 20;
+    const PAGE: usize = 4096;
+    let ended = sandbox.run(|| {
+        let child = fork_with(|| {
+            let mut memory = vec![0_u8; TAKEN];
+            // Memory is only taken when it is written to.
+            memory.iter_mut().step_by(PAGE).for_each(|byte| *byte = 1);
+            u8::from(std::hint::black_box(memory).iter().step_by(PAGE).any(|byte| *byte != 1))
+        })
+        .during("fork(2) inside")?;
+        match waitpid(child, None).during("waitpid(2) inside")? {
+            WaitStatus::Signaled(_, signal, _) => Ok(format!("killed by {signal}")),
+            WaitStatus::Exited(_, code) => Ok(format!("exited with {code}")),
+            other => Err(Trouble(format!("the process neither exited nor was killed: {other:?}"))),
+        }
+    })?;
+    judge("the end of a process that took 32 MiB", &ended.as_str(), &"killed by SIGKILL", &"exited with 0")
 }
 
 pub const MOUNT: Scenario = Scenario::new(

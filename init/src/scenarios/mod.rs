@@ -23,7 +23,7 @@ mod user;
 mod uts;
 
 use vmlab_protocol::catalogue::{
-    BadScenarioId, Control, Expectation, KernelVersion, Namespace, Requirement, ScenarioSpec,
+    Allowance, BadScenarioId, Control, Expectation, KernelVersion, Namespace, Requirement, ScenarioSpec,
 };
 
 use crate::sandbox::{ClockOffset, Limit, Sandbox};
@@ -36,6 +36,7 @@ pub use leg::run_leg;
 pub const ALL: &[&Scenario] = &[
     &cgroup::CPU_MAX,
     &cgroup::INIT_VIEW,
+    &cgroup::MEMORY_MAX,
     &cgroup::MOUNT,
     &cgroup::PIDS_MAX,
     &cgroup::VIEW,
@@ -110,6 +111,8 @@ pub struct Scenario {
     /// Modules that it needs where the kernel has them as modules.
     pub modules: &'static [&'static str],
     leg_timeout_ms: u64,
+    /// Pattern and reason.
+    allows: &'static [(&'static str, &'static str)],
     /// What the sandbox's own probe does not cover.
     pub probe: Option<fn() -> Result<Probe, Trouble>>,
     /// The experiment.
@@ -132,6 +135,7 @@ impl Scenario {
             since: KernelVersion::new(2, 6, 12),
             modules: &[],
             leg_timeout_ms: 10_000,
+            allows: &[],
             probe: None,
             trial,
         }
@@ -188,6 +192,13 @@ impl Scenario {
         self
     }
 
+    /// What the kernel may report about itself meanwhile: words of the report's headline, and why that is fine.
+    #[must_use]
+    pub const fn allowing(mut self, allows: &'static [(&'static str, &'static str)]) -> Self {
+        self.allows = allows;
+        self
+    }
+
     /// Linux does not isolate this by design.
     #[must_use]
     pub const fn leaks_by_design(mut self) -> Self {
@@ -235,7 +246,11 @@ impl Scenario {
             requires: Requirement { config: owned(self.config), since: self.since },
             modules: owned(self.modules),
             leg_timeout_ms: self.leg_timeout_ms,
-            allows: Vec::new(),
+            allows: self
+                .allows
+                .iter()
+                .map(|&(pattern, reason)| Allowance { pattern: pattern.to_owned(), reason: reason.to_owned() })
+                .collect(),
         })
     }
 }
