@@ -15,7 +15,7 @@ use crate::progress::Progress;
 use crate::runner::lab::Prepared;
 use crate::runner::limits::Limits;
 use crate::runner::phases::Laps;
-use crate::vm::accel::{self, AccelChoice, Accelerator};
+use crate::vm::accel::{self, AccelChoice};
 use crate::vm::argv::{self, Machine};
 use crate::vm::qemu::{self, Qemu};
 
@@ -54,7 +54,7 @@ pub(super) async fn prepare(
     for kernel in kernels {
         progress.step(&format!("{}: building the guest image", kernel.label));
         let image = build_image(&kernel, context, &extra)?;
-        let boot_file = boot_file(&kernel, machine.accelerator, context, progress).await?;
+        let boot_file = boot_file(&kernel, machine, context, progress).await?;
         prepared.push(Prepared { kernel, boot_file, image, machine, limits });
     }
     laps.lap("prepare-images");
@@ -143,12 +143,12 @@ fn build_image(
 /// In a thread of its own: unpacking takes a while, in which the user may want to end it.
 async fn boot_file(
     kernel: &Kernel,
-    accelerator: Accelerator,
+    machine: Machine,
     context: &Context,
     progress: &dyn Progress,
 ) -> Result<BootFile, Failure> {
     progress.step(&format!("{}: looking for the quickest way to boot it", kernel.label));
     let (kernel, cache) = (kernel.clone(), context.dirs.cache.clone());
-    let found = tokio::task::spawn_blocking(move || unpack::boot_file(&kernel, accelerator, &cache)).await;
+    let found = tokio::task::spawn_blocking(move || unpack::boot_file(&kernel, &machine, &cache)).await;
     found.map_err(|error| Failure::lab(format!("a fault in vmlab itself: {error}")))?.map_err(Failure::lab)
 }

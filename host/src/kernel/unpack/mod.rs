@@ -10,7 +10,7 @@
 //! (`choose_random_location` in arch/x86/boot/compressed/kaslr.c), so without it the kernel's text lies where it was
 //! linked. The regions for the direct map, vmalloc and vmemmap are the kernel's own to pick (arch/x86/mm/kaslr.c).
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
@@ -25,6 +25,7 @@ use crate::store::memo::{self, Memo};
 use crate::store::shelf::{self, Shelf};
 use crate::store::{self, CacheError};
 use crate::vm::accel::Accelerator;
+use crate::vm::argv::Machine;
 
 mod lz4;
 pub mod payload;
@@ -61,37 +62,51 @@ struct Answer {
 ///
 /// # Errors
 /// The cache does not take the vmlinux.
-pub fn boot_file(kernel: &Kernel, accelerator: Accelerator, cache: &Path) -> Result<BootFile, CacheError> {
-    let own = || BootFile { path: kernel.path.clone(), sha256: kernel.sha256.clone(), hold: kernel.hold.clone() };
-    if accelerator == Accelerator::Kvm {
-        return Ok(own());
+pub fn boot_file(kernel: &Kernel, machine: &Machine, cache: &Path) -> Result<BootFile, CacheError> {
+    let own = BootFile { path: kernel.path.clone(), sha256: kernel.sha256.clone(), hold: kernel.hold.clone() };
+    if machine.accelerator == Accelerator::Kvm {
+        return Ok(own);
     }
+    let unpacked = unpacked(kernel, cache)?;
+    Ok(unpacked.filter(|file| fits(file, machine)).unwrap_or(own))
+}
+
+/// Whether there is room for a vmlinux, which loads to 16 MiB and higher, and for what it sets up. Where there is not, the
+/// bzImage's decompressor ends the guest at once, and a kernel that was entered all the same hangs without a word (seen
+/// with 5.10 in 16 MiB).
+fn fits(file: &BootFile, machine: &Machine) -> bool {
+    let memory_bytes = u64::from(machine.memory_mib) << 20;
+    fs::metadata(&file.path).is_ok_and(|file| file.len() <= memory_bytes / 2)
+}
+
+/// The vmlinux in a kernel's file, from the cache or put there now; `None` where there is none to boot.
+fn unpacked(kernel: &Kernel, cache: &Path) -> Result<Option<BootFile>, CacheError> {
     let place = SHELF.place(cache, &format!("{}-{}", kernel.release, kernel.sha256));
     let memo = Memo::new(cache, MEMO, vec![&kernel.path]);
     let known = memo.recall::<Answer>().filter(|answer| answer.kernel_sha256 == kernel.sha256);
     match known.map(|answer| answer.vmlinux_sha256) {
-        Some(Err(_)) => return Ok(own()),
+        Some(Err(_)) => return Ok(None),
         Some(Ok(sha256)) => {
             let hold = place.hold();
             if hold.is_some() && memo::sha256(cache, &place.path).is_ok_and(|there| there == sha256) {
-                return Ok(BootFile { path: place.path, sha256, hold });
+                return Ok(Some(BootFile { path: place.path, sha256, hold }));
             }
         }
         None => {}
     }
     // Who cannot read the kernel now, or reads another than the one that was named, is told by QEMU or by the guest.
-    let Some(packed) = read(&kernel.path).ok().filter(|bytes| hash(bytes) == kernel.sha256) else { return Ok(own()) };
+    let Some(packed) = read(&kernel.path).ok().filter(|bytes| hash(bytes) == kernel.sha256) else { return Ok(None) };
     let answer = |vmlinux_sha256| Answer { kernel_sha256: kernel.sha256.clone(), vmlinux_sha256 };
     match payload::vmlinux(&packed, &kernel.release) {
         Ok(vmlinux) => {
             let sha256 = hash(&vmlinux);
             let hold = SHELF.keep(cache, &place, &vmlinux)?;
             memo.keep(&answer(Ok(sha256.clone())));
-            Ok(BootFile { path: place.path, sha256, hold })
+            Ok(Some(BootFile { path: place.path, sha256, hold }))
         }
         Err(why) => {
             memo.keep(&answer(Err(why.to_string())));
-            Ok(own())
+            Ok(None)
         }
     }
 }

@@ -1,4 +1,3 @@
-use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 
@@ -10,6 +9,9 @@ use crate::kernel::file::{Format, Unbootable};
 use crate::store::cache;
 
 const PVH_NOTE: u32 = 18;
+
+const TCG: Machine = Machine { accelerator: Accelerator::Tcg, memory_mib: 256, cpus: 1 };
+const KVM: Machine = Machine { accelerator: Accelerator::Kvm, ..TCG };
 
 fn elf() -> Vec<u8> {
     files::vmlinux(9, PVH_NOTE)
@@ -144,11 +146,11 @@ fn kernel(dir: &Path, bytes: &[u8]) -> Kernel {
 fn under_tcg_the_vmlinux_is_kept_and_held_and_under_kvm_nothing_is() {
     let dir = tempfile::tempdir().unwrap();
     let kernel = kernel(dir.path(), &packed(&elf()));
-    let under_kvm = boot_file(&kernel, Accelerator::Kvm, dir.path()).unwrap();
+    let under_kvm = boot_file(&kernel, &KVM, dir.path()).unwrap();
     assert_eq!((&under_kvm.path, &under_kvm.sha256), (&kernel.path, &kernel.sha256));
     assert!(inventory(dir.path()).entries.is_empty());
 
-    let unpacked = boot_file(&kernel, Accelerator::Tcg, dir.path()).unwrap();
+    let unpacked = boot_file(&kernel, &TCG, dir.path()).unwrap();
     assert!(fs::read(&unpacked.path).unwrap() == elf());
     assert_eq!(unpacked.sha256, hash(&elf()));
     let listed = inventory(dir.path()).entries;
@@ -162,14 +164,24 @@ fn under_tcg_the_vmlinux_is_kept_and_held_and_under_kvm_nothing_is() {
 }
 
 #[test]
+fn a_guest_that_is_too_small_for_the_vmlinux_boots_the_bzimage() {
+    let dir = tempfile::tempdir().unwrap();
+    let kernel = kernel(dir.path(), &packed(&files::vmlinux(9 << 20, PVH_NOTE)));
+    for (memory_mib, unpacked) in [(16, false), (18, false), (20, true)] {
+        let file = boot_file(&kernel, &Machine { memory_mib, ..TCG }, dir.path()).unwrap();
+        assert_eq!(file.path != kernel.path, unpacked, "{memory_mib}");
+    }
+}
+
+#[test]
 fn a_damaged_file_in_the_cache_is_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let kernel = kernel(dir.path(), &packed(&elf()));
-    let path = boot_file(&kernel, Accelerator::Tcg, dir.path()).unwrap().path;
+    let path = boot_file(&kernel, &TCG, dir.path()).unwrap().path;
     let mut damaged = elf();
     damaged[100] ^= 1;
     fs::write(&path, &damaged).unwrap();
-    let again = boot_file(&kernel, Accelerator::Tcg, dir.path()).unwrap();
+    let again = boot_file(&kernel, &TCG, dir.path()).unwrap();
     assert_eq!(again.path, path);
     assert!(fs::read(path).unwrap() == elf());
 }
@@ -179,13 +191,13 @@ fn what_cannot_be_unpacked_is_booted_as_it_is() {
     let dir = tempfile::tempdir().unwrap();
     for bytes in [files::bzimage(100), elf(), bzimage(b"BZh91AY&SY...")] {
         let kernel = kernel(dir.path(), &bytes);
-        let file = boot_file(&kernel, Accelerator::Tcg, dir.path()).unwrap();
+        let file = boot_file(&kernel, &TCG, dir.path()).unwrap();
         assert_eq!((&file.path, &file.sha256), (&kernel.path, &kernel.sha256));
     }
     // Changed since it was named: the hash says which kernel was meant.
     let kernel = kernel(dir.path(), &packed(&elf()));
     fs::write(&kernel.path, packed(&files::vmlinux(20, PVH_NOTE))).unwrap();
-    assert_eq!(boot_file(&kernel, Accelerator::Tcg, dir.path()).unwrap().path, kernel.path);
+    assert_eq!(boot_file(&kernel, &TCG, dir.path()).unwrap().path, kernel.path);
     assert!(inventory(dir.path()).entries.is_empty());
 }
 
@@ -203,7 +215,7 @@ fn what_was_found_out_is_remembered() {
         vmlinux_sha256: Ok(hash(b"unpacked before")),
     };
     memo.keep(&answer(&kernel.sha256));
-    assert_eq!(boot_file(&kernel, Accelerator::Tcg, dir.path()).unwrap().path, place.path);
+    assert_eq!(boot_file(&kernel, &TCG, dir.path()).unwrap().path, place.path);
     memo.keep(&answer("another"));
-    assert_eq!(boot_file(&kernel, Accelerator::Tcg, dir.path()).unwrap().path, kernel.path);
+    assert_eq!(boot_file(&kernel, &TCG, dir.path()).unwrap().path, kernel.path);
 }
