@@ -214,7 +214,9 @@ mod tests {
         let other_exit = Came { exit: Some(0), ..right() };
         assert!(wrong(&other_exit).contains("exited with Some(0), not 1"));
         assert!(wrong(&came(failed("killed by SIGINT"), Verdict::Passed)).contains("`killed by SIGHUP`"));
-        assert!(wrong(&came(Verdict::Leaks { detail: "killed by SIGHUP".to_owned() }, Verdict::Passed)).contains("LEAK"));
+        assert!(
+            wrong(&came(Verdict::Leaks { detail: "killed by SIGHUP".to_owned() }, Verdict::Passed)).contains("LEAK")
+        );
         assert!(wrong(&came(failed("killed by SIGHUP"), failed("it, too"))).contains("uts.hostname came to FAIL"));
         let escape = Came { stdout: "\u{1b}[2J".to_owned(), ..right() };
         assert!(wrong(&escape).contains("control characters"));

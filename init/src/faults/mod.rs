@@ -73,7 +73,7 @@ fn not_for_a_leg(_sandbox: &Sandbox) -> Result<Finding, Trouble> {
 
 fn write(path: impl AsRef<Path>, text: &str) -> Result<(), Trouble> {
     let path = path.as_ref();
-    fs::write(path, text).during(&format!("writing {text:?} to {}", path.display()))
+    fs::write(path, text).during(format_args!("writing {text:?} to {}", path.display()))
 }
 
 #[cfg(test)]

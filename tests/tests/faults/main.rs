@@ -29,7 +29,11 @@ fn faults(kernel: &str, more: &[&str]) -> Ended {
 
 /// Of each row its name and what is said of it.
 fn rows(ended: &Ended) -> Vec<(&str, &str)> {
-    let rows = ended.stdout.lines().filter_map(|line| line.strip_prefix("  ")).filter(|line| !line.starts_with(' ') && !line.starts_with("FAULT "));
+    let rows = ended
+        .stdout
+        .lines()
+        .filter_map(|line| line.strip_prefix("  "))
+        .filter(|line| !line.starts_with(' ') && !line.starts_with("FAULT "));
     rows.filter_map(|line| line.split_once(' ')).map(|(name, rest)| (name, rest.trim_start())).collect()
 }
 
@@ -72,6 +76,9 @@ fn what_there_is_can_be_listed_and_a_mistyped_name_is_no_success() {
     let bench = Bench::new(VMLAB);
     let ended = bench.run(&["selftest", "faults", "--list"]);
     ended.exits(exit::OK);
-    assert!(ended.stdout.lines().any(|line| line.starts_with("null-dereference ") && line.contains("CRASH 3")), "{ended}");
+    assert!(
+        ended.stdout.lines().any(|line| line.starts_with("null-dereference ") && line.contains("CRASH 3")),
+        "{ended}"
+    );
     bench.run(&["selftest", "faults", "no-such-fault"]).exits(exit::NOTHING_RAN);
 }

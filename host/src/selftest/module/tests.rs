@@ -35,7 +35,11 @@ fn what_is_made_is_a_pattern_of_the_same_kernel() {
             let wanted: BTreeSet<_> = code.imports().chain(["module_layout"]).collect();
             let has: BTreeSet<_> = read.versions.keys().map(String::as_str).collect();
             assert_eq!(has, wanted, "{}", recipe.name);
-            assert!(read.versions.iter().all(|(name, checksum)| pattern.versions[name] == *checksum), "{}", recipe.name);
+            assert!(
+                read.versions.iter().all(|(name, checksum)| pattern.versions[name] == *checksum),
+                "{}",
+                recipe.name
+            );
         }
     }
 }
@@ -79,7 +83,7 @@ fn all_that_code_refers_to_is_there() {
                 To::Import(_) => {}
             }
         }
-        assert_eq!(code.text[code.init as usize..][..4], *b"\xf3\x0f\x1e\xfa", "{}", recipe.name);
+        assert_eq!(code.text[usize::try_from(code.init).unwrap()..][..4], *b"\xf3\x0f\x1e\xfa", "{}", recipe.name);
     }
 }
 
