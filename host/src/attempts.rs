@@ -92,9 +92,21 @@ mod tests {
     #[test]
     fn a_trace_is_kept_in_the_attempts_own_report_only() {
         let mut attempts = Attempts::default();
-        let crash = Verdict::KernelCrashed { what: "Oops".to_owned(), trace: vec!["line".to_owned()], kind: None, fingerprint: None, task: None };
+        let crash = Verdict::KernelCrashed {
+            what: "Oops".to_owned(),
+            trace: vec!["line".to_owned()],
+            kind: None,
+            fingerprint: None,
+            task: None,
+        };
         attempts.add(&report(1, crash));
-        let bare = Verdict::KernelCrashed { what: "Oops".to_owned(), trace: Vec::new(), kind: None, fingerprint: None, task: None };
+        let bare = Verdict::KernelCrashed {
+            what: "Oops".to_owned(),
+            trace: Vec::new(),
+            kind: None,
+            fingerprint: None,
+            task: None,
+        };
         assert_eq!(attempts.kept[0].verdict, bare);
     }
 }

@@ -291,7 +291,13 @@ pub fn retried() -> Vec<Stamped> {
     let s = str::to_owned;
     let flaky = Verdict::Flaky { detail: s("1 of 2 attempts failed, first with FAIL: \x1b[31mred") };
     let vanished = || Verdict::GuestVanished { detail: s("QEMU was killed by SIGKILL") };
-    let crash = || Verdict::KernelCrashed { what: s("Oops: 0002"), trace: vec![s("Oops: 0002 [#1]")], kind: None, fingerprint: None, task: None };
+    let crash = || Verdict::KernelCrashed {
+        what: s("Oops: 0002"),
+        trace: vec![s("Oops: 0002 [#1]")],
+        kind: None,
+        fingerprint: None,
+        task: None,
+    };
     let at_once = |at: usize| (Vec::new(), verdicts(0).swap_remove(at));
     attempted(
         Repetition::Retries { at_most: 2 },

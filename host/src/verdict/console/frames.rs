@@ -137,6 +137,7 @@ const GENERIC_FAMILIES: &[&str] = &[
     "__mutex_lock",
     "__mutex_unlock",
     "__raw_spin_",
+    "__refcount_",
     "__tsan_",
     "__ubsan_",
     "_printk",
