@@ -212,7 +212,7 @@ pub(super) fn without_stamp(line: &str) -> &str {
     let bare = level(line).map_or(line, |length| &line[line.len() - length..]);
     let bracket = |rest: &str, is_it: fn(&str) -> bool| {
         let (inner, after) = rest.strip_prefix('[')?.split_once(']')?;
-        is_it(inner.trim()).then(|| after.len())
+        is_it(inner.trim()).then_some(after.len())
     };
     let is_time = |inner: &str| inner.split_once('.').is_some_and(|(a, b)| is_number(a) && is_number(b));
     let is_caller = |inner: &str| inner.strip_prefix(['T', 'C']).is_some_and(is_number);

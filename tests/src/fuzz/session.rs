@@ -147,7 +147,7 @@ impl Play<'_> {
             self.session.push(bytes);
             loop {
                 match self.session.next_heard() {
-                    Ok(Some(heard)) => self.heard(heard),
+                    Ok(Some(heard)) => self.heard(&heard),
                     Ok(None) => break,
                     // The words may tell how much of the damage had come by then.
                     Err(_) => {
@@ -159,9 +159,9 @@ impl Play<'_> {
         }
     }
 
-    fn heard(&mut self, heard: Heard) {
+    fn heard(&mut self, heard: &Heard) {
         assert_ne!(self.seen.heard.last().map(String::as_str), Some("Goodbye"), "{heard:?} after the goodbye");
-        if let Heard::Finished(findings) = &heard {
+        if let Heard::Finished(findings) = heard {
             self.seen.finished += 1;
             assert!(self.seen.finished <= self.seen.asked, "more results than orders");
             check(findings);

@@ -1,5 +1,7 @@
 //! What vmlab asks of the machine, and what it gives to QEMU: no root, and no more system calls than QEMU needs.
 
+#![expect(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -1,6 +1,8 @@
 //! A guest that means harm: in every word that it, its kernel or its QEMU can put into a report. Every report stays whole,
 //! has exactly the results that there are, and does nothing to whoever shows it.
 
+#![expect(clippy::expect_used, reason = "a failed step of a test is a failed test")]
+
 use std::fs;
 
 use serde_json::json;
