@@ -55,7 +55,7 @@ fn a_fork_that_was_started_ahead_and_is_not_needed_ends_in_the_record_as_well() 
     let outcome = lab.outcome(running.wait());
     outcome.exits(exit::INTERRUPTED);
     let ends = ends(&outcome);
-    assert_eq!(ends[..2], ["done", "interrupted"]);
+    assert_eq!(ends[..2], ["done", "the run was interrupted"]);
     assert!(ends.len() == 3 && ends[2].starts_with("not needed: it was started ahead"), "{ends:?}");
     assert_eq!(timed(&outcome), [1, 2, 3]);
 }
