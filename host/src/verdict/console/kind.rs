@@ -160,6 +160,9 @@ impl Kind {
             | Self::Bug
             | Self::Kasan
             | Self::Kfence
+            | Self::Spinlock
+            | Self::SleepInAtomic
+            | Self::ScheduleInAtomic
             | Self::SlabCorruption
             | Self::BadPage
             | Self::SoftLockup
@@ -168,9 +171,6 @@ impl Kind {
             | Self::Kcsan
             | Self::Ubsan
             | Self::Lockdep
-            | Self::Spinlock
-            | Self::SleepInAtomic
-            | Self::ScheduleInAtomic
             | Self::ListCorruption
             | Self::Refcount
             | Self::Kmemleak
