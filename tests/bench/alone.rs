@@ -22,8 +22,9 @@ struct Bare {
 /// Measures both in turn.
 pub fn measure(lab: &Vmlab, rounds: u32, busybox: &Path) -> Outcome<()> {
     heading("cold: vmlab run of one scenario, and QEMU alone");
-    let Ok(program) = fs::read(busybox) else {
-        println!("  left out: no {}; Debian's package busybox-static brings it", busybox.display());
+    let program = fs::read(busybox).ok().filter(|program| program.starts_with(b"\x7fELF"));
+    let Some(program) = program else {
+        println!("  left out: {} is no program; Debian's package busybox-static brings one", busybox.display());
         return Ok(());
     };
     let dir = tempfile::tempdir()?;

@@ -59,8 +59,6 @@ pub(super) struct Drive<'a> {
     spoiled: bool,
     pub(super) monitor: Monitor,
     pub(super) autopsy: Autopsy,
-    /// The port was closed within a frame: how.
-    pub(super) cut: Option<String>,
     watch: Watch,
 }
 
@@ -89,7 +87,6 @@ impl<'a> Drive<'a> {
             spoiled: false,
             monitor: Monitor::default(),
             autopsy: Autopsy::default(),
-            cut: None,
             watch: Watch::new(Watchdog::Boot, prepared.limits.boot()),
         };
         (drive, inputs)
@@ -122,11 +119,7 @@ impl<'a> Drive<'a> {
                 return self.hear(&bytes, inputs).await;
             }
             Input::Console(bytes) => self.read_console(&bytes),
-            Input::ControlClosed => {
-                self.cut = self.session.closed().err().map(|cut| cut.to_string());
-                return self.closing(inputs);
-            }
-            Input::ConsoleClosed | Input::Exited(_) => return self.closing(inputs),
+            Input::ControlClosed | Input::ConsoleClosed | Input::Exited(_) => return self.closing(inputs),
             Input::Qmp(told) => {
                 self.watch.heard();
                 self.recorder.told(&told);

@@ -58,7 +58,9 @@ impl Drive<'_> {
 
     /// Puts the evidence together, tells of it, and has the scenario in flight get its last word.
     fn settle(&mut self, loss: &GuestLoss, qemu: &QemuEnd, stderr: String) -> Verdict {
-        let link = Link { booted: self.booted, phase: self.session.phase(), cut: self.cut.take() };
+        // QEMU does not close the port when the guest powers off, so it is only now that a frame is known to stay cut.
+        let cut = self.session.closed().err().map(|cut| cut.to_string());
+        let link = Link { booted: self.booted, phase: self.session.phase(), cut };
         let reader = &self.ledger.console.reader;
         let evidence =
             Evidence { loss, link: &link, console: Console::of(reader), monitor: &self.monitor, qemu, stderr: &stderr };

@@ -115,7 +115,7 @@ pub const ROWS: &[Row] = &[
     row("garbage", Guest, garbled(&["the link is damaged"])),
     row("bit-flip", Guest, garbled(&["the link is damaged"])),
     row("truncates", Guest, vanished(&["the link was cut"])),
-    row("stalls", Guest, timeout(&["scenario limit"])),
+    row("stalls", Guest, timeout(&["silence limit", "the link was cut"])),
     // The scenario's process.
     row("signal", GuestAll, fail(&["killed by SIG{NAME}"])),
     row("stops", Guest, timeout(&[])),
@@ -128,12 +128,12 @@ pub const ROWS: &[Row] = &[
     // The guest's power and clock.
     row("reboots", Guest, vanished(&["guest-reset"])),
     row("powers-off", Guest, vanished(&["guest-shutdown"])),
-    row("halts", Guest, timeout(&["scenario limit"])),
+    row("halts", Guest, vanished(&["the guest halted"])),
     row("clock-stepped", Guest, pass()),
     // QEMU.
     row("qemu-killed", Host(Sabotage::KillQemu), vanished(&["signal 9"])),
     row("qemu-aborted", Host(Sabotage::AbortQemu), vanished(&["signal 6"])),
-    row("qemu-stopped", Host(Sabotage::StopQemu), timeout(&["does not answer"])),
+    row("qemu-stopped", Host(Sabotage::StopQemu), vanished(&["a signal had stopped it"])),
     row("qmp-closed", Host(Sabotage::CloseQmp), pass()),
     // The boot. A kernel that does not unpack its initramfs is as one that was built without.
     row(
