@@ -78,7 +78,8 @@ async fn find_or_make(lab: &Lab, prepared: &Prepared) -> Result<Box<Template>, N
         Found::Damaged(why) => lab.emitter.notice(format!("{label}: the template is made anew: {why}")),
         Found::Nothing => {}
     }
-    let draft = Draft::new(&lab.cache, &key).map_err(failed)?;
+    let memory_bytes = u64::from(prepared.machine.memory_mib) << 20;
+    let draft = Draft::new(&lab.cache, &key, memory_bytes).map_err(failed)?;
     let guest = launch(lab, prepared, &Origin::ToBeSaved(draft.ram())).map_err(NotSaved::Failed)?;
     let saved = save_guest(lab, prepared, guest, draft, &key).await;
     drop(lock);

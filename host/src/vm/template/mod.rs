@@ -9,6 +9,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use nix::sys::statvfs::statvfs;
 use serde::{Deserialize, Serialize};
 use vmlab_protocol::message::Hello;
 
@@ -90,7 +91,8 @@ pub fn find(cache: &Path, key: &Key) -> Result<Found, CacheError> {
         json::Json::Malformed(why) => return Ok(Found::Damaged(why)),
         json::Json::Read(about) => about,
     };
-    if about.key != key.name() {
+    // The name is a hash of the ingredients; what is copied under another name is found out by these themselves.
+    if about.key != key.name() || about.made_from != *key.made_from() {
         return Ok(Found::Damaged(format!("{} holds the template of another key", dir.display())));
     }
     match verify(&dir, about) {
@@ -137,12 +139,18 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// An empty one. The caller holds the key's lock.
+    /// An empty one, for a guest with so much memory. The caller holds the key's lock.
     ///
     /// # Errors
-    /// The cache cannot be written.
-    pub fn new(cache: &Path, key: &Key) -> Result<Self, CacheError> {
+    /// The cache cannot be written, or has no room for the memory: QEMU would find that out page by page, and die of
+    /// SIGBUS.
+    pub fn new(cache: &Path, key: &Key, memory_bytes: u64) -> Result<Self, CacheError> {
         let staging = atomic::Staging::new(root(cache).join(format!("{}{DRAFT}", key.name())))?;
+        let failed = |error: io::Error| CacheError::on("keep a guest's memory in", staging.path())(error);
+        let disk = statvfs(staging.path()).map_err(|error| failed(error.into()))?;
+        if disk.blocks_available().saturating_mul(disk.fragment_size()) < memory_bytes {
+            return Err(failed(io::ErrorKind::StorageFull.into()));
+        }
         Ok(Self { staging })
     }
 

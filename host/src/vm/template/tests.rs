@@ -29,7 +29,7 @@ fn ingredients<'a>(qemu: &'a Qemu, machine: &'a Machine) -> Ingredients<'a> {
 fn made() -> (TempDir, Key, Template) {
     let cache = tempfile::tempdir().unwrap();
     let key = Key::of(&ingredients(&qemu(), &MACHINE));
-    let draft = Draft::new(cache.path(), &key).unwrap();
+    let draft = Draft::new(cache.path(), &key, 1 << 20).unwrap();
     let mut ram = File::create_new(draft.ram()).unwrap();
     ram.write_all(&[1; 5000]).unwrap();
     ram.seek(SeekFrom::Start(10 << 20)).unwrap();
@@ -59,7 +59,7 @@ fn what_was_kept_is_found_and_leaves_no_draft() {
 fn a_draft_that_is_dropped_leaves_nothing() {
     let cache = tempfile::tempdir().unwrap();
     let key = Key::of(&ingredients(&qemu(), &MACHINE));
-    let draft = Draft::new(cache.path(), &key).unwrap();
+    let draft = Draft::new(cache.path(), &key, 1 << 20).unwrap();
     fs::write(draft.ram(), "half").unwrap();
     drop(draft);
     assert!(matches!(find(cache.path(), &key).unwrap(), Found::Nothing));
@@ -107,12 +107,25 @@ fn a_missing_cut_or_foreign_part_is_found_out() {
             let name = dir.file_name().unwrap().to_str().unwrap();
             fs::write(dir.join(ABOUT), text.replace(name, "0")).unwrap();
         }),
+        ("description of another under this key", |dir| {
+            let text = fs::read_to_string(dir.join(ABOUT)).unwrap();
+            let mut about: serde_json::Value = serde_json::from_str(&text).unwrap();
+            about["made_from"]["kernel_sha256"] = "another".into();
+            fs::write(dir.join(ABOUT), about.to_string()).unwrap();
+        }),
     ];
     for (name, harm) in harms {
         let (cache, key, template) = made();
         harm(&template.dir);
         assert!(!damage_of(&cache, &key).is_empty(), "{name}");
     }
+}
+
+#[test]
+fn a_disk_without_room_for_the_memory_is_found_out_before_qemu_is() {
+    let (cache, key, _) = made();
+    let error = Draft::new(cache.path(), &key, u64::MAX).unwrap_err();
+    assert!(error.to_string().contains("keep a guest's memory in"), "{error}");
 }
 
 #[test]
