@@ -167,18 +167,8 @@ mod tests {
 
     fn report(scenario: &str, verdict: Verdict) -> Stamped {
         let report = ScenarioReport {
-            kernel: "k".to_owned(),
-            scenario: scenario.parse().unwrap(),
             guest: Some(1),
-            verdict,
-            legs: Vec::new(),
-            warnings: Vec::new(),
-            stdout: String::new(),
-            stderr: String::new(),
-            output_dropped: 0,
-            duration_ms: 1,
-            attempt: 1,
-            attempts: None,
+            ..ScenarioReport::without_guest("k".to_owned(), scenario.parse().unwrap(), verdict)
         };
         Stamped { elapsed_ms: 1, event: LabEvent::ScenarioFinished(Box::new(report)) }
     }

@@ -68,6 +68,7 @@ impl<'a> Memo<'a> {
             let path = self.path();
             let kept = Kept { kind: self.kind.to_owned(), files, value };
             let made = path.parent().map_or(Ok(()), atomic::create_dir);
+            // As said above: what is not remembered is found out again.
             let _ = made.and_then(|()| json::write(&path, &kept));
         }
     }

@@ -93,6 +93,7 @@ impl fmt::Debug for Qmp {
 /// the connection ever gets as far as commands.
 #[must_use]
 pub fn pump(stream: UnixStream) -> (Connecting, mpsc::Receiver<Told>) {
+    // Where there is none, whoever comes for commands is told.
     let socket = stream.as_fd().try_clone_to_owned().ok();
     let (read, write) = stream.into_split();
     let (replies_in, replies) = tokio::io::duplex(64 * 1024);

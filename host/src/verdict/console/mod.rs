@@ -95,7 +95,7 @@ impl ConsoleReader {
 
     /// All else that the kernel reported since the last call. What is still being printed ends here.
     pub fn take_warnings(&mut self) -> Vec<Finding> {
-        self.reports.drain(..).map(|report| report.finding).collect()
+        self.reports.drain(..).map(|report| report.finding).chain(rules::unread(&RULES)).collect()
     }
 
     /// What PID 1 wrote on the console because it could not say it on the link.
@@ -130,7 +130,7 @@ impl ConsoleReader {
 
     /// Reads lines that have all ended.
     fn whole_lines(&mut self, mut text: &[u8]) {
-        let Some(rules) = &*RULES else { return };
+        let Ok(rules) = &*RULES else { return };
         while !text.is_empty() {
             let begin = if self.is_reading() {
                 0
@@ -179,7 +179,7 @@ impl ConsoleReader {
     }
 
     fn partial_piece(&mut self, below: usize) {
-        let Some(rules) = &*RULES else { return };
+        let Ok(rules) = &*RULES else { return };
         let partial = std::mem::take(&mut self.partial);
         if self.is_reading() || rules.prefilter.is_match(&partial) {
             self.piece(rules, &partial, self.torn, below);

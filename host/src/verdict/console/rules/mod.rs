@@ -14,6 +14,7 @@ use aho_corasick::AhoCorasick;
 use regex::bytes::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
 use vmlab_protocol::CONSOLE_MARK;
 
+use super::finding::Finding;
 use super::kind::Kind;
 
 /// A form of a title.
@@ -63,8 +64,17 @@ pub(super) struct Rules {
     parts: Vec<(Kind, Regex)>,
 }
 
-/// `None` where the table does not compile, which a test rules out.
-pub(super) static RULES: LazyLock<Option<Rules>> = LazyLock::new(|| Rules::compile().ok());
+/// The error where the table does not compile. A test rules that out; should it happen all the same, each console says so
+/// ([`unread`]).
+pub(super) static RULES: LazyLock<Result<Rules, String>> =
+    LazyLock::new(|| Rules::compile().map_err(|error| error.to_string()));
+
+/// A console that nobody can read is a warning, so that nothing passes on it.
+pub(super) fn unread(rules: &Result<Rules, String>) -> Option<Finding> {
+    let why = rules.as_ref().err()?;
+    let title = format!("vmlab cannot read this console: its table of kernel reports does not compile: {why}");
+    Some(Finding::of_title(Kind::Warning, &title))
+}
 
 impl Rules {
     fn compile() -> Result<Self, Box<dyn std::error::Error>> {

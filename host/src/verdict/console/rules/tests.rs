@@ -12,7 +12,7 @@ fn kinds(line: &str) -> Vec<Kind> {
 
 #[test]
 fn each_rule_matches_its_example_first_and_no_rule_its_near_miss() {
-    let rules = RULES.as_ref().unwrap();
+    let rules = RULES.as_ref().unwrap_or_else(|why| panic!("{why}"));
     for (number, rule) in all().enumerate() {
         let Rule { kind, anchor, example, near_miss, .. } = rule;
         assert!(example.contains(anchor), "{example} has no `{anchor}`");
@@ -152,4 +152,11 @@ fn words_of_programs_and_of_healthy_kernels_are_no_findings() {
     ] {
         assert_eq!(kinds(line), [], "{line}");
     }
+}
+
+#[test]
+fn a_console_that_cannot_be_read_is_a_warning() {
+    let found = unread(&Err("unclosed group".to_owned())).unwrap();
+    assert!(found.severity == Kind::Warning.severity() && found.title.contains("unclosed group"), "{found:?}");
+    assert!(unread(&RULES).is_none());
 }
