@@ -114,7 +114,8 @@ impl Player {
                     sleep(Duration::from_millis(2));
                 }
             }
-            Action::Exit(code) => return Ok(Next::End(ExitCode::from(*code))),
+            Action::ExitAsFork(_) if !self.machine.is_fork => {}
+            Action::Exit(code) | Action::ExitAsFork(code) => return Ok(Next::End(ExitCode::from(*code))),
             Action::Signal(number) => {
                 let signal = Signal::try_from(*number).map_err(|error| format!("signal {number}: {error}"))?;
                 raise(signal).map_err(|error| format!("cannot raise {signal}: {error}"))?;

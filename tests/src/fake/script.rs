@@ -133,6 +133,8 @@ pub enum Action {
     AwaitMark(String),
     /// Exits.
     Exit(u8),
+    /// Exits where it is a fork.
+    ExitAsFork(u8),
     /// Kills itself with this signal.
     Signal(i32),
     /// Does nothing until it is killed.
