@@ -87,8 +87,8 @@ pub enum LabEvent {
         /// From QEMU's start, in ms. Of a fork that was started ahead the time that it waited for work is in it: the
         /// phase `spare` of its timings tells how long that was.
         boot_ms: u64,
-        /// Its own boot id; empty for a guest that was only booted to be saved.
-        boot_id: String,
+        /// Its own boot id; none of a guest that is saved as a template, whose forks each draw their own.
+        boot_id: Option<String>,
         /// What it said, or its template had said.
         hello: Box<Hello>,
     },

@@ -22,8 +22,7 @@ fn catalogue_size() -> Outcome<usize> {
 }
 
 fn rate(what: &str, run: &Run) {
-    let forks =
-        run.events.iter().filter(|event| matches!(event, LabEvent::GuestReady { boot_id, .. } if !boot_id.is_empty()));
+    let forks = run.events.iter().filter(|event| matches!(event, LabEvent::GuestReady { boot_id: Some(_), .. }));
     let count = f64::from(u32::try_from(forks.count()).unwrap_or(u32::MAX));
     against(&format!("{what} ({count} guests)"), "a second", count / run.taken.as_secs_f64(), Bar::AtLeast(20.0));
 }

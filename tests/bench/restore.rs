@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use vmlab::guest::session::{Freshness, Session};
 use vmlab::vm::process::QemuProcess;
+use vmlab::vm::qmp::{self, QmpEvent};
 use vmlab::vm::template;
 use vmlab_protocol::message::ENTROPY_BYTES;
 
@@ -43,7 +44,7 @@ impl Recipe {
         Ok(Self { qemu: qemu.into(), arguments: arguments.iter().map(OsString::from).collect(), state })
     }
 
-    /// Starts a fork and waits for its first byte, which is the beginning of its answer to being prepared.
+    /// Starts a fork as vmlab does, and waits for its first byte: the beginning of its answer to being prepared.
     pub async fn start(&self) -> Outcome<Fork> {
         let fresh = Freshness {
             wall_clock_ns: u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos())?,
@@ -54,6 +55,9 @@ impl Recipe {
         let order = Session::of_fork().prepare(&fresh)?;
         let began = Instant::now();
         let mut qemu = QemuProcess::start(&self.qemu, &self.arguments, Some(std::fs::File::open(&self.state)?))?;
+        qemu.wake()?;
+        let (_pump, mut events) = qemu.qmp.take().map(qmp::pump).ok_or_else(|| failed("no monitor"))?;
+        while events.recv().await.ok_or_else(|| failed("QEMU has ended"))?.event != QmpEvent::Resumed {}
         qemu.control.write_all(&order).await?;
         let mut byte = [0];
         qemu.control.read_exact(&mut byte).await?;

@@ -166,7 +166,7 @@ fn before(kernel: usize) -> Vec<LabEvent> {
         LabEvent::GuestReady {
             guest,
             boot_ms: 3051,
-            boot_id: "a5a1ad48-15d7-4c9a-a0f4-4a6c1c6e6f2b".to_owned(),
+            boot_id: Some("a5a1ad48-15d7-4c9a-a0f4-4a6c1c6e6f2b".to_owned()),
             hello: hello(release),
         },
     ]

@@ -55,6 +55,8 @@ pub(super) struct Drive<'a> {
     pub(super) ledger: Ledger<'a>,
     pub(super) queue: VecDeque<ScenarioSpec>,
     pub(super) booted: bool,
+    /// It is a fork that has not run yet.
+    asleep: bool,
     /// A scenario did not end as it should, so that what it changed may still be there: the others get another guest.
     spoiled: bool,
     pub(super) monitor: Monitor,
@@ -84,6 +86,7 @@ impl<'a> Drive<'a> {
             ledger: Ledger::new(lab, prepared, number, console),
             queue: queue.into(),
             booted: false,
+            asleep: fork,
             spoiled: false,
             monitor: Monitor::default(),
             autopsy: Autopsy::default(),
@@ -94,8 +97,8 @@ impl<'a> Drive<'a> {
 
     /// Serves the guest until its goodbye (None) or its loss.
     pub(super) async fn serve(&mut self, inputs: &mut Inputs) -> Option<GuestLoss> {
-        if self.recorder.kind() == Kind::Fork
-            && let Err(loss) = self.prepare(inputs).await
+        if self.asleep
+            && let Err(loss) = self.wake(inputs)
         {
             return Some(loss);
         }
@@ -175,6 +178,12 @@ impl<'a> Drive<'a> {
                 }
                 self.shorten();
             }
+            // Its orders come now and not before, for they tell the time.
+            QmpEvent::Resumed if std::mem::take(&mut self.asleep) => {
+                if let Err(loss) = self.prepare(inputs).await {
+                    return Step::Lost(loss);
+                }
+            }
             QmpEvent::Shutdown(_) => self.shorten(),
             // All that the guest has said is in the sockets now, and nothing will follow.
             QmpEvent::Stopped if self.monitor.shutdown.is_some() => {
@@ -248,7 +257,7 @@ impl<'a> Drive<'a> {
                     self.recorder.moment(Moment::Prepared);
                     self.booted = true;
                     self.watch = Watch::new(Watchdog::Start, self.prepared.limits.answer());
-                    self.ready(boot_id);
+                    self.ready(Some(boot_id));
                     continue;
                 }
                 Heard::Started => {
@@ -283,15 +292,22 @@ impl<'a> Drive<'a> {
             self.notice(&format!("the kernel warned while it booted: {warning}"));
         }
         if self.recorder.kind() == Kind::Template {
-            self.ready(String::new());
+            self.ready(None);
         }
     }
 
-    fn ready(&self, boot_id: String) {
+    fn ready(&self, boot_id: Option<String>) {
         if let Some(hello) = self.hello.clone() {
             let boot_ms = milliseconds(self.recorder.elapsed());
             self.lab.emitter.emit(LabEvent::GuestReady { guest: self.number, boot_ms, boot_id, hello });
         }
+    }
+
+    /// Lets a fork run.
+    fn wake(&mut self, inputs: &Inputs) -> Result<(), GuestLoss> {
+        self.recorder.moment(Moment::Ordered);
+        self.watch = Watch::new(Watchdog::Handshake, self.prepared.limits.prepare());
+        arrived(inputs.wake())
     }
 
     /// Has the guest become one of its own and start its first scenario: both orders go out together.
@@ -331,9 +347,13 @@ impl<'a> Drive<'a> {
     }
 }
 
-/// Sends to the guest. A peer that has gone is seen by the reads, together with the reason.
 async fn send(inputs: &mut Inputs, bytes: &[u8]) -> Result<(), GuestLoss> {
-    match inputs.send(bytes).await {
+    arrived(inputs.send(bytes).await)
+}
+
+/// Whether what was sent is on its way. A peer that has gone is seen by the reads, together with the reason.
+fn arrived(sent: std::io::Result<()>) -> Result<(), GuestLoss> {
+    match sent {
         Err(error) if !super::inputs::is_end(&error) => {
             Err(GuestLoss::Host(format!("the host cannot write to the guest: {error}")))
         }

@@ -164,6 +164,11 @@ impl Inputs {
         self.qemu.control.write_all(bytes).await
     }
 
+    /// Lets a fork run, now or as soon as it is loaded; QMP tells when it does.
+    pub(super) fn wake(&self) -> std::io::Result<()> {
+        self.qemu.wake()
+    }
+
     /// The monitor, for commands.
     pub(super) async fn monitor(&mut self) -> Result<&Qmp, QmpError> {
         let qmp = match self.qmp.take() {

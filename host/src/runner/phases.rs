@@ -73,8 +73,8 @@ impl Kind {
 
 /// A moment of a guest's start, in the order in which they follow each other in a guest.
 ///
-/// The host may hear of them in another order: QMP and the control port are two sockets, and the orders to a fork are in
-/// its socket before it wakes up.
+/// The host may hear of them in another order: QMP and the control port are two sockets, and there may be work for a fork
+/// before it is loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Moment {
     /// QEMU is executed: fork(2) and execve(2) are done.
@@ -83,11 +83,11 @@ pub(super) enum Moment {
     Greeted,
     /// QEMU answered the first of the commands that were sent ahead: its machine is made and its main loop runs.
     Answered,
-    /// A fork's state is loaded and its processors run.
-    Resumed,
+    /// A fork's state is loaded.
+    Loaded,
     /// PID 1 said hello.
     Hello,
-    /// The guest was told to become one of its own.
+    /// There is work for the guest: it was told to become one of its own, and a fork is woken for it.
     Ordered,
     /// It has become so.
     Prepared,
@@ -136,7 +136,9 @@ impl Recorder {
             QmpEvent::Greeting => self.moment_at(Moment::Greeted, told.at),
             // What is booted may be asked for something at any time later; only forks are told ahead.
             QmpEvent::Reply { .. } if self.kind == Kind::Fork => self.moment_at(Moment::Answered, told.at),
-            QmpEvent::Resumed if self.kind == Kind::Fork => self.moment_at(Moment::Resumed, told.at),
+            QmpEvent::Migration { ref status } if self.kind == Kind::Fork && status == "completed" => {
+                self.moment_at(Moment::Loaded, told.at);
+            }
             _ => {}
         }
     }
@@ -161,16 +163,16 @@ impl Recorder {
 
     fn phases(self) -> Vec<Phase> {
         let mut laps = Laps::since(self.began);
-        let resumed = self.start.contains_key(&Moment::Resumed);
+        let loaded = self.start.contains_key(&Moment::Loaded);
         for (moment, at) in self.start {
             let phase = match moment {
                 Moment::Spawned => "spawn",
                 Moment::Greeted => "qemu",
                 Moment::Answered => "machine",
-                Moment::Resumed => "restore",
+                Moment::Loaded => "restore",
                 Moment::Hello => "boot",
-                // A fork that ran before it had work to do.
-                Moment::Ordered if resumed && at > laps.last => "spare",
+                // A fork that waited for work.
+                Moment::Ordered if loaded && at > laps.last => "spare",
                 Moment::Ordered => continue,
                 Moment::Prepared => "prepare",
             };
@@ -205,6 +207,10 @@ mod tests {
         Told { at, event }
     }
 
+    fn migration(status: &str) -> QmpEvent {
+        QmpEvent::Migration { status: status.to_owned() }
+    }
+
     fn reply(command: &str) -> QmpEvent {
         QmpEvent::Reply { command: command.to_owned(), error: None }
     }
@@ -217,7 +223,9 @@ mod tests {
         fork.told(&told(at(20_000), QmpEvent::Greeting));
         fork.told(&told(at(25_000), reply("qmp_capabilities")));
         fork.told(&told(at(26_000), reply("migrate-incoming")));
-        fork.told(&told(at(31_000), QmpEvent::Resumed));
+        fork.told(&told(at(27_000), migration("active")));
+        fork.told(&told(at(31_000), migration("completed")));
+        fork.told(&told(at(31_500), QmpEvent::Resumed));
         fork.moment_at(Moment::Prepared, at(39_000));
         fork.later.push(("start", at(40_000), Vec::new()));
         fork.end_of_scenario(&[LegReport { leg: Leg::Probe, outcome: LegOutcome::Available, duration_ns: 1_999_999 }]);
@@ -234,7 +242,7 @@ mod tests {
     #[test]
     fn a_spare_waits_for_work() {
         let (mut fork, at) = guest(Kind::Fork);
-        fork.told(&told(at(30), QmpEvent::Resumed));
+        fork.told(&told(at(30), migration("completed")));
         fork.moment_at(Moment::Ordered, at(100));
         fork.moment_at(Moment::Prepared, at(110));
         assert_eq!(text(fork), "restore 30, spare 70, prepare 10, total 110");
@@ -245,6 +253,7 @@ mod tests {
         let (mut boot, at) = guest(Kind::Boot);
         boot.told(&told(at(20), QmpEvent::Greeting));
         boot.told(&told(at(21), QmpEvent::Resumed));
+        boot.told(&told(at(22), migration("completed")));
         boot.told(&told(at(22), reply("getfd")));
         boot.moment_at(Moment::Hello, at(2000));
         boot.moment_at(Moment::Ordered, at(2001));
@@ -253,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fork_that_never_resumed_was_lost_and_not_spare() {
+    fn a_fork_that_was_never_loaded_was_lost_and_not_spare() {
         let (mut fork, at) = guest(Kind::Fork);
         fork.told(&told(at(25), reply("qmp_capabilities")));
         fork.moment_at(Moment::Ordered, at(30));
@@ -265,7 +274,7 @@ mod tests {
     fn phases_that_the_host_heard_of_too_late_have_no_length_and_the_total_is_right() {
         let (mut fork, at) = guest(Kind::Fork);
         fork.moment_at(Moment::Prepared, at(50));
-        fork.told(&told(at(60), QmpEvent::Resumed));
+        fork.told(&told(at(60), migration("completed")));
         fork.later.push(("start", at(55), Vec::new()));
         fork.later.push(("end", at(70), Vec::new()));
         assert_eq!(text(fork), "restore 60, prepare 0, start 0, end 10, total 70");

@@ -92,7 +92,8 @@ pub fn arguments(machine: &Machine, start: Start<'_>, fds: Descriptors) -> Vec<O
         }
         Start::Fork(ram) => {
             add_memory(&mut args, machine, ram, "off");
-            args.extend(["-incoming", "defer"].map(OsString::from));
+            // It stays paused until it is woken: its clock does not run while it waits for work.
+            args.extend(["-incoming", "defer", "-S"].map(OsString::from));
         }
     }
     args
@@ -204,7 +205,7 @@ mod tests {
         let at = template.iter().position(|word| word == "-object").unwrap();
         assert_eq!(template[..at], fork[..at]);
         let memory = "memory-backend-file,id=ram,size=256M,share=off,mem-path=/c/a,,b/ram";
-        assert_eq!(fork[at + 1..], [memory, "-incoming", "defer"]);
+        assert_eq!(fork[at + 1..], [memory, "-incoming", "defer", "-S"]);
         assert_eq!(template[at + 1], memory.replace("share=off", "share=on"));
     }
 

@@ -54,6 +54,8 @@ pub struct QemuProcess {
     pub qmp: Option<UnixStream>,
     /// Whether QMP's capabilities have been agreed on ahead, with the commands that load a fork's state.
     pub agreed: bool,
+    /// The same socket once more, for what is not to wait for its turn.
+    monitor: StdUnixStream,
     /// Our end of the console.
     pub console: UnixStream,
 }
@@ -90,23 +92,27 @@ pub struct QemuEnded {
 impl QemuProcess {
     /// Starts QEMU. It dies with this process, however this process ends.
     ///
-    /// A fork gets its device state, and the QMP commands that load it ([`qmp::resume_ahead`]): they are in the socket
+    /// A fork gets its device state, and the QMP commands that load it ([`qmp::load_ahead`]): they are in the socket
     /// before QEMU is there, so that it never waits for the next one.
     ///
     /// # Errors
     /// [`StartError`], by step.
     pub fn start(qemu: &Path, arguments: &[OsString], state: Option<File>) -> Result<Self, StartError> {
-        let pair = |ahead: &[u8]| -> io::Result<(UnixStream, OwnedFd)> {
-            let (mut ours, theirs) = StdUnixStream::pair()?;
-            ours.write_all(ahead)?;
+        let pair = || -> io::Result<(StdUnixStream, OwnedFd)> {
+            let (ours, theirs) = StdUnixStream::pair()?;
             ours.set_nonblocking(true)?;
-            Ok((UnixStream::from_std(ours)?, theirs.into()))
+            Ok((ours, theirs.into()))
         };
-        let (control, control_fd) = pair(&[]).map_err(StartError::Sockets)?;
+        let (control, control_fd) = pair().map_err(StartError::Sockets)?;
+        let (mut qmp, qmp_fd) = pair().map_err(StartError::Sockets)?;
+        let (console, console_fd) = pair().map_err(StartError::Sockets)?;
+        let monitor = qmp.try_clone().map_err(StartError::Sockets)?;
         let agreed = state.is_some();
-        let ahead = if agreed { qmp::resume_ahead(DESCRIPTORS.state) } else { Vec::new() };
-        let (qmp, qmp_fd) = pair(&ahead).map_err(StartError::Sockets)?;
-        let (console, console_fd) = pair(&[]).map_err(StartError::Sockets)?;
+        if agreed {
+            qmp.write_all(&qmp::load_ahead(DESCRIPTORS.state)).map_err(StartError::Sockets)?;
+        }
+        let ours = |socket| UnixStream::from_std(socket).map_err(StartError::Sockets);
+        let (control, qmp, console) = (ours(control)?, Some(ours(qmp)?), ours(console)?);
         let mut command = Command::new(qemu);
         command.env("GLIBC_TUNABLES", MALLOC);
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
@@ -124,7 +130,16 @@ impl QemuProcess {
             listening.spawn(keep_end(stderr, Arc::clone(&said)));
         }
         // `command` goes here, and with it our copies of QEMU's ends: only so does its death close the sockets.
-        Ok(Self { process: child, said, listening, control, qmp: Some(qmp), agreed, console })
+        Ok(Self { process: child, said, listening, control, qmp, agreed, monitor, console })
+    }
+
+    /// Lets a fork run, now or as soon as it is loaded ([`qmp::wake`]).
+    ///
+    /// # Errors
+    /// As write(2); that QEMU has gone is one.
+    pub fn wake(&self) -> io::Result<()> {
+        // A line of this length goes into the socket's buffer whole: nothing else is in it.
+        (&self.monitor).write_all(&qmp::wake())
     }
 
     /// Kills QEMU and its children, where it still runs, reaps it, and gives what it said on standard error.

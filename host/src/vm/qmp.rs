@@ -39,17 +39,25 @@ fn own(command: &str, arguments: &Value) -> Vec<u8> {
     line.into_bytes()
 }
 
-/// The commands that load a fork's device state from a descriptor, to be sent before QEMU is even there. What was saved
-/// running resumes by itself.
+/// The commands that load a fork's device state from a descriptor, to be sent before QEMU is even there.
+/// [`QmpEvent::Migration`] tells when it is done.
 #[must_use]
-pub fn resume_ahead(state: i32) -> Vec<u8> {
-    let ignore_shared = json!({ "capabilities": [{ "capability": "x-ignore-shared", "state": true }] });
+pub fn load_ahead(state: i32) -> Vec<u8> {
+    let on = |name: &str| json!({ "capability": name, "state": true });
+    let capabilities = json!({ "capabilities": [on("x-ignore-shared"), on("events")] });
     [
         own("qmp_capabilities", &json!({})),
-        own("migrate-set-capabilities", &ignore_shared),
+        own("migrate-set-capabilities", &capabilities),
         own("migrate-incoming", &json!({ "uri": format!("fd:{state}") })),
     ]
     .concat()
+}
+
+/// The command that lets a fork run, now or as soon as it is loaded: QEMU keeps it in mind while it loads (`qmp_cont` in
+/// its monitor/qmp-cmds.c). [`QmpEvent::Resumed`] tells when it runs.
+#[must_use]
+pub fn wake() -> Vec<u8> {
+    own("cont", &json!({}))
 }
 
 /// QMP failed.

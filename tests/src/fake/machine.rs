@@ -46,7 +46,8 @@ impl Machine {
             }
         }
         let is_fork = match value("-incoming") {
-            Ok("defer") => true,
+            Ok("defer") if arguments.iter().any(|word| word == "-S") => true,
+            Ok("defer") => return Err("a fork would run before there is work for it".to_owned()),
             Ok(other) => return Err(format!("-incoming {other} is not for vmlab")),
             Err(_) => false,
         };

@@ -130,8 +130,11 @@ fn reply(command: &Value) -> Value {
 fn consequence(command: &Value) -> Option<Value> {
     let timestamp = json!({"seconds": 0, "microseconds": 0});
     match command["execute"].as_str()? {
-        "migrate" => Some(json!({"timestamp": timestamp, "event": "MIGRATION", "data": {"status": "completed"}})),
-        "migrate-incoming" => Some(json!({"timestamp": timestamp, "event": "RESUME"})),
+        "migrate" | "migrate-incoming" => {
+            Some(json!({"timestamp": timestamp, "event": "MIGRATION", "data": {"status": "completed"}}))
+        }
+        // Of what is not paused nothing is heard, but nobody asks that.
+        "cont" => Some(json!({"timestamp": timestamp, "event": "RESUME"})),
         _ => None,
     }
 }

@@ -83,7 +83,7 @@ fn hellos(outcome: &Outcome) -> Vec<&Hello> {
 /// The boot ids that the guests which ran scenarios have told.
 fn boot_ids(outcome: &Outcome) -> BTreeSet<String> {
     let ids = outcome.events.iter().filter_map(|stamped| match &stamped.event {
-        LabEvent::GuestReady { boot_id, .. } => Some(boot_id.clone()).filter(|id| !id.is_empty()),
+        LabEvent::GuestReady { boot_id, .. } => boot_id.clone(),
         _ => None,
     });
     ids.collect()

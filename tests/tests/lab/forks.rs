@@ -45,10 +45,14 @@ fn each_scenario_has_a_fork_of_one_template() {
 
 #[test]
 fn a_fork_that_was_started_ahead_and_is_not_needed_ends_in_the_record_as_well() {
-    let stuck = [Action::AwaitRun("uts.domainname".to_owned()), started(1, "uts.domainname"), Action::Hang];
     // The two start together, so each can be either.
-    let stuck = Guest::new(stuck.to_vec());
-    let lab = lab(vec![Guest::template(), stuck.clone(), stuck]);
+    let marks = ["one", "other"];
+    let stuck = marks.map(|mark| {
+        let woken = [Action::AwaitCommand("cont".to_owned()), Action::Mark(mark.to_owned())];
+        let work = [Action::AwaitRun("uts.domainname".to_owned()), started(1, "uts.domainname"), Action::Hang];
+        Guest::new([&woken[..], &work].concat())
+    });
+    let lab = lab([vec![Guest::template()], stuck.to_vec()].concat());
     let mut running = lab.start(&[&["uts"], &FORK[..]].concat());
     lab.await_event(&mut running, "a scenario", |event| matches!(event, LabEvent::ScenarioStarted { .. }));
     running.signal(Signal::SIGINT);
@@ -58,6 +62,8 @@ fn a_fork_that_was_started_ahead_and_is_not_needed_ends_in_the_record_as_well() 
     assert_eq!(ends[..2], ["done", "the run was interrupted"]);
     assert!(ends.len() == 3 && ends[2].starts_with("not needed: it was started ahead"), "{ends:?}");
     assert_eq!(timed(&outcome), [1, 2, 3]);
+    // It was paused all the time.
+    assert_eq!(marks.iter().filter(|mark| lab.dir().join(mark).exists()).count(), 1);
 }
 
 #[test]

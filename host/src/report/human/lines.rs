@@ -20,9 +20,14 @@ pub fn of_event(event: &LabEvent, run: &Run, paint: Paint) -> String {
         LabEvent::ScenarioFinished(report) => finished(report, run, paint),
         // Where every guest is one of many, their starts are no news.
         LabEvent::GuestStarting { .. } if run.repetition.measures() => String::new(),
-        LabEvent::GuestStarting { kernel, accelerator, .. } => {
+        LabEvent::GuestStarting { kernel, start, accelerator, .. } => {
             let release = run.kernels.iter().find(|known| known.label == *kernel).map_or("", |known| &known.release);
-            format!("BOOT  {}  {} with {}\n", clean::line(kernel), clean::line(release), clean::line(accelerator))
+            let (kernel, release, with) = (clean::line(kernel), clean::line(release), clean::line(accelerator));
+            match start.as_str() {
+                "fork" => format!("FORK  {kernel}  {release} with {with}\n"),
+                "template" => format!("BOOT  {kernel}  {release} with {with}, to be forked\n"),
+                _ => format!("BOOT  {kernel}  {release} with {with}\n"),
+            }
         }
         other => always(other),
     }

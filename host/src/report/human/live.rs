@@ -34,11 +34,12 @@ impl Live {
     /// Shows what has changed.
     pub fn event(&mut self, event: &LabEvent, run: &Run) {
         match event {
-            LabEvent::GuestStarting { guest, kernel, .. } => {
+            LabEvent::GuestStarting { guest, kernel, start, .. } => {
                 // The line for all stays the last one.
                 self.all = None;
                 let line = self.screen.line();
-                let known = Guest { kernel: kernel.clone(), doing: "booting".to_owned(), line };
+                let doing = if start == "fork" { "starting" } else { "booting" };
+                let known = Guest { kernel: kernel.clone(), doing: doing.to_owned(), line };
                 self.guests.insert(*guest, known);
             }
             LabEvent::GuestReady { guest, .. } => self.doing(*guest, "ready"),
