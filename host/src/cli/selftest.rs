@@ -38,7 +38,7 @@ enum What {
 
 /// Has guests, QEMU, the host and vmlab itself fail in known ways, and compares each verdict with the one expected.
 ///
-/// All that is broken is broken inside guests, or is the suite's own. It takes some minutes for each kernel.
+/// All that is broken is broken inside guests, or is the suite's own; only --step-clock touches the machine. It takes some minutes for each kernel.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 struct FaultsArgs {
@@ -57,6 +57,10 @@ struct FaultsArgs {
     /// What runs the guests' instructions
     #[arg(long, value_enum, default_value = "auto")]
     accel: AccelArg,
+
+    /// Also set this machine's wall clock an hour back, for some seconds; needs root
+    #[arg(long)]
+    step_clock: bool,
 
     /// Name the faults and what each is to come to, and do nothing
     #[arg(long)]
@@ -176,7 +180,7 @@ async fn on_kernel(
         ["--kernel", &kernel.label, "--isolation", isolation.name(), "--accel", accel, "--jobs", "1", "--faults"];
     let mut arguments: Vec<OsString> = words.iter().map(OsString::from).collect();
     arguments.push(bench.path("modules").into());
-    let suite = Suite { bench, arguments, modules };
+    let suite = Suite { bench, arguments, modules, step_clock: args.step_clock };
     output::print(&format!("\n{} ({}), --isolation {}\n", kernel.label, kernel.release, isolation.name()))?;
     output::print(&format!("  {:<20} {:<9} {:<11} {:>8}  CAME\n", "FAULT", "", "EXPECTED", ""))?;
     for row in rows {

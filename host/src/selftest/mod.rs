@@ -5,6 +5,7 @@
 //! exit code, and that the scenario that runs beside the fault is not touched by it.
 
 pub mod bench;
+mod clock;
 pub mod expect;
 pub mod leftovers;
 pub mod module;

@@ -9,6 +9,7 @@ use nix::unistd::Pid;
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
 use super::bench::{Bench, Running};
+use super::clock::SetBack;
 use super::processes::{self, Process};
 use crate::event::{LabEvent, Stamped};
 use crate::vm::argv;
@@ -27,13 +28,16 @@ pub enum Sabotage {
     StopQemu,
     /// Its end of the monitor's socket is shut down.
     CloseQmp,
+    /// The machine's wall clock is set an hour back until vmlab has ended.
+    StepClock,
     /// SIGKILL to vmlab.
     KillVmlab,
 }
 
 impl Sabotage {
-    /// Waits until the guest has announced the fault, and does it. The error says why it was not done.
-    pub async fn commit(self, bench: &Bench, running: &mut Running, fault: &str) -> Result<(), String> {
+    /// Waits until the guest has announced the fault, and does it; what is undone at the end is what it gives. The error
+    /// says why it was not done.
+    pub async fn commit(self, bench: &Bench, running: &mut Running, fault: &str) -> Result<Option<SetBack>, String> {
         let qemu = loop {
             if let Some(guest) = guest_of(&running.events(), fault)
                 && let Some(qemu) = qemu_of(bench, running, guest)
@@ -53,7 +57,9 @@ impl Sabotage {
             Self::StopQemu => send(qemu.pid, Signal::SIGSTOP),
             Self::KillVmlab => send(running.pid(), Signal::SIGKILL),
             Self::CloseQmp => close_qmp(qemu.pid),
-        }
+            Self::StepClock => return SetBack::now().map(Some),
+        }?;
+        Ok(None)
     }
 }
 

@@ -43,6 +43,8 @@ pub struct Suite<'a> {
     pub arguments: Vec<OsString>,
     /// The modules that were made for the kernel; or why there are none.
     pub modules: &'a Result<Made, String>,
+    /// Whether this machine's clock may be set.
+    pub step_clock: bool,
 }
 
 /// The state directory's size where it is to be full, in KiB: the run begins, and does not get far. Its first event tells
@@ -75,7 +77,7 @@ impl Suite<'_> {
                 more.extend(["--append".into(), words.into()]);
                 self.plain(&more).await?
             }
-            How::Guest | How::GuestAll | How::Module | How::NotHere(_) => self.plain(&picked(&faults)).await?,
+            How::Guest | How::GuestAll | How::Module => self.plain(&picked(&faults)).await?,
         };
         let outcome = match came.refused_module() {
             Some(refusal) => Outcome::NotDone(format!("the kernel takes no unsigned modules: {refusal}")),
@@ -91,7 +93,9 @@ impl Suite<'_> {
     /// Why a row cannot be done here.
     fn cannot(&self, row: &Row) -> Option<String> {
         match (row.how, self.modules) {
-            (How::NotHere(why), _) => Some(why.to_owned()),
+            (How::Host(Sabotage::StepClock), _) if !self.step_clock => {
+                Some("it sets this machine's wall clock; as root, --step-clock has it done".to_owned())
+            }
             (How::Module, Err(why)) => Some(why.clone()),
             (How::Module, Ok(made)) => match made.get(row.name) {
                 Some(Ok(_)) => None,
@@ -119,7 +123,12 @@ impl Suite<'_> {
         let arguments = self.all_arguments(&picked(faults));
         let mut running = self.bench.start(self.bench.program(), &arguments)?;
         let committed = sabotage.commit(self.bench, &mut running, fault).await;
-        let mut came = end(&mut running, committed.err().into_iter().collect()).await;
+        let (undone_at_the_end, failed) = match committed {
+            Ok(done) => (done, None),
+            Err(why) => (None, Some(why)),
+        };
+        let mut came = end(&mut running, failed.into_iter().collect()).await;
+        drop(undone_at_the_end);
         if sabotage == Sabotage::KillVmlab {
             record::after_kill(self.bench, fault, &mut came).await?;
             // What it had told before is the record's, which was looked at.
@@ -165,7 +174,7 @@ fn faults_of(row: &Row) -> Vec<&'static str> {
     let wanted = |id: &&str| match row.how {
         How::Guest | How::Module | How::Host(_) => *id == name,
         How::GuestAll => id.starts_with(&group),
-        How::Boot(_) | How::RecordFull | How::NotHere(_) => false,
+        How::Boot(_) | How::RecordFull => false,
     };
     let all = guest_init::faults().unwrap_or_default().iter().map(|spec| spec.id.as_str());
     all.filter(wanted).collect()

@@ -49,6 +49,7 @@ pub(super) const ALL: &[Fault] = &[
     }),
     Fault::new("fault.powers-off", "The guest powers off", |_| end(RebootMode::RB_POWER_OFF)),
     Fault::new("fault.reboots", "The guest reboots", |_| end(RebootMode::RB_AUTOBOOT)),
+    Fault::new("fault.host-clock-stepped", "The host's clock is set an hour back", wait),
     Fault::new("fault.qemu-aborted", "QEMU aborts", wait),
     Fault::new("fault.qemu-killed", "QEMU is killed", wait),
     Fault::new("fault.qemu-stopped", "QEMU is stopped and never goes on", wait).within(SHORT_MS),

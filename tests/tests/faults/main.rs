@@ -13,7 +13,7 @@ const CACHE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/vmlab-cache");
 /// Some faults come to their verdict by the passing of a limit, and each has a run of its own.
 const LIMIT: Duration = Duration::from_secs(3600);
 
-/// What no machine can do, or neither of these kernels has.
+/// What is only done where it is asked for, or what neither of these kernels has.
 const NOT_DONE: &[&str] = &["host-clock-stepped", "ubsan"];
 
 fn faults(kernel: &str, more: &[&str]) -> Ended {
