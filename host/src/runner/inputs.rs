@@ -1,11 +1,12 @@
 //! Everything that a running guest can do to its host, as one stream of inputs.
 
-use std::os::fd::{AsRawFd as _, RawFd};
+use std::os::fd::AsRawFd as _;
 use std::process::ExitStatus;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
+use nix::unistd::read;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -18,8 +19,8 @@ use crate::vm::vitals::Vitals;
 
 /// Bytes that are read at once.
 const CHUNK: usize = 64 * 1024;
-/// The most of the console or the control port that is taken in at once, in bytes: more than a socket holds, so that all that was there is
-/// among it, and a guest that writes without end is left again.
+/// The most of the console or the control port that is taken in at once, in bytes: more than a socket or the pipe holds, so
+/// that all that was there is among it, and a guest that writes without end is left again.
 const NOW_LIMIT: usize = 2 << 20;
 /// Inputs that are taken in after the deadline. What had come before it counts, where vmlab was stopped or had no
 /// processor meanwhile; a guest that never pauses does not hold the deadline up.
@@ -133,25 +134,15 @@ impl Inputs {
     /// This asks the kernel itself. tokio's `try_read` asks only once the reactor has heard of new bytes, and would
     /// give nothing for bytes that came a moment ago.
     pub(super) fn console_now(&mut self) -> Vec<u8> {
-        self.there_now(self.qemu.console.as_raw_fd())
+        let Self { qemu, buffer, .. } = self;
+        all_there(|| read(&qemu.console, buffer).map(|count| buffer[..count].to_vec()))
     }
 
     /// Likewise of the control port.
     pub(super) fn control_now(&mut self) -> Vec<u8> {
-        self.there_now(self.qemu.control.as_raw_fd())
-    }
-
-    fn there_now(&mut self, socket: RawFd) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        while bytes.len() < NOW_LIMIT {
-            match recv(socket, &mut self.buffer, MsgFlags::MSG_DONTWAIT) {
-                Ok(count) if count > 0 => bytes.extend_from_slice(&self.buffer[..count]),
-                Err(Errno::EINTR) => {}
-                // Nothing more now, or the end, which `next` sees.
-                Ok(_) | Err(_) => break,
-            }
-        }
-        bytes
+        let Self { qemu, buffer, .. } = self;
+        let socket = qemu.control.as_raw_fd();
+        all_there(|| recv(socket, buffer, MsgFlags::MSG_DONTWAIT).map(|count| buffer[..count].to_vec()))
     }
 
     /// Whether QEMU has ended and said all that it ever will.
@@ -224,6 +215,20 @@ pub(super) struct Rest {
 
 pub(super) fn is_end(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe)
+}
+
+/// All that can be read now, by something that does not wait.
+fn all_there(mut read: impl FnMut() -> nix::Result<Vec<u8>>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while bytes.len() < NOW_LIMIT {
+        match read() {
+            Ok(more) if !more.is_empty() => bytes.extend(more),
+            Err(Errno::EINTR) => {}
+            // Nothing more now, or the end, which `next` sees.
+            Ok(_) | Err(_) => break,
+        }
+    }
+    bytes
 }
 
 /// The next event; none where there will be none any more, which then is kept in mind.

@@ -43,14 +43,14 @@ pub enum Start<'a> {
     Fork(&'a Path),
 }
 
-/// Numbers of the descriptors that QEMU inherits; the first three are each one end of a connected stream socket.
+/// Numbers of the descriptors that QEMU inherits; the first two are each one end of a connected stream socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Descriptors {
     /// The control port.
     pub control: i32,
     /// QMP.
     pub qmp: i32,
-    /// The console.
+    /// The console: the end of a pipe that is written to.
     pub console: i32,
     /// A fork's device state, a file to read.
     pub state: i32,
@@ -76,7 +76,12 @@ pub fn arguments(machine: &Machine, start: Start<'_>, fds: Descriptors) -> Vec<O
     add(&["-m", &format!("{}M", machine.memory_mib), "-smp", &machine.cpus.to_string()]);
     add(&["-chardev", &format!("socket,id=control,fd={}", fds.control)]);
     add(&["-chardev", &format!("socket,id=qmp,fd={}", fds.qmp)]);
-    add(&["-chardev", &format!("socket,id=console,fd={}", fds.console)]);
+    // In a socket each byte of the serial line would be a message of its own, and some 280 of them fill it: then the kernel
+    // waits for its line for a while, and goes on without what it had to say (`wait_for_xmitr` in its
+    // drivers/tty/serial/8250/8250_port.c). A pipe holds as many bytes as it says.
+    // QEMU would truncate a file that it is not to append to, which a pipe refuses.
+    add(&["-add-fd", &format!("fd={},set=1", fds.console)]);
+    add(&["-chardev", "file,id=console,path=/dev/fdset/1,append=on"]);
     add(&["-mon", "chardev=qmp,mode=control"]);
     add(&["-serial", "chardev:console"]);
     add(&["-device", "virtio-serial-pci,max_ports=2"]);

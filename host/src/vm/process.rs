@@ -11,8 +11,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use command_fds::{CommandFdExt as _, FdMapping};
+use nix::fcntl::{FcntlArg, fcntl};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
+use tokio::net::unix::pipe;
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -27,6 +29,9 @@ use crate::spawn::{die_with_parent, kill_group};
 /// host has them on request, took such a fork 239 ms of processor time, and the default 253 (medians of 20 in turn, stock
 /// 6.12 under TCG of QEMU 7.2).
 const MALLOC: &str = "glibc.malloc.arena_max=1:glibc.malloc.top_pad=33554432:glibc.malloc.hugetlb=1";
+/// How much of the console waits while vmlab is stopped or has no processor, in bytes: the most that a user may ask for
+/// (proc(5), `pipe-max-size`).
+const CONSOLE_BYTES: i32 = 1 << 20;
 /// How much of the end of QEMU's standard error is kept, in bytes.
 const STDERR_KEPT: usize = 4096;
 /// How long the end of its standard error is waited for once it is dead: a process that it left behind may hold it.
@@ -57,13 +62,13 @@ pub struct QemuProcess {
     /// The same socket once more, for what is not to wait for its turn.
     monitor: StdUnixStream,
     /// Our end of the console.
-    pub console: UnixStream,
+    pub console: pipe::Receiver,
 }
 
 /// QEMU could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// No sockets.
+    /// No sockets, or no pipe.
     #[error("cannot make QEMU's sockets")]
     Sockets(#[source] io::Error),
     /// The descriptors cannot be handed over.
@@ -105,21 +110,24 @@ impl QemuProcess {
         };
         let (control, control_fd) = pair().map_err(StartError::Sockets)?;
         let (mut qmp, qmp_fd) = pair().map_err(StartError::Sockets)?;
-        let (console, console_fd) = pair().map_err(StartError::Sockets)?;
+        let (console, console_fd) = io::pipe().map_err(StartError::Sockets)?;
+        // Where it may not grow, as for a user who has many of them, it holds what pipes hold by default.
+        let _ = fcntl(&console, FcntlArg::F_SETPIPE_SZ(CONSOLE_BYTES));
         let monitor = qmp.try_clone().map_err(StartError::Sockets)?;
         let agreed = state.is_some();
         if agreed {
             qmp.write_all(&qmp::load_ahead(DESCRIPTORS.state)).map_err(StartError::Sockets)?;
         }
         let ours = |socket| UnixStream::from_std(socket).map_err(StartError::Sockets);
-        let (control, qmp, console) = (ours(control)?, Some(ours(qmp)?), ours(console)?);
+        let (control, qmp) = (ours(control)?, Some(ours(qmp)?));
+        let console = pipe::Receiver::from_owned_fd(console.into()).map_err(StartError::Sockets)?;
         let mut command = Command::new(qemu);
         command.env("GLIBC_TUNABLES", MALLOC);
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut mappings = vec![
             FdMapping { parent_fd: control_fd, child_fd: DESCRIPTORS.control },
             FdMapping { parent_fd: qmp_fd, child_fd: DESCRIPTORS.qmp },
-            FdMapping { parent_fd: console_fd, child_fd: DESCRIPTORS.console },
+            FdMapping { parent_fd: console_fd.into(), child_fd: DESCRIPTORS.console },
         ];
         mappings.extend(state.map(|file| FdMapping { parent_fd: file.into(), child_fd: DESCRIPTORS.state }));
         command.fd_mappings(mappings).map_err(StartError::Descriptors)?;

@@ -2,14 +2,14 @@
 
 use std::fs::{self, File};
 
-use super::socket::Socket;
+use super::socket::{Pipe, Socket};
 
 /// The machine and its sockets.
 #[derive(Debug)]
 pub(super) struct Machine {
     pub(super) control: Socket,
     pub(super) qmp: Socket,
-    pub(super) console: Socket,
+    pub(super) console: Pipe,
     pub(super) memory_mib: u64,
     pub(super) cpus: u32,
     /// Empty for a fork, which has its template's.
@@ -59,7 +59,7 @@ impl Machine {
         Ok(Self {
             control: socket("control")?,
             qmp: socket("qmp")?,
-            console: socket("console")?,
+            console: pipe(&values("-add-fd"), &values("-chardev"))?,
             memory_mib: value("-m")?.strip_suffix('M').and_then(|number| number.parse().ok()).ok_or("-m is not MiB")?,
             cpus: value("-smp")?.parse().map_err(|error| format!("-smp: {error}"))?,
             kernel: boots("-kernel")?,
@@ -67,6 +67,16 @@ impl Machine {
             is_fork,
         })
     }
+}
+
+/// The pipe that the console is to be written to.
+fn pipe(added: &[&str], chardevs: &[&str]) -> Result<Pipe, String> {
+    let rest = chardevs.iter().find_map(|value| value.strip_prefix("file,id=console,path=/dev/fdset/"));
+    let set = rest.and_then(|rest| rest.strip_suffix(",append=on"));
+    let set = set.ok_or("no file for console")?;
+    let number = added.iter().find_map(|value| value.strip_prefix("fd=")?.strip_suffix(&format!(",set={set}")));
+    let number = number.ok_or(format!("there is no set {set} of descriptors"))?;
+    Pipe::open(number).map_err(|error| format!("descriptor {number} is no pipe to write to: {error}"))
 }
 
 /// Makes the file of the guest's memory where it is shared, and opens it where it is not. The path has no comma.

@@ -106,7 +106,7 @@ impl Player {
             Action::AwaitCommand(name) => self.monitor.wait_for(name),
             Action::Stderr(line) => eprintln!("{line}"),
             Action::Close(Channel::Port) => self.machine.control.close()?,
-            Action::Close(Channel::Console) => self.machine.console.close()?,
+            Action::Close(Channel::Console) => self.machine.console.close(),
             Action::Close(Channel::Qmp) => self.monitor.close()?,
             Action::Mark(name) => drop(File::create(self.dir.join(name)).map_err(|error| format!("{name}: {error}"))?),
             Action::AwaitMark(name) => {

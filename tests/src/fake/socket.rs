@@ -1,10 +1,11 @@
-//! The sockets that vmlab hands over, by their numbers.
+//! The sockets and the pipe that vmlab hands over, by their numbers.
 
 use std::fs::File;
-use std::io::IoSliceMut;
+use std::io::{self, ErrorKind, IoSliceMut, Write as _};
 
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, Shutdown, recv, recvmsg, send, shutdown};
+use nix::unistd;
 
 /// One end of a connected stream socket that this process inherited.
 #[derive(Debug, Clone, Copy)]
@@ -71,5 +72,34 @@ impl Socket {
     /// Ends the connection both ways; the other side sees the end.
     pub(super) fn close(self) -> Result<(), String> {
         shutdown(self.0, Shutdown::Both).map_err(|error| format!("cannot close descriptor {}: {error}", self.0))
+    }
+}
+
+/// The writing end of a pipe that this process inherited; None once it was closed.
+#[derive(Debug)]
+pub(super) struct Pipe(Option<File>);
+
+impl Pipe {
+    /// Takes over a descriptor. It is opened once more by its name in proc(5): a number alone cannot become a file without
+    /// unsafe code.
+    pub(super) fn open(number: &str) -> io::Result<Self> {
+        let file = File::options().write(true).open(format!("/proc/self/fd/{number}"))?;
+        unistd::close(number.parse::<i32>().map_err(io::Error::other)?)?;
+        Ok(Self(Some(file)))
+    }
+
+    /// Writes all of it. False where the other side has gone.
+    pub(super) fn write(&self, bytes: &[u8]) -> Result<bool, String> {
+        let mut file = self.0.as_ref().ok_or("the pipe was closed")?;
+        match file.write_all(bytes) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+            Err(error) => Err(format!("cannot write to the pipe: {error}")),
+        }
+    }
+
+    /// The other side sees the end.
+    pub(super) fn close(&mut self) {
+        self.0 = None;
     }
 }
