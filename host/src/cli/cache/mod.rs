@@ -228,10 +228,7 @@ fn tell(text: &str) {
 fn all_well(errors: &[CacheError]) -> Result<u8, Failure> {
     match errors {
         [] => Ok(exit::OK),
-        errors => {
-            let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
-            Err(Failure::lab(lines.join("\nvmlab: ")))
-        }
+        errors => Err(Failure::lab(CacheError::by_reason(errors).join("\nvmlab: "))),
     }
 }
 

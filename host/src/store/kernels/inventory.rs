@@ -1,14 +1,13 @@
 //! What the store holds, for whoever lists it or makes room.
 
-use std::path::Path;
-use std::time::SystemTime;
+use std::path::PathBuf;
 
 use super::{FORMAT, KernelStore, Pin, RECORD, Record};
 use crate::kernel::source::DebianSource;
-use crate::store::CacheError;
 use crate::store::cache::disk;
 use crate::store::cache::entry::{Entry, Found, Kind, Way};
 use crate::store::json::{self, Json};
+use crate::store::{CacheError, plain};
 
 /// The pins of an entry.
 #[derive(Debug, Clone)]
@@ -43,7 +42,7 @@ impl KernelStore {
                 Ok(entries) => {
                     for (name, dir) in entries {
                         let stems: Vec<_> = pins.iter().filter(|pin| pin.1 == name).map(|pin| pin.0.clone()).collect();
-                        found.take(self.look(&name, &dir, &stems).map(Some));
+                        found.entries.push(self.look(&name, dir, &stems));
                     }
                 }
                 Err(error) => found.errors.push(error),
@@ -52,7 +51,7 @@ impl KernelStore {
             Err(error) => found.errors.push(error),
         }
         match disk::list(&self.root.join("staging")) {
-            Ok(staging) => staging.iter().for_each(|(name, dir)| found.take(self.leftover(name, dir).map(Some))),
+            Ok(staging) => found.entries.extend(staging.into_iter().map(|(name, dir)| self.leftover(&name, dir))),
             Err(error) => found.errors.push(error),
         }
         found
@@ -70,22 +69,24 @@ impl KernelStore {
         Ok(pins)
     }
 
-    fn look(&self, name: &str, dir: &Path, stems: &[String]) -> Result<Entry, CacheError> {
+    fn look(&self, name: &str, dir: PathBuf, stems: &[String]) -> Entry {
         let about = dir.join(RECORD);
-        let (what, damage) = match json::read::<Record>(&about)? {
-            Json::Read(Record { format: FORMAT, release, version, .. }) => (format!("{release} ({version})"), None),
-            Json::Read(_) => (name.to_owned(), Some(format!("{} is of another vmlab", about.display()))),
-            Json::Missing => (name.to_owned(), Some(format!("{} is missing", about.display()))),
-            Json::Malformed(what) => (name.to_owned(), Some(what)),
-        };
-        let last_used = disk::modified(&about)?.or(disk::modified(dir)?);
-        Ok(Entry {
-            kind: Kind::Kernel,
-            what,
-            path: dir.to_owned(),
-            size_bytes: disk::usage(dir)?,
-            last_used: last_used.unwrap_or(SystemTime::UNIX_EPOCH),
-            in_use: false,
+        let (mut damage, mut unreadable) = (plain::no_directory(&dir), None);
+        let mut what = name.to_owned();
+        if damage.is_none() {
+            match json::read::<Record>(&about) {
+                Ok(Json::Read(Record { format: FORMAT, release, version, .. })) => {
+                    what = format!("{release} ({version})")
+                }
+                Ok(Json::Read(_)) => damage = Some(format!("{} is of another vmlab", about.display())),
+                Ok(Json::Missing) => damage = Some(format!("{} is missing", about.display())),
+                Ok(Json::Malformed(why)) => damage = Some(why),
+                Err(error) => unreadable = Some(error.cause()),
+            }
+        }
+        let entry = Entry::at(Kind::Kernel, what, dir).used_as(&about);
+        Entry {
+            unreadable: unreadable.or_else(|| entry.unreadable.clone()),
             // Where it is pinned, the next run mends it, and says so.
             useless: damage.filter(|_| stems.is_empty()),
             way: Way {
@@ -95,21 +96,17 @@ impl KernelStore {
                 after: Vec::new(),
             },
             pinned_by: stems.iter().map(|stem| label(stem)).collect(),
-        })
+            ..entry
+        }
     }
 
-    fn leftover(&self, name: &str, dir: &Path) -> Result<Entry, CacheError> {
-        Ok(Entry {
-            kind: Kind::Leftover,
-            what: format!("files and package lists of a fetch: {}", label(name)),
-            path: dir.to_owned(),
-            size_bytes: disk::usage(dir)?,
-            last_used: disk::modified(dir)?.unwrap_or(SystemTime::UNIX_EPOCH),
-            in_use: false,
-            pinned_by: Vec::new(),
+    fn leftover(&self, name: &str, dir: PathBuf) -> Entry {
+        let what = format!("files and package lists of a fetch: {}", label(name));
+        Entry {
             useless: Some("the vmlab that made it has ended".to_owned()),
             way: Way { lock: Some(self.lock_path(name)), ..Way::default() },
-        })
+            ..Entry::at(Kind::Leftover, what, dir)
+        }
     }
 }
 
