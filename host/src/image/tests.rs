@@ -162,7 +162,7 @@ fn an_image_that_the_cache_does_not_take_is_held_in_memory_and_told_of() {
     let bytes = fs::read(&image.path).unwrap();
     assert_eq!((bytes.len() as u64, store::hex(&Sha256::digest(&bytes))), (image.size_bytes, image.sha256.clone()));
     let notices = keeping.notices();
-    assert!(matches!(&notices[..], [only] if only.contains("the guest image; ")), "{notices:?}");
+    assert!(matches!(&notices[..], [only] if only.contains("the guest image: ")), "{notices:?}");
     let (kept, keeping) = build(&spec(None, cache.path())).unwrap();
     assert!(keeping.grown && keeping.notices().is_empty());
     assert_eq!((kept.sha256, fs::read(kept.path).unwrap()), (image.sha256.clone(), bytes));

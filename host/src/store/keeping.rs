@@ -38,7 +38,8 @@ impl Keeping {
         }
         let line = |(error, things): (&CacheError, BTreeSet<&str>)| {
             let things: Vec<_> = things.into_iter().collect();
-            format!("not kept for the next run, which makes it again: {}; {error}", things.join(", "))
+            let (cause, remedy) = (error.cause(), error.remedy());
+            format!("not kept for the next run, which makes it again: {}: {cause}; {remedy}", things.join(", "))
         };
         reasons.into_iter().map(line).collect()
     }
@@ -70,7 +71,7 @@ mod tests {
         }
         let notices = keeping.notices();
         assert_eq!(notices.len(), 2, "{notices:?}");
-        assert!(notices[0].contains("facts, the image; ") && notices[0].contains("cannot write in /a"), "{notices:?}");
-        assert!(notices[1].contains("a kernel; ") && notices[1].contains("free some space"), "{notices:?}");
+        assert!(notices[0].contains("facts, the image: ") && notices[0].contains("cannot write in /a"), "{notices:?}");
+        assert!(notices[1].contains("a kernel: ") && notices[1].contains("free some space"), "{notices:?}");
     }
 }

@@ -21,7 +21,7 @@ struct Sealed {
     sha256: String,
 }
 
-/// Reads what [`write`] wrote. What has another checksum is malformed.
+/// Reads what [`write()`] wrote. What has another checksum is malformed.
 ///
 /// # Errors
 /// As [`json::read`].

@@ -229,7 +229,7 @@ fn a_cache_that_does_not_take_the_vmlinux_has_the_bzimage_booted() {
     let (file, keeping) = boot_file(&kernel, &TCG, &cache);
     assert_eq!((&file.path, &file.sha256), (&kernel.path, &kernel.sha256));
     let notices = keeping.notices();
-    assert!(matches!(&notices[..], [only] if only.contains("the kernel out of its bzImage; ")), "{notices:?}");
+    assert!(matches!(&notices[..], [only] if only.contains("the kernel out of its bzImage: ")), "{notices:?}");
     let (_held, keeping) = boot_file(&kernel, &TCG, dir.path());
     assert!(keeping.grown && keeping.notices().is_empty());
     assert!(!boot_file(&kernel, &TCG, dir.path()).1.grown);

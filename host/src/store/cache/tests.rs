@@ -319,7 +319,7 @@ fn an_empty_cache_is_empty() {
 }
 
 /// The places of files and directories of the cache, one of each kind.
-const PLACES: [&str; 10] = [
+const PLACES: [&str; 11] = [
     "templates/old",
     "templates/old/template.json",
     "templates/old.lock",
@@ -330,6 +330,7 @@ const PLACES: [&str; 10] = [
     "accel.json",
     "kernels/entries/unpinned",
     "kernels/entries/unpinned/kernel.json",
+    "kernels/refs/debian_sid_cloud-amd64.json",
 ];
 
 #[test]
@@ -354,4 +355,18 @@ fn whatever_stands_in_an_entrys_place_is_listed_and_goes() {
             assert!(left.is_empty() && fs::symlink_metadata(made.at(place)).is_err(), "{name} as {place}: {left:?}");
         }
     }
+}
+
+#[test]
+fn a_damaged_pin_that_was_mended_meanwhile_stays() {
+    let made = Made::new();
+    let store = KernelStore::new(made.path());
+    publish(&store, "debian_sid_cloud-amd64");
+    let pin = made.write("kernels/refs/debian_sid_cloud-amd64.json", b"{", 0);
+    let entries = scan(made.path()).entries;
+    let damaged = entries.iter().find(|entry| entry.path == pin).unwrap();
+    assert_eq!((damaged.kind, &damaged.what[..]), (Kind::Leftover, "what debian:sid was pinned to"));
+    publish(&store, "debian_sid_cloud-amd64");
+    assert_eq!(remove::remove(made.path(), damaged).unwrap(), Removal::InUse);
+    assert!(matches!(store.peek("debian_sid_cloud-amd64").unwrap(), crate::store::kernels::Lookup::Found(_)));
 }

@@ -84,7 +84,7 @@ pub fn root(cache: &Path) -> PathBuf {
 /// Looks for the template of a key.
 ///
 /// # Errors
-/// The cache cannot be read.
+/// The cache cannot be read, or this user's QEMU may not open the memory.
 pub fn find(cache: &Path, key: &Key) -> Result<Found, CacheError> {
     let dir = root(cache).join(key.name());
     // First, so that it is not taken away while it is looked at.
@@ -104,6 +104,10 @@ pub fn find(cache: &Path, key: &Key) -> Result<Found, CacheError> {
     }
     match verify(&dir, about) {
         Ok(Ok(hello)) => {
+            let ram = dir.join(RAM);
+            // QEMU opens a fork's memory for writing, although it writes to pages of its own (7.2, file_ram_open in
+            // softmmu/physmem.c). Where it may not, that is known without starting one.
+            File::options().read(true).write(true).open(&ram).map_err(CacheError::on("open for writing", &ram))?;
             // For whoever makes room: what was used last goes last.
             touch(&dir.join(ABOUT));
             Ok(Found::Whole(Box::new(Template { dir, hello, new: false, _hold: Some(hold) })))

@@ -170,6 +170,25 @@ fn whatever_stands_in_a_templates_place_is_found_out_and_replaced() {
 }
 
 #[test]
+fn memory_that_qemu_may_not_open_is_told_of_before_qemu_runs() {
+    let cache = tempfile::tempdir().unwrap();
+    let key = Key::of(&ingredients(&qemu(), &MACHINE));
+    let draft = Draft::new(cache.path(), &key, 1 << 20).unwrap();
+    // Another process writes it: were it this one, a fork in another test's thread could hold it open for writing.
+    assert!(std::process::Command::new("cp").arg("/bin/sleep").arg(draft.ram()).status().unwrap().success());
+    draft.create_state().unwrap();
+    let template = draft.keep(cache.path(), &key, hello()).unwrap();
+    // Nobody, not even root, may write to a program that runs (execve(2), ETXTBSY).
+    let mut running = std::process::Command::new(template.ram()).arg("60").spawn().unwrap();
+    let found = find(cache.path(), &key);
+    running.kill().unwrap();
+    running.wait().unwrap();
+    let error = found.unwrap_err().to_string();
+    assert!(error.contains("cannot open for writing") && error.contains(RAM), "{error}");
+    assert!(matches!(find(cache.path(), &key).unwrap(), Found::Whole(_)));
+}
+
+#[test]
 fn what_qemu_refused_is_remembered_for_that_key_and_that_qemu_until_the_next_boot() {
     let cache = tempfile::tempdir().unwrap();
     // A program that is old enough to be remembered.
