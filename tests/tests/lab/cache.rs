@@ -62,6 +62,23 @@ fn a_file_in_a_templates_place_costs_one_boot() {
     assert_eq!((outcome.guests(), lab.unclaimed()), (1, Vec::new()), "{}", outcome.ended);
 }
 
+#[test]
+fn a_cache_that_takes_nothing_ends_no_run_and_is_told_of_once() {
+    let lab = lab(vec![Guest::good()]);
+    let dir = lab.bench.cache().join("vmlab");
+    fs::create_dir_all(&dir).unwrap();
+    // Not even root can make a directory of a file.
+    let files = ["images", "memo", "templates", "unpacked"].map(|name| dir.join(name));
+    files.iter().for_each(|file| fs::write(file, "").unwrap());
+    let ended = lab.bench.run(&lab.arguments(&FORK));
+    files.iter().for_each(|file| fs::remove_file(file).unwrap());
+    let outcome = lab.outcome(ended);
+    outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
+    let told = notices(&outcome, "not kept for the next run");
+    assert!(matches!(&told[..], [only] if only.contains("the guest image")), "{told:?}");
+    assert_eq!(notices(&outcome, "none is forked").len(), 1, "{}", outcome.ended);
+}
+
 /// A QEMU whose monitor comes up and that then exits, as one does that cannot load a state.
 fn cannot_restore(code: u8) -> Guest {
     let actions = vec![Action::AwaitCommand("migrate-incoming".to_owned()), Action::Exit(code)];
