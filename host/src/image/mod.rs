@@ -13,16 +13,22 @@
 //! | `/modules/for/NAME.list` | likewise for each module that a scenario asks for, NAME as the scenario writes it; empty where it is built in, not there where the kernel was built without it |
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::store;
 use crate::store::cache::{self, Kind};
 use crate::store::hold::Hold;
+use crate::store::keeping::Keeping;
 use crate::store::memo::{self, Memo};
 use crate::store::shelf::{self, Shelf};
-use crate::store::{self, CacheError};
 use modules::{Found, ModuleFile, ModuleIndex, ModulesError};
 use newc::{Archive, Node};
 
@@ -52,7 +58,7 @@ pub struct ImageSpec<'a> {
 /// An image in the cache.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Image {
-    /// Its file.
+    /// Its file; one without a name where the cache does not take it.
     pub path: PathBuf,
     /// Of that file, hexadecimal.
     pub sha256: String,
@@ -64,6 +70,9 @@ pub struct Image {
     /// Keeps it in the cache while it is used.
     #[serde(skip)]
     pub hold: Option<Hold>,
+    /// Holds one that the cache does not take.
+    #[serde(skip)]
+    memory: Option<Arc<OwnedFd>>,
 }
 
 /// Why there is no image.
@@ -78,33 +87,42 @@ pub enum ImageError {
     /// A scenario asks for a module by a name that can be no file name.
     #[error("a scenario asks for the kernel module {0:?}, which is no module's name (letters, digits, _ and -)")]
     BadModuleName(String),
-    /// The cache does not take it.
-    #[error(transparent)]
-    Cache(#[from] CacheError),
+    /// Neither the cache nor the host's memory takes it.
+    #[error("{cache}, and the guest image cannot be held in memory either")]
+    Nowhere {
+        /// Why not in the cache.
+        cache: String,
+        /// Why not in memory.
+        #[source]
+        memory: io::Error,
+    },
 }
 
-/// Builds the image and puts it into the cache, where an image of the same content may already be. Blocks: it reads,
-/// decompresses and hashes some megabytes.
+/// Builds the image and puts it into the cache, where an image of the same content may already be; it is held in memory
+/// where the cache does not take it. Blocks: it reads, decompresses and hashes some megabytes.
 ///
 /// # Errors
 /// [`ImageError`].
-pub fn build(spec: &ImageSpec<'_>) -> Result<Image, ImageError> {
+pub fn build(spec: &ImageSpec<'_>) -> Result<(Image, Keeping), ImageError> {
+    let mut keeping = Keeping::default();
     // A fetched kernel's modules stay as they are, and the rest of the image is in this program.
     let fetched = spec.modules.filter(|modules| modules.starts_with(spec.cache));
     // A program whose own file cannot be told has nothing to remember the image by, and builds it each time.
     let program = std::env::current_exe().ok();
     let (Some(modules), Some(program), true) = (fetched, program, spec.extra_modules.is_empty()) else {
-        return build_anew(spec);
+        return Ok((build_anew(spec, &mut keeping)?, keeping));
     };
     let (dep, builtin) = (modules.join("modules.dep"), modules.join("modules.builtin"));
     let kind = format!("image with {:?} and {} bytes of init", spec.scenario_modules, spec.init.len());
     let memo = Memo::new(spec.cache, &kind, vec![&program, &dep, &builtin]);
     if let Some(image) = memo.recall::<Image>().and_then(|image| still_there(spec.cache, image)) {
-        return Ok(image);
+        return Ok((image, keeping));
     }
-    let image = build_anew(spec)?;
-    memo.keep(&image);
-    Ok(image)
+    let image = build_anew(spec, &mut keeping)?;
+    if image.memory.is_none() {
+        keeping.note(memo::FACTS, memo.keep(&image));
+    }
+    Ok((image, keeping))
 }
 
 /// Takes hold of an image that was built before, if it is there and what it was.
@@ -115,13 +133,33 @@ fn still_there(cache: &Path, mut image: Image) -> Option<Image> {
     whole.then_some(image)
 }
 
-fn build_anew(spec: &ImageSpec<'_>) -> Result<Image, ImageError> {
+fn build_anew(spec: &ImageSpec<'_>, keeping: &mut Keeping) -> Result<Image, ImageError> {
     let (archive, absent) = assemble(spec)?;
     let bytes = archive.to_bytes()?;
     let sha256 = store::hex(&Sha256::digest(&bytes));
+    let size_bytes = bytes.len() as u64;
     let place = SHELF.place(spec.cache, &sha256);
-    let hold = SHELF.keep(spec.cache, &place, &bytes)?;
-    Ok(Image { path: place.path, sha256, size_bytes: bytes.len() as u64, absent, hold })
+    match SHELF.keep(spec.cache, &place, &bytes) {
+        Ok(kept) => {
+            keeping.grown |= kept.new;
+            Ok(Image { path: place.path, sha256, size_bytes, absent, hold: kept.hold, memory: None })
+        }
+        Err(error) => {
+            let cache = error.cause();
+            keeping.note("the guest image", Err::<(), _>(error));
+            let (path, memory) = in_memory(&bytes).map_err(|memory| ImageError::Nowhere { cache, memory })?;
+            Ok(Image { path, sha256, size_bytes, absent, hold: None, memory: Some(Arc::new(memory)) })
+        }
+    }
+}
+
+/// A file without a name (memfd_create(2)), and a path that leads to it while this process lives (proc(5), `/proc/PID/fd`).
+/// A temporary directory may lie on the same full disk as the cache, and would stay there were vmlab killed.
+fn in_memory(bytes: &[u8]) -> io::Result<(PathBuf, OwnedFd)> {
+    let mut file = File::from(memfd_create(c"vmlab-image", MFdFlags::MFD_CLOEXEC)?);
+    file.write_all(bytes)?;
+    let path = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()));
+    Ok((path, file.into()))
 }
 
 /// Where images are kept.

@@ -52,7 +52,7 @@ fn files(archive: &[u8]) -> BTreeMap<String, Vec<u8>> {
 #[test]
 fn the_image_has_init_and_what_is_to_be_loaded() {
     let (kernel, cache) = (module_directory(), tempfile::tempdir().unwrap());
-    let image = build(&spec(Some(kernel.path()), cache.path())).unwrap();
+    let image = build(&spec(Some(kernel.path()), cache.path())).unwrap().0;
     let bytes = fs::read(&image.path).unwrap();
     assert_eq!(image.size_bytes, bytes.len() as u64);
     assert_eq!(image.sha256, store::hex(&Sha256::digest(&bytes)));
@@ -74,7 +74,7 @@ fn the_image_has_init_and_what_is_to_be_loaded() {
 #[test]
 fn a_kernel_without_modules_gets_an_empty_list() {
     let cache = tempfile::tempdir().unwrap();
-    let image = build(&spec(None, cache.path())).unwrap();
+    let image = build(&spec(None, cache.path())).unwrap().0;
     let files = files(&fs::read(&image.path).unwrap());
     assert_eq!(files.keys().collect::<Vec<_>>(), ["init", "modules/boot.list"]);
     assert!(files["modules/boot.list"].is_empty());
@@ -84,7 +84,7 @@ fn a_kernel_without_modules_gets_an_empty_list() {
 fn boot_modules_that_are_nowhere_are_named() {
     let (kernel, cache) = (module_directory(), tempfile::tempdir().unwrap());
     fs::write(kernel.path().join("modules.dep"), "").unwrap();
-    let image = build(&spec(Some(kernel.path()), cache.path())).unwrap();
+    let image = build(&spec(Some(kernel.path()), cache.path())).unwrap().0;
     assert_eq!(image.absent, ["virtio_console"]);
 }
 
@@ -96,12 +96,12 @@ fn identity(image: &Image) -> (&Path, &str, u64, &[String]) {
 fn the_same_spec_gives_the_same_file_and_a_damaged_one_is_replaced() {
     let (kernel, cache) = (module_directory(), tempfile::tempdir().unwrap());
     let spec = spec(Some(kernel.path()), cache.path());
-    let first = build(&spec).unwrap();
+    let first = build(&spec).unwrap().0;
     let bytes = fs::read(&first.path).unwrap();
-    assert_eq!(identity(&build(&spec).unwrap()), identity(&first));
+    assert_eq!(identity(&build(&spec).unwrap().0), identity(&first));
     for damage in [&bytes[..bytes.len() - 1], &vec![0; bytes.len()]] {
         fs::write(&first.path, damage).unwrap();
-        assert_eq!(identity(&build(&spec).unwrap()), identity(&first));
+        assert_eq!(identity(&build(&spec).unwrap().0), identity(&first));
         assert_eq!(fs::read(&first.path).unwrap(), bytes);
     }
     assert_eq!(inventory(cache.path()).entries.len(), 1);
@@ -120,7 +120,7 @@ fn builders_at_the_same_time_do_not_disturb_each_other() {
                 })
             })
             .collect();
-        threads.into_iter().map(|thread| thread.join().unwrap().unwrap()).collect()
+        threads.into_iter().map(|thread| thread.join().unwrap().unwrap().0).collect()
     });
     assert!(built.iter().all(|image| identity(image) == identity(&built[0])));
     assert_eq!(inventory(cache.path()).entries.len(), 1);
@@ -137,7 +137,7 @@ fn the_real_init_fits() {
         extra_modules: &BTreeMap::new(),
         cache: cache.path(),
     };
-    let image = build(&spec).unwrap();
+    let image = build(&spec).unwrap().0;
     assert_eq!(files(&fs::read(image.path).unwrap())["init"], guest_init::init_binary());
 }
 
@@ -151,8 +151,23 @@ fn what_cannot_be_is_refused() {
     fs::remove_file(kernel.path().join("kernel/virtio.ko")).unwrap();
     let error = build(&spec(Some(kernel.path()), cache.path())).unwrap_err();
     assert!(matches!(error, ImageError::Modules(ModulesError::Read { .. })), "{error}");
+}
+
+#[test]
+fn an_image_that_the_cache_does_not_take_is_held_in_memory_and_told_of() {
+    let cache = tempfile::tempdir().unwrap();
     let file = cache.path().join("file");
     fs::write(&file, b"").unwrap();
-    let error = build(&spec(None, &file)).unwrap_err();
-    assert!(error.to_string().contains("XDG_CACHE_HOME"), "{error}");
+    let (image, keeping) = build(&spec(None, &file)).unwrap();
+    let bytes = fs::read(&image.path).unwrap();
+    assert_eq!((bytes.len() as u64, store::hex(&Sha256::digest(&bytes))), (image.size_bytes, image.sha256.clone()));
+    let notices = keeping.notices();
+    assert!(matches!(&notices[..], [only] if only.contains("the guest image: ")), "{notices:?}");
+    let (kept, keeping) = build(&spec(None, cache.path())).unwrap();
+    assert!(keeping.grown && keeping.notices().is_empty());
+    assert_eq!((kept.sha256, fs::read(kept.path).unwrap()), (image.sha256.clone(), bytes));
+    assert!(!build(&spec(None, cache.path())).unwrap().1.grown);
+    let path = image.path.clone();
+    drop(image);
+    assert!(!path.exists(), "nothing of it stays");
 }

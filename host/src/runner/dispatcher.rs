@@ -12,7 +12,7 @@ use super::attempts::Came;
 use super::executor::{GuestRun, run_guest};
 use super::lab::{Lab, Prepared, Stop};
 use super::launch::{Guest, Origin, launch};
-use super::templates::{self, Source};
+use super::templates::{self, DeadFork, Source};
 use crate::event::ScenarioReport;
 use crate::plan::{Isolation, Repetition};
 use crate::verdict::Verdict;
@@ -126,8 +126,8 @@ impl Column {
                     return self.report_all(rest, &verdict, Came::Made);
                 }
                 GuestRun::NeverReady(_, rest) => rest,
-                GuestRun::ForkFailed(why, rest) => {
-                    self.give_up_forks(&why).await;
+                GuestRun::ForkFailed(dead, rest) => {
+                    self.give_up_forks(&dead).await;
                     rest
                 }
             };
@@ -211,10 +211,11 @@ impl Column {
     }
 
     /// From here on guests are booted; said and done once.
-    async fn give_up_forks(&self, why: &str) {
+    async fn give_up_forks(&self, dead: &DeadFork) {
         let mut source = self.source.lock().await;
-        if matches!(&*source, Some(Source::Forks(_))) {
-            *source = Some(templates::cold(&self.lab, &self.prepared, &format!("a fork did not come to life: {why}")));
+        if let Some(Source::Forks(template)) = &*source {
+            let instead = templates::without_forks(&self.lab, &self.prepared, template, dead);
+            *source = Some(instead);
             templates::take_away(&self.lab, &self.prepared).await;
             drop(source);
             self.dismiss_spares("it is a fork of a template that was given up").await;

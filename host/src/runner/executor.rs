@@ -16,6 +16,7 @@ use super::ledger::Ledger;
 use super::limits::FAREWELL;
 use super::milliseconds;
 use super::phases::{Kind, Moment, Recorder};
+use super::templates::DeadFork;
 use super::watch::{Passed, Watch};
 use crate::event::LabEvent;
 use crate::guest::inventory;
@@ -32,7 +33,7 @@ pub(super) enum GuestRun {
     /// The guest never said hello: this is the verdict on all that it was to run.
     NeverReady(Verdict, Vec<ScenarioSpec>),
     /// The fork did not come to life: it is the template that is no good, and nothing is known of the scenarios.
-    ForkFailed(String, Vec<ScenarioSpec>),
+    ForkFailed(DeadFork, Vec<ScenarioSpec>),
 }
 
 /// Runs scenarios in a guest that was launched, one after the other, to its goodbye or its loss.

@@ -12,7 +12,7 @@ use super::launch::Guest;
 use crate::error::chain;
 use crate::verdict::Verdict;
 use crate::verdict::evidence::GuestLoss;
-use crate::vm::qmp::QmpEvent;
+use crate::vm::qmp::{QmpError, QmpEvent};
 use crate::vm::template::key::Key;
 use crate::vm::template::{Draft, Template};
 
@@ -26,6 +26,8 @@ pub(super) enum NotSaved {
     NeverReady(Verdict),
     /// It did, and could not be saved or kept.
     Failed(String),
+    /// It did, and QEMU would not save it.
+    Refused(String),
 }
 
 /// Runs a guest up to its hello and makes it the template of the key. QEMU has ended when this returns. The error is what
@@ -50,38 +52,45 @@ pub(super) async fn save_guest(
     };
     let saved = match tokio::time::timeout(LIMIT, save(&mut inputs, &draft)).await {
         Ok(saved) => saved,
-        Err(_) => Err(format!("it was not saved within {} s", LIMIT.as_secs())),
+        Err(_) => Err(NotSaved::Failed(format!("it was not saved within {} s", LIMIT.as_secs()))),
     };
     drive.recorder.end_of("save");
     let (_, mut recorder) = drive.end(inputs, None).await;
     let kept = saved.and_then(|()| {
-        let kept = draft.keep(&lab.cache, key, *hello).map_err(|error| error.to_string());
+        let kept = draft.keep(&lab.cache, key, *hello).map_err(|error| NotSaved::Failed(error.to_string()));
         recorder.end_of("keep");
         kept
     });
     recorder.finish(lab);
-    kept.map_err(NotSaved::Failed)
+    kept
 }
 
-async fn save(inputs: &mut Inputs, draft: &Draft) -> Result<(), String> {
-    let state = draft.create_state().map_err(|error| error.to_string())?;
-    let qmp = inputs.monitor().await.map_err(|error| chain(&error))?;
-    qmp.save(&state).await.map_err(|error| chain(&error))?;
+async fn save(inputs: &mut Inputs, draft: &Draft) -> Result<(), NotSaved> {
+    let failed = NotSaved::Failed;
+    let state = draft.create_state().map_err(|error| failed(error.to_string()))?;
+    let qmp = inputs.monitor().await.map_err(|error| failed(chain(&error)))?;
+    qmp.save(&state).await.map_err(|error| match error {
+        QmpError::Refused { .. } => NotSaved::Refused(chain(&error)),
+        _ => failed(chain(&error)),
+    })?;
     // Its own limit is the caller's.
     let far = Instant::now() + LIMIT * 2;
     loop {
         let event = match inputs.next(far, &CancellationToken::new()).await {
             Ok(Input::Qmp(told)) => told.event,
-            Ok(Input::Exited(status)) => return Err(format!("QEMU {}", describe(status))),
+            Ok(Input::Exited(status)) => return Err(failed(format!("QEMU {}", describe(status)))),
             Ok(_) => continue,
-            Err(error) => return Err(format!("the host cannot read from QEMU: {error}")),
+            Err(error) => return Err(failed(format!("the host cannot read from QEMU: {error}"))),
         };
         match event {
             QmpEvent::Migration { status } if status == "completed" => return Ok(()),
             QmpEvent::Migration { status } if status == "failed" => {
-                return Err("QEMU says that the migration failed".to_owned());
+                // It may be the disk that is full.
+                return Err(failed("QEMU says that the migration failed".to_owned()));
             }
-            QmpEvent::Reply { command, error: Some(error) } => return Err(format!("{command}: {error}")),
+            QmpEvent::Reply { command, error: Some(error) } => {
+                return Err(NotSaved::Refused(format!("QEMU refused {command}: {error}")));
+            }
             _ => {}
         }
     }

@@ -6,8 +6,9 @@ use std::process::ExitStatus;
 use super::executor::{Drive, GuestRun};
 use super::inputs::{Inputs, Rest};
 use super::phases::{Kind, Recorder};
+use super::templates::DeadFork;
 use crate::event::{LabEvent, LossReport};
-use crate::verdict::evidence::{Console, Evidence, GuestLoss, LastWord, Link, QemuEnd};
+use crate::verdict::evidence::{Console, Evidence, GuestLoss, LastWord, Link, Monitor, QemuEnd};
 use crate::verdict::{Verdict, outcome};
 use crate::vm::process::QemuEnded;
 
@@ -48,7 +49,8 @@ impl Drive<'_> {
         let rest = self.ledger.take_unannounced().into_iter().chain(self.queue).collect();
         let run = match verdict {
             Some(_) if !self.booted && self.recorder.kind() == Kind::Fork && self.lab.stopped().is_none() => {
-                GuestRun::ForkFailed(how, rest)
+                let refused = is_refusal(&self.monitor, &end);
+                GuestRun::ForkFailed(DeadFork { why: how, refused }, rest)
             }
             Some(verdict) if !self.booted => GuestRun::NeverReady(verdict, rest),
             _ => GuestRun::Served(rest),
@@ -92,6 +94,13 @@ impl Drive<'_> {
     }
 }
 
+/// Whether it was QEMU that would not have the fork, and not the host that kept it from it: its monitor had come up, so
+/// it had the memory that it wanted.
+fn is_refusal(monitor: &Monitor, end: &QemuEnd) -> bool {
+    let gave_up = matches!(end, QemuEnd::Exited(code) if *code != 0);
+    monitor.refused.is_some() || (monitor.answered && gave_up)
+}
+
 /// Whether the guest's registers may tell something of the loss.
 const fn is_worth_an_autopsy(loss: &GuestLoss) -> bool {
     matches!(loss, GuestLoss::Ended | GuestLoss::Watchdog { .. } | GuestLoss::Broken)
@@ -109,5 +118,28 @@ fn of_status(status: ExitStatus) -> QemuEnd {
         (Some(code), _) => QemuEnd::Exited(code),
         (None, Some(signal)) => QemuEnd::Killed(signal),
         (None, None) => QemuEnd::Unknown(format!("it ended as {status}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_qemu_itself_would_not_do_is_a_refusal() {
+        let up = Monitor { answered: true, ..Monitor::default() };
+        let refused = Monitor { refused: Some("migrate-incoming: no".to_owned()), ..Monitor::default() };
+        let lived = QemuEnd::Lived { stopped: false };
+        assert!(is_refusal(&up, &QemuEnd::Exited(1)) && is_refusal(&refused, &lived));
+        for (monitor, end) in [
+            (&up, lived),
+            (&up, QemuEnd::Lived { stopped: true }),
+            (&up, QemuEnd::Killed(9)),
+            (&up, QemuEnd::Exited(0)),
+            (&up, QemuEnd::Unknown("it is gone".to_owned())),
+            (&Monitor::default(), QemuEnd::Exited(1)),
+        ] {
+            assert!(!is_refusal(monitor, &end), "{monitor:?} {end:?}");
+        }
     }
 }

@@ -3,11 +3,12 @@
 use super::lab::{Lab, Prepared};
 use super::launch::{self, Origin, launch};
 use super::save::{NotSaved, save_guest};
+use crate::guest::inventory;
 use crate::store::lock::Lock;
 use crate::store::{CacheError, cache};
 use crate::verdict::Verdict;
 use crate::vm::template::key::{Ingredients, Key};
-use crate::vm::template::{self, Draft, Found, Template};
+use crate::vm::template::{self, Draft, Found, Template, refusal};
 
 /// Where a kernel's guests come from.
 #[derive(Debug, Clone)]
@@ -17,17 +18,55 @@ pub(super) enum Source {
     ColdBoots,
 }
 
+/// A fork that did not come to life.
+#[derive(Debug)]
+pub(super) struct DeadFork {
+    /// How it ended.
+    pub(super) why: String,
+    /// It was QEMU that would not have it.
+    pub(super) refused: bool,
+}
+
 /// Finds the kernel's template or makes it. The error is what came of a guest that never said hello.
 pub(super) async fn source(lab: &Lab, prepared: &Prepared) -> Result<Source, Verdict> {
+    if let Some(why) = refusal::recall(&lab.cache, &key(lab, prepared), &lab.qemu) {
+        let why = format!("this QEMU has refused it before, which is {REMEMBERED}: {why}");
+        return Ok(cold(lab, prepared, &why));
+    }
     match find_or_make(lab, prepared).await {
         Ok(template) => Ok(Source::Forks(template)),
         Err(NotSaved::NeverReady(verdict)) => Err(verdict),
         Err(NotSaved::Failed(why)) => Ok(cold(lab, prepared, &why)),
+        Err(NotSaved::Refused(why)) => {
+            let remembered = remember(lab, prepared, &why);
+            Ok(cold(lab, prepared, &(why + &remembered)))
+        }
+    }
+}
+
+/// No forks from now on, as one of the template did not come to life.
+pub(super) fn without_forks(lab: &Lab, prepared: &Prepared, template: &Template, dead: &DeadFork) -> Source {
+    let DeadFork { why, refused } = dead;
+    let why = format!("a fork did not come to life: {why}");
+    let remembered = if *refused && template.new { remember(lab, prepared, &why) } else { String::new() };
+    cold(lab, prepared, &(why + &remembered))
+}
+
+/// How long a refusal of QEMU's is remembered, and what ends that.
+const REMEMBERED: &str =
+    "remembered until this machine is booted again or QEMU changes (`vmlab cache clear memos` forgets it)";
+
+/// Remembers that this QEMU makes no forks of this guest, for the next run. Gives what is to be said of that.
+fn remember(lab: &Lab, prepared: &Prepared, why: &str) -> String {
+    match refusal::remember(&lab.cache, &key(lab, prepared), &lab.qemu, why) {
+        Ok(true) => format!("; {REMEMBERED}"),
+        Ok(false) => String::new(),
+        Err(error) => format!("; not remembered: {error}"),
     }
 }
 
 /// No forks from now on. Says why, in one line.
-pub(super) fn cold(lab: &Lab, prepared: &Prepared, why: &str) -> Source {
+fn cold(lab: &Lab, prepared: &Prepared, why: &str) -> Source {
     if lab.stopped().is_none() {
         let label = &prepared.kernel.label;
         lab.emitter.notice(format!("{label}: each guest is booted, none is forked: {why}"));
@@ -57,11 +96,23 @@ fn key(lab: &Lab, prepared: &Prepared) -> Key {
     })
 }
 
+/// As [`template::find`]. The hello, which forks do not say again, is held against what was asked for as that of a guest
+/// that boots is.
+fn find(lab: &Lab, prepared: &Prepared, key: &Key) -> Result<Found, CacheError> {
+    Ok(match template::find(&lab.cache, key)? {
+        Found::Whole(template) => match inventory::check(&template.hello, &prepared.kernel, &prepared.machine) {
+            Ok(()) => Found::Whole(template),
+            Err(why) => Found::Damaged(format!("by what it says of itself {why}")),
+        },
+        other => other,
+    })
+}
+
 async fn find_or_make(lab: &Lab, prepared: &Prepared) -> Result<Box<Template>, NotSaved> {
     let failed = |error: CacheError| NotSaved::Failed(error.to_string());
     let key = key(lab, prepared);
     let label = &prepared.kernel.label;
-    if let Found::Whole(template) = template::find(&lab.cache, &key).map_err(failed)? {
+    if let Found::Whole(template) = find(lab, prepared, &key).map_err(failed)? {
         return Ok(template);
     }
     let lock_file = template::inventory::lock_path(&lab.cache, key.name());
@@ -73,7 +124,7 @@ async fn find_or_make(lab: &Lab, prepared: &Prepared) -> Result<Box<Template>, N
         () = lab.cancel.cancelled() => return Err(NotSaved::Failed("the run was stopped".to_owned())),
     };
     // Whoever held the lock has made it, or what is there is damaged.
-    match template::find(&lab.cache, &key).map_err(failed)? {
+    match find(lab, prepared, &key).map_err(failed)? {
         Found::Whole(template) => return Ok(template),
         Found::Damaged(why) => lab.emitter.notice(format!("{label}: the template is made anew: {why}")),
         Found::Nothing => {}
@@ -94,7 +145,7 @@ async fn find_or_make(lab: &Lab, prepared: &Prepared) -> Result<Box<Template>, N
 async fn make_room(lab: &Lab) {
     let (dir, limit) = (lab.cache.clone(), lab.options.cache_limit);
     match tokio::task::spawn_blocking(move || cache::keep_within(&dir, limit)).await {
-        Ok(notices) => notices.into_iter().for_each(|text| lab.emitter.notice(text)),
+        Ok(room) => room.notices.into_iter().chain(room.over).for_each(|text| lab.emitter.notice(text)),
         Err(error) => lab.emitter.notice(format!("a fault in vmlab itself: {error}")),
     }
 }

@@ -16,7 +16,7 @@ use super::CacheError;
 const REMOVALS: u32 = 50;
 const REMOVAL_PAUSE: Duration = Duration::from_millis(10);
 
-/// Writes a file whole. Its directory must exist.
+/// Writes a file whole. Its directory must exist. A directory that stands in the file's place goes.
 ///
 /// # Errors
 /// [`CacheError`]; what was there before is then unchanged.
@@ -26,7 +26,15 @@ pub fn write(path: &Path, contents: &[u8]) -> Result<(), CacheError> {
     // Through the file itself: the error of a named one names it, and it is nothing that the user knows.
     file.as_file_mut().write_all(contents).map_err(CacheError::on("write", path))?;
     file.as_file().sync_all().map_err(CacheError::on("flush", path))?;
-    file.persist(path).map_err(|error| CacheError::on("write", path)(error.error))?;
+    // rename(2) puts a file in the place of anything else.
+    let persisted = match file.persist(path) {
+        Err(error) if error.error.kind() == io::ErrorKind::IsADirectory => {
+            remove_tree(path).map_err(CacheError::on("remove", path))?;
+            error.file.persist(path)
+        }
+        other => other,
+    };
+    persisted.map_err(|error| CacheError::on("write", path)(error.error))?;
     sync_dir(dir)
 }
 
@@ -99,11 +107,17 @@ impl Drop for Staging {
     }
 }
 
-/// Removes a directory and all in it; fine if it is not there.
+/// Removes a directory and all in it, or whatever else is there; fine if nothing is.
 ///
 /// # Errors
 /// It is still there.
 pub fn remove_tree(path: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(path).is_ok_and(|there| !there.is_dir()) {
+        return match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        };
+    }
     let mut tries = 0;
     loop {
         tries += 1;
@@ -112,7 +126,7 @@ pub fn remove_tree(path: &Path) -> io::Result<()> {
             Err(error) => error,
         };
         match error.kind() {
-            io::ErrorKind::NotFound if !path.exists() => return Ok(()),
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory if !path.exists() => return Ok(()),
             io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty if tries < REMOVALS => {
                 thread::sleep(REMOVAL_PAUSE);
             }

@@ -23,24 +23,57 @@ impl CacheError {
     pub fn kind(&self) -> io::ErrorKind {
         self.cause.kind()
     }
+
+    /// What failed and why, without the remedy: `cannot read /c/x: Permission denied (os error 13)`.
+    #[must_use]
+    pub fn cause(&self) -> String {
+        let Self { action, path, cause } = self;
+        format!("cannot {action} {}: {cause}", path.display())
+    }
+
+    /// What is to be done about it: `make it readable for this user, or …`.
+    #[must_use]
+    pub fn remedy(&self) -> &'static str {
+        remedy(self.action, self.cause.kind())
+    }
+
+    /// Whether another step failed for the same reason, be it on another file.
+    #[must_use]
+    pub fn has_reason_of(&self, other: &Self) -> bool {
+        self.remedy() == other.remedy() && self.cause.to_string() == other.cause.to_string()
+    }
+
+    /// A line for each reason, however often it occurred: the first that failed for it, and how many more did.
+    #[must_use]
+    pub fn by_reason(errors: &[Self]) -> Vec<String> {
+        let mut reasons: Vec<(&Self, usize)> = Vec::new();
+        for error in errors {
+            match reasons.iter_mut().find(|(known, _)| known.has_reason_of(error)) {
+                Some((_, count)) => *count += 1,
+                None => reasons.push((error, 1)),
+            }
+        }
+        let line = |(error, count): (&Self, usize)| match count - 1 {
+            0 => error.to_string(),
+            more => format!("{CANNOT}: {}, and so {more} more of its files; {}", error.cause(), error.remedy()),
+        };
+        reasons.into_iter().map(line).collect()
+    }
 }
+
+/// What every message begins with.
+const CANNOT: &str = "vmlab's cache cannot be used";
 
 impl fmt::Display for CacheError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { action, path, cause } = self;
-        write!(
-            f,
-            "vmlab's cache cannot be used: cannot {action} {}: {cause}; {}",
-            path.display(),
-            remedy(action, cause.kind())
-        )
+        write!(f, "{CANNOT}: {}; {}", self.cause(), self.remedy())
     }
 }
 
 impl std::error::Error for CacheError {}
 
 /// The steps that only look.
-const LOOKS: [&str; 2] = ["read", "list"];
+const LOOKS: [&str; 3] = ["read", "list", "look at"];
 
 /// What to do about a kind of failure of a step on the cache.
 #[must_use]
@@ -62,6 +95,19 @@ fn remedy(action: &str, kind: io::ErrorKind) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reason_is_told_once_with_a_count() {
+        let error = |path: &str, kind: io::ErrorKind| CacheError::on("remove", Path::new(path))(kind.into());
+        let (denied, full) = (io::ErrorKind::PermissionDenied, io::ErrorKind::StorageFull);
+        let lines = CacheError::by_reason(&[error("/a", denied), error("/b", full), error("/c", denied)]);
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(
+            lines[0].contains("/a: ") && lines[0].contains("and so 1 more") && lines[0].contains("make it writable")
+        );
+        assert_eq!(lines[1], error("/b", full).to_string());
+        assert_eq!(CacheError::by_reason(&[]), Vec::<String>::new());
+    }
 
     #[test]
     fn the_remedy_fits_the_step() {

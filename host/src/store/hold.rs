@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use super::CacheError;
 use super::lock::{is_absence, is_at};
+use super::{CacheError, plain};
 
 /// How often and how far apart an entry that another holds alone is tried. Whoever takes entries away holds each for one
 /// rename, and whoever asks what is in use for less.
@@ -41,7 +41,7 @@ impl Hold {
     #[must_use]
     pub fn share(path: &Path) -> Option<Self> {
         for _ in 0..TRIES {
-            let file = match File::open(path) {
+            let file = match plain::open_any(path) {
                 Ok(file) => file,
                 Err(error) if is_absence(&error) => return None,
                 Err(_) => return Some(Self { _file: None }),
@@ -62,9 +62,11 @@ impl Hold {
     /// # Errors
     /// It cannot be opened or locked.
     pub fn alone(path: &Path) -> Result<Alone, CacheError> {
-        let file = match File::open(path) {
+        let file = match plain::open_any(path) {
             Ok(file) => file,
             Err(error) if is_absence(&error) => return Ok(Alone::Gone),
+            // Nobody can use it.
+            Err(error) if plain::is_odd(&error) => return Ok(Alone::Held(Self { _file: None })),
             Err(error) => return Err(CacheError::on("open", path)(error)),
         };
         match file.try_lock() {
@@ -82,7 +84,7 @@ impl Hold {
 pub fn touch(path: &Path) {
     // A file's owner needs no permission to write for that (futimens(3)). Where it fails all the same, the entry only
     // counts as used longer ago than it was.
-    let _ = File::open(path).and_then(|file| file.set_modified(SystemTime::now()));
+    let _ = plain::open_any(path).and_then(|file| file.set_modified(SystemTime::now()));
 }
 
 #[cfg(test)]
@@ -109,6 +111,19 @@ mod tests {
             assert!(Hold::share(path).is_none());
             drop(alone);
             assert!(Hold::share(path).is_some());
+        }
+    }
+
+    #[test]
+    fn what_is_neither_file_nor_directory_holds_nobody_up() {
+        use crate::store::plain::tests::{ODDITIES, put};
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        for (name, oddity) in ODDITIES {
+            put(&path, oddity);
+            touch(&path);
+            drop(Hold::share(&path).unwrap());
+            assert!(matches!(Hold::alone(&path).unwrap(), Alone::Held(_)), "{name}");
         }
     }
 

@@ -22,7 +22,7 @@ use super::hold::{Hold, touch};
 use super::json::{self, Json};
 use super::lock::{Lock, Mode};
 use super::manifest::{self, Manifest, Trust};
-use super::{CacheError, hex, memo, sha256_of};
+use super::{CacheError, hex, memo, plain, sha256_of};
 
 pub mod inventory;
 
@@ -128,13 +128,12 @@ impl Entry {
         for (path, expected) in files {
             let actual = match trust {
                 Trust::Fingerprints => memo::sha256(cache, &path),
-                Trust::Nothing => File::open(&path).and_then(|mut file| sha256_of(&mut file)),
+                Trust::Nothing => plain::open(&path).and_then(|mut file| sha256_of(&mut file)),
             };
             match actual {
                 Ok(actual) if actual == *expected => {}
                 Ok(_) => return Ok(Some(manifest::changed(&path))),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(manifest::missing(&path))),
-                Err(error) => return Err(CacheError::on("read", &path)(error)),
+                Err(error) => return manifest::damage_or(&path, error).map(Some),
             }
         }
         let text = fs::read_to_string(&manifest).map_err(CacheError::on("read", &manifest))?;
@@ -296,7 +295,7 @@ impl KernelStore {
             return Ok(sound);
         }
         entry.hold = Hold::share(prepared);
-        if entry.dir.exists() {
+        if fs::symlink_metadata(&entry.dir).is_ok() {
             let aside = staging.path().join("damaged");
             fs::rename(&entry.dir, &aside).map_err(CacheError::on("replace", &entry.dir))?;
         }

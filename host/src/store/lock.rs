@@ -1,13 +1,13 @@
 //! Locks between vmlabs that work on the same thing.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{CacheError, atomic};
+use super::{CacheError, atomic, plain};
 
 /// How often a lock that another holds is tried.
 const POLL: Duration = Duration::from_millis(100);
@@ -82,9 +82,10 @@ impl Lock {
     /// # Errors
     /// [`CacheError`] where the file is there and cannot be opened or locked.
     pub fn is_free(path: &Path) -> Result<bool, CacheError> {
-        let file = match File::open(path) {
+        let file = match plain::open_any(path) {
             Ok(file) => file,
-            Err(error) if is_absence(&error) => return Ok(true),
+            // What is no file goes when the lock is taken.
+            Err(error) if is_absence(&error) || plain::is_odd(&error) => return Ok(true),
             Err(error) => return Err(CacheError::on("open the lock", path)(error)),
         };
         // Shared, so that two who only ask are not in each other's way.
@@ -111,12 +112,15 @@ impl Lock {
             atomic::create_dir(dir)?;
         }
         loop {
-            let file = OpenOptions::new()
-                .create(true)
-                .truncate(false)
-                .write(true)
-                .open(path)
-                .map_err(CacheError::on("create the lock", path))?;
+            let file = match plain::create(path) {
+                Ok(file) => file,
+                // No vmlab holds what no vmlab makes.
+                Err(error) if plain::is_odd(&error) => {
+                    atomic::remove_tree(path).map_err(CacheError::on("remove", path))?;
+                    continue;
+                }
+                Err(error) => return Err(CacheError::on("create the lock", path)(error)),
+            };
             let locked = match mode {
                 Mode::Shared => file.try_lock_shared(),
                 Mode::Alone => file.try_lock(),
@@ -177,6 +181,20 @@ mod tests {
         assert!(Lock::try_take(&path).unwrap().is_none(), "the second is where all look for it");
         second.remove().unwrap();
         assert!(!path.exists() && Lock::is_free(&path).unwrap());
+    }
+
+    #[test]
+    fn what_stands_in_a_locks_place_goes() {
+        use crate::store::plain::tests::{ODDITIES, put};
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.lock");
+        for (name, oddity) in ODDITIES {
+            put(&path, oddity);
+            assert!(Lock::is_free(&path).unwrap(), "{name}");
+            let lock = Lock::try_take(&path).unwrap().unwrap();
+            assert!(Lock::try_take(&path).unwrap().is_none(), "{name}");
+            drop(lock);
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::fingerprint::Fingerprint;
 use super::memo::{self, Memo};
-use super::{CacheError, hex, sha256_of};
+use super::{CacheError, hex, plain, sha256_of};
 
 /// Whether what was hashed before is hashed again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,14 +96,15 @@ impl Manifest {
         }
         for file in &self.0 {
             let path = dir.join(&file.path);
-            let sha256 = File::open(&path).and_then(|mut file| sha256_of(&mut file));
-            if sha256.map_err(CacheError::on("read", &path))? != file.sha256 {
-                return Ok(Some(changed(&path)));
+            match plain::open(&path).and_then(|mut file| sha256_of(&mut file)) {
+                Ok(sha256) if sha256 == file.sha256 => {}
+                Ok(_) => return Ok(Some(changed(&path))),
+                Err(error) => return damage_or(&path, error).map(Some),
             }
         }
         // What was written to while it was read has a hash of neither.
         if seen.iter().all(memo::is_settled) && self.look(dir)?.is_ok_and(|again| again == seen) {
-            memo.keep(&looks);
+            memo.keep_if_possible(&looks);
         }
         Ok(None)
     }
@@ -116,10 +117,7 @@ impl Manifest {
             match Fingerprint::of(&path) {
                 Ok(there) if there.size_bytes() == file.size_bytes => seen.push(there),
                 Ok(_) => return Ok(Err(changed(&path))),
-                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                    return Ok(Err(missing(&path)));
-                }
-                Err(error) => return Err(CacheError::on("read", &path)(error)),
+                Err(error) => return damage_or(&path, error).map(Err),
             }
         }
         Ok(Ok(seen))
@@ -131,9 +129,9 @@ pub(super) fn changed(path: &Path) -> String {
     format!("{} has changed since it was fetched", path.display())
 }
 
-/// Says that a file is gone.
-pub(super) fn missing(path: &Path) -> String {
-    format!("{} is missing", path.display())
+/// Says what is wrong with a file that could not be read, where that is not the host's failure.
+pub(super) fn damage_or(path: &Path, error: io::Error) -> Result<String, CacheError> {
+    plain::damage(path, &error).ok_or_else(|| CacheError::on("read", path)(error))
 }
 
 fn digest(seen: &[Fingerprint]) -> String {
@@ -213,7 +211,7 @@ mod tests {
         let mut manifest = Manifest::of(dir.path(), &RUNNING).unwrap().unwrap();
         let seen = manifest.look(dir.path()).unwrap().unwrap();
         let memo = Memo::new(cache.path(), "modules", vec![&list]);
-        memo.keep(&digest(&seen));
+        memo.keep(&digest(&seen)).unwrap();
         let kept = memo.recall::<String>().is_some();
         manifest.0[0].sha256 = "another".to_owned();
         let damage = |trust| manifest.damage(&list, dir.path(), cache.path(), trust).unwrap();

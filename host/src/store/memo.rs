@@ -15,12 +15,15 @@ use sha2::{Digest as _, Sha256};
 use super::fingerprint::Fingerprint;
 use super::hold::touch;
 use super::json::{self, Json};
-use super::{atomic, hex, sha256_of};
+use super::{CacheError, atomic, hex, plain, sha256_of};
 
 pub mod inventory;
 
 /// A file that was changed so shortly ago could be changed again without its times telling.
 const SETTLED: Duration = Duration::from_secs(2);
+
+/// What memos are, for who is told that they could not be kept.
+pub const FACTS: &str = "what was found out about files";
 
 /// What is remembered of what.
 #[derive(Debug)]
@@ -61,16 +64,24 @@ impl<'a> Memo<'a> {
         })
     }
 
-    /// Keeps a value. A cache that cannot be written keeps none, and nothing is lost but time.
-    pub fn keep<T: Serialize>(&self, value: &T) {
-        let Ok(files) = self.fingerprints() else { return };
-        if files.iter().all(|(_, file)| is_settled(file)) {
-            let path = self.path();
-            let kept = Kept { kind: self.kind.to_owned(), files, value };
-            let made = path.parent().map_or(Ok(()), atomic::create_dir);
-            // As said above: what is not remembered is found out again.
-            let _ = made.and_then(|()| json::write(&path, &kept));
+    /// Keeps a value, unless one of the files has changed so shortly ago that it may change once more unnoticed.
+    ///
+    /// # Errors
+    /// The cache cannot be written, and nothing is lost but time.
+    pub fn keep<T: Serialize>(&self, value: &T) -> Result<(), CacheError> {
+        // A file that is gone has nothing to be remembered.
+        let Ok(files) = self.fingerprints() else { return Ok(()) };
+        if !files.iter().all(|(_, file)| is_settled(file)) {
+            return Ok(());
         }
+        atomic::create_dir(&root(self.cache))?;
+        json::write(&self.path(), &Kept { kind: self.kind.to_owned(), files, value })
+    }
+
+    /// As [`Self::keep`]; where the cache cannot be written, it is found out again next time, and nobody is told.
+    pub fn keep_if_possible<T: Serialize>(&self, value: &T) {
+        // A run that this happens to puts other things into the same cache, and tells of those.
+        let _ = self.keep(value);
     }
 
     fn fingerprints(&self) -> io::Result<Vec<(PathBuf, Fingerprint)>> {
@@ -104,17 +115,17 @@ pub fn is_settled(file: &Fingerprint) -> bool {
 /// SHA-256 of a file, hexadecimal; computed only where the file was written to since the last time.
 ///
 /// # Errors
-/// The file cannot be read.
+/// As [`plain::open`] and read(2).
 pub fn sha256(cache: &Path, file: &Path) -> io::Result<String> {
     let memo = Memo::new(cache, "sha256", vec![file]);
     if let Some(known) = memo.recall() {
         return Ok(known);
     }
     let before = Fingerprint::of(file)?;
-    let hash = sha256_of(&mut std::fs::File::open(file)?)?;
+    let hash = sha256_of(&mut plain::open(file)?)?;
     // What was written to while it was read has a hash of neither.
     if Fingerprint::of(file)? == before {
-        memo.keep(&hash);
+        memo.keep_if_possible(&hash);
     }
     Ok(hash)
 }
@@ -138,11 +149,11 @@ mod tests {
         fs::write(&young, "1").unwrap();
         let memo = Memo::new(cache.path(), "test", vec![&old]);
         assert_eq!(memo.recall::<u32>(), None);
-        memo.keep(&7_u32);
+        memo.keep(&7_u32).unwrap();
         let age = fs::metadata(&old).unwrap().modified().unwrap().elapsed().unwrap();
         assert_eq!(memo.recall::<u32>(), (age > SETTLED).then_some(7));
         let memo = Memo::new(cache.path(), "test", vec![&young]);
-        memo.keep(&8_u32);
+        memo.keep(&8_u32).unwrap();
         assert_eq!(memo.recall::<u32>(), None, "a file that was just written is not trusted");
     }
 
@@ -161,6 +172,14 @@ mod tests {
         assert_eq!(memo.recall::<u32>(), None);
         fs::write(memo.path(), "{").unwrap();
         assert_eq!(memo.recall::<u32>(), None);
+    }
+
+    #[test]
+    fn a_memo_that_cannot_be_kept_says_so() {
+        let cache = tempfile::tempdir().unwrap();
+        fs::write(cache.path().join("memo"), "").unwrap();
+        let error = Memo::new(cache.path(), "test", vec![Path::new("/proc/self/exe")]).keep(&7).unwrap_err();
+        assert!(error.to_string().contains("memo"), "{error}");
     }
 
     #[test]

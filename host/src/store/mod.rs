@@ -11,11 +11,14 @@ pub mod dirs;
 pub mod fingerprint;
 pub mod hold;
 pub mod journal;
+pub mod keeping;
 pub mod kernels;
 pub mod lock;
 pub mod manifest;
 pub mod memo;
+pub mod plain;
 pub mod record;
+pub mod sealed;
 pub mod sequence;
 pub mod shelf;
 

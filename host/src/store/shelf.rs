@@ -4,13 +4,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use super::cache::disk;
 use super::cache::entry::{Entry, Found, Kind, Way};
 use super::hold::{self, Hold};
 use super::lock::{Lock, Mode};
-use super::{CacheError, atomic, changes_lock};
+use super::{CacheError, atomic, changes_lock, plain};
 
 /// Characters of a hash that people are shown.
 const SHORT: usize = 12;
@@ -40,6 +39,15 @@ pub struct Place {
     used: PathBuf,
 }
 
+/// A file that is there.
+#[derive(Debug)]
+pub struct Kept {
+    /// Keeps it there while it is used.
+    pub hold: Option<Hold>,
+    /// It was put there just now.
+    pub new: bool,
+}
+
 impl Shelf {
     /// The place of a file, by its name without the suffix.
     #[must_use]
@@ -52,17 +60,17 @@ impl Shelf {
     ///
     /// # Errors
     /// [`CacheError`]
-    pub fn keep(&self, cache: &Path, place: &Place, bytes: &[u8]) -> Result<Option<Hold>, CacheError> {
+    pub fn keep(&self, cache: &Path, place: &Place, bytes: &[u8]) -> Result<Kept, CacheError> {
         let hold = place.hold();
         // What is there may have been damaged since; its name alone is no proof.
         if hold.is_some() && holds(&place.path, bytes) {
-            return Ok(hold);
+            return Ok(Kept { hold, new: false });
         }
         atomic::create_dir(&cache.join(self.directory))?;
         // Until it is held nobody may take it away.
         let _changes = Lock::wait(&changes_lock(cache), Mode::Shared)?;
         atomic::write(&place.path, bytes)?;
-        Ok(place.hold())
+        Ok(Kept { hold: place.hold(), new: true })
     }
 
     /// All its files, for whoever lists the cache or makes room; `what` says in one line what a name stands for.
@@ -71,7 +79,7 @@ impl Shelf {
         match disk::list(&cache.join(self.directory)) {
             Ok(files) => {
                 for name in files.iter().filter_map(|(name, _)| name.strip_suffix(self.suffix)) {
-                    found.take(self.look(cache, name, what(name)).map(Some));
+                    found.entries.push(self.look(cache, name, what(name)));
                 }
             }
             Err(error) => found.errors.push(error),
@@ -79,20 +87,11 @@ impl Shelf {
         found
     }
 
-    fn look(&self, cache: &Path, name: &str, what: String) -> Result<Entry, CacheError> {
+    fn look(&self, cache: &Path, name: &str, what: String) -> Entry {
         let Place { path, used } = self.place(cache, name);
-        let last_used = disk::modified(&used)?.or(disk::modified(&path)?);
-        Ok(Entry {
-            kind: self.kind,
-            what,
-            size_bytes: disk::usage(&path)?,
-            last_used: last_used.unwrap_or(SystemTime::UNIX_EPOCH),
-            in_use: false,
-            pinned_by: Vec::new(),
-            useless: None,
-            way: Way { after: vec![used], ..Way::default() },
-            path,
-        })
+        let useless = plain::no_file(&path);
+        let entry = Entry::at(self.kind, what, path).used_as(&used);
+        Entry { useless, way: Way { after: vec![used], ..Way::default() }, ..entry }
     }
 }
 
@@ -102,7 +101,7 @@ impl Place {
     pub fn hold(&self) -> Option<Hold> {
         let hold = Hold::share(&self.path)?;
         // A cache that cannot be written to is none the worse.
-        let _ = fs::OpenOptions::new().create(true).append(true).open(&self.used);
+        let _ = plain::create(&self.used);
         hold::touch(&self.used);
         Some(hold)
     }

@@ -222,6 +222,8 @@ pub struct Monitor {
     pub paused: bool,
     /// The socket was closed while QEMU lived on.
     pub closed: bool,
+    /// QEMU has carried out a command: it had come up.
+    pub answered: bool,
     /// A command of vmlab's that QEMU refused, and why.
     pub refused: Option<String>,
     /// What QEMU said of the guest's state when a limit had passed, or why it did not.
@@ -247,7 +249,8 @@ impl Monitor {
             QmpEvent::Reply { command, error: Some(error) } => {
                 self.refused.get_or_insert_with(|| format!("{command}: {error}"));
             }
-            QmpEvent::Greeting | QmpEvent::Reply { .. } | QmpEvent::Migration { .. } | QmpEvent::Other(_) => {}
+            QmpEvent::Reply { error: None, .. } => self.answered = true,
+            QmpEvent::Greeting | QmpEvent::Migration { .. } | QmpEvent::Other(_) => {}
         }
     }
 

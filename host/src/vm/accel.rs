@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::probe::{self, Answer};
 use super::qemu::{Qemu, QemuIdentity};
 use crate::error::chain;
-use crate::store::cache::disk;
-use crate::store::cache::entry::{Entry, Found, Kind, Way};
+use crate::store::cache::entry::{Entry, Found, Kind};
+use crate::store::json::{self, Json};
 use crate::store::{CacheError, atomic};
 
 /// The probe's limit where nobody asked for KVM. A stock kernel takes 0.6 s to its panic under a KVM that is one; with
@@ -229,11 +229,10 @@ impl Memory {
     /// What is remembered; nothing where the file is not there, is damaged, or is from before the host was booted. In
     /// each of these cases a new probe is the remedy.
     fn read(cache: &Path, boot_id: &str) -> Self {
-        fs::read(cache.join(FILE))
-            .ok()
-            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-            .filter(|memory: &Self| memory.boot_id == boot_id)
-            .unwrap_or_else(|| Self { boot_id: boot_id.to_owned(), answers: Vec::new() })
+        match json::read::<Self>(&cache.join(FILE)) {
+            Ok(Json::Read(memory)) if memory.boot_id == boot_id => memory,
+            _ => Self { boot_id: boot_id.to_owned(), answers: Vec::new() },
+        }
     }
 
     fn answer(&self, qemu: &QemuIdentity) -> Option<Answer> {
@@ -255,9 +254,8 @@ fn remember(host: &Host, qemu: &Qemu, cache: &Path, answer: Answer) -> Result<bo
     let mut memory = Memory::read(cache, boot_id);
     memory.put(qemu.identity.clone(), answer);
     let file = cache.join(FILE);
-    let json = serde_json::to_vec_pretty(&memory).map_err(io::Error::from).map_err(CacheError::on("fill", &file))?;
     atomic::create_dir(cache)?;
-    atomic::write(&file, &json)?;
+    json::write(&file, &memory)?;
     Ok(true)
 }
 
@@ -265,23 +263,14 @@ fn remember(host: &Host, qemu: &Qemu, cache: &Path, answer: Answer) -> Result<bo
 #[must_use]
 pub fn inventory(cache: &Path) -> Found {
     let path = cache.join(FILE);
-    let look = || {
-        let Some(last_used) = disk::modified(&path)? else { return Ok(None) };
-        Ok(Some(Entry {
-            kind: Kind::Memo,
-            what: "accelerators that were tried out".to_owned(),
-            size_bytes: disk::usage(&path)?,
-            last_used,
-            in_use: false,
-            pinned_by: Vec::new(),
-            useless: None,
-            way: Way::default(),
-            path: path.clone(),
-        }))
+    let (useless, unreadable) = match json::read::<Memory>(&path) {
+        Ok(Json::Missing) => return Found::default(),
+        Ok(Json::Malformed(why)) => (Some(why), None),
+        Ok(Json::Read(_)) => (None, None),
+        Err(error) => (None, Some(error.cause())),
     };
-    let mut found = Found::default();
-    found.take(look());
-    found
+    let entry = Entry::at(Kind::Memo, "accelerators that were tried out".to_owned(), path);
+    Found { entries: vec![Entry { useless, unreadable, ..entry }], errors: Vec::new() }
 }
 
 #[cfg(test)]

@@ -159,12 +159,13 @@ pub async fn find(option: Option<&Path>, cache: &Path) -> Result<Qemu, QemuError
     let qemu = ask(&path, VERSION_LIMIT).await?;
     // A script may ask another program, which can change without it.
     if is_elf(&path) {
-        memo.keep(&qemu);
+        memo.keep_if_possible(&qemu);
     }
     Ok(qemu)
 }
 
-fn is_elf(path: &Path) -> bool {
+/// Whether a program is one by itself, and no script that may run another.
+pub(super) fn is_elf(path: &Path) -> bool {
     let mut magic = [0; 4];
     File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && magic == *b"\x7fELF"
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
+use qapi::ExecuteError;
 use qapi::futures::{QapiService, QmpStreamTokio};
 use qapi::qmp::{self, QmpCommand};
 use serde_json::{Value, json};
@@ -66,7 +67,15 @@ pub enum QmpError {
     /// No greeting, or no agreement.
     #[error("QMP did not come up: {0}")]
     Negotiation(std::io::Error),
-    /// A command was refused or the stream ended.
+    /// QEMU answered a command with an error.
+    #[error("QMP command {command}: {detail}")]
+    Refused {
+        /// Its name.
+        command: &'static str,
+        /// What QEMU said.
+        detail: String,
+    },
+    /// A command could not be sent, or the stream ended.
     #[error("QMP command {command}: {detail}")]
     Command {
         /// Its name.
@@ -147,7 +156,7 @@ impl Qmp {
     /// Runs one command. Commands may be in flight together.
     ///
     /// # Errors
-    /// [`QmpError::Command`], [`QmpError::Silent`].
+    /// [`QmpError::Refused`], [`QmpError::Command`], [`QmpError::Silent`].
     pub async fn execute<C: QmpCommand + 'static>(&self, command: C) -> Result<C::Ok, QmpError> {
         self.execute_within(command, REPLY_LIMIT).await
     }
@@ -156,7 +165,11 @@ impl Qmp {
         let reply = self.service.execute(command);
         let silent = |_| QmpError::Silent { command: C::NAME, limit_s: limit.as_secs() };
         let reply = timeout(limit, reply).await.map_err(silent)?;
-        reply.map_err(|error| QmpError::Command { command: C::NAME, detail: error.to_string() })
+        let command = C::NAME;
+        reply.map_err(|error| match error {
+            ExecuteError::Qapi(error) => QmpError::Refused { command, detail: error.to_string() },
+            ExecuteError::Io(error) => QmpError::Command { command, detail: error.to_string() },
+        })
     }
 
     /// Saves the guest's device state into a file, while the guest runs on; its memory stays where it is, in the shared

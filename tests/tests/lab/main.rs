@@ -5,6 +5,7 @@ use vmlab_protocol::message::{GuestMessage, Leg, LegOutcome};
 use vmlab_tests::fake::script::{Action, Guest, hello, scenario};
 use vmlab_tests::lab::FakeLab;
 
+mod cache;
 mod crashes;
 mod evidence;
 mod flakes;

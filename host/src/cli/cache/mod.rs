@@ -18,9 +18,17 @@ mod show;
 
 const ABOUT: &str = "\
 The cache is $XDG_CACHE_HOME/vmlab, or ~/.cache/vmlab. All of it can be had again: templates, unpacked kernels and images \
-by the next run, kernels over the network. After a template was made, what was not used for longest goes until the limit \
+by the next run, kernels over the network. After something was put into it, what was not used for longest goes until the limit \
 is met: templates first, then unpacked kernels, then images, then kernels that no source means any more, never a pinned \
-kernel, and never what a vmlab uses. The limit is 10 GiB; VMLAB_CACHE_LIMIT sets another, as 500M, 5G or none.";
+kernel, and never what a vmlab uses. The limit is 10 GiB; VMLAB_CACHE_LIMIT sets another, as 500M, 5G or none. What the \
+cache cannot hold is told of once and had again by each run; it ends none.
+
+Examples:
+  vmlab cache list
+  vmlab cache prune --max-size 2G        down to 2 GiB
+  vmlab cache clear templates            asks before it removes all templates
+  vmlab cache clear memos --yes          does not ask
+  vmlab cache clear --yes                everything that nobody uses, in a script";
 
 const LIST_HELP: &str = "\
 Examples:
@@ -40,7 +48,8 @@ Examples:
 
 const CLEAR_HELP: &str = "\
 Examples:
-  vmlab cache clear templates images   the next runs make them again
+  vmlab cache clear templates images   asks; the next runs make them again
+  vmlab cache clear memos --yes        does not ask; QEMU is tried anew
   vmlab cache clear --yes              everything, in a script";
 
 /// The cache: what is in it, and making room
@@ -228,10 +237,7 @@ fn tell(text: &str) {
 fn all_well(errors: &[CacheError]) -> Result<u8, Failure> {
     match errors {
         [] => Ok(exit::OK),
-        errors => {
-            let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
-            Err(Failure::lab(lines.join("\nvmlab: ")))
-        }
+        errors => Err(Failure::lab(CacheError::by_reason(errors).join("\nvmlab: "))),
     }
 }
 

@@ -38,6 +38,7 @@ fn row(entry: &Entry) -> [String; 5] {
     } else if let Some(why) = &entry.useless {
         states.push(format!("useless: {}", clean::line(why)));
     }
+    states.extend(entry.unreadable.as_ref().map(|why| format!("unreadable: {}", clean::line(why))));
     match &entry.pinned_by[..] {
         [] if entry.kind == Kind::Kernel => states.push("not pinned".to_owned()),
         [] => {}

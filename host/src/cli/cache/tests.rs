@@ -29,6 +29,7 @@ fn entry(kind: Kind, what: &str, size_bytes: u64) -> Entry {
         in_use: false,
         pinned_by: Vec::new(),
         useless: None,
+        unreadable: None,
         way: Way::default(),
     }
 }
@@ -46,6 +47,7 @@ fn entries() -> Vec<Entry> {
             ..entry(Kind::Kernel, "6.12.1 (6.12.1-1)", 1 << 30)
         },
         entry(Kind::Kernel, "6.11.1 (6.11.1-1)", 1 << 27),
+        Entry { unreadable: Some("cannot read /c/t: no\x1b".into()), ..entry(Kind::Template, "0123abcd", 0) },
         entry(Kind::Memo, "sha256 of /a", 4096),
         entry(Kind::Memo, "qemu of /b", 4096),
     ]

@@ -63,11 +63,11 @@ pub(super) async fn run(args: &RunArgs, context: &Context) -> Result<u8, Failure
         interrupts.or_interrupt(crate::cli::doctor::set_up()).await?;
         laps.lap("setup");
     }
-    let ready = interrupts.or_interrupt(prepare::prepare(args, context, &progress, &mut laps)).await?;
+    let ready = interrupts.or_interrupt(prepare::prepare(args, context, cache_limit, &progress, &mut laps)).await?;
     drop(progress);
     let Opened { lab, sink, notices } = open(args, context, &ready, &reports, cache_limit, setup)?;
     announce(&lab, &ready, &scenarios);
-    notices.into_iter().for_each(|text| lab.emitter.notice(text));
+    notices.iter().chain(&ready.notices).for_each(|text| lab.emitter.notice(text));
     laps.lap("open");
     let limit = args.timeout.map(|seconds| Duration::from_secs(u64::from(seconds)));
     serve(&lab, dispatcher::run(&lab, ready.kernels, &scenarios), limit, &mut interrupts).await;

@@ -11,10 +11,13 @@ use crate::image::{self, Image, ImageSpec, guest_init};
 use crate::kernel::catalogue::Catalogue;
 use crate::kernel::unpack::{self, BootFile};
 use crate::kernel::{self, FetchPolicy, Kernel, KernelSource};
+use crate::plan::Isolation;
 use crate::progress::Progress;
 use crate::runner::lab::Prepared;
 use crate::runner::limits::Limits;
 use crate::runner::phases::Laps;
+use crate::store::cache::{self, Limit, Room};
+use crate::store::keeping::Keeping;
 use crate::vm::accel::{self, AccelChoice};
 use crate::vm::argv::{self, Machine};
 use crate::vm::qemu::{self, Qemu};
@@ -24,12 +27,15 @@ pub(super) struct Ready {
     pub(super) qemu: Qemu,
     pub(super) accelerator: AccelChoice,
     pub(super) kernels: Vec<Prepared>,
+    /// About the cache, for the user.
+    pub(super) notices: Vec<String>,
 }
 
 /// Each step is a lap.
 pub(super) async fn prepare(
     args: &RunArgs,
     context: &Context,
+    cache_limit: Limit,
     progress: &dyn Progress,
     laps: &mut Laps,
 ) -> Result<Ready, Failure> {
@@ -51,15 +57,37 @@ pub(super) async fn prepare(
     let limits = Limits::new(machine.accelerator, args.limits());
     let extra = extra_modules(args)?;
     let mut prepared = Vec::with_capacity(kernels.len());
+    let mut keeping = Keeping::default();
     for kernel in kernels {
         progress.step(&format!("{}: building the guest image", kernel.label));
-        let image = build_image(&kernel, context, &extra)?;
-        let boot_file = boot_file(&kernel, machine, context, progress).await?;
+        let (image, kept) = build_image(&kernel, context, &extra)?;
+        keeping.add(kept);
+        let (boot_file, kept) = boot_file(&kernel, machine, context, progress).await?;
+        keeping.add(kept);
         prepared.push(Prepared { kernel, boot_file, image, machine, limits });
+    }
+    let mut notices = keeping.notices();
+    if keeping.grown {
+        notices.extend(make_room(args, context, cache_limit).await?);
     }
     laps.lap("prepare-images");
     progress.done();
-    Ok(Ready { qemu, accelerator, kernels: prepared })
+    Ok(Ready { qemu, accelerator, kernels: prepared, notices })
+}
+
+/// Keeps the cache within its limit. All that this run has prepared is held, and stays.
+async fn make_room(args: &RunArgs, context: &Context, limit: Limit) -> Result<Vec<String>, Failure> {
+    let dir = context.dirs.cache.clone();
+    let Room { notices, over } = in_background(move || cache::keep_within(&dir, limit)).await?;
+    // Where templates are made, room is made once more, and what is still too much is told of then.
+    let over = over.filter(|_| Isolation::from(args.isolation) != Isolation::Fork);
+    Ok(notices.into_iter().chain(over).collect())
+}
+
+/// In a thread of its own, for what takes a while, in which the user may want to end it.
+async fn in_background<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| Failure::lab(format!("a fault in vmlab itself: {error}")))
 }
 
 fn check_append(words: &str) -> Result<(), Failure> {
@@ -124,7 +152,7 @@ fn build_image(
     kernel: &Kernel,
     context: &Context,
     extra_modules: &BTreeMap<String, Vec<u8>>,
-) -> Result<Image, Failure> {
+) -> Result<(Image, Keeping), Failure> {
     // Whatever was picked, the image is the same, and so is what is kept by its hash.
     let catalogue = guest_init::catalogue().map_err(|error| Failure::lab(chain(&error)))?;
     let wanted = catalogue.iter().flat_map(|spec| spec.modules.iter().map(String::as_str)).collect();
@@ -140,15 +168,13 @@ fn build_image(
     image::build(&spec).map_err(|error| Failure::lab(format!("{}: {}", kernel.label, chain(&error))))
 }
 
-/// In a thread of its own: unpacking takes a while, in which the user may want to end it.
 async fn boot_file(
     kernel: &Kernel,
     machine: Machine,
     context: &Context,
     progress: &dyn Progress,
-) -> Result<BootFile, Failure> {
+) -> Result<(BootFile, Keeping), Failure> {
     progress.step(&format!("{}: looking for the quickest way to boot it", kernel.label));
     let (kernel, cache) = (kernel.clone(), context.dirs.cache.clone());
-    let found = tokio::task::spawn_blocking(move || unpack::boot_file(&kernel, &machine, &cache)).await;
-    found.map_err(|error| Failure::lab(format!("a fault in vmlab itself: {error}")))?.map_err(Failure::lab)
+    in_background(move || unpack::boot_file(&kernel, &machine, &cache)).await
 }

@@ -18,12 +18,13 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::Kernel;
+use crate::store;
 use crate::store::cache::Kind;
 use crate::store::cache::entry::Found;
 use crate::store::hold::Hold;
+use crate::store::keeping::Keeping;
 use crate::store::memo::{self, Memo};
 use crate::store::shelf::{self, Shelf};
-use crate::store::{self, CacheError};
 use crate::vm::accel::Accelerator;
 use crate::vm::argv::Machine;
 
@@ -58,17 +59,16 @@ struct Answer {
 
 /// What a kernel is booted from: the vmlinux in it where that is quicker and can be had, else its own file. Where a bzImage
 /// holds nothing that can be unpacked it may still boot, and if it does not, the guest's console tells why. Blocks for some
-/// seconds the first time.
-///
-/// # Errors
-/// The cache does not take the vmlinux.
-pub fn boot_file(kernel: &Kernel, machine: &Machine, cache: &Path) -> Result<BootFile, CacheError> {
+/// seconds the first time. A cache that does not take the vmlinux costs no more than the time that it saves.
+#[must_use]
+pub fn boot_file(kernel: &Kernel, machine: &Machine, cache: &Path) -> (BootFile, Keeping) {
+    let mut keeping = Keeping::default();
     let own = BootFile { path: kernel.path.clone(), sha256: kernel.sha256.clone(), hold: kernel.hold.clone() };
     if machine.accelerator == Accelerator::Kvm {
-        return Ok(own);
+        return (own, keeping);
     }
-    let unpacked = unpacked(kernel, cache)?;
-    Ok(unpacked.filter(|file| fits(file, machine)).unwrap_or(own))
+    let unpacked = unpacked(kernel, cache, &mut keeping);
+    (unpacked.filter(|file| fits(file, machine)).unwrap_or(own), keeping)
 }
 
 /// Whether there is room for a vmlinux, which loads to 16 MiB and higher, and for what it sets up. Where there is not, the
@@ -80,35 +80,34 @@ fn fits(file: &BootFile, machine: &Machine) -> bool {
 }
 
 /// The vmlinux in a kernel's file, from the cache or put there now; `None` where there is none to boot.
-fn unpacked(kernel: &Kernel, cache: &Path) -> Result<Option<BootFile>, CacheError> {
+fn unpacked(kernel: &Kernel, cache: &Path, keeping: &mut Keeping) -> Option<BootFile> {
     let place = SHELF.place(cache, &format!("{}-{}", kernel.release, kernel.sha256));
     let memo = Memo::new(cache, MEMO, vec![&kernel.path]);
     let known = memo.recall::<Answer>().filter(|answer| answer.kernel_sha256 == kernel.sha256);
     match known.map(|answer| answer.vmlinux_sha256) {
-        Some(Err(_)) => return Ok(None),
+        Some(Err(_)) => return None,
         Some(Ok(sha256)) => {
             let hold = place.hold();
             if hold.is_some() && memo::sha256(cache, &place.path).is_ok_and(|there| there == sha256) {
-                return Ok(Some(BootFile { path: place.path, sha256, hold }));
+                return Some(BootFile { path: place.path, sha256, hold });
             }
         }
         None => {}
     }
     // Who cannot read the kernel now, or reads another than the one that was named, is told by QEMU or by the guest.
-    let Some(packed) = read(&kernel.path).ok().filter(|bytes| hash(bytes) == kernel.sha256) else { return Ok(None) };
+    let packed = read(&kernel.path).ok().filter(|bytes| hash(bytes) == kernel.sha256)?;
     let answer = |vmlinux_sha256| Answer { kernel_sha256: kernel.sha256.clone(), vmlinux_sha256 };
-    match payload::vmlinux(&packed, &kernel.release) {
+    let (answer, file) = match payload::vmlinux(&packed, &kernel.release) {
         Ok(vmlinux) => {
             let sha256 = hash(&vmlinux);
-            let hold = SHELF.keep(cache, &place, &vmlinux)?;
-            memo.keep(&answer(Ok(sha256.clone())));
-            Ok(Some(BootFile { path: place.path, sha256, hold }))
+            let kept = keeping.note("the kernel out of its bzImage", SHELF.keep(cache, &place, &vmlinux))?;
+            keeping.grown |= kept.new;
+            (answer(Ok(sha256.clone())), Some(BootFile { path: place.path, sha256, hold: kept.hold }))
         }
-        Err(why) => {
-            memo.keep(&answer(Err(why.to_string())));
-            Ok(None)
-        }
-    }
+        Err(why) => (answer(Err(why.to_string())), None),
+    };
+    keeping.note(memo::FACTS, memo.keep(&answer));
+    file
 }
 
 /// The unpacked kernels in the cache, for whoever lists it or makes room.

@@ -146,11 +146,11 @@ fn kernel(dir: &Path, bytes: &[u8]) -> Kernel {
 fn under_tcg_the_vmlinux_is_kept_and_held_and_under_kvm_nothing_is() {
     let dir = tempfile::tempdir().unwrap();
     let kernel = kernel(dir.path(), &packed(&elf()));
-    let under_kvm = boot_file(&kernel, &KVM, dir.path()).unwrap();
+    let under_kvm = boot_file(&kernel, &KVM, dir.path()).0;
     assert_eq!((&under_kvm.path, &under_kvm.sha256), (&kernel.path, &kernel.sha256));
     assert!(inventory(dir.path()).entries.is_empty());
 
-    let unpacked = boot_file(&kernel, &TCG, dir.path()).unwrap();
+    let unpacked = boot_file(&kernel, &TCG, dir.path()).0;
     assert!(fs::read(&unpacked.path).unwrap() == elf());
     assert_eq!(unpacked.sha256, hash(&elf()));
     let listed = inventory(dir.path()).entries;
@@ -168,7 +168,7 @@ fn a_guest_that_is_too_small_for_the_vmlinux_boots_the_bzimage() {
     let dir = tempfile::tempdir().unwrap();
     let kernel = kernel(dir.path(), &packed(&files::vmlinux(9 << 20, PVH_NOTE)));
     for (memory_mib, unpacked) in [(16, false), (18, false), (20, true)] {
-        let file = boot_file(&kernel, &Machine { memory_mib, ..TCG }, dir.path()).unwrap();
+        let file = boot_file(&kernel, &Machine { memory_mib, ..TCG }, dir.path()).0;
         assert_eq!(file.path != kernel.path, unpacked, "{memory_mib}");
     }
 }
@@ -177,11 +177,11 @@ fn a_guest_that_is_too_small_for_the_vmlinux_boots_the_bzimage() {
 fn a_damaged_file_in_the_cache_is_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let kernel = kernel(dir.path(), &packed(&elf()));
-    let path = boot_file(&kernel, &TCG, dir.path()).unwrap().path;
+    let path = boot_file(&kernel, &TCG, dir.path()).0.path;
     let mut damaged = elf();
     damaged[100] ^= 1;
     fs::write(&path, &damaged).unwrap();
-    let again = boot_file(&kernel, &TCG, dir.path()).unwrap();
+    let again = boot_file(&kernel, &TCG, dir.path()).0;
     assert_eq!(again.path, path);
     assert!(fs::read(path).unwrap() == elf());
 }
@@ -191,13 +191,13 @@ fn what_cannot_be_unpacked_is_booted_as_it_is() {
     let dir = tempfile::tempdir().unwrap();
     for bytes in [files::bzimage(100), elf(), bzimage(b"BZh91AY&SY...")] {
         let kernel = kernel(dir.path(), &bytes);
-        let file = boot_file(&kernel, &TCG, dir.path()).unwrap();
+        let file = boot_file(&kernel, &TCG, dir.path()).0;
         assert_eq!((&file.path, &file.sha256), (&kernel.path, &kernel.sha256));
     }
     // Changed since it was named: the hash says which kernel was meant.
     let kernel = kernel(dir.path(), &packed(&elf()));
     fs::write(&kernel.path, packed(&files::vmlinux(20, PVH_NOTE))).unwrap();
-    assert_eq!(boot_file(&kernel, &TCG, dir.path()).unwrap().path, kernel.path);
+    assert_eq!(boot_file(&kernel, &TCG, dir.path()).0.path, kernel.path);
     assert!(inventory(dir.path()).entries.is_empty());
 }
 
@@ -214,8 +214,37 @@ fn what_was_found_out_is_remembered() {
         kernel_sha256: kernel_sha256.to_owned(),
         vmlinux_sha256: Ok(hash(b"unpacked before")),
     };
-    memo.keep(&answer(&kernel.sha256));
-    assert_eq!(boot_file(&kernel, &TCG, dir.path()).unwrap().path, place.path);
-    memo.keep(&answer("another"));
-    assert_eq!(boot_file(&kernel, &TCG, dir.path()).unwrap().path, kernel.path);
+    memo.keep(&answer(&kernel.sha256)).unwrap();
+    assert_eq!(boot_file(&kernel, &TCG, dir.path()).0.path, place.path);
+    memo.keep(&answer("another")).unwrap();
+    assert_eq!(boot_file(&kernel, &TCG, dir.path()).0.path, kernel.path);
+}
+
+#[test]
+fn a_cache_that_does_not_take_the_vmlinux_has_the_bzimage_booted() {
+    let dir = tempfile::tempdir().unwrap();
+    let kernel = kernel(dir.path(), &packed(&elf()));
+    let cache = dir.path().join("file");
+    fs::write(&cache, "").unwrap();
+    let (file, keeping) = boot_file(&kernel, &TCG, &cache);
+    assert_eq!((&file.path, &file.sha256), (&kernel.path, &kernel.sha256));
+    let notices = keeping.notices();
+    assert!(matches!(&notices[..], [only] if only.contains("the kernel out of its bzImage: ")), "{notices:?}");
+    let (_held, keeping) = boot_file(&kernel, &TCG, dir.path());
+    assert!(keeping.grown && keeping.notices().is_empty());
+    assert!(!boot_file(&kernel, &TCG, dir.path()).1.grown);
+}
+
+#[test]
+fn whatever_stands_in_the_place_of_an_unpacked_kernel_is_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let kernel = kernel(dir.path(), &packed(&elf()));
+    let path = boot_file(&kernel, &TCG, dir.path()).0.path;
+    for place in [&path, &path.with_extension("used")] {
+        for (name, oddity) in crate::store::plain::tests::ODDITIES {
+            crate::store::plain::tests::put(place, oddity);
+            let again = boot_file(&kernel, &TCG, dir.path()).0;
+            assert!(again.path == path && fs::read(&path).unwrap() == elf(), "{name}");
+        }
+    }
 }

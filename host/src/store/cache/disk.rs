@@ -30,19 +30,33 @@ pub fn list(dir: &Path) -> Result<Vec<(String, PathBuf)>, CacheError> {
     Ok(names)
 }
 
-/// What a file, or a directory and all in it, takes on the disk, in bytes. A hole takes nothing.
-///
-/// # Errors
-/// [`CacheError`]
-pub fn usage(path: &Path) -> Result<u64, CacheError> {
-    let Some(file) = look(path)? else { return Ok(0) };
-    let mut bytes = file.blocks() * BLOCK_BYTES;
-    if file.is_dir() {
-        for (_, below) in list(path)? {
-            bytes += usage(&below)?;
-        }
+/// What a file, or a directory and all in it, takes on the disk.
+#[derive(Debug, Default)]
+pub struct Usage {
+    /// Bytes, of what could be looked at. A hole takes nothing.
+    pub bytes: u64,
+    /// The first thing that could not be looked at.
+    pub unreadable: Option<CacheError>,
+}
+
+/// Adds up what there is at a path.
+#[must_use]
+pub fn usage(path: &Path) -> Usage {
+    let mut usage = Usage::default();
+    add(path, &mut usage);
+    usage
+}
+
+fn add(path: &Path, usage: &mut Usage) {
+    let below = look(path).and_then(|file| {
+        let Some(file) = file else { return Ok(Vec::new()) };
+        usage.bytes += file.blocks() * BLOCK_BYTES;
+        if file.is_dir() { list(path) } else { Ok(Vec::new()) }
+    });
+    match below {
+        Ok(below) => below.iter().for_each(|(_, path)| add(path, usage)),
+        Err(error) => drop(usage.unreadable.get_or_insert(error)),
     }
-    Ok(bytes)
 }
 
 /// When a file was last written to or touched; `None` where it is not there.
@@ -70,12 +84,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let below = dir.path().join("a/b");
         fs::create_dir_all(&below).unwrap();
-        let empty = usage(dir.path()).unwrap();
+        let empty = usage(dir.path()).bytes;
         fs::File::create(below.join("sparse")).unwrap().set_len(1 << 30).unwrap();
         fs::write(below.join("data"), vec![1; 100_000]).unwrap();
-        let data = usage(dir.path()).unwrap() - empty;
+        let data = usage(dir.path()).bytes - empty;
         assert!((100_000..200_000).contains(&data), "{data}");
-        assert_eq!(usage(&dir.path().join("none")).unwrap(), 0);
+        let none = usage(&dir.path().join("none"));
+        assert!(none.bytes == 0 && none.unreadable.is_none());
         assert_eq!(list(&dir.path().join("none")).unwrap(), []);
         assert_eq!(modified(&dir.path().join("none")).unwrap(), None);
         let error = list(&below.join("data")).unwrap_err().to_string();

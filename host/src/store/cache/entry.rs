@@ -1,11 +1,12 @@
 //! What the cache holds, as those see it who make room.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use serde::{Serialize, Serializer};
 
+use super::disk;
 use crate::store::CacheError;
 use crate::store::kernels::inventory::Pins;
 
@@ -71,9 +72,42 @@ pub struct Entry {
     pub pinned_by: Vec<String>,
     /// Why nobody can use it any more, where that is so.
     pub useless: Option<String>,
+    /// Why this user cannot tell more of it, where that is so: it, or a part of it, cannot be read.
+    pub unreadable: Option<String>,
     /// How it is taken away.
     #[serde(skip)]
     pub way: Way,
+}
+
+impl Entry {
+    /// What lies at a path, of which nothing more is known than what stat(2) says.
+    #[must_use]
+    pub fn at(kind: Kind, what: String, path: PathBuf) -> Self {
+        let disk::Usage { bytes, unreadable } = disk::usage(&path);
+        // What cannot be asked for its time could not be asked for its size either.
+        let last_used = disk::modified(&path).ok().flatten().unwrap_or(SystemTime::UNIX_EPOCH);
+        Self {
+            kind,
+            what,
+            path,
+            size_bytes: bytes,
+            last_used,
+            in_use: false,
+            pinned_by: Vec::new(),
+            useless: None,
+            unreadable: unreadable.map(|error| error.cause()),
+            way: Way::default(),
+        }
+    }
+
+    /// The time of the file that tells when it was last used, where there is such a file.
+    #[must_use]
+    pub fn used_as(self, told_by: &Path) -> Self {
+        match disk::modified(told_by) {
+            Ok(last_used) => Self { last_used: last_used.unwrap_or(self.last_used), ..self },
+            Err(error) => Self { unreadable: self.unreadable.or_else(|| Some(error.cause())), ..self },
+        }
+    }
 }
 
 /// How an entry is taken away so that no other vmlab sees half of it.
@@ -97,16 +131,6 @@ pub struct Found {
     pub entries: Vec<Entry>,
     /// Each names its path.
     pub errors: Vec<CacheError>,
-}
-
-impl Found {
-    /// Adds what a step found, or why it failed.
-    pub(crate) fn take(&mut self, step: Result<Option<Entry>, CacheError>) {
-        match step {
-            Ok(entry) => self.entries.extend(entry),
-            Err(error) => self.errors.push(error),
-        }
-    }
 }
 
 impl Extend<Self> for Found {

@@ -1,11 +1,10 @@
 //! Files that were being written when their vmlab was killed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::disk;
-use super::entry::{Entry, Found, Kind, Way};
-use crate::store::CacheError;
+use super::entry::{Entry, Found, Kind};
 
 /// What the names of files that are not whole yet begin with ([`tempfile::NamedTempFile`]).
 const PREFIX: &str = ".tmp";
@@ -20,8 +19,8 @@ pub fn inventory(cache: &Path, now: SystemTime) -> Found {
         // Who cannot list these says so where it looks for entries; only the first is nobody else's.
         match disk::list(&cache.join(below)) {
             Ok(files) => {
-                let files = files.iter().filter(|(name, _)| name.starts_with(PREFIX));
-                files.for_each(|(_, path)| found.take(look(path, now)));
+                let files = files.into_iter().filter(|(name, _)| name.starts_with(PREFIX));
+                found.entries.extend(files.map(|(_, path)| look(path, now)));
             }
             Err(error) if below.is_empty() => found.errors.push(error),
             Err(_) => {}
@@ -30,18 +29,8 @@ pub fn inventory(cache: &Path, now: SystemTime) -> Found {
     found
 }
 
-fn look(path: &Path, now: SystemTime) -> Result<Option<Entry>, CacheError> {
-    let Some(modified) = disk::modified(path)? else { return Ok(None) };
-    let being_written = now.duration_since(modified).is_ok_and(|age| age < WRITTEN_WITHIN);
-    Ok(Some(Entry {
-        kind: Kind::Leftover,
-        what: "half a file".to_owned(),
-        path: path.to_owned(),
-        size_bytes: disk::usage(path)?,
-        last_used: modified,
-        in_use: being_written,
-        pinned_by: Vec::new(),
-        useless: Some("the vmlab that wrote it has ended".to_owned()),
-        way: Way::default(),
-    }))
+fn look(path: PathBuf, now: SystemTime) -> Entry {
+    let entry = Entry::at(Kind::Leftover, "half a file".to_owned(), path);
+    let being_written = now.duration_since(entry.last_used).is_ok_and(|age| age < WRITTEN_WITHIN);
+    Entry { in_use: being_written, useless: Some("the vmlab that wrote it has ended".to_owned()), ..entry }
 }

@@ -69,11 +69,8 @@ pub fn scan(cache: &Path) -> Found {
     for entry in &mut found.entries {
         match is_in_use(entry) {
             Ok(in_use) => entry.in_use |= in_use,
-            // What cannot be asked is left alone.
-            Err(error) => {
-                entry.in_use = true;
-                found.errors.push(error);
-            }
+            // Taking it away fails for the same reason.
+            Err(error) => drop(entry.unreadable.get_or_insert(error.cause())),
         }
     }
     found.entries.sort_by(|a, b| (a.kind, b.last_used, &a.path).cmp(&(b.kind, a.last_used, &b.path)));
@@ -127,13 +124,21 @@ pub fn clear(cache: &Path, kinds: &[Kind]) -> Outcome {
     outcome
 }
 
-/// Keeps the cache within its limit, as far as that can be done without pinned kernels. Gives what the user should know,
-/// each in a line.
+/// What the user should know of the cache's limit, each in a line.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Room {
+    /// What went, and what could not be read or removed.
+    pub notices: Vec<String>,
+    /// More than the limit is left.
+    pub over: Option<String>,
+}
+
+/// Keeps the cache within its limit, as far as that can be done without pinned kernels.
 #[must_use]
-pub fn keep_within(cache: &Path, limit: Limit) -> Vec<String> {
-    let Some(limit_bytes) = limit.bytes() else { return Vec::new() };
+pub fn keep_within(cache: &Path, limit: Limit) -> Room {
+    let Some(limit_bytes) = limit.bytes() else { return Room::default() };
     let outcome = prune(cache, Goal { limit, used_before: None, pinned: false }, false);
-    let mut notices: Vec<_> = outcome.errors.iter().map(ToString::to_string).collect();
+    let mut notices = CacheError::by_reason(&outcome.errors);
     let made_room = outcome.removed.iter().filter(|(_, why)| *why == Why::Room).count();
     if made_room > 0 {
         let items = crate::report::text::count(made_room, "item");
@@ -142,15 +147,15 @@ pub fn keep_within(cache: &Path, limit: Limit) -> Vec<String> {
             "the cache had reached its limit of {limit}: {items} went, least recently used first, {freed}"
         ));
     }
-    if outcome.left_bytes() > limit_bytes {
-        notices.push(format!(
+    let over = (outcome.left_bytes() > limit_bytes).then(|| {
+        format!(
             "the cache holds {}, more than its limit of {limit}; what is left is in use or a pinned kernel: `vmlab \
              cache list` shows it, `vmlab cache prune --pinned` takes pinned kernels away, {} sets the limit",
             size::human(outcome.left_bytes()),
             size::LIMIT_VARIABLE
-        ));
-    }
-    notices
+        )
+    });
+    Room { notices, over }
 }
 
 #[cfg(test)]

@@ -112,6 +112,7 @@ mod tests {
             in_use: false,
             pinned_by: Vec::new(),
             useless: None,
+            unreadable: None,
             way: Way::default(),
         }
     }

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::entry::{Entry, Way};
 use crate::store::hold::{Alone, Hold};
-use crate::store::lock::{Lock, Mode, is_absence};
+use crate::store::lock::{Lock, Mode};
 use crate::store::{CacheError, atomic, changes_lock};
 
 /// What came of it.
@@ -67,27 +67,16 @@ fn take_away(cache: &Path, path: &Path, way: &Way) -> Result<Removal, CacheError
         } else if way.lock.is_some() {
             Some(path)
         } else {
-            remove_file(path)?;
+            remove_all(path)?;
             None
         }
     };
     // Its own lock is enough for what is left to do, which may take its time.
     out_of_reach.map_or(Ok(()), remove_all)?;
-    way.after.iter().try_for_each(|path| remove_file(path))?;
+    way.after.iter().try_for_each(|path| remove_all(path))?;
     Ok(Removal::Gone)
 }
 
-/// Removes a file, or a directory and all in it; fine if it is not there.
 fn remove_all(path: &Path) -> Result<(), CacheError> {
-    match fs::symlink_metadata(path) {
-        Ok(file) if file.is_dir() => atomic::remove_tree(path).map_err(CacheError::on("remove", path)),
-        _ => remove_file(path),
-    }
-}
-
-fn remove_file(path: &Path) -> Result<(), CacheError> {
-    match fs::remove_file(path) {
-        Err(error) if !is_absence(&error) => Err(CacheError::on("remove", path)(error)),
-        _ => Ok(()),
-    }
+    atomic::remove_tree(path).map_err(CacheError::on("remove", path))
 }

@@ -1,33 +1,40 @@
 //! What the store holds, for whoever lists it or makes room.
 
-use std::path::Path;
-use std::time::SystemTime;
+use std::path::PathBuf;
 
 use super::{FORMAT, KernelStore, Pin, RECORD, Record};
 use crate::kernel::source::DebianSource;
-use crate::store::CacheError;
 use crate::store::cache::disk;
 use crate::store::cache::entry::{Entry, Found, Kind, Way};
 use crate::store::json::{self, Json};
+use crate::store::{CacheError, atomic, plain};
 
-/// The pins of an entry.
+/// A source's name for files, and its entry's name or how the pin is damaged.
+type Pinned = (String, Result<String, String>);
+
+/// The pins of an entry, or one that is damaged.
 #[derive(Debug, Clone)]
 pub struct Pins {
     store: KernelStore,
-    entry: String,
+    /// None of one that is damaged.
+    entry: Option<String>,
     stems: Vec<String>,
 }
 
 impl Pins {
-    /// Removes them; `false` where the entry has other pins by now than it had. The caller holds the lock on changes
-    /// alone.
+    /// Removes them; `false` where the entry has other pins by now than it had, or the damaged one was mended. The caller
+    /// holds the lock on changes alone.
     pub(in crate::store) fn remove(&self) -> Result<bool, CacheError> {
-        let now: Vec<_> = self.store.pins()?.into_iter().filter(|pin| pin.1 == self.entry).map(|pin| pin.0).collect();
+        let is_meant = |(stem, entry): &Pinned| match &self.entry {
+            Some(name) => entry.as_ref() == Ok(name),
+            None => entry.is_err() && self.stems.contains(stem),
+        };
+        let now: Vec<_> = self.store.pins()?.into_iter().filter(is_meant).map(|(stem, _)| stem).collect();
         if now != self.stems {
             return Ok(false);
         }
         for path in self.stems.iter().map(|stem| self.store.pin_path(stem)) {
-            std::fs::remove_file(&path).map_err(CacheError::on("remove", &path))?;
+            atomic::remove_tree(&path).map_err(CacheError::on("remove", &path))?;
         }
         Ok(true)
     }
@@ -42,9 +49,12 @@ impl KernelStore {
             Ok(pins) => match disk::list(&self.entries()) {
                 Ok(entries) => {
                     for (name, dir) in entries {
-                        let stems: Vec<_> = pins.iter().filter(|pin| pin.1 == name).map(|pin| pin.0.clone()).collect();
-                        found.take(self.look(&name, &dir, &stems).map(Some));
+                        let of_it = pins.iter().filter(|(_, entry)| entry.as_ref() == Ok(&name));
+                        let stems: Vec<_> = of_it.map(|(stem, _)| stem.clone()).collect();
+                        found.entries.push(self.look(&name, dir, &stems));
                     }
+                    let damaged = pins.iter().filter_map(|(stem, entry)| Some((stem, entry.as_ref().err()?)));
+                    found.entries.extend(damaged.map(|(stem, why)| self.damaged_pin(stem, why)));
                 }
                 Err(error) => found.errors.push(error),
             },
@@ -52,64 +62,73 @@ impl KernelStore {
             Err(error) => found.errors.push(error),
         }
         match disk::list(&self.root.join("staging")) {
-            Ok(staging) => staging.iter().for_each(|(name, dir)| found.take(self.leftover(name, dir).map(Some))),
+            Ok(staging) => found.entries.extend(staging.into_iter().map(|(name, dir)| self.leftover(&name, dir))),
             Err(error) => found.errors.push(error),
         }
         found
     }
 
-    /// The stem and the entry's name of each pin that can be read.
-    fn pins(&self) -> Result<Vec<(String, String)>, CacheError> {
+    /// The stem and the entry's name of each pin, or how the pin is damaged. One of another vmlab is left out.
+    fn pins(&self) -> Result<Vec<Pinned>, CacheError> {
         let mut pins = Vec::new();
         for stem in self.pinned()? {
-            // One that is damaged pins nothing: its source is fetched again.
-            if let Json::Read(Pin { format: FORMAT, entry, .. }) = json::read(&self.pin_path(&stem))? {
-                pins.push((stem, entry));
+            match json::read(&self.pin_path(&stem))? {
+                Json::Read(Pin { format: FORMAT, entry, .. }) => pins.push((stem, Ok(entry))),
+                // It pins nothing: its source is fetched again.
+                Json::Malformed(why) => pins.push((stem, Err(why))),
+                Json::Read(_) | Json::Missing => {}
             }
         }
         Ok(pins)
     }
 
-    fn look(&self, name: &str, dir: &Path, stems: &[String]) -> Result<Entry, CacheError> {
+    fn damaged_pin(&self, stem: &str, why: &str) -> Entry {
+        let pins = Pins { store: self.clone(), entry: None, stems: vec![stem.to_owned()] };
+        Entry {
+            useless: Some(why.to_owned()),
+            way: Way { pins: Some(pins), ..Way::default() },
+            ..Entry::at(Kind::Leftover, format!("what {} was pinned to", label(stem)), self.pin_path(stem))
+        }
+    }
+
+    fn look(&self, name: &str, dir: PathBuf, stems: &[String]) -> Entry {
         let about = dir.join(RECORD);
-        let (what, damage) = match json::read::<Record>(&about)? {
-            Json::Read(Record { format: FORMAT, release, version, .. }) => (format!("{release} ({version})"), None),
-            Json::Read(_) => (name.to_owned(), Some(format!("{} is of another vmlab", about.display()))),
-            Json::Missing => (name.to_owned(), Some(format!("{} is missing", about.display()))),
-            Json::Malformed(what) => (name.to_owned(), Some(what)),
-        };
-        let last_used = disk::modified(&about)?.or(disk::modified(dir)?);
-        Ok(Entry {
-            kind: Kind::Kernel,
-            what,
-            path: dir.to_owned(),
-            size_bytes: disk::usage(dir)?,
-            last_used: last_used.unwrap_or(SystemTime::UNIX_EPOCH),
-            in_use: false,
+        let (mut damage, mut unreadable) = (plain::no_directory(&dir), None);
+        let mut what = name.to_owned();
+        if damage.is_none() {
+            match json::read::<Record>(&about) {
+                Ok(Json::Read(Record { format: FORMAT, release, version, .. })) => {
+                    what = format!("{release} ({version})");
+                }
+                Ok(Json::Read(_)) => damage = Some(format!("{} is of another vmlab", about.display())),
+                Ok(Json::Missing) => damage = Some(format!("{} is missing", about.display())),
+                Ok(Json::Malformed(why)) => damage = Some(why),
+                Err(error) => unreadable = Some(error.cause()),
+            }
+        }
+        let entry = Entry::at(Kind::Kernel, what, dir).used_as(&about);
+        Entry {
+            unreadable: unreadable.or_else(|| entry.unreadable.clone()),
             // Where it is pinned, the next run mends it, and says so.
             useless: damage.filter(|_| stems.is_empty()),
             way: Way {
                 lock: Some(self.lock_path(name)),
-                pins: Some(Pins { store: self.clone(), entry: name.to_owned(), stems: stems.to_vec() }),
+                pins: Some(Pins { store: self.clone(), entry: Some(name.to_owned()), stems: stems.to_vec() }),
                 aside: Some(self.root.join("staging").join(name)),
                 after: Vec::new(),
             },
             pinned_by: stems.iter().map(|stem| label(stem)).collect(),
-        })
+            ..entry
+        }
     }
 
-    fn leftover(&self, name: &str, dir: &Path) -> Result<Entry, CacheError> {
-        Ok(Entry {
-            kind: Kind::Leftover,
-            what: format!("files and package lists of a fetch: {}", label(name)),
-            path: dir.to_owned(),
-            size_bytes: disk::usage(dir)?,
-            last_used: disk::modified(dir)?.unwrap_or(SystemTime::UNIX_EPOCH),
-            in_use: false,
-            pinned_by: Vec::new(),
+    fn leftover(&self, name: &str, dir: PathBuf) -> Entry {
+        let what = format!("files and package lists of a fetch: {}", label(name));
+        Entry {
             useless: Some("the vmlab that made it has ended".to_owned()),
             way: Way { lock: Some(self.lock_path(name)), ..Way::default() },
-        })
+            ..Entry::at(Kind::Leftover, what, dir)
+        }
     }
 }
 

@@ -87,3 +87,26 @@ fn what_was_pinned_is_known_whatever_became_of_it() {
     fs::write(store.pin_path("a"), "damaged").unwrap();
     assert_eq!(store.pinned_packages("a").unwrap(), []);
 }
+
+#[test]
+fn whatever_stands_in_a_kernels_place_is_damage_and_goes_with_the_next_fetch() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = KernelStore::new(dir.path());
+    let entry = publish(&store, "a");
+    let files = [entry.kernel(), entry.config(), entry.manifest(), entry.dir.join(RECORD), store.pin_path("a")];
+    let modules = ["modules.dep", "kernel/virtio.ko", "kernel"].map(|name| entry.modules().join(name));
+    for place in files.iter().chain(&modules).chain([&entry.dir]) {
+        for (name, oddity) in crate::store::plain::tests::ODDITIES {
+            if name == "a directory" && place.ends_with("kernel") {
+                continue;
+            }
+            crate::store::plain::tests::put(place, oddity);
+            for trust in [Trust::Fingerprints, Trust::Nothing] {
+                let found = store.lookup("a", trust).unwrap();
+                assert!(matches!(found, Lookup::Damaged(_)), "{name} as {}: {found:?}", place.display());
+            }
+            publish(&store, "a");
+            assert!(matches!(store.lookup("a", Trust::Nothing).unwrap(), Lookup::Found(_)), "{name}");
+        }
+    }
+}

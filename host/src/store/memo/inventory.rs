@@ -1,14 +1,12 @@
 //! The memos in the cache, for whoever lists it or makes room.
 
-use std::path::Path;
-use std::time::SystemTime;
+use std::path::{Path, PathBuf};
 
 use serde::de::IgnoredAny;
 
 use super::{Fingerprint, Json, Kept, json};
-use crate::store::CacheError;
 use crate::store::cache::disk;
-use crate::store::cache::entry::{Entry, Found, Kind, Way};
+use crate::store::cache::entry::{Entry, Found, Kind};
 
 /// All memos.
 #[must_use]
@@ -18,7 +16,7 @@ pub fn inventory(cache: &Path) -> Found {
         Ok(files) => {
             for (name, path) in files {
                 if name.ends_with(".json") && !name.starts_with('.') {
-                    found.take(look(&path));
+                    found.entries.extend(look(path));
                 }
             }
         }
@@ -27,26 +25,18 @@ pub fn inventory(cache: &Path) -> Found {
     found
 }
 
-fn look(path: &Path) -> Result<Option<Entry>, CacheError> {
-    let (what, useless) = match json::read::<Kept<IgnoredAny>>(path)? {
-        Json::Missing => return Ok(None),
-        Json::Malformed(what) => ("nothing that can be read".to_owned(), Some(what)),
-        Json::Read(kept) => {
+fn look(path: PathBuf) -> Option<Entry> {
+    let nothing = || "nothing that can be read".to_owned();
+    let (what, useless, unreadable) = match json::read::<Kept<IgnoredAny>>(&path) {
+        Ok(Json::Missing) => return None,
+        Ok(Json::Malformed(what)) => (nothing(), Some(what), None),
+        Ok(Json::Read(kept)) => {
             let changed = kept.files.iter().find(|(file, then)| Fingerprint::of(file).ok().as_ref() != Some(then));
             let about = kept.files.first().map(|(file, _)| format!(" of {}", file.display()));
             let useless = changed.map(|(file, _)| format!("{} is not what it was", file.display()));
-            (kept.kind + &about.unwrap_or_default(), useless)
+            (kept.kind + &about.unwrap_or_default(), useless, None)
         }
+        Err(error) => (nothing(), None, Some(error.cause())),
     };
-    Ok(Some(Entry {
-        kind: Kind::Memo,
-        what,
-        path: path.to_owned(),
-        size_bytes: disk::usage(path)?,
-        last_used: disk::modified(path)?.unwrap_or(SystemTime::UNIX_EPOCH),
-        in_use: false,
-        pinned_by: Vec::new(),
-        useless,
-        way: Way::default(),
-    }))
+    Some(Entry { useless, unreadable, ..Entry::at(Kind::Memo, what, path) })
 }

@@ -1,16 +1,16 @@
 //! The templates in the cache, for whoever lists it or makes room.
 
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{ABOUT, DRAFT, LOCK, root};
-use crate::store::CacheError;
 use crate::store::cache::disk;
 use crate::store::cache::entry::{Entry, Found, Kind, Way};
-use crate::store::json::{self, Json};
+use crate::store::json::Json;
+use crate::store::{plain, sealed};
 
 /// What is shown of `template.json`.
 #[derive(Debug, Deserialize)]
@@ -38,13 +38,13 @@ pub fn inventory(cache: &Path) -> Found {
     };
     for (name, path) in &names {
         let has = |key: &str, suffix: &str| names.iter().any(|(name, _)| *name == format!("{key}{suffix}"));
-        found.take(if let Some(key) = name.strip_suffix(DRAFT) {
-            leftover(path, "a template that is not whole", Some(lock_path(cache, key)))
+        found.entries.extend(if let Some(key) = name.strip_suffix(DRAFT) {
+            Some(leftover(path, "a template that is not whole", lock_path(cache, key)))
         } else if let Some(key) = name.strip_suffix(LOCK) {
             let orphan = !has(key, "") && !has(key, DRAFT);
-            if orphan { leftover(path, "the lock of a template that is gone", Some(path.clone())) } else { Ok(None) }
+            orphan.then(|| leftover(path, "the lock of a template that is gone", path.clone()))
         } else {
-            look(cache, name, path).map(Some)
+            Some(look(cache, name, path.clone()))
         });
     }
     found
@@ -57,53 +57,40 @@ pub fn lock_path(cache: &Path, key: &str) -> PathBuf {
 }
 
 /// The template under a key, or what is left of one.
-///
-/// # Errors
-/// [`CacheError`]
-pub(super) fn entry(cache: &Path, key: &str) -> Result<Option<Entry>, CacheError> {
-    let dir = root(cache).join(key);
-    if dir.exists() { look(cache, key, &dir).map(Some) } else { Ok(None) }
+pub(super) fn entry(cache: &Path, key: &str) -> Option<Entry> {
+    let path = root(cache).join(key);
+    fs::symlink_metadata(&path).is_ok().then(|| look(cache, key, path))
 }
 
-fn look(cache: &Path, key: &str, dir: &Path) -> Result<Entry, CacheError> {
-    let path = dir.join(ABOUT);
-    let (what, useless) = match json::read::<About>(&path)? {
-        Json::Read(about) if about.key == key => (what(&about), None),
-        Json::Read(_) => (key.to_owned(), Some(format!("{} is of another key", path.display()))),
-        Json::Missing => (key.to_owned(), Some(format!("{} is missing", path.display()))),
-        Json::Malformed(why) => (key.to_owned(), Some(why)),
+fn look(cache: &Path, key: &str, dir: PathBuf) -> Entry {
+    let about = dir.join(ABOUT);
+    let (mut useless, mut unreadable) = (plain::no_directory(&dir), None);
+    let mut title = key.to_owned();
+    if useless.is_none() {
+        match sealed::read::<About>(&about) {
+            Ok(Json::Read(about)) if about.key == key => title = what(&about),
+            Ok(Json::Read(_)) => useless = Some(format!("{} is of another key", about.display())),
+            Ok(Json::Missing) => useless = Some(format!("{} is missing", about.display())),
+            Ok(Json::Malformed(why)) => useless = Some(why),
+            // Another user's may be as good as any.
+            Err(error) => unreadable = Some(error.cause()),
+        }
+    }
+    let entry = Entry::at(Kind::Template, title, dir).used_as(&about);
+    let way = Way {
+        lock: Some(lock_path(cache, key)),
+        aside: Some(root(cache).join(format!("{key}{DRAFT}"))),
+        ..Way::default()
     };
-    let last_used = disk::modified(&path)?.or(disk::modified(dir)?);
-    Ok(Entry {
-        kind: Kind::Template,
-        what,
-        path: dir.to_owned(),
-        size_bytes: disk::usage(dir)?,
-        last_used: last_used.unwrap_or(SystemTime::UNIX_EPOCH),
-        in_use: false,
-        pinned_by: Vec::new(),
-        useless,
-        way: Way {
-            lock: Some(lock_path(cache, key)),
-            aside: Some(root(cache).join(format!("{key}{DRAFT}"))),
-            ..Way::default()
-        },
-    })
+    Entry { useless, unreadable: unreadable.or_else(|| entry.unreadable.clone()), way, ..entry }
 }
 
-fn leftover(path: &Path, what: &str, lock: Option<PathBuf>) -> Result<Option<Entry>, CacheError> {
-    let Some(last_used) = disk::modified(path)? else { return Ok(None) };
-    Ok(Some(Entry {
-        kind: Kind::Leftover,
-        what: what.to_owned(),
-        path: path.to_owned(),
-        size_bytes: disk::usage(path)?,
-        last_used,
-        in_use: false,
-        pinned_by: Vec::new(),
+fn leftover(path: &Path, what: &str, lock: PathBuf) -> Entry {
+    Entry {
         useless: Some("the vmlab that made it has ended".to_owned()),
-        way: Way { lock, ..Way::default() },
-    }))
+        way: Way { lock: Some(lock), ..Way::default() },
+        ..Entry::at(Kind::Leftover, what.to_owned(), path.to_owned())
+    }
 }
 
 /// `6.12.117+deb13-cloud-amd64, 256M, 1 CPU, tcg`, the machine from QEMU's arguments.

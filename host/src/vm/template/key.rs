@@ -12,7 +12,7 @@ use crate::vm::argv::{self, Boot, Machine, Start};
 use crate::vm::qemu::Qemu;
 
 /// Raised when templates of an older vmlab are not to be used any more, although everything else is the same.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// The key of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use nix::unistd::{Whence, lseek};
 use serde::{Deserialize, Serialize};
 
 use crate::store::fingerprint::Fingerprint;
+use crate::store::plain;
 
 /// Bytes that are looked at together: of memory, most blocks are empty, and those cost nothing.
 const BLOCK: usize = 64 * 1024;
@@ -25,7 +26,7 @@ pub(super) struct Mark {
 impl Mark {
     /// Takes the mark of a file.
     pub(super) fn of(path: &Path) -> io::Result<Self> {
-        let crc32 = checksum(&mut File::open(path)?)?;
+        let crc32 = checksum(&mut plain::open(path)?)?;
         Ok(Self { file: Fingerprint::of(path)?, crc32 })
     }
 
@@ -37,7 +38,7 @@ impl Mark {
     /// Whether the content is the same.
     pub(super) fn has_same_content(&self, path: &Path) -> io::Result<bool> {
         let same_size = Fingerprint::of(path)?.size_bytes() == self.file.size_bytes();
-        Ok(same_size && checksum(&mut File::open(path)?)? == self.crc32)
+        Ok(same_size && checksum(&mut plain::open(path)?)? == self.crc32)
     }
 }
 

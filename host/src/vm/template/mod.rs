@@ -16,13 +16,15 @@ use vmlab_protocol::message::Hello;
 use crate::store::atomic;
 use crate::store::cache::remove::{self, Removal};
 use crate::store::hold::{Hold, touch};
-use crate::store::{CacheError, json};
+use crate::store::json::Json;
+use crate::store::{CacheError, plain, sealed};
 use key::Key;
 use mark::Mark;
 
 pub mod inventory;
 pub mod key;
 mod mark;
+pub mod refusal;
 
 /// Name of the memory's file.
 pub const RAM: &str = "ram";
@@ -41,11 +43,13 @@ pub struct Template {
     dir: PathBuf,
     /// What the template's guest said when it was ready; its forks do not say it again.
     pub hello: Hello,
+    /// It was made a moment ago, by this process.
+    pub new: bool,
     /// Keeps it in the cache while forks are made from it.
     _hold: Option<Hold>,
 }
 
-/// What `template.json` holds.
+/// What `template.json` holds, with a checksum.
 #[derive(Debug, Serialize, Deserialize)]
 struct About {
     /// The key, so that a directory under a wrong name is found out.
@@ -80,16 +84,19 @@ pub fn root(cache: &Path) -> PathBuf {
 /// Looks for the template of a key.
 ///
 /// # Errors
-/// The cache cannot be read.
+/// The cache cannot be read, or this user's QEMU may not open the memory.
 pub fn find(cache: &Path, key: &Key) -> Result<Found, CacheError> {
     let dir = root(cache).join(key.name());
     // First, so that it is not taken away while it is looked at.
     let Some(hold) = Hold::share(&dir) else { return Ok(Found::Nothing) };
-    let about: About = match json::read(&dir.join(ABOUT))? {
-        json::Json::Missing if !dir.exists() => return Ok(Found::Nothing),
-        json::Json::Missing => return Ok(Found::Damaged(format!("{} has no {ABOUT}", dir.display()))),
-        json::Json::Malformed(why) => return Ok(Found::Damaged(why)),
-        json::Json::Read(about) => about,
+    if let Some(why) = plain::no_directory(&dir) {
+        return Ok(Found::Damaged(why));
+    }
+    let about: About = match sealed::read(&dir.join(ABOUT))? {
+        Json::Missing if !dir.exists() => return Ok(Found::Nothing),
+        Json::Missing => return Ok(Found::Damaged(format!("{} has no {ABOUT}", dir.display()))),
+        Json::Malformed(why) => return Ok(Found::Damaged(why)),
+        Json::Read(about) => about,
     };
     // The name is a hash of the ingredients; what is copied under another name is found out by these themselves.
     if about.key != key.name() || about.made_from != *key.made_from() {
@@ -97,15 +104,22 @@ pub fn find(cache: &Path, key: &Key) -> Result<Found, CacheError> {
     }
     match verify(&dir, about) {
         Ok(Ok(hello)) => {
+            let ram = dir.join(RAM);
+            // QEMU opens a fork's memory for writing, although it writes to pages of its own (7.2, file_ram_open in
+            // softmmu/physmem.c). Where it may not, that is known without starting one.
+            File::options().read(true).write(true).open(&ram).map_err(CacheError::on("open for writing", &ram))?;
             // For whoever makes room: what was used last goes last.
             touch(&dir.join(ABOUT));
-            Ok(Found::Whole(Box::new(Template { dir, hello, _hold: Some(hold) })))
+            Ok(Found::Whole(Box::new(Template { dir, hello, new: false, _hold: Some(hold) })))
         }
         Ok(Err(why)) => Ok(Found::Damaged(why)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Ok(Found::Damaged(format!("a file is missing in {}", dir.display())))
-        }
-        Err(error) => Err(CacheError::on("read", &dir)(error)),
+        Err(error) => match plain::damage(&dir, &error) {
+            Some(_) if error.kind() == io::ErrorKind::NotFound => {
+                Ok(Found::Damaged(format!("a file is missing in {}", dir.display())))
+            }
+            Some(why) => Ok(Found::Damaged(why)),
+            None => Err(CacheError::on("read", &dir)(error)),
+        },
     }
 }
 
@@ -124,7 +138,7 @@ fn verify(dir: &Path, about: About) -> io::Result<Result<Hello, String>> {
     }
     let about = About { ram: Mark::of(&ram)?, state: Mark::of(&state)?, host_boot_id: now, ..about };
     // Where the cache is read-only the contents are compared again next time, and that is all.
-    let _ = json::write(&dir.join(ABOUT), &about);
+    let _ = sealed::write(&dir.join(ABOUT), &about);
     Ok(Ok(about.hello))
 }
 
@@ -187,13 +201,13 @@ impl Draft {
             state: mark(STATE)?,
             host_boot_id: host_boot_id().map_err(CacheError::on("identify the boot of", Path::new("this machine")))?,
         };
-        json::write(&from.join(ABOUT), &about)?;
+        sealed::write(&from.join(ABOUT), &about)?;
         let dir = root(cache).join(key.name());
         discard(cache, key)?;
         // The hold goes with it through the rename.
         let hold = Hold::share(from);
         fs::rename(from, &dir).map_err(CacheError::on("rename into place", &dir))?;
-        Ok(Template { dir, hello: about.hello, _hold: hold })
+        Ok(Template { dir, hello: about.hello, new: true, _hold: hold })
     }
 }
 
@@ -203,7 +217,7 @@ impl Draft {
 /// # Errors
 /// The cache cannot be read or written.
 pub fn take_away(cache: &Path, key: &Key) -> Result<Removal, CacheError> {
-    match inventory::entry(cache, key.name())? {
+    match inventory::entry(cache, key.name()) {
         Some(entry) => remove::remove(cache, &entry),
         None => Ok(Removal::Gone),
     }
@@ -231,7 +245,7 @@ impl Template {
     /// # Errors
     /// It is gone.
     pub fn open_state(&self) -> io::Result<File> {
-        File::open(self.dir.join(STATE))
+        plain::open(&self.dir.join(STATE))
     }
 }
 

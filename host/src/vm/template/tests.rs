@@ -1,9 +1,11 @@
 use std::io::{Seek as _, SeekFrom, Write as _};
+use std::time::Duration;
 
 use super::key::Ingredients;
 use super::*;
 use crate::guest::fixture::hello;
 use crate::store::lock::Lock;
+use crate::store::plain::tests::{ODDITIES, put};
 use crate::vm::accel::Accelerator;
 use crate::vm::argv::Machine;
 use crate::vm::qemu::{Qemu, QemuIdentity, QemuVersion};
@@ -29,15 +31,31 @@ fn ingredients<'a>(qemu: &'a Qemu, machine: &'a Machine) -> Ingredients<'a> {
 fn made() -> (TempDir, Key, Template) {
     let cache = tempfile::tempdir().unwrap();
     let key = Key::of(&ingredients(&qemu(), &MACHINE));
-    let draft = Draft::new(cache.path(), &key, 1 << 20).unwrap();
+    let template = make(&cache, &key);
+    (cache, key, template)
+}
+
+fn make(cache: &TempDir, key: &Key) -> Template {
+    let draft = Draft::new(cache.path(), key, 1 << 20).unwrap();
     let mut ram = File::create_new(draft.ram()).unwrap();
     ram.write_all(&[1; 5000]).unwrap();
     ram.seek(SeekFrom::Start(10 << 20)).unwrap();
     ram.write_all(&[2; 5000]).unwrap();
     ram.set_len(32 << 20).unwrap();
     draft.create_state().unwrap().write_all(b"device state").unwrap();
-    let template = draft.keep(cache.path(), &key, hello()).unwrap();
-    (cache, key, template)
+    draft.keep(cache.path(), key, hello()).unwrap()
+}
+
+fn about_of(dir: &Path) -> serde_json::Value {
+    let Json::Read(about) = sealed::read(&dir.join(ABOUT)).unwrap() else { panic!("no description") };
+    about
+}
+
+/// Changes what the description says, and not its checksum.
+fn edit(dir: &Path, from: &str, to: &str) {
+    let text = fs::read_to_string(dir.join(ABOUT)).unwrap();
+    assert!(text.contains(from), "{text}");
+    fs::write(dir.join(ABOUT), text.replace(from, to)).unwrap();
 }
 
 fn damage_of(cache: &TempDir, key: &Key) -> String {
@@ -102,23 +120,94 @@ fn a_missing_cut_or_foreign_part_is_found_out() {
         ("no description", |dir| fs::remove_file(dir.join(ABOUT)).unwrap()),
         ("ram cut", |dir| File::options().write(true).open(dir.join(RAM)).unwrap().set_len(1 << 20).unwrap()),
         ("description cut", |dir| fs::write(dir.join(ABOUT), "{").unwrap()),
+        ("hello edited", |dir| edit(dir, &hello().kernel_release, "6.6.6")),
+        ("format edited", |dir| edit(dir, "\"format\": 2", "\"format\": 3")),
         ("description of another", |dir| {
-            let text = fs::read_to_string(dir.join(ABOUT)).unwrap();
-            let name = dir.file_name().unwrap().to_str().unwrap();
-            fs::write(dir.join(ABOUT), text.replace(name, "0")).unwrap();
+            let mut about = about_of(dir);
+            about["key"] = "0".into();
+            sealed::write(&dir.join(ABOUT), &about).unwrap();
         }),
         ("description of another under this key", |dir| {
-            let text = fs::read_to_string(dir.join(ABOUT)).unwrap();
-            let mut about: serde_json::Value = serde_json::from_str(&text).unwrap();
+            let mut about = about_of(dir);
             about["made_from"]["kernel_sha256"] = "another".into();
-            fs::write(dir.join(ABOUT), about.to_string()).unwrap();
+            sealed::write(&dir.join(ABOUT), &about).unwrap();
+        }),
+        ("a file in its place", |dir| {
+            fs::remove_dir_all(dir).unwrap();
+            fs::write(dir, "no template").unwrap();
         }),
     ];
     for (name, harm) in harms {
         let (cache, key, template) = made();
         harm(&template.dir);
         assert!(!damage_of(&cache, &key).is_empty(), "{name}");
+        drop(template);
+        drop(make(&cache, &key));
+        assert!(matches!(find(cache.path(), &key).unwrap(), Found::Whole(_)), "{name} was not replaced");
     }
+}
+
+#[test]
+fn whatever_stands_in_a_templates_place_is_found_out_and_replaced() {
+    let (cache, key, template) = made();
+    let dir = template.dir.clone();
+    drop(template);
+    let lock = inventory::lock_path(cache.path(), key.name());
+    let draft = root(cache.path()).join(format!("{}{DRAFT}", key.name()));
+    let places = [&dir, &dir.join(ABOUT), &dir.join(RAM), &dir.join(STATE), &lock, &draft];
+    for place in places {
+        for (name, oddity) in ODDITIES {
+            put(place, oddity);
+            if place.starts_with(&dir) {
+                assert!(!damage_of(&cache, &key).is_empty(), "{name} as {}", place.display());
+            }
+            let lock = Lock::try_take(&lock).unwrap().unwrap();
+            drop(make(&cache, &key));
+            drop(lock);
+            assert!(matches!(find(cache.path(), &key).unwrap(), Found::Whole(_)), "{name} as {}", place.display());
+        }
+    }
+}
+
+#[test]
+fn memory_that_qemu_may_not_open_is_told_of_before_qemu_runs() {
+    let cache = tempfile::tempdir().unwrap();
+    let key = Key::of(&ingredients(&qemu(), &MACHINE));
+    let draft = Draft::new(cache.path(), &key, 1 << 20).unwrap();
+    // Another process writes it: were it this one, a fork in another test's thread could hold it open for writing.
+    assert!(std::process::Command::new("cp").arg("/bin/sleep").arg(draft.ram()).status().unwrap().success());
+    draft.create_state().unwrap();
+    let template = draft.keep(cache.path(), &key, hello()).unwrap();
+    // Nobody, not even root, may write to a program that runs (execve(2), ETXTBSY).
+    let mut running = std::process::Command::new(template.ram()).arg("60").spawn().unwrap();
+    let found = find(cache.path(), &key);
+    running.kill().unwrap();
+    running.wait().unwrap();
+    let error = found.unwrap_err().to_string();
+    assert!(error.contains("cannot open for writing") && error.contains(RAM), "{error}");
+    assert!(matches!(find(cache.path(), &key).unwrap(), Found::Whole(_)));
+}
+
+#[test]
+fn what_qemu_refused_is_remembered_for_that_key_and_that_qemu_until_the_next_boot() {
+    let cache = tempfile::tempdir().unwrap();
+    // A program that is old enough to be remembered.
+    let qemu = Qemu { path: fs::canonicalize("/proc/self/exe").unwrap(), ..qemu() };
+    let key = Key::of(&ingredients(&qemu, &MACHINE));
+    assert_eq!(refusal::recall(cache.path(), &key, &qemu), None);
+    let age = fs::metadata(&qemu.path).unwrap().modified().unwrap().elapsed().unwrap();
+    let remembered = refusal::remember(cache.path(), &key, &qemu, "no").unwrap();
+    assert_eq!(remembered, age > Duration::from_secs(2));
+    assert_eq!(refusal::recall(cache.path(), &key, &qemu), remembered.then(|| "no".to_owned()));
+    let other_key = Key::of(&ingredients(&qemu, &Machine { cpus: 2, ..MACHINE }));
+    assert_eq!(refusal::recall(cache.path(), &other_key, &qemu), None);
+    let script = Qemu { path: cache.path().join("qemu"), ..qemu.clone() };
+    fs::write(&script.path, "#!/bin/sh\nexec qemu\n").unwrap();
+    assert!(!refusal::remember(cache.path(), &key, &script, "no").unwrap());
+    let memo = fs::read_dir(cache.path().join("memo")).unwrap().next().unwrap().unwrap().path();
+    let text = fs::read_to_string(&memo).unwrap();
+    fs::write(&memo, text.replace(&host_boot_id().unwrap(), "another boot")).unwrap();
+    assert_eq!(refusal::recall(cache.path(), &key, &qemu), None);
 }
 
 #[test]
@@ -134,8 +223,9 @@ fn a_copy_and_another_boot_of_the_host_are_no_damage() {
     let copy = template.dir.join("copy");
     fs::copy(template.ram(), &copy).unwrap();
     fs::rename(copy, template.ram()).unwrap();
-    let text = fs::read_to_string(template.dir.join(ABOUT)).unwrap();
-    fs::write(template.dir.join(ABOUT), text.replace(&host_boot_id().unwrap(), "another boot")).unwrap();
+    let mut about = about_of(&template.dir);
+    about["host_boot_id"] = "another boot".into();
+    sealed::write(&template.dir.join(ABOUT), &about).unwrap();
     for _ in 0..2 {
         assert!(matches!(find(cache.path(), &key).unwrap(), Found::Whole(_)));
     }

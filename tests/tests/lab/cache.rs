@@ -1,0 +1,159 @@
+//! Templates in a cache that somebody else has been at, and what is remembered in it.
+
+#![expect(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use vmlab::exit;
+use vmlab::store::json::Json;
+use vmlab::store::sealed;
+use vmlab_tests::fake::script::{Action, Guest, Qmp};
+use vmlab_tests::lab::{FakeLab, Outcome};
+
+use crate::{HOSTNAME, ONLY_HOSTNAME, lab};
+
+const FORK: [&str; 3] = [ONLY_HOSTNAME, "--isolation", "fork"];
+
+/// The one template of a lab.
+fn template(lab: &FakeLab) -> PathBuf {
+    let root = lab.bench.cache().join("vmlab/templates");
+    let mut dirs = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir());
+    dirs.next().unwrap()
+}
+
+fn notices<'a>(outcome: &'a Outcome, words: &str) -> Vec<&'a str> {
+    outcome.notices().filter(|text| text.contains(words)).collect()
+}
+
+/// A lab that has made a template, and then has guests for a second run.
+fn with_template(guests: Vec<Guest>) -> FakeLab {
+    let lab = lab([vec![Guest::template(), Guest::good_fork()], guests].concat());
+    lab.run(&FORK).exits(exit::OK);
+    lab
+}
+
+#[test]
+fn a_template_that_says_of_itself_what_was_not_asked_for_is_made_anew() {
+    let lab = with_template(vec![Guest::template(), Guest::good_fork()]);
+    let about = template(&lab).join("template.json");
+    let Ok(Json::Read(mut content)) = sealed::read::<Value>(&about) else { panic!("no description") };
+    content["hello"]["cpus"] = 7.into();
+    sealed::write(&about, &content).unwrap();
+    let outcome = lab.run(&FORK);
+    outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
+    let told = notices(&outcome, "the template is made anew");
+    assert!(matches!(&told[..], [only] if only.contains("7 processors")), "{told:?}");
+    assert_eq!(lab.unclaimed(), [0; 0]);
+}
+
+#[test]
+fn a_file_in_a_templates_place_costs_one_boot() {
+    let lab = with_template(vec![Guest::template(), Guest::good_fork(), Guest::good_fork()]);
+    let dir = template(&lab);
+    fs::remove_dir_all(&dir).unwrap();
+    fs::write(&dir, "no template").unwrap();
+    let outcome = lab.run(&FORK);
+    outcome.exits(exit::OK);
+    assert_eq!(notices(&outcome, "a file stands where a directory should be").len(), 1, "{}", outcome.ended);
+    let outcome = lab.run(&FORK);
+    outcome.exits(exit::OK);
+    assert_eq!((outcome.guests(), lab.unclaimed()), (1, Vec::new()), "{}", outcome.ended);
+}
+
+#[test]
+fn a_cache_that_takes_nothing_ends_no_run_and_is_told_of_once() {
+    let lab = lab(vec![Guest::good()]);
+    let dir = lab.bench.cache().join("vmlab");
+    fs::create_dir_all(&dir).unwrap();
+    // Not even root can make a directory of a file.
+    let files = ["images", "memo", "templates", "unpacked"].map(|name| dir.join(name));
+    files.iter().for_each(|file| fs::write(file, "").unwrap());
+    let ended = lab.bench.run(&lab.arguments(&FORK));
+    files.iter().for_each(|file| fs::remove_file(file).unwrap());
+    let outcome = lab.outcome(ended);
+    outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
+    let told = notices(&outcome, "not kept for the next run");
+    assert!(matches!(&told[..], [only] if only.contains("the guest image")), "{told:?}");
+    assert_eq!(notices(&outcome, "none is forked").len(), 1, "{}", outcome.ended);
+}
+
+/// A QEMU whose monitor comes up and that then exits, as one does that cannot load a state.
+fn cannot_restore(code: u8) -> Guest {
+    let actions = vec![Action::AwaitCommand("migrate-incoming".to_owned()), Action::Exit(code)];
+    Guest::new(actions)
+}
+
+/// The programs of a machine where QEMU changes: a copy of the fake one.
+fn with_qemu_of_its_own(guests: Vec<Guest>) -> (FakeLab, PathBuf) {
+    let lab = lab(guests);
+    let qemu = lab.bench.home().join("qemu");
+    // Another process writes it: were it this one, a fork in another test's thread could hold it open for writing.
+    assert!(std::process::Command::new("cp").arg(crate::FAKE_QEMU).arg(&qemu).status().unwrap().success());
+    let lab = lab.qemu(qemu.clone());
+    settle();
+    (lab, qemu)
+}
+
+/// What was written a moment ago is remembered by nobody (`vmlab::store::memo`).
+fn settle() {
+    std::thread::sleep(std::time::Duration::from_millis(2_100));
+}
+
+#[test]
+fn what_qemu_refused_is_found_out_once_and_tried_again_by_another_qemu() {
+    let first = vec![Guest::template(), cannot_restore(1), Guest::good()];
+    let second = vec![Guest::good()];
+    let third = vec![Guest::template(), Guest::good_fork()];
+    let (lab, qemu) = with_qemu_of_its_own([first, second, third].concat());
+    let outcome = lab.run(&FORK);
+    outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
+    assert_eq!(notices(&outcome, "none is forked").len(), 1, "{}", outcome.ended);
+    assert_eq!(notices(&outcome, "remembered until").len(), 1, "{}", outcome.ended);
+    let outcome = lab.run(&FORK);
+    outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
+    let told = notices(&outcome, "none is forked");
+    assert!(matches!(&told[..], [only] if only.contains("has refused it before")), "{told:?}");
+    assert_eq!(outcome.guests(), 1, "{}", outcome.ended);
+    touch(&qemu);
+    let outcome = lab.run(&FORK);
+    outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
+    assert_eq!((notices(&outcome, "none is forked").len(), lab.unclaimed()), (0, Vec::new()), "{}", outcome.ended);
+}
+
+fn touch(path: &Path) {
+    fs::File::open(path).unwrap().set_modified(std::time::SystemTime::now()).unwrap();
+    settle();
+}
+
+#[test]
+fn what_may_have_been_the_hosts_is_not_remembered() {
+    let killed = Guest::new(vec![Action::AwaitCommand("migrate-incoming".to_owned()), Action::Signal(9)]);
+    // No memory for the guest: it ends before its monitor comes up.
+    let no_memory = Guest::new(vec![Action::Exit(1)]).with_qmp(Qmp::Silent);
+    for dead in [killed, no_memory, cannot_restore(0)] {
+        let each = [Guest::template(), dead.clone(), Guest::good()];
+        let (lab, _) = with_qemu_of_its_own([each.clone(), each].concat());
+        for _ in 0..2 {
+            let outcome = lab.run(&FORK);
+            outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
+            assert_eq!((notices(&outcome, "remembered").len(), outcome.guests()), (0, 3), "{}", outcome.ended);
+        }
+    }
+}
+
+#[test]
+fn a_template_of_an_earlier_run_is_made_anew_before_qemu_is_blamed() {
+    let second = vec![cannot_restore(1), Guest::good()];
+    let third = vec![Guest::template(), cannot_restore(1), Guest::good()];
+    let fourth = vec![Guest::good()];
+    let first = vec![Guest::template(), Guest::good_fork()];
+    let (lab, _) = with_qemu_of_its_own([first, second, third, fourth].concat());
+    for (guests, remembered) in [(2, 0), (2, 0), (3, 1), (1, 1)] {
+        let outcome = lab.run(&FORK);
+        outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
+        let told = notices(&outcome, "remembered until").len();
+        assert_eq!((outcome.guests(), told), (guests, remembered), "{}", outcome.ended);
+    }
+}
