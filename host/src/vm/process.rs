@@ -176,3 +176,19 @@ async fn keep_end(mut stream: ChildStderr, kept: Arc<Mutex<Vec<u8>>>) {
         kept.drain(..excess);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_console_that_nobody_reads_takes_what_comes_byte_by_byte() {
+        let bytes = 30_000;
+        let script = format!("i=0; while [ $i -lt {bytes} ]; do printf x >&{}; i=$((i + 1)); done", DESCRIPTORS.console);
+        let mut qemu = QemuProcess::start(Path::new("/bin/sh"), &["-c".into(), script.into()], None).unwrap();
+        assert!(qemu.process.wait().await.unwrap().success());
+        let mut console = Vec::new();
+        qemu.console.read_to_end(&mut console).await.unwrap();
+        assert_eq!(console.len(), bytes);
+    }
+}
