@@ -1,6 +1,6 @@
 //! A guest's hello for the tests.
 
-use vmlab_protocol::message::{Hello, PROTOCOL};
+use vmlab_protocol::message::{CONSOLE_LEVEL, Hello, PROTOCOL};
 
 /// Of a guest about which there is nothing to remark.
 pub fn hello() -> Hello {
@@ -15,6 +15,8 @@ pub fn hello() -> Hello {
         cpus: 1,
         virtio: Vec::new(),
         modules: Vec::new(),
+        console_level: CONSOLE_LEVEL,
+        consoles: vec!["ttyS0".to_owned()],
         problems: Vec::new(),
     }
 }

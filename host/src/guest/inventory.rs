@@ -9,10 +9,10 @@ use virtio_bindings::virtio_ids::{
     VIRTIO_ID_VSOCK,
 };
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
-use vmlab_protocol::message::{Hello, VirtioDevice};
+use vmlab_protocol::message::{CONSOLE_LEVEL, Hello, VirtioDevice};
 
 use crate::kernel::Kernel;
-use crate::vm::argv::Machine;
+use crate::vm::argv::{self, Machine};
 
 /// How much of the asked-for memory the kernel may keep for itself: image, struct pages, reserved ranges.
 const MEMORY_KEPT_MIB: u64 = 128;
@@ -36,7 +36,26 @@ pub fn check(hello: &Hello, kernel: &Kernel, machine: &Machine) -> Result<(), St
     let [console] = consoles.as_slice() else {
         return Err(format!("the guest shows {} virtio consoles, one was asked for", consoles.len()));
     };
-    usable(console)
+    usable(console)?;
+    speaks(hello)
+}
+
+/// Whether the kernel's warnings come out where they are read.
+fn speaks(hello: &Hello) -> Result<(), String> {
+    let level = hello.console_level;
+    if level < CONSOLE_LEVEL {
+        return Err(format!(
+            "the guest's kernel prints only what is more urgent than a warning (kernel.printk is {level}), and a verdict needs its warnings: it takes {CONSOLE_LEVEL} or more"
+        ));
+    }
+    if !hello.consoles.iter().any(|name| name == argv::CONSOLE) {
+        let others = hello.consoles.join(", ");
+        return Err(format!(
+            "the guest's kernel does not print on {}, where it is read, but on: {others}",
+            argv::CONSOLE
+        ));
+    }
+    Ok(())
 }
 
 /// Whether a device is driven, by the rules of virtio 1.x (sections 2.1 and 6).

@@ -122,6 +122,7 @@ pub const ROWS: &[Row] = &[
     row("closes-all", Guest, fail(&["exited with 1"])),
     row("floods", Guest, Expected { dropped: FLOOD_DROPPED, ..pass() }),
     row("escapes", Guest, pass()),
+    row("hushes", Guest, fail(&["the console's level was lowered to 1"])),
     row("forges", Guest, fail(&["this scenario fails"])),
     // The guest's power and clock.
     row("reboots", Guest, vanished(&["guest-reset"])),

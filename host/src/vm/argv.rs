@@ -5,6 +5,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::Path;
 
 use vmlab_protocol::CONTROL_PORT;
+use vmlab_protocol::message::CONSOLE_LEVEL;
 
 use super::accel::Accelerator;
 
@@ -139,6 +140,21 @@ const fn cpu(machine: &Machine) -> &'static str {
 /// which counts a NUL); it cuts a longer one, or does not boot at all.
 pub const COMMAND_LINE_LIMIT: usize = 2047;
 
+/// The kernel's name for the serial line.
+pub const CONSOLE: &str = "ttyS0";
+
+/// The first of the user's words by which a kernel would not print its warnings (Documentation/admin-guide/
+/// kernel-parameters.txt, "quiet" and "loglevel"), wherever it stands among them.
+#[must_use]
+pub fn hushing_word(append: &str) -> Option<&str> {
+    append.split_whitespace().find(|word| {
+        // The kernel takes quotes around a word away (lib/cmdline.c, next_arg).
+        let word = word.replace('"', "");
+        let level = word.strip_prefix("loglevel=").map(|level| level.parse::<u32>().unwrap_or_default());
+        word == "quiet" || level.is_some_and(|level| level < CONSOLE_LEVEL)
+    })
+}
+
 /// How long the kernel's command line is with the user's words, in bytes.
 #[must_use]
 pub fn command_line_bytes(append: &str) -> usize {
@@ -150,12 +166,11 @@ pub fn command_line_bytes(append: &str) -> usize {
 /// The kernel's command line (Documentation/admin-guide/kernel-parameters.txt).
 fn command_line(boot: &Boot<'_>) -> String {
     let mut words = vec![
-        "console=ttyS0".to_owned(),
+        format!("console={CONSOLE}"),
         // What dies before the serial driver is up says so all the same.
-        "earlyprintk=ttyS0".to_owned(),
-        // Warnings and worse: a splat begins at level 4, which `quiet` would hide, and each line costs time under an
-        // emulator.
-        "loglevel=5".to_owned(),
+        format!("earlyprintk={CONSOLE}"),
+        // Warnings and worse; each line more costs time under an emulator.
+        format!("loglevel={CONSOLE_LEVEL}"),
         // A crash ends the guest at once: a reboot is its end, by `-action`.
         "oops=panic".to_owned(),
         "panic=-1".to_owned(),
@@ -212,6 +227,18 @@ mod tests {
         let memory = "memory-backend-file,id=ram,size=256M,share=off,mem-path=/c/a,,b/ram";
         assert_eq!(fork[at + 1..], [memory, "-incoming", "defer", "-S"]);
         assert_eq!(template[at + 1], memory.replace("share=off", "share=on"));
+    }
+
+    #[test]
+    fn words_that_hush_the_kernel_are_found_and_others_are_not() {
+        for words in
+            ["quiet", "nokaslr quiet", "loglevel=4", "loglevel=0x7 a", "loglevel=", "\"quiet\"", "loglevel=\"3\""]
+        {
+            assert!(hushing_word(words).is_some(), "{words}");
+        }
+        for words in ["", "loglevel=5", "loglevel=8 debug", "quietly", "fsck.quiet=1", "ignore_loglevel"] {
+            assert_eq!(hushing_word(words), None);
+        }
     }
 
     #[test]

@@ -184,7 +184,8 @@ mod tests {
     #[tokio::test]
     async fn a_console_that_nobody_reads_takes_what_comes_byte_by_byte() {
         let bytes = 30_000;
-        let script = format!("i=0; while [ $i -lt {bytes} ]; do printf x >&{}; i=$((i + 1)); done", DESCRIPTORS.console);
+        let script =
+            format!("i=0; while [ $i -lt {bytes} ]; do printf x >&{}; i=$((i + 1)); done", DESCRIPTORS.console);
         let mut qemu = QemuProcess::start(Path::new("/bin/sh"), &["-c".into(), script.into()], None).unwrap();
         assert!(qemu.process.wait().await.unwrap().success());
         let mut console = Vec::new();

@@ -9,6 +9,9 @@ use crate::frame::{self, Frame, Kind, TooLarge};
 /// The version that this build speaks.
 pub const PROTOCOL: ProtocolVersion = ProtocolVersion { major: 1, minor: 0 };
 
+/// The console level at which a kernel prints its warnings, which begin at level 4 (`KERN_WARNING`).
+pub const CONSOLE_LEVEL: u32 = 5;
+
 /// How much entropy a guest is given, in bytes: twice what the kernel's generator holds (drivers/char/random.c).
 pub const ENTROPY_BYTES: usize = 64;
 
@@ -107,6 +110,10 @@ pub struct Hello {
     pub virtio: Vec<VirtioDevice>,
     /// Modules loaded at boot, in order.
     pub modules: Vec<String>,
+    /// What is less urgent than this the kernel does not print on its consoles: `/proc/sys/kernel/printk`.
+    pub console_level: u32,
+    /// The consoles that it prints on, as `ttyS0`.
+    pub consoles: Vec<String>,
     /// What went wrong during boot and did not prevent it: each is a sentence.
     pub problems: Vec<String>,
 }

@@ -6,8 +6,10 @@ use std::path::Path;
 use nix::sys::utsname::uname;
 use vmlab_protocol::message::{Hello, PROTOCOL, VirtioDevice};
 
+use super::kernel_console::{self, KernelConsole};
+
 /// Gathers the hello. What cannot be read becomes a problem, never a guess.
-pub(super) fn hello(modules: Vec<String>, mut problems: Vec<String>) -> Hello {
+pub(super) fn hello(modules: Vec<String>, console: &KernelConsole, mut problems: Vec<String>) -> Hello {
     let mut read = |path: &str| {
         fs::read_to_string(path).map(|text| text.trim_end().to_owned()).unwrap_or_else(|error| {
             problems.push(format!("cannot read {path}: {error}"));
@@ -37,6 +39,14 @@ pub(super) fn hello(modules: Vec<String>, mut problems: Vec<String>) -> Hello {
         cpus: online_cpus(&mut problems),
         virtio: virtio_devices(&mut problems),
         modules,
+        console_level: console.level().unwrap_or_else(|why| {
+            problems.push(why);
+            0
+        }),
+        consoles: kernel_console::enabled().unwrap_or_else(|why| {
+            problems.push(why);
+            Vec::new()
+        }),
         problems,
     }
 }

@@ -37,7 +37,7 @@ pub(super) struct Done {
 /// Runs one leg. `output_left` is what the scenario may still send, in bytes.
 pub(super) fn run(
     link: &mut Link,
-    job: &Job,
+    job: &Job<'_>,
     scenario: &'static Scenario,
     leg: Leg,
     output_left: &mut u64,

@@ -31,6 +31,9 @@ pub(crate) enum LinkError {
     Damaged(String),
     #[error("this guest cannot be made one of its own: {0}")]
     Stale(String),
+    /// It cannot be told whether the kernel's warnings are printed.
+    #[error("the console cannot be watched over: {0}")]
+    Deaf(String),
     #[error("a message does not fit: {0}")]
     TooLarge(#[from] vmlab_protocol::frame::TooLarge),
     #[error("cannot {what}: {error}")]

@@ -9,10 +9,12 @@ use vmlab_protocol::message::{GuestMessage, HostMessage, Leg, LegOutcome};
 use crate::faults;
 use crate::scenarios::{self, Scenario};
 use fresh::Fresh;
+use kernel_console::KernelConsole;
 use link::{Link, LinkError};
 
 mod facts;
 mod fresh;
+mod kernel_console;
 mod leg;
 pub(crate) mod link;
 mod sweep;
@@ -36,7 +38,8 @@ pub(crate) fn run(port: &Path, modules: Vec<String>, mut problems: Vec<String>) 
 fn serve(port: &Path, modules: Vec<String>, problems: Vec<String>) -> Result<(), LinkError> {
     let mut link = Link::open(port)?;
     let fresh = Fresh::open().map_err(LinkError::Stale)?;
-    link.send(GuestMessage::Hello(Box::new(facts::hello(modules, problems))))?;
+    let console = KernelConsole::open().map_err(LinkError::Deaf)?;
+    link.send(GuestMessage::Hello(Box::new(facts::hello(modules, &console, problems))))?;
     let mut started = 0;
     let mut prepared = false;
     loop {
@@ -50,7 +53,7 @@ fn serve(port: &Path, modules: Vec<String>, problems: Vec<String>) -> Result<(),
                 link.send(GuestMessage::Refused { run, why: "the guest was not prepared".to_owned() })?;
             }
             HostMessage::Run { run, scenario, leg_timeout_ms, output_limit } => {
-                let job = Job { run, leg_timeout_ms, output_limit };
+                let job = Job { run, leg_timeout_ms, output_limit, console: &console };
                 if run_scenario(&mut link, &job, scenario)? {
                     started += 1;
                 }
@@ -61,15 +64,16 @@ fn serve(port: &Path, modules: Vec<String>, problems: Vec<String>) -> Result<(),
 }
 
 /// What the host said about one scenario's run.
-struct Job {
+struct Job<'a> {
     run: u32,
     leg_timeout_ms: u64,
     /// Bytes of output that the run may still send.
     output_limit: u64,
+    console: &'a KernelConsole,
 }
 
 /// Whether it was started.
-fn run_scenario(link: &mut Link, job: &Job, id: ScenarioId) -> Result<bool, LinkError> {
+fn run_scenario(link: &mut Link, job: &Job<'_>, id: ScenarioId) -> Result<bool, LinkError> {
     let run = job.run;
     let fault = faults::find(id.as_str());
     let Some(scenario) = scenarios::find(id.as_str()).or(fault.map(|fault| &fault.scenario)) else {
@@ -94,18 +98,19 @@ fn run_scenario(link: &mut Link, job: &Job, id: ScenarioId) -> Result<bool, Link
 
 fn run_leg(
     link: &mut Link,
-    job: &Job,
+    job: &Job<'_>,
     scenario: &'static Scenario,
     leg: Leg,
     output_left: &mut u64,
 ) -> Result<LegOutcome, LinkError> {
     let done = leg::run(link, job, scenario, leg, output_left)?;
+    let outcome = job.console.hushed().map_or(done.outcome, |detail| LegOutcome::Failed { detail });
     link.send(GuestMessage::LegFinished {
         run: job.run,
         leg,
-        outcome: done.outcome.clone(),
+        outcome: outcome.clone(),
         duration_ns: done.duration_ns,
         output_dropped: done.output_dropped,
     })?;
-    Ok(done.outcome)
+    Ok(outcome)
 }

@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{close, getpid, setsid};
 use vmlab_protocol::message::{self, Envelope, GuestMessage, Leg, LegOutcome};
 
-use super::{Fault, unharmed};
+use super::{Fault, unharmed, write};
 use crate::sandbox::{During, Sandbox};
 use crate::scenarios::{Finding, Trouble};
 use crate::sys::process::{default_action, fork_with};
@@ -37,6 +37,10 @@ pub(super) const ALL: &[Fault] = &[
     }),
     Fault::new("fault.floods", "The scenario's process writes 1 GiB to its output", floods).within(FLOOD_MS),
     Fault::new("fault.forges", "A failing scenario that prints success in all forms it can think of", forges),
+    Fault::new("fault.hushes", "The scenario's process has the kernel print no more warnings", |_| {
+        write("/proc/sys/kernel/printk", "1")?;
+        Ok(unharmed())
+    }),
     Fault::new("fault.stops", "The scenario's process stops itself", |_| {
         kill(getpid(), Signal::SIGSTOP).during("stopping")?;
         Ok(unharmed())

@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 use vmlab::image::guest_init;
 use vmlab_protocol::catalogue::{Control, Expectation, ScenarioId};
 use vmlab_protocol::frame::{Decoder, HEADER_LEN, Item};
-use vmlab_protocol::message::{self, Envelope, GuestMessage, Hello, HostMessage, Leg, LegOutcome, PROTOCOL, RawChunk};
+use vmlab_protocol::message::{
+    self, CONSOLE_LEVEL, Envelope, GuestMessage, Hello, HostMessage, Leg, LegOutcome, PROTOCOL, RawChunk,
+};
 
 use super::machine::Machine;
 use super::qmp::Monitor;
@@ -209,6 +211,8 @@ impl Player {
             "cpus": self.machine.cpus,
             "virtio": [{"name": "virtio0", "id": 3, "features": features, "status": 15}],
             "modules": [],
+            "console_level": CONSOLE_LEVEL,
+            "consoles": ["ttyS0"],
             "problems": [],
         });
         if let (Some(all), Value::Object(fields)) = (hello.as_object_mut(), fields) {

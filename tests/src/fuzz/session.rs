@@ -66,6 +66,8 @@ fn hello(major: u16) -> GuestMessage {
         cpus: 1,
         virtio: Vec::new(),
         modules: Vec::new(),
+        console_level: 0,
+        consoles: Vec::new(),
         problems: Vec::new(),
     }))
 }

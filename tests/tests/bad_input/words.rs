@@ -26,6 +26,21 @@ fn a_filter_that_can_match_nothing() {
 }
 
 #[test]
+fn words_on_the_kernels_command_line_that_no_verdict_survives() {
+    let long = "x".repeat(2048);
+    for (words, what) in [
+        ("quiet", "--append has `quiet`, by which the kernel would not print its warnings"),
+        ("nokaslr loglevel=3", "--append has `loglevel=3`"),
+        (&long, "x86 kernels take 2047"),
+        ("a\nb", "a line break"),
+    ] {
+        let lab = lab();
+        let ended = lab.bench.run(&lab.arguments(&["uts", "--append", words]));
+        is_refused(&lab.bench, &ended, exit::USAGE, &[what]);
+    }
+}
+
+#[test]
 fn reports_that_cannot_be() {
     for (report, words) in [
         ("xml", "`xml` is not a report format: choose human, ktap, junit or json"),

@@ -46,6 +46,12 @@ fn another_set_of_devices() {
 }
 
 #[test]
+fn a_kernel_whose_warnings_would_not_be_seen() {
+    with(json!({"console_level": 4}), "NO-BOOT", "kernel.printk is 4");
+    with(json!({"consoles": ["tty0"]}), "NO-BOOT", "does not print on ttyS0, where it is read, but on: tty0");
+}
+
+#[test]
 fn a_guest_that_booted_with_problems_says_so() {
     let hello = hello_with(json!({"problems": ["cannot mount \u{1b}[31m/sys"]}));
     let outcome = lab(vec![Guest::new(vec![hello, Action::ServeRest])]).run(&[ONLY_HOSTNAME]);

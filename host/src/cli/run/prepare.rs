@@ -100,6 +100,11 @@ fn check_append(words: &str) -> Result<(), Failure> {
     if words.contains(['\0', '\n']) {
         return Err(Failure::usage("--append holds a line break or a NUL, which no kernel's command line can have"));
     }
+    if let Some(word) = argv::hushing_word(words) {
+        return Err(Failure::usage(format!(
+            "--append has `{word}`, by which the kernel would not print its warnings, and a verdict needs them; leave it out"
+        )));
+    }
     Ok(())
 }
 
