@@ -10,6 +10,7 @@ use super::frames;
 use super::kind::{Ending, Kind, Severity};
 use super::prefix::{Caller, Start};
 use super::rules::Title;
+use super::tail::text;
 
 /// Lines of a report that are kept.
 const TRACE_LINES: usize = 200;
@@ -74,8 +75,16 @@ pub(super) struct Report {
     pub(super) is_open: bool,
     /// Who prints it, where lines tell.
     pub(super) caller: Option<Caller>,
+    /// Its place among all reports.
+    pub(super) number: u64,
+    /// It is to be counted, and nothing of it kept but what it is counted by.
+    pub(super) is_brief: bool,
+    /// What it is counted by, where that is known from its title and it is brief.
+    pub(super) key: Vec<u8>,
     stamped: bool,
     what: String,
+    /// So many lines came.
+    lines: usize,
     /// A call trace has begun.
     in_trace: bool,
     /// A call trace has begun at some time.
@@ -89,6 +98,7 @@ impl Report {
     pub(super) fn new(title: Title, start: Start, before: Vec<String>, line: String, words: &str) -> Self {
         let mut trace = before;
         trace.push(line);
+        let lines = trace.len();
         let finding = Finding {
             kind: title.kind,
             severity: title.kind.severity(),
@@ -98,11 +108,16 @@ impl Report {
             cgroup: None,
             frames: title.func.as_deref().map(frames::plain).into_iter().map(str::to_owned).collect(),
             fingerprint: String::new(),
+            more_alike: 0,
         };
         let mut report = Self {
             finding,
             is_open: title.kind.ending() != Ending::Title,
             caller: start.caller,
+            number: 0,
+            is_brief: false,
+            key: Vec::new(),
+            lines,
             stamped: start.stamped,
             what: title.what.unwrap_or_default(),
             in_trace: false,
@@ -129,10 +144,21 @@ impl Report {
         }
     }
 
+    /// Whether a title of this kind may be part of a report, if this one is still being printed.
+    pub(super) fn may_take(&self, kind: Kind) -> bool {
+        match self.finding.kind {
+            Kind::Oom | Kind::MemcgOom | Kind::RcuStall => kind.ending() == Ending::Killed || kind == Kind::RcuStall,
+            own => own.is_trap() && (kind.is_trap() || kind == Kind::Warning),
+        }
+    }
+
     /// Takes in such a title.
-    pub(super) fn take_title(&mut self, title: &Title, line: String, words: &str) {
+    pub(super) fn take_title(&mut self, title: &Title, line: &[u8], words: &str) {
         // What names a report is what it began with; how bad it is may only show now.
-        self.finding.severity = self.finding.severity.max(title.kind.severity());
+        if title.kind.severity() > self.finding.severity {
+            self.finding.severity = title.kind.severity();
+            self.is_brief = false;
+        }
         if matches!(title.kind, Kind::Oom | Kind::MemcgOom) {
             words.clone_into(&mut self.finding.title);
             self.finding.kind = title.kind;
@@ -143,7 +169,7 @@ impl Report {
     }
 
     /// The kernel gave up because of this.
-    pub(super) fn take_panic(&mut self, line: String) {
+    pub(super) fn take_panic(&mut self, line: &[u8]) {
         self.finding.severity = Severity::Fatal;
         // What follows it is another trace, of the giving up.
         self.wants_frames = false;
@@ -160,23 +186,31 @@ impl Report {
     }
 
     /// Takes in a line.
-    pub(super) fn push(&mut self, line: String, words: &str) {
+    pub(super) fn push(&mut self, line: &[u8], words: &str) {
         if self.has_ended_before(words) {
             self.is_open = false;
             return;
         }
         self.keep(line);
-        self.look_for_task(words);
-        self.look_for_function(words);
+        let begins_trace = words.starts_with("Call Trace:") || words.starts_with("backtrace:");
+        self.in_trace |= begins_trace;
+        self.had_trace |= begins_trace;
+        if !self.is_brief {
+            self.look_for_task(words);
+            self.look_for_function(words);
+        }
         if words.starts_with("oom-kill:constraint=") {
             self.look_for_cgroup(words);
         }
         self.is_open &= !self.is_last(words);
     }
 
-    fn keep(&mut self, line: String) {
-        self.finding.trace.push(line);
-        self.is_open &= self.finding.trace.len() < TRACE_LINES;
+    fn keep(&mut self, line: &[u8]) {
+        self.lines += 1;
+        if !self.is_brief {
+            self.finding.trace.push(text(line));
+        }
+        self.is_open &= self.lines < TRACE_LINES;
     }
 
     /// Whether a line is the first that is no part of a report whose end has no mark.
@@ -223,10 +257,7 @@ impl Report {
     /// Functions come from the instruction pointer and the first call trace. Data races and uninitialised values are
     /// told with traces that have no head; lockdep prints older traces before its own.
     fn look_for_function(&mut self, words: &str) {
-        let head = words.starts_with("Call Trace:") || words.starts_with("backtrace:");
         let bare = matches!(self.finding.kind, Kind::Kcsan | Kind::Kmsan);
-        self.in_trace |= head;
-        self.had_trace |= head;
         if !self.wants_frames {
             return;
         }

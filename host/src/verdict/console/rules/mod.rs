@@ -109,18 +109,32 @@ impl Rules {
         }
     }
 
+    /// What a rule is for.
+    pub(super) fn kind(&self, number: usize) -> Option<Kind> {
+        self.parts.get(number).map(|(kind, _)| *kind)
+    }
+
     /// A title's parts.
     pub(super) fn title(&self, number: usize, words: &str) -> Option<Title> {
         let (kind, pattern) = self.parts.get(number)?;
         let found = pattern.captures(words.as_bytes())?;
         let group = |name| found.name(name).and_then(|part| words.get(part.range())).map(str::to_owned);
-        Some(Title { kind: *kind, what: group("what"), func: group("func"), comm: group("comm"), pid: group("pid") })
+        Some(Title {
+            rule: number,
+            kind: *kind,
+            what: group("what"),
+            func: group("func"),
+            comm: group("comm"),
+            pid: group("pid"),
+        })
     }
 }
 
 /// A title's parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Title {
+    /// The number of its rule.
+    pub(super) rule: usize,
     pub(super) kind: Kind,
     pub(super) what: Option<String>,
     pub(super) func: Option<String>,
