@@ -21,7 +21,7 @@ pub use finding::{Crash, Finding, Task};
 pub use kind::{Kind, Severity};
 use prefix::Start;
 use report::Report;
-use reports::{Reports, end_others, taker};
+use reports::{Reports, taker};
 use rules::{Meaning, RULES, Rules};
 use tail::Tail;
 
@@ -253,9 +253,20 @@ impl ConsoleReader {
             return false;
         }
         self.before = None;
-        end_others(self.reports.open_mut().iter_mut().chain(&mut self.crash), start);
+        self.end_others(start);
         self.reports.sweep();
         true
+    }
+
+    /// A title has come that is part of no report: nobody prints two at once.
+    fn end_others(&mut self, start: Start) {
+        let same = |report: &&mut Report| report.may_have(start) && report.finding.severity < Severity::Fatal;
+        self.reports
+            .open_mut()
+            .iter_mut()
+            .chain(&mut self.crash)
+            .filter(same)
+            .for_each(|report| report.is_open = false);
     }
 
     fn title(&mut self, title: rules::Title, line: &[u8], words: &str, start: Start) {
@@ -267,7 +278,7 @@ impl ConsoleReader {
         if let Some(report) = taker(self.reports.open_mut().iter_mut().rev().chain(&mut self.crash), &title, start) {
             report.take_title(&title, line, words);
         } else {
-            end_others(self.reports.open_mut().iter_mut().chain(&mut self.crash), start);
+            self.end_others(start);
             self.open(title, start, before, line, words);
         }
         // A report may turn out worse than its title: then it is the crash.
@@ -279,8 +290,10 @@ impl ConsoleReader {
 
     fn open(&mut self, title: rules::Title, start: Start, before: Vec<String>, line: &[u8], words: &str) {
         let rule = title.rule;
-        let report = Report::new(title, start, before, tail::text(line), words);
-        if self.crash.is_none() && report.finding.severity >= Severity::Broken {
+        let is_crash = self.crash.is_none() && title.kind.severity() >= Severity::Broken;
+        let is_brief = !is_crash && self.reports.is_brief(rule, words.as_bytes());
+        let report = Report::new(title, start, before, tail::text(line), words, is_brief);
+        if is_crash {
             self.crash = Some(report);
         } else {
             self.reports.begin(rule, words.as_bytes(), report);

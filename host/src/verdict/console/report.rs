@@ -94,8 +94,16 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// `before` are the lines since `cut here`, `line` the title's, and `words` what the kernel said in it.
-    pub(super) fn new(title: Title, start: Start, before: Vec<String>, line: String, words: &str) -> Self {
+    /// `before` are the lines since `cut here`, `line` the title's, and `words` what the kernel said in it. One that is
+    /// brief gets its name when it turns out that it is kept all the same.
+    pub(super) fn new(
+        title: Title,
+        start: Start,
+        before: Vec<String>,
+        line: String,
+        words: &str,
+        is_brief: bool,
+    ) -> Self {
         let mut trace = before;
         trace.push(line);
         let lines = trace.len();
@@ -115,7 +123,7 @@ impl Report {
             is_open: title.kind.ending() != Ending::Title,
             caller: start.caller,
             number: 0,
-            is_brief: false,
+            is_brief,
             key: Vec::new(),
             lines,
             stamped: start.stamped,
@@ -157,7 +165,7 @@ impl Report {
         // What names a report is what it began with; how bad it is may only show now.
         if title.kind.severity() > self.finding.severity {
             self.finding.severity = title.kind.severity();
-            self.is_brief = false;
+            self.keep_whole();
         }
         if matches!(title.kind, Kind::Oom | Kind::MemcgOom) {
             words.clone_into(&mut self.finding.title);
@@ -286,8 +294,17 @@ impl Report {
         self.name_it();
     }
 
+    /// One that was brief is kept all the same.
+    pub(super) fn keep_whole(&mut self) {
+        self.is_brief = false;
+        self.name_it();
+    }
+
     /// Gives the finding its name, from what is known of it.
     fn name_it(&mut self) {
+        if self.is_brief {
+            return;
+        }
         let Finding { kind, frames, task, fingerprint: name, .. } = &mut self.finding;
         let comm = task.as_ref().map(|task| task.comm.clone()).unwrap_or_default();
         *name = match kind {

@@ -71,7 +71,7 @@ impl Reports {
 
     /// Begins a report, whose title has this rule and these words.
     pub(super) fn begin(&mut self, rule: usize, words: &[u8], mut report: Report) {
-        report.is_brief = self.is_brief(rule, words);
+        alike(rule, words, &mut self.key);
         self.begun += 1;
         self.latest = self.begun;
         report.number = self.begun;
@@ -133,7 +133,7 @@ impl Reports {
     }
 
     /// Whether a report with this title is only counted. Leaves the title's key.
-    fn is_brief(&mut self, rule: usize, words: &[u8]) -> bool {
+    pub(super) fn is_brief(&mut self, rule: usize, words: &[u8]) -> bool {
         alike(rule, words, &mut self.key);
         let enough = self.alike.get(&self.key).is_some_and(|alike| alike.kept >= ALIKE);
         enough || self.kept() >= KEPT
@@ -164,7 +164,7 @@ impl Reports {
             if !report.is_brief || (!self.alike.contains_key(&self.key) && self.kept() < KEPT) {
                 let alike = self.alike.entry(self.key.clone()).or_insert(Alike::new(kind));
                 (alike.kept, alike.last) = (alike.kept + 1, report.number);
-                report.is_brief = false;
+                report.keep_whole();
             }
         } else if report.is_brief {
             self.key.clone_from(&report.key);
@@ -181,12 +181,6 @@ impl Alike {
     const fn new(kind: Kind) -> Self {
         Self { kind, kept: 0, more: 0, last: 0 }
     }
-}
-
-/// A title that is part of none of these has come: nobody prints two reports at once.
-pub(super) fn end_others(reports: impl Iterator<Item = &mut Report>, start: Start) {
-    let same = |report: &&mut Report| report.may_have(start) && report.finding.severity < Severity::Fatal;
-    reports.filter(same).for_each(|report| report.is_open = false);
 }
 
 /// The report that a title is part of, if one is being printed.
