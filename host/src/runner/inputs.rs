@@ -141,6 +141,13 @@ impl Inputs {
         self.there_now(self.qemu.control.as_raw_fd())
     }
 
+    /// Whether the guest has said nothing on the control port that has not been read. All of the console that was read
+    /// before this was asked was printed before whatever the guest says next.
+    pub(super) fn control_is_quiet(&mut self) -> bool {
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK;
+        matches!(recv(self.qemu.control.as_raw_fd(), &mut self.buffer[..1], flags), Err(Errno::EAGAIN))
+    }
+
     fn there_now(&mut self, socket: RawFd) -> Vec<u8> {
         let mut bytes = Vec::new();
         while bytes.len() < NOW_LIMIT {

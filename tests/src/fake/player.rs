@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, raise};
+use nix::sys::signal::{Signal, kill, raise};
+use nix::unistd::getppid;
 use serde_json::{Value, json};
 use vmlab::image::guest_init;
 use vmlab_protocol::catalogue::{Control, Expectation, ScenarioId};
@@ -113,6 +114,10 @@ impl Player {
                 while !self.dir.join(name).exists() {
                     sleep(Duration::from_millis(2));
                 }
+            }
+            Action::HostSleeps(stops) => {
+                let signal = if *stops { Signal::SIGSTOP } else { Signal::SIGCONT };
+                kill(getppid(), signal).map_err(|error| format!("cannot send vmlab {signal}: {error}"))?;
             }
             Action::ExitAsFork(_) if !self.machine.is_fork => {}
             Action::Exit(code) | Action::ExitAsFork(code) => return Ok(Next::End(ExitCode::from(*code))),

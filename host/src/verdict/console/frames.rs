@@ -99,6 +99,7 @@ const GENERIC: &[&str] = &[
     "rest_init",
     "rewind_stack_and_make_dead",
     "rewind_stack_do_exit",
+    "sched_show_task",
     "schedule",
     "schedule_bug",
     "schedule_hrtimeout_range",

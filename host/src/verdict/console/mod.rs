@@ -99,6 +99,18 @@ impl ConsoleReader {
         self.reports.take().into_iter().chain(rules::unread(&RULES)).collect()
     }
 
+    /// Says that nothing which the kernel prints from now on was printed earlier.
+    pub fn mark(&mut self) {
+        self.reports.mark();
+    }
+
+    /// What [`ConsoleReader::take_warnings`] would give, without what began before the last [`ConsoleReader::mark`]; it is
+    /// not taken.
+    #[must_use]
+    pub fn warnings_since_mark(&self) -> Vec<Finding> {
+        self.reports.since_mark()
+    }
+
     /// What PID 1 wrote on the console because it could not say it on the link.
     #[must_use]
     pub fn said_by_init(&self) -> &[String] {

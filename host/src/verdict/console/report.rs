@@ -17,12 +17,14 @@ const TRACE_LINES: usize = 200;
 /// Functions that are kept.
 const FRAMES: usize = 8;
 
-/// `CPU: 0 UID: 0 PID: 61 Comm: sh Tainted: G`, `by task sh/61`, `pid: 61, name: sh`. A name may have blanks in it.
+/// `CPU: 0 UID: 0 PID: 61 Comm: sh Tainted: G`, `by task sh/61`, `pid: 61, name: sh`, and where a task is shown as by
+/// `sched_show_task()`, `task:sh  state:R  running task  stack:0  pid:61`. A name may have blanks in it.
 static TASK: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(concat!(
         r"\bPID: (?P<pid>\d+) Comm: (?P<comm>.{1,15}?) (?:Kdump: |Not tainted|Tainted: )",
         r"|\bby task (?P<comm2>.{1,15})/(?P<pid2>\d+)",
         r"|\bpid: (?P<pid3>\d+), name: (?P<comm3>.{1,15})$",
+        r"|^task:(?P<comm4>\S.{0,14}?) +state:\S.* pid: *(?P<pid4>\d+)",
     ))
     .ok()
 });
@@ -87,6 +89,8 @@ pub(super) struct Report {
     lines: usize,
     /// A call trace has begun.
     in_trace: bool,
+    /// Within the part of a call trace that is the interrupt's.
+    in_interrupt: bool,
     /// A call trace has begun at some time.
     had_trace: bool,
     /// Functions are taken until here: the first call trace's end.
@@ -129,6 +133,7 @@ impl Report {
             stamped: start.stamped,
             what: title.what.unwrap_or_default(),
             in_trace: false,
+            in_interrupt: false,
             had_trace: false,
             wants_frames: true,
         };
@@ -148,6 +153,8 @@ impl Report {
             _ if !self.is_open => false,
             Kind::Oom | Kind::MemcgOom => same_kill,
             Kind::RcuStall => same_stall,
+            // One exception has several records, and the worst of them once more before the panic.
+            Kind::MachineCheck => title.kind == Kind::MachineCheck,
             _ => same_trap && !self.had_trace,
         }
     }
@@ -155,7 +162,8 @@ impl Report {
     /// Whether a title of this kind may be part of a report, if this one is still being printed.
     pub(super) fn may_take(&self, kind: Kind) -> bool {
         match self.finding.kind {
-            Kind::Oom | Kind::MemcgOom | Kind::RcuStall => kind.ending() == Ending::Killed || kind == Kind::RcuStall,
+            Kind::Oom | Kind::MemcgOom => kind.ending() == Ending::Killed,
+            own @ (Kind::RcuStall | Kind::MachineCheck) => kind == own,
             own => own.is_trap() && (kind.is_trap() || kind == Kind::Warning),
         }
     }
@@ -258,15 +266,25 @@ impl Report {
             return;
         }
         let Some(found) = TASK.as_ref().and_then(|pattern| pattern.captures(words)) else { return };
-        let group = |names: [&str; 3]| names.iter().find_map(|name| found.name(name)).map(|part| part.as_str());
-        self.finding.task = task(group(["comm", "comm2", "comm3"]), group(["pid", "pid2", "pid3"]));
+        let group = |names: [&str; 4]| names.iter().find_map(|name| found.name(name)).map(|part| part.as_str());
+        self.finding.task = task(group(["comm", "comm2", "comm3", "comm4"]), group(["pid", "pid2", "pid3", "pid4"]));
     }
 
     /// Functions come from the instruction pointer and the first call trace. Data races and uninitialised values are
     /// told with traces that have no head; lockdep prints older traces before its own.
     fn look_for_function(&mut self, words: &str) {
-        let bare = matches!(self.finding.kind, Kind::Kcsan | Kind::Kmsan);
-        if !self.wants_frames {
+        let kind = self.finding.kind;
+        let bare = matches!(kind, Kind::Kcsan | Kind::Kmsan | Kind::Kfence);
+        // What the processor did is below the tick that found out.
+        let by_tick = matches!(kind, Kind::RcuStall | Kind::SoftLockup | Kind::HardLockup);
+        match words.trim_start() {
+            "<IRQ>" => self.in_interrupt = true,
+            "</IRQ>" => self.in_interrupt = false,
+            _ => {}
+        }
+        // The object's history comes behind.
+        self.wants_frames &= kind != Kind::Kfence || !words.starts_with("allocated by task");
+        if !self.wants_frames || by_tick && self.in_interrupt {
             return;
         }
         if words.trim_start() == "</TASK>" || (self.in_trace && words.starts_with("RIP: ") && !words.contains("+0x")) {
