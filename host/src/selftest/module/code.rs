@@ -102,6 +102,16 @@ pub const ALL: &[Recipe] = &[
     // mov edi, 8000 (ms)
     recipe("hung-task", || Code::default().begin().bytes(b"\xbf\x40\x1f\x00\x00").call("msleep").success()),
     recipe("invalid-opcode", || Code::default().begin().bytes(UD2).success()),
+    Recipe { name: "kfence", needs: Some("CONFIG_KFENCE"), code: kfence },
+    // What RCU_LOCKDEP_WARN() does (include/linux/rcupdate.h): mov esi, 1 (the line); rdx is what was wrong.
+    Recipe {
+        name: "lockdep",
+        needs: Some("CONFIG_PROVE_LOCKING"),
+        code: || {
+            let code = Code::default().data(b"fault.c\0").data(b"the fault suite asked for this\0").begin().rdi_data(0);
+            code.bytes(b"\xbe\x01\0\0\0").rdx_data(8).call("lockdep_rcu_suspicious").success()
+        },
+    },
     recipe("null-dereference", || Code::default().begin().bytes(WRITE_TO_0).success()),
     recipe("oops-in-interrupt", || {
         // The callback; then the init function, which gives it to call_rcu(9) with a head of two words.
@@ -112,6 +122,7 @@ pub const ALL: &[Recipe] = &[
     recipe("panic", || {
         Code::default().data(b"the fault suite asked for this\0").begin().rdi_data(0).bytes(b"\x31\xc0").call("panic")
     }),
+    recipe("rcu-stall", rcu_stall),
     // A spin lock that is free is 0; a kernel that can preempt itself does not while it holds one.
     recipe("soft-lockup", || Code::default().data(&[0; 64]).begin().rdi_data(0).call("_raw_spin_lock").bytes(SPIN)),
     // call itself
@@ -127,6 +138,53 @@ pub const ALL: &[Recipe] = &[
 
 /// Where an indirect call may lead to on a processor that checks that (Intel SDM, CET).
 const ENDBR64: &[u8] = b"\xf3\x0f\x1e\xfa";
+
+/// Reads memory that was freed, until the detector has chosen it: it takes one allocation in each of its intervals.
+fn kfence() -> Code {
+    // sub rsp, 16; mov ebx, 1000
+    let mut code = Code::default().data(b"victim\0").begin().bytes(b"\x48\x83\xec\x10\xbb\xe8\x03\0\0");
+    let again = code.here();
+    // mov esi, GFP_KERNEL (0xcc0, Linux 4.20 and later); call; mov [rsp], rax; mov rdi, rax
+    code = code.rdi_data(0).bytes(b"\xbe\xc0\x0c\0\0").call("kstrdup").bytes(b"\x48\x89\x04\x24\x48\x89\xc7");
+    // mov rax, [rsp]; test rax, rax; jz over the next; mov al, [rax]; mov edi, 1 (ms)
+    code = code.call("kfree").bytes(b"\x48\x8b\x04\x24\x48\x85\xc0\x74\x02\x8a\x00\xbf\x01\0\0\0").call("msleep");
+    // dec ebx; jnz; add rsp, 16
+    code.bytes(b"\xff\xcb").bytes(b"\x0f\x85").back(again).bytes(b"\x48\x83\xc4\x10").success()
+}
+
+/// Callbacks of RCU, of which the first holds its processor up. Others are asked for meanwhile, each some ms later, so that
+/// the next grace period has begun by then.
+fn rcu_stall() -> Code {
+    /// How long it holds it up, in ns: twice the shortest time after which the kernel says so, and less than it takes to
+    /// be a soft lockup.
+    const HOLD: u64 = 7_000_000_000;
+    /// How many others; each has a head of two words, and so has the first.
+    const OTHERS: u8 = 16;
+    // push rbx; call; movabs rbx, HOLD; add rbx, rax
+    let mut code =
+        Code::default().data(&[0; 16 * (OTHERS as usize + 1)]).bytes(ENDBR64).bytes(b"\x53").call("ktime_get");
+    code = code.bytes(b"\x48\xbb").bytes(&HOLD.to_le_bytes()).bytes(b"\x48\x01\xc3");
+    let again = code.here();
+    // pause; call; cmp rax, rbx; jl; pop rbx; ret
+    code = code
+        .bytes(b"\xf3\x90")
+        .call("ktime_get")
+        .bytes(b"\x48\x39\xd8")
+        .bytes(b"\x0f\x8c")
+        .back(again)
+        .bytes(b"\x5b\xc3");
+    let nothing = code.here();
+    code = code.bytes(ENDBR64).bytes(b"\xc3").begin().rdi_data(0).rsi_text(0).call("call_rcu");
+    // sub rsp, 16; mov [rsp], the second head; mov ebx, OTHERS
+    code = code.bytes(b"\x48\x83\xec\x10").bytes(b"\x48\xc7\x04\x24").fixup(Kind::Absolute32, To::Data(16));
+    code = code.bytes(&[0xbb, OTHERS, 0, 0, 0]);
+    let again = code.here();
+    // mov edi, 1 (ms); call; mov rdi, [rsp]; add qword [rsp], 16
+    code = code.bytes(b"\xbf\x01\0\0\0").call("msleep").bytes(b"\x48\x8b\x3c\x24\x48\x83\x04\x24\x10");
+    // dec ebx; jnz; add rsp, 16
+    code = code.rsi_text(nothing).call("call_rcu").bytes(b"\xff\xcb").bytes(b"\x0f\x85").back(again);
+    code.bytes(b"\x48\x83\xc4\x10").success()
+}
 
 /// A report as the compiler's own code makes it (lib/ubsan.h: `out_of_bounds_data`, `type_descriptor`).
 fn ubsan() -> Code {
@@ -174,6 +232,17 @@ impl Code {
     /// mov rdi, the data from there on
     fn rdi_data(self, at: u64) -> Self {
         self.bytes(b"\x48\xc7\xc7").fixup(Kind::Absolute32, To::Data(at))
+    }
+
+    /// mov rdx, the data from there on
+    fn rdx_data(self, at: u64) -> Self {
+        self.bytes(b"\x48\xc7\xc2").fixup(Kind::Absolute32, To::Data(at))
+    }
+
+    /// The 4 bytes of a jump back to there, counted from behind themselves.
+    fn back(self, to: u64) -> Self {
+        let distance = u32::try_from(self.here() + 4 - to).unwrap_or_default();
+        self.bytes(&distance.wrapping_neg().to_le_bytes())
     }
 
     /// mov rsi, the code from there on
