@@ -86,8 +86,8 @@ fn rcu_stall(_sandbox: &Sandbox) -> Result<Finding, Trouble> {
     // In seconds; no less is accepted (kernel/rcu/tree_stall.h).
     write("/sys/module/rcupdate/parameters/rcu_cpu_stall_timeout", "3")?;
     load("rcu-stall")?;
-    // The callback comes at the end of a grace period, which is some ticks away, and takes seven seconds.
-    std::thread::sleep(std::time::Duration::from_secs(9));
+    // The callbacks come at the end of grace periods, which are some ticks away, and take nine seconds.
+    std::thread::sleep(std::time::Duration::from_secs(11));
     Ok(unharmed())
 }
 

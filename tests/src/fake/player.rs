@@ -151,7 +151,7 @@ impl Player {
                     HostMessage::Run { run, scenario, .. } => return Ok(Some((run, scenario))),
                     HostMessage::Finish => return Ok(None),
                 },
-                Some(Item::Damaged { bytes, why }) => return Err(format!("the host sent {bytes} bytes of {why}")),
+                Some(Item::Damaged { bytes, why }) => return Err(format!("the host sent {why} ({bytes} bytes)")),
                 None => {}
             }
             let bytes = self.machine.control.read()?;

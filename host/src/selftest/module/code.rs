@@ -152,38 +152,36 @@ fn kfence() -> Code {
     code.bytes(b"\xff\xcb").bytes(b"\x0f\x85").back(again).bytes(b"\x48\x83\xc4\x10").success()
 }
 
-/// Callbacks of RCU, of which the first holds its processor up. Others are asked for meanwhile, each some ms later, so that
-/// the next grace period has begun by then.
+/// Callbacks of RCU: some that ask to be called again for ever, some ticks apart, so that one grace period follows upon the
+/// other; and two that hold their processor up, in the middle of the next.
 fn rcu_stall() -> Code {
-    /// How long it holds it up, in ns: twice the shortest time after which the kernel says so, and less than it takes to
-    /// be a soft lockup.
-    const HOLD: u64 = 7_000_000_000;
-    /// How many others; each has a head of two words, and so has the first.
+    /// How long one of these holds it up, in ns: longer than it takes until the kernel says so, and both together shorter
+    /// than it takes to be a soft lockup.
+    const HOLD: u64 = 4_500_000_000;
+    /// How many of the others. All have a head of two words.
     const OTHERS: u8 = 16;
+    const HEADS: usize = OTHERS as usize + 2;
     // push rbx; call; movabs rbx, HOLD; add rbx, rax
-    let mut code =
-        Code::default().data(&[0; 16 * (OTHERS as usize + 1)]).bytes(ENDBR64).bytes(b"\x53").call("ktime_get");
+    let mut code = Code::default().data(&[0; 16 * HEADS]).bytes(ENDBR64).bytes(b"\x53").call("ktime_get");
     code = code.bytes(b"\x48\xbb").bytes(&HOLD.to_le_bytes()).bytes(b"\x48\x01\xc3");
     let again = code.here();
     // pause; call; cmp rax, rbx; jl; pop rbx; ret
-    code = code
-        .bytes(b"\xf3\x90")
-        .call("ktime_get")
-        .bytes(b"\x48\x39\xd8")
-        .bytes(b"\x0f\x8c")
-        .back(again)
-        .bytes(b"\x5b\xc3");
-    let nothing = code.here();
-    code = code.bytes(ENDBR64).bytes(b"\xc3").begin().rdi_data(0).rsi_text(0).call("call_rcu");
-    // sub rsp, 16; mov [rsp], the second head; mov ebx, OTHERS
-    code = code.bytes(b"\x48\x83\xec\x10").bytes(b"\x48\xc7\x04\x24").fixup(Kind::Absolute32, To::Data(16));
+    code = code.bytes(b"\xf3\x90").call("ktime_get").bytes(b"\x48\x39\xd8").bytes(b"\x0f\x8c").back(again);
+    code = code.bytes(b"\x5b\xc3");
+    let once_more = code.here();
+    // The head is in rdi. push rbx; call; pop rbx; ret
+    code = code.bytes(ENDBR64).bytes(b"\x53").rsi_text(once_more).call("call_rcu").bytes(b"\x5b\xc3");
+    // sub rsp, 16; mov [rsp], the first head; mov ebx, OTHERS
+    code = code.begin().bytes(b"\x48\x83\xec\x10").bytes(b"\x48\xc7\x04\x24").fixup(Kind::Absolute32, To::Data(0));
     code = code.bytes(&[0xbb, OTHERS, 0, 0, 0]);
     let again = code.here();
-    // mov edi, 1 (ms); call; mov rdi, [rsp]; add qword [rsp], 16
-    code = code.bytes(b"\xbf\x01\0\0\0").call("msleep").bytes(b"\x48\x8b\x3c\x24\x48\x83\x04\x24\x10");
+    // mov rdi, [rsp]; add qword [rsp], 16; call; mov edi, 1 (ms); call
+    code = code.bytes(b"\x48\x8b\x3c\x24\x48\x83\x04\x24\x10").rsi_text(once_more).call("call_rcu");
+    code = code.bytes(b"\xbf\x01\0\0\0").call("msleep");
     // dec ebx; jnz; add rsp, 16
-    code = code.rsi_text(nothing).call("call_rcu").bytes(b"\xff\xcb").bytes(b"\x0f\x85").back(again);
-    code.bytes(b"\x48\x83\xc4\x10").success()
+    code = code.bytes(b"\xff\xcb").bytes(b"\x0f\x85").back(again).bytes(b"\x48\x83\xc4\x10");
+    code = code.rdi_data(16 * u64::from(OTHERS)).rsi_text(0).call("call_rcu").bytes(b"\xbf\x01\0\0\0").call("msleep");
+    code.rdi_data(16 * u64::from(OTHERS) + 16).rsi_text(0).call("call_rcu").success()
 }
 
 /// A report as the compiler's own code makes it (lib/ubsan.h: `out_of_bounds_data`, `type_descriptor`).

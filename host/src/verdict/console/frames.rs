@@ -169,7 +169,7 @@ const GENERIC_FAMILIES: &[&str] = &[
     "print_",
     "printk",
     "rcu_lockdep_",
-    "refcount_warn_",
+    "refcount_",
     "ret_from_",
     "rt_mutex_",
     "secondary_startup_64",
