@@ -60,6 +60,9 @@ pub struct Code {
     pub bug: Option<(u64, u16)>,
 }
 
+/// Writes a module's content down.
+pub type Make = fn() -> Code;
+
 /// A module that can be made.
 #[derive(Debug, Clone, Copy)]
 pub struct Recipe {
@@ -68,11 +71,23 @@ pub struct Recipe {
     /// The config symbol without which the kernel cannot have this fault.
     pub needs: Option<&'static str>,
     /// Its content.
-    pub code: fn() -> Code,
+    pub code: Make,
+    /// Its content where the kernel has this config symbol.
+    pub other: Option<(&'static str, Make)>,
+}
+
+impl Recipe {
+    /// Its content for a kernel.
+    pub fn code_for(&self, has: impl Fn(&str) -> bool) -> Code {
+        match self.other {
+            Some((symbol, code)) if has(symbol) => code(),
+            _ => (self.code)(),
+        }
+    }
 }
 
 const fn recipe(name: &'static str, code: fn() -> Code) -> Recipe {
-    Recipe { name, needs: None, code }
+    Recipe { name, needs: None, code, other: None }
 }
 
 /// What the processor does not know, and the kernel takes for BUG() where its table says so.
@@ -102,7 +117,7 @@ pub const ALL: &[Recipe] = &[
     // mov edi, 8000 (ms)
     recipe("hung-task", || Code::default().begin().bytes(b"\xbf\x40\x1f\x00\x00").call("msleep").success()),
     recipe("invalid-opcode", || Code::default().begin().bytes(UD2).success()),
-    Recipe { name: "kfence", needs: Some("CONFIG_KFENCE"), code: kfence },
+    Recipe { name: "kfence", needs: Some("CONFIG_KFENCE"), code: kfence, other: None },
     // What RCU_LOCKDEP_WARN() does (include/linux/rcupdate.h): mov esi, 1 (the line); rdx is what was wrong.
     Recipe {
         name: "lockdep",
@@ -111,6 +126,7 @@ pub const ALL: &[Recipe] = &[
             let code = Code::default().data(b"fault.c\0").data(b"the fault suite asked for this\0").begin().rdi_data(0);
             code.bytes(b"\xbe\x01\0\0\0").rdx_data(8).call("lockdep_rcu_suspicious").success()
         },
+        other: None,
     },
     recipe("null-dereference", || Code::default().begin().bytes(WRITE_TO_0).success()),
     recipe("oops-in-interrupt", || {
@@ -122,7 +138,7 @@ pub const ALL: &[Recipe] = &[
     recipe("panic", || {
         Code::default().data(b"the fault suite asked for this\0").begin().rdi_data(0).bytes(b"\x31\xc0").call("panic")
     }),
-    recipe("rcu-stall", rcu_stall),
+    Recipe { name: "rcu-stall", needs: None, code: rcu_stall, other: Some(("CONFIG_PREEMPT_RCU", rcu_reader)) },
     // A spin lock that is free is 0; a kernel that can preempt itself does not while it holds one.
     recipe("soft-lockup", || Code::default().data(&[0; 64]).begin().rdi_data(0).call("_raw_spin_lock").bytes(SPIN)),
     // call itself
@@ -132,7 +148,7 @@ pub const ALL: &[Recipe] = &[
         let code = Code::default().data(&[0; 16]).begin().bytes(b"\x0f\x01\x1d");
         code.fixup(Kind::Relative32, To::Data(0)).bytes(UD2)
     }),
-    Recipe { name: "ubsan", needs: Some("CONFIG_UBSAN_BOUNDS"), code: ubsan },
+    Recipe { name: "ubsan", needs: Some("CONFIG_UBSAN_BOUNDS"), code: ubsan, other: None },
     recipe("warning", || Code::default().begin().bug(WARNING).bytes(UD2).success()),
 ];
 
@@ -182,6 +198,19 @@ fn rcu_stall() -> Code {
     code = code.bytes(b"\xff\xcb").bytes(b"\x0f\x85").back(again).bytes(b"\x48\x83\xc4\x10");
     code = code.rdi_data(16 * u64::from(OTHERS)).rsi_text(0).call("call_rcu").bytes(b"\xbf\x01\0\0\0").call("msleep");
     code.rdi_data(16 * u64::from(OTHERS) + 16).rsi_text(0).call("call_rcu").success()
+}
+
+/// Where readers of RCU can be preempted: one that sleeps for ten times half a second, and asks for a grace period, which
+/// cannot end meanwhile. The kernel warns of the sleep as well.
+fn rcu_reader() -> Code {
+    // The callback does nothing: ret
+    let code = Code::default().data(&[0; 16]).bytes(ENDBR64).bytes(b"\xc3").begin();
+    // mov ebx, 10
+    let mut code = code.rdi_data(0).rsi_text(0).call("call_rcu").call("__rcu_read_lock").bytes(b"\xbb\x0a\0\0\0");
+    let again = code.here();
+    // mov edi, 500 (ms); call; dec ebx; jnz
+    code = code.bytes(b"\xbf\xf4\x01\0\0").call("msleep").bytes(b"\xff\xcb").bytes(b"\x0f\x85").back(again);
+    code.call("__rcu_read_unlock").success()
 }
 
 /// A report as the compiler's own code makes it (lib/ubsan.h: `out_of_bounds_data`, `type_descriptor`).

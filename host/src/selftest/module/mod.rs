@@ -86,11 +86,11 @@ pub type Made = BTreeMap<&'static str, Result<Vec<u8>, Unmakeable>>;
 /// [`NoModules`]
 pub fn make_all(directory: &Path, has: impl Fn(&str) -> bool) -> Result<Made, NoModules> {
     let possible = code::ALL.iter().filter(|recipe| recipe.needs.is_none_or(&has));
-    let wanted = possible.flat_map(|recipe| (recipe.code)().imports().collect::<Vec<_>>()).collect();
+    let wanted = possible.flat_map(|recipe| recipe.code_for(&has).imports().collect::<Vec<_>>()).collect();
     let pattern = learn(directory, &wanted)?;
     let make = |recipe: &code::Recipe| match recipe.needs {
         Some(symbol) if !has(symbol) => Err(Unmakeable::Config(symbol)),
-        _ => elf::write(&module_name(recipe.name), &(recipe.code)(), &pattern),
+        _ => elf::write(&module_name(recipe.name), &recipe.code_for(&has), &pattern),
     };
     Ok(code::ALL.iter().map(|recipe| (recipe.name, make(recipe))).collect())
 }
