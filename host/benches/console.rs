@@ -1,6 +1,10 @@
 //! How fast a console is read: `cargo bench -p vmlab --bench console [MB]`. Prints MB/s (10^6 bytes) of one core, and
 //! asserts nothing about them: that is for whoever looks.
+//!
+//! First come kinds of spew that are written here, then each console of the corpus, upon itself without end, the slowest
+//! first.
 
+use std::path::Path;
 use std::time::Instant;
 
 use vmlab::verdict::console::ConsoleReader;
@@ -21,6 +25,21 @@ fn main() {
         .flat_map(|line| [b"\x1b[1;32m".as_slice(), line.trim_ascii_end(), b"\x1b[0m\r\n"].concat())
         .collect();
     let warnings = b"[    1.000000] WARNING: CPU: 0 PID: 1 at kernel/x.c:1 f+0x1/0x2\r\n[    1.000000] Call Trace:\r\n";
+    // Of the same place, by a thousand processes; and of a thousand places.
+    let by_others: String = (0..1000)
+        .map(|n| {
+            format!(
+                "[    1.{n:06}] WARNING: CPU: 0 PID: {n} at kernel/x.c:1 f+0x1/0x2\r\n[    1.{n:06}] Call Trace:\r\n"
+            )
+        })
+        .collect();
+    let elsewhere: String = (0..1000)
+        .map(|n| {
+            format!(
+                "[    1.{n:06}] WARNING: CPU: 0 PID: 1 at kernel/x{n}.c:{n} f+0x1/0x2\r\n[    1.{n:06}] Call Trace:\r\n"
+            )
+        })
+        .collect();
     for (name, pattern) in [
         ("clean boot log", BOOT),
         ("lines of one character", b"x\n"),
@@ -28,12 +47,42 @@ fn main() {
         ("boot log in colour (ANSI)", &coloured),
         ("nothing but time stamps", b"[    1.000000] \n"),
         ("warning upon warning", warnings),
+        ("the same by a thousand", by_others.as_bytes()),
+        ("warnings everywhere", elsewhere.as_bytes()),
         ("panic upon panic", OOPS),
     ] {
-        let console: Vec<u8> = pattern.iter().copied().cycle().take(bytes).collect();
-        let best = (0..RUNS).map(|_| seconds(&console)).fold(f64::INFINITY, f64::min);
-        println!("{name:<26} {:>8.0} MB/s", f64::from(u32::try_from(megabytes).unwrap_or(u32::MAX)) / best);
+        println!("{name:<32} {:>8.0} MB/s", speed(pattern, bytes));
     }
+    println!();
+    let mut consoles: Vec<(f64, String)> =
+        corpus().into_iter().map(|(name, console)| (speed(&console, bytes / 4), name)).collect();
+    consoles.sort_by(|one, other| one.0.total_cmp(&other.0));
+    for (speed, name) in consoles {
+        println!("{name:<32} {speed:>8.0} MB/s");
+    }
+}
+
+/// The consoles of the corpus, without their headers.
+fn corpus() -> Vec<(String, Vec<u8>)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/verdict/console/corpus");
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let read = |path: &Path| {
+        let console: Vec<u8> = std::fs::read(path)
+            .ok()?
+            .split_inclusive(|&byte| byte == b'\n')
+            .filter(|line| !line.starts_with(b"#: "))
+            .collect::<Vec<_>>()
+            .concat();
+        Some((path.file_stem()?.to_str()?.to_owned(), console))
+    };
+    files.filter_map(|file| read(&file.path())).collect()
+}
+
+/// In MB/s, for so many bytes of this without end.
+fn speed(pattern: &[u8], bytes: usize) -> f64 {
+    let console: Vec<u8> = pattern.iter().copied().cycle().take(bytes).collect();
+    let best = (0..RUNS).map(|_| seconds(&console)).fold(f64::INFINITY, f64::min);
+    f64::from(u32::try_from(bytes / 1000).unwrap_or(u32::MAX)) / 1000.0 / best
 }
 
 /// How long it takes to read a console.

@@ -271,6 +271,9 @@ pub struct Vmcore {
     pub path: String,
     /// Its size.
     pub bytes: u64,
+    /// Whether it has the note that debuggers find the kernel by; None in old records.
+    #[serde(default)]
+    pub vmcoreinfo: Option<bool>,
 }
 
 /// What one leg found.

@@ -160,7 +160,9 @@ impl Session {
     pub fn next_heard(&mut self) -> Result<Option<Heard>, Violation> {
         while let Some(item) = self.decoder.next_item() {
             let heard = match item {
-                Item::Damaged { bytes, why } => violation(format_args!("the link is damaged: {bytes} bytes of {why}")),
+                Item::Damaged { bytes, why } => {
+                    violation(format_args!("the link is damaged: {why}; {bytes} bytes are lost"))
+                }
                 Item::Frame(frame) => self.frame(&frame),
             }?;
             if heard.is_some() {

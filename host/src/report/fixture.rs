@@ -238,7 +238,11 @@ fn loss() -> LossReport {
         registers: Some(
             "\nCPU#0\nRAX=0000000000000074 RBX=0000000000000074\nRIP=ffffffffa34808b8 RFL=00000046\n".to_owned(),
         ),
-        vmcore: Some(Vmcore { path: "/runs/vmcore-20261122-110203-4f2a-3".to_owned(), bytes: 268_698_787 }),
+        vmcore: Some(Vmcore {
+            path: "/runs/vmcore-20261122-110203-4f2a-3".to_owned(),
+            bytes: 268_698_787,
+            vmcoreinfo: Some(true),
+        }),
     }
 }
 

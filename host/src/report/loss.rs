@@ -8,6 +8,13 @@ use crate::event::{LossReport, Vmcore};
 pub fn vmcore(vmcore: &Vmcore) -> String {
     let path = clean::line(&vmcore.path);
     let mib = vmcore.bytes >> 20;
+    if vmcore.vmcoreinfo == Some(false) {
+        return format!(
+            "the guest's memory is in {path} ({mib} MiB), without VMCOREINFO: the guest ended before its kernel had told QEMU \
+             where that is (its module qemu_fw_cfg does); drgn cannot open it, and `crash VMLINUX {path}`, where VMLINUX is \
+             this kernel's with its debug information, has to work the kernel's place out from the registers"
+        );
+    }
     format!(
         "the guest's memory is in {path} ({mib} MiB); open it with `drgn -c {path} -s VMLINUX` or `crash VMLINUX {path}`, where \
          VMLINUX is this kernel's with its debug information"
@@ -37,6 +44,14 @@ mod tests {
     use crate::report::fixture;
 
     use super::*;
+
+    #[test]
+    fn memory_that_drgn_cannot_open_is_not_said_to_be_for_it() {
+        let with = |vmcoreinfo| vmcore(&Vmcore { path: "/core".to_owned(), bytes: 1 << 20, vmcoreinfo });
+        assert!(with(None).contains("drgn -c /core") && with(Some(true)).contains("drgn -c /core"));
+        let without = with(Some(false));
+        assert!(!without.contains("drgn -c") && without.contains("without VMCOREINFO"), "{without}");
+    }
 
     #[test]
     fn all_of_it_is_clean() {

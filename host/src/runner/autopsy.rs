@@ -2,6 +2,7 @@
 //! that is wanted. Once, and only on the way of a guest that is lost anyway.
 
 use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -42,7 +43,10 @@ impl Autopsy {
         let path = dir.join(format!("vmcore-{}-{guest}", lab.options.run_id));
         let limit = DUMP_LIMIT + Duration::from_secs(u64::from(memory_mib / DUMP_MIB_PER_SECOND));
         match dump(&path, limit, inputs).await {
-            Ok(bytes) => self.vmcore = Some(Vmcore { path: path.display().to_string(), bytes }),
+            Ok((bytes, vmcoreinfo)) => {
+                let vmcoreinfo = Some(vmcoreinfo);
+                self.vmcore = Some(Vmcore { path: path.display().to_string(), bytes, vmcoreinfo });
+            }
             Err(why) => self.no_dump(lab, guest, &why),
         }
     }
@@ -54,16 +58,51 @@ impl Autopsy {
     }
 }
 
-/// Writes the guest's memory into a new file, and gives its size. Nothing is left of a file that is not whole.
-async fn dump(path: &Path, limit: Duration, inputs: &mut Inputs) -> Result<u64, String> {
+/// Writes the guest's memory into a new file, and gives its size and whether it has VMCOREINFO. Nothing is left of a file that is not whole.
+async fn dump(path: &Path, limit: Duration, inputs: &mut Inputs) -> Result<(u64, bool), String> {
     let named = |error: std::io::Error| format!("cannot write {}: {error}", path.display());
     let file = File::create_new(path).map_err(named)?;
     let dumped = async { inputs.monitor().await?.dump(&file, limit).await };
     let dumped: Result<(), QmpError> = dumped.await;
-    let size = dumped.map_err(|error| error.to_string()).and_then(|()| Ok(file.metadata().map_err(named)?.len()));
+    let size = dumped.map_err(|error| error.to_string()).and_then(|()| {
+        let size = file.metadata().map_err(named)?.len();
+        Ok((size, has_vmcoreinfo(&file).map_err(named)?))
+    });
     if size.is_err() {
         // Whatever is wrong with the file was just told.
         let _ = fs::remove_file(path);
     }
     size
+}
+
+/// Whether an ELF core has a note of the name `VMCOREINFO`, which QEMU writes where the guest's kernel has told it what is in
+/// there (docs/specs/vmcoreinfo.rst of QEMU; kernel/crash_core.c). Notes come before the memory.
+fn has_vmcoreinfo(file: &File) -> std::io::Result<bool> {
+    /// More than the notes of all processors take.
+    const HEAD: u64 = 1 << 20;
+    let mut head = vec![0; usize::try_from(file.metadata()?.len().min(HEAD)).unwrap_or_default()];
+    file.read_exact_at(&mut head, 0)?;
+    Ok(head.windows(NOTE.len()).any(|bytes| bytes == NOTE))
+}
+
+/// A note's name, with the NUL and the padding that it has as one.
+const NOTE: &[u8] = b"VMCOREINFO\0\0";
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn the_note_is_found_where_it_is() {
+        let has = |bytes: &[u8]| {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(bytes).unwrap();
+            has_vmcoreinfo(&file).unwrap()
+        };
+        assert!(has(b"\x7fELF...\x0b\0\0\0\x12\0\0\0\0\0\0\0VMCOREINFO\0\0OSRELEASE=6.1"));
+        assert!(!has(b"\x7fELF... VMCOREINFO is not here"));
+        assert!(!has(b""));
+    }
 }

@@ -122,7 +122,12 @@ impl<'a> Drive<'a> {
                 self.watch.heard();
                 return self.hear(&bytes, inputs).await;
             }
-            Input::Console(bytes) => self.read_console(&bytes),
+            Input::Console(bytes) => {
+                self.read_console(&bytes);
+                if self.ledger.is_between() && inputs.control_is_quiet() {
+                    self.ledger.console.reader.mark();
+                }
+            }
             Input::ControlClosed | Input::ConsoleClosed | Input::Exited(_) => return self.closing(inputs),
             Input::Qmp(told) => {
                 self.watch.heard();

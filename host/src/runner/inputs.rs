@@ -145,6 +145,13 @@ impl Inputs {
         all_there(|| recv(socket, buffer, MsgFlags::MSG_DONTWAIT).map(|count| buffer[..count].to_vec()))
     }
 
+    /// Whether the guest has said nothing on the control port that has not been read. All of the console that was read
+    /// before this was asked was printed before whatever the guest says next.
+    pub(super) fn control_is_quiet(&mut self) -> bool {
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK;
+        matches!(recv(self.qemu.control.as_raw_fd(), &mut self.buffer[..1], flags), Err(Errno::EAGAIN))
+    }
+
     /// Whether QEMU has ended and said all that it ever will.
     pub(super) const fn is_over(&self) -> bool {
         self.exited && !self.control_open && !self.console_open && self.qmp_events.is_none()

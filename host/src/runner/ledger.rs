@@ -45,6 +45,13 @@ impl<'a> Ledger<'a> {
 
     pub(super) fn asked(&mut self, spec: ScenarioSpec) {
         self.asked = Some(spec);
+        // What was read until now was printed before the guest could announce it.
+        self.console.reader.mark();
+    }
+
+    /// Whether one scenario has ended and the next is asked for and not announced yet.
+    pub(super) const fn is_between(&self) -> bool {
+        self.ended.is_some() && self.asked.is_some()
     }
 
     /// Whether the console tells of a crash.
@@ -56,8 +63,15 @@ impl<'a> Ledger<'a> {
     ///
     /// `had_crashed` is whether the console told of a crash before the announcement was read. One that was only seen
     /// together with it belongs to what was announced: a kernel announces nothing after its panic.
+    ///
+    /// Console and port are read in order, but not against each other. So what the kernel reported in between, and could
+    /// be of either scenario, is charged to both: nothing that went wrong is passed over.
     pub(super) fn started(&mut self, had_crashed: bool) -> Option<&ScenarioSpec> {
-        self.report_ended(None, had_crashed);
+        if self.ended.is_some() {
+            let of_either = self.console.reader.warnings_since_mark();
+            self.report_ended(None, had_crashed && !self.console.reader.has_panicked());
+            self.warnings = of_either;
+        }
         let spec = self.asked.take()?;
         let attempt = self.lab.book.number(&self.prepared.kernel.label, &spec.id);
         self.lab.emitter.emit(LabEvent::ScenarioStarted {

@@ -93,6 +93,9 @@ pub const ROWS: &[Row] = &[
     row("soft-lockup", Module, crash(&["soft lockup"])),
     row("hard-lockup", Module, timeout(&["scenario limit"])),
     row("hung-task", Module, fail(&["the kernel warned", "blocked for more than"])),
+    row("rcu-stall", Module, fail(&["the kernel warned", "detected stall"])),
+    row("kfence", Module, crash(&["KFENCE", "use-after-free read"])),
+    row("lockdep", Module, fail(&["the kernel warned", "suspicious RCU usage"])),
     row("ubsan", Module, fail(&["the kernel warned", "UBSAN", "out-of-bounds"])),
     // PID 1 and the agent.
     row("pid1-exits", Guest, crash(&["Attempted to kill init", "exitcode=0x00000700"])),

@@ -27,6 +27,10 @@ pub(super) const ALL: &[Fault] = &[
         .within(SHORT_MS),
     Fault::new("fault.hung-task", "A module that sleeps uninterruptibly", hung_task),
     Fault::new("fault.invalid-opcode", "A module that executes what is no instruction", |_| load("invalid-opcode")),
+    Fault::new("fault.kfence", "A module that reads memory which it has freed", kfence),
+    Fault::new("fault.lockdep", "A module that tells the lock validator of a use of RCU without its lock", |_| {
+        load("lockdep")
+    }),
     Fault::new("fault.null-dereference", "A module that writes to address 0", |_| load("null-dereference")),
     Fault::new("fault.oops-in-interrupt", "A module whose RCU callback writes to address 0", |_| {
         load("oops-in-interrupt")?;
@@ -35,6 +39,7 @@ pub(super) const ALL: &[Fault] = &[
         Ok(unharmed())
     }),
     Fault::new("fault.panic", "A module that calls panic()", |_| load("panic")),
+    Fault::new("fault.rcu-stall", "A module whose RCU callback does not end for seconds", rcu_stall),
     Fault::new("fault.soft-lockup", "A module that spins with preemption off", soft_lockup).within(SHORT_MS),
     Fault::new("fault.stack-overflow", "A module that calls itself for ever", |_| load("stack-overflow")),
     Fault::new("fault.sysrq-crash", "A crash asked for with sysrq c", |_| {
@@ -69,6 +74,21 @@ fn hard_lockup(_sandbox: &Sandbox) -> Result<Finding, Trouble> {
 fn hung_task(_sandbox: &Sandbox) -> Result<Finding, Trouble> {
     write("/proc/sys/kernel/hung_task_timeout_secs", "1")?;
     load("hung-task")
+}
+
+fn kfence(_sandbox: &Sandbox) -> Result<Finding, Trouble> {
+    // In ms. Kernels of distributions have it built in and turned off (Documentation/dev-tools/kfence.rst).
+    write("/sys/module/kfence/parameters/sample_interval", "1")?;
+    load("kfence")
+}
+
+fn rcu_stall(_sandbox: &Sandbox) -> Result<Finding, Trouble> {
+    // In seconds; no less is accepted (kernel/rcu/tree_stall.h).
+    write("/sys/module/rcupdate/parameters/rcu_cpu_stall_timeout", "3")?;
+    load("rcu-stall")?;
+    // The callbacks come at the end of grace periods, which are some ticks away, and take nine seconds.
+    std::thread::sleep(std::time::Duration::from_secs(11));
+    Ok(unharmed())
 }
 
 fn soft_lockup(_sandbox: &Sandbox) -> Result<Finding, Trouble> {

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, raise};
+use nix::sys::signal::{Signal, kill, raise};
+use nix::unistd::getppid;
 use serde_json::{Value, json};
 use vmlab::image::guest_init;
 use vmlab_protocol::catalogue::{Control, Expectation, ScenarioId};
@@ -116,6 +117,10 @@ impl Player {
                     sleep(Duration::from_millis(2));
                 }
             }
+            Action::HostSleeps(stops) => {
+                let signal = if *stops { Signal::SIGSTOP } else { Signal::SIGCONT };
+                kill(getppid(), signal).map_err(|error| format!("cannot send vmlab {signal}: {error}"))?;
+            }
             Action::ExitAsFork(_) if !self.machine.is_fork => {}
             Action::Exit(code) | Action::ExitAsFork(code) => return Ok(Next::End(ExitCode::from(*code))),
             Action::Signal(number) => {
@@ -148,7 +153,7 @@ impl Player {
                     HostMessage::Run { run, scenario, .. } => return Ok(Some((run, scenario))),
                     HostMessage::Finish => return Ok(None),
                 },
-                Some(Item::Damaged { bytes, why }) => return Err(format!("the host sent {bytes} bytes of {why}")),
+                Some(Item::Damaged { bytes, why }) => return Err(format!("the host sent {why} ({bytes} bytes)")),
                 None => {}
             }
             let bytes = self.machine.control.read()?;

@@ -131,6 +131,8 @@ pub enum Action {
     Mark(String),
     /// Waits for a file of this name there.
     AwaitMark(String),
+    /// Stops vmlab, as a busy host does, or lets it go on.
+    HostSleeps(bool),
     /// Exits.
     Exit(u8),
     /// Exits where it is a fork.

@@ -29,7 +29,7 @@ fn after_announcement(action: Action) -> Vec<Action> {
 fn garbage_is_a_violation_wherever_it_comes() {
     let garbage = || Action::Port(b"login: ".to_vec());
     let outcome = lab(vec![Guest::new(vec![garbage(), Action::Hang])]).run(&["uts"]);
-    outcome.exits(exit::LAB).has(HOSTNAME, "GARBLED", "7 bytes of bytes that belong to no frame");
+    outcome.exits(exit::LAB).has(HOSTNAME, "GARBLED", "bytes that belong to no frame; 7 bytes are lost");
     assert_eq!(outcome.guests(), 1);
     is_garbled([garbage()], "the link is damaged");
     is_garbled(after_announcement(garbage()), "the link is damaged");

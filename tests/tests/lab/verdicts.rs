@@ -2,7 +2,7 @@
 
 use vmlab::exit;
 use vmlab_protocol::message::{Leg, LegOutcome, Stream};
-use vmlab_tests::fake::script::{Action, Guest, console, finished, legs, scenario};
+use vmlab_tests::fake::script::{Action, Guest, console, finished, legs, scenario, started};
 use vmlab_tests::lab::Outcome;
 
 use crate::{
@@ -124,11 +124,36 @@ fn a_kernel_warning_fails_a_passing_scenario() {
 }
 
 #[test]
-fn a_warning_belongs_to_the_scenario_before_the_next_announcement() {
+fn a_warning_before_the_end_of_a_scenario_is_not_the_next_ones() {
+    let mut actions = legs(1, HOSTNAME, &passing());
+    actions.extend([console(SPLAT), finished(1), Action::ServeRest]);
+    let outcome = lab(vec![booted(actions)]).run(&[ONLY_HOSTNAME, "=uts.sysctl"]);
+    outcome.exits(exit::FAILED).has(HOSTNAME, "FAIL", "WARNING: CPU: 0").has("uts.sysctl", "PASS", "");
+}
+
+#[test]
+fn a_warning_between_two_scenarios_fails_the_one_that_it_followed() {
     let mut actions = passed_hostname();
     actions.extend([console(SPLAT), Action::ServeRest]);
     let outcome = lab(vec![booted_then_good(actions)]).run(&[ONLY_HOSTNAME, "=uts.sysctl"]);
-    outcome.exits(exit::FAILED).has(HOSTNAME, "FAIL", "WARNING: CPU: 0").has("uts.sysctl", "PASS", "");
+    outcome.exits(exit::FAILED).has(HOSTNAME, "FAIL", "WARNING: CPU: 0");
+}
+
+/// vmlab is stopped while the guest announces the second scenario and the kernel warns, so that it reads both at once.
+#[test]
+fn a_warning_right_after_an_announcement_is_never_passed_to_the_one_before_alone() {
+    let mut actions = passed_hostname();
+    actions.extend([
+        Action::AwaitRun("uts.sysctl".to_owned()),
+        Action::HostSleeps(true),
+        started(2, "uts.sysctl"),
+        console(SPLAT),
+        Action::HostSleeps(false),
+    ]);
+    actions.extend(passing().iter().map(|(which, outcome)| vmlab_tests::fake::script::leg(2, *which, outcome.clone())));
+    actions.extend([finished(2), Action::ServeRest]);
+    let outcome = lab(vec![booted(actions)]).run(&[ONLY_HOSTNAME, "=uts.sysctl", "--isolation", "shared"]);
+    outcome.exits(exit::FAILED).has(HOSTNAME, "FAIL", "WARNING: CPU: 0").has("uts.sysctl", "FAIL", "WARNING: CPU: 0");
 }
 
 #[test]

@@ -60,6 +60,9 @@ pub struct Code {
     pub bug: Option<(u64, u16)>,
 }
 
+/// Writes a module's content down.
+pub type Make = fn() -> Code;
+
 /// A module that can be made.
 #[derive(Debug, Clone, Copy)]
 pub struct Recipe {
@@ -68,11 +71,23 @@ pub struct Recipe {
     /// The config symbol without which the kernel cannot have this fault.
     pub needs: Option<&'static str>,
     /// Its content.
-    pub code: fn() -> Code,
+    pub code: Make,
+    /// Its content where the kernel has this config symbol.
+    pub other: Option<(&'static str, Make)>,
+}
+
+impl Recipe {
+    /// Its content for a kernel.
+    pub fn code_for(&self, has: impl Fn(&str) -> bool) -> Code {
+        match self.other {
+            Some((symbol, code)) if has(symbol) => code(),
+            _ => (self.code)(),
+        }
+    }
 }
 
 const fn recipe(name: &'static str, code: fn() -> Code) -> Recipe {
-    Recipe { name, needs: None, code }
+    Recipe { name, needs: None, code, other: None }
 }
 
 /// What the processor does not know, and the kernel takes for BUG() where its table says so.
@@ -102,6 +117,17 @@ pub const ALL: &[Recipe] = &[
     // mov edi, 8000 (ms)
     recipe("hung-task", || Code::default().begin().bytes(b"\xbf\x40\x1f\x00\x00").call("msleep").success()),
     recipe("invalid-opcode", || Code::default().begin().bytes(UD2).success()),
+    Recipe { name: "kfence", needs: Some("CONFIG_KFENCE"), code: kfence, other: None },
+    // What RCU_LOCKDEP_WARN() does (include/linux/rcupdate.h): mov esi, 1 (the line); rdx is what was wrong.
+    Recipe {
+        name: "lockdep",
+        needs: Some("CONFIG_PROVE_LOCKING"),
+        code: || {
+            let code = Code::default().data(b"fault.c\0").data(b"the fault suite asked for this\0").begin().rdi_data(0);
+            code.bytes(b"\xbe\x01\0\0\0").rdx_data(8).call("lockdep_rcu_suspicious").success()
+        },
+        other: None,
+    },
     recipe("null-dereference", || Code::default().begin().bytes(WRITE_TO_0).success()),
     recipe("oops-in-interrupt", || {
         // The callback; then the init function, which gives it to call_rcu(9) with a head of two words.
@@ -112,6 +138,7 @@ pub const ALL: &[Recipe] = &[
     recipe("panic", || {
         Code::default().data(b"the fault suite asked for this\0").begin().rdi_data(0).bytes(b"\x31\xc0").call("panic")
     }),
+    Recipe { name: "rcu-stall", needs: None, code: rcu_stall, other: Some(("CONFIG_PREEMPT_RCU", rcu_reader)) },
     // A spin lock that is free is 0; a kernel that can preempt itself does not while it holds one.
     recipe("soft-lockup", || Code::default().data(&[0; 64]).begin().rdi_data(0).call("_raw_spin_lock").bytes(SPIN)),
     // call itself
@@ -121,12 +148,70 @@ pub const ALL: &[Recipe] = &[
         let code = Code::default().data(&[0; 16]).begin().bytes(b"\x0f\x01\x1d");
         code.fixup(Kind::Relative32, To::Data(0)).bytes(UD2)
     }),
-    Recipe { name: "ubsan", needs: Some("CONFIG_UBSAN_BOUNDS"), code: ubsan },
+    Recipe { name: "ubsan", needs: Some("CONFIG_UBSAN_BOUNDS"), code: ubsan, other: None },
     recipe("warning", || Code::default().begin().bug(WARNING).bytes(UD2).success()),
 ];
 
 /// Where an indirect call may lead to on a processor that checks that (Intel SDM, CET).
 const ENDBR64: &[u8] = b"\xf3\x0f\x1e\xfa";
+
+/// Reads memory that was freed, until the detector has chosen it: it takes one allocation in each of its intervals.
+fn kfence() -> Code {
+    // sub rsp, 16; mov ebx, 1000
+    let mut code = Code::default().data(b"victim\0").begin().bytes(b"\x48\x83\xec\x10\xbb\xe8\x03\0\0");
+    let again = code.here();
+    // mov esi, GFP_KERNEL (0xcc0, Linux 4.20 and later); call; mov [rsp], rax; mov rdi, rax
+    code = code.rdi_data(0).bytes(b"\xbe\xc0\x0c\0\0").call("kstrdup").bytes(b"\x48\x89\x04\x24\x48\x89\xc7");
+    // mov rax, [rsp]; test rax, rax; jz over the next; mov al, [rax]; mov edi, 1 (ms)
+    code = code.call("kfree").bytes(b"\x48\x8b\x04\x24\x48\x85\xc0\x74\x02\x8a\x00\xbf\x01\0\0\0").call("msleep");
+    // dec ebx; jnz; add rsp, 16
+    code.bytes(b"\xff\xcb").bytes(b"\x0f\x85").back(again).bytes(b"\x48\x83\xc4\x10").success()
+}
+
+/// Callbacks of RCU: some that ask to be called again for ever, some ticks apart, so that one grace period follows upon the
+/// other; and two that hold their processor up, in the middle of the next.
+fn rcu_stall() -> Code {
+    /// How long one of these holds it up, in ns: longer than it takes until the kernel says so, and both together shorter
+    /// than it takes to be a soft lockup.
+    const HOLD: u64 = 4_500_000_000;
+    /// How many of the others. All have a head of two words.
+    const OTHERS: u8 = 16;
+    const HEADS: usize = OTHERS as usize + 2;
+    // push rbx; call; movabs rbx, HOLD; add rbx, rax
+    let mut code = Code::default().data(&[0; 16 * HEADS]).bytes(ENDBR64).bytes(b"\x53").call("ktime_get");
+    code = code.bytes(b"\x48\xbb").bytes(&HOLD.to_le_bytes()).bytes(b"\x48\x01\xc3");
+    let again = code.here();
+    // pause; call; cmp rax, rbx; jl; pop rbx; ret
+    code = code.bytes(b"\xf3\x90").call("ktime_get").bytes(b"\x48\x39\xd8").bytes(b"\x0f\x8c").back(again);
+    code = code.bytes(b"\x5b\xc3");
+    let once_more = code.here();
+    // The head is in rdi. push rbx; call; pop rbx; ret
+    code = code.bytes(ENDBR64).bytes(b"\x53").rsi_text(once_more).call("call_rcu").bytes(b"\x5b\xc3");
+    // sub rsp, 16; mov [rsp], the first head; mov ebx, OTHERS
+    code = code.begin().bytes(b"\x48\x83\xec\x10").bytes(b"\x48\xc7\x04\x24").fixup(Kind::Absolute32, To::Data(0));
+    code = code.bytes(&[0xbb, OTHERS, 0, 0, 0]);
+    let again = code.here();
+    // mov rdi, [rsp]; add qword [rsp], 16; call; mov edi, 1 (ms); call
+    code = code.bytes(b"\x48\x8b\x3c\x24\x48\x83\x04\x24\x10").rsi_text(once_more).call("call_rcu");
+    code = code.bytes(b"\xbf\x01\0\0\0").call("msleep");
+    // dec ebx; jnz; add rsp, 16
+    code = code.bytes(b"\xff\xcb").bytes(b"\x0f\x85").back(again).bytes(b"\x48\x83\xc4\x10");
+    code = code.rdi_data(16 * u64::from(OTHERS)).rsi_text(0).call("call_rcu").bytes(b"\xbf\x01\0\0\0").call("msleep");
+    code.rdi_data(16 * u64::from(OTHERS) + 16).rsi_text(0).call("call_rcu").success()
+}
+
+/// Where readers of RCU can be preempted: one that sleeps for ten times half a second, and asks for a grace period, which
+/// cannot end meanwhile. The kernel warns of the sleep as well.
+fn rcu_reader() -> Code {
+    // The callback does nothing: ret
+    let code = Code::default().data(&[0; 16]).bytes(ENDBR64).bytes(b"\xc3").begin();
+    // mov ebx, 10
+    let mut code = code.rdi_data(0).rsi_text(0).call("call_rcu").call("__rcu_read_lock").bytes(b"\xbb\x0a\0\0\0");
+    let again = code.here();
+    // mov edi, 500 (ms); call; dec ebx; jnz
+    code = code.bytes(b"\xbf\xf4\x01\0\0").call("msleep").bytes(b"\xff\xcb").bytes(b"\x0f\x85").back(again);
+    code.call("__rcu_read_unlock").success()
+}
 
 /// A report as the compiler's own code makes it (lib/ubsan.h: `out_of_bounds_data`, `type_descriptor`).
 fn ubsan() -> Code {
@@ -174,6 +259,17 @@ impl Code {
     /// mov rdi, the data from there on
     fn rdi_data(self, at: u64) -> Self {
         self.bytes(b"\x48\xc7\xc7").fixup(Kind::Absolute32, To::Data(at))
+    }
+
+    /// mov rdx, the data from there on
+    fn rdx_data(self, at: u64) -> Self {
+        self.bytes(b"\x48\xc7\xc2").fixup(Kind::Absolute32, To::Data(at))
+    }
+
+    /// The 4 bytes of a jump back to there, counted from behind themselves.
+    fn back(self, to: u64) -> Self {
+        let distance = u32::try_from(self.here() + 4 - to).unwrap_or_default();
+        self.bytes(&distance.wrapping_neg().to_le_bytes())
     }
 
     /// mov rsi, the code from there on

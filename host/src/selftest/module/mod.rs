@@ -5,7 +5,7 @@
 //! there. A module is accepted where its `vermagic` is the kernel's, its `struct module` has the kernel's size, and what it
 //! imports has the checksums that the kernel has ([`pattern`]: `.modinfo`, `.gnu.linkonce.this_module` with the places of
 //! the name and of the init function's address, `__versions`). All else in `struct module` may be zero. The instructions
-//! are a few bytes written down by hand ([`code`]) and import four functions that have not changed for decades. What is
+//! are a few bytes written down by hand ([`code`]) and import a few functions that have not changed for years. What is
 //! put together like that ([`elf`]) is an unsigned module: a kernel takes it unless it was told not to
 //! (`CONFIG_MODULE_SIG_FORCE`, `module.sig_enforce=1`, lockdown), and then says EKEYREJECTED or EPERM.
 //!
@@ -23,7 +23,7 @@ pub mod pattern;
 use pattern::Pattern;
 
 /// Modules that most kernels have and that show most of what is wanted between them.
-const TELLING: &[&str] = &["loop", "tun", "softdog", "virtio_balloon", "efivarfs", "sr_mod", "ena", "e1000"];
+const TELLING: &[&str] = &["loop", "tun", "softdog", "virtio_balloon", "efivarfs", "sr_mod", "ena", "e1000", "dm-mod"];
 /// How many are read at most.
 const READ_LIMIT: usize = 12;
 
@@ -85,11 +85,12 @@ pub type Made = BTreeMap<&'static str, Result<Vec<u8>, Unmakeable>>;
 /// # Errors
 /// [`NoModules`]
 pub fn make_all(directory: &Path, has: impl Fn(&str) -> bool) -> Result<Made, NoModules> {
-    let wanted = code::ALL.iter().flat_map(|recipe| (recipe.code)().imports().collect::<Vec<_>>()).collect();
+    let possible = code::ALL.iter().filter(|recipe| recipe.needs.is_none_or(&has));
+    let wanted = possible.flat_map(|recipe| recipe.code_for(&has).imports().collect::<Vec<_>>()).collect();
     let pattern = learn(directory, &wanted)?;
     let make = |recipe: &code::Recipe| match recipe.needs {
         Some(symbol) if !has(symbol) => Err(Unmakeable::Config(symbol)),
-        _ => elf::write(&module_name(recipe.name), &(recipe.code)(), &pattern),
+        _ => elf::write(&module_name(recipe.name), &recipe.code_for(&has), &pattern),
     };
     Ok(code::ALL.iter().map(|recipe| (recipe.name, make(recipe))).collect())
 }

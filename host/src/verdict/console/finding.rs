@@ -41,6 +41,14 @@ pub struct Finding {
     pub frames: Vec<String>,
     /// The same for the same crash on every run and kernel: `oops:sysrq_handle_crash-1a2b3c4d`.
     pub fingerprint: String,
+    /// So many more reports with the same title came after this one, of which nothing else is kept.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub more_alike: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// The first report on which a kernel cannot be trusted any more.
@@ -59,7 +67,14 @@ impl Finding {
             cgroup: None,
             frames: Vec::new(),
             fingerprint: String::new(),
+            more_alike: 0,
         }
+    }
+
+    /// So many reports of which nothing is kept, for want of room.
+    pub(super) fn of_count(kind: Kind, count: u64) -> Self {
+        let title = "a report of which nothing is kept, because so many others had come before it";
+        Self { more_alike: count.saturating_sub(1), ..Self::of_title(kind, title) }
     }
 
     /// The words that a scenario's allowance is compared with: `warning: WARNING: CPU: 0 PID: 1 at kernel/x.c:1 f+0x1/0x2`.
@@ -70,10 +85,13 @@ impl Finding {
 }
 
 impl fmt::Display for Finding {
-    /// The title and the fingerprint.
+    /// The title, the fingerprint, and how many more there were.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.title)?;
-        if self.fingerprint.is_empty() { Ok(()) } else { write!(f, " [{}]", self.fingerprint) }
+        if !self.fingerprint.is_empty() {
+            write!(f, " [{}]", self.fingerprint)?;
+        }
+        if self.more_alike == 0 { Ok(()) } else { write!(f, ", and {} more like it", self.more_alike) }
     }
 }
 
@@ -96,6 +114,8 @@ enum Stored {
         frames: Vec<String>,
         #[serde(default)]
         fingerprint: String,
+        #[serde(default)]
+        more_alike: u64,
     },
 }
 
@@ -103,8 +123,8 @@ impl From<Stored> for Finding {
     fn from(stored: Stored) -> Self {
         match stored {
             Stored::Title(title) => Self::of_title(Kind::Warning, &title),
-            Stored::Whole { kind, severity, title, trace, task, cgroup, frames, fingerprint } => {
-                Self { kind, severity, title, trace, task, cgroup, frames, fingerprint }
+            Stored::Whole { kind, severity, title, trace, task, cgroup, frames, fingerprint, more_alike } => {
+                Self { kind, severity, title, trace, task, cgroup, frames, fingerprint, more_alike }
             }
         }
     }

@@ -52,6 +52,51 @@ pub(super) fn stable(words: &str) -> String {
     out.trim().to_owned()
 }
 
+/// What reports with the same title have in common: the number of the title's rule, and its words without numbers.
+///
+/// The number of a source line stays (`kernel/fork.c:1723`): it tells two places apart. Offsets in a function stay as well,
+/// for the same reason; a fingerprint, which is to be the same on all kernels, has neither.
+pub(super) fn alike(rule: usize, words: &[u8], key: &mut Vec<u8>) {
+    key.clear();
+    key.extend_from_slice(&rule.to_le_bytes());
+    let mut rest = words;
+    // Whether the last word is that of a source file.
+    let mut in_source = false;
+    while let Some(&first) = rest.first() {
+        if IS_WORD[usize::from(first)] {
+            let end = rest.iter().position(|&byte| !IS_WORD[usize::from(byte)]).unwrap_or(rest.len());
+            let (word, after) = rest.split_at(end);
+            let behind_offset = key.ends_with(b"+") || key.ends_with(b"/");
+            if first.is_ascii_digit() && !in_source && !(behind_offset && word.starts_with(b"0x")) || is_address(word) {
+                key.push(b'#');
+            } else {
+                key.extend_from_slice(word);
+            }
+            in_source = matches!(word, b"c" | b"h" | b"S" | b"rs") && after.first() == Some(&b':');
+            rest = after;
+        } else {
+            key.push(first);
+            in_source &= first == b':';
+            rest = &rest[1..];
+        }
+    }
+}
+
+fn is_address(word: &[u8]) -> bool {
+    word.len() >= 8 && word.iter().all(u8::is_ascii_hexdigit) && word.iter().any(u8::is_ascii_digit)
+}
+
+/// The bytes of words.
+const IS_WORD: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 0x80 {
+        table[byte as usize] = byte.is_ascii_alphanumeric() || byte == b'_';
+        byte += 1;
+    }
+    table
+};
+
 /// What comes behind `+0x1c/0x20` at the beginning.
 fn offset(text: &str) -> Option<&str> {
     let hex = |text: &str| text.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(text.len());

@@ -201,6 +201,11 @@ impl Kind {
         )
     }
 
+    /// Whether a report's title alone tells what it is, and no other title can be part of it.
+    pub(super) const fn is_known_by_title(self) -> bool {
+        !self.is_trap() && !matches!(self, Self::Oom | Self::MemcgOom | Self::RcuStall | Self::MachineCheck)
+    }
+
     /// How the end of its report is found.
     pub(super) const fn ending(self) -> Ending {
         match self {

@@ -10,6 +10,7 @@ mod frames;
 mod kind;
 mod prefix;
 mod report;
+mod reports;
 pub mod rules;
 mod tail;
 
@@ -20,6 +21,7 @@ pub use finding::{Crash, Finding, Task};
 pub use kind::{Kind, Severity};
 use prefix::Start;
 use report::Report;
+use reports::{Reports, taker};
 use rules::{Meaning, RULES, Rules};
 use tail::Tail;
 
@@ -33,8 +35,6 @@ const STEP: usize = LINE_LIMIT - OVERLAP;
 const BLOCK: usize = 64 << 10;
 /// Lines of PID 1's that are kept.
 const INIT_LINES: usize = 200;
-/// Findings that are kept until somebody asks for them.
-const FINDINGS_KEPT: usize = 64;
 /// Lines between `cut here` and a title; more are no words of a `WARN()`.
 const BEFORE_TITLE: usize = 6;
 
@@ -53,7 +53,7 @@ pub struct ConsoleReader {
     crash: Option<Report>,
     has_panicked: bool,
     /// All other reports, until they are taken.
-    reports: Vec<Report>,
+    reports: Reports,
     said_by_init: Vec<String>,
     kernel_spoke: bool,
 }
@@ -75,7 +75,8 @@ impl ConsoleReader {
         if !self.partial.is_empty() {
             self.end_partial();
         }
-        self.crash.iter_mut().chain(&mut self.reports).for_each(|report| report.is_open = false);
+        self.crash.iter_mut().chain(self.reports.open_mut()).for_each(|report| report.is_open = false);
+        self.reports.sweep();
     }
 
     /// The first report on which the kernel cannot be trusted any more, if there was one.
@@ -95,7 +96,19 @@ impl ConsoleReader {
 
     /// All else that the kernel reported since the last call. What is still being printed ends here.
     pub fn take_warnings(&mut self) -> Vec<Finding> {
-        self.reports.drain(..).map(|report| report.finding).chain(rules::unread(&RULES)).collect()
+        self.reports.take().into_iter().chain(rules::unread(&RULES)).collect()
+    }
+
+    /// Says that nothing which the kernel prints from now on was printed earlier.
+    pub fn mark(&mut self) {
+        self.reports.mark();
+    }
+
+    /// What [`ConsoleReader::take_warnings`] would give, without what began before the last [`ConsoleReader::mark`]; it is
+    /// not taken.
+    #[must_use]
+    pub fn warnings_since_mark(&self) -> Vec<Finding> {
+        self.reports.since_mark()
     }
 
     /// What PID 1 wrote on the console because it could not say it on the link.
@@ -129,34 +142,42 @@ impl ConsoleReader {
     }
 
     /// Reads lines that have all ended.
-    fn whole_lines(&mut self, mut text: &[u8]) {
+    fn whole_lines(&mut self, text: &[u8]) {
         let Ok(rules) = &*RULES else { return };
-        while !text.is_empty() {
-            let begin = if self.is_reading() {
-                0
-            } else {
-                let Some(hit) = rules.prefilter.find(text) else { return };
-                memrchr(b'\n', &text[..hit.start()]).map_or(0, |end| end + 1)
-            };
-            let end = memchr(b'\n', &text[begin..]).map_or(text.len(), |end| begin + end);
-            self.whole_line(rules, &text[begin..end]);
-            text = text.get(end + 1..).unwrap_or_default();
+        let next_hit = |from: usize| rules.prefilter.find(&text[from..]).map_or(text.len(), |hit| from + hit.start());
+        let (mut at, mut hit) = (0, next_hit(0));
+        while at < text.len() {
+            if hit < at {
+                hit = next_hit(at);
+            }
+            if !self.is_reading() {
+                if hit == text.len() {
+                    return;
+                }
+                at += memrchr(b'\n', &text[at..hit]).map_or(0, |end| end + 1);
+            }
+            let end = memchr(b'\n', &text[at..]).map_or(text.len(), |end| at + end);
+            self.whole_line(rules, &text[at..end], hit < end);
+            at = end + 1;
         }
     }
 
     /// Whether each line counts.
     fn is_reading(&self) -> bool {
-        self.before.is_some() || self.crash.iter().chain(&self.reports).any(|report| report.is_open)
+        self.before.is_some()
+            || !self.reports.open().is_empty()
+            || self.crash.as_ref().is_some_and(|crash| crash.is_open)
     }
 
-    fn whole_line(&mut self, rules: &Rules, mut line: &[u8]) {
+    /// `may_mean` is whether the words that are in every title are somewhere in it.
+    fn whole_line(&mut self, rules: &Rules, mut line: &[u8], may_mean: bool) {
         let mut torn = false;
         while line.len() > LINE_LIMIT {
-            self.piece(rules, &line[..LINE_LIMIT], torn, STEP);
+            self.piece(rules, &line[..LINE_LIMIT], torn, STEP, may_mean);
             line = &line[STEP..];
             torn = true;
         }
-        self.piece(rules, line, torn, LINE_LIMIT);
+        self.piece(rules, line, torn, LINE_LIMIT, may_mean);
     }
 
     fn extend_partial(&mut self, mut bytes: &[u8]) {
@@ -181,17 +202,18 @@ impl ConsoleReader {
     fn partial_piece(&mut self, below: usize) {
         let Ok(rules) = &*RULES else { return };
         let partial = std::mem::take(&mut self.partial);
-        if self.is_reading() || rules.prefilter.is_match(&partial) {
-            self.piece(rules, &partial, self.torn, below);
+        let may_mean = rules.prefilter.is_match(&partial);
+        if may_mean || self.is_reading() {
+            self.piece(rules, &partial, self.torn, below, may_mean);
         }
         self.partial = partial;
     }
 
     /// Reads a line, or a piece of one: what the kernel began to print before `below`.
-    fn piece(&mut self, rules: &Rules, line: &[u8], torn: bool, below: usize) {
+    fn piece(&mut self, rules: &Rules, line: &[u8], torn: bool, below: usize, may_mean: bool) {
         let line = line.trim_ascii_end();
         let mut meant_something = false;
-        if rules.prefilter.is_match(line) {
+        if may_mean {
             for start in prefix::starts(line, torn).filter(|start| start.at < below) {
                 if let Some(meaning) = rules.meaning(&line[start.words..]) {
                     meant_something |= self.learn(rules, meaning, line, start);
@@ -222,51 +244,76 @@ impl ConsoleReader {
                 true
             }
             Meaning::Title(number) => {
-                let words = tail::text(words);
-                if let Some(title) = rules.title(number, &words) {
-                    self.title(title, tail::text(line), &words, start);
+                if !self.count(rules, number, words, start) {
+                    let text = tail::text(words);
+                    if let Some(title) = rules.title(number, &text) {
+                        self.title(title, line, &text, start);
+                    }
                 }
                 true
             }
         }
     }
 
-    fn title(&mut self, title: rules::Title, line: String, words: &str, start: Start) {
+    /// Counts a report if enough like it are kept. Most titles of a kernel that reports without end come no further.
+    fn count(&mut self, rules: &Rules, number: usize, words: &[u8], start: Start) -> bool {
+        let Some(kind) = rules.kind(number) else { return false };
+        let may_be_crash = self.crash.is_none() && kind.severity() >= Severity::Broken;
+        let open = || self.reports.open().iter().chain(&self.crash);
+        let may_be_part = open().any(|report| report.is_open && report.may_take(kind));
+        if may_be_crash || may_be_part || is_panic(kind, words) || !self.reports.count(number, kind, words) {
+            return false;
+        }
+        self.before = None;
+        self.end_others(start);
+        self.reports.sweep();
+        true
+    }
+
+    /// A title has come that is part of no report: nobody prints two at once.
+    fn end_others(&mut self, start: Start) {
+        let same = |report: &&mut Report| report.may_have(start) && report.finding.severity < Severity::Fatal;
+        self.reports
+            .open_mut()
+            .iter_mut()
+            .chain(&mut self.crash)
+            .filter(same)
+            .for_each(|report| report.is_open = false);
+    }
+
+    fn title(&mut self, title: rules::Title, line: &[u8], words: &str, start: Start) {
         let before = self.before.take().unwrap_or_default();
-        if title.kind.severity() == Severity::Fatal || words.starts_with("Kernel panic") {
+        if is_panic(title.kind, words.as_bytes()) {
             self.panic(title, line, words, start);
             return;
         }
-        let mut open = self.reports.iter_mut().rev().chain(&mut self.crash);
-        if let Some(report) = open.find(|report| report.takes_title(&title) && report.may_have(start)) {
+        if let Some(report) = taker(self.reports.open_mut().iter_mut().rev().chain(&mut self.crash), &title, start) {
             report.take_title(&title, line, words);
         } else {
-            // Nobody prints two reports at once.
-            let same = |report: &&mut Report| report.may_have(start) && report.finding.severity < Severity::Fatal;
-            self.reports.iter_mut().chain(&mut self.crash).filter(same).for_each(|report| report.is_open = false);
-            self.open(Report::new(title, start, before, line, words));
+            self.end_others(start);
+            self.open(title, start, before, line, words);
         }
-        self.sort_out();
-    }
-
-    fn open(&mut self, report: Report) {
-        if self.crash.is_none() && report.finding.severity >= Severity::Broken {
-            self.crash = Some(report);
-        } else if self.reports.len() < FINDINGS_KEPT {
-            self.reports.push(report);
-        }
-    }
-
-    /// A report may turn out worse than its title: then it is the crash.
-    fn sort_out(&mut self) {
+        // A report may turn out worse than its title: then it is the crash.
         if self.crash.is_none() {
-            let worse = self.reports.iter().position(|report| report.finding.severity >= Severity::Broken);
-            self.crash = worse.map(|at| self.reports.remove(at));
+            self.crash = self.reports.take_worse();
+        }
+        self.reports.sweep();
+    }
+
+    fn open(&mut self, title: rules::Title, start: Start, before: Vec<String>, line: &[u8], words: &str) {
+        let rule = title.rule;
+        let is_crash = self.crash.is_none() && title.kind.severity() >= Severity::Broken;
+        let is_brief = !is_crash && self.reports.is_brief(rule, words.as_bytes());
+        let report = Report::new(title, start, before, tail::text(line), words, is_brief);
+        if is_crash {
+            self.crash = Some(report);
+        } else {
+            self.reports.begin(rule, words.as_bytes(), report);
         }
     }
 
     /// A panic that follows a report is its consequence, where the kernel is set to panic then.
-    fn panic(&mut self, title: rules::Title, line: String, words: &str, start: Start) {
+    fn panic(&mut self, title: rules::Title, line: &[u8], words: &str, start: Start) {
         /// The reasons for which a kernel panics that has told of the fault before: kernel/panic.c, kernel/watchdog.c,
         /// kernel/hung_task.c, kernel/rcu/tree_stall.h, arch/x86/kernel/dumpstack.c, mm/kasan/report.c.
         const CONSEQUENCES: &[&str] = &[
@@ -287,17 +334,16 @@ impl ConsoleReader {
         self.has_panicked = true;
         let is_consequence = CONSEQUENCES.iter().any(|reason| words.contains(reason));
         if self.crash.is_none() && is_consequence {
-            self.crash = self.reports.pop();
+            self.crash = self.reports.take_latest();
         }
         match &mut self.crash {
             Some(crash) => crash.take_panic(line),
-            None => self.open(Report::new(title, start, Vec::new(), line, words)),
+            None => self.open(title, start, Vec::new(), line, words),
         }
     }
 
     /// A line without a meaning of its own belongs to the report that was being printed, if to any.
     fn continue_report(&mut self, line: &[u8], start: Start) {
-        let words = tail::text(&line[start.words..]);
         if let Some(before) = &mut self.before {
             if before.len() < BEFORE_TITLE {
                 before.push(tail::text(line));
@@ -305,11 +351,19 @@ impl ConsoleReader {
             }
             self.before = None;
         }
-        let mut reports = self.reports.iter_mut().rev().chain(&mut self.crash);
+        let mut reports = self.reports.open_mut().iter_mut().rev().chain(&mut self.crash);
         if let Some(report) = reports.find(|report| report.may_have(start)) {
-            report.push(tail::text(line), &words);
+            report.push(line, &tail::read(&line[start.words..]));
+            if !report.is_open {
+                self.reports.sweep();
+            }
         }
     }
+}
+
+/// Whether a title says that the kernel gives up.
+fn is_panic(kind: Kind, words: &[u8]) -> bool {
+    kind.severity() == Severity::Fatal || words.starts_with(b"Kernel panic")
 }
 
 #[cfg(test)]

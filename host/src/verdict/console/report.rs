@@ -10,18 +10,21 @@ use super::frames;
 use super::kind::{Ending, Kind, Severity};
 use super::prefix::{Caller, Start};
 use super::rules::Title;
+use super::tail::text;
 
 /// Lines of a report that are kept.
 const TRACE_LINES: usize = 200;
 /// Functions that are kept.
 const FRAMES: usize = 8;
 
-/// `CPU: 0 UID: 0 PID: 61 Comm: sh Tainted: G`, `by task sh/61`, `pid: 61, name: sh`. A name may have blanks in it.
+/// `CPU: 0 UID: 0 PID: 61 Comm: sh Tainted: G`, `by task sh/61`, `pid: 61, name: sh`, and where a task is shown as by
+/// `sched_show_task()`, `task:sh  state:R  running task  stack:0  pid:61`. A name may have blanks in it.
 static TASK: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(concat!(
         r"\bPID: (?P<pid>\d+) Comm: (?P<comm>.{1,15}?) (?:Kdump: |Not tainted|Tainted: )",
         r"|\bby task (?P<comm2>.{1,15})/(?P<pid2>\d+)",
         r"|\bpid: (?P<pid3>\d+), name: (?P<comm3>.{1,15})$",
+        r"|^task:(?P<comm4>\S.{0,14}?) +state:\S.* pid: *(?P<pid4>\d+)",
     ))
     .ok()
 });
@@ -74,10 +77,20 @@ pub(super) struct Report {
     pub(super) is_open: bool,
     /// Who prints it, where lines tell.
     pub(super) caller: Option<Caller>,
+    /// Its place among all reports.
+    pub(super) number: u64,
+    /// It is to be counted, and nothing of it kept but what it is counted by.
+    pub(super) is_brief: bool,
+    /// What it is counted by, where that is known from its title and it is brief.
+    pub(super) key: Vec<u8>,
     stamped: bool,
     what: String,
+    /// So many lines came.
+    lines: usize,
     /// A call trace has begun.
     in_trace: bool,
+    /// Within the part of a call trace that is the interrupt's.
+    in_interrupt: bool,
     /// A call trace has begun at some time.
     had_trace: bool,
     /// Functions are taken until here: the first call trace's end.
@@ -85,10 +98,19 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// `before` are the lines since `cut here`, `line` the title's, and `words` what the kernel said in it.
-    pub(super) fn new(title: Title, start: Start, before: Vec<String>, line: String, words: &str) -> Self {
+    /// `before` are the lines since `cut here`, `line` the title's, and `words` what the kernel said in it. One that is
+    /// brief gets its name when it turns out that it is kept all the same.
+    pub(super) fn new(
+        title: Title,
+        start: Start,
+        before: Vec<String>,
+        line: String,
+        words: &str,
+        is_brief: bool,
+    ) -> Self {
         let mut trace = before;
         trace.push(line);
+        let lines = trace.len();
         let finding = Finding {
             kind: title.kind,
             severity: title.kind.severity(),
@@ -98,14 +120,20 @@ impl Report {
             cgroup: None,
             frames: title.func.as_deref().map(frames::plain).into_iter().map(str::to_owned).collect(),
             fingerprint: String::new(),
+            more_alike: 0,
         };
         let mut report = Self {
             finding,
             is_open: title.kind.ending() != Ending::Title,
             caller: start.caller,
+            number: 0,
+            is_brief,
+            key: Vec::new(),
+            lines,
             stamped: start.stamped,
             what: title.what.unwrap_or_default(),
             in_trace: false,
+            in_interrupt: false,
             had_trace: false,
             wants_frames: true,
         };
@@ -125,14 +153,28 @@ impl Report {
             _ if !self.is_open => false,
             Kind::Oom | Kind::MemcgOom => same_kill,
             Kind::RcuStall => same_stall,
+            // One exception has several records, and the worst of them once more before the panic.
+            Kind::MachineCheck => title.kind == Kind::MachineCheck,
             _ => same_trap && !self.had_trace,
         }
     }
 
+    /// Whether a title of this kind may be part of a report, if this one is still being printed.
+    pub(super) fn may_take(&self, kind: Kind) -> bool {
+        match self.finding.kind {
+            Kind::Oom | Kind::MemcgOom => kind.ending() == Ending::Killed,
+            own @ (Kind::RcuStall | Kind::MachineCheck) => kind == own,
+            own => own.is_trap() && (kind.is_trap() || kind == Kind::Warning),
+        }
+    }
+
     /// Takes in such a title.
-    pub(super) fn take_title(&mut self, title: &Title, line: String, words: &str) {
+    pub(super) fn take_title(&mut self, title: &Title, line: &[u8], words: &str) {
         // What names a report is what it began with; how bad it is may only show now.
-        self.finding.severity = self.finding.severity.max(title.kind.severity());
+        if title.kind.severity() > self.finding.severity {
+            self.finding.severity = title.kind.severity();
+            self.keep_whole();
+        }
         if matches!(title.kind, Kind::Oom | Kind::MemcgOom) {
             words.clone_into(&mut self.finding.title);
             self.finding.kind = title.kind;
@@ -143,7 +185,7 @@ impl Report {
     }
 
     /// The kernel gave up because of this.
-    pub(super) fn take_panic(&mut self, line: String) {
+    pub(super) fn take_panic(&mut self, line: &[u8]) {
         self.finding.severity = Severity::Fatal;
         // What follows it is another trace, of the giving up.
         self.wants_frames = false;
@@ -160,23 +202,31 @@ impl Report {
     }
 
     /// Takes in a line.
-    pub(super) fn push(&mut self, line: String, words: &str) {
+    pub(super) fn push(&mut self, line: &[u8], words: &str) {
         if self.has_ended_before(words) {
             self.is_open = false;
             return;
         }
         self.keep(line);
-        self.look_for_task(words);
-        self.look_for_function(words);
+        let begins_trace = words.starts_with("Call Trace:") || words.starts_with("backtrace:");
+        self.in_trace |= begins_trace;
+        self.had_trace |= begins_trace;
+        if !self.is_brief {
+            self.look_for_task(words);
+            self.look_for_function(words);
+        }
         if words.starts_with("oom-kill:constraint=") {
             self.look_for_cgroup(words);
         }
         self.is_open &= !self.is_last(words);
     }
 
-    fn keep(&mut self, line: String) {
-        self.finding.trace.push(line);
-        self.is_open &= self.finding.trace.len() < TRACE_LINES;
+    fn keep(&mut self, line: &[u8]) {
+        self.lines += 1;
+        if !self.is_brief {
+            self.finding.trace.push(text(line));
+        }
+        self.is_open &= self.lines < TRACE_LINES;
     }
 
     /// Whether a line is the first that is no part of a report whose end has no mark.
@@ -216,18 +266,25 @@ impl Report {
             return;
         }
         let Some(found) = TASK.as_ref().and_then(|pattern| pattern.captures(words)) else { return };
-        let group = |names: [&str; 3]| names.iter().find_map(|name| found.name(name)).map(|part| part.as_str());
-        self.finding.task = task(group(["comm", "comm2", "comm3"]), group(["pid", "pid2", "pid3"]));
+        let group = |names: [&str; 4]| names.iter().find_map(|name| found.name(name)).map(|part| part.as_str());
+        self.finding.task = task(group(["comm", "comm2", "comm3", "comm4"]), group(["pid", "pid2", "pid3", "pid4"]));
     }
 
     /// Functions come from the instruction pointer and the first call trace. Data races and uninitialised values are
     /// told with traces that have no head; lockdep prints older traces before its own.
     fn look_for_function(&mut self, words: &str) {
-        let head = words.starts_with("Call Trace:") || words.starts_with("backtrace:");
-        let bare = matches!(self.finding.kind, Kind::Kcsan | Kind::Kmsan);
-        self.in_trace |= head;
-        self.had_trace |= head;
-        if !self.wants_frames {
+        let kind = self.finding.kind;
+        let bare = matches!(kind, Kind::Kcsan | Kind::Kmsan | Kind::Kfence);
+        // What the processor did is below the tick that found out.
+        let by_tick = matches!(kind, Kind::RcuStall | Kind::SoftLockup | Kind::HardLockup);
+        match words.trim_start() {
+            "<IRQ>" => self.in_interrupt = true,
+            "</IRQ>" => self.in_interrupt = false,
+            _ => {}
+        }
+        // The object's history comes behind.
+        self.wants_frames &= kind != Kind::Kfence || !words.starts_with("allocated by task");
+        if !self.wants_frames || by_tick && self.in_interrupt {
             return;
         }
         if words.trim_start() == "</TASK>" || (self.in_trace && words.starts_with("RIP: ") && !words.contains("+0x")) {
@@ -255,8 +312,17 @@ impl Report {
         self.name_it();
     }
 
+    /// One that was brief is kept all the same.
+    pub(super) fn keep_whole(&mut self) {
+        self.is_brief = false;
+        self.name_it();
+    }
+
     /// Gives the finding its name, from what is known of it.
     fn name_it(&mut self) {
+        if self.is_brief {
+            return;
+        }
         let Finding { kind, frames, task, fingerprint: name, .. } = &mut self.finding;
         let comm = task.as_ref().map(|task| task.comm.clone()).unwrap_or_default();
         *name = match kind {

@@ -1,5 +1,6 @@
 //! The end of a console: its last lines, in bounded memory.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 
 use memchr::memchr;
@@ -55,8 +56,12 @@ impl Tail {
 
 /// A line as text.
 pub(super) fn text(line: &[u8]) -> String {
-    let line = &line[..line.len().min(LINE_LIMIT)];
-    String::from_utf8_lossy(line.trim_ascii_end()).into_owned()
+    read(line).into_owned()
+}
+
+/// A line as text, copied only where it is none.
+pub(super) fn read(line: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(line[..line.len().min(LINE_LIMIT)].trim_ascii_end())
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::reports::{ALIKE, KEPT};
 use super::*;
 
 const PANIC: &str = "[    1.214] Run /init as init process\r\n\
@@ -190,17 +191,135 @@ fn an_oom_kill_names_who_was_killed_and_where() {
     assert_eq!((all.kind, all.cgroup.as_deref(), all.trace.len()), (Kind::Oom, None, 4));
 }
 
+/// A `WARN()` of this place and process.
+fn warning(place: &str, pid: usize) -> String {
+    format!("[    1.0] WARNING: CPU: 0 PID: {pid} at {place} f+0x1/0x2\n[    1.0] words\n")
+}
+
+/// How many reports the findings stand for.
+fn count(findings: &[Finding]) -> u64 {
+    findings.iter().map(|finding| 1 + finding.more_alike).sum()
+}
+
 #[test]
-fn a_flood_of_reports_is_bounded() {
+fn of_a_flood_of_reports_the_first_are_kept_whole_and_all_are_counted() {
     let mut reader = ConsoleReader::default();
     for n in 0..10_000 {
-        reader.push(format!("[    1.0] WARNING: CPU: 0 PID: {n} at a.c:1 f+0x1/0x2\n[    1.0] words\n").as_bytes());
+        reader.push(warning(&format!("a.c:{}", n % 3), n).as_bytes());
     }
-    assert_eq!(reader.reports.len(), FINDINGS_KEPT);
     reader.push(b"[    2.0] Kernel panic - not syncing: x\n");
     assert!(reader.has_panicked());
     reader.push("[    2.0]  f+0x1/0x2\n".repeat(1000).as_bytes());
     assert_eq!(reader.crash().unwrap().trace.len(), 200);
+    let found = reader.take_warnings();
+    assert_eq!((found.len() as u64, count(&found)), (3 * ALIKE, 10_000));
+    assert!(found.iter().all(|finding| finding.trace.len() == 2));
+    // The last of each place says how many more there were of it.
+    for (finding, more) in found[found.len() - 3..].iter().zip([3334, 3333, 3333]) {
+        assert_eq!(finding.more_alike, more - ALIKE, "{finding}");
+    }
+    assert!(found.last().unwrap().to_string().ends_with(&format!(", and {} more like it", 3333 - ALIKE)));
+    // What was asked for is forgotten.
+    reader.push(warning("a.c:0", 1).as_bytes());
+    assert_eq!(count(&reader.take_warnings()), 1);
+}
+
+#[test]
+fn of_a_flood_of_different_reports_those_without_room_are_counted_by_kind() {
+    let mut reader = ConsoleReader::default();
+    for n in 0..1000 {
+        reader.push(warning(&format!("a.c:{n}"), 1).as_bytes());
+        reader.push(format!("[    1.0] UBSAN: negation-overflow in b.c:{n}:1\n").as_bytes());
+    }
+    let found = reader.take_warnings();
+    assert_eq!((found.len(), count(&found)), (KEPT + 2, 2000));
+    let kinds: Vec<Kind> = found[KEPT..].iter().map(|finding| finding.kind).collect();
+    assert_eq!(kinds, [Kind::Ubsan, Kind::Warning]);
+}
+
+#[test]
+fn a_crash_is_found_among_warnings_without_end() {
+    let oops = "[    1.0] BUG: kernel NULL pointer dereference, address: 0000000000000010\n\
+                [    1.0] Oops: 0002 [#1] SMP\n\
+                [    1.0] CPU: 0 PID: 61 Comm: sh Not tainted 6.1.0 #1\n\
+                [    1.0] RIP: 0010:boom+0x1/0x2\n[    1.0] Call Trace:\n[    1.0]  caller+0x1/0x2\n";
+    for unlike in [1, 1000] {
+        let flood: String = (0..1000).map(|n| warning(&format!("a.c:{}", n % unlike), n)).collect();
+        let reader = &mut read(format!("{flood}{oops}{flood}").as_bytes());
+        let crash = reader.crash().unwrap();
+        assert_eq!((crash.kind, crash.frames.as_slice()), (Kind::Oops, &["boom".to_owned(), "caller".to_owned()][..]));
+        assert_eq!(count(&reader.take_warnings()), 2000);
+    }
+    // One that turns out to be one by its second title.
+    let list = "[    1.0] list_del corruption. next->prev should be 1, but was 2\n";
+    let bug = "[    1.0] kernel BUG at lib/list_debug.c:62!\n[    1.0] CPU: 0 PID: 61 Comm: sh Not tainted 6.1.0 #1\n";
+    let reader = &mut read(format!("{}{list}{bug}", list.repeat(100)).as_bytes());
+    let crash = reader.crash().unwrap();
+    assert_eq!((crash.kind, crash.severity), (Kind::ListCorruption, Severity::Broken));
+    assert_eq!(crash.task.as_ref().unwrap().pid, 61);
+    let more = reader.take_warnings();
+    assert!(more.iter().all(|finding| finding.kind == Kind::ListCorruption));
+}
+
+#[test]
+fn an_oom_kill_is_counted_by_where_it_was_and_who_was_killed() {
+    let kill = |cgroup: &str, comm: &str, pid: usize| {
+        format!(
+            "[    3.5] u invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0\n\
+             [    3.5] CPU: 0 PID: {pid} Comm: u Not tainted 6.1.0 #1\n[    3.5] Call Trace:\n[    3.5]  f+0x1/0x2\n\
+             [    3.5] oom-kill:constraint=CONSTRAINT_MEMCG,oom_memcg={cgroup},task_memcg=/,task={comm},pid={pid},uid=0\n\
+             [    3.5] Memory cgroup out of memory: Killed process {pid} ({comm}) total-vm:{pid}kB\n"
+        )
+    };
+    let flood: String = (0..100).map(|pid| kill("/box", "u", pid)).collect();
+    let console = format!("{flood}{}{}{flood}", kill("/other", "u", 7), kill("/box", "v", 7));
+    let found = read(console.as_bytes()).take_warnings();
+    assert_eq!((found.len() as u64, count(&found)), (ALIKE + 2, 202));
+    let where_and_who = |finding: &Finding| (finding.cgroup.clone().unwrap(), finding.task.clone().unwrap().comm);
+    let [.., last, other, v] = &found[..] else { panic!() };
+    assert_eq!(where_and_who(last), ("/box".to_owned(), "u".to_owned()));
+    assert_eq!(where_and_who(other), ("/other".to_owned(), "u".to_owned()));
+    assert_eq!(where_and_who(v), ("/box".to_owned(), "v".to_owned()));
+    assert_eq!(last.more_alike, 200 - ALIKE);
+}
+
+#[test]
+fn what_began_since_the_mark_is_told_apart() {
+    for before in [0, 1, 5, 1000] {
+        for since in [0, 1, 1000] {
+            let mut reader = ConsoleReader::default();
+            (0..before).for_each(|pid| reader.push(warning("a.c:1", pid).as_bytes()));
+            reader.mark();
+            assert_eq!(reader.warnings_since_mark(), []);
+            (0..since).for_each(|pid| reader.push(warning("a.c:1", pid).as_bytes()));
+            // One of its own, and one whose report goes on.
+            reader.push(warning("b.c:2", 1).as_bytes());
+            reader.push(b"[    1.0] rcu: INFO: rcu_preempt self-detected stall on CPU\n");
+            let found = reader.warnings_since_mark();
+            assert_eq!(count(&found), since as u64 + 2, "{before} {since}");
+            assert!(found.iter().any(|finding| finding.kind == Kind::RcuStall && finding.more_alike == 0));
+            assert_eq!(count(&reader.take_warnings()), (before + since) as u64 + 2);
+            assert_eq!(reader.warnings_since_mark(), []);
+        }
+    }
+    // Where there is room for none.
+    let mut reader = ConsoleReader::default();
+    (0..100).for_each(|line| reader.push(warning(&format!("a.c:{line}"), 1).as_bytes()));
+    reader.mark();
+    (0..7).for_each(|line| reader.push(warning(&format!("b.c:{line}"), 1).as_bytes()));
+    assert_eq!(count(&reader.warnings_since_mark()), 7);
+    assert_eq!(count(&reader.take_warnings()), 107);
+}
+
+#[test]
+fn a_panic_for_a_report_that_was_only_counted_is_named_by_one_like_it() {
+    let other = "[    1.0] INFO: task a:62 blocked for more than 5 seconds.\n";
+    let flood: String = (0..100).map(|pid| warning("a.c:1", pid)).collect();
+    let console =
+        format!("{flood}{other}{}[    2.0] Kernel panic - not syncing: panic_on_warn set ...\n", warning("a.c:1", 7));
+    let reader = &mut read(console.as_bytes());
+    assert_eq!(reader.crash().unwrap().kind, Kind::Warning);
+    assert_eq!(count(&reader.take_warnings()), 101);
 }
 
 /// What a console came to, whole.

@@ -10,8 +10,10 @@ mod warned;
 
 use std::sync::LazyLock;
 
-use aho_corasick::AhoCorasick;
-use regex::bytes::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
+use aho_corasick::{AhoCorasick, AhoCorasickBuilder, MatchKind};
+use regex::bytes::{Regex, RegexBuilder};
+use regex_automata::util::syntax;
+use regex_automata::{Anchored, Input, meta};
 use vmlab_protocol::CONSOLE_MARK;
 
 use super::finding::Finding;
@@ -60,7 +62,8 @@ pub(super) enum Meaning {
 pub(super) struct Rules {
     /// Finds every line that may mean something, and a few others.
     pub(super) prefilter: AhoCorasick,
-    titles: RegexSet,
+    /// Finds the first rule that matches, in one pass.
+    titles: meta::Regex,
     parts: Vec<(Kind, Regex)>,
 }
 
@@ -86,16 +89,20 @@ impl Rules {
         let anchored = |rule: &Rule| format!("^(?:{})", rule.pattern);
         let part = |rule: &Rule| Ok((rule.kind, RegexBuilder::new(&anchored(rule)).unicode(false).build()?));
         Ok(Self {
-            prefilter: AhoCorasick::new(alone)?,
-            titles: RegexSetBuilder::new(all().map(anchored)).unicode(false).build()?,
+            // With leftmost matches the search is one by vector instructions.
+            prefilter: AhoCorasickBuilder::new().match_kind(MatchKind::LeftmostFirst).build(alone)?,
+            titles: meta::Builder::new()
+                .syntax(syntax::Config::new().unicode(false).utf8(false))
+                .build_many(&all().map(|rule| rule.pattern).collect::<Vec<_>>())?,
             parts: all().map(part).collect::<Result<_, regex::Error>>()?,
         })
     }
 
     /// What a line says that begins with these words.
     pub(super) fn meaning(&self, words: &[u8]) -> Option<Meaning> {
-        if let Some(number) = self.titles.matches(words).iter().next() {
-            return Some(Meaning::Title(number));
+        let title = Input::new(words).anchored(Anchored::Yes);
+        if let Some(found) = self.titles.search_half(&title) {
+            return Some(Meaning::Title(found.pattern().as_usize()));
         }
         let starts = |text: &str| words.starts_with(text.as_bytes());
         if starts(BANNER) {
@@ -109,18 +116,32 @@ impl Rules {
         }
     }
 
+    /// What a rule is for.
+    pub(super) fn kind(&self, number: usize) -> Option<Kind> {
+        self.parts.get(number).map(|(kind, _)| *kind)
+    }
+
     /// A title's parts.
     pub(super) fn title(&self, number: usize, words: &str) -> Option<Title> {
         let (kind, pattern) = self.parts.get(number)?;
         let found = pattern.captures(words.as_bytes())?;
         let group = |name| found.name(name).and_then(|part| words.get(part.range())).map(str::to_owned);
-        Some(Title { kind: *kind, what: group("what"), func: group("func"), comm: group("comm"), pid: group("pid") })
+        Some(Title {
+            rule: number,
+            kind: *kind,
+            what: group("what"),
+            func: group("func"),
+            comm: group("comm"),
+            pid: group("pid"),
+        })
     }
 }
 
 /// A title's parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Title {
+    /// The number of its rule.
+    pub(super) rule: usize,
     pub(super) kind: Kind,
     pub(super) what: Option<String>,
     pub(super) func: Option<String>,

@@ -1,0 +1,238 @@
+//! The reports that are no crash: the first ones are kept whole, all others are counted.
+//!
+//! A kernel can report the same thing a million times, and each report has dozens of lines. So once [`ALIKE`] reports with
+//! the same title, or [`KEPT`] of any title, are kept, a further one is only counted. Its lines are then not even looked
+//! at, unless they decide what it is: who was killed for want of memory and in which cgroup, or whether a title that
+//! follows is part of it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::finding::Finding;
+use super::fingerprint::alike;
+use super::kind::{Ending, Kind, Severity};
+use super::prefix::Start;
+use super::report::Report;
+use super::rules::Title;
+
+/// Reports with the same title that are kept until somebody asks for them.
+pub(super) const ALIKE: u64 = 8;
+/// All reports that are kept until somebody asks for them.
+pub(super) const KEPT: usize = 64;
+
+/// Reports with the same title.
+#[derive(Debug)]
+struct Alike {
+    kind: Kind,
+    /// How many are kept.
+    kept: u64,
+    /// How many more came.
+    more: u64,
+    /// How many of these before the mark.
+    marked: u64,
+    /// The number of the one that was kept last.
+    last: u64,
+}
+
+/// All reports that are no crash, until they are taken.
+#[derive(Debug, Default)]
+pub(super) struct Reports {
+    /// Those that are being printed, in the order in which they began.
+    open: Vec<Report>,
+    /// Those that have ended and are kept.
+    ended: Vec<Report>,
+    alike: HashMap<Vec<u8>, Alike>,
+    /// How many came of which nothing is kept.
+    unkept: BTreeMap<Kind, u64>,
+    /// How many of these before the mark.
+    unkept_marked: BTreeMap<Kind, u64>,
+    /// How many were begun.
+    begun: u64,
+    /// How many of these before the mark.
+    mark: u64,
+    /// The number of the report that the last title began, or was counted with.
+    latest: u64,
+    /// The key of the title that is being looked at.
+    key: Vec<u8>,
+}
+
+impl Reports {
+    /// Those that are being printed.
+    pub(super) fn open(&self) -> &[Report] {
+        &self.open
+    }
+
+    /// Those that are being printed.
+    pub(super) fn open_mut(&mut self) -> &mut [Report] {
+        &mut self.open
+    }
+
+    /// Counts a report if enough of it is known by its title. `rule` is the number of the title's rule.
+    pub(super) fn count(&mut self, rule: usize, kind: Kind, words: &[u8]) -> bool {
+        if !kind.is_known_by_title() || !self.is_brief(rule, words) {
+            return false;
+        }
+        self.add(kind);
+        true
+    }
+
+    /// Begins a report, whose title has this rule and these words.
+    pub(super) fn begin(&mut self, rule: usize, words: &[u8], mut report: Report) {
+        alike(rule, words, &mut self.key);
+        self.begun += 1;
+        self.latest = self.begun;
+        report.number = self.begun;
+        if report.is_brief {
+            report.key.clone_from(&self.key);
+            // No kernel prints so many at once: the end of the oldest was not recognised.
+            if self.open.len() > KEPT {
+                self.open[0].is_open = false;
+            }
+        } else {
+            let number = report.number;
+            let alike = self.alike.entry(self.key.clone()).or_insert(Alike::new(report.finding.kind));
+            (alike.kept, alike.last) = (alike.kept + 1, number);
+        }
+        self.open.push(report);
+        self.sweep();
+    }
+
+    /// Puts away what has ended.
+    pub(super) fn sweep(&mut self) {
+        while let Some(at) = self.open.iter().position(|report| !report.is_open) {
+            let report = self.open.remove(at);
+            self.settle(report);
+        }
+    }
+
+    /// Gives up a report that is being printed and is so bad that it is the crash.
+    pub(super) fn take_worse(&mut self) -> Option<Report> {
+        let worse = self.open.iter().position(|report| report.finding.severity >= Severity::Broken)?;
+        Some(self.open.remove(worse))
+    }
+
+    /// Gives up the report which the last title belongs to.
+    pub(super) fn take_latest(&mut self) -> Option<Report> {
+        let place = |reports: &[Report]| reports.iter().position(|report| report.number == self.latest);
+        match (place(&self.open), place(&self.ended)) {
+            (Some(at), _) => Some(self.open.remove(at)),
+            (None, Some(at)) => Some(self.ended.remove(at)),
+            (None, None) => self.open.pop().or_else(|| self.ended.pop()),
+        }
+    }
+
+    /// Makes a mark: what has begun is told apart from what begins from now on.
+    pub(super) fn mark(&mut self) {
+        self.mark = self.begun;
+        self.alike.values_mut().for_each(|alike| alike.marked = alike.more);
+        self.unkept_marked.clone_from(&self.unkept);
+    }
+
+    /// What began since the mark, and stays here.
+    pub(super) fn since_mark(&self) -> Vec<Finding> {
+        let kept = || self.ended.iter().chain(&self.open).filter(|report| !report.is_brief);
+        let mut found: Vec<(u64, Finding)> = kept()
+            .filter(|report| report.number > self.mark)
+            .map(|report| (report.number, report.finding.clone()))
+            .collect();
+        let mut unkept = self.unkept.clone();
+        for (kind, marked) in &self.unkept_marked {
+            unkept.entry(*kind).and_modify(|count| *count -= marked);
+        }
+        // What is still being printed is counted when it ends.
+        for report in self.open.iter().filter(|report| report.is_brief && report.number > self.mark) {
+            *unkept.entry(report.finding.kind).or_default() += 1;
+        }
+        for alike in self.alike.values().filter(|alike| alike.more > alike.marked) {
+            let more = alike.more - alike.marked;
+            if let Some((_, finding)) = found.iter_mut().find(|(number, _)| *number == alike.last) {
+                finding.more_alike = more;
+            } else if let Some(report) = kept().find(|report| report.number == alike.last) {
+                found.push((self.begun, Finding { more_alike: more - 1, ..report.finding.clone() }));
+            } else {
+                *unkept.entry(alike.kind).or_default() += more;
+            }
+        }
+        found.sort_by_key(|(number, _)| *number);
+        let counted = unkept.into_iter().filter(|(_, count)| *count > 0);
+        let counted = counted.map(|(kind, count)| Finding::of_count(kind, count));
+        found.into_iter().map(|(_, finding)| finding).chain(counted).collect()
+    }
+
+    /// All that came, in the order in which it began. What is being printed ends here.
+    pub(super) fn take(&mut self) -> Vec<Finding> {
+        self.open.iter_mut().for_each(|report| report.is_open = false);
+        self.sweep();
+        let mut reports = std::mem::take(&mut self.ended);
+        reports.sort_by_key(|report| report.number);
+        for alike in std::mem::take(&mut self.alike).into_values().filter(|alike| alike.more > 0) {
+            match reports.iter_mut().find(|report| report.number == alike.last) {
+                Some(report) => report.finding.more_alike = alike.more,
+                // It has become the crash meanwhile.
+                None => *self.unkept.entry(alike.kind).or_default() += alike.more,
+            }
+        }
+        self.unkept_marked.clear();
+        let unkept = std::mem::take(&mut self.unkept);
+        let counted = unkept.into_iter().map(|(kind, count)| Finding::of_count(kind, count));
+        reports.into_iter().map(|report| report.finding).chain(counted).collect()
+    }
+
+    /// Whether a report with this title is only counted. Leaves the title's key.
+    pub(super) fn is_brief(&mut self, rule: usize, words: &[u8]) -> bool {
+        alike(rule, words, &mut self.key);
+        let enough = self.alike.get(&self.key).is_some_and(|alike| alike.kept >= ALIKE);
+        enough || self.kept() >= KEPT
+    }
+
+    fn kept(&self) -> usize {
+        self.ended.len() + self.open.iter().filter(|report| !report.is_brief).count()
+    }
+
+    /// Counts one more with the key that was left.
+    fn add(&mut self, kind: Kind) {
+        match self.alike.get_mut(&self.key) {
+            Some(alike) => {
+                alike.more += 1;
+                self.latest = alike.last;
+            }
+            None => *self.unkept.entry(kind).or_default() += 1,
+        }
+    }
+
+    fn settle(&mut self, mut report: Report) {
+        let Finding { kind, title, cgroup, .. } = &report.finding;
+        let kind = *kind;
+        if kind.ending() == Ending::Killed {
+            // Who was killed, and where, is what tells these apart, and is only known now.
+            let words = format!("{title}\0{}", cgroup.as_deref().unwrap_or_default());
+            alike(usize::MAX, words.as_bytes(), &mut self.key);
+            if !report.is_brief || (!self.alike.contains_key(&self.key) && self.kept() < KEPT) {
+                let alike = self.alike.entry(self.key.clone()).or_insert(Alike::new(kind));
+                (alike.kept, alike.last) = (alike.kept + 1, report.number);
+                report.keep_whole();
+            }
+        } else if report.is_brief {
+            self.key.clone_from(&report.key);
+        }
+        if report.is_brief {
+            self.add(kind);
+        } else {
+            self.ended.push(report);
+        }
+    }
+}
+
+impl Alike {
+    const fn new(kind: Kind) -> Self {
+        Self { kind, kept: 0, more: 0, marked: 0, last: 0 }
+    }
+}
+
+/// The report that a title is part of, if one is being printed.
+pub(super) fn taker<'a>(
+    mut reports: impl Iterator<Item = &'a mut Report>,
+    title: &Title,
+    start: Start,
+) -> Option<&'a mut Report> {
+    reports.find(|report| report.takes_title(title) && report.may_have(start))
+}
