@@ -67,9 +67,12 @@ impl Recipe {
     /// QEMU's own start and end: the same machine, told to quit before anything was restored.
     fn start_and_quit(&self) -> Outcome<Duration> {
         let mut words: Vec<_> = self.arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        // Nobody is at the other end of the sockets and the pipe here.
+        if let Some(at) = words.iter().position(|word| word == "-add-fd") {
+            words.drain(at..at + 2);
+        }
         for word in &mut words {
-            // Nobody is at the other end of the sockets here.
-            if let Some(("socket", rest)) = word.split_once(',')
+            if let Some(("socket" | "file", rest)) = word.split_once(',')
                 && let Some(id) = rest.split(',').find(|part| part.starts_with("id="))
             {
                 *word = if id == "id=qmp" { format!("stdio,{id}") } else { format!("null,{id}") };
