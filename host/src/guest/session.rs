@@ -217,16 +217,16 @@ impl Session {
         encode(&HostMessage::Run { run, scenario, leg_timeout_ms, output_limit: OUTPUT_LIMIT })
     }
 
-    /// Asks the guest to say goodbye: the bytes to send.
+    /// Asks the guest to say goodbye, and to have its kernel print a word before: the bytes to send.
     ///
     /// # Errors
     /// As [`Self::ask`].
-    pub fn dismiss(&mut self) -> Result<Vec<u8>, Violation> {
+    pub fn dismiss(&mut self, word: &str) -> Result<Vec<u8>, Violation> {
         if !matches!(self.state, State::Idle) {
             return violation("the guest was dismissed while it was not idle");
         }
         self.state = State::Leaving;
-        encode(&HostMessage::Finish)
+        encode(&HostMessage::Finish { word: word.to_owned() })
     }
 
     /// How far it has come.

@@ -58,6 +58,8 @@ pub(super) struct Drive<'a> {
     pub(super) booted: bool,
     /// It is a fork that has not run yet.
     asleep: bool,
+    /// What it is to have its kernel print at its end.
+    last_word: String,
     /// A scenario did not end as it should, so that what it changed may still be there: the others get another guest.
     spoiled: bool,
     pub(super) monitor: Monitor,
@@ -88,6 +90,7 @@ impl<'a> Drive<'a> {
             queue: queue.into(),
             booted: false,
             asleep: fork,
+            last_word: String::new(),
             spoiled: false,
             monitor: Monitor::default(),
             autopsy: Autopsy::default(),
@@ -280,14 +283,30 @@ impl<'a> Drive<'a> {
                     self.ledger.finished(findings);
                 }
                 Heard::Goodbye => {
+                    let heard_out = self.hear_out(inputs).await;
                     self.recorder.end_of("goodbye");
-                    return Step::Done;
+                    return heard_out.map_or_else(Step::Lost, |()| Step::Done);
                 }
             }
             if let Err(loss) = self.ask_next(inputs).await {
                 return Step::Lost(loss);
             }
         }
+    }
+
+    /// Reads the console up to the guest's last word: without it something may be missing that the kernel said.
+    async fn hear_out(&mut self, inputs: &mut Inputs) -> Result<(), GuestLoss> {
+        let limit = Instant::now() + self.prepared.limits.answer();
+        while !self.ledger.console.reader.has_said(&self.last_word) {
+            let more = inputs.more_console(limit, &self.lab.cancel).await;
+            if more.is_empty() {
+                let cut =
+                    "the console was cut: what the guest wrote to the kernel's log at its end did not come out on it";
+                return Err(self.lab.stopped().map_or(GuestLoss::Violation(cut.to_owned()), super::lab::Stop::loss));
+            }
+            self.ledger.console.push(&more);
+        }
+        Ok(())
     }
 
     /// What the boot left to be said.
@@ -341,7 +360,9 @@ impl<'a> Drive<'a> {
             }
             None => {
                 self.watch = Watch::new(Watchdog::Goodbye, limits.answer());
-                self.session.dismiss()
+                self.last_word =
+                    fresh::word().map_err(|error| GuestLoss::Host(format!("no word for the guest: {error}")))?;
+                self.session.dismiss(&self.last_word)
             }
         };
         let bytes = order.map_err(|violation| GuestLoss::Violation(violation.0))?;

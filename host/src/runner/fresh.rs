@@ -9,13 +9,26 @@ use vmlab_protocol::message::ENTROPY_BYTES;
 use crate::guest::session::Freshness;
 use crate::store::hex;
 
+/// A word that no guest can know before it is told.
+///
+/// # Errors
+/// /dev/urandom cannot be read.
+pub(super) fn word() -> io::Result<String> {
+    Ok(format!("vmlab: all was said {}", hex(&random::<8>()?)))
+}
+
+fn random<const BYTES: usize>() -> io::Result<[u8; BYTES]> {
+    let mut bytes = [0; BYTES];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// Draws it now.
 ///
 /// # Errors
 /// /dev/urandom cannot be read.
 pub(super) fn draw(fork: bool) -> io::Result<Freshness> {
-    let mut entropy = [0; ENTROPY_BYTES];
-    File::open("/dev/urandom")?.read_exact(&mut entropy)?;
+    let entropy = random::<ENTROPY_BYTES>()?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let wall_clock_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
     Ok(Freshness { wall_clock_ns, entropy: hex(&entropy), fork })

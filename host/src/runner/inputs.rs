@@ -128,6 +128,16 @@ impl Inputs {
         }
     }
 
+    /// Waits for more of the console; none where there will be none by then.
+    pub(super) async fn more_console(&mut self, deadline: Instant, cancel: &CancellationToken) -> Vec<u8> {
+        let Self { qemu, buffer, .. } = self;
+        tokio::select! {
+            read = qemu.console.read(buffer) => read.map(|count| buffer[..count].to_vec()).unwrap_or_default(),
+            () = tokio::time::sleep_until(deadline) => Vec::new(),
+            () = cancel.cancelled() => Vec::new(),
+        }
+    }
+
     /// The bytes of the console that are there now. What the kernel printed before it said something on the control
     /// port is among them: QEMU passes both on in order.
     ///

@@ -180,6 +180,8 @@ fn command_line(boot: &Boot<'_>) -> String {
         // seen in 4 of some 40 boots on a machine with a load of 8 or more on 2 processors. Under KVM the kernel leaves the
         // check out by itself (arch/x86/kernel/kvm.c, paravirt_ops_setup).
         "no_timer_check".to_owned(),
+        // The agent's last word goes through the kernel's log, however much was written to that before.
+        "printk.devkmsg=on".to_owned(),
         format!("vmlab.port_timeout_ms={}", boot.port_timeout_ms),
     ];
     words.extend(boot.append.map(str::to_owned));

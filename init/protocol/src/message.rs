@@ -218,8 +218,12 @@ pub enum HostMessage {
         /// How many bytes of output the guest may send for this scenario.
         output_limit: u64,
     },
-    /// Nothing more to do: say goodbye and power off.
-    Finish,
+    /// Nothing more to do: write the word to the kernel's log, say goodbye and power off. When the word comes out on the
+    /// console, all that the kernel had to say before has.
+    Finish {
+        /// A word that nobody else knows.
+        word: String,
+    },
 }
 
 /// Which output of a scenario's process.

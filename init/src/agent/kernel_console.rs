@@ -1,6 +1,7 @@
 //! Whether the kernel's warnings come out on the console, which is where the host reads them.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
 
 use vmlab_protocol::message::CONSOLE_LEVEL;
@@ -9,16 +10,30 @@ use vmlab_protocol::message::CONSOLE_LEVEL;
 /// "printk").
 const PRINTK: &str = "/proc/sys/kernel/printk";
 const CONSOLES: &str = "/proc/consoles";
+/// The kernel's log (Documentation/ABI/testing/dev-kmsg).
+const KMSG: &str = "/dev/kmsg";
 
-/// The level, to be looked at often: its file is opened once, before a template is saved.
+/// The level, to be looked at often, and the log: their files are opened once, before a template is saved.
 #[derive(Debug)]
 pub(super) struct KernelConsole {
     printk: File,
+    kmsg: File,
 }
 
 impl KernelConsole {
     pub(super) fn open() -> Result<Self, String> {
-        Ok(Self { printk: File::open(PRINTK).map_err(|error| format!("cannot open {PRINTK}: {error}"))? })
+        let failed = |path: &'static str| move |error| format!("cannot open {path}: {error}");
+        Ok(Self {
+            printk: File::open(PRINTK).map_err(failed(PRINTK))?,
+            kmsg: OpenOptions::new().write(true).open(KMSG).map_err(failed(KMSG))?,
+        })
+    }
+
+    /// Has the kernel print a word, at the level that no console leaves out.
+    pub(super) fn write(&self, word: &str) -> Result<(), String> {
+        (&self.kmsg)
+            .write_all(format!("<0>{word}").as_bytes())
+            .map_err(|error| format!("cannot write to {KMSG}: {error}"))
     }
 
     /// The level now.

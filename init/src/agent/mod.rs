@@ -58,7 +58,10 @@ fn serve(port: &Path, modules: Vec<String>, problems: Vec<String>) -> Result<(),
                     started += 1;
                 }
             }
-            HostMessage::Finish => return link.send(GuestMessage::RunFinished { started }),
+            HostMessage::Finish { word } => {
+                console.write(&word).map_err(LinkError::Deaf)?;
+                return link.send(GuestMessage::RunFinished { started });
+            }
         }
     }
 }

@@ -21,6 +21,8 @@ use super::qmp::Monitor;
 use super::script::{Action, Channel, Damage, Qmp};
 use crate::kernel;
 
+/// By how much a console can be behind its port.
+const LATE: Duration = Duration::from_millis(300);
 /// Where the length stands in a frame's header.
 const LENGTH_AT: usize = 8;
 
@@ -32,6 +34,10 @@ pub(super) struct Player {
     seq: u64,
     started: u32,
     boot_id: String,
+    /// What the kernel is to print at the end.
+    last_word: String,
+    /// Its console is behind its port.
+    is_late: bool,
 }
 
 /// Whether the play goes on.
@@ -47,7 +53,17 @@ impl Player {
         // The template has said hello.
         let seq = u64::from(machine.is_fork);
         let boot_id = "00000000-0000-4000-8000-000000000000".to_owned();
-        Ok(Self { dir, machine, monitor, decoder: Decoder::default(), seq, started: 0, boot_id })
+        Ok(Self {
+            dir,
+            machine,
+            monitor,
+            decoder: Decoder::default(),
+            seq,
+            started: 0,
+            boot_id,
+            last_word: String::new(),
+            is_late: false,
+        })
     }
 
     pub(super) fn play(mut self, actions: &[Action]) -> Result<ExitCode, String> {
@@ -73,6 +89,16 @@ impl Player {
                 if let Some((_, scenario)) = self.hear()? {
                     return Err(format!("nothing more was due, the host asked for {scenario}"));
                 }
+            }
+            Action::FinishLate(bytes) => {
+                self.is_late = true;
+                if let Some((_, scenario)) = self.hear()? {
+                    return Err(format!("nothing more was due, the host asked for {scenario}"));
+                }
+                self.say(GuestMessage::RunFinished { started: self.started })?;
+                sleep(LATE);
+                self.machine.console.write(bytes)?;
+                self.say_last_word()?;
             }
             Action::Say(message) => self.say(message.clone())?,
             Action::SayAs(seq, message) => {
@@ -151,7 +177,13 @@ impl Player {
                         continue;
                     }
                     HostMessage::Run { run, scenario, .. } => return Ok(Some((run, scenario))),
-                    HostMessage::Finish => return Ok(None),
+                    HostMessage::Finish { word } => {
+                        self.last_word = word;
+                        if !self.is_late {
+                            self.say_last_word()?;
+                        }
+                        return Ok(None);
+                    }
                 },
                 Some(Item::Damaged { bytes, why }) => return Err(format!("the host sent {why} ({bytes} bytes)")),
                 None => {}
@@ -182,6 +214,13 @@ impl Player {
             self.say(GuestMessage::LegFinished { run, leg, outcome, duration_ns: 1_000_000, output_dropped: 0 })?;
         }
         self.say(GuestMessage::ScenarioFinished { run })
+    }
+
+    fn say_last_word(&self) -> Result<(), String> {
+        if self.machine.console.is_open() {
+            self.machine.console.write(format!("[    9.000000] {}\n", self.last_word).as_bytes())?;
+        }
+        Ok(())
     }
 
     fn say(&mut self, message: GuestMessage) -> Result<(), String> {

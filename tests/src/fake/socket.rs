@@ -98,6 +98,11 @@ impl Pipe {
         }
     }
 
+    /// Whether it was not closed.
+    pub(super) const fn is_open(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// The other side sees the end.
     pub(super) fn close(&mut self) {
         self.0 = None;

@@ -201,8 +201,20 @@ fn the_monitor_may_say_the_unknown_or_nothing_or_be_gone() {
 }
 
 #[test]
-fn a_console_that_closes_early_is_no_end_while_the_guest_speaks() {
+fn a_console_that_closes_early_is_no_end_while_the_guest_speaks_and_no_pass() {
     let actions = [vec![Action::Close(Channel::Console)], passed_hostname(), vec![Action::AwaitFinish, goodbye(1)]];
     let outcome = lab(vec![booted(actions.concat())]).run(&[ONLY_HOSTNAME]);
-    outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
+    outcome.exits(exit::LAB).has(HOSTNAME, "GARBLED", "the console was cut");
+    assert_eq!(outcome.report(HOSTNAME).legs.len(), 3, "what it said counts as far as it went");
+}
+
+/// The goodbye may be there before the console's end is.
+#[test]
+fn a_warning_that_comes_late_is_waited_for() {
+    let late = Action::FinishLate(
+        b"[    3.1] WARNING: CPU: 0 PID: 99 at kernel/utsname.c:42 clone_uts_ns+0x1/0x2\r\n".to_vec(),
+    );
+    let actions = [passed_hostname(), vec![late]].concat();
+    let outcome = lab(vec![booted(actions)]).run(&[ONLY_HOSTNAME]);
+    outcome.exits(exit::FAILED).has(HOSTNAME, "FAIL", "the kernel warned meanwhile");
 }

@@ -92,7 +92,8 @@ fn the_record_keeps_the_console_to_the_byte() {
     let lab = lab(vec![Guest::new(actions.to_vec())]);
     lab.run(&[ONLY_HOSTNAME]).exits(exit::OK);
     let kept = fs::read(record_dir(&lab.bench).unwrap().join("console-1.log")).unwrap();
-    assert!(kept == every_byte, "{} bytes were kept of {}", kept.len(), every_byte.len());
+    // What follows is the guest's last word.
+    assert!(kept.starts_with(&every_byte), "{} bytes were kept of {}", kept.len(), every_byte.len());
 }
 
 #[test]

@@ -123,6 +123,12 @@ impl ConsoleReader {
         self.kernel_spoke
     }
 
+    /// Whether one of the last lines has this in it.
+    #[must_use]
+    pub fn has_said(&self, word: &str) -> bool {
+        self.last_lines().rev().any(|line| line.contains(word))
+    }
+
     /// The last lines.
     pub fn last_lines(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.tail.lines().iter().map(String::as_str)
