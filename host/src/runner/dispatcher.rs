@@ -60,6 +60,10 @@ async fn run_rounds(lab: &Lab, columns: &[Rc<Column>], scenarios: &[ScenarioSpec
 /// often something fails: fewer, and a kernel that seldom fails to boot would be lost by chance.
 const BOOTS_TRIED: u32 = 3;
 
+/// Forks of one kernel that were ended from outside before they came to life, after which there are no more in this run:
+/// on a host that is short of memory all would end so.
+const FORKS_PASSED_OVER: u32 = 3;
+
 /// One kernel's scenarios.
 struct Column {
     lab: Rc<Lab>,
@@ -76,13 +80,16 @@ struct Column {
     spare: RefCell<Vec<Guest>>,
     /// Batches that have no guest yet.
     waiting: Cell<usize>,
+    /// Forks that were ended from outside.
+    passed_over: Cell<u32>,
 }
 
 impl Column {
     fn new(lab: Rc<Lab>, prepared: Prepared) -> Self {
         let (dead, source, spare) = (RefCell::new(None), Mutex::new(None), RefCell::new(Vec::new()));
         let (failed_boots, came_up, waiting) = (Cell::new(0), Cell::new(false), Cell::new(0));
-        Self { lab, prepared, dead, failed_boots, came_up, source, spare, waiting }
+        let passed_over = Cell::new(0);
+        Self { lab, prepared, dead, failed_boots, came_up, source, spare, waiting, passed_over }
     }
 
     /// There is a batch more that has no guest yet.
@@ -127,7 +134,9 @@ impl Column {
                 }
                 GuestRun::NeverReady(_, rest) => rest,
                 GuestRun::ForkFailed(dead, rest) => {
-                    self.give_up_forks(&dead).await;
+                    if !self.passes_over(&dead) {
+                        self.give_up_forks(&dead).await;
+                    }
                     rest
                 }
             };
@@ -208,6 +217,18 @@ impl Column {
         let found =
             || self.lab.book.has_found().map(|what| Verdict::NotRun { reason: format!("{what}, which ended the run") });
         self.dead.borrow().clone().or_else(|| self.lab.stopped().map(Stop::not_run)).or_else(found)
+    }
+
+    /// Whether a dead fork is no reason to give up forks: another one is made. Says so.
+    fn passes_over(&self, dead: &DeadFork) -> bool {
+        let passed_over = self.passed_over.get();
+        if !dead.by_others || passed_over == FORKS_PASSED_OVER {
+            return false;
+        }
+        self.passed_over.set(passed_over + 1);
+        let label = &self.prepared.kernel.label;
+        self.lab.emitter.notice(format!("{label}: another fork is made, as one did not come to life: {}", dead.why));
+        true
     }
 
     /// From here on guests are booted; said and done once.

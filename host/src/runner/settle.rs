@@ -3,6 +3,8 @@
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 
+use nix::sys::signal::Signal;
+
 use super::executor::{Drive, GuestRun};
 use super::inputs::{Inputs, Rest};
 use super::phases::{Kind, Recorder};
@@ -49,8 +51,8 @@ impl Drive<'_> {
         let rest = self.ledger.take_unannounced().into_iter().chain(self.queue).collect();
         let run = match verdict {
             Some(_) if !self.booted && self.recorder.kind() == Kind::Fork && self.lab.stopped().is_none() => {
-                let refused = is_refusal(&self.monitor, &end);
-                GuestRun::ForkFailed(DeadFork { why: how, refused }, rest)
+                let (refused, by_others) = (is_refusal(&self.monitor, &end), is_by_others(&end));
+                GuestRun::ForkFailed(DeadFork { why: how, refused, by_others }, rest)
             }
             Some(verdict) if !self.booted => GuestRun::NeverReady(verdict, rest),
             _ => GuestRun::Served(rest),
@@ -104,6 +106,16 @@ fn is_refusal(monitor: &Monitor, end: &QemuEnd) -> bool {
 /// Whether the guest's registers may tell something of the loss.
 const fn is_worth_an_autopsy(loss: &GuestLoss) -> bool {
     matches!(loss, GuestLoss::Ended | GuestLoss::Watchdog { .. } | GuestLoss::Broken)
+}
+
+/// Whether QEMU ended or stands still by the doing of a user, a supervisor or a kernel that is short of memory.
+fn is_by_others(end: &QemuEnd) -> bool {
+    const SENT: [Signal; 4] = [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
+    match end {
+        QemuEnd::Killed(signal) => SENT.iter().any(|sent| *sent as i32 == *signal),
+        QemuEnd::Lived { stopped } => *stopped,
+        QemuEnd::Exited(_) | QemuEnd::Unknown(_) => false,
+    }
 }
 
 fn qemu_end(ended: std::io::Result<QemuEnded>, stopped: bool) -> (QemuEnd, String) {

@@ -25,6 +25,8 @@ pub(super) struct DeadFork {
     pub(super) why: String,
     /// It was QEMU that would not have it.
     pub(super) refused: bool,
+    /// Somebody else ended or stopped QEMU, which says nothing of the template.
+    pub(super) by_others: bool,
 }
 
 /// Finds the kernel's template or makes it. The error is what came of a guest that never said hello.
@@ -46,7 +48,7 @@ pub(super) async fn source(lab: &Lab, prepared: &Prepared) -> Result<Source, Ver
 
 /// No forks from now on, as one of the template did not come to life.
 pub(super) fn without_forks(lab: &Lab, prepared: &Prepared, template: &Template, dead: &DeadFork) -> Source {
-    let DeadFork { why, refused } = dead;
+    let DeadFork { why, refused, .. } = dead;
     let why = format!("a fork did not come to life: {why}");
     let remembered = if *refused && template.new { remember(lab, prepared, &why) } else { String::new() };
     cold(lab, prepared, &(why + &remembered))

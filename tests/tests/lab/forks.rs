@@ -95,3 +95,25 @@ fn a_retry_and_each_of_several_runs_has_a_fork_of_its_own() {
     outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
     assert_eq!(ends(&outcome), ["done"; 7]);
 }
+
+#[test]
+fn a_fork_that_somebody_killed_is_made_again_and_its_template_stays() {
+    let only = [&["=uts.hostname"], &FORK[..]].concat();
+    let killed = Guest::new(vec![Action::Signal(Signal::SIGKILL as i32)]);
+    let passed_over =
+        |outcome: &Outcome| outcome.notices().filter(|text| text.contains("another fork is made")).count();
+    let lab = lab(vec![Guest::template(), killed.clone(), Guest::good_fork()]);
+    let outcome = lab.run(&only);
+    outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
+    assert_eq!((outcome.guests(), passed_over(&outcome)), (3, 1));
+    assert!(
+        lab.bench.cached_files().iter().any(|name| name.starts_with("vmlab/templates")),
+        "the template was taken away"
+    );
+    // Where all are killed it is not tried for ever.
+    let guests = [vec![Guest::template()], vec![killed; 4], vec![Guest::good()]].concat();
+    let outcome = crate::lab(guests).run(&only);
+    outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
+    assert_eq!((outcome.guests(), passed_over(&outcome)), (6, 3));
+    assert!(outcome.notices().any(|text| text.contains("a fork did not come to life")), "{}", outcome.ended);
+}
