@@ -38,7 +38,8 @@ enum What {
 
 /// Has guests, QEMU, the host and vmlab itself fail in known ways, and compares each verdict with the one expected.
 ///
-/// All that is broken is broken inside guests, or is the suite's own; only --step-clock touches the machine. It takes some minutes for each kernel.
+/// All that is broken is broken inside guests, or is the suite's own; only --step-clock touches the machine. It takes some
+/// minutes for each kernel.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 struct FaultsArgs {
