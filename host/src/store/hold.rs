@@ -2,13 +2,13 @@
 //! alone by whoever takes it away. The lock goes with the entry when that is renamed, and with the process when that
 //! ends.
 
-use std::fs::{File, TryLockError};
+use std::fs::TryLockError;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use super::lock::{is_absence, is_at};
+use super::lock::{Locked, is_absence, is_at};
 use super::{CacheError, plain};
 
 /// How often and how far apart an entry that another holds alone is tried. Whoever takes entries away holds each for one
@@ -19,7 +19,7 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// Keeps an entry where it is until this and all its clones are dropped.
 #[derive(Debug, Clone)]
 pub struct Hold {
-    _file: Option<Arc<File>>,
+    _file: Option<Arc<Locked>>,
 }
 
 /// Whether an entry could be had alone.
@@ -47,9 +47,9 @@ impl Hold {
                 Err(_) => return Some(Self { _file: None }),
             };
             match file.try_lock_shared() {
-                Ok(()) if is_at(&file, path) => return Some(Self { _file: Some(Arc::new(file)) }),
+                Ok(()) if is_at(&file, path) => return Some(Self { _file: Some(Arc::new(Locked(file))) }),
                 // Another one was put in its place.
-                Ok(()) => {}
+                Ok(()) => drop(Locked(file)),
                 Err(TryLockError::WouldBlock) => thread::sleep(PAUSE),
                 Err(TryLockError::Error(_)) => return Some(Self { _file: None }),
             }
@@ -70,9 +70,12 @@ impl Hold {
             Err(error) => return Err(CacheError::on("open", path)(error)),
         };
         match file.try_lock() {
-            Ok(()) if is_at(&file, path) => Ok(Alone::Held(Self { _file: Some(Arc::new(file)) })),
+            Ok(()) if is_at(&file, path) => Ok(Alone::Held(Self { _file: Some(Arc::new(Locked(file))) })),
             // Another vmlab put it in place this moment.
-            Ok(()) => Ok(Alone::InUse),
+            Ok(()) => {
+                drop(Locked(file));
+                Ok(Alone::InUse)
+            }
             Err(TryLockError::WouldBlock) => Ok(Alone::InUse),
             Err(TryLockError::Error(error)) => Err(CacheError::on("lock", path)(error)),
         }

@@ -19,8 +19,22 @@ const WAIT_LIMIT: Duration = Duration::from_secs(10);
 /// Held until dropped; the kernel lets go of it when the process ends, however that happens (flock(2)).
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    _file: Locked,
     path: PathBuf,
+}
+
+/// A file that is locked until this is dropped.
+///
+/// Closing it would not do: a process that another thread starts has a copy of the descriptor until its program runs, and
+/// a lock is let go of when the last copy is closed, or by asking for it (flock(2)).
+#[derive(Debug)]
+pub(super) struct Locked(pub(super) File);
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // Where that fails, closing the file still does it.
+        let _ = self.0.unlock();
+    }
 }
 
 /// With whom a lock is held.
@@ -90,7 +104,10 @@ impl Lock {
         };
         // Shared, so that two who only ask are not in each other's way.
         match file.try_lock_shared() {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                drop(Locked(file));
+                Ok(true)
+            }
             Err(TryLockError::WouldBlock) => Ok(false),
             Err(TryLockError::Error(error)) => Err(CacheError::on("lock", path)(error)),
         }
@@ -126,9 +143,9 @@ impl Lock {
                 Mode::Alone => file.try_lock(),
             };
             match locked {
-                Ok(()) if is_at(&file, path) => return Ok(Some(Self { _file: file, path: path.to_owned() })),
+                Ok(()) if is_at(&file, path) => return Ok(Some(Self { _file: Locked(file), path: path.to_owned() })),
                 // It was removed while it was opened: the lock is another file by now, or none.
-                Ok(()) => {}
+                Ok(()) => drop(Locked(file)),
                 Err(TryLockError::WouldBlock) => return Ok(None),
                 Err(TryLockError::Error(error)) => return Err(CacheError::on("lock", path)(error)),
             }
@@ -181,6 +198,18 @@ mod tests {
         assert!(Lock::try_take(&path).unwrap().is_none(), "the second is where all look for it");
         second.remove().unwrap();
         assert!(!path.exists() && Lock::is_free(&path).unwrap());
+    }
+
+    #[test]
+    fn a_lock_that_was_let_go_of_is_free_whoever_has_a_copy_of_its_descriptor() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.lock");
+        let lock = Lock::try_take(&path).unwrap().unwrap();
+        // As a process has that was started meanwhile and does not run its program yet.
+        let _copy = lock._file.0.try_clone().unwrap();
+        drop(lock);
+        assert!(Lock::is_free(&path).unwrap());
+        assert!(Lock::try_take(&path).unwrap().is_some());
     }
 
     #[test]
