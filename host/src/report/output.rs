@@ -1,11 +1,13 @@
 //! Files that reports go to.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::{AccessFlags, eaccess};
 use tempfile::NamedTempFile;
 
@@ -15,8 +17,23 @@ use crate::store::atomic;
 
 /// A file that is written as the run goes on; what it held is gone at once.
 pub fn stream(path: &Path) -> io::Result<File> {
-    File::create(path)
+    open(path, File::options().write(true).create(true).truncate(true))
 }
+
+/// Opens a file to write to. A FIFO that nobody reads would be waited for, perhaps for ever: that is an error here.
+fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    let flag = OFlag::O_NONBLOCK;
+    let is_fifo = || fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo());
+    let file = options.custom_flags(flag.bits()).open(path).map_err(|error| match error.raw_os_error() {
+        Some(number) if number == Errno::ENXIO as i32 && is_fifo() => io::Error::new(error.kind(), NO_READER),
+        _ => error,
+    })?;
+    let flags = OFlag::from_bits_retain(fcntl(&file, FcntlArg::F_GETFL)?);
+    fcntl(&file, FcntlArg::F_SETFL(flags - flag))?;
+    Ok(file)
+}
+
+const NO_READER: &str = "nobody reads from it; start its reader first";
 
 /// Tries whether [`stream`] would work, and changes nothing.
 pub fn try_stream(path: &Path) -> io::Result<()> {
@@ -37,7 +54,7 @@ pub fn try_aside(path: &Path) -> io::Result<()> {
 fn try_out(path: &Path, there: io::Result<Metadata>) -> io::Result<()> {
     match there {
         Ok(there) if there.is_dir() => Err(Errno::EISDIR.into()),
-        // It is not opened: a FIFO would wait for a reader.
+        // It is not opened: a FIFO's reader would see it end.
         Ok(_) => Ok(eaccess(path, AccessFlags::W_OK)?),
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         Err(_) if path.as_os_str().as_bytes().ends_with(b"/") => Err(Errno::EISDIR.into()),
@@ -51,7 +68,7 @@ pub fn aside(path: &Path) -> io::Result<Deliver> {
     match fs::metadata(path) {
         // What is no file, such as /dev/fd/3 or a FIFO, must not be replaced by one.
         Ok(metadata) if !metadata.is_file() => {
-            let mut out = File::options().write(true).open(path)?;
+            let mut out = open(path, File::options().write(true))?;
             Ok(Box::new(move |document| out.write_all(document)))
         }
         // A symbolic link stays one: what it points to is replaced.
@@ -141,6 +158,25 @@ mod tests {
         }
         assert_eq!(fs::read(at("old")).unwrap(), b"old");
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn a_fifo_that_nobody_reads_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let errors = [stream(&fifo).err(), aside(&fifo).err()];
+        assert!(errors.iter().flatten().filter(|error| error.to_string() == NO_READER).count() == 2, "{errors:?}");
+        let mut reader = File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(&fifo).unwrap();
+        let mut written = stream(&fifo).unwrap();
+        let flags = OFlag::from_bits_retain(fcntl(&written, FcntlArg::F_GETFL).unwrap());
+        assert!(!flags.contains(OFlag::O_NONBLOCK), "a slow reader is waited for");
+        written.write_all(b"a").unwrap();
+        drop(written);
+        aside(&fifo).unwrap()(b"b").unwrap();
+        let mut read = String::new();
+        io::Read::read_to_string(&mut reader, &mut read).unwrap();
+        assert_eq!(read, "ab");
     }
 
     #[test]

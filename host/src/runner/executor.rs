@@ -5,7 +5,7 @@ use std::process::ExitStatus;
 
 use tokio::time::Instant;
 use vmlab_protocol::catalogue::ScenarioSpec;
-use vmlab_protocol::message::Hello;
+use vmlab_protocol::message::{HERE, Hello};
 
 use super::autopsy::Autopsy;
 use super::fresh;
@@ -18,8 +18,6 @@ use super::milliseconds;
 use super::phases::{Kind, Moment, Recorder};
 use super::templates::DeadFork;
 use super::watch::{Passed, Watch};
-use crate::event::LabEvent;
-use crate::guest::inventory;
 use crate::guest::session::{Heard, Session};
 use crate::verdict::Verdict;
 use crate::verdict::evidence::{GuestLoss, LastWord, Monitor, Watchdog};
@@ -58,17 +56,19 @@ pub(super) struct Drive<'a> {
     pub(super) booted: bool,
     /// It is a fork that has not run yet.
     asleep: bool,
-    /// What it is to have its kernel print at its end.
-    last_word: String,
+    /// What it said on the link and what counts only once its console has come as far.
+    pub(super) owed: Option<Heard>,
+    /// It has ended, and QEMU has paused it for good: nothing more will be said.
+    pub(super) is_over: bool,
     /// A scenario did not end as it should, so that what it changed may still be there: the others get another guest.
-    spoiled: bool,
+    pub(super) spoiled: bool,
     pub(super) monitor: Monitor,
     pub(super) autopsy: Autopsy,
-    watch: Watch,
+    pub(super) watch: Watch,
 }
 
 /// What an input leads to.
-enum Step {
+pub(super) enum Step {
     GoOn,
     /// The guest has said goodbye.
     Done,
@@ -79,7 +79,7 @@ impl<'a> Drive<'a> {
     pub(super) fn new(lab: &'a Lab, prepared: &'a Prepared, guest: Guest, queue: Vec<ScenarioSpec>) -> (Self, Inputs) {
         let Guest { number, recorder, inputs, console, hello } = guest;
         let fork = recorder.kind() == Kind::Fork;
-        let drive = Self {
+        let mut drive = Self {
             recorder,
             hello: hello.map(Box::new),
             lab,
@@ -90,12 +90,16 @@ impl<'a> Drive<'a> {
             queue: queue.into(),
             booted: false,
             asleep: fork,
-            last_word: String::new(),
+            owed: None,
+            is_over: false,
             spoiled: false,
             monitor: Monitor::default(),
             autopsy: Autopsy::default(),
             watch: Watch::new(Watchdog::Boot, prepared.limits.boot()),
         };
+        if !fork {
+            drive.ledger.console.await_word(HERE);
+        }
         (drive, inputs)
     }
 
@@ -108,7 +112,10 @@ impl<'a> Drive<'a> {
         }
         loop {
             let step = match inputs.next(self.watch.due(), &self.lab.cancel).await {
-                Ok(input) => self.step(input, inputs).await,
+                Ok(input) => match self.step(input, inputs).await {
+                    Step::GoOn if self.has_caught_up() => self.hear(&[], inputs).await,
+                    step => step,
+                },
                 Err(error) => Step::Lost(GuestLoss::Host(format!("the host cannot read from QEMU: {error}"))),
             };
             match step {
@@ -125,12 +132,7 @@ impl<'a> Drive<'a> {
                 self.watch.heard();
                 return self.hear(&bytes, inputs).await;
             }
-            Input::Console(bytes) => {
-                self.read_console(&bytes);
-                if self.ledger.is_between() && inputs.control_is_quiet() {
-                    self.ledger.console.reader.mark();
-                }
-            }
+            Input::Console(bytes) => self.read_console(&bytes),
             Input::ControlClosed | Input::ConsoleClosed | Input::Exited(_) => return self.closing(inputs),
             Input::Qmp(told) => {
                 self.watch.heard();
@@ -144,7 +146,16 @@ impl<'a> Drive<'a> {
                 return Step::Lost(self.lab.stopped().map_or(GuestLoss::Interrupted, super::lab::Stop::loss));
             }
             Input::Deadline => {
-                if let Some(Passed { which, limit, stretched }) = self.watch.look(Instant::now(), inputs.vitals()) {
+                // What is owed may have come while vmlab was stopped.
+                if self.owed.is_some() {
+                    self.ledger.console.push(&inputs.console_now());
+                }
+                if !self.has_caught_up()
+                    && let Some(Passed { which, limit, stretched }) = self.watch.look(Instant::now(), inputs.vitals())
+                {
+                    if self.owed.is_some() {
+                        return Step::Lost(GuestLoss::Unheard);
+                    }
                     self.monitor.state = Some(inputs.state_by_qmp().await);
                     let (limit_ms, stretched_ms) = (milliseconds(limit), milliseconds(stretched));
                     return Step::Lost(GuestLoss::Watchdog { which, limit_ms, stretched_ms });
@@ -196,11 +207,9 @@ impl<'a> Drive<'a> {
             QmpEvent::Shutdown(_) => self.shorten(),
             // All that the guest has said is in the sockets now, and nothing will follow.
             QmpEvent::Stopped if self.monitor.shutdown.is_some() => {
+                self.is_over = true;
                 let said = inputs.control_now();
-                return match self.hear(&said, inputs).await {
-                    Step::GoOn => Step::Lost(GuestLoss::Ended),
-                    other => other,
-                };
+                return self.hear(&said, inputs).await;
             }
             QmpEvent::Reply { command, error: Some(error) } => {
                 return Step::Lost(GuestLoss::Host(format!("QEMU refused {command}: {error}")));
@@ -217,6 +226,9 @@ impl<'a> Drive<'a> {
 
     /// One of QEMU's signs of life has ended; the others follow soon, or never.
     fn closing(&mut self, inputs: &Inputs) -> Step {
+        if self.owed.is_some() && !inputs.has_console() {
+            return Step::Lost(GuestLoss::Unheard);
+        }
         if inputs.is_over() {
             return Step::Lost(GuestLoss::Ended);
         }
@@ -225,107 +237,8 @@ impl<'a> Drive<'a> {
     }
 
     /// Waits no longer than for a farewell from here on.
-    fn shorten(&mut self) {
+    pub(super) fn shorten(&mut self) {
         self.watch = Watch::new(Watchdog::Farewell, FAREWELL.min(self.watch.left()));
-    }
-
-    async fn hear(&mut self, bytes: &[u8], inputs: &mut Inputs) -> Step {
-        self.session.push(bytes);
-        loop {
-            let heard = match self.session.next_heard() {
-                Ok(Some(heard)) => heard,
-                Ok(None) => return Step::GoOn,
-                Err(violation) => return Step::Lost(GuestLoss::Violation(violation.0)),
-            };
-            // What the kernel printed before this was said belongs to what was before. What it printed right after it is
-            // among these bytes as well, where the host was slow.
-            let had_crashed = self.ledger.has_crashed();
-            self.ledger.console.push(&inputs.console_now());
-            match heard {
-                // A kernel that broke is not to be trusted with anything, even if it goes on.
-                Heard::Hello(_) if self.ledger.has_crashed() => {
-                    return Step::Lost(GuestLoss::Broken);
-                }
-                Heard::Hello(hello) => {
-                    if let Err(what) = inventory::check(&hello, &self.prepared.kernel, &self.prepared.machine) {
-                        return Step::Lost(GuestLoss::WrongMachine(what));
-                    }
-                    self.recorder.moment(Moment::Hello);
-                    self.booted = true;
-                    self.hello = Some(hello);
-                    self.report_boot();
-                    if self.recorder.kind() == Kind::Template {
-                        return Step::Done;
-                    }
-                    if let Err(loss) = self.prepare(inputs).await {
-                        return Step::Lost(loss);
-                    }
-                    continue;
-                }
-                Heard::Prepared { boot_id } => {
-                    self.recorder.moment(Moment::Prepared);
-                    self.booted = true;
-                    self.watch = Watch::new(Watchdog::Start, self.prepared.limits.answer());
-                    self.ready(Some(boot_id));
-                    continue;
-                }
-                Heard::Started => {
-                    self.recorder.end_of("start");
-                    let limits = &self.prepared.limits;
-                    if let Some(spec) = self.ledger.started(had_crashed) {
-                        self.watch = Watch::scenario(limits.scenario(spec), limits.silence(spec));
-                    }
-                    continue;
-                }
-                Heard::Finished(findings) => {
-                    self.recorder.end_of_scenario(&findings.legs);
-                    self.spoiled |= findings.spoil_the_guest() || self.ledger.has_crashed();
-                    self.ledger.finished(findings);
-                }
-                Heard::Goodbye => {
-                    let heard_out = self.hear_out(inputs).await;
-                    self.recorder.end_of("goodbye");
-                    return heard_out.map_or_else(Step::Lost, |()| Step::Done);
-                }
-            }
-            if let Err(loss) = self.ask_next(inputs).await {
-                return Step::Lost(loss);
-            }
-        }
-    }
-
-    /// Reads the console up to the guest's last word: without it something may be missing that the kernel said.
-    async fn hear_out(&mut self, inputs: &mut Inputs) -> Result<(), GuestLoss> {
-        let limit = Instant::now() + self.prepared.limits.answer();
-        while !self.ledger.console.reader.has_said(&self.last_word) {
-            let more = inputs.more_console(limit, &self.lab.cancel).await;
-            if more.is_empty() {
-                let cut =
-                    "the console was cut: what the guest wrote to the kernel's log at its end did not come out on it";
-                return Err(self.lab.stopped().map_or(GuestLoss::Violation(cut.to_owned()), super::lab::Stop::loss));
-            }
-            self.ledger.console.push(&more);
-        }
-        Ok(())
-    }
-
-    /// What the boot left to be said.
-    fn report_boot(&mut self) {
-        let problems = self.hello.as_ref().map(|hello| hello.problems.clone()).unwrap_or_default();
-        problems.iter().for_each(|problem| self.notice(problem));
-        for warning in self.ledger.console.reader.take_warnings() {
-            self.notice(&format!("the kernel warned while it booted: {warning}"));
-        }
-        if self.recorder.kind() == Kind::Template {
-            self.ready(None);
-        }
-    }
-
-    fn ready(&self, boot_id: Option<String>) {
-        if let Some(hello) = self.hello.clone() {
-            let boot_ms = milliseconds(self.recorder.elapsed());
-            self.lab.emitter.emit(LabEvent::GuestReady { guest: self.number, boot_ms, boot_id, hello });
-        }
     }
 
     /// Lets a fork run.
@@ -336,7 +249,7 @@ impl<'a> Drive<'a> {
     }
 
     /// Has the guest become one of its own and start its first scenario: both orders go out together.
-    async fn prepare(&mut self, inputs: &mut Inputs) -> Result<(), GuestLoss> {
+    pub(super) async fn prepare(&mut self, inputs: &mut Inputs) -> Result<(), GuestLoss> {
         self.recorder.moment(Moment::Ordered);
         let fresh = fresh::draw(self.recorder.kind() == Kind::Fork)
             .map_err(|error| GuestLoss::Host(format!("no entropy for the guest: {error}")))?;
@@ -348,25 +261,33 @@ impl<'a> Drive<'a> {
     }
 
     /// Asks for the next scenario, or asks the guest to leave.
-    async fn ask_next(&mut self, inputs: &mut Inputs) -> Result<(), GuestLoss> {
+    pub(super) async fn ask_next(&mut self, inputs: &mut Inputs) -> Result<(), GuestLoss> {
         let limits = &self.prepared.limits;
         let next = if self.spoiled { None } else { self.queue.pop_front() };
         let order = match next {
             Some(spec) => {
                 self.watch = Watch::new(Watchdog::Start, limits.answer());
-                let order = self.session.ask(&spec, milliseconds(limits.leg(&spec)));
+                // Before its first scenario none had ended that could be charged.
+                let word = if self.ledger.has_open_report() { Some(self.divide()?) } else { None };
+                let order = self.session.ask(&spec, milliseconds(limits.leg(&spec)), word);
                 self.ledger.asked(spec);
                 order
             }
             None => {
                 self.watch = Watch::new(Watchdog::Goodbye, limits.answer());
-                self.last_word =
-                    fresh::word().map_err(|error| GuestLoss::Host(format!("no word for the guest: {error}")))?;
-                self.session.dismiss(&self.last_word)
+                let word = self.divide()?;
+                self.session.dismiss(word)
             }
         };
         let bytes = order.map_err(|violation| GuestLoss::Violation(violation.0))?;
         send(inputs, &bytes).await
+    }
+
+    /// A word for the guest's kernel to print, at which its console is divided.
+    fn divide(&mut self) -> Result<String, GuestLoss> {
+        let word = fresh::word().map_err(|error| GuestLoss::Host(format!("no word for the guest: {error}")))?;
+        self.ledger.console.await_word(&word);
+        Ok(word)
     }
 
     pub(super) fn notice(&self, text: &str) {

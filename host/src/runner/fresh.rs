@@ -14,7 +14,7 @@ use crate::store::hex;
 /// # Errors
 /// /dev/urandom cannot be read.
 pub(super) fn word() -> io::Result<String> {
-    Ok(format!("vmlab: all was said {}", hex(&random::<8>()?)))
+    Ok(format!("vmlab: so far {}", hex(&random::<8>()?)))
 }
 
 fn random<const BYTES: usize>() -> io::Result<[u8; BYTES]> {

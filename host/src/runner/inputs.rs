@@ -62,6 +62,7 @@ pub(super) struct Inputs {
     qmp: Option<Qmp>,
     qmp_events: Option<mpsc::Receiver<Told>>,
     control_open: bool,
+    control_held: bool,
     console_open: bool,
     exited: bool,
     late: u32,
@@ -82,6 +83,7 @@ impl Inputs {
             qmp: None,
             qmp_events,
             control_open: true,
+            control_held: false,
             console_open: true,
             exited: false,
             late: 0,
@@ -98,13 +100,14 @@ impl Inputs {
         if self.late > LATE_INPUTS && !cancel.is_cancelled() {
             return Ok(Input::Deadline);
         }
-        let Self { qemu, qmp_events, control_open, console_open, exited, buffer, .. } = self;
+        let Self { qemu, qmp_events, control_open, control_held, console_open, exited, buffer, .. } = self;
+        let listens = *control_open && !*control_held;
         let QemuProcess { process, control, console, .. } = qemu;
         let (console_buffer, control_buffer) = buffer.split_at_mut(CHUNK / 2);
         tokio::select! {
             biased;
             () = cancel.cancelled() => Ok(Input::Cancelled),
-            read = control.read(control_buffer), if *control_open => match read {
+            read = control.read(control_buffer), if listens => match read {
                 Ok(count) if count > 0 => Ok(Input::Control(control_buffer[..count].to_vec())),
                 Ok(_) => { *control_open = false; Ok(Input::ControlClosed) }
                 // QEMU closes with bytes of ours unread when it ends at once.
@@ -121,25 +124,18 @@ impl Inputs {
             status = process.wait(), if !*exited => { *exited = true; Ok(Input::Exited(status?)) }
             // A timer that has expired may be told of before the sockets are asked: where vmlab was stopped, the word that
             // was waited for has been there all the time.
-            () = tokio::time::sleep_until(deadline) => match recv(control.as_raw_fd(), control_buffer, MsgFlags::MSG_DONTWAIT) {
-                Ok(count) if count > 0 && *control_open => Ok(Input::Control(control_buffer[..count].to_vec())),
-                _ => Ok(Input::Deadline),
-            },
+            () = tokio::time::sleep_until(deadline) => {
+                let socket = control.as_raw_fd();
+                match listens.then(|| recv(socket, control_buffer, MsgFlags::MSG_DONTWAIT)) {
+                    Some(Ok(count)) if count > 0 => Ok(Input::Control(control_buffer[..count].to_vec())),
+                    _ => Ok(Input::Deadline),
+                }
+            }
         }
     }
 
-    /// Waits for more of the console; none where there will be none by then.
-    pub(super) async fn more_console(&mut self, deadline: Instant, cancel: &CancellationToken) -> Vec<u8> {
-        let Self { qemu, buffer, .. } = self;
-        tokio::select! {
-            read = qemu.console.read(buffer) => read.map(|count| buffer[..count].to_vec()).unwrap_or_default(),
-            () = tokio::time::sleep_until(deadline) => Vec::new(),
-            () = cancel.cancelled() => Vec::new(),
-        }
-    }
-
-    /// The bytes of the console that are there now. What the kernel printed before it said something on the control
-    /// port is among them: QEMU passes both on in order.
+    /// The bytes of the console that are there now. What the guest's serial line was given before its control port was is
+    /// among them: QEMU passes both on in order.
     ///
     /// This asks the kernel itself. tokio's `try_read` asks only once the reactor has heard of new bytes, and would
     /// give nothing for bytes that came a moment ago.
@@ -155,11 +151,14 @@ impl Inputs {
         all_there(|| recv(socket, buffer, MsgFlags::MSG_DONTWAIT).map(|count| buffer[..count].to_vec()))
     }
 
-    /// Whether the guest has said nothing on the control port that has not been read. All of the console that was read
-    /// before this was asked was printed before whatever the guest says next.
-    pub(super) fn control_is_quiet(&mut self) -> bool {
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK;
-        matches!(recv(self.qemu.control.as_raw_fd(), &mut self.buffer[..1], flags), Err(Errno::EAGAIN))
+    /// Has [`Self::next`] leave what comes on the control port where it is, or take it again.
+    pub(super) const fn hold_control(&mut self, hold: bool) {
+        self.control_held = hold;
+    }
+
+    /// Whether more of the console can come.
+    pub(super) const fn has_console(&self) -> bool {
+        self.console_open
     }
 
     /// Whether QEMU has ended and said all that it ever will.

@@ -95,6 +95,7 @@ pub struct Lab {
     stop: Cell<Option<Stop>>,
     guests: Cell<u32>,
     dumps: Cell<u32>,
+    over_limit: Cell<bool>,
 }
 
 impl Lab {
@@ -104,8 +105,13 @@ impl Lab {
         let slots = Semaphore::new(options.guests_at_once);
         let book = Book::new(options.repetition);
         let (cancel, stop) = (CancellationToken::new(), Cell::new(None));
-        let (guests, dumps) = (Cell::new(0), Cell::new(0));
-        Self { options, qemu, emitter, cache, record_dir, slots, cancel, book, stop, guests, dumps }
+        let (guests, dumps, over_limit) = (Cell::new(0), Cell::new(0), Cell::new(false));
+        Self { options, qemu, emitter, cache, record_dir, slots, cancel, book, stop, guests, dumps, over_limit }
+    }
+
+    /// Whether the cache's limit is told of now, which is done once in a run.
+    pub(super) fn tells_of_limit(&self) -> bool {
+        !self.over_limit.replace(true)
     }
 
     /// Ends the run: guests are killed, what has not run stays so. The first reason counts.

@@ -25,7 +25,7 @@ pub(super) struct Ledger<'a> {
     asked: Option<ScenarioSpec>,
     /// Announced and not ended yet.
     running: Option<Running>,
-    /// Ended and not yet reported: what the console says until the next announcement still belongs to it.
+    /// Ended and not yet reported: what the console says until the next word still belongs to it.
     ended: Option<(Running, Box<Findings>, Duration)>,
     warnings: Vec<Finding>,
 }
@@ -45,13 +45,11 @@ impl<'a> Ledger<'a> {
 
     pub(super) fn asked(&mut self, spec: ScenarioSpec) {
         self.asked = Some(spec);
-        // What was read until now was printed before the guest could announce it.
-        self.console.reader.mark();
     }
 
-    /// Whether one scenario has ended and the next is asked for and not announced yet.
-    pub(super) const fn is_between(&self) -> bool {
-        self.ended.is_some() && self.asked.is_some()
+    /// Whether a scenario has ended in this guest whose report is still open to what the console says.
+    pub(super) const fn has_open_report(&self) -> bool {
+        self.ended.is_some()
     }
 
     /// Whether the console tells of a crash.
@@ -59,18 +57,16 @@ impl<'a> Ledger<'a> {
         self.console.reader.crash().is_some()
     }
 
-    /// The scenario that was asked for has been announced. Gives its description.
-    ///
-    /// `had_crashed` is whether the console told of a crash before the announcement was read. One that was only seen
-    /// together with it belongs to what was announced: a kernel announces nothing after its panic.
-    ///
-    /// Console and port are read in order, but not against each other. So what the kernel reported in between, and could
-    /// be of either scenario, is charged to both: nothing that went wrong is passed over.
-    pub(super) fn started(&mut self, had_crashed: bool) -> Option<&ScenarioSpec> {
-        if self.ended.is_some() {
-            let of_either = self.console.reader.warnings_since_mark();
-            self.report_ended(None, had_crashed && !self.console.reader.has_panicked());
-            self.warnings = of_either;
+    /// Whether the kernel had crashed before it printed the word that the guest was given last.
+    pub(super) fn had_crashed_before(&self) -> bool {
+        self.console.before().is_some_and(|before| before.crashed)
+    }
+
+    /// The scenario that was asked for has been announced, and the console has come as far. Gives its description.
+    pub(super) fn started(&mut self) -> Option<&ScenarioSpec> {
+        if let Some(before) = self.console.take_before() {
+            self.warnings.extend(before.warnings);
+            self.report_ended(None, before.crashed);
         }
         let spec = self.asked.take()?;
         let attempt = self.lab.book.number(&self.prepared.kernel.label, &spec.id);
@@ -93,6 +89,7 @@ impl<'a> Ledger<'a> {
 
     /// The guest has said goodbye, and its console has been read to the end.
     pub(super) fn goodbye(&mut self) {
+        self.take_in();
         self.report_ended(None, true);
     }
 
@@ -102,16 +99,18 @@ impl<'a> Ledger<'a> {
     /// the one that was asked for, so that a guest that always dies there is not started again for ever. Where the run
     /// was ended, and not the guest (`by_run`), it belongs to nothing but the scenario in flight.
     pub(super) fn lost(&mut self, verdict: Verdict, by_run: bool, findings: Findings) {
+        self.take_in();
         if let Some(running) = self.running.take() {
-            self.report_ended(None, true);
             let duration = running.began.elapsed();
             // A crash is no matter of when the run ends.
             let cut = by_run && verdict.class() != Class::Crashed;
             self.report(running, verdict, findings, duration, if cut { Came::Cut } else { Came::Made });
         } else if by_run {
-            self.report_ended(None, true);
+            // Where the console had not come as far, it may have had more to say.
+            let cut = self.console.awaits_word().then_some((verdict, Came::Cut));
+            self.report_ended(cut, true);
         } else if self.ended.is_some() {
-            self.report_ended(Some(verdict), true);
+            self.report_ended(Some((verdict, Came::Made)), true);
         } else if let Some(spec) = self.asked.take() {
             let attempt = self.lab.book.number(&self.prepared.kernel.label, &spec.id);
             let running = Running { spec, attempt, began: Instant::now() };
@@ -130,25 +129,30 @@ impl<'a> Ledger<'a> {
         self.asked.take()
     }
 
+    /// Takes in all that the console told of.
+    fn take_in(&mut self) {
+        let before = self.console.take_before().map(|before| before.warnings);
+        self.warnings.extend(before.unwrap_or_default());
+        self.warnings.extend(self.console.reader.take_warnings());
+    }
+
     /// `after` is what came of the guest since, where it was lost: a good verdict does not outlive that. `crash_counts`
     /// is whether a crash on the console belongs to what ended.
-    fn report_ended(&mut self, after: Option<Verdict>, crash_counts: bool) {
+    fn report_ended(&mut self, after: Option<(Verdict, Came)>, crash_counts: bool) {
         let Some((running, findings, duration)) = self.ended.take() else { return };
-        self.warnings.append(&mut self.console.reader.take_warnings());
         let kernel = &self.prepared.kernel;
         let facts = judge::KernelFacts { version: kernel.version, config: kernel.config.as_ref() };
         judge::allow(&running.spec, &mut self.warnings);
         let crash = self.console.reader.crash().filter(|_| crash_counts);
         let own = judge::finished(&running.spec, facts, &findings.legs, crash, &self.warnings);
-        let verdict = match after {
+        let (verdict, came) = match after {
             Some(after) if own.class() <= Class::Skipped => after,
-            _ => own,
+            _ => (own, Came::Made),
         };
-        self.report(running, verdict, *findings, duration, Came::Made);
+        self.report(running, verdict, *findings, duration, came);
     }
 
     fn report(&mut self, of: Running, verdict: Verdict, findings: Findings, duration: Duration, came: Came) {
-        self.warnings.append(&mut self.console.reader.take_warnings());
         judge::allow(&of.spec, &mut self.warnings);
         let report = ScenarioReport {
             kernel: self.prepared.kernel.label.clone(),

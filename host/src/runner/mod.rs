@@ -9,6 +9,7 @@ pub mod emitter;
 mod executor;
 pub mod exit_code;
 mod fresh;
+mod hearing;
 mod inputs;
 pub mod lab;
 mod launch;

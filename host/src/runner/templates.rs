@@ -4,6 +4,7 @@ use super::lab::{Lab, Prepared};
 use super::launch::{self, Origin, launch};
 use super::save::{NotSaved, save_guest};
 use crate::guest::inventory;
+use crate::store::cache::Room;
 use crate::store::lock::Lock;
 use crate::store::{CacheError, cache};
 use crate::verdict::Verdict;
@@ -147,7 +148,10 @@ async fn find_or_make(lab: &Lab, prepared: &Prepared) -> Result<Box<Template>, N
 async fn make_room(lab: &Lab) {
     let (dir, limit) = (lab.cache.clone(), lab.options.cache_limit);
     match tokio::task::spawn_blocking(move || cache::keep_within(&dir, limit)).await {
-        Ok(room) => room.notices.into_iter().chain(room.over).for_each(|text| lab.emitter.notice(text)),
+        Ok(Room { notices, over }) => {
+            let over = over.filter(|_| lab.tells_of_limit());
+            notices.into_iter().chain(over).for_each(|text| lab.emitter.notice(text));
+        }
         Err(error) => lab.emitter.notice(format!("a fault in vmlab itself: {error}")),
     }
 }

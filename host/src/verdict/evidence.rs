@@ -64,7 +64,9 @@ pub enum GuestLoss {
     },
     /// It said what it may not say.
     Violation(String),
-    /// Its kernel broke while it booted, and went on.
+    /// What it had written to its kernel's log did not come out on the console, so that more may be missing there.
+    Unheard,
+    /// Its kernel broke, and went on.
     Broken,
     /// The host cannot go on with it: what failed.
     Host(String),

@@ -8,11 +8,12 @@
 //! 4. The end of the whole run, and what the guest said: another machine than was asked for, a violation of the protocol.
 //! 5. Somebody on the host: QEMU ended by a signal or through its monitor, or stopped. That is the lab's doing, even where
 //!    a limit passed because of it.
-//! 6. The end of the guest or of QEMU; else the limit that passed.
+//! 6. A goodbye that its console did not come to.
+//! 7. The end of the guest or of QEMU; else the limit that passed.
 
 use super::Verdict;
 use super::console::{ConsoleReader, Kind};
-use super::evidence::{Evidence, GuestLoss, LastWord, QemuEnd, Watchdog};
+use super::evidence::{Evidence, GuestLoss, LastWord, Phase, QemuEnd, Watchdog};
 use crate::vm::qmp::ShutdownReason;
 
 /// What came of what a lost guest was to run. It is never good, and never a skip.
@@ -42,10 +43,20 @@ pub fn of(evidence: &Evidence<'_>) -> Verdict {
         }
         GuestLoss::WrongMachine(words) => Verdict::LaunchFailed { detail: detail(words) },
         GuestLoss::Violation(words) => Verdict::ProtocolViolation { detail: detail(words) },
-        GuestLoss::Ended | GuestLoss::Watchdog { .. } | GuestLoss::Broken | GuestLoss::Host(_) => {
+        GuestLoss::Unheard if the_hosts(evidence).is_none() && !has_ended_early(evidence) => {
+            Verdict::ProtocolViolation { detail: detail(UNHEARD) }
+        }
+        GuestLoss::Ended | GuestLoss::Unheard | GuestLoss::Watchdog { .. } | GuestLoss::Broken | GuestLoss::Host(_) => {
             the_hosts(evidence).map_or_else(|| the_guests(evidence), |cause| gone(evidence, detail(&cause)))
         }
     }
+}
+
+const UNHEARD: &str = "the console was cut: what the guest had its kernel print did not come out on it";
+
+/// Whether the guest ended before it had said goodbye, which its console could not outlive.
+fn has_ended_early(evidence: &Evidence<'_>) -> bool {
+    evidence.link.phase != Phase::Over && has_ended(evidence)
 }
 
 /// What came of a guest that nobody on the host did anything to.
@@ -56,7 +67,7 @@ fn the_guests(evidence: &Evidence<'_>) -> Verdict {
         GuestLoss::Watchdog { which, limit_ms, stretched_ms } if !has_ended(evidence) => {
             timed_out(evidence, *which, detail(&limit_passed(*which, *limit_ms, *stretched_ms, evidence)))
         }
-        GuestLoss::Broken => gone(evidence, detail("the kernel broke while it booted")),
+        GuestLoss::Broken => gone(evidence, detail("the kernel broke, and went on")),
         GuestLoss::Host(words) => gone(evidence, detail(words)),
         _ => gone(evidence, detail(&the_end(evidence))),
     }
@@ -157,7 +168,7 @@ fn limit_passed(which: Watchdog, limit_ms: u64, stretched_ms: u64, evidence: &Ev
     };
     let meaning = match which {
         Watchdog::Boot => "; the kernel's first line did not come",
-        Watchdog::Handshake if evidence.link.phase == super::evidence::Phase::Boot => {
+        Watchdog::Handshake if evidence.link.phase == Phase::Boot => {
             "; the kernel spoke, and the guest's hello did not come"
         }
         Watchdog::Handshake => "; the fork did not become a guest of its own",

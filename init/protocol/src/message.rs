@@ -12,6 +12,9 @@ pub const PROTOCOL: ProtocolVersion = ProtocolVersion { major: 1, minor: 0 };
 /// The console level at which a kernel prints its warnings, which begin at level 4 (`KERN_WARNING`).
 pub const CONSOLE_LEVEL: u32 = 5;
 
+/// What a guest has its kernel print before its hello: on the console it divides the boot from what comes later.
+pub const HERE: &str = "vmlab: here";
+
 /// How much entropy a guest is given, in bytes: twice what the kernel's generator holds (drivers/char/random.c).
 pub const ENTROPY_BYTES: usize = 64;
 
@@ -217,6 +220,10 @@ pub enum HostMessage {
         leg_timeout_ms: u64,
         /// How many bytes of output the guest may send for this scenario.
         output_limit: u64,
+        /// A word that nobody else knows, to be written to the kernel's log before the scenario is announced: on the
+        /// console it divides what came before from what the scenario is charged with.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        word: Option<String>,
     },
     /// Nothing more to do: write the word to the kernel's log, say goodbye and power off. When the word comes out on the
     /// console, all that the kernel had to say before has.

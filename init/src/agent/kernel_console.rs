@@ -29,10 +29,11 @@ impl KernelConsole {
         })
     }
 
-    /// Has the kernel print a word, at the level that no console leaves out.
+    /// Has the kernel print a word, at the level that no console leaves out. A line without its end is only printed
+    /// together with the next one (`LOG_NEWLINE` in kernel/printk/printk.c).
     pub(super) fn write(&self, word: &str) -> Result<(), String> {
         (&self.kmsg)
-            .write_all(format!("<0>{word}").as_bytes())
+            .write_all(format!("<0>{word}\n").as_bytes())
             .map_err(|error| format!("cannot write to {KMSG}: {error}"))
     }
 

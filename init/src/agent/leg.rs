@@ -17,6 +17,7 @@ use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 use vmlab_protocol::message::{Leg, LegOutcome, RawChunk, Stream};
 
 use super::Job;
+use super::allowance::Allowance;
 use super::link::{Link, LinkError};
 use super::sweep;
 use crate::modules;
@@ -48,7 +49,7 @@ pub(super) fn run(
         Err(why) => LegOutcome::Failed { detail: format!("the agent cannot start the leg: {why}") },
         Ok(mut running) => {
             let limit = Duration::from_millis(job.leg_timeout_ms);
-            let end = running.watch(began + limit, &mut forwarded)?;
+            let end = running.watch(Allowance::new(limit, began), &mut forwarded)?;
             let swept = sweep::sweep(&running.sigchld);
             running.drain(&mut forwarded)?;
             match swept {
@@ -138,20 +139,19 @@ impl Running {
     }
 
     /// Forwards output until the leg's process has ended or its time is up.
-    fn watch(&mut self, deadline: Instant, forwarded: &mut Forwarded<'_>) -> Result<End, LinkError> {
+    fn watch(&mut self, mut allowance: Allowance, forwarded: &mut Forwarded<'_>) -> Result<End, LinkError> {
         loop {
             match waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => {}
                 Ok(end) => return Ok(End::Reaped(end)),
                 Err(error) => return Ok(End::Lost(format!("waitpid: {error}"))),
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            let Some(wait) = allowance.next_wait(Instant::now()) else {
                 return Ok(match kill(self.pid, Signal::SIGKILL) {
                     Ok(()) => End::TimedOut,
                     Err(error) => End::Lost(format!("cannot kill the leg after its time limit: {error}")),
                 });
-            }
+            };
             let mut fds: Vec<_> = [&self.stdout, &self.stderr, &self.result]
                 .into_iter()
                 .flatten()
@@ -159,7 +159,7 @@ impl Running {
                 .chain([PollFd::new(self.sigchld.as_fd(), PollFlags::POLLIN)])
                 .collect();
             // Rounded up: a timeout of 0 ms for the last fraction of one would spin.
-            let wait = left + Duration::from_millis(1);
+            let wait = wait + Duration::from_millis(1);
             match poll(&mut fds, PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX)) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(error) => return Ok(End::Lost(format!("poll: {error}"))),

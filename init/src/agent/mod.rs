@@ -4,7 +4,7 @@ use std::path::Path;
 
 use nix::sys::prctl::set_child_subreaper;
 use vmlab_protocol::catalogue::ScenarioId;
-use vmlab_protocol::message::{GuestMessage, HostMessage, Leg, LegOutcome};
+use vmlab_protocol::message::{GuestMessage, HERE, HostMessage, Leg, LegOutcome};
 
 use crate::faults;
 use crate::scenarios::{self, Scenario};
@@ -12,6 +12,7 @@ use fresh::Fresh;
 use kernel_console::KernelConsole;
 use link::{Link, LinkError};
 
+mod allowance;
 mod facts;
 mod fresh;
 mod kernel_console;
@@ -39,6 +40,7 @@ fn serve(port: &Path, modules: Vec<String>, problems: Vec<String>) -> Result<(),
     let mut link = Link::open(port)?;
     let fresh = Fresh::open().map_err(LinkError::Stale)?;
     let console = KernelConsole::open().map_err(LinkError::Deaf)?;
+    console.write(HERE).map_err(LinkError::Deaf)?;
     link.send(GuestMessage::Hello(Box::new(facts::hello(modules, &console, problems))))?;
     let mut started = 0;
     let mut prepared = false;
@@ -52,7 +54,10 @@ fn serve(port: &Path, modules: Vec<String>, problems: Vec<String>) -> Result<(),
             HostMessage::Run { run, .. } if !prepared => {
                 link.send(GuestMessage::Refused { run, why: "the guest was not prepared".to_owned() })?;
             }
-            HostMessage::Run { run, scenario, leg_timeout_ms, output_limit } => {
+            HostMessage::Run { run, scenario, leg_timeout_ms, output_limit, word } => {
+                if let Some(word) = word {
+                    console.write(&word).map_err(LinkError::Deaf)?;
+                }
                 let job = Job { run, leg_timeout_ms, output_limit, console: &console };
                 if run_scenario(&mut link, &job, scenario)? {
                     started += 1;

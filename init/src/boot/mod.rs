@@ -7,11 +7,12 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sys::reboot::{RebootMode, reboot};
-use nix::sys::wait::{WaitStatus, waitpid};
+use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, pause};
 
 use crate::agent;
 use crate::modules;
+use crate::sandbox::End;
 use crate::sys::process::fork_with;
 
 mod cgroup;
@@ -27,15 +28,15 @@ pub(crate) fn run() -> ! {
     problems.extend(cgroup::enable_controllers());
     let options = command_line::Options::read(&mut problems);
     match serve(&options, problems) {
-        Ok(WaitStatus::Exited(_, 0)) => {}
-        Ok(end) => console::say(&format!("the agent ended before it said goodbye: {end:?}")),
+        Ok(End::Exited(0)) => {}
+        Ok(end) => console::say(&format!("the agent ended before it said goodbye: {end}")),
         Err(error) => console::say(&error),
     }
     power_off()
 }
 
 /// Starts the agent and reaps until it has ended; says how it ended.
-fn serve(options: &command_line::Options, mut problems: Vec<String>) -> Result<WaitStatus, String> {
+fn serve(options: &command_line::Options, mut problems: Vec<String>) -> Result<End, String> {
     // The watch begins before the modules are loaded, so that no announcement of a port is missed.
     let watch = port::Watch::start();
     let (modules, failed) = modules::load_list(Path::new("/modules/boot.list"));
@@ -49,11 +50,15 @@ fn serve(options: &command_line::Options, mut problems: Vec<String>) -> Result<W
 }
 
 /// Reaps every child; returns when `agent` has ended.
-fn reap_until(agent: Pid) -> Result<WaitStatus, Errno> {
+fn reap_until(agent: Pid) -> Result<End, Errno> {
     loop {
         match waitpid(None, None) {
-            Ok(end) if end.pid() == Some(agent) => return Ok(end),
-            Ok(_) | Err(Errno::EINTR) => {}
+            Ok(status) => {
+                if let (Some(end), true) = (End::from_status(status), status.pid() == Some(agent)) {
+                    return Ok(end);
+                }
+            }
+            Err(Errno::EINTR) => {}
             Err(error) => return Err(error),
         }
     }

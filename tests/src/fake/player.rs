@@ -13,7 +13,7 @@ use vmlab::image::guest_init;
 use vmlab_protocol::catalogue::{Control, Expectation, ScenarioId};
 use vmlab_protocol::frame::{Decoder, HEADER_LEN, Item};
 use vmlab_protocol::message::{
-    self, CONSOLE_LEVEL, Envelope, GuestMessage, Hello, HostMessage, Leg, LegOutcome, PROTOCOL, RawChunk,
+    self, CONSOLE_LEVEL, Envelope, GuestMessage, HERE, Hello, HostMessage, Leg, LegOutcome, PROTOCOL, RawChunk,
 };
 
 use super::machine::Machine;
@@ -34,10 +34,8 @@ pub(super) struct Player {
     seq: u64,
     started: u32,
     boot_id: String,
-    /// What the kernel is to print at the end.
-    last_word: String,
-    /// Its console is behind its port.
-    is_late: bool,
+    /// What the console holds back, while it does.
+    held: Option<Vec<u8>>,
 }
 
 /// Whether the play goes on.
@@ -53,17 +51,7 @@ impl Player {
         // The template has said hello.
         let seq = u64::from(machine.is_fork);
         let boot_id = "00000000-0000-4000-8000-000000000000".to_owned();
-        Ok(Self {
-            dir,
-            machine,
-            monitor,
-            decoder: Decoder::default(),
-            seq,
-            started: 0,
-            boot_id,
-            last_word: String::new(),
-            is_late: false,
-        })
+        Ok(Self { dir, machine, monitor, decoder: Decoder::default(), seq, started: 0, boot_id, held: None })
     }
 
     pub(super) fn play(mut self, actions: &[Action]) -> Result<ExitCode, String> {
@@ -77,7 +65,10 @@ impl Player {
 
     fn act(&mut self, action: &Action) -> Result<Next, String> {
         match action {
-            Action::Hello(fields) => self.say(GuestMessage::Hello(Box::new(self.hello(fields)?)))?,
+            Action::Hello(fields) => {
+                self.print(HERE)?;
+                self.say(GuestMessage::Hello(Box::new(self.hello(fields)?)))?;
+            }
             Action::BootId(id) => self.boot_id.clone_from(id),
             Action::AwaitRun(wanted) => {
                 let (_, scenario) = self.hear()?.ok_or("the host has nothing more to do")?;
@@ -90,15 +81,11 @@ impl Player {
                     return Err(format!("nothing more was due, the host asked for {scenario}"));
                 }
             }
-            Action::FinishLate(bytes) => {
-                self.is_late = true;
-                if let Some((_, scenario)) = self.hear()? {
-                    return Err(format!("nothing more was due, the host asked for {scenario}"));
-                }
-                self.say(GuestMessage::RunFinished { started: self.started })?;
+            Action::HoldConsole => self.held = Some(Vec::new()),
+            Action::ReleaseConsole => {
                 sleep(LATE);
-                self.machine.console.write(bytes)?;
-                self.say_last_word()?;
+                let held = self.held.take().ok_or("the console holds nothing back")?;
+                self.machine.console.write(&held)?;
             }
             Action::Say(message) => self.say(message.clone())?,
             Action::SayAs(seq, message) => {
@@ -158,11 +145,15 @@ impl Player {
         Ok(Next::Go)
     }
 
-    fn write(&self, channel: Channel, bytes: &[u8]) -> Result<bool, String> {
-        match channel {
-            Channel::Port => self.machine.control.write(bytes),
-            Channel::Console => self.machine.console.write(bytes),
-            Channel::Qmp => self.machine.qmp.write(bytes),
+    fn write(&mut self, channel: Channel, bytes: &[u8]) -> Result<bool, String> {
+        match (channel, &mut self.held) {
+            (Channel::Port, _) => self.machine.control.write(bytes),
+            (Channel::Console, Some(held)) => {
+                held.extend_from_slice(bytes);
+                Ok(true)
+            }
+            (Channel::Console, None) => self.machine.console.write(bytes),
+            (Channel::Qmp, _) => self.machine.qmp.write(bytes),
         }
     }
 
@@ -176,12 +167,12 @@ impl Player {
                         self.say(GuestMessage::Prepared { boot_id })?;
                         continue;
                     }
-                    HostMessage::Run { run, scenario, .. } => return Ok(Some((run, scenario))),
+                    HostMessage::Run { run, scenario, word, .. } => {
+                        word.map_or(Ok(()), |word| self.print(&word))?;
+                        return Ok(Some((run, scenario)));
+                    }
                     HostMessage::Finish { word } => {
-                        self.last_word = word;
-                        if !self.is_late {
-                            self.say_last_word()?;
-                        }
+                        self.print(&word)?;
                         return Ok(None);
                     }
                 },
@@ -216,9 +207,10 @@ impl Player {
         self.say(GuestMessage::ScenarioFinished { run })
     }
 
-    fn say_last_word(&self) -> Result<(), String> {
+    /// As a kernel does with what is written to its log.
+    fn print(&mut self, word: &str) -> Result<(), String> {
         if self.machine.console.is_open() {
-            self.machine.console.write(format!("[    9.000000] {}\n", self.last_word).as_bytes())?;
+            self.write(Channel::Console, format!("[    9.000000] {word}\r\n").as_bytes())?;
         }
         Ok(())
     }

@@ -101,8 +101,10 @@ pub enum Action {
     AwaitRun(String),
     /// Waits until the host has nothing more to do.
     AwaitFinish,
-    /// Waits until the host has nothing more to do, says goodbye, and only then this on the console and the last word.
-    FinishLate(Vec<u8>),
+    /// From now on the console holds back what it is given.
+    HoldConsole,
+    /// A moment later the console has all that was held back.
+    ReleaseConsole,
     /// Says a message, with the next sequence number.
     Say(GuestMessage),
     /// Says a message with another sequence number.

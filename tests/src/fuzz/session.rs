@@ -106,11 +106,11 @@ impl Play<'_> {
             }
             b'a' | b'b' => {
                 let spec = &self.specs[usize::from(letter - b'a')];
-                if self.session.ask(spec, 1000).is_ok() {
+                if self.session.ask(spec, 1000, None).is_ok() {
                     self.seen.asked += 1;
                 }
             }
-            b'd' => self.seen.dismissed |= self.session.dismiss("word").is_ok(),
+            b'd' => self.seen.dismissed |= self.session.dismiss("word".to_owned()).is_ok(),
             _ => {}
         }
     }

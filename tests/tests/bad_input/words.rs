@@ -29,7 +29,8 @@ fn a_filter_that_can_match_nothing() {
 fn words_on_the_kernels_command_line_that_no_verdict_survives() {
     let long = "x".repeat(2048);
     for (words, what) in [
-        ("quiet", "--append has `quiet`, by which the kernel would not print its warnings"),
+        ("quiet", "--append has `quiet`, by which a warning of the kernel's could be missed"),
+        ("printk.time=off", "--append has `printk.time=off`"),
         ("nokaslr loglevel=3", "--append has `loglevel=3`"),
         (&long, "x86 kernels take 2047"),
         ("a\nb", "a line break"),

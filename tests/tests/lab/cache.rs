@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -60,6 +61,21 @@ fn a_file_in_a_templates_place_costs_one_boot() {
     let outcome = lab.run(&FORK);
     outcome.exits(exit::OK);
     assert_eq!((outcome.guests(), lab.unclaimed()), (1, Vec::new()), "{}", outcome.ended);
+}
+
+/// What stays in use is more than the limit again after each template.
+#[test]
+fn a_limit_that_cannot_be_kept_is_told_of_once_in_a_run() {
+    let pair = |kernel: &str| [Guest::template().on(kernel), Guest::good_fork()];
+    let mut lab = lab([pair("vm-a"), pair("vm-b")].concat()).kernels(&["vm-a", "vm-b"]);
+    lab.bench = lab.bench.env("VMLAB_CACHE_LIMIT", "1");
+    // Not the same kernel by another name, which would have the same template.
+    let kernel = fs::OpenOptions::new().append(true).open(lab.bench.home().join("kernels/vm-b"));
+    kernel.unwrap().write_all(b"b").unwrap();
+    // One after the other: a fork names no kernel, so that any start could take it.
+    let outcome = lab.run(&[ONLY_HOSTNAME, "--isolation", "fork", "--jobs", "1", "--boot-timeout", "5"]);
+    outcome.exits(exit::OK);
+    assert_eq!(notices(&outcome, "more than its limit").len(), 1, "{}", outcome.ended);
 }
 
 #[test]

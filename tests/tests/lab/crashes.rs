@@ -211,10 +211,38 @@ fn a_console_that_closes_early_is_no_end_while_the_guest_speaks_and_no_pass() {
 /// The goodbye may be there before the console's end is.
 #[test]
 fn a_warning_that_comes_late_is_waited_for() {
-    let late = Action::FinishLate(
-        b"[    3.1] WARNING: CPU: 0 PID: 99 at kernel/utsname.c:42 clone_uts_ns+0x1/0x2\r\n".to_vec(),
-    );
-    let actions = [passed_hostname(), vec![late]].concat();
+    let splat = console("[    3.1] WARNING: CPU: 0 PID: 99 at kernel/utsname.c:42 clone_uts_ns+0x1/0x2\r\n");
+    let late = vec![Action::HoldConsole, Action::AwaitFinish, splat, goodbye(1), Action::ReleaseConsole];
+    let actions = [passed_hostname(), late].concat();
     let outcome = lab(vec![booted(actions)]).run(&[ONLY_HOSTNAME]);
     outcome.exits(exit::FAILED).has(HOSTNAME, "FAIL", "the kernel warned meanwhile");
 }
+
+#[test]
+fn a_console_that_ends_before_what_is_owed_came_out_is_no_pass() {
+    let late = vec![Action::HoldConsole, Action::AwaitFinish, goodbye(1), Action::Exit(0)];
+    let outcome = lab(vec![booted([passed_hostname(), late].concat())]).run(&[ONLY_HOSTNAME]);
+    outcome.exits(exit::LAB).has(HOSTNAME, "GARBLED", "the console was cut");
+}
+
+/// The run ends while the console is behind: nobody knows what it would have said.
+#[test]
+fn a_run_that_ends_before_the_console_had_caught_up_passes_nothing() {
+    let late = vec![Action::HoldConsole, Action::AwaitFinish, goodbye(1), Action::Hang];
+    let outcome = lab(vec![booted([passed_hostname(), late].concat())]).run(&[ONLY_HOSTNAME, "--timeout", "1"]);
+    outcome.exits(exit::TIMED_OUT);
+    assert_ne!(outcome.verdict(HOSTNAME).0, "PASS");
+}
+
+/// The guest resets itself while the announcement of its second scenario waits for the console.
+#[test]
+fn an_end_while_the_console_is_behind_is_no_wait() {
+    let mut actions = passed_hostname();
+    actions.extend([Action::HoldConsole, Action::AwaitRun("uts.sysctl".to_owned()), started(2, "uts.sysctl")]);
+    actions.extend([shutdown("guest-reset"), Action::Qmp(STOP.to_owned()), Action::ReleaseConsole, Action::Hang]);
+    let outcome = lab(vec![booted(actions)]).run(&[ONLY_HOSTNAME, "=uts.sysctl"]);
+    outcome.exits(exit::LAB).has(HOSTNAME, "PASS", "").has("uts.sysctl", "VANISHED", "the guest's machine was reset");
+    assert_eq!(outcome.loss().watchdog, None, "no limit had to pass");
+}
+
+const STOP: &str = r#"{"event": "STOP", "timestamp": {"seconds": 1, "microseconds": 2}}"#;

@@ -102,7 +102,7 @@ fn check_append(words: &str) -> Result<(), Failure> {
     }
     if let Some(word) = argv::hushing_word(words) {
         return Err(Failure::usage(format!(
-            "--append has `{word}`, by which the kernel would not print its warnings, and a verdict needs them; leave it out"
+            "--append has `{word}`, by which a warning of the kernel's could be missed, and a verdict needs them; leave it out"
         )));
     }
     Ok(())

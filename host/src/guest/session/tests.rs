@@ -63,7 +63,7 @@ fn running() -> (Session, Guest) {
     let heard = hear(&mut session, &guest.says(GuestMessage::Hello(Box::new(hello())))).unwrap();
     assert!(matches!(heard, Some(Heard::Hello(_))));
     session.prepare(&fresh()).unwrap();
-    session.ask(&spec(), 1000).unwrap();
+    session.ask(&spec(), 1000, None).unwrap();
     let heard = hear(&mut session, &guest.says(GuestMessage::Prepared { boot_id: "b".to_owned() })).unwrap();
     assert!(matches!(heard, Some(Heard::Prepared { .. })));
     let started = guest.says(GuestMessage::ScenarioStarted { run: 1, scenario: spec().id });
@@ -83,7 +83,7 @@ fn a_scenario_from_hello_to_goodbye() {
     let Some(Heard::Finished(findings)) = hear(&mut session, &bytes).unwrap() else { panic!("not finished") };
     assert_eq!(findings.legs.len(), 3);
     assert_eq!(findings.stdout.text(), "out");
-    session.dismiss("word").unwrap();
+    session.dismiss("word".to_owned()).unwrap();
     let goodbye = guest.says(GuestMessage::RunFinished { started: 1 });
     assert!(matches!(hear(&mut session, &goodbye).unwrap(), Some(Heard::Goodbye)));
     assert!(session.closed().is_ok());
@@ -168,16 +168,16 @@ fn another_protocol_is_refused_by_name() {
 #[test]
 fn a_fork_prepares_before_anything_else() {
     let (mut session, mut guest) = (Session::of_fork(), Guest { seq: 1 });
-    assert!(session.ask(&spec(), 1).is_err());
+    assert!(session.ask(&spec(), 1, None).is_err());
     session.prepare(&fresh()).unwrap();
     assert!(session.prepare(&fresh()).is_err());
     let heard = hear(&mut session, &guest.says(GuestMessage::Prepared { boot_id: "b".to_owned() }));
     assert!(matches!(heard, Ok(Some(Heard::Prepared { .. }))));
-    session.ask(&spec(), 1).unwrap();
+    session.ask(&spec(), 1, None).unwrap();
 
     let mut session = Session::of_fork();
     session.prepare(&fresh()).unwrap();
-    session.ask(&spec(), 1).unwrap();
+    session.ask(&spec(), 1, None).unwrap();
     let mut guest = Guest { seq: 1 };
     let early = guest.says(GuestMessage::ScenarioStarted { run: 1, scenario: spec().id });
     assert!(hear(&mut session, &early).is_err(), "a scenario started before the guest was prepared");

@@ -67,10 +67,10 @@ pub enum NoModules {
     /// They cannot be read.
     #[error(transparent)]
     Modules(#[from] ModulesError),
-    /// The first one that was read is like none that is known.
-    #[error("the kernel's module {path} is unlike any that is known")]
+    /// None of those that were read is like any that is known.
+    #[error("the kernel's modules are unlike any that is known: {path}")]
     Unusable {
-        /// Relative to the module directory.
+        /// The first one, relative to the module directory.
         path: String,
         /// Why.
         source: Unusable,
@@ -103,20 +103,22 @@ fn module_name(name: &str) -> String {
 fn learn(directory: &Path, wanted: &BTreeSet<&str>) -> Result<Pattern, NoModules> {
     let index = ModuleIndex::read(directory)?;
     let mut pattern: Option<Pattern> = None;
+    let mut unusable = None;
     for path in index.files_beginning_with(TELLING).take(READ_LIMIT) {
         let read = Pattern::read(&read_module(directory, path)?);
         match (&mut pattern, read) {
             (Some(pattern), Ok(read)) => pattern.learn(read),
             (None, Ok(read)) => pattern = Some(read),
-            // One that has no init function, as some have not, is left out where there are others.
-            (Some(_), Err(_)) => {}
-            (None, Err(source)) => return Err(NoModules::Unusable { path: path.to_owned(), source }),
+            // Some have no init function: they are left out where there are others.
+            (_, Err(source)) => {
+                unusable.get_or_insert(NoModules::Unusable { path: path.to_owned(), source });
+            }
         }
         if pattern.as_ref().is_some_and(|pattern| pattern.is_complete(wanted)) {
             break;
         }
     }
-    pattern.ok_or_else(|| NoModules::None(directory.display().to_string()))
+    pattern.ok_or_else(|| unusable.unwrap_or_else(|| NoModules::None(directory.display().to_string())))
 }
 
 #[cfg(test)]

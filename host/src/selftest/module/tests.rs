@@ -109,8 +109,12 @@ fn modules_are_made_from_a_directory_as_a_kernel_has_it() {
     let dir = tempfile::tempdir().unwrap();
     let put = |name: &str, content: &[u8]| std::fs::write(dir.path().join(name), content).unwrap();
     put("modules.builtin", b"");
-    put("modules.dep", b"loop.ko:\nzoo.ko:\n");
-    // Each shows a part of what is wanted.
+    put("modules.dep", b"abc.ko:\nloop.ko:\nzoo.ko:\n");
+    // Each shows a part of what is wanted, but for one that has no init function, and so shows nothing.
+    let mut without = elf::write("abc", &code("panic"), &pattern(16)).unwrap();
+    let at = without.windows(11).position(|name| name == b"init_module").unwrap();
+    without[at..at + 4].copy_from_slice(b"exit");
+    put("abc.ko", &without);
     put("loop.ko", &elf::write("loop", &code("panic"), &pattern(16)).unwrap());
     put("zoo.ko", &elf::write("zoo", &code("bug"), &pattern(16)).unwrap());
     let made = make_all(dir.path(), |_| false).unwrap();
@@ -120,6 +124,8 @@ fn modules_are_made_from_a_directory_as_a_kernel_has_it() {
     }
     assert!(matches!(made["hung-task"], Err(Unmakeable::Checksum("msleep"))));
     assert!(matches!(made["ubsan"], Err(Unmakeable::Config("CONFIG_UBSAN_BOUNDS"))));
+    put("modules.dep", b"abc.ko:\n");
+    assert!(matches!(make_all(dir.path(), |_| false), Err(NoModules::Unusable { path, .. }) if path == "abc.ko"));
     put("modules.dep", b"");
     assert!(matches!(make_all(dir.path(), |_| false), Err(NoModules::None(_))));
 }

@@ -1,6 +1,5 @@
 //! Looking at all records, without reading all of each.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
@@ -8,7 +7,7 @@ use super::open::{is_running, state};
 use super::{EVENTS, RecordError, RunState, run_ids, runs_dir};
 use crate::event::{LabEvent, Stamped};
 use crate::store::dirs::Dirs;
-use crate::store::journal;
+use crate::store::{journal, plain};
 
 /// The last event of a run is far shorter.
 const TAIL: u64 = 64 << 10;
@@ -54,7 +53,7 @@ pub fn list(dirs: &Dirs) -> Result<Vec<Listed>, RecordError> {
 
 /// The first event, and what the last one says of the run.
 fn ends(events: &Path) -> io::Result<(Option<Stamped>, RunState)> {
-    let mut file = File::open(events)?;
+    let mut file = plain::open(events)?;
     let running = is_running(&file);
     let mut line = Vec::new();
     BufReader::new(file.by_ref()).take(journal::MAX_LINE).read_until(b'\n', &mut line)?;

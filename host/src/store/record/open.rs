@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{EVENTS, LATEST, RecordError, run_ids, runs_dir};
 use crate::event::{Counts, LabEvent, Stamped};
 use crate::store::dirs::Dirs;
-use crate::store::{journal, sequence};
+use crate::store::{journal, plain, sequence};
 
 /// How far a run got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +46,9 @@ pub struct StoredRun {
 pub fn open(dirs: &Dirs, name: &str) -> Result<StoredRun, RecordError> {
     let path = resolve(&runs_dir(dirs), name)?;
     let (dir, events) = if path.is_dir() { (Some(path.clone()), path.join(EVENTS)) } else { (None, path) };
-    let file = File::open(&events).map_err(|why| match (why.kind(), &dir) {
+    // A path of the user's may be a pipe, a record's file may not.
+    let opened = if dir.is_some() { plain::open(&events) } else { File::open(&events) };
+    let file = opened.map_err(|why| match (why.kind(), &dir) {
         (io::ErrorKind::NotFound, Some(dir)) => RecordError::NotARecord(dir.clone()),
         (io::ErrorKind::NotFound, None) => RecordError::NoSuchPath(name.into()),
         _ => RecordError::Read { path: events.clone(), why },

@@ -1,11 +1,12 @@
 //! Taking old records away.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, TryLockError};
 use std::io;
 use std::path::Path;
 
 use super::{EVENTS, RecordError, run_ids, runs_dir};
 use crate::store::dirs::Dirs;
+use crate::store::plain;
 
 /// How many records are kept.
 pub const KEPT_RUNS: usize = 200;
@@ -28,7 +29,7 @@ pub fn prune(dirs: &Dirs, keep: usize) -> Result<usize, RecordError> {
 
 /// Whether the record is gone now. Its lock is held meanwhile, so that nobody reads half a record.
 fn remove(dir: &Path) -> io::Result<bool> {
-    let gone = match File::open(dir.join(EVENTS)) {
+    let gone = match plain::open_any(&dir.join(EVENTS)) {
         Ok(events) => match events.try_lock() {
             Ok(()) => fs::remove_dir_all(dir),
             Err(TryLockError::WouldBlock) => return Ok(false),

@@ -99,145 +99,77 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Its word, how bad it is, and how the end of its report is found.
+    const fn facts(self) -> (&'static str, Severity, Ending) {
+        use Severity::{Broken, Fatal, Warned};
+        match self {
+            Self::Panic => ("panic", Fatal, Ending::Panic),
+            Self::InitDied => ("init-died", Fatal, Ending::Panic),
+            Self::NoRoot => ("no-root", Fatal, Ending::Panic),
+            Self::NoInit => ("no-init", Fatal, Ending::Panic),
+            Self::MachineCheck => ("machine-check", Broken, Ending::Trace),
+            Self::DoubleFault => ("double-fault", Broken, Ending::Marker),
+            Self::StackOverflow => ("stack-overflow", Broken, Ending::Marker),
+            Self::Oops => ("oops", Broken, Ending::Marker),
+            Self::GeneralProtection => ("general-protection", Broken, Ending::Marker),
+            Self::DivideError => ("divide-error", Broken, Ending::Marker),
+            Self::InvalidOpcode => ("invalid-opcode", Broken, Ending::Marker),
+            Self::StackSegment => ("stack-segment", Broken, Ending::Marker),
+            Self::KernelBug => ("kernel-bug", Broken, Ending::Marker),
+            Self::Bug => ("bug", Broken, Ending::Trace),
+            Self::Kasan => ("kasan", Broken, Ending::Ruler),
+            Self::Kfence => ("kfence", Broken, Ending::Ruler),
+            Self::Kmsan => ("kmsan", Warned, Ending::Ruler),
+            Self::Kcsan => ("kcsan", Warned, Ending::Ruler),
+            Self::Ubsan => ("ubsan", Warned, Ending::Ruler),
+            Self::Lockdep => ("lockdep", Warned, Ending::Trace),
+            Self::Spinlock => ("spinlock", Broken, Ending::Trace),
+            Self::SleepInAtomic => ("sleep-in-atomic", Broken, Ending::Trace),
+            Self::ScheduleInAtomic => ("schedule-in-atomic", Broken, Ending::Trace),
+            Self::ListCorruption => ("list-corruption", Warned, Ending::Marker),
+            Self::SlabCorruption => ("slab-corruption", Broken, Ending::Trace),
+            Self::BadPage => ("bad-page", Broken, Ending::Trace),
+            Self::Refcount => ("refcount", Warned, Ending::Marker),
+            Self::Kmemleak => ("kmemleak", Warned, Ending::Title),
+            Self::SoftLockup => ("soft-lockup", Broken, Ending::Trace),
+            Self::HardLockup => ("hard-lockup", Broken, Ending::Trace),
+            Self::RcuStall => ("rcu-stall", Warned, Ending::Trace),
+            Self::HungTask => ("hung-task", Warned, Ending::Trace),
+            Self::WorkqueueLockup => ("workqueue-lockup", Warned, Ending::Trace),
+            Self::NetdevRefs => ("netdev-refs", Warned, Ending::Title),
+            Self::Oom => ("oom", Warned, Ending::Killed),
+            Self::MemcgOom => ("memcg-oom", Warned, Ending::Killed),
+            Self::Warning => ("warning", Warned, Ending::Marker),
+        }
+    }
+
     /// One word for reports; the same as in JSON.
     #[must_use]
     pub const fn word(self) -> &'static str {
-        match self {
-            Self::Panic => "panic",
-            Self::InitDied => "init-died",
-            Self::NoRoot => "no-root",
-            Self::NoInit => "no-init",
-            Self::MachineCheck => "machine-check",
-            Self::DoubleFault => "double-fault",
-            Self::StackOverflow => "stack-overflow",
-            Self::Oops => "oops",
-            Self::GeneralProtection => "general-protection",
-            Self::DivideError => "divide-error",
-            Self::InvalidOpcode => "invalid-opcode",
-            Self::StackSegment => "stack-segment",
-            Self::KernelBug => "kernel-bug",
-            Self::Bug => "bug",
-            Self::Kasan => "kasan",
-            Self::Kfence => "kfence",
-            Self::Kmsan => "kmsan",
-            Self::Kcsan => "kcsan",
-            Self::Ubsan => "ubsan",
-            Self::Lockdep => "lockdep",
-            Self::Spinlock => "spinlock",
-            Self::SleepInAtomic => "sleep-in-atomic",
-            Self::ScheduleInAtomic => "schedule-in-atomic",
-            Self::ListCorruption => "list-corruption",
-            Self::SlabCorruption => "slab-corruption",
-            Self::BadPage => "bad-page",
-            Self::Refcount => "refcount",
-            Self::Kmemleak => "kmemleak",
-            Self::SoftLockup => "soft-lockup",
-            Self::HardLockup => "hard-lockup",
-            Self::RcuStall => "rcu-stall",
-            Self::HungTask => "hung-task",
-            Self::WorkqueueLockup => "workqueue-lockup",
-            Self::NetdevRefs => "netdev-refs",
-            Self::Oom => "oom",
-            Self::MemcgOom => "memcg-oom",
-            Self::Warning => "warning",
-        }
+        self.facts().0
     }
 
     /// How bad it is where nobody expects it.
     #[must_use]
     pub const fn severity(self) -> Severity {
-        match self {
-            Self::Panic | Self::InitDied | Self::NoRoot | Self::NoInit => Severity::Fatal,
-            Self::MachineCheck
-            | Self::DoubleFault
-            | Self::StackOverflow
-            | Self::Oops
-            | Self::GeneralProtection
-            | Self::DivideError
-            | Self::InvalidOpcode
-            | Self::StackSegment
-            | Self::KernelBug
-            | Self::Bug
-            | Self::Kasan
-            | Self::Kfence
-            | Self::Spinlock
-            | Self::SleepInAtomic
-            | Self::ScheduleInAtomic
-            | Self::SlabCorruption
-            | Self::BadPage
-            | Self::SoftLockup
-            | Self::HardLockup => Severity::Broken,
-            Self::Kmsan
-            | Self::Kcsan
-            | Self::Ubsan
-            | Self::Lockdep
-            | Self::ListCorruption
-            | Self::Refcount
-            | Self::Kmemleak
-            | Self::RcuStall
-            | Self::HungTask
-            | Self::WorkqueueLockup
-            | Self::NetdevRefs
-            | Self::Oom
-            | Self::MemcgOom
-            | Self::Warning => Severity::Warned,
-        }
+        self.facts().1
+    }
+
+    /// How the end of its report is found.
+    pub(super) const fn ending(self) -> Ending {
+        self.facts().2
     }
 
     /// Whether it is a processor's trap, or the words that come right before one: several such titles in a row, before
     /// any trace, are one report (`kernel BUG at`, then `invalid opcode:`; `list_del corruption`, then `kernel BUG at`).
+    /// These are all whose reports end with a marker, but for the two that only warn.
     pub(super) const fn is_trap(self) -> bool {
-        matches!(
-            self,
-            Self::DoubleFault
-                | Self::StackOverflow
-                | Self::Oops
-                | Self::GeneralProtection
-                | Self::DivideError
-                | Self::InvalidOpcode
-                | Self::StackSegment
-                | Self::KernelBug
-                | Self::ListCorruption
-        )
+        matches!(self.ending(), Ending::Marker) && !matches!(self, Self::Refcount | Self::Warning)
     }
 
     /// Whether a report's title alone tells what it is, and no other title can be part of it.
     pub(super) const fn is_known_by_title(self) -> bool {
         !self.is_trap() && !matches!(self, Self::Oom | Self::MemcgOom | Self::RcuStall | Self::MachineCheck)
-    }
-
-    /// How the end of its report is found.
-    pub(super) const fn ending(self) -> Ending {
-        match self {
-            Self::Panic | Self::InitDied | Self::NoRoot | Self::NoInit => Ending::Panic,
-            Self::Kmemleak | Self::NetdevRefs => Ending::Title,
-            Self::Oom | Self::MemcgOom => Ending::Killed,
-            Self::Kasan | Self::Kfence | Self::Kmsan | Self::Kcsan | Self::Ubsan => Ending::Ruler,
-            Self::DoubleFault
-            | Self::StackOverflow
-            | Self::Oops
-            | Self::GeneralProtection
-            | Self::DivideError
-            | Self::InvalidOpcode
-            | Self::StackSegment
-            | Self::KernelBug
-            | Self::ListCorruption
-            | Self::Refcount
-            | Self::Warning => Ending::Marker,
-            Self::MachineCheck
-            | Self::Bug
-            | Self::Lockdep
-            | Self::Spinlock
-            | Self::SleepInAtomic
-            | Self::ScheduleInAtomic
-            | Self::SlabCorruption
-            | Self::BadPage
-            | Self::SoftLockup
-            | Self::HardLockup
-            | Self::RcuStall
-            | Self::HungTask
-            | Self::WorkqueueLockup => Ending::Trace,
-        }
     }
 }
 

@@ -72,11 +72,16 @@ impl ConsoleReader {
 
     /// Says that the console has ended: a last line without an end is a line all the same.
     pub fn end(&mut self) {
+        self.end_line();
+        self.crash.iter_mut().chain(self.reports.open_mut()).for_each(|report| report.is_open = false);
+        self.reports.sweep();
+    }
+
+    /// Says that the line which has not ended ends here.
+    pub fn end_line(&mut self) {
         if !self.partial.is_empty() {
             self.end_partial();
         }
-        self.crash.iter_mut().chain(self.reports.open_mut()).for_each(|report| report.is_open = false);
-        self.reports.sweep();
     }
 
     /// The first report on which the kernel cannot be trusted any more, if there was one.
@@ -99,18 +104,6 @@ impl ConsoleReader {
         self.reports.take().into_iter().chain(rules::unread(&RULES)).collect()
     }
 
-    /// Says that nothing which the kernel prints from now on was printed earlier.
-    pub fn mark(&mut self) {
-        self.reports.mark();
-    }
-
-    /// What [`ConsoleReader::take_warnings`] would give, without what began before the last [`ConsoleReader::mark`]; it is
-    /// not taken.
-    #[must_use]
-    pub fn warnings_since_mark(&self) -> Vec<Finding> {
-        self.reports.since_mark()
-    }
-
     /// What PID 1 wrote on the console because it could not say it on the link.
     #[must_use]
     pub fn said_by_init(&self) -> &[String] {
@@ -121,12 +114,6 @@ impl ConsoleReader {
     #[must_use]
     pub const fn kernel_spoke(&self) -> bool {
         self.kernel_spoke
-    }
-
-    /// Whether one of the last lines has this in it.
-    #[must_use]
-    pub fn has_said(&self, word: &str) -> bool {
-        self.last_lines().rev().any(|line| line.contains(word))
     }
 
     /// The last lines.
@@ -180,8 +167,8 @@ impl ConsoleReader {
         let mut torn = false;
         while line.len() > LINE_LIMIT {
             self.piece(rules, &line[..LINE_LIMIT], torn, STEP, may_mean);
+            torn = line[STEP - 1] != b'\r';
             line = &line[STEP..];
-            torn = true;
         }
         self.piece(rules, line, torn, LINE_LIMIT, may_mean);
     }
@@ -190,8 +177,8 @@ impl ConsoleReader {
         while !bytes.is_empty() {
             if self.partial.len() == LINE_LIMIT {
                 self.partial_piece(STEP);
+                self.torn = self.partial[STEP - 1] != b'\r';
                 self.partial.drain(..STEP);
-                self.torn = true;
             }
             let (now, later) = bytes.split_at(bytes.len().min(LINE_LIMIT - self.partial.len()));
             self.partial.extend_from_slice(now);
@@ -217,7 +204,18 @@ impl ConsoleReader {
 
     /// Reads a line, or a piece of one: what the kernel began to print before `below`.
     fn piece(&mut self, rules: &Rules, line: &[u8], torn: bool, below: usize, may_mean: bool) {
+        // A program may have gone back to the line's beginning: the kernel's own lines have a carriage return at their end.
         let line = line.trim_ascii_end();
+        let mut at = 0;
+        for part in line.split(|&byte| byte == b'\r') {
+            if (!part.is_empty() || line.is_empty()) && at < below {
+                self.part(rules, part, torn && at == 0, below - at, may_mean);
+            }
+            at += part.len() + 1;
+        }
+    }
+
+    fn part(&mut self, rules: &Rules, line: &[u8], torn: bool, below: usize, may_mean: bool) {
         let mut meant_something = false;
         if may_mean {
             for start in prefix::starts(line, torn).filter(|start| start.at < below) {

@@ -43,15 +43,14 @@ pub(super) fn starts(line: &[u8], torn: bool) -> impl Iterator<Item = Start> {
 
 /// A line's words, and whether a time stamp came before.
 pub(super) fn at_beginning(line: &[u8]) -> Start {
-    let at = line.iter().position(|&byte| byte != b'\r').unwrap_or(line.len());
     // A level, as in `<4>`, where the console shows the raw records.
-    let level = match line.get(at..at + 3) {
+    let level = match line.get(..3) {
         Some([b'<', b'0'..=b'7', b'>']) => 3,
         _ => 0,
     };
-    match stamp(&line[at + level..]) {
-        Some((length, caller)) => Start { at, words: at + level + length, stamped: true, caller },
-        None => Start { at, words: at + level, stamped: false, caller: None },
+    match stamp(&line[level..]) {
+        Some((length, caller)) => Start { at: 0, words: level + length, stamped: true, caller },
+        None => Start { at: 0, words: level, stamped: false, caller: None },
     }
 }
 
@@ -104,7 +103,7 @@ mod tests {
     #[test]
     fn words_come_after_level_stamp_and_caller() {
         for line in
-            ["w x", "[    1.5] w x", "[12345.678901][    T7] w x", "[ 1.5][C1] w x", "<4>[    1.5] w x", "\r<6>w x"]
+            ["w x", "[    1.5] w x", "[12345.678901][    T7] w x", "[ 1.5][C1] w x", "<4>[    1.5] w x", "<6>w x"]
         {
             assert_eq!(words(line), ["w x"], "{line}");
         }

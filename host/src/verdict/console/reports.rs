@@ -27,8 +27,6 @@ struct Alike {
     kept: u64,
     /// How many more came.
     more: u64,
-    /// How many of these before the mark.
-    marked: u64,
     /// The number of the one that was kept last.
     last: u64,
 }
@@ -43,12 +41,8 @@ pub(super) struct Reports {
     alike: HashMap<Vec<u8>, Alike>,
     /// How many came of which nothing is kept.
     unkept: BTreeMap<Kind, u64>,
-    /// How many of these before the mark.
-    unkept_marked: BTreeMap<Kind, u64>,
     /// How many were begun.
     begun: u64,
-    /// How many of these before the mark.
-    mark: u64,
     /// The number of the report that the last title began, or was counted with.
     latest: u64,
     /// The key of the title that is being looked at.
@@ -120,44 +114,6 @@ impl Reports {
         }
     }
 
-    /// Makes a mark: what has begun is told apart from what begins from now on.
-    pub(super) fn mark(&mut self) {
-        self.mark = self.begun;
-        self.alike.values_mut().for_each(|alike| alike.marked = alike.more);
-        self.unkept_marked.clone_from(&self.unkept);
-    }
-
-    /// What began since the mark, and stays here.
-    pub(super) fn since_mark(&self) -> Vec<Finding> {
-        let kept = || self.ended.iter().chain(&self.open).filter(|report| !report.is_brief);
-        let mut found: Vec<(u64, Finding)> = kept()
-            .filter(|report| report.number > self.mark)
-            .map(|report| (report.number, report.finding.clone()))
-            .collect();
-        let mut unkept = self.unkept.clone();
-        for (kind, marked) in &self.unkept_marked {
-            unkept.entry(*kind).and_modify(|count| *count -= marked);
-        }
-        // What is still being printed is counted when it ends.
-        for report in self.open.iter().filter(|report| report.is_brief && report.number > self.mark) {
-            *unkept.entry(report.finding.kind).or_default() += 1;
-        }
-        for alike in self.alike.values().filter(|alike| alike.more > alike.marked) {
-            let more = alike.more - alike.marked;
-            if let Some((_, finding)) = found.iter_mut().find(|(number, _)| *number == alike.last) {
-                finding.more_alike = more;
-            } else if let Some(report) = kept().find(|report| report.number == alike.last) {
-                found.push((self.begun, Finding { more_alike: more - 1, ..report.finding.clone() }));
-            } else {
-                *unkept.entry(alike.kind).or_default() += more;
-            }
-        }
-        found.sort_by_key(|(number, _)| *number);
-        let counted = unkept.into_iter().filter(|(_, count)| *count > 0);
-        let counted = counted.map(|(kind, count)| Finding::of_count(kind, count));
-        found.into_iter().map(|(_, finding)| finding).chain(counted).collect()
-    }
-
     /// All that came, in the order in which it began. What is being printed ends here.
     pub(super) fn take(&mut self) -> Vec<Finding> {
         self.open.iter_mut().for_each(|report| report.is_open = false);
@@ -171,7 +127,6 @@ impl Reports {
                 None => *self.unkept.entry(alike.kind).or_default() += alike.more,
             }
         }
-        self.unkept_marked.clear();
         let unkept = std::mem::take(&mut self.unkept);
         let counted = unkept.into_iter().map(|(kind, count)| Finding::of_count(kind, count));
         reports.into_iter().map(|report| report.finding).chain(counted).collect()
@@ -224,7 +179,7 @@ impl Reports {
 
 impl Alike {
     const fn new(kind: Kind) -> Self {
-        Self { kind, kept: 0, more: 0, marked: 0, last: 0 }
+        Self { kind, kept: 0, more: 0, last: 0 }
     }
 }
 

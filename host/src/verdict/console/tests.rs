@@ -284,31 +284,17 @@ fn an_oom_kill_is_counted_by_where_it_was_and_who_was_killed() {
 }
 
 #[test]
-fn what_began_since_the_mark_is_told_apart() {
-    for before in [0, 1, 5, 1000] {
-        for since in [0, 1, 1000] {
-            let mut reader = ConsoleReader::default();
-            (0..before).for_each(|pid| reader.push(warning("a.c:1", pid).as_bytes()));
-            reader.mark();
-            assert_eq!(reader.warnings_since_mark(), []);
-            (0..since).for_each(|pid| reader.push(warning("a.c:1", pid).as_bytes()));
-            // One of its own, and one whose report goes on.
-            reader.push(warning("b.c:2", 1).as_bytes());
-            reader.push(b"[    1.0] rcu: INFO: rcu_preempt self-detected stall on CPU\n");
-            let found = reader.warnings_since_mark();
-            assert_eq!(count(&found), since as u64 + 2, "{before} {since}");
-            assert!(found.iter().any(|finding| finding.kind == Kind::RcuStall && finding.more_alike == 0));
-            assert_eq!(count(&reader.take_warnings()), (before + since) as u64 + 2);
-            assert_eq!(reader.warnings_since_mark(), []);
-        }
+fn a_carriage_return_ends_a_line_and_hides_nothing() {
+    let stamped = "[    1.0] BUG: x happened\r\n";
+    for console in [
+        stamped.to_owned(),
+        format!("50 %\r{stamped}"),
+        "50 %\r\rBUG: x happened\r\r\n".to_owned(),
+        "[    1.0] BUG: x happened\rlogin: \r\n".to_owned(),
+    ] {
+        let reader = read(console.as_bytes());
+        assert_eq!(reader.crash().map(|crash| crash.title.as_str()), Some("BUG: x happened"), "{console:?}");
     }
-    // Where there is room for none.
-    let mut reader = ConsoleReader::default();
-    (0..100).for_each(|line| reader.push(warning(&format!("a.c:{line}"), 1).as_bytes()));
-    reader.mark();
-    (0..7).for_each(|line| reader.push(warning(&format!("b.c:{line}"), 1).as_bytes()));
-    assert_eq!(count(&reader.warnings_since_mark()), 7);
-    assert_eq!(count(&reader.take_warnings()), 107);
 }
 
 #[test]

@@ -78,6 +78,7 @@ fn losses() -> Vec<GuestLoss> {
     let mut all = vec![
         GuestLoss::Ended,
         GuestLoss::Violation(words()),
+        GuestLoss::Unheard,
         GuestLoss::Broken,
         GuestLoss::Host(words()),
         GuestLoss::WrongMachine(words()),
@@ -175,11 +176,15 @@ fn every_combination_keeps_the_order_of_the_evidence() {
             matches!(case.loss, GuestLoss::RunLimit { .. } | GuestLoss::Violation(_) | GuestLoss::WrongMachine(_));
         let host = case.monitor.shutdown.as_ref().is_some_and(ShutdownReason::is_the_hosts);
         let hosts = host || matches!(case.qemu, QemuEnd::Killed(_) | QemuEnd::Lived { stopped: true });
+        let unheard = case.loss == GuestLoss::Unheard;
+        let ended = matches!(case.qemu, QemuEnd::Exited(_) | QemuEnd::Killed(_));
+        let ended = ended || case.monitor.shutdown.is_some() || case.last_word.is_some();
+        let early = ended && case.link.phase != Phase::Over;
         let expected: &[&str] = if case.loss == GuestLoss::Interrupted {
             &["NOT-RUN"]
         } else if case.crash.is_some() || knows {
             &["CRASH"]
-        } else if matches!(case.loss, GuestLoss::Violation(_)) {
+        } else if matches!(case.loss, GuestLoss::Violation(_)) || (unheard && !hosts && !early) {
             &["GARBLED"]
         } else if matches!(case.loss, GuestLoss::WrongMachine(_)) || !case.link.booted {
             &["NO-BOOT"]
@@ -211,8 +216,8 @@ fn every_combination_keeps_the_order_of_the_evidence() {
             assert!(detail.contains("what was seen") || detail.contains("2000 ms"), "{detail}");
         }
     });
-    // 15 losses, 9 links, with and without a crash and an event, 4 last words, 8 reasons, 7 ends, with all else and without.
-    assert_eq!(count, 15 * 9 * 2 * 2 * 4 * 8 * 7 * 2);
+    // 16 losses, 9 links, with and without a crash and an event, 4 last words, 8 reasons, 7 ends, with all else and without.
+    assert_eq!(count, 16 * 9 * 2 * 2 * 4 * 8 * 7 * 2);
 }
 
 #[test]
@@ -297,8 +302,26 @@ fn rows_that_have_a_name() {
         ("cut stream", with(&|c| (c.qemu, c.link.cut) = (QemuEnd::Killed(9), Some(CUT.to_owned()))), "VANISHED", CUT),
         ("garbage", with(&|c| c.loss = GuestLoss::Violation("noise".to_owned())), "GARBLED", "noise"),
         (
+            "cut console",
+            with(&|c| (c.loss, c.qemu) = (GuestLoss::Unheard, lived.clone())),
+            "GARBLED",
+            "the console was cut",
+        ),
+        (
+            "reset before its console had caught up",
+            with(&|c| c.loss = GuestLoss::Unheard).shutdown("guest-reset"),
+            "VANISHED",
+            "the guest's machine was reset while the scenario ran",
+        ),
+        (
+            "killed before its console had caught up",
+            with(&|c| (c.loss, c.qemu) = (GuestLoss::Unheard, QemuEnd::Killed(9))),
+            "VANISHED",
+            "killed by signal 9",
+        ),
+        (
             "slow host",
-            with(&|c| (c.loss, c.qemu) = (losses()[7].clone(), lived.clone())),
+            with(&|c| (c.loss, c.qemu) = (losses()[8].clone(), lived.clone())),
             "TIMEOUT",
             "the scenario limit of 1000 ms, stretched by 50 ms as the host kept QEMU waiting for a processor, passed",
         ),
