@@ -2,7 +2,7 @@
 //! random number generator: forks of one template drew the same bytes from getrandom(2), vmgenid or not.
 
 use std::fs::{File, OpenOptions};
-use std::io::Read as _;
+use std::os::unix::fs::FileExt as _;
 
 use nix::errno::Errno;
 use nix::sys::time::TimeSpec;
@@ -45,9 +45,11 @@ impl Fresh {
         let nanoseconds = i64::try_from(wall_clock_ns % 1_000_000_000).map_err(out_of_range)?;
         clock_settime(ClockId::CLOCK_REALTIME, TimeSpec::new(seconds, nanoseconds))
             .map_err(|error| format!("clock_settime: {error}"))?;
-        let mut id = String::new();
-        (&self.boot_id).read_to_string(&mut id).map_err(|error| format!("cannot read {BOOT_ID}: {error}"))?;
-        Ok(id.trim_end().to_owned())
+        // Read at once into what is there: to ask for the file's size and position first costs a fork 270 blocks of code,
+        // which the emulator has to translate, of the 4,000 until its answer (6.12).
+        let mut text = [0; 64];
+        let count = self.boot_id.read_at(&mut text, 0).map_err(|error| format!("cannot read {BOOT_ID}: {error}"))?;
+        Ok(String::from_utf8_lossy(text.get(..count).unwrap_or_default()).trim_end().to_owned())
     }
 }
 

@@ -1,7 +1,6 @@
 //! One leg in a process of its own: its output is forwarded as it comes, its time is bounded, and nothing of it is left
 //! when this returns.
 
-use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read as _, Write as _};
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -10,14 +9,14 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout, setsid};
+use nix::unistd::{Pid, dup2_stderr, dup2_stdout, setpgid};
 use vmlab_protocol::message::{Leg, LegOutcome, RawChunk, Stream};
 
 use super::Job;
 use super::allowance::Allowance;
+use super::children::Children;
 use super::link::{Link, LinkError};
 use super::sweep;
 use crate::modules;
@@ -27,6 +26,9 @@ use crate::sys::process::fork_with;
 
 /// The most that a leg may say about what it found, in bytes of JSON.
 const RESULT_LIMIT: usize = 64 * 1024;
+
+/// As setpgid(2) has it: the calling process, and a group of its number.
+const ITSELF: Pid = Pid::from_raw(0);
 
 /// How a leg ended.
 pub(super) struct Done {
@@ -45,12 +47,12 @@ pub(super) fn run(
 ) -> Result<Done, LinkError> {
     let began = Instant::now();
     let mut forwarded = Forwarded { link, run: job.run, leg, left: output_left, dropped: 0 };
-    let outcome = match Running::start(scenario, leg, forwarded.link) {
+    let outcome = match Running::start(scenario, leg, forwarded.link, job.children) {
         Err(why) => LegOutcome::Failed { detail: format!("the agent cannot start the leg: {why}") },
         Ok(mut running) => {
             let limit = Duration::from_millis(job.leg_timeout_ms);
-            let end = running.watch(Allowance::new(limit, began), &mut forwarded)?;
-            let swept = sweep::sweep(&running.sigchld);
+            let end = running.watch(job.children, Allowance::new(limit, began), &mut forwarded)?;
+            let swept = sweep::sweep(job.children);
             running.drain(&mut forwarded)?;
             match swept {
                 Ok(()) => running.outcome(end, job.leg_timeout_ms),
@@ -94,7 +96,6 @@ enum End {
 /// A leg's process and its pipes. A pipe that has ended is None.
 struct Running {
     pid: Pid,
-    sigchld: SignalFd,
     stdout: Option<PipeReader>,
     stderr: Option<PipeReader>,
     result: Option<PipeReader>,
@@ -104,13 +105,8 @@ struct Running {
 }
 
 impl Running {
-    fn start(scenario: &'static Scenario, leg: Leg, link: &Link) -> Result<Self, String> {
+    fn start(scenario: &'static Scenario, leg: Leg, link: &Link, children: &Children) -> Result<Self, String> {
         let failed = |what: &'static str| move |error: nix::Error| format!("{what}: {error}");
-        let mut mask = SigSet::empty();
-        mask.add(Signal::SIGCHLD);
-        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&mask), None).map_err(failed("sigprocmask"))?;
-        let sigchld =
-            SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).map_err(failed("signalfd"))?;
         let pipe = || -> Result<(PipeReader, PipeWriter), String> {
             let (reader, writer) = io::pipe().map_err(|error| format!("pipe: {error}"))?;
             fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(failed("fcntl"))?;
@@ -118,7 +114,7 @@ impl Running {
         };
         let ((stdout, out), (stderr, err), (result, mut say)) = (pipe()?, pipe()?, pipe()?);
         let pid = fork_with(|| {
-            let outcome = match enter(&out, &err, &mask, link) {
+            let outcome = match enter(&out, &err, children, link) {
                 Ok(()) => leg_outcome(scenario, leg),
                 Err(error) => LegOutcome::Failed { detail: format!("the leg's process cannot start: {error}") },
             };
@@ -128,7 +124,6 @@ impl Running {
         .map_err(failed("fork"))?;
         Ok(Self {
             pid,
-            sigchld,
             stdout: Some(stdout),
             stderr: Some(stderr),
             result: Some(result),
@@ -139,7 +134,12 @@ impl Running {
     }
 
     /// Forwards output until the leg's process has ended or its time is up.
-    fn watch(&mut self, mut allowance: Allowance, forwarded: &mut Forwarded<'_>) -> Result<End, LinkError> {
+    fn watch(
+        &mut self,
+        children: &Children,
+        mut allowance: Allowance,
+        forwarded: &mut Forwarded<'_>,
+    ) -> Result<End, LinkError> {
         loop {
             match waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => {}
@@ -156,7 +156,7 @@ impl Running {
                 .into_iter()
                 .flatten()
                 .map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN))
-                .chain([PollFd::new(self.sigchld.as_fd(), PollFlags::POLLIN)])
+                .chain([PollFd::new(children.as_fd(), PollFlags::POLLIN)])
                 .collect();
             // Rounded up: a timeout of 0 ms for the last fraction of one would spin.
             let wait = wait + Duration::from_millis(1);
@@ -164,7 +164,7 @@ impl Running {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(error) => return Ok(End::Lost(format!("poll: {error}"))),
             }
-            if let Err(why) = sweep::drain(&self.sigchld) {
+            if let Err(why) = children.drain() {
                 return Ok(End::Lost(why));
             }
             self.read_once(forwarded)?;
@@ -219,15 +219,15 @@ impl Running {
     }
 }
 
-/// The leg's process, before any scenario code: a session of its own, pipes for output, nothing to read, the signal
-/// mask and the OOM score as any process has them.
-fn enter(out: &PipeWriter, err: &PipeWriter, mask: &SigSet, link: &Link) -> Result<(), io::Error> {
+/// The leg's process, before any scenario code: a process group of its own, pipes for output, and the signal mask as any
+/// process has it. It has nothing to read, as the agent has not. A session of its own would cost each fork 400 blocks of
+/// code, which the emulator has to translate: the scheduler groups tasks by it (kernel/sched/autogroup.c).
+fn enter(out: &PipeWriter, err: &PipeWriter, children: &Children, link: &Link) -> Result<(), io::Error> {
     link.close_in_child()?;
-    setsid()?;
-    dup2_stdin(File::open("/dev/null")?)?;
+    setpgid(ITSELF, ITSELF)?;
     dup2_stdout(out)?;
     dup2_stderr(err)?;
-    sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(mask), None)?;
+    children.forget_in_child()?;
     Ok(())
 }
 

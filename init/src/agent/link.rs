@@ -34,6 +34,8 @@ pub(crate) enum LinkError {
     /// It cannot be told whether the kernel's warnings are printed.
     #[error("the console cannot be watched over: {0}")]
     Deaf(String),
+    #[error("the ends of legs cannot be heard of: {0}")]
+    Childless(String),
     #[error("a message does not fit: {0}")]
     TooLarge(#[from] vmlab_protocol::frame::TooLarge),
     #[error("cannot {what}: {error}")]

@@ -1,18 +1,22 @@
 //! The agent: says hello, takes work, runs it, reports. One process, one thread; it alone opens the control port.
 
+use std::fs::File;
 use std::path::Path;
 
 use nix::sys::prctl::set_child_subreaper;
+use nix::unistd::dup2_stdin;
 use vmlab_protocol::catalogue::ScenarioId;
 use vmlab_protocol::message::{GuestMessage, HERE, HostMessage, Leg, LegOutcome};
 
 use crate::faults;
 use crate::scenarios::{self, Scenario};
+use children::Children;
 use fresh::Fresh;
 use kernel_console::KernelConsole;
 use link::{Link, LinkError};
 
 mod allowance;
+mod children;
 mod facts;
 mod fresh;
 mod kernel_console;
@@ -20,12 +24,18 @@ mod leg;
 pub(crate) mod link;
 mod sweep;
 
+const NOTHING: &str = "/dev/null";
+
 /// Serves the host until it says that nothing is left to do. Returns the process's exit code; what it cannot say on
 /// the link it says on standard error, which is the console.
 pub(crate) fn run(port: &Path, modules: Vec<String>, mut problems: Vec<String>) -> u8 {
     // Everything that a scenario leaves behind becomes a child of the agent, which is how it is found and ended.
     if let Err(error) = set_child_subreaper(true) {
         problems.push(format!("cannot become a subreaper: {error}"));
+    }
+    // No leg has anything to read. Here that is found before a template is saved, and not by each leg.
+    if let Err(error) = File::open(NOTHING).and_then(|nothing| Ok(dup2_stdin(nothing)?)) {
+        problems.push(format!("standard input cannot be {NOTHING}: {error}"));
     }
     match serve(port, modules, problems) {
         Ok(()) => 0,
@@ -40,6 +50,7 @@ fn serve(port: &Path, modules: Vec<String>, problems: Vec<String>) -> Result<(),
     let mut link = Link::open(port)?;
     let fresh = Fresh::open().map_err(LinkError::Stale)?;
     let console = KernelConsole::open().map_err(LinkError::Deaf)?;
+    let children = Children::open().map_err(LinkError::Childless)?;
     console.write(HERE).map_err(LinkError::Deaf)?;
     link.send(GuestMessage::Hello(Box::new(facts::hello(modules, &console, problems))))?;
     let mut started = 0;
@@ -58,7 +69,7 @@ fn serve(port: &Path, modules: Vec<String>, problems: Vec<String>) -> Result<(),
                 if let Some(word) = word {
                     console.write(&word).map_err(LinkError::Deaf)?;
                 }
-                let job = Job { run, leg_timeout_ms, output_limit, console: &console };
+                let job = Job { run, leg_timeout_ms, output_limit, console: &console, children: &children };
                 if run_scenario(&mut link, &job, scenario)? {
                     started += 1;
                 }
@@ -78,6 +89,7 @@ struct Job<'a> {
     /// Bytes of output that the run may still send.
     output_limit: u64,
     console: &'a KernelConsole,
+    children: &'a Children,
 }
 
 /// Whether it was started.

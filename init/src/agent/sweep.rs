@@ -1,24 +1,22 @@
 //! Ending everything that a leg has left behind.
 
-use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::signalfd::SignalFd;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
+
+use super::children::Children;
 
 /// How long killed processes may take to end.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Kills every process but PID 1 and the agent, in all namespaces, and reaps them. `sigchld` must be readable when a
-/// child ends. The error names the first process that would not go.
+/// Kills every process but PID 1 and the agent, in all namespaces, and reaps them. The error says that some would not go.
 ///
 /// The guest holds nothing but PID 1, the agent and what the leg has made; kill(-1) spares the first two (kill(2)) and
 /// kernel threads ignore it. No feature that the scenarios test is needed for it.
-pub(super) fn sweep(sigchld: &SignalFd) -> Result<(), String> {
+pub(super) fn sweep(children: &Children) -> Result<(), String> {
     let deadline = Instant::now() + LIMIT;
     loop {
         match kill(Pid::from_raw(-1), Signal::SIGKILL) {
@@ -37,21 +35,6 @@ pub(super) fn sweep(sigchld: &SignalFd) -> Result<(), String> {
         if left.is_zero() {
             return Err(format!("processes were left that SIGKILL did not end within {} s", LIMIT.as_secs()));
         }
-        wait_for_child(sigchld, left)?;
+        children.wait(left)?;
     }
-}
-
-/// Waits for a child's end, at most so long. Signals merge, so one may stand for several children.
-pub(super) fn wait_for_child(sigchld: &SignalFd, limit: Duration) -> Result<(), String> {
-    let mut fds = [PollFd::new(sigchld.as_fd(), PollFlags::POLLIN)];
-    match poll(&mut fds, PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX)) {
-        Ok(_) | Err(Errno::EINTR) => {}
-        Err(error) => return Err(format!("cannot wait for children: {error}")),
-    }
-    drain(sigchld)
-}
-
-/// Takes the pending SIGCHLD, if any.
-pub(super) fn drain(sigchld: &SignalFd) -> Result<(), String> {
-    sigchld.read_signal().map(|_| ()).map_err(|error| format!("cannot read the signal descriptor: {error}"))
 }
