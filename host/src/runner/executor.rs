@@ -54,6 +54,8 @@ pub(super) struct Drive<'a> {
     pub(super) ledger: Ledger<'a>,
     pub(super) queue: VecDeque<ScenarioSpec>,
     pub(super) booted: bool,
+    /// What its boot left to be said.
+    pub(super) boot_notes: Vec<String>,
     /// It is a fork that has not run yet.
     asleep: bool,
     /// What it said on the link and what counts only once its console has come as far.
@@ -89,6 +91,7 @@ impl<'a> Drive<'a> {
             ledger: Ledger::new(lab, prepared, number, console),
             queue: queue.into(),
             booted: false,
+            boot_notes: Vec::new(),
             asleep: fork,
             owed: None,
             is_over: false,

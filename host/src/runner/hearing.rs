@@ -8,6 +8,7 @@ use super::watch::Watch;
 use crate::event::LabEvent;
 use crate::guest::inventory;
 use crate::guest::session::Heard;
+use crate::verdict::console::Finding;
 use crate::verdict::evidence::{GuestLoss, Watchdog};
 
 impl Drive<'_> {
@@ -117,14 +118,30 @@ impl Drive<'_> {
     /// What the boot left to be said.
     fn report_boot(&mut self) {
         let problems = self.hello.as_ref().map(|hello| hello.problems.clone()).unwrap_or_default();
-        problems.iter().for_each(|problem| self.notice(problem));
+        problems.into_iter().for_each(|problem| self.note(problem));
         let before = self.ledger.console.take_before();
-        for warning in before.into_iter().flat_map(|before| before.warnings) {
-            self.notice(&format!("the kernel warned while it booted: {warning}"));
-        }
+        self.note_warnings(before.map(|before| before.warnings).unwrap_or_default());
         if self.recorder.kind() == Kind::Template {
             self.ready(None);
         }
+    }
+
+    /// Notes what a guest's kernel warned of since its hello, where it gets no work: that belongs to its boot as well.
+    /// `console` is the rest of what it said, whose last line may be half a one.
+    pub(super) fn note_late(&mut self, console: &[u8]) {
+        self.ledger.console.push(console);
+        self.ledger.console.reader.end();
+        let warnings = self.ledger.console.reader.take_warnings();
+        self.note_warnings(warnings);
+    }
+
+    fn note_warnings(&mut self, warnings: Vec<Finding>) {
+        warnings.iter().for_each(|warning| self.note(format!("the kernel warned while it booted: {warning}")));
+    }
+
+    fn note(&mut self, text: String) {
+        self.notice(&text);
+        self.boot_notes.push(text);
     }
 
     fn ready(&self, boot_id: Option<String>) {

@@ -50,14 +50,21 @@ pub(super) async fn save_guest(
             _ => NotSaved::Failed("the run was stopped".to_owned()),
         });
     };
-    let saved = match tokio::time::timeout(LIMIT, save(&mut inputs, &draft)).await {
+    let saved = match tokio::time::timeout(LIMIT, save(&mut inputs, &mut drive, &draft)).await {
         Ok(saved) => saved,
         Err(_) => Err(NotSaved::Failed(format!("it was not saved within {} s", LIMIT.as_secs()))),
     };
     drive.recorder.end_of("save");
+    // It is paused, so that this is all that it said. What a fork would not show of a broken kernel, nobody would see.
+    drive.note_late(&inputs.console_now());
+    let saved = saved.and_then(|()| match drive.ledger.console.reader.crash() {
+        Some(crash) => Err(NotSaved::Failed(format!("its kernel broke after its hello: {}", crash.title))),
+        None => Ok(()),
+    });
+    let boot_notes = std::mem::take(&mut drive.boot_notes);
     let (_, mut recorder) = drive.end(inputs, None).await;
     let kept = saved.and_then(|()| {
-        let kept = draft.keep(&lab.cache, key, *hello).map_err(|error| NotSaved::Failed(error.to_string()));
+        let kept = draft.keep(&lab.cache, key, *hello, boot_notes).map_err(|error| NotSaved::Failed(error.to_string()));
         recorder.end_of("keep");
         kept
     });
@@ -65,7 +72,7 @@ pub(super) async fn save_guest(
     kept
 }
 
-async fn save(inputs: &mut Inputs, draft: &Draft) -> Result<(), NotSaved> {
+async fn save(inputs: &mut Inputs, drive: &mut Drive<'_>, draft: &Draft) -> Result<(), NotSaved> {
     let failed = NotSaved::Failed;
     let state = draft.create_state().map_err(|error| failed(error.to_string()))?;
     let qmp = inputs.monitor().await.map_err(|error| failed(chain(&error)))?;
@@ -78,6 +85,10 @@ async fn save(inputs: &mut Inputs, draft: &Draft) -> Result<(), NotSaved> {
     loop {
         let event = match inputs.next(far, &CancellationToken::new()).await {
             Ok(Input::Qmp(told)) => told.event,
+            Ok(Input::Console(bytes)) => {
+                drive.ledger.console.push(&bytes);
+                continue;
+            }
             Ok(Input::Exited(status)) => return Err(failed(format!("QEMU {}", describe(status)))),
             Ok(_) => continue,
             Err(error) => return Err(failed(format!("the host cannot read from QEMU: {error}"))),

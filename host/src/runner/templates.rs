@@ -37,7 +37,15 @@ pub(super) async fn source(lab: &Lab, prepared: &Prepared) -> Result<Source, Ver
         return Ok(cold(lab, prepared, &why));
     }
     match find_or_make(lab, prepared).await {
-        Ok(template) => Ok(Source::Forks(template)),
+        Ok(template) => {
+            if !template.new {
+                template
+                    .boot_notes
+                    .iter()
+                    .for_each(|text| lab.emitter.notice(format!("{}: {text}", prepared.kernel.label)));
+            }
+            Ok(Source::Forks(template))
+        }
         Err(NotSaved::NeverReady(verdict)) => Err(verdict),
         Err(NotSaved::Failed(why)) => Ok(cold(lab, prepared, &why)),
         Err(NotSaved::Refused(why)) => {

@@ -34,7 +34,7 @@ pub fn finished(
     }
     let verdict = from_legs(spec, kernel, legs);
     match (&verdict, warnings.iter().find(|warning| warning.severity > Severity::Note)) {
-        (Verdict::Passed | Verdict::Leaks { .. }, Some(first)) => {
+        (Verdict::Passed | Verdict::Leaks { .. } | Verdict::Skipped { .. }, Some(first)) => {
             Verdict::Failed { detail: format!("the kernel warned meanwhile: {}", first.title) }
         }
         _ => verdict,

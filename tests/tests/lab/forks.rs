@@ -3,7 +3,7 @@
 use nix::sys::signal::Signal;
 use vmlab::event::LabEvent;
 use vmlab::exit;
-use vmlab_tests::fake::script::{Action, Guest, started};
+use vmlab_tests::fake::script::{Action, Guest, console, hello, started};
 use vmlab_tests::lab::Outcome;
 
 use crate::{HOSTNAME, lab};
@@ -116,4 +116,37 @@ fn a_fork_that_somebody_killed_is_made_again_and_its_template_stays() {
     outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
     assert_eq!((outcome.guests(), passed_over(&outcome)), (6, 3));
     assert!(outcome.notices().any(|text| text.contains("a fork did not come to life")), "{}", outcome.ended);
+}
+
+/// A template whose kernel has printed this when it is saved, and not ended the line.
+fn template_that_says(line: &str) -> Guest {
+    Guest::new(vec![Action::HoldConsole, hello(), console(line), Action::ReleaseConsole, Action::Hang])
+}
+
+/// Forks do not show what their template's kernel warned of, so it is kept with it.
+#[test]
+fn what_a_templates_kernel_warned_of_is_told_in_each_run_on_it() {
+    let template = template_that_says("[    3.1] WARNING: CPU: 0 PID: 1 at init/main.c:42 kernel_init+0x1/0x2");
+    let lab = lab(vec![template, Guest::good_fork(), Guest::good_fork()]);
+    for guests in [2, 1] {
+        let outcome = lab.run(&[&["=uts.hostname"], &FORK[..]].concat());
+        outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
+        let told =
+            |text: &&str| text.contains("the kernel warned while it booted: WARNING: CPU: 0 PID: 1 at init/main.c");
+        assert_eq!((outcome.guests(), outcome.notices().filter(told).count()), (guests, 1), "{}", outcome.ended);
+    }
+}
+
+#[test]
+fn a_kernel_that_breaks_after_its_hello_is_no_template() {
+    let template = template_that_says("[    3.1] BUG: KASAN: slab-use-after-free in f+0x1/0x2");
+    let lab = lab(vec![template, Guest::good()]);
+    let outcome = lab.run(&[&["=uts.hostname"], &FORK[..]].concat());
+    outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
+    assert!(
+        outcome.notices().any(|text| text.contains("its kernel broke after its hello: BUG: KASAN")),
+        "{}",
+        outcome.ended
+    );
+    assert!(!lab.bench.cached_files().iter().any(|name| name.contains("template.json")));
 }

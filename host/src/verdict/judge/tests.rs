@@ -83,6 +83,16 @@ fn a_warning_spoils_a_pass_and_a_crash_comes_first() {
 }
 
 #[test]
+fn a_kernel_that_warns_while_it_is_asked_for_a_feature_is_no_skip() {
+    let spec = spec(Expectation::Isolation, Control::Runs);
+    let outcomes = [LegOutcome::Missing { evidence: "unshare(CLONE_NEWTIME): EINVAL".to_owned() }];
+    let warning = Finding::of_title(Kind::Warning, "WARNING: CPU: 0 at kernel/x.c:1");
+    assert_eq!(judged(&spec, &outcomes, &[]).word(), "SKIP");
+    let warned = judged(&spec, &outcomes, &[warning]);
+    assert!(matches!(&warned, Verdict::Failed { detail } if detail.contains("kernel/x.c:1")), "{warned:?}");
+}
+
+#[test]
 fn a_missing_feature_is_a_skip_only_where_the_kernel_explains_it() {
     let spec = spec(Expectation::Isolation, Control::Runs);
     let set = KernelConfig::parse("CONFIG_TIME_NS=y\n");

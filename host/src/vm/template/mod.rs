@@ -43,6 +43,8 @@ pub struct Template {
     dir: PathBuf,
     /// What the template's guest said when it was ready; its forks do not say it again.
     pub hello: Hello,
+    /// What its boot left to be said, such as its kernel's warnings; its forks do not show that.
+    pub boot_notes: Vec<String>,
     /// It was made a moment ago, by this process.
     pub new: bool,
     /// Keeps it in the cache while forks are made from it.
@@ -57,6 +59,7 @@ struct About {
     /// What the key was made from, for people.
     made_from: serde_json::Value,
     hello: Hello,
+    boot_notes: Vec<String>,
     ram: Mark,
     state: Mark,
     /// The host's boot id when the files' marks were taken: what was not written out before a crash of the host is
@@ -103,14 +106,14 @@ pub fn find(cache: &Path, key: &Key) -> Result<Found, CacheError> {
         return Ok(Found::Damaged(format!("{} holds the template of another key", dir.display())));
     }
     match verify(&dir, about) {
-        Ok(Ok(hello)) => {
+        Ok(Ok((hello, boot_notes))) => {
             let ram = dir.join(RAM);
             // QEMU opens a fork's memory for writing, although it writes to pages of its own (7.2, file_ram_open in
             // softmmu/physmem.c). Where it may not, that is known without starting one.
             File::options().read(true).write(true).open(&ram).map_err(CacheError::on("open for writing", &ram))?;
             // For whoever makes room: what was used last goes last.
             touch(&dir.join(ABOUT));
-            Ok(Found::Whole(Box::new(Template { dir, hello, new: false, _hold: Some(hold) })))
+            Ok(Found::Whole(Box::new(Template { dir, hello, boot_notes, new: false, _hold: Some(hold) })))
         }
         Ok(Err(why)) => Ok(Found::Damaged(why)),
         Err(error) => match plain::damage(&dir, &error) {
@@ -124,12 +127,12 @@ pub fn find(cache: &Path, key: &Key) -> Result<Found, CacheError> {
 }
 
 /// Whether both files are what they were. Their marks tell at once; where those have changed, the contents decide.
-fn verify(dir: &Path, about: About) -> io::Result<Result<Hello, String>> {
+fn verify(dir: &Path, about: About) -> io::Result<Result<(Hello, Vec<String>), String>> {
     let now = host_boot_id()?;
     let same_boot = about.host_boot_id == now;
     let (ram, state) = (dir.join(RAM), dir.join(STATE));
     if same_boot && about.ram.is_unchanged(&ram)? && about.state.is_unchanged(&state)? {
-        return Ok(Ok(about.hello));
+        return Ok(Ok((about.hello, about.boot_notes)));
     }
     for (mark, path) in [(&about.ram, &ram), (&about.state, &state)] {
         if !mark.has_same_content(path)? {
@@ -139,7 +142,7 @@ fn verify(dir: &Path, about: About) -> io::Result<Result<Hello, String>> {
     let about = About { ram: Mark::of(&ram)?, state: Mark::of(&state)?, host_boot_id: now, ..about };
     // Where the cache is read-only the contents are compared again next time, and that is all.
     let _ = sealed::write(&dir.join(ABOUT), &about);
-    Ok(Ok(about.hello))
+    Ok(Ok((about.hello, about.boot_notes)))
 }
 
 fn host_boot_id() -> io::Result<String> {
@@ -190,13 +193,14 @@ impl Draft {
     ///
     /// # Errors
     /// The cache cannot be written.
-    pub fn keep(self, cache: &Path, key: &Key, hello: Hello) -> Result<Template, CacheError> {
+    pub fn keep(self, cache: &Path, key: &Key, hello: Hello, boot_notes: Vec<String>) -> Result<Template, CacheError> {
         let from = self.staging.path();
         let mark = |name: &str| Mark::of(&from.join(name)).map_err(CacheError::on("read", &from.join(name)));
         let about = About {
             key: key.name().to_owned(),
             made_from: key.made_from().clone(),
             hello,
+            boot_notes,
             ram: mark(RAM)?,
             state: mark(STATE)?,
             host_boot_id: host_boot_id().map_err(CacheError::on("identify the boot of", Path::new("this machine")))?,
@@ -207,7 +211,8 @@ impl Draft {
         // The hold goes with it through the rename.
         let hold = Hold::share(from);
         fs::rename(from, &dir).map_err(CacheError::on("rename into place", &dir))?;
-        Ok(Template { dir, hello: about.hello, new: true, _hold: hold })
+        let About { hello, boot_notes, .. } = about;
+        Ok(Template { dir, hello, boot_notes, new: true, _hold: hold })
     }
 }
 

@@ -1,10 +1,10 @@
 use std::io::{Seek as _, SeekFrom, Write as _};
-use std::time::Duration;
 
 use super::key::Ingredients;
 use super::*;
 use crate::guest::fixture::hello;
 use crate::store::lock::Lock;
+use crate::store::memo::tests::old_file;
 use crate::store::plain::tests::{ODDITIES, put};
 use crate::vm::accel::Accelerator;
 use crate::vm::argv::Machine;
@@ -43,7 +43,11 @@ fn make(cache: &TempDir, key: &Key) -> Template {
     ram.write_all(&[2; 5000]).unwrap();
     ram.set_len(32 << 20).unwrap();
     draft.create_state().unwrap().write_all(b"device state").unwrap();
-    draft.keep(cache.path(), key, hello()).unwrap()
+    draft.keep(cache.path(), key, hello(), notes()).unwrap()
+}
+
+fn notes() -> Vec<String> {
+    vec!["the kernel warned while it booted: WARNING: CPU: 0 at kernel/x.c:1".to_owned()]
 }
 
 fn about_of(dir: &Path) -> serde_json::Value {
@@ -70,6 +74,7 @@ fn what_was_kept_is_found_and_leaves_no_draft() {
     let (cache, key, template) = made();
     let Found::Whole(found) = find(cache.path(), &key).unwrap() else { panic!("not found") };
     assert_eq!((found.ram(), &found.hello), (template.ram(), &hello()));
+    assert_eq!(found.boot_notes, notes());
     assert_eq!(fs::read_dir(root(cache.path())).unwrap().count(), 1);
 }
 
@@ -177,7 +182,7 @@ fn memory_that_qemu_may_not_open_is_told_of_before_qemu_runs() {
     // Another process writes it: were it this one, a fork in another test's thread could hold it open for writing.
     assert!(std::process::Command::new("cp").arg("/bin/sleep").arg(draft.ram()).status().unwrap().success());
     draft.create_state().unwrap();
-    let template = draft.keep(cache.path(), &key, hello()).unwrap();
+    let template = draft.keep(cache.path(), &key, hello(), notes()).unwrap();
     // Nobody, not even root, may write to a program that runs (execve(2), ETXTBSY).
     let mut running = std::process::Command::new(template.ram()).arg("60").spawn().unwrap();
     let found = find(cache.path(), &key);
@@ -191,14 +196,11 @@ fn memory_that_qemu_may_not_open_is_told_of_before_qemu_runs() {
 #[test]
 fn what_qemu_refused_is_remembered_for_that_key_and_that_qemu_until_the_next_boot() {
     let cache = tempfile::tempdir().unwrap();
-    // A program that is old enough to be remembered.
-    let qemu = Qemu { path: fs::canonicalize("/proc/self/exe").unwrap(), ..qemu() };
+    let qemu = Qemu { path: old_file(), ..qemu() };
     let key = Key::of(&ingredients(&qemu, &MACHINE));
     assert_eq!(refusal::recall(cache.path(), &key, &qemu), None);
-    let age = fs::metadata(&qemu.path).unwrap().modified().unwrap().elapsed().unwrap();
-    let remembered = refusal::remember(cache.path(), &key, &qemu, "no").unwrap();
-    assert_eq!(remembered, age > Duration::from_secs(2));
-    assert_eq!(refusal::recall(cache.path(), &key, &qemu), remembered.then(|| "no".to_owned()));
+    assert!(refusal::remember(cache.path(), &key, &qemu, "no").unwrap());
+    assert_eq!(refusal::recall(cache.path(), &key, &qemu), Some("no".to_owned()));
     let other_key = Key::of(&ingredients(&qemu, &Machine { cpus: 2, ..MACHINE }));
     assert_eq!(refusal::recall(cache.path(), &other_key, &qemu), None);
     let script = Qemu { path: cache.path().join("qemu"), ..qemu.clone() };
