@@ -120,7 +120,7 @@ impl Drive<'_> {
         let problems = self.hello.as_ref().map(|hello| hello.problems.clone()).unwrap_or_default();
         problems.into_iter().for_each(|problem| self.note(problem));
         let before = self.ledger.console.take_before();
-        self.note_warnings(before.map(|before| before.warnings).unwrap_or_default());
+        self.note_warnings(&before.map(|before| before.warnings).unwrap_or_default());
         if self.recorder.kind() == Kind::Template {
             self.ready(None);
         }
@@ -132,10 +132,10 @@ impl Drive<'_> {
         self.ledger.console.push(console);
         self.ledger.console.reader.end();
         let warnings = self.ledger.console.reader.take_warnings();
-        self.note_warnings(warnings);
+        self.note_warnings(&warnings);
     }
 
-    fn note_warnings(&mut self, warnings: Vec<Finding>) {
+    fn note_warnings(&mut self, warnings: &[Finding]) {
         warnings.iter().for_each(|warning| self.note(format!("the kernel warned while it booted: {warning}")));
     }
 

@@ -131,7 +131,7 @@ pub fn sha256(cache: &Path, file: &Path) -> io::Result<String> {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use std::fs;
 
     use super::*;
