@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{Context, Failure, output};
+use crate::event::{LabEvent, Stamped};
 use crate::exit;
 use crate::report::screen::Screen;
 use crate::report::style::{Facts, Style, Verbosity};
@@ -68,7 +69,6 @@ pub fn report(args: &ReportArgs, context: &Context) -> Result<u8, Failure> {
         return Err(timings_refused());
     }
     let stored = record::open(&context.dirs, &args.run).map_err(|error| refuse(&error))?;
-    output::notes(&stored.notices);
     let target = match &args.output {
         None => Target::Stdout,
         Some(path) if path.as_os_str() == "-" => Target::Stdout,
@@ -81,7 +81,12 @@ pub fn report(args: &ReportArgs, context: &Context) -> Result<u8, Failure> {
     };
     let style = Style::decide_again(&Facts::gather());
     let setup = Setup { style, verbosity, timings: args.timings, record: stored.dir.clone(), screen: Screen::none() };
-    render(&stored, &ReportSpec { format: args.format, target }, &setup)?;
+    let spec = ReportSpec { format: args.format, target };
+    // A human report tells them itself.
+    if spec.format != Format::Human || spec.target != Target::Stdout {
+        output::notes(&stored.notices);
+    }
+    render(&stored, &spec, &setup)?;
     Ok(exit::OK)
 }
 
@@ -110,6 +115,11 @@ pub(super) fn timings_refused() -> Failure {
 fn render(stored: &StoredRun, spec: &ReportSpec, setup: &Setup) -> Result<(), Failure> {
     let mut reporters = Reporters::open(std::slice::from_ref(spec), setup)?;
     stored.events.iter().for_each(|event| reporters.event(event));
+    // Whoever has nothing but the report is to know as well that the run did not come to its end.
+    let elapsed_ms = stored.events.last().map_or(0, |last| last.elapsed_ms);
+    for text in &stored.notices {
+        reporters.event(&Stamped { elapsed_ms, event: LabEvent::Notice { text: text.clone() } });
+    }
     reporters.finish().map_err(Failure::lab)
 }
 
@@ -128,10 +138,13 @@ fn table(listed: &[Listed]) -> String {
     let id_width = listed.iter().map(|run| run.id.len()).max().unwrap_or(0);
     let mut out = format!("{:<id_width$}  {:<19}  {:<width$}  RESULT\n", "RUN", "STARTED (UTC)", "KERNELS");
     for (run, kernels) in listed.iter().zip(&kernels) {
-        let result = match run.state {
-            RunState::Running => "going on".to_owned(),
-            RunState::CutOff => "cut off".to_owned(),
-            RunState::Finished { counts, exit_code } => format!("{} (exit code {exit_code})", text::counts(&counts)),
+        let result = match &run.state {
+            Ok(RunState::Running) => "going on".to_owned(),
+            Ok(RunState::CutOff) => "cut off".to_owned(),
+            Ok(RunState::Finished { counts, exit_code }) => {
+                format!("{} (exit code {exit_code})", text::counts(counts))
+            }
+            Err(why) => format!("cannot be read: {}", clean::line(why)),
         };
         out.push_str(&format!("{:<id_width$}  {}  {kernels:<width$}  {result}\n", run.id, started(&run.id)));
     }
@@ -247,6 +260,41 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_was_cut_off_says_so_in_every_format() {
+        let home = TempDir::new().unwrap();
+        let context = context(&home);
+        let record = run(&context, &home);
+        let path = record.dir.join(record::EVENTS);
+        let events = fs::read_to_string(&path).unwrap();
+        // Every scenario has its last word, and the end of the run is missing.
+        let (rest, last) = events.trim_end().rsplit_once('\n').unwrap();
+        assert!(last.contains("run_finished"), "{last}");
+        fs::write(&path, format!("{rest}\n")).unwrap();
+        drop(record);
+        for format in Format::ALL {
+            let again = home.path().join("again");
+            let args = ["--format", format.name(), "--output", again.to_str().unwrap()];
+            assert_eq!(vmlab_report(&context, &args).unwrap(), exit::OK);
+            let text = fs::read_to_string(&again).unwrap();
+            assert!(text.contains("the run was cut off: it was interrupted"), "{format}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_hides_no_other() {
+        let home = TempDir::new().unwrap();
+        let context = context(&home);
+        let record = run(&context, &home);
+        let bad = record::runs_dir(&context.dirs).join("20261122-110203-0000");
+        fs::create_dir_all(bad.join(record::EVENTS)).unwrap();
+        let listed = record::list(&context.dirs).unwrap();
+        assert_eq!(listed.len(), 2);
+        let of = |id: &str| listed.iter().find(|run| run.id == id).unwrap();
+        assert!(of(&record.id).state.is_ok());
+        assert!(of("20261122-110203-0000").state.is_err());
+    }
+
+    #[test]
     fn the_list_is_a_table() {
         let listed = |id: &str, kernels: &[&str], state| Listed {
             id: id.to_owned(),
@@ -257,9 +305,10 @@ mod tests {
         };
         let finished = RunState::Finished { counts: fixture::counts(), exit_code: 3 };
         insta::assert_snapshot!(table(&[
-            listed("20261122-110204-0001", &["debian:trixie"], RunState::Running),
-            listed("20261122-110203-4f2a", &["debian:bookworm", "debian:\x1btrixie"], finished),
-            listed("20261121-000000-00ff", &[], RunState::CutOff),
+            listed("20261122-110204-0001", &["debian:trixie"], Ok(RunState::Running)),
+            listed("20261122-110203-4f2a", &["debian:bookworm", "debian:\x1btrixie"], Ok(finished)),
+            listed("20261121-000000-00ff", &[], Ok(RunState::CutOff)),
+            listed("20261120-000000-00fe", &[], Err("it is a directory".to_owned())),
         ]));
     }
 

@@ -23,24 +23,24 @@ pub struct Listed {
     pub kernels: Vec<String>,
     /// How many scenarios were chosen.
     pub scenarios: usize,
-    /// How far it got.
-    pub state: RunState,
+    /// How far it got, or why that cannot be read.
+    pub state: Result<RunState, String>,
 }
 
-/// All records, newest first.
+/// All records, newest first, and those that cannot be read among them.
 ///
 /// # Errors
-/// [`RecordError::Read`]
+/// [`RecordError::Read`] where the records' directory cannot be read.
 pub fn list(dirs: &Dirs) -> Result<Vec<Listed>, RecordError> {
     let runs = runs_dir(dirs);
     let mut listed = Vec::new();
     for id in run_ids(&runs)?.into_iter().rev() {
         let dir = runs.join(&id);
         let (first, state) = match ends(&dir.join(EVENTS)) {
-            Ok(ends) => ends,
+            Ok((first, state)) => (first, Ok(state)),
             // A run that was killed before its first event, or a record that went while the list was made.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => (None, RunState::CutOff),
-            Err(why) => return Err(RecordError::Read { path: dir, why }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (None, Ok(RunState::CutOff)),
+            Err(why) => (None, Err(why.to_string())),
         };
         let (kernels, scenarios) = match first.map(|first| first.event) {
             Some(LabEvent::RunStarted { kernels, scenarios, .. }) => (kernels, scenarios.len()),

@@ -196,15 +196,15 @@ fn a_list_tells_each_run_newest_first() {
     let running = record(&dirs, at(3), &fixture::run()[..1]);
     let listed = list(&dirs).unwrap();
     let summary: Vec<_> =
-        listed.iter().map(|run| (run.id.as_str(), run.kernels.len(), run.scenarios, run.state)).collect();
+        listed.iter().map(|run| (run.id.as_str(), run.kernels.len(), run.scenarios, run.state.clone())).collect();
     let finished = RunState::Finished { counts: fixture::counts(), exit_code: 3 };
     assert_eq!(
         summary,
         [
-            (running.id.as_str(), 4, 6, RunState::Running),
-            (empty.as_str(), 0, 0, RunState::CutOff),
-            (killed.as_str(), 4, 6, RunState::CutOff),
-            (whole.as_str(), 4, 6, finished),
+            (running.id.as_str(), 4, 6, Ok(RunState::Running)),
+            (empty.as_str(), 0, 0, Ok(RunState::CutOff)),
+            (killed.as_str(), 4, 6, Ok(RunState::CutOff)),
+            (whole.as_str(), 4, 6, Ok(finished)),
         ]
     );
 }
