@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use signal_hook::consts::SIGXFSZ;
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -14,6 +15,17 @@ use crate::exit;
 /// Signals that come so shortly after the first are the first: timeout(1) and some supervisors send the same one to the
 /// process and to its group.
 const SAME_WISH: Duration = Duration::from_millis(300);
+
+/// Has a file that may not grow further be an error of writing it (EFBIG), as a full disk is, and not the end of the process
+/// (SIGXFSZ; setrlimit(2), `RLIMIT_FSIZE`). What is started does not inherit this.
+///
+/// # Errors
+/// [`exit::LAB`] where signals cannot be caught.
+pub fn outlive_file_size_limit() -> Result<(), Failure> {
+    flag::register(SIGXFSZ, Arc::default())
+        .map(drop)
+        .map_err(|error| Failure::lab(format!("cannot catch signals: {error}")))
+}
 
 /// SIGINT, SIGTERM and SIGHUP, caught from the moment this is made. The second of them ends the process at once, from the
 /// signal's handler: the runtime may be waiting for a reader of standard output who has stopped reading.

@@ -63,6 +63,7 @@ pub fn main() -> ExitCode {
 }
 
 fn start(cli: Cli) -> Result<u8, Failure> {
+    interrupt::outlive_file_size_limit()?;
     let context = Context { dirs: Dirs::from_env().map_err(Failure::usage)? };
     // One thread: a QEMU is tied to the life of the thread that started it (PR_SET_PDEATHSIG), and waiting is all that
     // most of this program does.

@@ -31,6 +31,20 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
     leaves_nothing(&lab.bench);
 }
 
+/// The first run fills the cache; the second may write no file of more than 4 KiB.
+#[test]
+fn a_file_size_limit_is_as_a_full_disk_and_does_not_end_vmlab() {
+    let lab = FakeLab::new(VMLAB, FAKE_QEMU, vec![Guest::good(); 2]);
+    let arguments = lab.arguments(&["uts"]);
+    lab.bench.run(&arguments).exits(exit::OK);
+    let mut command = lab.bench.command("sh");
+    command.args(["-c", "ulimit -f 8; exec \"$0\" \"$@\"", VMLAB]).args(arguments);
+    let ended = lab.bench.start_command(command).wait();
+    ended.exits(exit::LAB);
+    assert!(ended.stdout.contains("3 passed") && ended.stderr.contains("File too large"), "{ended}");
+    leaves_nothing(&lab.bench);
+}
+
 #[test]
 fn a_full_standard_output_is_told_and_is_no_success() {
     let lab = lab();
