@@ -14,8 +14,8 @@ use vmlab_protocol::message::{CONSOLE_LEVEL, Hello, VirtioDevice};
 use crate::kernel::Kernel;
 use crate::vm::argv::{self, Machine};
 
-/// How much of the asked-for memory the kernel may keep for itself: image, struct pages, reserved ranges.
-const MEMORY_KEPT_MIB: u64 = 128;
+/// How much of the asked-for memory may be missing in the kernel's zones: what the firmware keeps for itself.
+const MEMORY_KEPT_MIB: u64 = 16;
 
 /// Holds the guest against what was asked for: kernel, processors, memory, virtio devices.
 ///

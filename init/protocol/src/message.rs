@@ -105,7 +105,7 @@ pub struct Hello {
     pub machine: String,
     /// `/proc/cmdline` without the line end.
     pub command_line: String,
-    /// Bytes of memory, MemTotal of `/proc/meminfo` times 1024.
+    /// Bytes of memory: the pages that are present in the zones of `/proc/zoneinfo`.
     pub memory_bytes: u64,
     /// Processors online.
     pub cpus: u32,

@@ -4,9 +4,13 @@ use std::fs;
 use std::path::Path;
 
 use nix::sys::utsname::uname;
+use nix::unistd::{SysconfVar, sysconf};
 use vmlab_protocol::message::{Hello, PROTOCOL, VirtioDevice};
 
 use super::kernel_console::{self, KernelConsole};
+
+/// The kernel's memory, zone by zone (proc(5), Linux 2.6.13).
+const ZONES: &str = "/proc/zoneinfo";
 
 /// Gathers the hello. What cannot be read becomes a problem, never a guess.
 pub(super) fn hello(modules: Vec<String>, console: &KernelConsole, mut problems: Vec<String>) -> Hello {
@@ -17,8 +21,8 @@ pub(super) fn hello(modules: Vec<String>, console: &KernelConsole, mut problems:
         })
     };
     let command_line = read("/proc/cmdline");
-    let memory_bytes = memory_bytes(&read("/proc/meminfo")).unwrap_or_else(|| {
-        problems.push("no MemTotal in /proc/meminfo".to_owned());
+    let memory_bytes = memory_bytes(&read(ZONES), page_bytes()).unwrap_or_else(|| {
+        problems.push(format!("no zone with pages in {ZONES}"));
         0
     });
     let names = uname();
@@ -51,9 +55,17 @@ pub(super) fn hello(modules: Vec<String>, console: &KernelConsole, mut problems:
     }
 }
 
-fn memory_bytes(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+/// All memory that the machine has. /proc/meminfo leaves out what the kernel has set aside while it booted, which is an
+/// eighth of it for KASAN, and most of it for KMSAN.
+fn memory_bytes(zones: &str, page_bytes: u64) -> Option<u64> {
+    let present = zones.lines().filter_map(|line| line.trim_start().strip_prefix("present"));
+    let pages: u64 = present.map(|pages| pages.trim().parse::<u64>()).sum::<Result<_, _>>().ok()?;
+    pages.checked_mul(page_bytes).filter(|&bytes| bytes > 0)
+}
+
+fn page_bytes() -> u64 {
+    let size = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
+    size.and_then(|size| u64::try_from(size).ok()).unwrap_or_default()
 }
 
 fn online_cpus(problems: &mut Vec<String>) -> u32 {
@@ -100,8 +112,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_read_in_bytes() {
-        assert_eq!(memory_bytes("MemTotal:         223424 kB\nMemFree: 1 kB\n"), Some(223_424 * 1024));
-        assert_eq!(memory_bytes("MemFree: 1 kB\n"), None);
+    fn memory_is_that_of_all_zones_in_bytes() {
+        let zones = "Node 0, zone      DMA\n  pages free     3840\n        spanned  4095\n        present  3998\n        managed  3840\n\
+                     Node 0, zone    DMA32\n        present  61408\n        managed  51968\nNode 0, zone   Normal\n        present  0\n";
+        assert_eq!(memory_bytes(zones, 4096), Some((3998 + 61408) * 4096));
+        assert_eq!(memory_bytes("Node 0, zone   Normal\n        present  0\n", 4096), None);
+        assert_eq!(memory_bytes("        present  many\n", 4096), None);
     }
 }

@@ -243,7 +243,7 @@ impl Player {
             "kernel_version": "#1 SMP PREEMPT_DYNAMIC fixture",
             "machine": "x86_64",
             "command_line": self.machine.command_line,
-            "memory_bytes": (self.machine.memory_mib << 20) / 10 * 9,
+            "memory_bytes": (self.machine.memory_mib << 20) - (1 << 19),
             "cpus": self.machine.cpus,
             "virtio": [{"name": "virtio0", "id": 3, "features": features, "status": 15}],
             "modules": [],

@@ -149,7 +149,7 @@ fn nothing_outlives_a_vmlab_that_was_killed_and_its_record_can_be_read() {
 
     let report = lab.bench.run(&["report", "latest"]);
     report.exits(exit::OK);
-    assert!(report.stderr.contains("the run was cut off"), "{report}");
+    assert!(report.stdout.contains("the run was cut off"), "{report}");
     assert!(report.stdout.contains("uts.domainname") && report.stdout.contains("NOT-RUN"), "{report}");
     let list = lab.bench.run(&["report", "--list"]);
     list.exits(exit::OK);
