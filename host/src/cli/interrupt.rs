@@ -1,9 +1,12 @@
 //! The signals by which a user, a terminal or a supervisor ends a command.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use nix::sys::signal::SigSet;
+use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::consts::SIGXFSZ;
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
@@ -42,7 +45,9 @@ impl Interrupts {
     /// # Errors
     /// [`exit::LAB`] where signals cannot be listened for.
     pub fn listen() -> Result<Self, Failure> {
-        let failed = |error| Failure::lab(format!("cannot listen for signals: {error}"));
+        let failed = |error: io::Error| Failure::lab(format!("cannot listen for signals: {error}"));
+        // Whoever started this process may have blocked them, which would be inherited (sigprocmask(2)).
+        SigSet::from_iter([SIGINT, SIGTERM, SIGHUP]).thread_unblock().map_err(|error| failed(error.into()))?;
         let again = Arc::new(AtomicBool::new(false));
         let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
         let mut first = Signals::new(kinds.map(|kind| kind.as_raw_value())).map_err(failed)?;

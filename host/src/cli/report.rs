@@ -292,6 +292,20 @@ mod tests {
         let of = |id: &str| listed.iter().find(|run| run.id == id).unwrap();
         assert!(of(&record.id).state.is_ok());
         assert!(of("20261122-110203-0000").state.is_err());
+        let path = record.dir.join(record::EVENTS);
+        let whole = fs::read_to_string(&path).unwrap();
+        for (events, damaged) in [
+            ("", false),
+            (&whole[..whole.len() / 2], false),
+            ("rubbish\n", true),
+            (&whole.replace("run_started", "xx"), true),
+            (&format!("{whole}rubbish\n"), true),
+        ] {
+            fs::write(&path, events).unwrap();
+            let listed = record::list(&context.dirs).unwrap();
+            let state = &listed.iter().find(|run| run.id == record.id).unwrap().state;
+            assert_eq!(state.is_err(), damaged, "{state:?}");
+        }
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub(super) enum GuestRun {
     Served(Vec<ScenarioSpec>),
     /// The guest never said hello: this is the verdict on all that it was to run.
     NeverReady(Verdict, Vec<ScenarioSpec>),
-    /// The fork did not come to life: it is the template that is no good, and nothing is known of the scenarios.
+    /// The fork, or the guest that was to be its template, did not come to life, and that says nothing of the scenarios.
     ForkFailed(DeadFork, Vec<ScenarioSpec>),
 }
 

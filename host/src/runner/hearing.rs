@@ -52,6 +52,9 @@ impl Drive<'_> {
             None => self.session.next_heard().map_err(|violation| GuestLoss::Violation(violation.0))?,
         };
         let Some(heard) = next else { return Ok(None) };
+        if matches!(heard, Heard::Finished(_) | Heard::Goodbye) && self.monitor.belies_the_guest() {
+            return Err(GuestLoss::Ended);
+        }
         // All that the kernel printed before this was said belongs to what was before. A word on the console says where
         // that ends; without it something may be missing that the kernel said.
         self.ledger.console.push(&inputs.console_now());

@@ -47,6 +47,7 @@ pub(super) async fn save_guest(
         recorder.finish(lab);
         return Err(match run {
             GuestRun::NeverReady(verdict, _) if !interrupted => NotSaved::NeverReady(verdict),
+            GuestRun::ForkFailed(dead, _) => NotSaved::Failed(dead.why),
             _ => NotSaved::Failed("the run was stopped".to_owned()),
         });
     };
@@ -98,6 +99,9 @@ async fn save(inputs: &mut Inputs, drive: &mut Drive<'_>, draft: &Draft) -> Resu
             QmpEvent::Migration { status } if status == "failed" => {
                 // It may be the disk that is full.
                 return Err(failed("QEMU says that the migration failed".to_owned()));
+            }
+            QmpEvent::GuestPanicked | QmpEvent::Shutdown(_) | QmpEvent::Reset(_) => {
+                return Err(failed("the guest came to its end while it was saved".to_owned()));
             }
             QmpEvent::Reply { command, error: Some(error) } => {
                 return Err(NotSaved::Refused(format!("QEMU refused {command}: {error}")));

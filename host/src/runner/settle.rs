@@ -13,6 +13,7 @@ use crate::event::{LabEvent, LossReport};
 use crate::verdict::evidence::{Console, Evidence, GuestLoss, LastWord, Link, Monitor, QemuEnd};
 use crate::verdict::{Verdict, outcome};
 use crate::vm::process::QemuEnded;
+use crate::vm::qmp::ShutdownReason;
 
 impl Drive<'_> {
     /// Ends QEMU, reads what is left of the console, and settles what the guest's scenarios came to.
@@ -32,6 +33,8 @@ impl Drive<'_> {
             self.recorder.told(told);
             self.monitor.told(&told.event);
         }
+        // What QEMU tells of a guest is true whatever that guest has said.
+        let loss = loss.or_else(|| self.monitor.belies_the_guest().then_some(GuestLoss::Ended));
         self.ledger.console.push(&console);
         self.ledger.console.reader.end();
         let console = &mut self.ledger.console;
@@ -49,9 +52,14 @@ impl Drive<'_> {
         let console_bytes = self.ledger.console.bytes();
         self.lab.emitter.emit(LabEvent::GuestEnded { guest: self.number, how: how.clone(), console_bytes });
         let rest = self.ledger.take_unannounced().into_iter().chain(self.queue).collect();
+        let by_others = is_by_others(&self.monitor, &end);
         let run = match verdict {
-            Some(_) if !self.booted && self.recorder.kind() == Kind::Fork && self.lab.stopped().is_none() => {
-                let (refused, by_others) = (is_refusal(&self.monitor, &end), is_by_others(&end));
+            Some(verdict)
+                if !self.booted
+                    && self.lab.stopped().is_none()
+                    && is_of_forks(self.recorder.kind(), by_others, &verdict) =>
+            {
+                let refused = is_refusal(&self.monitor, &end);
                 GuestRun::ForkFailed(DeadFork { why: how, refused, by_others }, rest)
             }
             Some(verdict) if !self.booted => GuestRun::NeverReady(verdict, rest),
@@ -103,14 +111,28 @@ fn is_refusal(monitor: &Monitor, end: &QemuEnd) -> bool {
     monitor.refused.is_some() || (monitor.answered && gave_up)
 }
 
+/// Whether the end of a guest says nothing of its kernel: it is a fork, or was to be a template, and somebody ended its
+/// QEMU.
+const fn is_of_forks(kind: Kind, by_others: bool, verdict: &Verdict) -> bool {
+    match kind {
+        Kind::Fork => true,
+        Kind::Template => by_others && !matches!(verdict, Verdict::KernelCrashed { .. }),
+        Kind::Boot => false,
+    }
+}
+
 /// Whether the guest's registers may tell something of the loss.
 const fn is_worth_an_autopsy(loss: &GuestLoss) -> bool {
     matches!(loss, GuestLoss::Ended | GuestLoss::Watchdog { .. } | GuestLoss::Broken)
 }
 
 /// Whether QEMU ended or stands still by the doing of a user, a supervisor or a kernel that is short of memory.
-fn is_by_others(end: &QemuEnd) -> bool {
+fn is_by_others(monitor: &Monitor, end: &QemuEnd) -> bool {
     const SENT: [Signal; 4] = [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
+    // QEMU ends in order on three of them.
+    if monitor.shutdown == Some(ShutdownReason::HostSignal) {
+        return true;
+    }
     match end {
         QemuEnd::Killed(signal) => SENT.iter().any(|sent| *sent as i32 == *signal),
         QemuEnd::Lived { stopped } => *stopped,

@@ -256,6 +256,13 @@ impl Monitor {
         }
     }
 
+    /// Whether QEMU tells of what no guest outlives, whatever is heard of it afterwards.
+    #[must_use]
+    pub fn belies_the_guest(&self) -> bool {
+        let ended = matches!(self.shutdown, Some(ShutdownReason::GuestReset | ShutdownReason::GuestPanic));
+        self.panicked || ended || self.reset.is_some() || self.watchdog.is_some()
+    }
+
     /// Whether QEMU knows of a panic, by the event or by the reason for its end.
     #[must_use]
     pub fn knows_of_panic(&self) -> bool {
@@ -332,7 +339,7 @@ mod tests {
         ] {
             monitor.told(&event);
         }
-        assert!(monitor.panicked && !monitor.paused && monitor.knows_of_panic());
+        assert!(monitor.panicked && !monitor.paused && monitor.knows_of_panic() && monitor.belies_the_guest());
         assert_eq!(monitor.shutdown, Some(ShutdownReason::GuestReset));
         assert_eq!(monitor.refused.as_deref(), Some("getfd: no"));
         let by_reason = Monitor { shutdown: Some(ShutdownReason::GuestPanic), ..Monitor::default() };

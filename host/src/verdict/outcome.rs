@@ -137,7 +137,7 @@ fn the_end(evidence: &Evidence<'_>) -> String {
              through the hardware"
         )),
         (Some(reason), _) => Some(format!("the guest ended {when} ({})", reason.word())),
-        (None, None) => None,
+        (None, None) => evidence.monitor.reset.as_ref().map(|_| format!("the guest's machine was reset {when}")),
     };
     let shut_down = evidence.monitor.shutdown.as_ref().map(|reason| format!("QEMU shut down ({})", reason.word()));
     let qemu = match evidence.qemu {

@@ -46,6 +46,17 @@ fn a_file_size_limit_is_as_a_full_disk_and_does_not_end_vmlab() {
 }
 
 #[test]
+fn a_file_size_limit_that_a_template_exceeds_is_told_and_guests_are_booted() {
+    let lab = lab();
+    let mut command = lab.bench.command("sh");
+    command.args(["-c", "ulimit -f 100000; exec \"$0\" \"$@\"", VMLAB]);
+    command.args(lab.arguments(&[ONLY_HOSTNAME, "--isolation", "fork"]));
+    let ended = lab.bench.start_command(command).wait();
+    ended.exits(exit::OK);
+    assert!(ended.stdout.contains("none is forked") && ended.stdout.contains("too large"), "{ended}");
+}
+
+#[test]
 fn a_full_standard_output_is_told_and_is_no_success() {
     let lab = lab();
     let mut command = lab.bench.command("sh");

@@ -2,13 +2,14 @@
 
 use std::fs;
 
+use serde_json::json;
 use vmlab::exit;
 use vmlab::verdict::evidence::{LastWord, Phase, QemuEnd};
 use vmlab_tests::fake::qmp::MEMORY;
-use vmlab_tests::fake::script::{Action, Channel, Guest, Qmp, console, ends, event, panics, started};
+use vmlab_tests::fake::script::{Action, Channel, Guest, Qmp, console, ends, event, finished, leg, panics, started};
 use vmlab_tests::lab::record_dir;
 
-use crate::{HOSTNAME, ONLY_HOSTNAME, booted, lab, passed_hostname};
+use crate::{HOSTNAME, ONLY_HOSTNAME, booted, goodbye, lab, passed_hostname, passing};
 
 const PANIC: &str = "[    4.2] Kernel panic - not syncing: Fatal exception\r\n";
 const REST: &str = "[    4.3] ---[ end Kernel panic - not syncing: Fatal exception ]---\r\n";
@@ -178,4 +179,24 @@ fn the_consoles_end_is_in_the_report_and_bounded() {
     let human = &outcome.ended.stdout;
     assert!(human.contains("line 1000") && human.contains("line 981") && !human.contains("line 980"), "{human}");
     assert!(human.contains("(180 earlier lines left out)") && human.contains("console-1.log"), "{human}");
+}
+
+/// A guest that goes on as if nothing had been, which no guest of an honest QEMU does.
+#[test]
+fn what_qemu_tells_of_a_guest_counts_whatever_the_guest_says() {
+    let reason = |reason: &str| json!({"guest": true, "reason": reason});
+    for (name, data, word, code) in [
+        ("GUEST_PANICKED", json!({"action": "pause"}), "CRASH", exit::CRASHED),
+        ("SHUTDOWN", reason("guest-panic"), "CRASH", exit::CRASHED),
+        ("SHUTDOWN", reason("guest-reset"), "VANISHED", exit::LAB),
+        ("RESET", reason("guest-reset"), "VANISHED", exit::LAB),
+        ("WATCHDOG", json!({"action": "none"}), "VANISHED", exit::LAB),
+    ] {
+        let told = [Action::AwaitRun(HOSTNAME.to_owned()), started(1, HOSTNAME), event(name, &data)];
+        let mut actions = told.to_vec();
+        actions.extend(passing().iter().map(|(which, outcome)| leg(1, *which, outcome.clone())));
+        actions.extend([finished(1), Action::AwaitFinish, goodbye(1), Action::Hang]);
+        let outcome = lab(vec![booted(actions)]).run(&[ONLY_HOSTNAME]);
+        outcome.exits(code).has(HOSTNAME, word, "");
+    }
 }

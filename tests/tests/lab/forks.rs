@@ -3,7 +3,7 @@
 use nix::sys::signal::Signal;
 use vmlab::event::LabEvent;
 use vmlab::exit;
-use vmlab_tests::fake::script::{Action, Guest, console, hello, started};
+use vmlab_tests::fake::script::{Action, Guest, console, event, hello, started};
 use vmlab_tests::lab::Outcome;
 
 use crate::{HOSTNAME, lab};
@@ -149,4 +149,26 @@ fn a_kernel_that_breaks_after_its_hello_is_no_template() {
         outcome.ended
     );
     assert!(!lab.bench.cached_files().iter().any(|name| name.contains("template.json")));
+}
+
+#[test]
+fn a_template_that_somebody_killed_says_nothing_of_the_kernel() {
+    let killed = Guest::new(vec![Action::Signal(Signal::SIGKILL as i32)]);
+    let outcome = lab(vec![killed, Guest::good()]).run(&[&["=uts.hostname"], &FORK[..]].concat());
+    outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
+    assert!(
+        outcome.notices().any(|text| text.contains("none is forked") && text.contains("SIGKILL")),
+        "{}",
+        outcome.ended
+    );
+}
+
+#[test]
+fn a_fork_whose_qemu_was_told_to_end_is_made_again() {
+    let data = serde_json::json!({"guest": false, "reason": "host-signal"});
+    let ended = Guest::new(vec![event("SHUTDOWN", &data), Action::Exit(0)]);
+    let outcome =
+        lab(vec![Guest::template(), ended, Guest::good_fork()]).run(&[&["=uts.hostname"], &FORK[..]].concat());
+    outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
+    assert!(outcome.notices().any(|text| text.contains("another fork is made")), "{}", outcome.ended);
 }

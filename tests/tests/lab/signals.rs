@@ -17,7 +17,7 @@ use vmlab_tests::bench::Running;
 use vmlab_tests::fake::script::{Action, Guest, hello, started};
 use vmlab_tests::lab::{FakeLab, events, record_dir};
 
-use crate::{FAKE_QEMU, HOSTNAME, ONLY_HOSTNAME, booted, lab};
+use crate::{FAKE_QEMU, HOSTNAME, ONLY_HOSTNAME, VMLAB, booted, lab};
 
 /// A guest that says that it is there, to the test alone, and nothing to its host.
 fn silent() -> Guest {
@@ -46,6 +46,17 @@ fn an_interrupt_while_booting_is_orderly() {
             outcome.has(name, "NOT-RUN", "interrupted");
         }
     }
+}
+
+#[test]
+fn signals_that_were_blocked_at_the_start_end_it_as_well() {
+    let lab = lab(vec![silent()]);
+    let mut command = lab.bench.command("env");
+    command.args(["--block-signal=TERM", "--block-signal=INT", VMLAB]).args(lab.arguments(&["uts"]));
+    let mut running = lab.bench.start_command(command);
+    await_up(&lab, &mut running);
+    running.signal(Signal::SIGTERM);
+    lab.outcome(running.wait()).exits(exit::INTERRUPTED);
 }
 
 #[test]

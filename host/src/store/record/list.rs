@@ -59,9 +59,17 @@ fn ends(events: &Path) -> io::Result<(Option<Stamped>, RunState)> {
     BufReader::new(file.by_ref()).take(journal::MAX_LINE).read_until(b'\n', &mut line)?;
     let first = journal::decode_line(&line);
     let length = file.metadata()?.len();
+    let damaged = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("its {what} event is damaged"));
+    // A line that is not whole was cut.
+    if first.is_none() && line.ends_with(b"\n") {
+        return Err(damaged("first"));
+    }
     file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
     let mut tail = Vec::new();
     file.take(TAIL).read_to_end(&mut tail)?;
     let last = tail.trim_ascii_end().rsplit(|&byte| byte == b'\n').next().and_then(journal::decode_line);
+    if last.is_none() && tail.ends_with(b"\n") {
+        return Err(damaged("last"));
+    }
     Ok((first, state(last.as_ref(), running)))
 }

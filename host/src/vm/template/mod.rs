@@ -9,6 +9,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::statvfs;
 use serde::{Deserialize, Serialize};
 use vmlab_protocol::message::Hello;
@@ -167,6 +168,11 @@ impl Draft {
         let disk = statvfs(staging.path()).map_err(|error| failed(error.into()))?;
         if disk.blocks_available().saturating_mul(disk.fragment_size()) < memory_bytes {
             return Err(failed(io::ErrorKind::StorageFull.into()));
+        }
+        // QEMU would die of SIGXFSZ.
+        let (limit, _) = getrlimit(Resource::RLIMIT_FSIZE).map_err(|error| failed(error.into()))?;
+        if limit < memory_bytes {
+            return Err(failed(io::ErrorKind::FileTooLarge.into()));
         }
         Ok(Self { staging })
     }
