@@ -62,6 +62,8 @@ pub(super) struct Drive<'a> {
     pub(super) owed: Option<Heard>,
     /// It has ended, and QEMU has paused it for good: nothing more will be said.
     pub(super) is_over: bool,
+    /// The control port's host end was closed.
+    pub(super) port_closed: bool,
     /// A scenario did not end as it should, so that what it changed may still be there: the others get another guest.
     pub(super) spoiled: bool,
     pub(super) monitor: Monitor,
@@ -95,6 +97,7 @@ impl<'a> Drive<'a> {
             asleep: fork,
             owed: None,
             is_over: false,
+            port_closed: false,
             spoiled: false,
             monitor: Monitor::default(),
             autopsy: Autopsy::default(),
@@ -136,7 +139,11 @@ impl<'a> Drive<'a> {
                 return self.hear(&bytes, inputs).await;
             }
             Input::Console(bytes) => self.read_console(&bytes),
-            Input::ControlClosed | Input::ConsoleClosed | Input::Exited(_) => return self.closing(inputs),
+            Input::ControlClosed => {
+                self.port_closed = true;
+                return self.closing(inputs);
+            }
+            Input::ConsoleClosed | Input::Exited(_) => return self.closing(inputs),
             Input::Qmp(told) => {
                 self.watch.heard();
                 self.recorder.told(&told);

@@ -72,7 +72,7 @@ impl Drive<'_> {
     fn settle(&mut self, loss: &GuestLoss, qemu: &QemuEnd, stderr: String) -> Verdict {
         // QEMU does not close the port when the guest powers off, so it is only now that a frame is known to stay cut.
         let cut = self.session.closed().err().map(|cut| cut.to_string());
-        let link = Link { booted: self.booted, phase: self.session.phase(), cut };
+        let link = Link { booted: self.booted, phase: self.session.phase(), cut, closed: self.port_closed };
         let reader = &self.ledger.console.reader;
         let evidence =
             Evidence { loss, link: &link, console: Console::of(reader), monitor: &self.monitor, qemu, stderr: &stderr };

@@ -144,6 +144,8 @@ pub struct Link {
     pub phase: Phase,
     /// The port was closed within a frame: how.
     pub cut: Option<String>,
+    /// The port was closed at the host's end.
+    pub closed: bool,
 }
 
 /// What the kernel says last when it ends in order (kernel/reboot.c and drivers/tty/sysrq.c, the same words from 5.10 to

@@ -172,6 +172,7 @@ fn limit_passed(which: Watchdog, limit_ms: u64, stretched_ms: u64, evidence: &Ev
             "; the kernel spoke, and the guest's hello did not come"
         }
         Watchdog::Handshake => "; the fork did not become a guest of its own",
+        Watchdog::Farewell if evidence.link.closed => "; the control port was closed, and the guest did not end",
         Watchdog::Silence => "; the guest said nothing on any channel, and did nothing, while a scenario ran",
         _ => "",
     };

@@ -25,7 +25,7 @@ struct Case {
 fn case() -> Case {
     Case {
         loss: GuestLoss::Ended,
-        link: Link { booted: true, phase: Phase::Running, cut: None },
+        link: Link { booted: true, phase: Phase::Running, cut: None, closed: false },
         crash: None,
         last_word: None,
         said_by_init: Vec::new(),
@@ -96,7 +96,7 @@ fn links() -> Vec<Link> {
     let before = [Phase::Boot, Phase::Prepare, Phase::Over].map(|phase| (false, phase));
     let after = [Phase::Prepare, Phase::Idle, Phase::Asked, Phase::Running, Phase::Leaving, Phase::Over];
     let all = before.into_iter().chain(after.map(|phase| (true, phase)));
-    all.map(|(booted, phase)| Link { booted, phase, cut: None }).collect()
+    all.map(|(booted, phase)| Link { booted, phase, cut: None, closed: false }).collect()
 }
 
 const SHUTDOWNS: [Option<&str>; 8] = [
@@ -353,11 +353,16 @@ fn each_watchdog_is_told_apart() {
         (Watchdog::Scenario, true, Phase::Running, "the scenario limit of 1000 ms"),
         (Watchdog::Silence, true, Phase::Running, "the silence limit of 1000 ms"),
         (Watchdog::Goodbye, true, Phase::Leaving, "the goodbye limit of 1000 ms"),
-        (Watchdog::Farewell, true, Phase::Running, "the farewell limit of 1000 ms"),
+        (
+            Watchdog::Farewell,
+            true,
+            Phase::Running,
+            "the farewell limit of 1000 ms passed (QEMU says of the guest: running); the control port was closed",
+        ),
     ] {
         let mut case = case();
         case.loss = limit(which);
-        (case.link.booted, case.link.phase) = (booted, phase);
+        (case.link.booted, case.link.phase, case.link.closed) = (booted, phase, which == Watchdog::Farewell);
         case.monitor.state = Some(Ok("running".to_owned()));
         case.qemu = QemuEnd::Lived { stopped: false };
         let verdict = of(&case.evidence());
@@ -372,7 +377,7 @@ fn a_boot_for_want_of_memory_is_the_labs_failure() {
         let mut reader = ConsoleReader::default();
         reader.push(console.as_bytes());
         let mut case = case();
-        case.link = Link { booted: false, phase: Phase::Boot, cut: None };
+        case.link = Link { booted: false, phase: Phase::Boot, cut: None, closed: false };
         at_boot(&Evidence { console: Console::of(&reader), ..case.evidence() }, &reader, 64)
     };
     let linux = "[    0.0] Linux version 6.12.0\n";
