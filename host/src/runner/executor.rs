@@ -187,9 +187,11 @@ impl<'a> Drive<'a> {
             self.watch = Watch::new(Watchdog::Handshake, self.prepared.limits.handshake());
         }
         // A kernel that has panicked or halted has said all that it will; where it does not end by itself, as under
-        // `panic=0`, it need not be waited for.
-        let ends =
-            reader.has_panicked() || reader.last_lines().rev().take(LINES).any(|l| LastWord::of_line(l).is_some());
+        // `panic=0`, it need not be waited for. One that has oopsed is to panic (`oops=panic`), and may oops on its way there
+        // without end.
+        let ends = reader.has_panicked()
+            || reader.has_oopsed()
+            || reader.last_lines().rev().take(LINES).any(|l| LastWord::of_line(l).is_some());
         if ends && self.watch.which() != Watchdog::Farewell {
             self.shorten();
         }

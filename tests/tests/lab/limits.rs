@@ -129,3 +129,15 @@ fn each_limit_tells_its_name_to_machines() {
     let Verdict::TimedOut { which, .. } = &run.report(HOSTNAME).verdict else { panic!() };
     assert_eq!(*which, Some(Watchdog::Run));
 }
+
+/// A kernel whose oops ends in another one gets to no panic.
+#[test]
+fn a_kernel_that_oopses_without_end_is_not_waited_for_as_long_as_a_scenario_is() {
+    let oops = "[    3.1] BUG: kernel NULL pointer dereference, address: 0000000000000128\r\n";
+    let again = oops.repeat(500).into_bytes();
+    let started = [Action::AwaitRun(HOSTNAME.to_owned()), started(1, HOSTNAME)];
+    let actions = started.into_iter().chain([Action::Flood(Channel::Console, again)]);
+    let outcome = lab(vec![booted(actions)]).run(&[ONLY_HOSTNAME]);
+    outcome.exits(exit::CRASHED).has(HOSTNAME, "CRASH", "NULL pointer dereference");
+    assert_eq!(outcome.loss().watchdog, Some(Watchdog::Farewell));
+}

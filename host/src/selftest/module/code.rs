@@ -141,8 +141,13 @@ pub const ALL: &[Recipe] = &[
     Recipe { name: "rcu-stall", needs: None, code: rcu_stall, other: Some(("CONFIG_PREEMPT_RCU", rcu_reader)) },
     // A spin lock that is free is 0; a kernel that can preempt itself does not while it holds one.
     recipe("soft-lockup", || Code::default().data(&[0; 64]).begin().rdi_data(0).call("_raw_spin_lock").bytes(SPIN)),
-    // call itself
-    recipe("stack-overflow", || Code::default().begin().bytes(b"\xe8\xfb\xff\xff\xff").success()),
+    // call itself; a stack without a guard page runs over what lies below it, and what comes of that nobody knows
+    Recipe {
+        name: "stack-overflow",
+        needs: Some("CONFIG_VMAP_STACK"),
+        code: || Code::default().begin().bytes(b"\xe8\xfb\xff\xff\xff").success(),
+        other: None,
+    },
     recipe("triple-fault", || {
         // lidt [rip + the data], a table of no entries; what comes then has no handler, nor has the fault from that.
         let code = Code::default().data(&[0; 16]).begin().bytes(b"\x0f\x01\x1d");

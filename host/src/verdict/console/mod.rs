@@ -84,6 +84,12 @@ impl ConsoleReader {
         }
     }
 
+    /// Whether the first of them is an oops, after which a kernel panics under `oops=panic`.
+    #[must_use]
+    pub fn has_oopsed(&self) -> bool {
+        self.crash().is_some_and(|crash| crash.kind.is_trap())
+    }
+
     /// The first report on which the kernel cannot be trusted any more, if there was one.
     #[must_use]
     pub const fn crash(&self) -> Option<&Crash> {
