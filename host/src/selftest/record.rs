@@ -9,6 +9,7 @@ use super::bench::{Bench, BenchError};
 use super::expect::{Came, WITNESS};
 use super::processes;
 use super::sabotage::LOOK_AGAIN;
+use crate::report::clean;
 
 /// How long after vmlab's end a QEMU of its may still be there.
 const GONE_WITHIN: Duration = Duration::from_secs(1);
@@ -38,11 +39,12 @@ pub async fn after_kill(bench: &Bench, fault: &str, came: &mut Came) -> Result<(
     came.exit = ended.status.and_then(|status| status.code());
     came.stdout = ended.stdout;
     came.stderr = ended.stderr;
-    let said = crate::report::clean::line(came.stderr.trim());
-    came.record = Some(format!("no QEMU after {} ms; `vmlab report`: {said}", gone.as_millis()));
-    if !came.stderr.contains("interrupted") {
-        came.wrong.push(format!("the record does not say that the run was interrupted: {}", came.stderr.trim()));
+    let said = came.stdout.lines().find(|line| line.contains("interrupted")).map(clean::line);
+    if said.is_none() {
+        came.wrong.push("the record does not say that the run was interrupted".to_owned());
     }
+    came.record =
+        Some(format!("no QEMU after {} ms; `vmlab report`: {}", gone.as_millis(), said.unwrap_or_default()));
     for name in [fault, WITNESS] {
         if !came.stdout.lines().any(|line| line.contains(name) && line.contains("NOT-RUN")) {
             came.wrong.push(format!("the record does not tell that {name} is NOT-RUN"));
