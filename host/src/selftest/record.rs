@@ -43,8 +43,7 @@ pub async fn after_kill(bench: &Bench, fault: &str, came: &mut Came) -> Result<(
     if said.is_none() {
         came.wrong.push("the record does not say that the run was interrupted".to_owned());
     }
-    came.record =
-        Some(format!("no QEMU after {} ms; `vmlab report`: {}", gone.as_millis(), said.unwrap_or_default()));
+    came.record = Some(format!("no QEMU after {} ms; `vmlab report`: {}", gone.as_millis(), said.unwrap_or_default()));
     for name in [fault, WITNESS] {
         if !came.stdout.lines().any(|line| line.contains(name) && line.contains("NOT-RUN")) {
             came.wrong.push(format!("the record does not tell that {name} is NOT-RUN"));
