@@ -53,12 +53,13 @@ impl Interrupts {
         let mut first = Signals::new(kinds.map(|kind| kind.as_raw_value())).map_err(failed)?;
         let armed = Arc::clone(&again);
         // A thread, because the runtime may stand still. It ends with the process, or never sees a signal.
-        std::thread::spawn(move || {
+        let watch = move || {
             if first.forever().next().is_some() {
                 std::thread::sleep(SAME_WISH);
                 armed.store(true, Ordering::SeqCst);
             }
-        });
+        };
+        std::thread::Builder::new().spawn(watch).map_err(failed)?;
         let listen = |kind: SignalKind| {
             // What was started dies with this process.
             flag::register_conditional_shutdown(kind.as_raw_value(), exit::INTERRUPTED.into(), Arc::clone(&again))

@@ -1,6 +1,7 @@
 //! The command line. clap's types stay in here: what goes further is plain and validated.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -69,9 +70,25 @@ fn start(cli: Cli) -> Result<u8, Failure> {
     // most of this program does.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .thread_keep_alive(KEEP_ALIVE)
         .build()
         .map_err(|error| Failure::lab(format!("cannot start the runtime: {error}")))?;
-    runtime.block_on(dispatch(cli.command, &context))
+    runtime.block_on(async {
+        start_worker().await?;
+        dispatch(cli.command, &context).await
+    })
+}
+
+/// Longer than any run.
+const KEEP_ALIVE: Duration = Duration::from_secs(365 * 86_400);
+
+/// Starts the thread for work that blocks. The runtime panics where it needs its first one and cannot have it, and makes do
+/// with that one where it cannot have more.
+async fn start_worker() -> Result<(), Failure> {
+    let failed = |error| Failure::lab(format!("cannot start a thread: {error} (ulimit -u limits them)"));
+    // Whether there can be one is found out by one of our own.
+    drop(std::thread::Builder::new().spawn(|| ()).map_err(failed)?.join());
+    tokio::task::spawn_blocking(|| ()).await.map_err(|error| failed(error.into()))
 }
 
 async fn dispatch(command: Command, context: &Context) -> Result<u8, Failure> {

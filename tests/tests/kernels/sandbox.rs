@@ -129,3 +129,13 @@ fn an_ordinary_user_without_sudo_is_told_what_only_root_can_do() {
     );
     assert!(ended.stderr.contains("apt-get"), "{ended}");
 }
+
+#[test]
+fn a_user_who_may_have_no_thread_more_is_told_so() {
+    let (bench, program) = as_nobody();
+    let mut command = typed(&bench, Path::new("prlimit"), &["--nproc=1".to_owned()]);
+    command.arg(program).arg("list");
+    let ended = bench.start_command(command).wait();
+    ended.exits(exit::LAB);
+    assert!(ended.stderr.contains("cannot start a thread") && !ended.stderr.contains("panicked"), "{ended}");
+}
