@@ -85,6 +85,8 @@ fn kfence(_sandbox: &Sandbox) -> Result<Finding, Trouble> {
 fn rcu_stall(_sandbox: &Sandbox) -> Result<Finding, Trouble> {
     // In seconds; no less is accepted (kernel/rcu/tree_stall.h).
     write("/sys/module/rcupdate/parameters/rcu_cpu_stall_timeout", "3")?;
+    // A grace period that has begun keeps the timeout that it began with; it takes some ticks.
+    std::thread::sleep(std::time::Duration::from_secs(1));
     load("rcu-stall")?;
     // The callbacks come at the end of grace periods, which are some ticks away, and take nine seconds.
     std::thread::sleep(std::time::Duration::from_secs(11));
