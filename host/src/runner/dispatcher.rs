@@ -173,7 +173,14 @@ impl Column {
         let spare = self.spare.borrow_mut().pop();
         let guest = match spare {
             Some(guest) => guest,
-            None => self.launch(&Origin::Fork(&template))?,
+            None => match launch(&self.lab, &self.prepared, &Origin::Fork(&template)) {
+                Ok(guest) => guest,
+                // Its files are gone, or no QEMU can be had; the boot tells which.
+                Err(why) => {
+                    self.give_up_forks(&DeadFork { why, refused: false, by_others: false }).await;
+                    return self.launch(&Origin::Boot);
+                }
+            },
         };
         // Not more than one for each slot: a guest that waits costs memory.
         let spares = self.spare.borrow().len();

@@ -172,3 +172,18 @@ fn a_fork_whose_qemu_was_told_to_end_is_made_again() {
     outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
     assert!(outcome.notices().any(|text| text.contains("another fork is made")), "{}", outcome.ended);
 }
+
+#[test]
+fn a_template_whose_files_go_in_mid_run_costs_the_run_its_forks_only() {
+    let go = Action::AwaitMark("gone".to_owned());
+    let first =
+        Guest::new(vec![Action::AwaitCommand("cont".to_owned()), Action::Mark("up".to_owned()), go, Action::ServeRest]);
+    let lab = lab(vec![Guest::template(), first, Guest::good()]);
+    let mut running = lab.start(&[&["=uts.hostname", "--repeat", "2"], &FORK[..]].concat());
+    running.until("a fork", || lab.dir().join("up").exists().then_some(()));
+    std::fs::remove_dir_all(lab.bench.cache().join("vmlab/templates")).unwrap();
+    std::fs::write(lab.dir().join("gone"), "").unwrap();
+    let outcome = lab.outcome(running.wait());
+    outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
+    assert!(outcome.notices().any(|text| text.contains("none is forked")), "{}", outcome.ended);
+}
