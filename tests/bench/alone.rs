@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use vmlab::image::newc::{Archive, Node};
+use vmlab_image::newc::{Archive, Node};
 
 use crate::fork::SCENARIO;
 use crate::series::{Bar, Series, against, heading, line};

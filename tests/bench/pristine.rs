@@ -1,6 +1,6 @@
 //! Freshly booted guests a second: one scenario often, and all scenarios several times.
 
-use vmlab::event::LabEvent;
+use vmlab_events::event::LabEvent;
 
 use crate::fork::SCENARIO;
 use crate::series::{Bar, against, heading};
@@ -18,7 +18,7 @@ pub fn measure(lab: &Vmlab, guests: u32) -> Outcome<()> {
 }
 
 fn catalogue_size() -> Outcome<usize> {
-    Ok(vmlab::image::guest_init::catalogue()?.len())
+    Ok(vmlab_image::guest_init::catalogue()?.len())
 }
 
 fn rate(what: &str, run: &Run) {

@@ -6,11 +6,11 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use vmlab::guest::session::{Freshness, Session};
-use vmlab::vm::process::QemuProcess;
-use vmlab::vm::qmp::{self, QmpEvent};
-use vmlab::vm::template;
+use vmlab_lab::guest::session::{Freshness, Session};
 use vmlab_protocol::message::ENTROPY_BYTES;
+use vmlab_qemu::process::QemuProcess;
+use vmlab_qemu::qmp::{self, QmpEvent};
+use vmlab_qemu::template;
 
 use crate::fork::SCENARIO;
 use crate::series::{Bar, Series, against, heading, line};

@@ -1,6 +1,6 @@
 //! What making a template costs over the cold boot that it needs anyway.
 
-use vmlab::store::dirs::Dirs;
+use vmlab_store::dirs::Dirs;
 
 use crate::fork::SCENARIO;
 use crate::series::{Bar, Series, against, heading, line};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use vmlab::event::{LabEvent, Phase, Stamped};
+use vmlab_events::event::{LabEvent, Phase, Stamped};
 
 use crate::fork::SCENARIO;
 

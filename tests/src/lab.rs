@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use vmlab::event::{LabEvent, LossReport, ScenarioReport, Stamped};
-use vmlab::image::guest_init;
-use vmlab::store::journal;
-use vmlab::verdict::Verdict;
+use vmlab_events::event::{LabEvent, ScenarioReport, Stamped};
+use vmlab_events::log;
+use vmlab_events::loss::LossReport;
+use vmlab_events::verdict::Verdict;
+use vmlab_image::guest_init;
 use vmlab_protocol::message::Leg;
 
 use crate::bench::{Bench, Ended, Running};
@@ -196,7 +197,7 @@ pub struct Outcome {
 #[must_use]
 pub fn events(file: &Path) -> Vec<Stamped> {
     let text = fs::read(file).unwrap_or_default();
-    text.split_inclusive(|&byte| byte == b'\n').filter_map(journal::decode_line).collect()
+    text.split_inclusive(|&byte| byte == b'\n').filter_map(log::decode_line).collect()
 }
 
 impl Outcome {

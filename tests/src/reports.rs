@@ -4,16 +4,16 @@
 use std::sync::{Arc, Mutex};
 
 use roxmltree::Document;
-use vmlab::event::{LabEvent, Stamped};
-use vmlab::ktap::{self, Outcome};
-use vmlab::report::clean::is_hostile;
-use vmlab::report::human::Human;
-use vmlab::report::junit::Junit;
-use vmlab::report::ktap::Ktap;
-use vmlab::report::style::{Style, Verbosity};
-use vmlab::report::{Reporter, Setup};
-use vmlab::store::journal;
-use vmlab::verdict::Class;
+use vmlab_events::clean::is_hostile;
+use vmlab_events::event::{LabEvent, Stamped};
+use vmlab_events::log;
+use vmlab_events::verdict::Class;
+use vmlab_ktap::{self as ktap, Outcome};
+use vmlab_report::human::Human;
+use vmlab_report::junit::Junit;
+use vmlab_report::ktap::Ktap;
+use vmlab_report::style::{Style, Verbosity};
+use vmlab_report::{Reporter, Setup};
 
 /// A run in every format that is no journal.
 #[derive(Debug)]
@@ -212,5 +212,5 @@ pub fn check_junit(text: &str, events: &[Stamped]) {
 /// They are not.
 pub fn check_json(text: &str, events: &[Stamped]) {
     assert!(!text.chars().any(|c| c != '\n' && is_hostile(c)), "{text:?}");
-    assert_eq!(journal::read(text.as_bytes()).unwrap().events, events);
+    assert_eq!(log::read(text.as_bytes()).unwrap().events, events);
 }

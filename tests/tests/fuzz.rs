@@ -84,4 +84,4 @@ macro_rules! targets {
     };
 }
 
-targets! { apt config console frame journal kernel_file ktap message modules newc session }
+targets! { apt config console event_log frame kernel_file ktap message modules newc session }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill, raise};
 use nix::unistd::getppid;
 use serde_json::{Value, json};
-use vmlab::image::guest_init;
+use vmlab_image::guest_init;
 use vmlab_protocol::catalogue::{Control, Expectation, ScenarioId};
 use vmlab_protocol::frame::{Decoder, HEADER_LEN, Item};
 use vmlab_protocol::message::{

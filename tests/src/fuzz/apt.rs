@@ -1,7 +1,7 @@
 //! The readers of apt's words: source lists, package descriptions, and the walk along them.
 
-use vmlab::kernel::debian::resolve::{Walk, is_plain};
-use vmlab::kernel::debian::{sources, stanza};
+use vmlab_kernel::debian::resolve::{Walk, is_plain};
+use vmlab_kernel::debian::{sources, stanza};
 
 pub const WORDS: &[&[u8]] = &[
     b"Package: linux-image-cloud-amd64\nVersion: 1\nDepends: linux-image-6.1.0-1-cloud-amd64 (= 1)\n\n",

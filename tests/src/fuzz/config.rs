@@ -1,6 +1,6 @@
 //! The reader of kernel configurations: what it read can be written, and is then read as the same.
 
-use vmlab::kernel::config::KernelConfig;
+use vmlab_kernel::config::KernelConfig;
 
 pub const WORDS: &[&[u8]] = &[
     b"CONFIG_UTS_NS=y\n",

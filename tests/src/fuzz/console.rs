@@ -1,6 +1,6 @@
 //! The console: what is seen does not depend on how the bytes come, and what is kept has a bound.
 
-use vmlab::verdict::console::ConsoleReader;
+use vmlab_console::ConsoleReader;
 
 pub const WORDS: &[&[u8]] = &[
     b"\n[    1.234567] ",

@@ -2,8 +2,8 @@
 
 use std::io::{Cursor, Read, Result, Seek, SeekFrom};
 
-use vmlab::kernel::file::recognise;
-use vmlab::kernel::source::is_release;
+use vmlab_kernel::file::recognise;
+use vmlab_kernel::source::is_release;
 
 pub const WORDS: &[&[u8]] = &[
     b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0",
@@ -34,7 +34,7 @@ impl Seek for Dribble {
 pub fn run(input: &[u8]) {
     let length = input.len() as u64;
     let said =
-        |result: std::result::Result<_, vmlab::kernel::file::Unbootable>| result.map_err(|error| error.to_string());
+        |result: std::result::Result<_, vmlab_kernel::file::Unbootable>| result.map_err(|error| error.to_string());
     let image = said(recognise(&mut Cursor::new(input), length));
     if let Ok(image) = &image {
         assert!(is_release(&image.release), "{:?} becomes a part of file names", image.release);

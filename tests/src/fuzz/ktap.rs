@@ -1,6 +1,6 @@
 //! The reader of test results: what it read can be written, and is then read as the same.
 
-use vmlab::ktap::{Block, Directive, Flavour, MAX_DEPTH, Reader, Test, read};
+use vmlab_ktap::{Block, Directive, Flavour, MAX_DEPTH, Reader, Test, read};
 
 pub const WORDS: &[&[u8]] = &[
     b"KTAP version 1\n1..1\n",

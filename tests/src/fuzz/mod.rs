@@ -7,8 +7,8 @@
 mod apt;
 mod config;
 mod console;
+mod event_log;
 mod frame;
-mod journal;
 mod kernel_file;
 mod ktap;
 mod message;
@@ -40,7 +40,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "config", run: config::run, words: config::WORDS, memory: MEMORY },
     Target { name: "console", run: console::run, words: console::WORDS, memory: MEMORY },
     Target { name: "frame", run: frame::run, words: frame::WORDS, memory: MEMORY },
-    Target { name: "journal", run: journal::run, words: journal::WORDS, memory: (64 << 20, 1024) },
+    Target { name: "event_log", run: event_log::run, words: event_log::WORDS, memory: (64 << 20, 1024) },
     Target { name: "kernel_file", run: kernel_file::run, words: kernel_file::WORDS, memory: MEMORY },
     Target { name: "ktap", run: ktap::run, words: ktap::WORDS, memory: (8 << 20, 1024) },
     Target { name: "message", run: message::run, words: message::WORDS, memory: (8 << 20, 256) },

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use vmlab::image::decompress;
-use vmlab::image::modules::{Found, ModuleIndex};
-use vmlab::kernel::depmod;
+use vmlab_image::modules::{Found, ModuleIndex};
+use vmlab_kernel::decompress;
+use vmlab_kernel::depmod;
 
 pub const WORDS: &[&[u8]] = &[
     b"kernel/a.ko: kernel/b.ko\nkernel/b.ko:\n",
@@ -62,7 +62,7 @@ fn index(input: &[u8]) {
 }
 
 /// What the line of a module names is loaded before it: there is no circle.
-fn needs_come_first(dep: &str, path: &str, files: &[vmlab::image::modules::ModuleFile]) {
+fn needs_come_first(dep: &str, path: &str, files: &[vmlab_image::modules::ModuleFile]) {
     let place = |path: &str| files.iter().position(|file| file.path == path);
     let line = dep.lines().map(str::trim).find_map(|line| line.split_once(':').filter(|(of, _)| *of == path));
     let (_, needs) = line.expect("each file has its line");

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use vmlab::image::newc::{Archive, Node};
+use vmlab_image::newc::{Archive, Node};
 
 pub const WORDS: &[&[u8]] = &[b"dev", b"dev/console", b"init", b"TRAILER!!!", b"..", b"//", b"\0", b"a/b/c"];
 

@@ -1,7 +1,7 @@
 //! The session: whatever the guest says and whenever the host asks, a result is one only if it was asked for, announced
 //! and whole.
 
-use vmlab::guest::session::{Findings, Freshness, Heard, OUTPUT_KEPT, Session};
+use vmlab_lab::guest::session::{Findings, Freshness, Heard, OUTPUT_KEPT, Session};
 use vmlab_protocol::catalogue::{Control, Expectation, KernelVersion, Requirement, ScenarioSpec};
 use vmlab_protocol::message::{
     self, Envelope, GuestMessage, Hello, Leg, LegOutcome, PROTOCOL, ProtocolVersion, RawChunk, Stream,

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use vmlab::event::LabEvent;
-use vmlab::exit;
+use vmlab_events::event::LabEvent;
+use vmlab_events::exit;
 use vmlab_tests::bench::{Bench, Ended};
 use vmlab_tests::fake::script::{Action, Guest, hello};
 use vmlab_tests::lab::FakeLab;
@@ -98,7 +98,7 @@ fn a_place_for_records_that_fills_up_costs_the_record_and_not_the_run() {
     assert!(ended.stderr.contains("No space left on device"), "{ended}");
     assert!(ended.stderr.contains("the run goes on without a record"), "{ended}");
     assert!(ended.stdout.contains("the console is not kept"), "{ended}");
-    let scenarios = vmlab::image::guest_init::catalogue().unwrap().len();
+    let scenarios = vmlab_image::guest_init::catalogue().unwrap().len();
     assert!(ended.stdout.contains(&format!("{scenarios} scenarios on 1 kernel: ")), "{ended}");
     assert!(matches!(lab.events().last().unwrap().event, LabEvent::RunFinished { exit_code: exit::OK, .. }), "{ended}");
 }

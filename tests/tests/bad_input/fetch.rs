@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::os::unix::process::ExitStatusExt as _;
 
 use nix::sys::signal::Signal;
-use vmlab::exit;
+use vmlab_events::exit;
 use vmlab_tests::bench::Bench;
 
 use crate::{FAKE_QEMU, VMLAB, is_refused, lab, leaves_nothing};

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use vmlab::exit;
+use vmlab_events::exit;
 use vmlab_tests::bench::Bench;
 use vmlab_tests::kernel;
 

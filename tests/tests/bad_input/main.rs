@@ -4,7 +4,7 @@
 
 use std::process::Command;
 
-use vmlab::exit;
+use vmlab_events::exit;
 use vmlab_tests::bench::{Bench, Ended};
 use vmlab_tests::fake::script::Guest;
 use vmlab_tests::lab::{self, FakeLab};

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
-use vmlab::exit;
+use vmlab_events::exit;
 use vmlab_tests::fake::script::{Action, Guest, hello};
 use vmlab_tests::lab::FakeLab;
 
@@ -27,7 +27,9 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
     let stderr = fs::read_to_string(stderr).unwrap();
     assert!(!stderr.contains("panicked") && !stderr.contains("vmlab: "), "{stderr}");
     // The other report is whole.
-    assert!(lab.events().iter().any(|stamped| matches!(stamped.event, vmlab::event::LabEvent::RunFinished { .. })));
+    assert!(
+        lab.events().iter().any(|stamped| matches!(stamped.event, vmlab_events::event::LabEvent::RunFinished { .. }))
+    );
     leaves_nothing(&lab.bench);
 }
 

@@ -1,6 +1,6 @@
 //! Arguments that make no sense.
 
-use vmlab::exit;
+use vmlab_events::exit;
 
 use crate::{VMLAB, is_refused, lab};
 use vmlab_tests::bench::Bench;

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use vmlab::exit;
+use vmlab_events::exit;
 use vmlab_tests::bench::{Bench, Ended};
 
 const VMLAB: &str = env!("CARGO_BIN_EXE_vmlab-under-test");
@@ -42,7 +42,7 @@ fn all_are_right(kernel: &str, missing: &[&str]) {
     let ended = faults(kernel, &[]);
     ended.exits(exit::OK);
     let rows = rows(&ended);
-    assert_eq!(rows.len(), vmlab::selftest::table::ROWS.len(), "{ended}");
+    assert_eq!(rows.len(), vmlab_selftest::table::ROWS.len(), "{ended}");
     for (name, said) in rows {
         let due = if NOT_DONE.iter().chain(missing).any(|row| *row == name) { "not done " } else { "right " };
         assert!(said.starts_with(due), "{name}: {said}\n{ended}");

@@ -8,9 +8,10 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use nix::sys::signal::Signal;
-use vmlab::event::{LabEvent, LossReport};
-use vmlab::exit;
-use vmlab::verdict::evidence::QemuEnd;
+use vmlab_events::event::LabEvent;
+use vmlab_events::exit;
+use vmlab_events::loss::LossReport;
+use vmlab_events::loss::QemuEnd;
 use vmlab_tests::bench::Bench;
 use vmlab_tests::lab::{self, Outcome};
 

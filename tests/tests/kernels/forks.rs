@@ -7,8 +7,8 @@ use std::fs::{self, File};
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::PathBuf;
 
-use vmlab::event::{LabEvent, ScenarioReport};
-use vmlab::exit;
+use vmlab_events::event::{LabEvent, ScenarioReport};
+use vmlab_events::exit;
 use vmlab_tests::bench::Bench;
 use vmlab_tests::lab::Outcome;
 

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use nix::sys::signal::Signal;
-use vmlab::event::LabEvent;
-use vmlab::exit;
-use vmlab::image::guest_init;
+use vmlab_events::event::LabEvent;
+use vmlab_events::exit;
+use vmlab_image::guest_init;
 use vmlab_protocol::message::Hello;
 use vmlab_tests::bench::{Bench, Running};
 use vmlab_tests::lab::{self, Outcome};

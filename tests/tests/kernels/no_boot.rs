@@ -1,6 +1,6 @@
 //! Kernels that do not get as far as the first word, and what is said of them.
 
-use vmlab::exit;
+use vmlab_events::exit;
 use vmlab_tests::lab::Outcome;
 
 use crate::{BOOKWORM, ONLY_HOSTNAME, TRIXIE, bench, run};

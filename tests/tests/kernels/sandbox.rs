@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::unistd::{Gid, Uid, chown, geteuid};
-use vmlab::exit;
+use vmlab_events::exit;
 use vmlab_tests::bench::Bench;
 use vmlab_tests::lab::Outcome;
 use vmlab_tests::reports::check_ktap;

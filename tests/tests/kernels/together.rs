@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use vmlab::exit;
+use vmlab_events::exit;
 use vmlab_tests::lab::Outcome;
 
 use crate::{CACHE, ONLY_HOSTNAME, TRIXIE, arguments, bench, events_file, with_cache};

@@ -7,9 +7,9 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use vmlab::exit;
-use vmlab::store::json::Json;
-use vmlab::store::sealed;
+use vmlab_events::exit;
+use vmlab_store::json::Json;
+use vmlab_store::sealed;
 use vmlab_tests::fake::script::{Action, Guest, Qmp};
 use vmlab_tests::lab::{FakeLab, Outcome};
 
@@ -112,7 +112,7 @@ fn with_qemu_of_its_own(guests: Vec<Guest>) -> (FakeLab, PathBuf) {
     (lab, qemu)
 }
 
-/// What was written a moment ago is remembered by nobody (`vmlab::store::memo`).
+/// What was written a moment ago is remembered by nobody (`vmlab_store::memo`).
 fn settle() {
     std::thread::sleep(std::time::Duration::from_millis(2_100));
 }

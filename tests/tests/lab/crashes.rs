@@ -1,7 +1,7 @@
 //! Guests that end when they should not.
 
 use serde_json::json;
-use vmlab::exit;
+use vmlab_events::exit;
 use vmlab_protocol::message::LegOutcome;
 use vmlab_tests::fake::script::{Action, Channel, Guest, Qmp, console, finished, hello, legs, started};
 
@@ -29,7 +29,9 @@ fn a_panic_in_a_scenario_is_a_crash_and_the_rest_runs_in_a_fresh_guest() {
     outcome.exits(exit::CRASHED);
     outcome.has("uts.domainname", "PASS", "").has("uts.sysctl", "PASS", "");
     outcome.has(HOSTNAME, "CRASH", "Kernel panic - not syncing: Attempted to kill init! exitcode=0x0000000b");
-    let vmlab::verdict::Verdict::KernelCrashed { trace, .. } = &outcome.report(HOSTNAME).verdict else { panic!() };
+    let vmlab_events::verdict::Verdict::KernelCrashed { trace, .. } = &outcome.report(HOSTNAME).verdict else {
+        panic!()
+    };
     assert_eq!(trace.len(), 3);
     let guests = ["uts.domainname", HOSTNAME, "uts.sysctl"].map(|name| outcome.report(name).guest);
     assert_eq!(guests, [Some(1), Some(1), Some(2)]);

@@ -3,8 +3,8 @@
 use std::fs;
 
 use serde_json::json;
-use vmlab::exit;
-use vmlab::verdict::evidence::{LastWord, Phase, QemuEnd};
+use vmlab_events::exit;
+use vmlab_events::loss::{LastWord, Phase, QemuEnd};
 use vmlab_tests::fake::qmp::MEMORY;
 use vmlab_tests::fake::script::{Action, Channel, Guest, Qmp, console, ends, event, finished, leg, panics, started};
 use vmlab_tests::lab::record_dir;

@@ -4,8 +4,8 @@ use std::fs;
 
 use nix::sys::signal::Signal;
 use roxmltree::Document;
-use vmlab::event::{LabEvent, ScenarioReport};
-use vmlab::exit;
+use vmlab_events::event::{LabEvent, ScenarioReport};
+use vmlab_events::exit;
 use vmlab_protocol::message::{Leg, LegOutcome};
 use vmlab_tests::fake::script::{Action, Guest, console, scenario, started};
 use vmlab_tests::lab::Outcome;

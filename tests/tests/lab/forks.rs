@@ -1,8 +1,8 @@
 //! Forks of a template, and those that were started ahead.
 
 use nix::sys::signal::Signal;
-use vmlab::event::LabEvent;
-use vmlab::exit;
+use vmlab_events::event::LabEvent;
+use vmlab_events::exit;
 use vmlab_tests::fake::script::{Action, Guest, console, event, hello, started};
 use vmlab_tests::lab::Outcome;
 

@@ -6,8 +6,8 @@
 use std::fs;
 
 use serde_json::json;
-use vmlab::event::LabEvent;
-use vmlab::exit;
+use vmlab_events::event::LabEvent;
+use vmlab_events::exit;
 use vmlab_protocol::frame::{self, Kind};
 use vmlab_protocol::message::{GuestMessage, Leg, LegOutcome, Stream};
 use vmlab_tests::fake::script::{Action, Guest, console, finished, hello_with, leg, legs, scenario, started};

@@ -1,7 +1,7 @@
 //! A guest must be the machine that was asked for, and speak this vmlab's protocol.
 
 use serde_json::{Value, json};
-use vmlab::exit;
+use vmlab_events::exit;
 use vmlab_tests::fake::script::{Action, Guest, hello_with};
 
 use crate::{HOSTNAME, ONLY_HOSTNAME, lab};
@@ -66,7 +66,7 @@ fn the_machine_is_the_one_that_was_typed() {
     let outcome = lab(vec![Guest::good()]).run(&[ONLY_HOSTNAME, "--cpus", "3", "--memory", "512", "--append", "a.b=c"]);
     outcome.exits(exit::OK);
     let told = outcome.events.iter().find_map(|stamped| match &stamped.event {
-        vmlab::event::LabEvent::GuestReady { hello, .. } => Some(hello.clone()),
+        vmlab_events::event::LabEvent::GuestReady { hello, .. } => Some(hello.clone()),
         _ => None,
     });
     let told = told.expect("the guest came up");

@@ -1,8 +1,8 @@
 //! Silence, and noise without end: everything that is waited for has a limit.
 
-use vmlab::exit;
-use vmlab::verdict::Verdict;
-use vmlab::verdict::evidence::Watchdog;
+use vmlab_events::exit;
+use vmlab_events::loss::Watchdog;
+use vmlab_events::verdict::Verdict;
 use vmlab_tests::fake::script::{self, Action, Channel, Guest, hello, started};
 
 use crate::{HOSTNAME, ONLY_HOSTNAME, booted, lab, passed_hostname};

@@ -1,6 +1,6 @@
 //! The link: what is damaged, out of turn or about something that nobody asked for never becomes a result.
 
-use vmlab::exit;
+use vmlab_events::exit;
 use vmlab_protocol::message::{GuestMessage, Leg, LegOutcome, Stream};
 use vmlab_tests::fake::script::{Action, Channel, Damage, Guest, finished, hello, leg, legs, scenario, started};
 use vmlab_tests::lab::Outcome;

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use nix::sys::signal::Signal;
-use vmlab::exit;
+use vmlab_events::exit;
 use vmlab_tests::bench::Ended;
 use vmlab_tests::fake::script::{Action, Guest, Version, hello};
 use vmlab_tests::lab::FakeLab;

@@ -3,7 +3,7 @@
 use std::fs;
 
 use roxmltree::Document;
-use vmlab::exit;
+use vmlab_events::exit;
 use vmlab_tests::fake::script::{Action, Guest, console, finished, hello, legs, started};
 use vmlab_tests::lab::{FakeLab, Outcome, record_dir};
 use vmlab_tests::reports::{check_junit, check_ktap, is_harmless};

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use vmlab::event::LabEvent;
-use vmlab::exit;
+use vmlab_events::event::LabEvent;
+use vmlab_events::exit;
 use vmlab_tests::bench::Running;
 use vmlab_tests::fake::script::{Action, Guest, hello, started};
 use vmlab_tests::lab::{FakeLab, events, record_dir};

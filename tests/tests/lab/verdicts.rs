@@ -1,6 +1,6 @@
 //! What the legs of a scenario come to.
 
-use vmlab::exit;
+use vmlab_events::exit;
 use vmlab_protocol::message::{Leg, LegOutcome, Stream};
 use vmlab_tests::fake::script::{Action, Channel, Guest, console, finished, legs, scenario, started};
 use vmlab_tests::lab::Outcome;

@@ -1,7 +1,7 @@
 //! Several kernels, several guests: what runs where, and when.
 
-use vmlab::event::LabEvent;
-use vmlab::exit;
+use vmlab_events::event::LabEvent;
+use vmlab_events::exit;
 use vmlab_tests::fake::script::{Action, Guest, console, hello};
 use vmlab_tests::lab::Outcome;
 
@@ -87,7 +87,7 @@ fn a_kernel_that_does_not_boot_is_not_tried_for_each_scenario() {
 fn the_whole_catalogue_in_one_guest() {
     let outcome = lab(vec![Guest::good()]).run(&[]);
     outcome.exits(exit::OK);
-    let all = vmlab::image::guest_init::catalogue().unwrap();
+    let all = vmlab_image::guest_init::catalogue().unwrap();
     assert_eq!(outcome.reports().count(), all.len());
     assert!(outcome.reports().all(|report| report.guest == Some(1)));
     assert!(outcome.words().values().all(|word| matches!(*word, "PASS" | "LEAK")));

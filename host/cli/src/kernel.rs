@@ -1,0 +1,304 @@
+//! `vmlab kernel list|fetch|info`.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Subcommand, ValueHint};
+use serde::Serialize;
+
+use super::interrupt::Interrupts;
+use super::{Context, Failure, output};
+use vmlab_kernel::catalogue::{Catalogue, SymbolGroup};
+use vmlab_kernel::fetched::{Lookup, Package};
+use vmlab_kernel::source::DebianSource;
+use vmlab_kernel::{self, FetchPolicy, Kernel, KernelError, KernelSource, debian, installed};
+use vmlab_store::dirs::Dirs;
+
+const NAMES: &str = "\
+A kernel is named by
+  debian:SUITE[/FLAVOUR]  a package of the Debian archive; without a flavour,
+                          cloud-amd64; others are amd64 and rt-amd64
+  installed[:RELEASE]     a kernel of this machine; without a release, the newest
+  PATH                    a bzImage or vmlinux; path:PATH if it begins like these";
+
+const LIST_HELP: &str = "\
+Examples:
+  vmlab kernel list                what can be run on, and what is in the cache
+  vmlab kernel list --json | jq '.[] | select(.cached)'";
+
+const FETCH_HELP: &str = "\
+Examples:
+  vmlab kernel fetch                                   the default kernel
+  vmlab kernel fetch debian:bullseye debian:bookworm   two certain ones
+  vmlab kernel fetch debian:bookworm/6.12-cloud-amd64  another flavour
+  vmlab kernel fetch --all --refresh                   the whole catalogue, each at its newest
+
+What was fetched stays the same kernel until --refresh; what is damaged is fetched again. Packages come through apt, with a root of its own, from the \
+mirrors that this machine's apt uses; VMLAB_DEBIAN_MIRROR and VMLAB_DEBIAN_SECURITY_MIRROR name others.";
+
+const INFO_HELP: &str = "\
+Examples:
+  vmlab kernel info debian:trixie
+  vmlab kernel info ./arch/x86/boot/bzImage
+  vmlab kernel info installed --json | jq .symbols.CONFIG_TIME_NS";
+
+/// Kernels: what is known, what is there, and fetching them
+#[derive(Debug, clap::Args)]
+#[command(after_help = NAMES)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show the catalogue, what is in the cache, and what is installed
+    #[command(after_help = LIST_HELP)]
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Fetch kernels into the cache
+    #[command(after_help = FETCH_HELP, after_long_help = format!("{NAMES}\n\n{FETCH_HELP}"))]
+    Fetch {
+        /// Which; the catalogue's default if none is named
+        #[arg(value_name = "KERNEL")]
+        sources: Vec<KernelSource>,
+        /// Fetch the whole catalogue
+        #[arg(long, conflicts_with = "sources")]
+        all: bool,
+        /// Ask the archive for the newest, even if there is one in the cache
+        #[arg(long)]
+        refresh: bool,
+    },
+    /// Show what a kernel is and which config symbols it has set; fetches it if need be
+    #[command(after_help = INFO_HELP, after_long_help = format!("{NAMES}\n\n{INFO_HELP}"))]
+    Info {
+        /// Which
+        #[arg(value_name = "KERNEL", value_hint = ValueHint::FilePath)]
+        source: KernelSource,
+        /// Use no network
+        #[arg(long)]
+        offline: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Runs the command.
+pub async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
+    match args.command {
+        Command::List { json } => list(&context.dirs, json)?,
+        Command::Fetch { sources, all, refresh } => {
+            let policy = if refresh { FetchPolicy::Refresh } else { FetchPolicy::Verify };
+            let sources = chosen(sources, all)?;
+            Interrupts::listen()?.or_interrupt(fetch(&sources, &context.dirs, policy)).await?;
+        }
+        Command::Info { source, offline, json } => {
+            let policy = if offline { FetchPolicy::Offline } else { FetchPolicy::CacheFirst };
+            Interrupts::listen()?.or_interrupt(info(&source, &context.dirs, policy, json)).await?;
+        }
+    }
+    Ok(vmlab_events::exit::OK)
+}
+
+impl From<KernelError> for Failure {
+    fn from(error: KernelError) -> Self {
+        if error.is_usage() { Self::usage(error) } else { Self::lab(error) }
+    }
+}
+
+fn chosen(sources: Vec<KernelSource>, all: bool) -> Result<Vec<KernelSource>, Failure> {
+    if all {
+        let catalogue = Catalogue::embedded().map_err(Failure::lab)?;
+        Ok(catalogue.kernels.into_iter().map(|kernel| kernel.source).collect())
+    } else if sources.is_empty() {
+        Ok(vec![Catalogue::default_source().map_err(Failure::lab)?])
+    } else {
+        Ok(sources)
+    }
+}
+
+async fn fetch(sources: &[KernelSource], dirs: &Dirs, policy: FetchPolicy) -> Result<(), Failure> {
+    let progress = super::progress();
+    for source in sources {
+        let kernel = vmlab_kernel::obtain(source, dirs, policy, &progress).await?;
+        output::notes(&kernel.notices);
+        output::print(&format!("{}  {}  {}\n", kernel.label, kernel.release, kernel.path.display()))?;
+    }
+    Ok(())
+}
+
+/// A kernel as a list shows it.
+#[derive(Debug, Serialize)]
+struct Listed {
+    source: String,
+    /// `catalogue`, `cache` or `installed`: where the list has it from.
+    listed_by: &'static str,
+    default: bool,
+    series: Option<String>,
+    cached: bool,
+    release: Option<String>,
+    version: Option<String>,
+    sha256: Option<String>,
+    damage: Option<String>,
+    path: Option<PathBuf>,
+    description: String,
+}
+
+impl Listed {
+    fn debian(source: &DebianSource, listed_by: &'static str, dirs: &Dirs) -> Result<Self, Failure> {
+        let mut listed = Self {
+            source: source.to_string(),
+            listed_by,
+            default: false,
+            series: None,
+            cached: false,
+            release: None,
+            version: None,
+            sha256: None,
+            damage: None,
+            path: None,
+            description: String::new(),
+        };
+        match debian::cached(source, dirs).map_err(Failure::lab)? {
+            Lookup::Missing => {}
+            Lookup::Damaged(damage) => listed.damage = Some(damage),
+            Lookup::Found(entry) => {
+                listed.cached = true;
+                listed.path = Some(entry.kernel());
+                listed.release = Some(entry.record.release);
+                listed.version = Some(entry.record.version);
+                listed.sha256 = Some(entry.record.kernel_sha256);
+            }
+        }
+        Ok(listed)
+    }
+
+    fn row(&self) -> [String; 6] {
+        let short = |sha256: &String| sha256.chars().take(12).collect();
+        let or_dash = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
+        let state = match (&self.damage, self.cached) {
+            (Some(_), _) => "damaged",
+            (None, true) => "cached",
+            (None, false) if self.path.is_some() => "installed",
+            (None, false) => "-",
+        };
+        [
+            if self.default { format!("{} *", self.source) } else { self.source.clone() },
+            state.to_owned(),
+            self.release.clone().or_else(|| self.series.clone()).unwrap_or_else(|| "-".to_owned()),
+            or_dash(&self.version),
+            self.sha256.as_ref().map_or_else(|| "-".to_owned(), short),
+            self.description.clone(),
+        ]
+    }
+}
+
+fn list(dirs: &Dirs, json: bool) -> Result<(), Failure> {
+    let mut listed = Vec::new();
+    for known in Catalogue::embedded().map_err(Failure::lab)?.kernels {
+        let KernelSource::Debian(source) = &known.source else { continue };
+        let mut kernel = Listed::debian(source, "catalogue", dirs)?;
+        (kernel.default, kernel.series, kernel.description) = (known.default, Some(known.series), known.description);
+        listed.push(kernel);
+    }
+    for source in debian::all_cached(dirs).map_err(Failure::lab)? {
+        if !listed.iter().any(|kernel| kernel.source == source.to_string()) {
+            listed.push(Listed::debian(&source, "cache", dirs)?);
+        }
+    }
+    for installed in installed::find(Path::new("/")).map_err(|error| Failure::from(KernelError::from(error)))? {
+        listed.push(Listed {
+            source: format!("installed:{}", installed.release),
+            listed_by: "installed",
+            default: false,
+            series: None,
+            cached: false,
+            release: Some(installed.release),
+            version: None,
+            sha256: None,
+            damage: None,
+            path: Some(installed.path),
+            description: "of this machine".to_owned(),
+        });
+    }
+    if json {
+        return output::print_json(&listed);
+    }
+    let mut rows = vec![["KERNEL", "STATE", "RELEASE", "VERSION", "SHA256", "WHAT"].map(str::to_owned)];
+    rows.extend(listed.iter().map(Listed::row));
+    output::print(&format!("{}\n* taken where no kernel is named\n", output::columns(&rows)))
+}
+
+/// What `info` shows.
+#[derive(Debug, Serialize)]
+struct Info {
+    label: String,
+    release: String,
+    version: Option<String>,
+    path: PathBuf,
+    sha256: String,
+    config_sha256: Option<String>,
+    packages: Vec<Package>,
+    modules: Option<PathBuf>,
+    /// `null` for a symbol that is not set; missing altogether where the configuration is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    symbols: Option<std::collections::BTreeMap<String, Option<String>>>,
+}
+
+async fn info(source: &KernelSource, dirs: &Dirs, policy: FetchPolicy, json: bool) -> Result<(), Failure> {
+    let kernel = vmlab_kernel::obtain(source, dirs, policy, &super::progress()).await?;
+    output::notes(&kernel.notices);
+    let record = match source {
+        KernelSource::Debian(debian) => match debian::cached(debian, dirs).map_err(Failure::lab)? {
+            Lookup::Found(entry) => Some(entry.record),
+            Lookup::Missing | Lookup::Damaged(_) => None,
+        },
+        KernelSource::Installed(_) | KernelSource::Path(_) => None,
+    };
+    let groups = Catalogue::embedded().map_err(Failure::lab)?.symbols;
+    let value = |name: &String| kernel.config.as_ref().and_then(|config| config.get(name)).map(str::to_owned);
+    let symbols = || groups.iter().flat_map(|group| &group.names).map(|name| (name.clone(), value(name))).collect();
+    let info = Info {
+        symbols: kernel.config.as_ref().map(|_| symbols()),
+        version: record.as_ref().map(|record| record.version.clone()),
+        packages: record.map(|record| record.packages).unwrap_or_default(),
+        config_sha256: kernel.config.as_ref().map(|config| config.sha256.clone()),
+        label: kernel.label.clone(),
+        release: kernel.release.clone(),
+        path: kernel.path.clone(),
+        sha256: kernel.sha256.clone(),
+        modules: kernel.modules.clone(),
+    };
+    if json { output::print_json(&info) } else { output::print(&render(&info, &kernel, &groups)) }
+}
+
+fn render(info: &Info, kernel: &Kernel, groups: &[SymbolGroup]) -> String {
+    let unknown = || "unknown".to_owned();
+    let path = |path: &PathBuf| path.display().to_string();
+    let mut rows = vec![
+        ["kernel".to_owned(), info.label.clone()],
+        ["release".to_owned(), info.release.clone()],
+        ["path".to_owned(), path(&info.path)],
+        ["sha256".to_owned(), info.sha256.clone()],
+        ["config sha256".to_owned(), info.config_sha256.clone().unwrap_or_else(unknown)],
+        ["modules".to_owned(), info.modules.as_ref().map_or_else(|| "none found".to_owned(), path)],
+    ];
+    rows.extend(info.version.iter().map(|version| ["version".to_owned(), version.clone()]));
+    rows.extend(
+        info.packages.iter().map(|package| ["package".to_owned(), format!("{} {}", package.name, package.version)]),
+    );
+    let mut text = output::columns(&rows);
+    let Some(config) = &kernel.config else {
+        text.push_str("\nIts configuration was not found beside it, so nothing is known of its symbols.\n");
+        return text;
+    };
+    for group in groups {
+        text.push_str(&format!("\n{}\n", group.area));
+        let symbol = |name: &String| [format!("  {name}"), config.get(name).unwrap_or("unset").to_owned()];
+        text.push_str(&output::columns(&group.names.iter().map(symbol).collect::<Vec<_>>()));
+    }
+    text
+}

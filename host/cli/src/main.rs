@@ -1,0 +1,7 @@
+//! The `vmlab` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    vmlab::main()
+}

@@ -1,0 +1,18 @@
+//! What happens in a run of vmlab, as owned values that can be stored and rendered again.
+//!
+//! The lab makes events and prints nothing; reporters render them and decide nothing.
+
+pub mod attempts;
+pub mod clean;
+pub mod error;
+pub mod event;
+pub mod exit;
+#[cfg(feature = "fixture")]
+pub mod fixture;
+pub mod log;
+pub mod loss;
+pub mod order;
+pub mod progress;
+pub mod schedule;
+pub mod text;
+pub mod verdict;

@@ -1,0 +1,249 @@
+//! What must hold between the events of one run, whoever wrote them down. Where it does not, events were cut out, put in
+//! or put elsewhere, and no report of what is left could be trusted. That the end is missing is no such damage: it is what
+//! a power cut or SIGKILL leaves.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use vmlab_protocol::catalogue::ScenarioSpec;
+
+use crate::attempts::Attempts;
+use crate::event::{Counts, LabEvent, ScenarioReport, Stamped};
+use crate::{clean, text};
+
+/// Events that cannot be those of one run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Impossible {
+    /// Something comes before the start.
+    #[error("its events do not begin with the start of a run, so the beginning is missing or they are out of order")]
+    Headless,
+    /// A run starts twice.
+    #[error("event {0} starts a run for a second time, so it is more than one record")]
+    SecondStart(usize),
+    /// Something comes after the end.
+    #[error("event {0} comes after the end of the run, so the events are out of order or of more than one run")]
+    AfterTheEnd(usize),
+    /// The clock went back.
+    #[error("event {0} happened before the one above it, so the events are out of order")]
+    Earlier(usize),
+    /// A last word on something that was never to run.
+    #[error("event {at} is the end of {what}, which the run was not to run")]
+    Unannounced {
+        /// From 1.
+        at: usize,
+        /// The scenario and the kernel.
+        what: String,
+    },
+    /// A second last word.
+    #[error("event {at} ends {what} for a second time")]
+    SecondEnd {
+        /// From 1.
+        at: usize,
+        /// The scenario and the kernel.
+        what: String,
+    },
+    /// An attempt after the last word.
+    #[error("event {at} is an attempt at {what}, which had ended before")]
+    AfterItsEnd {
+        /// From 1.
+        at: usize,
+        /// The scenario and the kernel.
+        what: String,
+    },
+    /// A last word on other attempts than were told of.
+    #[error(
+        "event {at} is the end of {what} after {said}, and {found} are told of before: events are missing or were changed"
+    )]
+    Attempts {
+        /// From 1.
+        at: usize,
+        /// The scenario and the kernel.
+        what: String,
+        /// By the last word.
+        said: String,
+        /// By the others.
+        found: String,
+    },
+    /// The run's end tells other numbers.
+    #[error(
+        "the run ended with {}, and the ends of scenarios in it come to {}: events are missing or were changed",
+        words(.said), words(.found)
+    )]
+    Counts {
+        /// By the last event.
+        said: Counts,
+        /// By the others.
+        found: Counts,
+    },
+}
+
+fn words(counts: &Counts) -> String {
+    if counts.total() == 0 { "none at all".to_owned() } else { text::counts(counts) }
+}
+
+/// Checks the events of a journal, or of the beginning of one. Kinds of events that this version does not know may have
+/// been left out.
+///
+/// # Errors
+/// [`Impossible`]
+pub fn check(events: &[Stamped]) -> Result<(), Impossible> {
+    let Some(LabEvent::RunStarted { kernels, scenarios, .. }) = events.first().map(|first| &first.event) else {
+        return Err(Impossible::Headless);
+    };
+    let (mut found, mut ended, mut over) = (Counts::default(), BTreeSet::new(), false);
+    let mut attempts = BTreeMap::<_, Attempts>::new();
+    let mut elapsed_ms = 0;
+    for (at, stamped) in (1..).zip(events) {
+        if over {
+            return Err(Impossible::AfterTheEnd(at));
+        }
+        if stamped.elapsed_ms < elapsed_ms {
+            return Err(Impossible::Earlier(at));
+        }
+        elapsed_ms = stamped.elapsed_ms;
+        match &stamped.event {
+            LabEvent::RunStarted { .. } if at > 1 => return Err(Impossible::SecondStart(at)),
+            LabEvent::ScenarioAttempted(report) | LabEvent::ScenarioFinished(report)
+                if !announced(report, kernels, scenarios) =>
+            {
+                return Err(Impossible::Unannounced { at, what: what(report) });
+            }
+            LabEvent::ScenarioAttempted(report) => {
+                let place = (&report.kernel, &report.scenario);
+                if ended.contains(&place) {
+                    return Err(Impossible::AfterItsEnd { at, what: what(report) });
+                }
+                attempts.entry(place).or_default().add(report);
+            }
+            LabEvent::ScenarioFinished(report) => {
+                let place = (&report.kernel, &report.scenario);
+                if !ended.insert(place) {
+                    return Err(Impossible::SecondEnd { at, what: what(report) });
+                }
+                let (said, told) = (tally(report.attempts.as_ref()), tally(attempts.remove(&place).as_ref()));
+                if said != told {
+                    return Err(Impossible::Attempts { at, what: what(report), said, found: told });
+                }
+                found.add(report.verdict.class());
+            }
+            LabEvent::RunFinished { counts, .. } if *counts != found => {
+                return Err(Impossible::Counts { said: *counts, found });
+            }
+            LabEvent::RunFinished { .. } => over = true,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn what(report: &ScenarioReport) -> String {
+    format!("{} on {}", report.scenario, clean::line(&report.kernel))
+}
+
+fn tally(attempts: Option<&Attempts>) -> String {
+    let (runs, failures) = attempts.map_or((0, 0), |attempts| (attempts.runs, attempts.failures));
+    format!("{runs} attempts of which {failures} failed")
+}
+
+fn announced(report: &ScenarioReport, kernels: &[String], scenarios: &[ScenarioSpec]) -> bool {
+    kernels.contains(&report.kernel) && scenarios.iter().any(|spec| spec.id == report.scenario)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+    use crate::verdict::Class;
+
+    fn is_end_of_scenario(stamped: &Stamped) -> bool {
+        matches!(stamped.event, LabEvent::ScenarioFinished(_))
+    }
+
+    #[test]
+    fn a_run_and_every_beginning_of_it_are_possible() {
+        let events = fixture::run();
+        for length in 1..=events.len() {
+            assert_eq!(check(&events[..length]), Ok(()), "{length}");
+        }
+    }
+
+    #[test]
+    fn a_beginning_that_is_missing() {
+        assert_eq!(check(&fixture::run()[1..]), Err(Impossible::Headless));
+        assert_eq!(check(&[]), Err(Impossible::Headless));
+        let mut events = fixture::run();
+        events.reverse();
+        assert_eq!(check(&events), Err(Impossible::Headless));
+    }
+
+    #[test]
+    fn two_runs_one_after_the_other() {
+        let one = fixture::run();
+        let length = one.len();
+        assert_eq!(check(&[one.clone(), one.clone()].concat()), Err(Impossible::AfterTheEnd(length + 1)));
+        // The first was cut off.
+        let mut second = one.clone();
+        second[0].elapsed_ms = one[4].elapsed_ms;
+        assert_eq!(check(&[&one[..5], &second].concat()), Err(Impossible::SecondStart(6)));
+    }
+
+    #[test]
+    fn ends_of_scenarios_that_were_cut_out_changed_or_put_in() {
+        let whole = fixture::run();
+        for at in (0..whole.len()).filter(|&at| is_end_of_scenario(&whole[at])) {
+            let mut events = whole.clone();
+            let end = events.remove(at);
+            assert!(matches!(check(&events), Err(Impossible::Counts { .. })), "{at}");
+            events.insert(at, end.clone());
+            events.insert(at, end);
+            assert!(matches!(check(&events), Err(Impossible::SecondEnd { .. })), "{at}");
+        }
+        let at = whole.iter().position(is_end_of_scenario).unwrap();
+        let mut events = whole.clone();
+        let LabEvent::ScenarioFinished(report) = &mut events[at].event else { panic!("no end of a scenario") };
+        report.kernel = "debian:\x1bpotato".to_owned();
+        let error = check(&events).unwrap_err();
+        assert!(matches!(error, Impossible::Unannounced { .. }) && !error.to_string().contains('\x1b'), "{error}");
+        let mut events = whole;
+        let LabEvent::ScenarioFinished(report) = &mut events[at].event else { panic!("no end of a scenario") };
+        report.verdict = crate::verdict::Verdict::Passed;
+        let error = check(&events).unwrap_err().to_string();
+        assert!(error.starts_with("the run ended with ") && error.contains("come to 9 passed"), "{error}");
+    }
+
+    #[test]
+    fn attempts_that_were_cut_out_changed_or_put_in() {
+        let whole = fixture::retried();
+        for length in 1..=whole.len() {
+            assert_eq!(check(&whole[..length]), Ok(()), "{length}");
+        }
+        let counted = |stamped: &Stamped| matches!(&stamped.event, LabEvent::ScenarioAttempted(report) if report.verdict.class() != Class::NotRun);
+        let places: Vec<_> = (0..whole.len()).filter(|&at| counted(&whole[at])).collect();
+        assert!(places.len() > 4);
+        for at in places {
+            let mut events = whole.clone();
+            let attempt = events.remove(at);
+            let error = check(&events).unwrap_err();
+            assert!(matches!(error, Impossible::Attempts { .. }), "{error}");
+            events.insert(at, attempt.clone());
+            events.insert(at, attempt.clone());
+            assert!(matches!(check(&events), Err(Impossible::Attempts { .. })), "{at}");
+            let LabEvent::ScenarioAttempted(report) = &attempt.event else { panic!("{attempt:?}") };
+            let is_end =
+                |event: &LabEvent| matches!(event, LabEvent::ScenarioFinished(end) if end.scenario == report.scenario);
+            let end = whole.iter().position(|stamped| is_end(&stamped.event)).unwrap();
+            let mut events = whole.clone();
+            events.insert(end + 1, Stamped { elapsed_ms: whole[end].elapsed_ms, ..attempt });
+            assert!(matches!(check(&events), Err(Impossible::AfterItsEnd { .. })), "{at}");
+        }
+    }
+
+    #[test]
+    fn events_in_another_order() {
+        let mut events = fixture::run();
+        events[1..].reverse();
+        assert!(matches!(check(&events), Err(Impossible::Counts { .. } | Impossible::AfterTheEnd(_))));
+        let mut events = fixture::run();
+        events.swap(3, 4);
+        assert_eq!(check(&events), Err(Impossible::Earlier(5)));
+    }
+}

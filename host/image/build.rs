@@ -1,0 +1,132 @@
+//! Builds the guest's PID 1, static, so that the `vmlab` binary can carry it, and asks it for its scenarios.
+//!
+//! Leaves three files in `OUT_DIR`: `vmlab-init`, `catalogue.json` with the scenarios as a JSON array, and `faults.json`
+//! with what the fault suite has it do.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Output};
+
+/// What the guest's binary is built for; vmlab's guests are x86-64 machines.
+const GUEST_TARGET: &str = "x86_64-unknown-linux-gnu";
+
+fn main() -> ExitCode {
+    match build() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            // cargo shows each such line as an error of its own (cargo 1.84), and the rest of the output not at all.
+            message.lines().for_each(|line| println!("cargo::error={line}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn build() -> Result<(), String> {
+    let (out, manifest) = (directory("OUT_DIR")?, directory("CARGO_MANIFEST_DIR")?);
+    let root =
+        manifest.ancestors().nth(2).ok_or_else(|| format!("{} is not two directories deep", manifest.display()))?;
+    // Relative to this package, so that a target directory which has moved with its tree, or was kept by a CI cache,
+    // looks at the sources that are here, and not at where they once were.
+    for input in ["../../init", "../../Cargo.toml", "../../Cargo.lock"] {
+        println!("cargo::rerun-if-changed={input}");
+    }
+    println!("cargo::rerun-if-changed=build.rs");
+
+    let built = compile(root, &out.join("guest"))?;
+    let init = out.join("vmlab-init");
+    fs::copy(&built, &init)
+        .map_err(|error| format!("cannot copy {} to {}: {error}", built.display(), init.display()))?;
+    for (option, name) in [("--catalogue", "catalogue.json"), ("--faults", "faults.json")] {
+        let list = out.join(name);
+        fs::write(&list, ask(&built, option)?).map_err(|error| format!("cannot write {}: {error}", list.display()))?;
+    }
+    Ok(())
+}
+
+fn directory(variable: &str) -> Result<PathBuf, String> {
+    env::var_os(variable).map(PathBuf::from).ok_or_else(|| format!("cargo did not set {variable}"))
+}
+
+/// Runs a second cargo. Its target directory is its own: the outer cargo holds the lock of the usual one until this
+/// script has ended.
+fn compile(root: &Path, target_dir: &Path) -> Result<PathBuf, String> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(&cargo);
+    command.current_dir(root).args(["build", "--quiet", "--locked", "--package", "vmlab-init"]);
+    command.args(["--profile", "guest", "--target", GUEST_TARGET, "--target-dir"]).arg(target_dir);
+    env::vars_os().filter_map(|(name, _)| name.into_string().ok()).filter(|name| is_of_the_outer_build(name)).for_each(
+        |name| {
+            command.env_remove(name);
+        },
+    );
+    command.env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static");
+
+    let output = command.output().map_err(|error| format!("cannot run {}: {error}", cargo.display()))?;
+    if output.status.success() {
+        Ok(target_dir.join(GUEST_TARGET).join("guest").join("vmlab-init"))
+    } else {
+        Err(explain(&output))
+    }
+}
+
+/// Whether a variable says how the outer build is to be done. The guest's binary is the same whatever builds it: clippy
+/// and rustdoc put themselves in the compiler's place, coverage tools and users add flags and profiles, and the outer
+/// cargo's job server ends with it.
+fn is_of_the_outer_build(variable: &str) -> bool {
+    const NAMES: &[&str] = &[
+        "CARGO_ENCODED_RUSTDOCFLAGS",
+        "CARGO_ENCODED_RUSTFLAGS",
+        "CARGO_INCREMENTAL",
+        "CARGO_MAKEFLAGS",
+        "CARGO_TARGET_DIR",
+        "CLIPPY_ARGS",
+        "DEBUG",
+        "MAKEFLAGS",
+        "MFLAGS",
+        "NUM_JOBS",
+        "OPT_LEVEL",
+        "OUT_DIR",
+        "PROFILE",
+        "RUSTC_WORKSPACE_WRAPPER",
+        "RUSTDOCFLAGS",
+        "RUSTFLAGS",
+        "TARGET",
+    ];
+    const PREFIXES: &[&str] =
+        &["CARGO_BUILD_", "CARGO_CFG_", "CARGO_FEATURE_", "CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_PROFILE_"];
+    let target_flags = variable.starts_with("CARGO_TARGET_") && variable.ends_with("_RUSTFLAGS");
+    target_flags || NAMES.contains(&variable) || PREFIXES.iter().any(|prefix| variable.starts_with(prefix))
+}
+
+/// The two things that may be missing on a machine that builds everything else, by the words of rustc 1.95, GNU ld 2.40,
+/// mold 1.10 and lld 14; all else as it is.
+fn explain(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr);
+    let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    let hint = if says(&["can't find crate for `std`", "can't find crate for `core`"]) {
+        format!(
+            "vmlab's PID 1 is built for {GUEST_TARGET}, whose standard library is not installed: run `rustup target add \
+             {GUEST_TARGET}`.\n"
+        )
+    } else if says(&["cannot find -lc", "unable to find library -lc", "library not found: c\n", "crtbeginT.o"]) {
+        "vmlab's PID 1 is linked statically, and the C library's static half (libc.a) is not installed: install libc6-dev \
+         (Debian, Ubuntu), glibc-static (Fedora) or glibc-devel-static (openSUSE).\n"
+            .to_owned()
+    } else {
+        String::new()
+    };
+    format!("{hint}building vmlab-init for the guest failed ({}):\n{text}", output.status)
+}
+
+fn ask(init: &Path, option: &str) -> Result<Vec<u8>, String> {
+    let command = format!("{} {option}", init.display());
+    let output = Command::new(init).arg(option).output().map_err(|error| {
+        format!("cannot run {command}: {error}; vmlab is built on x86-64 Linux, as its guest's binary must run there")
+    })?;
+    if output.status.success() {
+        Ok(output.stdout)
+    } else {
+        Err(format!("{command} ended with {}:\n{}", output.status, String::from_utf8_lossy(&output.stderr)))
+    }
+}

@@ -1,0 +1,253 @@
+//! The guest image: an initramfs with PID 1 and the modules that it loads.
+//!
+//! What PID 1 finds in it:
+//!
+//! | path | what |
+//! |---|---|
+//! | `/init` | itself |
+//! | `/dev` `/etc` `/mnt` `/proc` `/root` `/run` `/sys` `/tmp` | empty directories to mount on and to work in |
+//! | `/dev/console` `/dev/null` | the two devices that a program needs before `/dev` is mounted |
+//! | `/modules/NAME.ko` | modules, decompressed, NAME with underscores |
+//! | `/modules/boot.list` | what to load before the agent starts: one path a line, in load order; may be empty |
+//! | `/faults/NAME.ko` | what the fault suite loads; the directory is not there otherwise |
+//! | `/modules/for/NAME.list` | likewise for each module that a scenario asks for, NAME as the scenario writes it; empty where it is built in, not there where the kernel was built without it |
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use modules::{Found, ModuleFile, ModuleIndex, ModulesError};
+use newc::{Archive, Node};
+use vmlab_store::cache::{self, Kind};
+use vmlab_store::hold::Hold;
+use vmlab_store::keeping::Keeping;
+use vmlab_store::memo::{self, Memo};
+use vmlab_store::shelf::{self, Shelf};
+
+pub mod guest_init;
+pub mod modules;
+pub mod newc;
+pub mod recipe;
+
+/// What goes into an image.
+#[derive(Debug, Clone)]
+pub struct ImageSpec<'a> {
+    /// What is in it besides PID 1 and modules.
+    pub recipe: &'a recipe::Recipe,
+    /// PID 1: [`guest_init::init_binary`].
+    pub init: &'a [u8],
+    /// The kernel's module directory, with `modules.dep` and `modules.builtin`; none for a kernel without modules.
+    pub modules: Option<&'a Path>,
+    /// The modules that the scenarios ask for, by name, in any order; twice is as good as once.
+    pub scenario_modules: BTreeSet<&'a str>,
+    /// Modules that did not come with the kernel, which something in the guest loads by itself; by name.
+    pub extra_modules: &'a BTreeMap<String, Vec<u8>>,
+    /// vmlab's cache directory; the image goes below it, to `images/SHA256.cpio`.
+    pub cache: &'a Path,
+}
+
+/// An image in the cache.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Image {
+    /// Its file; one without a name where the cache does not take it.
+    pub path: PathBuf,
+    /// Of that file, hexadecimal.
+    pub sha256: String,
+    /// Size of that file.
+    pub size_bytes: u64,
+    /// Those of the recipe's boot modules that the kernel has neither inside nor as a file: without them no port will appear.
+    /// Empty where the spec has no module directory, as nothing is known then.
+    pub absent: Vec<String>,
+    /// Keeps it in the cache while it is used.
+    #[serde(skip)]
+    pub hold: Option<Hold>,
+    /// Holds one that the cache does not take.
+    #[serde(skip)]
+    memory: Option<Arc<OwnedFd>>,
+}
+
+/// Why there is no image.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// The kernel's modules.
+    #[error(transparent)]
+    Modules(#[from] ModulesError),
+    /// The archive.
+    #[error(transparent)]
+    Archive(#[from] newc::NewcError),
+    /// A scenario asks for a module by a name that can be no file name.
+    #[error("a scenario asks for the kernel module {0:?}, which is no module's name (letters, digits, _ and -)")]
+    BadModuleName(String),
+    /// Neither the cache nor the host's memory takes it.
+    #[error("{cache}, and the guest image cannot be held in memory either")]
+    Nowhere {
+        /// Why not in the cache.
+        cache: String,
+        /// Why not in memory.
+        #[source]
+        memory: io::Error,
+    },
+}
+
+/// Builds the image and puts it into the cache, where an image of the same content may already be; it is held in memory
+/// where the cache does not take it. Blocks: it reads, decompresses and hashes some megabytes.
+///
+/// # Errors
+/// [`ImageError`].
+pub fn build(spec: &ImageSpec<'_>) -> Result<(Image, Keeping), ImageError> {
+    let mut keeping = Keeping::default();
+    // A fetched kernel's modules stay as they are, and the rest of the image is in this program.
+    let fetched = spec.modules.filter(|modules| modules.starts_with(spec.cache));
+    // A program whose own file cannot be told has nothing to remember the image by, and builds it each time.
+    let program = std::env::current_exe().ok();
+    let (Some(modules), Some(program), true) = (fetched, program, spec.extra_modules.is_empty()) else {
+        return Ok((build_anew(spec, &mut keeping)?, keeping));
+    };
+    let (dep, builtin) = (modules.join("modules.dep"), modules.join("modules.builtin"));
+    let kind = format!("image with {:?} and {} bytes of init", spec.scenario_modules, spec.init.len());
+    let memo = Memo::new(spec.cache, &kind, vec![&program, &dep, &builtin]);
+    if let Some(image) = memo.recall::<Image>().and_then(|image| still_there(spec.cache, image)) {
+        return Ok((image, keeping));
+    }
+    let image = build_anew(spec, &mut keeping)?;
+    if image.memory.is_none() {
+        keeping.note(memo::FACTS, memo.keep(&image));
+    }
+    Ok((image, keeping))
+}
+
+/// Takes hold of an image that was built before, if it is there and what it was.
+fn still_there(cache: &Path, mut image: Image) -> Option<Image> {
+    let place = SHELF.place(cache, &image.sha256);
+    image.hold = place.hold();
+    let whole = image.hold.is_some() && memo::sha256(cache, &image.path).is_ok_and(|sha256| sha256 == image.sha256);
+    whole.then_some(image)
+}
+
+fn build_anew(spec: &ImageSpec<'_>, keeping: &mut Keeping) -> Result<Image, ImageError> {
+    let (archive, absent) = assemble(spec)?;
+    let bytes = archive.to_bytes()?;
+    let sha256 = vmlab_store::hex(&Sha256::digest(&bytes));
+    let size_bytes = bytes.len() as u64;
+    let place = SHELF.place(spec.cache, &sha256);
+    match SHELF.keep(spec.cache, &place, &bytes) {
+        Ok(kept) => {
+            keeping.grown |= kept.new;
+            Ok(Image { path: place.path, sha256, size_bytes, absent, hold: kept.hold, memory: None })
+        }
+        Err(error) => {
+            let cache = error.cause();
+            keeping.note("the guest image", Err::<(), _>(error));
+            let (path, memory) = in_memory(&bytes).map_err(|memory| ImageError::Nowhere { cache, memory })?;
+            Ok(Image { path, sha256, size_bytes, absent, hold: None, memory: Some(Arc::new(memory)) })
+        }
+    }
+}
+
+/// A file without a name (memfd_create(2)), and a path that leads to it while this process lives (proc(5), `/proc/PID/fd`).
+/// A temporary directory may lie on the same full disk as the cache, and would stay there were vmlab killed.
+fn in_memory(bytes: &[u8]) -> io::Result<(PathBuf, OwnedFd)> {
+    let mut file = File::from(memfd_create(c"vmlab-image", MFdFlags::MFD_CLOEXEC)?);
+    file.write_all(bytes)?;
+    let path = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()));
+    Ok((path, file.into()))
+}
+
+/// Where images are kept.
+const SHELF: Shelf = Shelf { directory: "images", suffix: ".cpio", kind: Kind::Image };
+
+/// The images in the cache, for whoever lists it or makes room.
+#[must_use]
+pub fn inventory(cache: &Path) -> cache::Found {
+    SHELF.inventory(cache, |sha256| format!("initramfs {}", shelf::short(sha256)))
+}
+
+/// The archive, and which of the recipe's boot modules are nowhere.
+fn assemble(spec: &ImageSpec<'_>) -> Result<(Archive, Vec<String>), ImageError> {
+    let mut archive = Archive::default();
+    archive.add("init", Node::File { permissions: 0o755, content: spec.init.to_vec() })?;
+    for recipe::Directory { path, mode } in spec.recipe.directories.clone() {
+        archive.add(&path, Node::Directory { permissions: mode })?;
+    }
+    for recipe::CharDevice { path, mode, major, minor } in spec.recipe.char_devices.clone() {
+        archive.add(&path, Node::CharDevice { permissions: mode, major, minor })?;
+    }
+    for directory in ["modules", "modules/for"] {
+        archive.add(directory, Node::Directory { permissions: 0o755 })?;
+    }
+    let absent = add_modules(&mut archive, spec)?;
+    if !spec.extra_modules.is_empty() {
+        archive.add("faults", Node::Directory { permissions: 0o755 })?;
+    }
+    for (name, content) in spec.extra_modules {
+        check_name(name)?;
+        archive.add(&format!("faults/{name}.ko"), Node::File { permissions: 0o644, content: content.clone() })?;
+    }
+    Ok((archive, absent))
+}
+
+fn add_modules(archive: &mut Archive, spec: &ImageSpec<'_>) -> Result<Vec<String>, ImageError> {
+    let Some(directory) = spec.modules else {
+        add_list(archive, "boot", &[])?;
+        return Ok(Vec::new());
+    };
+    let index = ModuleIndex::read(directory)?;
+    let mut carried = BTreeMap::new();
+    let (mut boot, mut absent) = (Vec::new(), Vec::new());
+    let needed = spec.recipe.boot_modules.iter().map(|name| (name, true));
+    for (name, needed) in needed.chain(spec.recipe.evidence_modules.iter().map(|name| (name, false))) {
+        match index.find(name)? {
+            Found::Builtin => {}
+            Found::Absent if needed => absent.push(name.clone()),
+            Found::Absent => {}
+            Found::Files(files) => {
+                for path in carry(&mut carried, files) {
+                    if !boot.contains(&path) {
+                        boot.push(path);
+                    }
+                }
+            }
+        }
+    }
+    add_list(archive, "boot", &boot)?;
+    for &name in &spec.scenario_modules {
+        check_name(name)?;
+        match index.find(name)? {
+            Found::Absent => {}
+            Found::Builtin => add_list(archive, &format!("for/{name}"), &[])?,
+            Found::Files(files) => add_list(archive, &format!("for/{name}"), &carry(&mut carried, files))?,
+        }
+    }
+    for (name, file) in &carried {
+        let content = modules::read_module(directory, file)?;
+        archive.add(&format!("modules/{name}.ko"), Node::File { permissions: 0o644, content })?;
+    }
+    Ok(absent)
+}
+
+/// Notes files as carried, by module name, and gives their paths in the guest.
+fn carry(carried: &mut BTreeMap<String, String>, files: Vec<ModuleFile>) -> Vec<String> {
+    let paths = files.iter().map(|file| format!("/modules/{}.ko", file.name)).collect();
+    carried.extend(files.into_iter().map(|file| (file.name, file.path)));
+    paths
+}
+
+fn add_list(archive: &mut Archive, name: &str, paths: &[String]) -> Result<(), ImageError> {
+    let content = paths.iter().flat_map(|path| [path.as_str(), "\n"]).collect::<String>().into_bytes();
+    Ok(archive.add(&format!("modules/{name}.list"), Node::File { permissions: 0o644, content })?)
+}
+
+fn check_name(name: &str) -> Result<(), ImageError> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    if !name.is_empty() && name.bytes().all(plain) { Ok(()) } else { Err(ImageError::BadModuleName(name.to_owned())) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,173 @@
+use std::fs;
+use std::sync::LazyLock;
+
+use super::recipe::Recipe;
+use super::*;
+
+const MODULE: &[u8] = b"\x7fELF and so on";
+
+/// A module directory where virtio_console and veth are files, virtio_pci is built in, and dummy is nowhere.
+fn module_directory() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let dep = "kernel/virtio_console.ko: kernel/virtio.ko\nkernel/virtio.ko:\nkernel/veth-x.ko: kernel/virtio.ko\n";
+    fs::write(dir.path().join("modules.dep"), dep).unwrap();
+    fs::write(dir.path().join("modules.builtin"), "kernel/virtio_pci.ko\n").unwrap();
+    fs::create_dir(dir.path().join("kernel")).unwrap();
+    for file in ["virtio_console.ko", "virtio.ko", "veth-x.ko"] {
+        fs::write(dir.path().join("kernel").join(file), MODULE).unwrap();
+    }
+    dir
+}
+
+static RECIPE: LazyLock<Recipe> = LazyLock::new(|| Recipe::scenarios().unwrap());
+
+fn spec<'a>(modules: Option<&'a Path>, cache: &'a Path) -> ImageSpec<'a> {
+    let scenario_modules = BTreeSet::from(["veth-x", "dummy", "virtio_pci"]);
+    static NONE: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    ImageSpec { recipe: &RECIPE, init: b"init", modules, scenario_modules, extra_modules: &NONE, cache }
+}
+
+/// Path and content of each file in the archive, by a reading of its own.
+fn files(archive: &[u8]) -> BTreeMap<String, Vec<u8>> {
+    let field = |at: usize, number: usize| {
+        let start = at + 6 + number * 8;
+        usize::from_str_radix(std::str::from_utf8(&archive[start..start + 8]).unwrap(), 16).unwrap()
+    };
+    let mut files = BTreeMap::new();
+    let mut at = 0;
+    loop {
+        let (mode, size, name_size) = (field(at, 1), field(at, 6), field(at, 11));
+        let name = std::str::from_utf8(&archive[at + 110..at + 110 + name_size - 1]).unwrap();
+        if name == "TRAILER!!!" {
+            return files;
+        }
+        let content = (at + 110 + name_size).next_multiple_of(4);
+        if mode & 0o170_000 == 0o100_000 {
+            files.insert(name.to_owned(), archive[content..content + size].to_vec());
+        }
+        at = (content + size).next_multiple_of(4);
+    }
+}
+
+#[test]
+fn the_image_has_init_and_what_is_to_be_loaded() {
+    let (kernel, cache) = (module_directory(), tempfile::tempdir().unwrap());
+    let image = build(&spec(Some(kernel.path()), cache.path())).unwrap().0;
+    let bytes = fs::read(&image.path).unwrap();
+    assert_eq!(image.size_bytes, bytes.len() as u64);
+    assert_eq!(image.sha256, vmlab_store::hex(&Sha256::digest(&bytes)));
+    assert!(image.absent.is_empty());
+    let expected: BTreeMap<String, Vec<u8>> = [
+        ("init", b"init".as_slice()),
+        ("modules/boot.list", b"/modules/virtio.ko\n/modules/virtio_console.ko\n"),
+        ("modules/for/veth-x.list", b"/modules/virtio.ko\n/modules/veth_x.ko\n"),
+        ("modules/for/virtio_pci.list", b""),
+        ("modules/virtio.ko", MODULE),
+        ("modules/virtio_console.ko", MODULE),
+        ("modules/veth_x.ko", MODULE),
+    ]
+    .map(|(path, content)| (path.to_owned(), content.to_vec()))
+    .into();
+    assert_eq!(files(&bytes), expected);
+}
+
+#[test]
+fn a_kernel_without_modules_gets_an_empty_list() {
+    let cache = tempfile::tempdir().unwrap();
+    let image = build(&spec(None, cache.path())).unwrap().0;
+    let files = files(&fs::read(&image.path).unwrap());
+    assert_eq!(files.keys().collect::<Vec<_>>(), ["init", "modules/boot.list"]);
+    assert!(files["modules/boot.list"].is_empty());
+}
+
+#[test]
+fn boot_modules_that_are_nowhere_are_named() {
+    let (kernel, cache) = (module_directory(), tempfile::tempdir().unwrap());
+    fs::write(kernel.path().join("modules.dep"), "").unwrap();
+    let image = build(&spec(Some(kernel.path()), cache.path())).unwrap().0;
+    assert_eq!(image.absent, ["virtio_console"]);
+}
+
+fn identity(image: &Image) -> (&Path, &str, u64, &[String]) {
+    (&image.path, &image.sha256, image.size_bytes, &image.absent)
+}
+
+#[test]
+fn the_same_spec_gives_the_same_file_and_a_damaged_one_is_replaced() {
+    let (kernel, cache) = (module_directory(), tempfile::tempdir().unwrap());
+    let spec = spec(Some(kernel.path()), cache.path());
+    let first = build(&spec).unwrap().0;
+    let bytes = fs::read(&first.path).unwrap();
+    assert_eq!(identity(&build(&spec).unwrap().0), identity(&first));
+    for damage in [&bytes[..bytes.len() - 1], &vec![0; bytes.len()]] {
+        fs::write(&first.path, damage).unwrap();
+        assert_eq!(identity(&build(&spec).unwrap().0), identity(&first));
+        assert_eq!(fs::read(&first.path).unwrap(), bytes);
+    }
+    assert_eq!(inventory(cache.path()).entries.len(), 1);
+}
+
+#[test]
+fn builders_at_the_same_time_do_not_disturb_each_other() {
+    let (kernel, cache) = (module_directory(), tempfile::tempdir().unwrap());
+    let built: Vec<Image> = std::thread::scope(|scope| {
+        let spec = spec(Some(kernel.path()), cache.path());
+        let threads: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn({
+                    let spec = spec.clone();
+                    move || build(&spec)
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap().unwrap().0).collect()
+    });
+    assert!(built.iter().all(|image| identity(image) == identity(&built[0])));
+    assert_eq!(inventory(cache.path()).entries.len(), 1);
+}
+
+#[test]
+fn the_real_init_fits() {
+    let cache = tempfile::tempdir().unwrap();
+    let spec = ImageSpec {
+        recipe: &RECIPE,
+        init: guest_init::init_binary(),
+        modules: None,
+        scenario_modules: BTreeSet::new(),
+        extra_modules: &BTreeMap::new(),
+        cache: cache.path(),
+    };
+    let image = build(&spec).unwrap().0;
+    assert_eq!(files(&fs::read(image.path).unwrap())["init"], guest_init::init_binary());
+}
+
+#[test]
+fn what_cannot_be_is_refused() {
+    let (kernel, cache) = (module_directory(), tempfile::tempdir().unwrap());
+    for name in ["", "../x", "a/b", "a b"] {
+        let spec = ImageSpec { scenario_modules: BTreeSet::from([name]), ..spec(Some(kernel.path()), cache.path()) };
+        assert!(matches!(build(&spec).unwrap_err(), ImageError::BadModuleName(_)), "{name:?}");
+    }
+    fs::remove_file(kernel.path().join("kernel/virtio.ko")).unwrap();
+    let error = build(&spec(Some(kernel.path()), cache.path())).unwrap_err();
+    assert!(matches!(error, ImageError::Modules(ModulesError::Read { .. })), "{error}");
+}
+
+#[test]
+fn an_image_that_the_cache_does_not_take_is_held_in_memory_and_told_of() {
+    let cache = tempfile::tempdir().unwrap();
+    let file = cache.path().join("file");
+    fs::write(&file, b"").unwrap();
+    let (image, keeping) = build(&spec(None, &file)).unwrap();
+    let bytes = fs::read(&image.path).unwrap();
+    assert_eq!((bytes.len() as u64, vmlab_store::hex(&Sha256::digest(&bytes))), (image.size_bytes, image.sha256.clone()));
+    let notices = keeping.notices();
+    assert!(matches!(&notices[..], [only] if only.contains("the guest image: ")), "{notices:?}");
+    let (kept, keeping) = build(&spec(None, cache.path())).unwrap();
+    assert!(keeping.grown && keeping.notices().is_empty());
+    assert_eq!((kept.sha256, fs::read(kept.path).unwrap()), (image.sha256.clone(), bytes));
+    assert!(!build(&spec(None, cache.path())).unwrap().1.grown);
+    let path = image.path.clone();
+    drop(image);
+    assert!(!path.exists(), "nothing of it stays");
+}

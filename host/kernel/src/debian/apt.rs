@@ -1,0 +1,303 @@
+//! apt with a root of its own: its own lists, cache, empty status and sources, so that nothing of the system's apt is
+//! changed or needs a privilege, and every signature and hash is checked by the tool made for it.
+
+use std::cell::Cell;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tokio::process::Command;
+
+use super::child::Finished;
+use super::complaint::{self, Complaint};
+use super::error::DebianError;
+use super::resolve;
+use super::stall::{self, Stall};
+use super::system::{self, Job};
+use crate::fetched::Package;
+use vmlab_store::{CacheError, atomic};
+
+/// `Acquire` settings of the system that say what to fetch rather than how, or are apt's own defaults.
+const NOT_KEPT: [&str; 5] = [
+    "Acquire::IndexTargets",
+    "Acquire::Changelogs",
+    "Acquire::Languages",
+    "Acquire::CompressionTypes",
+    "Acquire::GzipIndexes",
+];
+
+/// What replaces the system's configuration. apt reads the file that `APT_CONFIG` names before it looks for the
+/// system's, apt.conf(5), so the last two lines keep the system's hooks out: a `Post-Invoke` of a container image
+/// deletes what was downloaded.
+///
+/// apt as root would drop to the user `_apt`, who may not enter a home directory, and warn about that; the privilege
+/// it would drop is that of vmlab's caller.
+///
+/// The package lists stay compressed, as they are ten times smaller so and read once or twice.
+const SETTINGS: &str = "Acquire::GzipIndexes \"true\";
+Acquire::Languages \"none\";
+Acquire::AllowInsecureRepositories \"false\";
+Acquire::AllowDowngradeToInsecureRepositories \"false\";
+APT::Architecture \"amd64\";
+#clear APT::Architectures;
+APT::Architectures { \"amd64\"; };
+APT::Sandbox::User \"root\";
+APT::Update::Error-Mode \"any\";
+Dir::Etc::main \"/dev/null\";
+Dir::Etc::parts \"/dev/null\";
+";
+
+/// A private apt.
+pub(super) struct Apt<'a> {
+    job: Job<'a>,
+    root: PathBuf,
+    preferred: Option<String>,
+}
+
+impl<'a> Apt<'a> {
+    /// Makes the root at a path where nothing is, keeping how the system's apt reaches its mirrors: proxies and the
+    /// like. `preferred` is the suite that goes before others.
+    pub(super) async fn new(job: Job<'a>, root: PathBuf, preferred: Option<String>) -> Result<Self, DebianError> {
+        for dir in ["state/lists/partial", "cache/archives/partial", "debs"] {
+            atomic::create_dir(&root.join(dir))?;
+        }
+        let mut command = job.system.command("apt-config");
+        command.args(["dump", "Acquire"]);
+        let mut acquire = Vec::new();
+        let finished = system::run(command, |line| acquire.push(line.to_owned())).await?;
+        let apt = Self { job, root, preferred };
+        apt.judge(&finished, "say how it is configured")?;
+        apt.write("status", "")?;
+        apt.write("apt.conf", &config(&acquire))?;
+        Ok(apt)
+    }
+
+    /// Takes the text of a `.sources` file for what [`Self::update`] reads.
+    pub(super) fn set_sources(&self, text: &str) -> Result<(), DebianError> {
+        self.write("vmlab.sources", text)
+    }
+
+    /// Fetches and verifies the package lists. `Ok(Err(suites))` says that the mirrors have no such suites.
+    pub(super) async fn update(&self) -> Result<Result<(), Vec<String>>, DebianError> {
+        let mut command = self.command("apt-get");
+        command.arg("update");
+        let finished = self.run(command).await?;
+        if !finished.status.success()
+            && let Complaint::MissingSuites(suites) = complaint::read(&finished.stderr)
+        {
+            return Ok(Err(suites));
+        }
+        self.judge(&finished, "read the package lists").map(Ok)
+    }
+
+    /// The description of the version of a package that would be installed; `None` where there is no such package.
+    pub(super) async fn show_candidate(&self, name: &str) -> Result<Option<String>, DebianError> {
+        let mut command = self.command("apt-cache");
+        command.args(["--no-all-versions", "show", "--", name]);
+        let mut text = String::new();
+        let finished = system::run(command, collect(&mut text)).await?;
+        // An unknown name is status 100, a virtual package no output.
+        if text.trim().is_empty() && !finished.stderr.contains("No packages found") {
+            self.judge(&finished, "look up a package")?;
+        }
+        Ok(Some(text).filter(|text| !text.trim().is_empty()))
+    }
+
+    /// The descriptions of packages in certain versions.
+    pub(super) async fn show(&self, packages: &[Package]) -> Result<String, DebianError> {
+        let mut command = self.command("apt-cache");
+        command.args(["show", "--"]).args(packages.iter().map(argument));
+        let mut text = String::new();
+        let finished = system::run(command, collect(&mut text)).await?;
+        self.judge(&finished, "look up the kernel's packages")?;
+        Ok(text)
+    }
+
+    /// Whether the archive has packages in certain versions, and says so in a way that can be followed.
+    pub(super) async fn has(&self, packages: &[Package]) -> Result<bool, DebianError> {
+        if packages.is_empty() || !packages.iter().all(resolve::is_plain) {
+            return Ok(false);
+        }
+        let mut command = self.command("apt-cache");
+        command.args(["show", "--"]).args(packages.iter().map(argument));
+        let mut text = String::new();
+        // A version that is not known is status 100.
+        let finished = system::run(command, collect(&mut text)).await?;
+        Ok(finished.status.success() && resolve::describes_all(&text, packages))
+    }
+
+    /// Downloads and verifies packages, and gives the directory that holds them.
+    pub(super) async fn download(&self, packages: &[Package]) -> Result<PathBuf, DebianError> {
+        let into = self.root.join("debs");
+        let mut command = self.command("apt-get");
+        command.args(["download", "--"]).args(packages.iter().map(argument)).current_dir(&into);
+        let finished = self.run(command).await?;
+        self.judge(&finished, "download the kernel's packages")?;
+        Ok(into)
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<(), DebianError> {
+        let path = self.root.join(name);
+        Ok(fs::write(&path, text).map_err(CacheError::on("write", &path))?)
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = self.job.system.command(program);
+        command.env("APT_CONFIG", self.root.join("apt.conf"));
+        command.args(arguments(&self.root, self.preferred.as_deref()));
+        command
+    }
+
+    /// Runs a command that uses the network, showing how far it is, as long as it gets further.
+    async fn run(&self, command: Command) -> Result<Finished, DebianError> {
+        let changes = Cell::new(0);
+        let mut last = String::new();
+        let status_line = |line: &str| {
+            if line != last {
+                line.clone_into(&mut last);
+                changes.set(changes.get() + 1);
+            }
+            if let Some(percent) = percent(line) {
+                self.job.progress.percent(percent);
+            }
+        };
+        let label = || self.job.label.to_owned();
+        tokio::select! {
+            finished = system::run(command, status_line) => finished,
+            stall = stall::watch(&self.root, &changes) => Err(match stall {
+                Stall::Full => DebianError::Full { label: label(), dir: self.job.cache.to_owned() },
+                Stall::Silent => DebianError::Stalled { label: label(), seconds: stall::SILENT_AFTER },
+            }),
+        }
+    }
+
+    fn judge(&self, finished: &Finished, doing: &'static str) -> Result<(), DebianError> {
+        if finished.status.success() {
+            return Ok(());
+        }
+        let label = self.job.label.to_owned();
+        Err(match complaint::read(&finished.stderr) {
+            Complaint::Full => DebianError::Full { label, dir: self.job.cache.to_owned() },
+            Complaint::Network(detail) => DebianError::NoNetwork { label, detail },
+            Complaint::Signature(detail) => DebianError::Signature { label, detail },
+            Complaint::MissingSuites(suites) => DebianError::NoSuchSuite { label, suite: suites.join(" ") },
+            Complaint::Other(detail) => DebianError::Apt { label, doing, detail },
+        })
+    }
+}
+
+/// The private apt.conf, given the lines of `apt-config dump Acquire` of the system's apt.
+fn config(acquire: &[String]) -> String {
+    let kept = |line: &&String| {
+        line.starts_with("Acquire::")
+            && line.ends_with("\";")
+            && !line.ends_with(" \"\";")
+            && !NOT_KEPT.iter().any(|prefix| line.starts_with(prefix))
+    };
+    let mut text: String = acquire.iter().filter(kept).flat_map(|line| [line.as_str(), "\n"]).collect();
+    text.push_str(SETTINGS);
+    text
+}
+
+/// Paths go by the command line, where they need no quoting. Status lines go to standard output, where `-qq` leaves
+/// them alone.
+fn arguments(root: &Path, preferred: Option<&str>) -> Vec<OsString> {
+    let set = |name: &str, value: &Path| {
+        let mut setting = OsString::from(format!("{name}="));
+        setting.push(value);
+        [OsString::from("-o"), setting]
+    };
+    let null = Path::new("/dev/null");
+    let mut arguments = vec![OsString::from("-qq")];
+    arguments.extend(
+        [
+            ("APT::Status-Fd", Path::new("1")),
+            ("Dir::State", &root.join("state")),
+            ("Dir::State::status", &root.join("status")),
+            ("Dir::Cache", &root.join("cache")),
+            ("Dir::Cache::pkgcache", Path::new("pkgcache.bin")),
+            ("Dir::Cache::srcpkgcache", Path::new("srcpkgcache.bin")),
+            ("Dir::Log", &root.join("log")),
+            ("Dir::Etc::sourcelist", &root.join("vmlab.sources")),
+            ("Dir::Etc::sourceparts", null),
+            ("Dir::Etc::preferences", null),
+            ("Dir::Etc::preferencesparts", null),
+        ]
+        .into_iter()
+        .flat_map(|(name, value)| set(name, value)),
+    );
+    arguments.extend(preferred.into_iter().flat_map(|suite| set("APT::Default-Release", Path::new(suite))));
+    arguments
+}
+
+fn argument(package: &Package) -> String {
+    format!("{}={}", package.name, package.version)
+}
+
+fn collect(text: &mut String) -> impl FnMut(&str) {
+    |line| {
+        text.push_str(line);
+        text.push('\n');
+    }
+}
+
+/// From `dlstatus:FILE:PERCENT:TEXT`, apt's doc/progress-reporting.md.
+fn percent(line: &str) -> Option<u8> {
+    let percent = line.strip_prefix("dlstatus:")?.split(':').nth(1)?;
+    percent.split('.').next()?.parse().ok().filter(|percent| *percent <= 100)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_to_reach_mirrors_is_kept_and_hooks_are_not() {
+        let dump = [
+            "Acquire \"\";",
+            "Acquire::http \"\";",
+            "Acquire::http::Proxy \"http://proxy.example:3128\";",
+            "Acquire::Retries \"5\";",
+            "Acquire::Languages:: \"none\";",
+            "Acquire::IndexTargets::deb::DEP-11::MetaKey \"x\";",
+            "Acquire::AllowInsecureRepositories \"1\";",
+            "APT::Update::Post-Invoke:: \"rm -f *.deb\";",
+        ];
+        let text = config(&dump.map(str::to_owned));
+        assert!(text.starts_with("Acquire::http::Proxy \"http://proxy.example:3128\";\nAcquire::Retries \"5\";\n"));
+        assert!(!text.contains("Invoke") && !text.contains("DEP-11") && !text.contains("Languages::"), "{text}");
+        // What comes last counts.
+        assert!(text.rfind("AllowInsecureRepositories \"false\"") > text.find("AllowInsecureRepositories \"1\""));
+        assert!(text.contains("Dir::Etc::parts \"/dev/null\";"));
+    }
+
+    #[test]
+    fn everything_of_apt_s_lies_in_the_root() {
+        let arguments = arguments(Path::new("/c a/root"), Some("trixie-backports"));
+        let text: Vec<String> = arguments.iter().map(|argument| argument.to_string_lossy().into_owned()).collect();
+        insta::assert_snapshot!(text.join("\n").replace("-o\n", "-o "), @r"
+        -qq
+        -o APT::Status-Fd=1
+        -o Dir::State=/c a/root/state
+        -o Dir::State::status=/c a/root/status
+        -o Dir::Cache=/c a/root/cache
+        -o Dir::Cache::pkgcache=pkgcache.bin
+        -o Dir::Cache::srcpkgcache=srcpkgcache.bin
+        -o Dir::Log=/c a/root/log
+        -o Dir::Etc::sourcelist=/c a/root/vmlab.sources
+        -o Dir::Etc::sourceparts=/dev/null
+        -o Dir::Etc::preferences=/dev/null
+        -o Dir::Etc::preferencesparts=/dev/null
+        -o APT::Default-Release=trixie-backports
+        ");
+    }
+
+    #[test]
+    fn a_status_line_says_how_far_it_is() {
+        assert_eq!(percent("dlstatus:6:96.6667:Retrieving file 6 of 6"), Some(96));
+        assert_eq!(percent("dlstatus:1:100.0000:x"), Some(100));
+        for other in ["dlstatus:1:101:x", "dlstatus:1:-1:x", "pmstatus:x:1:y", "Get:1 x", "dlstatus:"] {
+            assert_eq!(percent(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Kernels of the Debian archive: fetched through apt, kept in the store, pinned.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::source::DebianSource;
+use super::{FetchPolicy, Kernel, KernelError, config};
+use crate::fetched::{Entry, Identity, KernelStore, Lookup, Package};
+use crate::manifest::Trust;
+use vmlab_events::progress::Progress;
+use vmlab_store::CacheError;
+use vmlab_store::atomic::Staging;
+use vmlab_store::dirs::Dirs;
+use vmlab_store::lock::Lock;
+
+mod apt;
+mod child;
+mod complaint;
+mod error;
+mod mirrors;
+pub mod resolve;
+pub mod sources;
+mod stall;
+pub mod stanza;
+mod system;
+mod unpack;
+
+pub use error::DebianError;
+pub use resolve::ResolveError;
+pub use system::System;
+
+use apt::Apt;
+use mirrors::Suites;
+use resolve::Walk;
+use system::Job;
+
+/// What is known of a source without fetching or verifying anything.
+///
+/// # Errors
+/// The cache cannot be read.
+pub fn cached(source: &DebianSource, dirs: &Dirs) -> Result<Lookup, CacheError> {
+    KernelStore::new(&dirs.cache).peek(&source.file_stem())
+}
+
+/// All sources that are pinned in the cache, sorted.
+///
+/// # Errors
+/// The cache cannot be read.
+pub fn all_cached(dirs: &Dirs) -> Result<Vec<DebianSource>, CacheError> {
+    let stems = KernelStore::new(&dirs.cache).pinned()?;
+    Ok(stems.iter().filter_map(|stem| DebianSource::from_file_stem(stem)).collect())
+}
+
+/// Takes a kernel from the cache or fetches it. Dropping the future ends apt and leaves nothing of a fetch behind.
+///
+/// # Errors
+/// [`KernelError::Debian`]
+pub async fn obtain(
+    source: &DebianSource,
+    dirs: &Dirs,
+    policy: FetchPolicy,
+    progress: &dyn Progress,
+    system: &System,
+) -> Result<Kernel, KernelError> {
+    let label = source.to_string();
+    let job = Job { system, label: &label, cache: &dirs.cache, progress };
+    let fetch = Fetch { source, store: KernelStore::new(&dirs.cache), job };
+    let entry = fetch.entry(policy).await;
+    progress.done();
+    let (entry, notices) = entry?;
+    let text = std::fs::read(entry.config()).map_err(CacheError::on("read", &entry.config()));
+    let text = text.map_err(DebianError::Cache)?;
+    let record = &entry.record;
+    Ok(Kernel {
+        version: super::version_of(&label, &record.release)?,
+        label,
+        release: record.release.clone(),
+        path: entry.kernel(),
+        sha256: record.kernel_sha256.clone(),
+        config: Some(config::KernelConfig::parse(&String::from_utf8_lossy(&text))),
+        modules: Some(entry.modules()),
+        hold: entry.hold,
+        notices,
+    })
+}
+
+struct Fetch<'a> {
+    source: &'a DebianSource,
+    store: KernelStore,
+    job: Job<'a>,
+}
+
+impl Fetch<'_> {
+    /// The kernel, and what the user should know of how it was had.
+    async fn entry(&self, policy: FetchPolicy) -> Result<(Entry, Vec<String>), DebianError> {
+        let trust = match policy {
+            FetchPolicy::CacheFirst | FetchPolicy::Offline => Trust::Fingerprints,
+            FetchPolicy::Verify | FetchPolicy::Refresh => Trust::Nothing,
+        };
+        if policy != FetchPolicy::Refresh {
+            match (self.lookup(trust).await?, policy) {
+                (Lookup::Found(entry), _) => return Ok((*entry, Vec::new())),
+                (Lookup::Missing, FetchPolicy::Offline) => {
+                    return Err(DebianError::NotCached { label: self.job.label.to_owned() });
+                }
+                (Lookup::Damaged(damage), FetchPolicy::Offline) => {
+                    return Err(DebianError::Damaged { label: self.job.label.to_owned(), damage });
+                }
+                (Lookup::Damaged(damage), _) => self.job.step(&format!("{damage}; fetching it again")),
+                (Lookup::Missing, _) => {}
+            }
+        }
+        let stem = self.source.file_stem();
+        let waiting = || self.job.step("waiting for another vmlab, which is fetching it");
+        let _lock = Lock::take(&self.store.lock_path(&stem), waiting).await?;
+        let (present, damage) = match self.lookup(trust).await? {
+            // Another vmlab has fetched it meanwhile.
+            Lookup::Found(entry) if policy != FetchPolicy::Refresh => return Ok((*entry, Vec::new())),
+            Lookup::Found(entry) => (Some(*entry), None),
+            Lookup::Missing => (None, None),
+            Lookup::Damaged(damage) => (None, Some(damage)),
+        };
+        let pinned = self.store.pinned_packages(&stem)?;
+        let staging = self.store.staging(&stem)?;
+        let kept = if policy == FetchPolicy::Refresh { &[] } else { pinned.as_slice() };
+        let entry = self.fetch(&staging, present, kept).await?;
+        self.store.pin(&stem, &entry, now_unix_ms())?;
+        let notice = damage.map(|damage| self.tell_of(&damage, &pinned, &entry));
+        Ok((entry, notice.into_iter().collect()))
+    }
+
+    /// What came of a kernel that was damaged: whether it is still the same.
+    fn tell_of(&self, damage: &str, pinned: &[Package], entry: &Entry) -> String {
+        let version = &entry.record.version;
+        let came_of_it = match pinned.first() {
+            _ if pinned == entry.record.packages => format!("in the same version, {version}"),
+            Some(image) => format!("as {version}, which the archive has now in place of {}", image.version),
+            None => format!("as {version}, which the archive has now; which one it was before cannot be told"),
+        };
+        format!(
+            "{} could not be used as it was in the cache: {damage}; it was fetched again {came_of_it}",
+            self.job.label
+        )
+    }
+
+    /// Fetches the packages that are pinned, where there are such and the archive still has them, else those that it
+    /// has now.
+    async fn fetch(&self, staging: &Staging, present: Option<Entry>, pinned: &[Package]) -> Result<Entry, DebianError> {
+        let suites = Suites::of(self.source.suite());
+        let root = staging.path().join("apt");
+        let apt = Apt::new(self.job, root, suites.preferred.clone()).await?;
+        self.update(&apt, suites).await?;
+        let packages = if apt.has(pinned).await? { pinned.to_vec() } else { self.resolve(&apt).await? };
+        if let Some(entry) = present.filter(|entry| entry.record.packages == packages) {
+            return Ok(entry);
+        }
+        let what = packages.first().map(|image| format!("{} {}", image.name, image.version)).unwrap_or_default();
+        self.job.step(&format!("downloading {what}"));
+        let debs = apt.download(&packages).await?;
+        let tree = staging.path().join("tree");
+        unpack::unpack(self.job, &debs, &tree).await?;
+        self.job.step("sorting out its modules");
+        let prepared = staging.path().join("entry");
+        let release = unpack::assemble(self.job.label, tree, prepared.clone()).await?;
+        let identity = Identity {
+            label: self.job.label,
+            suite: self.source.suite(),
+            release: &release,
+            packages: &packages,
+            now_unix_ms: now_unix_ms(),
+        };
+        Ok(self.store.publish(staging, &prepared, &identity)?)
+    }
+
+    /// Reads the package lists; a mirror need not have the suite's security part.
+    async fn update(&self, apt: &Apt<'_>, mut suites: Suites) -> Result<(), DebianError> {
+        let (mirrors, keyring) = (self.job.system.mirrors()?, self.job.system.keyring()?.to_string_lossy());
+        loop {
+            apt.set_sources(&mirrors::compose(&mirrors, &suites, &keyring))?;
+            self.job.step("reading the package lists");
+            let Err(missing) = apt.update().await? else { return Ok(()) };
+            match missing.into_iter().find(|suite| suites.main.contains(suite)) {
+                None if suites.security.take().is_some() => {}
+                suite => {
+                    let suite = suite.unwrap_or_else(|| self.source.suite().to_owned());
+                    return Err(DebianError::NoSuchSuite { label: self.job.label.to_owned(), suite });
+                }
+            }
+        }
+    }
+
+    /// The packages that hold the kernel which the suite offers now.
+    async fn resolve(&self, apt: &Apt<'_>) -> Result<Vec<Package>, DebianError> {
+        self.job.step("looking up its packages");
+        let failed = |what| DebianError::Resolve { label: self.job.label.to_owned(), what };
+        let metapackage = format!("linux-image-{}", self.source.flavour());
+        let Some(text) = apt.show_candidate(&metapackage).await? else {
+            let (label, suite) = (self.job.label.to_owned(), self.source.suite().to_owned());
+            return Err(DebianError::NoSuchFlavour { label, suite, package: metapackage });
+        };
+        let mut walk = Walk::from_metapackage(&metapackage, &text).map_err(failed)?;
+        while !walk.wanted().is_empty() {
+            let text = apt.show(walk.wanted()).await?;
+            walk.take_in(&text).map_err(failed)?;
+        }
+        Ok(walk.into_packages())
+    }
+
+    /// What the cache has. Hashing is done on a thread of its own, so that signals are heard meanwhile.
+    async fn lookup(&self, trust: Trust) -> Result<Lookup, DebianError> {
+        let (store, stem) = (self.store.clone(), self.source.file_stem());
+        let found = tokio::task::spawn_blocking(move || store.lookup(&stem, trust)).await;
+        let worker = |error: tokio::task::JoinError| DebianError::Worker {
+            label: self.job.label.to_owned(),
+            detail: error.to_string(),
+        };
+        Ok(found.map_err(worker)??)
+    }
+}
+
+/// Wall clock, ms since 1970 UTC; 0 on a clock that stands before it.
+fn now_unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,152 @@
+//! What of this machine a fetch uses: its tools, apt's sources, the archive's keyring.
+
+use std::env;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tokio::process::Command;
+
+use super::child::{self, Finished};
+use super::error::DebianError;
+use super::mirrors::{self, Mirror, Mirrors};
+use super::sources::{self, SourceEntry};
+use vmlab_events::progress::Progress;
+
+const MAIN_VARIABLE: &str = "VMLAB_DEBIAN_MIRROR";
+const SECURITY_VARIABLE: &str = "VMLAB_DEBIAN_SECURITY_MIRROR";
+
+/// The machine, as far as fetching sees it.
+#[derive(Debug, Clone)]
+pub struct System {
+    /// Where apt's sources are; `/etc/apt`.
+    pub etc_apt: PathBuf,
+    /// Where the archive's keyring may be, the first that exists being taken.
+    pub keyrings: Vec<PathBuf>,
+    /// `VMLAB_DEBIAN_MIRROR`
+    pub main_mirror: Option<String>,
+    /// `VMLAB_DEBIAN_SECURITY_MIRROR`
+    pub security_mirror: Option<String>,
+    /// Where the tools are; `None` leaves that to `PATH`.
+    pub programs: Option<PathBuf>,
+}
+
+impl System {
+    /// This machine, and the mirrors that the environment names.
+    #[must_use]
+    pub fn from_env() -> Self {
+        let mirror = |variable| env::var(variable).ok().filter(|value| !value.is_empty());
+        Self {
+            etc_apt: PathBuf::from("/etc/apt"),
+            // Named .pgp from Debian 13 on, with the old name beside it.
+            keyrings: ["gpg", "pgp"]
+                .map(|suffix| format!("/usr/share/keyrings/debian-archive-keyring.{suffix}").into())
+                .to_vec(),
+            main_mirror: mirror(MAIN_VARIABLE),
+            security_mirror: mirror(SECURITY_VARIABLE),
+            programs: None,
+        }
+    }
+
+    /// A command for one of the tools, to say what it says in the C locale.
+    pub(super) fn command(&self, program: &str) -> Command {
+        let path = self.programs.as_ref().map_or_else(|| PathBuf::from(program), |dir| dir.join(program));
+        let mut command = Command::new(path);
+        command.env("LC_ALL", "C").env_remove("LANGUAGE");
+        command
+    }
+
+    /// The keyring that signs what a mirror says nothing about.
+    pub(super) fn keyring(&self) -> Result<&Path, DebianError> {
+        let found = self.keyrings.iter().find(|path| path.is_file());
+        let first = || self.keyrings.first().cloned().unwrap_or_default();
+        found.map(PathBuf::as_path).ok_or_else(|| DebianError::NoKeyring(first()))
+    }
+
+    /// The mirrors: the environment's, or those that apt uses.
+    pub(super) fn mirrors(&self) -> Result<Mirrors, DebianError> {
+        let named = |variable, value: &Option<String>| match value {
+            Some(uri) if mirrors::is_uri(uri) => {
+                Ok(Some(Mirror { uri: uri.trim_end_matches('/').to_owned(), signed_by: None }))
+            }
+            Some(value) => Err(DebianError::BadMirror { variable, value: value.clone() }),
+            None => Ok(None),
+        };
+        let main = named(MAIN_VARIABLE, &self.main_mirror)?;
+        let security = named(SECURITY_VARIABLE, &self.security_mirror)?;
+        match main {
+            // Whoever names one mirror means that one: the system's other mirror may not even be reachable.
+            Some(main) => Ok(Mirrors { main, security }),
+            None => {
+                let found = Mirrors::find(&self.source_entries()?);
+                let found = found.ok_or_else(|| DebianError::NoMirror(self.etc_apt.clone()))?;
+                Ok(Mirrors { security: security.or(found.security), main: found.main })
+            }
+        }
+    }
+
+    /// All of apt's entries, in apt's order: `sources.list`, then the parts by name.
+    fn source_entries(&self) -> Result<Vec<SourceEntry>, DebianError> {
+        let mut files = vec![self.etc_apt.join("sources.list")];
+        let parts = self.etc_apt.join("sources.list.d");
+        match fs::read_dir(&parts) {
+            Ok(listing) => {
+                let paths: io::Result<Vec<PathBuf>> = listing.map(|file| Ok(file?.path())).collect();
+                let mut paths = paths.map_err(|cause| DebianError::Sources { path: parts, cause })?;
+                paths.sort();
+                files.extend(paths);
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(cause) => return Err(DebianError::Sources { path: parts, cause }),
+        }
+        let mut entries = Vec::new();
+        for path in files {
+            let parse = match path.extension().and_then(|extension| extension.to_str()) {
+                Some("list") => sources::parse_one_line,
+                Some("sources") => sources::parse_deb822,
+                _ => continue,
+            };
+            match fs::read(&path) {
+                Ok(text) => entries.extend(parse(&String::from_utf8_lossy(&text))),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(cause) => return Err(DebianError::Sources { path, cause }),
+            }
+        }
+        Ok(entries)
+    }
+}
+
+/// What every step of a fetch is given.
+#[derive(Clone, Copy)]
+pub(super) struct Job<'a> {
+    /// The machine.
+    pub system: &'a System,
+    /// The source, `debian:trixie`.
+    pub label: &'a str,
+    /// vmlab's cache, to be named when it is full.
+    pub cache: &'a Path,
+    /// Where to say how far it is.
+    pub progress: &'a dyn Progress,
+}
+
+impl Job<'_> {
+    /// Says what is being done now.
+    pub(super) fn step(&self, what: &str) {
+        self.progress.step(&format!("{}: {what}", self.label));
+    }
+}
+
+/// Runs a tool to its end.
+///
+/// # Errors
+/// [`DebianError::NoTool`], [`DebianError::Start`]; what the tool says by its status is the caller's to judge.
+pub(super) async fn run(command: Command, on_line: impl FnMut(&str)) -> Result<Finished, DebianError> {
+    let path = PathBuf::from(command.as_std().get_program());
+    child::run(command, on_line).await.map_err(|cause| {
+        let program = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        match cause.kind() {
+            io::ErrorKind::NotFound => DebianError::NoTool { program },
+            _ => DebianError::Start { program, cause },
+        }
+    })
+}

@@ -1,0 +1,272 @@
+//! `modules.dep`, modules.dep(5), for a tree of modules that has none.
+//!
+//! Debian's packages come without it: depmod(8) makes it when a package is installed. Here it is made from the `depends`
+//! field that modpost writes into every module (scripts/mod/modpost.c, `add_depends`), which names the modules whose
+//! symbols it uses: depmod comes to the same by comparing symbols. So no kmod is needed on the host, and the order comes
+//! from each kernel's own modules.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use liblzma::read::XzDecoder;
+use object::LittleEndian;
+use object::elf::FileHeader64;
+use object::read::elf::{FileHeader, SectionHeader};
+
+/// Larger than any module when unpacked, in bytes.
+const MODULE_LIMIT: u64 = 256 << 20;
+
+/// Why the order of modules cannot be told.
+#[derive(Debug, thiserror::Error)]
+pub enum DepmodError {
+    /// Reading failed.
+    #[error("cannot read the kernel modules: {path}: {cause}")]
+    Read {
+        /// The file or directory.
+        path: PathBuf,
+        /// The system's word.
+        cause: io::Error,
+    },
+    /// Not an ELF file, or packed in a way that is not known.
+    #[error("{0} is not a kernel module; the package is damaged or of a form that vmlab does not know")]
+    Malformed(PathBuf),
+    /// A module needs one that is not there.
+    #[error("the kernel module {module} needs {needed}, which is not among the modules of this kernel")]
+    Lacking {
+        /// The one that needs.
+        module: String,
+        /// The one that is needed.
+        needed: String,
+    },
+    /// Modules need each other, which cannot be loaded.
+    #[error("the kernel module {0} needs itself by way of others")]
+    Circular(String),
+    /// Nobody waits for the result any more.
+    #[error("stopped")]
+    Cancelled,
+}
+
+/// A module, its name being that of its file with hyphens made underscores, as modprobe(8) does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Module {
+    /// From the directory of `modules.dep`, as `kernel/drivers/virtio/virtio_ring.ko.xz`.
+    path: String,
+    /// Names of the modules it needs itself.
+    needs: Vec<String>,
+}
+
+/// Makes the text of `modules.dep` for the modules below a directory. Reading stops early once `cancelled` is set.
+///
+/// # Errors
+/// [`DepmodError`]
+pub fn modules_dep(dir: &Path, cancelled: &AtomicBool) -> Result<String, DepmodError> {
+    let mut paths = Vec::new();
+    find(dir, &mut paths)?;
+    paths.sort();
+    let mut modules = BTreeMap::new();
+    for path in paths {
+        if cancelled.load(Ordering::Relaxed) {
+            return Err(DepmodError::Cancelled);
+        }
+        let needs = needs(&path)?;
+        let below = path.strip_prefix(dir).unwrap_or(&path).to_string_lossy().into_owned();
+        modules.insert(name_of(&below), Module { path: below, needs });
+    }
+    render(&modules)
+}
+
+fn find(dir: &Path, found: &mut Vec<PathBuf>) -> Result<(), DepmodError> {
+    let failed = |cause| DepmodError::Read { path: dir.to_owned(), cause };
+    for entry in fs::read_dir(dir).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        // Links such as `build` lead out of the tree: the type is that of the link itself.
+        let kind = entry.file_type().map_err(failed)?;
+        let name = entry.file_name();
+        if kind.is_dir() {
+            find(&entry.path(), found)?;
+        } else if kind.is_file() && suffix_at(&name.to_string_lossy()).is_some() {
+            found.push(entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// Where the suffix of a module begins: `.ko`, and what says how it is packed.
+fn suffix_at(name: &str) -> Option<usize> {
+    let at = name.rfind(".ko")?;
+    matches!(&name[at..], ".ko" | ".ko.xz" | ".ko.zst" | ".ko.gz").then_some(at)
+}
+
+fn name_of(path: &str) -> String {
+    let file = path.rsplit('/').next().unwrap_or(path);
+    file[..suffix_at(file).unwrap_or(file.len())].replace('-', "_")
+}
+
+fn needs(path: &Path) -> Result<Vec<String>, DepmodError> {
+    let malformed = || DepmodError::Malformed(path.to_owned());
+    let failed = |cause: io::Error| match cause.kind() {
+        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => malformed(),
+        _ => DepmodError::Read { path: path.to_owned(), cause },
+    };
+    let file = File::open(path).map_err(failed)?;
+    let mut bytes = Vec::new();
+    if path.extension().is_some_and(|extension| extension == "xz") {
+        XzDecoder::new(file).take(MODULE_LIMIT).read_to_end(&mut bytes).map_err(failed)?;
+    } else {
+        file.take(MODULE_LIMIT).read_to_end(&mut bytes).map_err(failed)?;
+    }
+    modinfo_depends(&bytes).ok_or_else(malformed)
+}
+
+/// The names of the modules that a module says it needs, with underscores: the `depends` field of the `.modinfo` section
+/// of its unpacked file. None for what is no module.
+#[must_use]
+pub fn modinfo_depends(bytes: &[u8]) -> Option<Vec<String>> {
+    let header = FileHeader64::<LittleEndian>::parse(bytes).ok()?;
+    let sections = header.sections(LittleEndian, bytes).ok()?;
+    let (_, section) = sections.section_by_name(LittleEndian, b".modinfo")?;
+    let fields = section.data(LittleEndian, bytes).ok()?;
+    let depends = fields.split(|&byte| byte == 0).find_map(|field| field.strip_prefix(b"depends="))?;
+    let names = std::str::from_utf8(depends).ok()?.split(',').filter(|name| !name.is_empty());
+    Some(names.map(|name| name.replace('-', "_")).collect())
+}
+
+/// One line a module: its path, then all that it needs, each before what it needs itself. modprobe(8) loads them from
+/// the last to the first.
+fn render(modules: &BTreeMap<String, Module>) -> Result<String, DepmodError> {
+    let mut lines = BTreeMap::new();
+    for (name, module) in modules {
+        let mut walk = Walk { modules, order: Vec::new(), done: BTreeSet::new(), open: BTreeSet::new() };
+        walk.visit(name)?;
+        // The last of the order is the module itself.
+        walk.order.pop();
+        let needed: String = walk.order.iter().rev().flat_map(|path| [" ", path]).collect();
+        lines.insert(&module.path, needed);
+    }
+    Ok(lines.iter().map(|(path, needed)| format!("{path}:{needed}\n")).collect())
+}
+
+/// A walk in depth over what a module needs; what is needed comes first in the order.
+struct Walk<'a> {
+    modules: &'a BTreeMap<String, Module>,
+    order: Vec<&'a str>,
+    done: BTreeSet<&'a str>,
+    open: BTreeSet<&'a str>,
+}
+
+impl<'a> Walk<'a> {
+    fn visit(&mut self, name: &'a str) -> Result<(), DepmodError> {
+        let Some(module) = self.modules.get(name) else { return Ok(()) };
+        if self.done.contains(name) {
+            return Ok(());
+        }
+        // Each level opens one more module, so the depth is bounded by their number.
+        if !self.open.insert(name) {
+            return Err(DepmodError::Circular(name.to_owned()));
+        }
+        for needed in &module.needs {
+            if !self.modules.contains_key(needed) {
+                return Err(DepmodError::Lacking { module: name.to_owned(), needed: needed.clone() });
+            }
+            self.visit(needed)?;
+        }
+        self.done.insert(name);
+        self.order.push(&module.path);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// The least that is an ELF file with a `.modinfo` section.
+    pub(crate) fn module(modinfo: &[u8]) -> Vec<u8> {
+        let names = b"\0.modinfo\0.shstrtab\0";
+        let (info_at, names_at) = (64, 64 + modinfo.len());
+        let sections_at = names_at + names.len();
+        let mut bytes = vec![0; 64];
+        bytes[..20].copy_from_slice(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x01\0\x3e\0");
+        bytes[40..48].copy_from_slice(&(sections_at as u64).to_le_bytes());
+        bytes[58] = 64;
+        bytes[60] = 3;
+        bytes[62] = 2;
+        bytes.extend_from_slice(modinfo);
+        bytes.extend_from_slice(names);
+        bytes.extend_from_slice(&[0; 64]);
+        for (name, kind, at, length) in [(1_u32, 1_u32, info_at, modinfo.len()), (10, 3, names_at, names.len())] {
+            let mut section = [0; 64];
+            section[..4].copy_from_slice(&name.to_le_bytes());
+            section[4..8].copy_from_slice(&kind.to_le_bytes());
+            section[24..32].copy_from_slice(&(at as u64).to_le_bytes());
+            section[32..40].copy_from_slice(&(length as u64).to_le_bytes());
+            bytes.extend_from_slice(&section);
+        }
+        bytes
+    }
+
+    fn tree(modules: &[(&str, &str)]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for (path, depends) in modules {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let plain = module(format!("license=GPL\0depends={depends}\0name=x\0").as_bytes());
+            let packed = path.extension().is_some_and(|extension| extension == "xz");
+            let bytes = if packed { liblzma::encode_all(&plain[..], 6).unwrap() } else { plain };
+            fs::write(path, bytes).unwrap();
+        }
+        dir
+    }
+
+    fn make(dir: &Path) -> Result<String, DepmodError> {
+        modules_dep(dir, &AtomicBool::new(false))
+    }
+
+    #[test]
+    fn what_is_needed_stands_after_what_needs_it() {
+        // As in 6.1 (virtio needs virtio_ring), packed, and a module whose file has a hyphen.
+        let dir = tree(&[
+            ("kernel/drivers/virtio/virtio.ko.xz", "virtio-ring"),
+            ("kernel/drivers/virtio/virtio_ring.ko.xz", ""),
+            ("kernel/drivers/virtio/virtio_pci.ko", "virtio_ring,virtio,legacy_dev"),
+            ("kernel/drivers/virtio/legacy-dev.ko", "virtio"),
+        ]);
+        std::os::unix::fs::symlink("/", dir.path().join("build")).unwrap();
+        fs::write(dir.path().join("modules.order"), "x").unwrap();
+        insta::assert_snapshot!(make(dir.path()).unwrap(), @r"
+        kernel/drivers/virtio/legacy-dev.ko: kernel/drivers/virtio/virtio.ko.xz kernel/drivers/virtio/virtio_ring.ko.xz
+        kernel/drivers/virtio/virtio.ko.xz: kernel/drivers/virtio/virtio_ring.ko.xz
+        kernel/drivers/virtio/virtio_pci.ko: kernel/drivers/virtio/legacy-dev.ko kernel/drivers/virtio/virtio.ko.xz kernel/drivers/virtio/virtio_ring.ko.xz
+        kernel/drivers/virtio/virtio_ring.ko.xz:
+        ");
+    }
+
+    #[test]
+    fn what_cannot_be_loaded_is_an_error() {
+        let dir = tree(&[("a.ko", "b"), ("b.ko", "c")]);
+        assert!(
+            matches!(make(dir.path()), Err(DepmodError::Lacking { module, needed }) if module == "b" && needed == "c")
+        );
+        let dir = tree(&[("a.ko", "b"), ("b.ko", "a")]);
+        assert!(matches!(make(dir.path()), Err(DepmodError::Circular(_))));
+        let dir = tree(&[("a.ko", "")]);
+        for bytes in [&b"no module"[..], &module(b"license=GPL\0"), &[]] {
+            fs::write(dir.path().join("a.ko"), bytes).unwrap();
+            assert!(matches!(make(dir.path()), Err(DepmodError::Malformed(_))));
+        }
+        let dir = tree(&[("a.ko.xz", "")]);
+        let whole = fs::read(dir.path().join("a.ko.xz")).unwrap();
+        fs::write(dir.path().join("a.ko.xz"), &whole[..whole.len() / 2]).unwrap();
+        assert!(matches!(make(dir.path()), Err(DepmodError::Malformed(_))));
+    }
+
+    #[test]
+    fn it_stops_when_nobody_waits() {
+        let dir = tree(&[("a.ko", "")]);
+        let result = modules_dep(dir.path(), &AtomicBool::new(true));
+        assert!(matches!(result, Err(DepmodError::Cancelled)));
+    }
+}

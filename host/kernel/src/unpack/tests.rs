@@ -1,0 +1,250 @@
+use std::io::Write as _;
+use std::path::Path;
+
+use super::payload::{NoVmlinux, vmlinux};
+use super::*;
+use crate::decompress::DecompressError;
+use crate::file::tests::{self as files, RELEASE};
+use crate::file::{Format, Unbootable};
+use vmlab_store::cache;
+
+const PVH_NOTE: u32 = 18;
+
+const TCG: Machine = Machine { accelerator: Accelerator::Tcg, memory_mib: 256, cpus: 1 };
+const KVM: Machine = Machine { accelerator: Accelerator::Kvm, ..TCG };
+
+fn elf() -> Vec<u8> {
+    files::vmlinux(9, PVH_NOTE)
+}
+
+/// As `lz4 -l` writes it.
+fn lz4(bytes: &[u8]) -> Vec<u8> {
+    let mut frame = lz4::MAGIC.to_vec();
+    for block in bytes.chunks(8 << 20) {
+        let packed = lz4_flex::block::compress(block);
+        frame.extend_from_slice(&u32::try_from(packed.len()).unwrap().to_le_bytes());
+        frame.extend_from_slice(&packed);
+    }
+    frame
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn xz(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), 6);
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zstd(bytes: &[u8]) -> Vec<u8> {
+    ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest)
+}
+
+/// Packed data with the length behind it, as the kernel's build appends it.
+fn with_length(mut packed: Vec<u8>, length: usize) -> Vec<u8> {
+    packed.extend_from_slice(&u32::try_from(length).unwrap().to_le_bytes());
+    packed
+}
+
+/// A bzImage with this payload, 0x30 bytes into its protected-mode code.
+fn bzimage(payload: &[u8]) -> Vec<u8> {
+    let paragraphs = u32::try_from(payload.len().div_ceil(16) + 4).unwrap();
+    let mut bytes = files::bzimage(paragraphs);
+    bytes[0x248..0x24c].copy_from_slice(&0x30_u32.to_le_bytes());
+    bytes[0x24c..0x250].copy_from_slice(&u32::try_from(payload.len()).unwrap().to_le_bytes());
+    let at = 3 * 512 + 0x30;
+    bytes[at..at + payload.len()].copy_from_slice(payload);
+    bytes
+}
+
+fn packed(elf: &[u8]) -> Vec<u8> {
+    bzimage(&with_length(lz4(elf), elf.len()))
+}
+
+#[test]
+fn what_was_packed_comes_out_in_each_form() {
+    // Larger than one LZ4 block.
+    let large = files::vmlinux(9 << 20, PVH_NOTE);
+    for elf in [elf(), large] {
+        let forms = [
+            gzip(&elf),
+            with_length(xz(&elf), elf.len()),
+            with_length(zstd(&elf), elf.len()),
+            with_length(lz4(&elf), elf.len()),
+        ];
+        for payload in forms {
+            assert!(vmlinux(&bzimage(&payload), RELEASE).unwrap() == elf, "{:02x?}", &payload[..4]);
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_booted_unpacked_is_told_apart() {
+    let elf = elf();
+    let look = |payload: &[u8]| vmlinux(&bzimage(payload), RELEASE).unwrap_err();
+    assert!(matches!(vmlinux(&elf, RELEASE), Err(NoVmlinux::NotABzImage)));
+    assert!(matches!(vmlinux(&files::bzimage(100), RELEASE), Err(NoVmlinux::NoPayload)));
+    assert!(matches!(look(b"\x1f"), NoVmlinux::NoPayload));
+    assert!(matches!(look(b"BZh91AY&SY..."), NoVmlinux::Unknown(seen) if seen.starts_with(b"BZh9")));
+    let no_pvh = files::vmlinux(9, 17);
+    assert!(matches!(look(&with_length(lz4(&no_pvh), no_pvh.len())), NoVmlinux::Unbootable(Unbootable::NoPvh)));
+    let another = vmlinux(&packed(&elf), "6.1.0").unwrap_err();
+    assert!(matches!(another, NoVmlinux::Another { release, .. } if release == RELEASE));
+    let nested = packed(&elf);
+    let nested = look(&with_length(xz(&nested), nested.len()));
+    assert!(matches!(nested, NoVmlinux::Another { format: Format::BzImage, .. }));
+}
+
+#[test]
+fn a_damaged_payload_is_found_out() {
+    let elf = elf();
+    for (packed, name) in [(xz(&elf), "xz"), (zstd(&elf), "zstd"), (lz4(&elf), "lz4")] {
+        let cut = with_length(packed[..packed.len() / 2].to_vec(), elf.len());
+        let error = vmlinux(&bzimage(&cut), RELEASE).unwrap_err();
+        assert!(
+            matches!(error, NoVmlinux::Decompress(DecompressError::Damaged { .. }) | NoVmlinux::Lz4),
+            "{name}: {error}"
+        );
+        for length in [elf.len() - 1, elf.len() + 1] {
+            let lying = vmlinux(&bzimage(&with_length(packed.clone(), length)), RELEASE).unwrap_err();
+            assert!(
+                matches!(
+                    lying,
+                    NoVmlinux::Decompress(DecompressError::TooLarge { .. }) | NoVmlinux::Length { .. } | NoVmlinux::Lz4
+                ),
+                "{name}: {lying}"
+            );
+        }
+    }
+    let huge = vmlinux(&bzimage(&with_length(lz4(&elf), u32::MAX as usize)), RELEASE).unwrap_err();
+    assert!(matches!(huge, NoVmlinux::TooLarge(u32::MAX)), "nothing is set up for what cannot come");
+}
+
+#[test]
+fn a_payload_beyond_the_end_is_none() {
+    let mut bytes = packed(&elf());
+    for (at, value) in [(0x248, u32::MAX), (0x24c, u32::MAX), (0x248, 0)] {
+        let mut bytes = bytes.clone();
+        bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        assert!(matches!(vmlinux(&bytes, RELEASE), Err(NoVmlinux::NoPayload)), "{at:#x}");
+    }
+    bytes.truncate(0x24a);
+    assert!(matches!(vmlinux(&bytes, RELEASE), Err(NoVmlinux::NoPayload)));
+}
+
+fn kernel(dir: &Path, bytes: &[u8]) -> Kernel {
+    let path = dir.join("vmlinuz");
+    fs::write(&path, bytes).unwrap();
+    crate::path::obtain("label", &path, &dir.join("root")).unwrap()
+}
+
+#[test]
+fn under_tcg_the_vmlinux_is_kept_and_held_and_under_kvm_nothing_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let kernel = kernel(dir.path(), &packed(&elf()));
+    let under_kvm = boot_file(&kernel, &KVM, dir.path()).0;
+    assert_eq!((&under_kvm.path, &under_kvm.sha256), (&kernel.path, &kernel.sha256));
+    assert!(inventory(dir.path()).entries.is_empty());
+
+    let unpacked = boot_file(&kernel, &TCG, dir.path()).0;
+    assert!(fs::read(&unpacked.path).unwrap() == elf());
+    assert_eq!(unpacked.sha256, hash(&elf()));
+    let listed = inventory(dir.path()).entries;
+    assert_eq!(listed.len(), 1);
+    assert_eq!((listed[0].kind, &listed[0].path), (Kind::Unpacked, &unpacked.path));
+    assert_eq!(listed[0].what, format!("{RELEASE} from the bzImage {}", &kernel.sha256[..12]));
+    assert_eq!(cache::clear(dir.path(), &[super::inventory], &[Kind::Unpacked]).in_use.len(), 1);
+    drop(unpacked);
+    let cleared = cache::clear(dir.path(), &[super::inventory], &[Kind::Unpacked]);
+    assert_eq!((cleared.removed.len(), fs::read_dir(dir.path().join("unpacked")).unwrap().count()), (1, 0));
+}
+
+#[test]
+fn a_guest_that_is_too_small_for_the_vmlinux_boots_the_bzimage() {
+    let dir = tempfile::tempdir().unwrap();
+    let kernel = kernel(dir.path(), &packed(&files::vmlinux(9 << 20, PVH_NOTE)));
+    for (memory_mib, unpacked) in [(16, false), (18, false), (20, true)] {
+        let file = boot_file(&kernel, &Machine { memory_mib, ..TCG }, dir.path()).0;
+        assert_eq!(file.path != kernel.path, unpacked, "{memory_mib}");
+    }
+}
+
+#[test]
+fn a_damaged_file_in_the_cache_is_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let kernel = kernel(dir.path(), &packed(&elf()));
+    let path = boot_file(&kernel, &TCG, dir.path()).0.path;
+    let mut damaged = elf();
+    damaged[100] ^= 1;
+    fs::write(&path, &damaged).unwrap();
+    let again = boot_file(&kernel, &TCG, dir.path()).0;
+    assert_eq!(again.path, path);
+    assert!(fs::read(path).unwrap() == elf());
+}
+
+#[test]
+fn what_cannot_be_unpacked_is_booted_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    for bytes in [files::bzimage(100), elf(), bzimage(b"BZh91AY&SY...")] {
+        let kernel = kernel(dir.path(), &bytes);
+        let file = boot_file(&kernel, &TCG, dir.path()).0;
+        assert_eq!((&file.path, &file.sha256), (&kernel.path, &kernel.sha256));
+    }
+    // Changed since it was named: the hash says which kernel was meant.
+    let kernel = kernel(dir.path(), &packed(&elf()));
+    fs::write(&kernel.path, packed(&files::vmlinux(20, PVH_NOTE))).unwrap();
+    assert_eq!(boot_file(&kernel, &TCG, dir.path()).0.path, kernel.path);
+    assert!(inventory(dir.path()).entries.is_empty());
+}
+
+#[test]
+fn what_was_found_out_is_remembered() {
+    let dir = tempfile::tempdir().unwrap();
+    // A file that was written before this was compiled: one that was just written is not remembered.
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+    let kernel = Kernel { path, ..kernel(dir.path(), &packed(&elf())) };
+    let memo = Memo::new(dir.path(), MEMO, vec![&kernel.path]);
+    let place = SHELF.place(dir.path(), &format!("{RELEASE}-{}", kernel.sha256));
+    SHELF.keep(dir.path(), &place, b"unpacked before").unwrap();
+    let answer = |kernel_sha256: &str| Answer {
+        kernel_sha256: kernel_sha256.to_owned(),
+        vmlinux_sha256: Ok(hash(b"unpacked before")),
+    };
+    memo.keep(&answer(&kernel.sha256)).unwrap();
+    assert_eq!(boot_file(&kernel, &TCG, dir.path()).0.path, place.path);
+    memo.keep(&answer("another")).unwrap();
+    assert_eq!(boot_file(&kernel, &TCG, dir.path()).0.path, kernel.path);
+}
+
+#[test]
+fn a_cache_that_does_not_take_the_vmlinux_has_the_bzimage_booted() {
+    let dir = tempfile::tempdir().unwrap();
+    let kernel = kernel(dir.path(), &packed(&elf()));
+    let cache = dir.path().join("file");
+    fs::write(&cache, "").unwrap();
+    let (file, keeping) = boot_file(&kernel, &TCG, &cache);
+    assert_eq!((&file.path, &file.sha256), (&kernel.path, &kernel.sha256));
+    let notices = keeping.notices();
+    assert!(matches!(&notices[..], [only] if only.contains("the kernel out of its bzImage: ")), "{notices:?}");
+    let (_held, keeping) = boot_file(&kernel, &TCG, dir.path());
+    assert!(keeping.grown && keeping.notices().is_empty());
+    assert!(!boot_file(&kernel, &TCG, dir.path()).1.grown);
+}
+
+#[test]
+fn whatever_stands_in_the_place_of_an_unpacked_kernel_is_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let kernel = kernel(dir.path(), &packed(&elf()));
+    let path = boot_file(&kernel, &TCG, dir.path()).0.path;
+    for place in [&path, &path.with_extension("used")] {
+        for (name, oddity) in vmlab_store::fixture::ODDITIES {
+            vmlab_store::fixture::put(place, oddity);
+            let again = boot_file(&kernel, &TCG, dir.path()).0;
+            assert!(again.path == path && fs::read(&path).unwrap() == elf(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! The books on a run's scenarios: which attempt is which, whether another one is due, and the last word on all of them.
+//! Pure: what is to be told is given back.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use vmlab_protocol::catalogue::{ScenarioId, ScenarioSpec};
+
+use super::lab::Stop;
+use vmlab_events::attempts::Attempts;
+use vmlab_events::event::{LabEvent, ScenarioReport};
+use vmlab_events::schedule::Repetition;
+use vmlab_events::verdict::{Class, Verdict};
+
+/// How an attempt came to what it came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Came {
+    /// By itself.
+    Made,
+    /// The run ended while it ran.
+    Cut,
+    /// It was never tried, and never will be.
+    Never,
+}
+
+/// The books. One for a run.
+#[derive(Debug, Default)]
+pub(super) struct Book {
+    repetition: Repetition,
+    tries: RefCell<BTreeMap<(String, ScenarioId), Tries>>,
+}
+
+/// One scenario on one kernel.
+#[derive(Debug, Default)]
+struct Tries {
+    /// Attempts that have a number.
+    numbered: u32,
+    attempts: Attempts,
+    /// How many had ended and not failed before the first that failed.
+    good_before: u32,
+    first_failed: Option<ScenarioReport>,
+    first_good: Option<ScenarioReport>,
+    first_skipped: Option<ScenarioReport>,
+    /// Why there was no attempt at all, or not as many as there were to be.
+    never: Option<ScenarioReport>,
+    /// Another attempt is to be made.
+    due: bool,
+    settled: bool,
+}
+
+impl Book {
+    /// For a run of these.
+    pub(super) fn new(repetition: Repetition) -> Self {
+        Self { repetition, tries: RefCell::default() }
+    }
+
+    /// All that a last word is due on.
+    pub(super) fn open(&self, kernels: &[String], scenarios: &[ScenarioSpec]) {
+        let mut tries = self.tries.borrow_mut();
+        for kernel in kernels {
+            tries.extend(scenarios.iter().map(|spec| ((kernel.clone(), spec.id.clone()), Tries::default())));
+        }
+    }
+
+    /// The number of the attempt that begins now, from 1.
+    pub(super) fn number(&self, kernel: &str, scenario: &ScenarioId) -> u32 {
+        let mut tries = self.tries.borrow_mut();
+        let tries = tries.entry((kernel.to_owned(), scenario.clone())).or_default();
+        tries.numbered += 1;
+        tries.numbered
+    }
+
+    /// Whether another attempt at it is to be made.
+    pub(super) fn is_due(&self, kernel: &str, scenario: &ScenarioId) -> bool {
+        self.tries.borrow().get(&(kernel.to_owned(), scenario.clone())).is_some_and(|tries| tries.due)
+    }
+
+    /// What failed, where the run is to end with the first failure.
+    pub(super) fn has_found(&self) -> Option<String> {
+        let searching = matches!(self.repetition, Repetition::UntilFailure { .. });
+        let tries = self.tries.borrow();
+        let mut failed = tries.iter().filter(|(_, tries)| searching && tries.attempts.failures > 0);
+        failed.next().map(|((kernel, scenario), _)| format!("{scenario} on {kernel} failed"))
+    }
+
+    /// An attempt has ended. `over` is whether no other one can follow. Gives what is to be told.
+    pub(super) fn take(&self, report: ScenarioReport, came: Came, over: bool) -> Vec<LabEvent> {
+        let mut tries = self.tries.borrow_mut();
+        let tries = tries.entry((report.kernel.clone(), report.scenario.clone())).or_default();
+        tries.due = false;
+        let nothing = ScenarioReport::without_guest(report.kernel.clone(), report.scenario.clone(), lost());
+        let only = match self.repetition {
+            Repetition::Once => true,
+            // Nothing to tell apart, where the first attempt is the last.
+            Repetition::Retries { .. } => {
+                tries.attempts.runs == 0 && (came != Came::Made || over || !report.verdict.class().is_failure())
+            }
+            Repetition::Runs { .. } | Repetition::UntilFailure { .. } => false,
+        };
+        if only {
+            tries.settled = true;
+            return vec![LabEvent::ScenarioFinished(Box::new(report))];
+        }
+        let mut told: Vec<_> = tries.add(report, came).map(LabEvent::ScenarioAttempted).into_iter().collect();
+        if let Repetition::Retries { at_most } = self.repetition {
+            let failed = tries.attempts.runs == tries.attempts.failures;
+            tries.due = failed && came == Came::Made && tries.attempts.runs <= at_most && !over;
+            if !tries.due {
+                told.push(tries.settle(self.repetition, nothing));
+            }
+        }
+        told
+    }
+
+    /// The run is over: the last word on all that have none yet.
+    pub(super) fn close(&self, stopped: Option<Stop>) -> Vec<LabEvent> {
+        let mut tries = self.tries.borrow_mut();
+        let open = tries.iter_mut().filter(|(_, tries)| !tries.settled);
+        open.map(|((kernel, scenario), tries)| {
+            let verdict = stopped.map_or_else(lost, Stop::not_run);
+            tries.settle(self.repetition, ScenarioReport::without_guest(kernel.clone(), scenario.clone(), verdict))
+        })
+        .collect()
+    }
+}
+
+fn good(runs: u32) -> String {
+    format!("{runs} good one{}", if runs == 1 { "" } else { "s" })
+}
+
+/// What can only come of a fault of vmlab's own, which has then said so.
+fn lost() -> Verdict {
+    Verdict::NotRun { reason: "a fault in vmlab itself lost its verdict".to_owned() }
+}
+
+impl Tries {
+    /// Adds an attempt, and gives it back where it is to be told of.
+    fn add(&mut self, mut report: ScenarioReport, came: Came) -> Option<Box<ScenarioReport>> {
+        match came {
+            Came::Made => {}
+            Came::Cut => {
+                report.verdict = Verdict::NotRun { reason: report.verdict.detail().to_owned() };
+            }
+            Came::Never => {
+                self.never.get_or_insert(report);
+                return None;
+            }
+        }
+        self.attempts.add(&report);
+        let class = report.verdict.class();
+        if class.is_failure() && self.first_failed.is_none() {
+            self.good_before = self.attempts.runs - 1;
+        }
+        let first = match class {
+            Class::Good => &mut self.first_good,
+            Class::Skipped => &mut self.first_skipped,
+            Class::NotRun => &mut self.never,
+            Class::Flaky | Class::Bad | Class::TimedOut | Class::Crashed | Class::Lab => &mut self.first_failed,
+        };
+        first.get_or_insert_with(|| report.clone());
+        Some(Box::new(report))
+    }
+
+    /// The last word on all attempts; `nothing`, where nothing is known of any.
+    fn settle(&mut self, repetition: Repetition, nothing: ScenarioReport) -> LabEvent {
+        self.settled = true;
+        let verdict = self.verdict(repetition);
+        let evidence = [&mut self.first_failed, &mut self.first_skipped, &mut self.first_good, &mut self.never];
+        let mut report = evidence.into_iter().find_map(Option::take).unwrap_or(nothing);
+        let attempts = (self.attempts.runs > 0).then(|| self.attempts.clone());
+        if let Some(verdict) = verdict {
+            report.verdict = verdict;
+        }
+        LabEvent::ScenarioFinished(Box::new(ScenarioReport { attempts, ..report }))
+    }
+
+    /// The verdict on all attempts; none where it is that of the evidence.
+    fn verdict(&self, repetition: Repetition) -> Option<Verdict> {
+        let Attempts { runs, failures, .. } = self.attempts;
+        match (&self.first_failed, &self.first_skipped, &self.first_good) {
+            // All failed: the first one's verdict stands.
+            (Some(_), None, None) => None,
+            (Some(failed), ..) => {
+                let after =
+                    if self.good_before == 0 { String::new() } else { format!(" after {}", good(self.good_before)) };
+                let (word, why, noun) = (failed.verdict.word(), failed.verdict.detail(), repetition.noun());
+                let detail = format!("{failures} of {runs} {noun}s failed, first with {word}{after}: {why}");
+                Some(Verdict::Flaky { detail })
+            }
+            (None, Some(skipped), Some(_)) => {
+                let why = skipped.verdict.detail();
+                Some(Verdict::Flaky { detail: format!("skipped in some of {runs} runs and not in others: {why}") })
+            }
+            _ => match repetition {
+                Repetition::Runs { count } if 0 < runs && runs < count => {
+                    let why = self.never.as_ref().map_or_else(lost, |never| never.verdict.clone());
+                    let reason =
+                        format!("only {runs} of {count} runs were made, none of which failed: {}", why.detail());
+                    Some(Verdict::NotRun { reason })
+                }
+                _ => None,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,211 @@
+use vmlab_protocol::catalogue::ScenarioSpec;
+
+use super::*;
+use vmlab_events::fixture;
+
+const KERNEL: &str = "debian:bookworm";
+
+fn specs() -> Vec<ScenarioSpec> {
+    let LabEvent::RunStarted { scenarios, .. } = fixture::run().swap_remove(0).event else { panic!("no start") };
+    scenarios
+}
+
+fn failed() -> Verdict {
+    Verdict::Failed { detail: "not isolated".to_owned() }
+}
+
+fn skipped() -> Verdict {
+    Verdict::Skipped { reason: "needs CONFIG_UTS_NS".to_owned() }
+}
+
+fn crashed() -> Verdict {
+    Verdict::KernelCrashed { what: "Oops".to_owned(), trace: Vec::new(), kind: None, fingerprint: None, task: None }
+}
+
+fn not_run() -> Verdict {
+    Verdict::NotRun { reason: "the run was interrupted".to_owned() }
+}
+
+/// Books on one scenario, and what was told of it.
+struct Case {
+    book: Book,
+    id: ScenarioId,
+    told: Vec<LabEvent>,
+}
+
+impl Case {
+    fn new(repetition: Repetition) -> Self {
+        let (book, spec) = (Book::new(repetition), specs().swap_remove(0));
+        book.open(&[KERNEL.to_owned()], std::slice::from_ref(&spec));
+        Self { book, id: spec.id, told: Vec::new() }
+    }
+
+    fn take(&mut self, verdict: Verdict, came: Came, over: bool) -> &mut Self {
+        let attempt = if came == Came::Never { 1 } else { self.book.number(KERNEL, &self.id) };
+        let report = ScenarioReport::without_guest(KERNEL.to_owned(), self.id.clone(), verdict);
+        self.told.extend(self.book.take(ScenarioReport { attempt, ..report }, came, over));
+        self
+    }
+
+    fn made(&mut self, verdict: Verdict) -> &mut Self {
+        self.take(verdict, Came::Made, false)
+    }
+
+    fn is_due(&self) -> bool {
+        self.book.is_due(KERNEL, &self.id)
+    }
+
+    /// The words of what was told, and the last word's attempts: runs and failures.
+    fn end(&mut self, stopped: Option<Stop>) -> (String, Option<(u32, u32)>) {
+        assert!(!self.is_due());
+        self.told.extend(self.book.close(stopped));
+        let words = self.told.iter().map(|event| match event {
+            LabEvent::ScenarioAttempted(report) => format!("{}:{}", report.attempt, report.verdict.word()),
+            LabEvent::ScenarioFinished(report) => format!("{}={}", report.attempt, report.verdict.word()),
+            other => panic!("{other:?}"),
+        });
+        let words = words.collect::<Vec<_>>().join(" ");
+        let attempts = self.last().attempts.as_ref().map(|attempts| (attempts.runs, attempts.failures));
+        assert_eq!(words.matches('=').count(), 1, "one last word: {words}");
+        (words, attempts)
+    }
+
+    fn last(&self) -> &ScenarioReport {
+        match self.told.last() {
+            Some(LabEvent::ScenarioFinished(report)) => report,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn words(words: &str, attempts: Option<(u32, u32)>) -> (String, Option<(u32, u32)>) {
+    (words.to_owned(), attempts)
+}
+
+const TWO: Repetition = Repetition::Retries { at_most: 2 };
+const THREE_RUNS: Repetition = Repetition::Runs { count: 3 };
+const SEARCH: Repetition = Repetition::UntilFailure { at_most: None };
+
+#[test]
+fn once_is_once_whatever_comes_of_it() {
+    for (verdict, came, word) in [
+        (Verdict::Passed, Came::Made, "1=PASS"),
+        (failed(), Came::Made, "1=FAIL"),
+        (Verdict::TimedOut { detail: "the run limit".to_owned(), which: None }, Came::Cut, "1=TIMEOUT"),
+        (not_run(), Came::Never, "1=NOT-RUN"),
+    ] {
+        assert_eq!(Case::new(Repetition::Once).take(verdict, came, false).end(None), words(word, None));
+    }
+}
+
+#[test]
+fn a_retry_is_due_after_a_failure_only_and_not_without_end() {
+    for good in [Verdict::Passed, skipped()] {
+        let mut case = Case::new(TWO);
+        assert!(!case.made(good.clone()).is_due());
+        assert_eq!(case.end(None), words(&format!("1={}", good.word()), None));
+    }
+    let mut case = Case::new(TWO);
+    assert!(case.made(failed()).is_due());
+    assert!(case.made(crashed()).is_due());
+    assert!(!case.made(failed()).is_due());
+    assert_eq!(case.end(None), words("1:FAIL 2:CRASH 3:FAIL 1=FAIL", Some((3, 3))));
+}
+
+#[test]
+fn what_fails_and_then_does_not_is_flaky_and_never_passed() {
+    for good in [Verdict::Passed, skipped(), Verdict::Leaks { detail: "it shows".to_owned() }] {
+        let mut case = Case::new(TWO);
+        case.made(crashed()).made(good.clone());
+        assert_eq!(case.end(None), words(&format!("1:CRASH 2:{} 1=FLAKY", good.word()), Some((2, 1))));
+        assert_eq!(case.last().verdict.detail(), "1 of 2 attempts failed, first with CRASH: Oops");
+        assert_eq!(case.last().verdict.class(), Class::Flaky);
+    }
+}
+
+#[test]
+fn the_end_of_the_run_ends_the_retries_and_the_first_verdict_stands() {
+    // No retry follows, so the first attempt's report is the last word itself.
+    assert_eq!(Case::new(TWO).take(failed(), Came::Made, true).end(None), words("1=FAIL", None));
+    // The retry was cut short.
+    let limit = Verdict::TimedOut { detail: "the run limit of 1000 ms passed".to_owned(), which: None };
+    let mut case = Case::new(TWO);
+    case.made(failed()).take(limit, Came::Cut, true);
+    assert_eq!(case.end(None), words("1:FAIL 2:NOT-RUN 1=FAIL", Some((1, 1))));
+    // The retry never began.
+    let mut case = Case::new(TWO);
+    case.made(crashed()).take(not_run(), Came::Never, true);
+    assert_eq!(case.end(Some(Stop::Interrupted)), words("1:CRASH 1=CRASH", Some((1, 1))));
+}
+
+#[test]
+fn runs_that_agree_have_their_verdict_and_others_are_flaky() {
+    let end = |verdicts: [Verdict; 3]| {
+        let mut case = Case::new(THREE_RUNS);
+        for verdict in verdicts {
+            case.made(verdict);
+        }
+        let ended = case.end(None);
+        (ended, case.last().verdict.detail().to_owned())
+    };
+    let passed = || Verdict::Passed;
+    assert_eq!(end([passed(), passed(), passed()]).0, words("1:PASS 2:PASS 3:PASS 1=PASS", Some((3, 0))));
+    assert_eq!(end([skipped(), skipped(), skipped()]).0, words("1:SKIP 2:SKIP 3:SKIP 1=SKIP", Some((3, 0))));
+    assert_eq!(end([failed(), crashed(), failed()]).0, words("1:FAIL 2:CRASH 3:FAIL 1=FAIL", Some((3, 3))));
+    let (told, detail) = end([passed(), crashed(), failed()]);
+    assert_eq!(told, words("1:PASS 2:CRASH 3:FAIL 2=FLAKY", Some((3, 2))));
+    assert_eq!(detail, "2 of 3 runs failed, first with CRASH after 1 good one: Oops");
+    let (told, detail) = end([passed(), skipped(), passed()]);
+    assert_eq!(told, words("1:PASS 2:SKIP 3:PASS 2=FLAKY", Some((3, 0))));
+    assert_eq!(detail, "skipped in some of 3 runs and not in others: needs CONFIG_UTS_NS");
+}
+
+#[test]
+fn fewer_runs_than_were_wanted_are_no_pass() {
+    let mut case = Case::new(THREE_RUNS);
+    case.made(Verdict::Passed).take(not_run(), Came::Cut, true).take(not_run(), Came::Never, true);
+    assert_eq!(case.end(Some(Stop::Interrupted)), words("1:PASS 2:NOT-RUN 1=NOT-RUN", Some((1, 0))));
+    let reason = "only 1 of 3 runs were made, none of which failed: the run was interrupted";
+    assert_eq!(case.last().verdict.detail(), reason);
+    // What had failed has failed.
+    let mut case = Case::new(THREE_RUNS);
+    case.made(Verdict::Passed).made(failed()).take(not_run(), Came::Never, true);
+    assert_eq!(case.end(Some(Stop::Interrupted)), words("1:PASS 2:FAIL 2=FLAKY", Some((2, 1))));
+    // None at all.
+    let mut case = Case::new(THREE_RUNS);
+    case.take(not_run(), Came::Never, true);
+    assert_eq!(case.end(Some(Stop::Interrupted)), words("1=NOT-RUN", None));
+    let no_boot = Verdict::LaunchFailed { detail: "no word".to_owned() };
+    let mut case = Case::new(THREE_RUNS);
+    case.take(no_boot.clone(), Came::Never, false).take(no_boot, Came::Never, false);
+    assert_eq!(case.end(None), words("1=NO-BOOT", None));
+}
+
+#[test]
+fn a_search_passes_with_as_many_runs_as_it_had_and_ends_with_the_first_failure() {
+    let mut case = Case::new(SEARCH);
+    case.made(Verdict::Passed).made(Verdict::Passed).take(not_run(), Came::Cut, true);
+    assert_eq!(case.book.has_found(), None);
+    assert_eq!(case.end(Some(Stop::Interrupted)), words("1:PASS 2:PASS 3:NOT-RUN 1=PASS", Some((2, 0))));
+    let mut case = Case::new(SEARCH);
+    case.made(Verdict::Passed).made(failed());
+    assert_eq!(case.book.has_found().as_deref(), Some("cgroup.path on debian:bookworm failed"));
+    assert_eq!(case.end(None), words("1:PASS 2:FAIL 2=FLAKY", Some((2, 1))));
+    assert_eq!(case.last().verdict.detail(), "1 of 2 runs failed, first with FAIL after 1 good one: not isolated");
+    // What fails at once and is not run again has failed.
+    let mut case = Case::new(SEARCH);
+    case.made(failed());
+    assert_eq!(case.end(None), words("1:FAIL 1=FAIL", Some((1, 1))));
+}
+
+#[test]
+fn what_nobody_spoke_of_is_not_run() {
+    for repetition in [Repetition::Once, TWO, THREE_RUNS, SEARCH] {
+        let mut case = Case::new(repetition);
+        assert_eq!(case.end(None), words("1=NOT-RUN", None));
+        assert!(case.last().verdict.detail().contains("a fault in vmlab itself"), "{:?}", case.last());
+        let mut case = Case::new(repetition);
+        case.end(Some(Stop::Interrupted));
+        assert_eq!(case.last().verdict, not_run());
+    }
+}

@@ -1,0 +1,104 @@
+//! The devices that the guest's kernel shows, held against the machine that was asked for.
+
+use virtio_bindings::virtio_config::{
+    VIRTIO_CONFIG_S_DRIVER_OK, VIRTIO_CONFIG_S_FAILED, VIRTIO_CONFIG_S_NEEDS_RESET, VIRTIO_F_ACCESS_PLATFORM,
+    VIRTIO_F_IN_ORDER, VIRTIO_F_RING_PACKED, VIRTIO_F_VERSION_1,
+};
+use virtio_bindings::virtio_ids::{
+    VIRTIO_ID_BALLOON, VIRTIO_ID_BLOCK, VIRTIO_ID_CONSOLE, VIRTIO_ID_NET, VIRTIO_ID_RNG, VIRTIO_ID_SCSI,
+    VIRTIO_ID_VSOCK,
+};
+use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
+use vmlab_protocol::message::{CONSOLE_LEVEL, Hello, VirtioDevice};
+
+use vmlab_kernel::Kernel;
+use vmlab_qemu::argv::{self, Machine};
+
+/// How much of the asked-for memory may be missing in the kernel's zones: what the firmware keeps for itself.
+const MEMORY_KEPT_MIB: u64 = 16;
+
+/// Holds the guest against what was asked for: kernel, processors, memory, virtio devices.
+///
+/// # Errors
+/// A sentence for the first thing that is otherwise.
+pub fn check(hello: &Hello, kernel: &Kernel, machine: &Machine) -> Result<(), String> {
+    if hello.kernel_release != kernel.release {
+        return Err(format!("the guest runs Linux {}, {} was to be booted", hello.kernel_release, kernel.release));
+    }
+    if hello.cpus != machine.cpus {
+        return Err(format!("the guest has {} processors online, {} were asked for", hello.cpus, machine.cpus));
+    }
+    let (asked, seen) = (u64::from(machine.memory_mib), hello.memory_bytes >> 20);
+    if seen > asked || seen + MEMORY_KEPT_MIB < asked {
+        return Err(format!("the guest has {seen} MiB of memory, {asked} MiB were asked for"));
+    }
+    let consoles: Vec<_> = hello.virtio.iter().filter(|device| device.id == VIRTIO_ID_CONSOLE).collect();
+    let [console] = consoles.as_slice() else {
+        return Err(format!("the guest shows {} virtio consoles, one was asked for", consoles.len()));
+    };
+    usable(console)?;
+    speaks(hello)
+}
+
+/// Whether the kernel's warnings come out where they are read.
+fn speaks(hello: &Hello) -> Result<(), String> {
+    let level = hello.console_level;
+    if level < CONSOLE_LEVEL {
+        return Err(format!(
+            "the guest's kernel prints only what is more urgent than a warning (kernel.printk is {level}), and a verdict needs its warnings: it takes {CONSOLE_LEVEL} or more"
+        ));
+    }
+    if !hello.consoles.iter().any(|name| name == argv::CONSOLE) {
+        let others = hello.consoles.join(", ");
+        return Err(format!(
+            "the guest's kernel does not print on {}, where it is read, but on: {others}",
+            argv::CONSOLE
+        ));
+    }
+    Ok(())
+}
+
+/// Whether a device is driven, by the rules of virtio 1.x (sections 2.1 and 6).
+fn usable(device: &VirtioDevice) -> Result<(), String> {
+    let name = describe(device);
+    if device.status & VIRTIO_CONFIG_S_DRIVER_OK == 0 {
+        return Err(format!("{name} has no working driver (status {:#x})", device.status));
+    }
+    if device.status & (VIRTIO_CONFIG_S_FAILED | VIRTIO_CONFIG_S_NEEDS_RESET) != 0 {
+        return Err(format!("{name} has failed (status {:#x})", device.status));
+    }
+    if !negotiated(device, VIRTIO_F_VERSION_1) {
+        return Err(format!("{name} was negotiated as a legacy device; a modern one was asked for"));
+    }
+    Ok(())
+}
+
+/// One line for a device: `virtio0 console: VERSION_1 EVENT_IDX`.
+#[must_use]
+pub fn describe(device: &VirtioDevice) -> String {
+    let kind = match device.id {
+        VIRTIO_ID_NET => "network card",
+        VIRTIO_ID_BLOCK => "disk",
+        VIRTIO_ID_CONSOLE => "console",
+        VIRTIO_ID_RNG => "rng",
+        VIRTIO_ID_BALLOON => "balloon",
+        VIRTIO_ID_SCSI => "SCSI host",
+        VIRTIO_ID_VSOCK => "vsock",
+        _ => "device",
+    };
+    let known = [
+        ("VERSION_1", VIRTIO_F_VERSION_1),
+        ("ACCESS_PLATFORM", VIRTIO_F_ACCESS_PLATFORM),
+        ("RING_PACKED", VIRTIO_F_RING_PACKED),
+        ("IN_ORDER", VIRTIO_F_IN_ORDER),
+        ("INDIRECT_DESC", VIRTIO_RING_F_INDIRECT_DESC),
+        ("EVENT_IDX", VIRTIO_RING_F_EVENT_IDX),
+    ];
+    let features: Vec<_> = known.iter().filter(|(_, bit)| negotiated(device, *bit)).map(|(name, _)| *name).collect();
+    format!("{} {kind} (id {}): {}", device.name, device.id, features.join(" "))
+}
+
+/// Whether a feature was negotiated. The kernel prints bit 0 first.
+fn negotiated(device: &VirtioDevice, bit: u32) -> bool {
+    usize::try_from(bit).ok().and_then(|at| device.features.as_bytes().get(at)) == Some(&b'1')
+}

@@ -1,0 +1,226 @@
+use vmlab_protocol::catalogue::{Expectation, KernelVersion, Requirement};
+use vmlab_protocol::message::ProtocolVersion;
+
+use super::*;
+use vmlab_events::fixture::hello;
+
+fn spec() -> ScenarioSpec {
+    ScenarioSpec {
+        id: "uts.hostname".parse().unwrap(),
+        title: "a title".to_owned(),
+        seed: "3a".to_owned(),
+        source: "uts_namespaces(7)".to_owned(),
+        namespaces: Vec::new(),
+        expects: Expectation::Isolation,
+        control: Control::Runs,
+        requires: Requirement { config: Vec::new(), since: KernelVersion::new(2, 6, 19) },
+        modules: Vec::new(),
+        leg_timeout_ms: 1000,
+        allows: Vec::new(),
+    }
+}
+
+fn fresh() -> Freshness {
+    Freshness { wall_clock_ns: 1, entropy: "00".to_owned(), fork: false }
+}
+
+/// A guest that numbers its messages as it should.
+#[derive(Default)]
+struct Guest {
+    seq: u64,
+}
+
+impl Guest {
+    fn says(&mut self, message: GuestMessage) -> Vec<u8> {
+        let envelope = Envelope { seq: self.seq, boottime_ns: 1, message };
+        self.seq += 1;
+        let mut out = Vec::new();
+        message::encode(&envelope, &mut out).unwrap();
+        out
+    }
+
+    fn leg(&mut self, run: u32, leg: Leg, outcome: LegOutcome) -> Vec<u8> {
+        self.says(GuestMessage::LegFinished { run, leg, outcome, duration_ns: 5, output_dropped: 0 })
+    }
+}
+
+fn isolated() -> LegOutcome {
+    LegOutcome::Isolated { detail: "kept".to_owned() }
+}
+
+fn leaked() -> LegOutcome {
+    LegOutcome::Leaked { detail: "seen".to_owned() }
+}
+
+fn hear(session: &mut Session, bytes: &[u8]) -> Result<Option<Heard>, Violation> {
+    session.push(bytes);
+    session.next_heard()
+}
+
+/// A session whose guest is ready and has announced the scenario.
+fn running() -> (Session, Guest) {
+    let (mut session, mut guest) = (Session::default(), Guest::default());
+    let heard = hear(&mut session, &guest.says(GuestMessage::Hello(Box::new(hello())))).unwrap();
+    assert!(matches!(heard, Some(Heard::Hello(_))));
+    session.prepare(&fresh()).unwrap();
+    session.ask(&spec(), 1000, None).unwrap();
+    let heard = hear(&mut session, &guest.says(GuestMessage::Prepared { boot_id: "b".to_owned() })).unwrap();
+    assert!(matches!(heard, Some(Heard::Prepared { .. })));
+    let started = guest.says(GuestMessage::ScenarioStarted { run: 1, scenario: spec().id });
+    assert!(matches!(hear(&mut session, &started).unwrap(), Some(Heard::Started)));
+    (session, guest)
+}
+
+#[test]
+fn a_scenario_from_hello_to_goodbye() {
+    let (mut session, mut guest) = running();
+    let mut bytes = Vec::new();
+    RawChunk { run: 1, leg: Leg::Probe, stream: Stream::Stdout, data: b"out" }.encode(&mut bytes).unwrap();
+    bytes.extend(guest.leg(1, Leg::Probe, LegOutcome::Available));
+    bytes.extend(guest.leg(1, Leg::Subject, isolated()));
+    bytes.extend(guest.leg(1, Leg::Control, leaked()));
+    bytes.extend(guest.says(GuestMessage::ScenarioFinished { run: 1 }));
+    let Some(Heard::Finished(findings)) = hear(&mut session, &bytes).unwrap() else { panic!("not finished") };
+    assert_eq!(findings.legs.len(), 3);
+    assert_eq!(findings.stdout.text(), "out");
+    session.dismiss("word".to_owned()).unwrap();
+    let goodbye = guest.says(GuestMessage::RunFinished { started: 1 });
+    assert!(matches!(hear(&mut session, &goodbye).unwrap(), Some(Heard::Goodbye)));
+    assert!(session.closed().is_ok());
+}
+
+#[test]
+fn a_missing_feature_ends_after_the_probe() {
+    let (mut session, mut guest) = running();
+    let mut bytes = guest.leg(1, Leg::Probe, LegOutcome::Missing { evidence: "ENOSYS".to_owned() });
+    bytes.extend(guest.says(GuestMessage::ScenarioFinished { run: 1 }));
+    assert!(matches!(hear(&mut session, &bytes).unwrap(), Some(Heard::Finished(_))));
+}
+
+#[test]
+fn what_is_out_of_turn_is_a_violation() {
+    type Case = (&'static str, fn(&mut Guest) -> Vec<u8>);
+    let cases: &[Case] = &[
+        ("a second hello", |guest| guest.says(GuestMessage::Hello(Box::new(hello())))),
+        ("a second start", |guest| guest.says(GuestMessage::ScenarioStarted { run: 1, scenario: spec().id })),
+        ("a goodbye in the middle", |guest| guest.says(GuestMessage::RunFinished { started: 1 })),
+        ("an end before its legs", |guest| guest.says(GuestMessage::ScenarioFinished { run: 1 })),
+        ("a subject before its probe", |guest| guest.leg(1, Leg::Subject, isolated())),
+        ("a leg of another run", |guest| guest.leg(2, Leg::Probe, LegOutcome::Available)),
+        ("a probe that leaks", |guest| guest.leg(1, Leg::Probe, leaked())),
+        ("a refusal after the start", |guest| guest.says(GuestMessage::Refused { run: 1, why: String::new() })),
+        ("two results for one leg", |guest| {
+            let mut bytes = guest.leg(1, Leg::Probe, LegOutcome::Available);
+            bytes.extend(guest.leg(1, Leg::Probe, LegOutcome::Available));
+            bytes
+        }),
+        ("two ends", |guest| {
+            let mut bytes = guest.leg(1, Leg::Probe, LegOutcome::Missing { evidence: String::new() });
+            bytes.extend(guest.says(GuestMessage::ScenarioFinished { run: 1 }));
+            bytes.extend(guest.says(GuestMessage::ScenarioFinished { run: 1 }));
+            bytes
+        }),
+        ("a control that is missing", |guest| {
+            let mut bytes = guest.leg(1, Leg::Probe, LegOutcome::Available);
+            bytes.extend(guest.leg(1, Leg::Subject, isolated()));
+            bytes.extend(guest.says(GuestMessage::ScenarioFinished { run: 1 }));
+            bytes
+        }),
+        ("a lost message", |guest| {
+            guest.seq += 1;
+            guest.leg(1, Leg::Probe, LegOutcome::Available)
+        }),
+        ("noise", |_| b"KTAP version 1\nok 1 forged\n".to_vec()),
+        ("output of another run", |_| {
+            let mut bytes = Vec::new();
+            RawChunk { run: 9, leg: Leg::Probe, stream: Stream::Stdout, data: b"x" }.encode(&mut bytes).unwrap();
+            bytes
+        }),
+        ("a frame that is no message", |_| {
+            let mut bytes = Vec::new();
+            vmlab_protocol::frame::encode(Kind::Message, &[b"{\"type\":\"all_passed\"}"], &mut bytes).unwrap();
+            bytes
+        }),
+    ];
+    for (name, says) in cases {
+        let (mut session, mut guest) = running();
+        let bytes = says(&mut guest);
+        session.push(&bytes);
+        let verdict = loop {
+            match session.next_heard() {
+                Ok(Some(_)) => {}
+                other => break other,
+            }
+        };
+        assert!(verdict.is_err(), "{name} was accepted");
+    }
+}
+
+#[test]
+fn another_protocol_is_refused_by_name() {
+    let mut other = hello();
+    other.protocol = ProtocolVersion { major: PROTOCOL.major + 1, minor: 0 };
+    let bytes = Guest::default().says(GuestMessage::Hello(Box::new(other)));
+    let error = hear(&mut Session::default(), &bytes).unwrap_err();
+    assert!(error.0.contains("protocol 2"), "{error}");
+}
+
+#[test]
+fn a_fork_prepares_before_anything_else() {
+    let (mut session, mut guest) = (Session::of_fork(), Guest { seq: 1 });
+    assert!(session.ask(&spec(), 1, None).is_err());
+    session.prepare(&fresh()).unwrap();
+    assert!(session.prepare(&fresh()).is_err());
+    let heard = hear(&mut session, &guest.says(GuestMessage::Prepared { boot_id: "b".to_owned() }));
+    assert!(matches!(heard, Ok(Some(Heard::Prepared { .. }))));
+    session.ask(&spec(), 1, None).unwrap();
+
+    let mut session = Session::of_fork();
+    session.prepare(&fresh()).unwrap();
+    session.ask(&spec(), 1, None).unwrap();
+    let mut guest = Guest { seq: 1 };
+    let early = guest.says(GuestMessage::ScenarioStarted { run: 1, scenario: spec().id });
+    assert!(hear(&mut session, &early).is_err(), "a scenario started before the guest was prepared");
+}
+
+#[test]
+fn a_scenario_that_was_never_asked_for_cannot_start() {
+    let (mut session, mut guest) = (Session::default(), Guest::default());
+    let mut bytes = guest.says(GuestMessage::Hello(Box::new(hello())));
+    bytes.extend(guest.says(GuestMessage::ScenarioStarted { run: 1, scenario: spec().id }));
+    session.push(&bytes);
+    assert!(matches!(session.next_heard(), Ok(Some(Heard::Hello(_)))));
+    assert!(session.next_heard().is_err());
+}
+
+#[test]
+fn a_cut_frame_is_told_from_a_clean_end() {
+    let (mut session, mut guest) = running();
+    let bytes = guest.leg(1, Leg::Probe, LegOutcome::Available);
+    assert!(session.closed().is_ok());
+    assert!(hear(&mut session, &bytes[..bytes.len() - 1]).unwrap().is_none());
+    assert!(session.closed().is_err());
+}
+
+#[test]
+fn only_the_end_of_the_output_is_kept_and_the_rest_is_counted() {
+    let mut tail = Tail::default();
+    tail.push(&vec![b'a'; OUTPUT_KEPT]);
+    tail.push(b"bc");
+    assert_eq!(tail.dropped, 2);
+    assert!(tail.text().ends_with("abc"));
+    tail.push(&vec![b'd'; OUTPUT_KEPT * 2]);
+    assert_eq!(tail.dropped, 2 + OUTPUT_KEPT as u64 * 2);
+    assert_eq!(tail.text().len(), OUTPUT_KEPT);
+}
+
+#[test]
+fn a_guest_that_claims_to_have_dropped_more_than_there_is_does_no_harm() {
+    let (mut session, mut guest) = running();
+    let outcomes = [(Leg::Probe, LegOutcome::Available), (Leg::Subject, isolated()), (Leg::Control, leaked())];
+    for (leg, outcome) in outcomes {
+        let ended = GuestMessage::LegFinished { run: 1, leg, outcome, duration_ns: u64::MAX, output_dropped: u64::MAX };
+        assert!(hear(&mut session, &guest.says(ended)).unwrap().is_none());
+    }
+    assert_eq!(session.findings_so_far().unwrap().dropped_by_guest, u64::MAX);
+}

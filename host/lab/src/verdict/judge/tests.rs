@@ -1,0 +1,131 @@
+use vmlab_protocol::catalogue::Requirement;
+
+use super::*;
+use vmlab_console::Kind;
+
+fn spec(expects: Expectation, control: Control) -> ScenarioSpec {
+    ScenarioSpec {
+        id: "time.boottime".parse().unwrap(),
+        title: "a title".to_owned(),
+        seed: "3c".to_owned(),
+        source: "time_namespaces(7)".to_owned(),
+        namespaces: Vec::new(),
+        expects,
+        control,
+        requires: Requirement { config: vec!["CONFIG_TIME_NS".to_owned()], since: KernelVersion::new(5, 6, 0) },
+        modules: Vec::new(),
+        leg_timeout_ms: 1000,
+        allows: Vec::new(),
+    }
+}
+
+fn isolated() -> LegOutcome {
+    LegOutcome::Isolated { detail: "kept".to_owned() }
+}
+
+fn leaked() -> LegOutcome {
+    LegOutcome::Leaked { detail: "seen".to_owned() }
+}
+
+fn legs(outcomes: &[LegOutcome]) -> Vec<LegReport> {
+    let all = [Leg::Probe, Leg::Subject, Leg::Control];
+    let report = |(leg, outcome): (Leg, &LegOutcome)| LegReport { leg, outcome: outcome.clone(), duration_ns: 1 };
+    all.into_iter().zip(outcomes).map(report).collect()
+}
+
+fn judged(spec: &ScenarioSpec, outcomes: &[LegOutcome], warnings: &[Finding]) -> Verdict {
+    let facts = KernelFacts { version: KernelVersion::new(6, 1, 0), config: None };
+    finished(spec, facts, &legs(outcomes), None, warnings)
+}
+
+#[test]
+fn every_pair_of_legs_under_every_expectation() {
+    use LegOutcome::Available;
+    let no_control = || Control::Impossible { why: "there is none".to_owned() };
+    let died = LegOutcome::Died { how: "killed by SIGSEGV".to_owned() };
+    let failed = LegOutcome::Failed { detail: "EIO".to_owned() };
+    let late = LegOutcome::TimedOut { limit_ms: 5 };
+    for (expects, control, outcomes, word) in [
+        (Expectation::Isolation, Control::Runs, vec![Available, isolated(), leaked()], "PASS"),
+        (Expectation::Isolation, Control::Runs, vec![Available, leaked(), leaked()], "FAIL"),
+        (Expectation::Isolation, Control::Runs, vec![Available, isolated(), isolated()], "VACUOUS"),
+        (Expectation::Isolation, Control::Runs, vec![Available, leaked(), isolated()], "FAIL"),
+        (Expectation::Isolation, no_control(), vec![Available, isolated()], "PASS"),
+        (Expectation::Isolation, no_control(), vec![Available, leaked()], "FAIL"),
+        (Expectation::Leak, Control::Runs, vec![Available, leaked(), leaked()], "LEAK"),
+        (Expectation::Leak, Control::Runs, vec![Available, isolated(), leaked()], "CHANGED"),
+        (Expectation::Leak, Control::Runs, vec![Available, leaked(), isolated()], "VACUOUS"),
+        (Expectation::Leak, no_control(), vec![Available, leaked()], "LEAK"),
+        (Expectation::Isolation, Control::Runs, vec![Available, died.clone(), leaked()], "FAIL"),
+        (Expectation::Isolation, Control::Runs, vec![Available, isolated(), died], "FAIL"),
+        (Expectation::Isolation, Control::Runs, vec![Available, isolated(), failed.clone()], "FAIL"),
+        (Expectation::Isolation, Control::Runs, vec![failed], "FAIL"),
+        (Expectation::Isolation, Control::Runs, vec![Available, late, leaked()], "TIMEOUT"),
+        // What the session would never let through is not a pass here either.
+        (Expectation::Isolation, Control::Runs, vec![Available, isolated()], "GARBLED"),
+        (Expectation::Isolation, Control::Runs, vec![Available], "GARBLED"),
+        (Expectation::Isolation, Control::Runs, vec![], "GARBLED"),
+    ] {
+        let verdict = judged(&spec(expects, control), &outcomes, &[]);
+        assert_eq!(verdict.word(), word, "{expects:?} {outcomes:?}: {verdict:?}");
+    }
+}
+
+#[test]
+fn a_warning_spoils_a_pass_and_a_crash_comes_first() {
+    let spec = spec(Expectation::Isolation, Control::Runs);
+    let outcomes = [LegOutcome::Available, isolated(), leaked()];
+    let warned = judged(&spec, &outcomes, &[Finding::of_title(Kind::Warning, "WARNING: CPU: 0 at kernel/x.c:1")]);
+    assert!(matches!(&warned, Verdict::Failed { detail } if detail.contains("kernel/x.c:1")), "{warned:?}");
+    let crash = Crash::of_title(Kind::Bug, "BUG: x");
+    let facts = KernelFacts { version: KernelVersion::new(6, 1, 0), config: None };
+    assert_eq!(finished(&spec, facts, &legs(&outcomes), Some(&crash), &[]).word(), "CRASH");
+}
+
+#[test]
+fn a_kernel_that_warns_while_it_is_asked_for_a_feature_is_no_skip() {
+    let spec = spec(Expectation::Isolation, Control::Runs);
+    let outcomes = [LegOutcome::Missing { evidence: "unshare(CLONE_NEWTIME): EINVAL".to_owned() }];
+    let warning = Finding::of_title(Kind::Warning, "WARNING: CPU: 0 at kernel/x.c:1");
+    assert_eq!(judged(&spec, &outcomes, &[]).word(), "SKIP");
+    let warned = judged(&spec, &outcomes, &[warning]);
+    assert!(matches!(&warned, Verdict::Failed { detail } if detail.contains("kernel/x.c:1")), "{warned:?}");
+}
+
+#[test]
+fn a_missing_feature_is_a_skip_only_where_the_kernel_explains_it() {
+    let spec = spec(Expectation::Isolation, Control::Runs);
+    let set = KernelConfig::parse("CONFIG_TIME_NS=y\n");
+    let unset = KernelConfig::parse("# CONFIG_TIME_NS is not set\n");
+    let evidence = LegOutcome::Missing { evidence: "unshare(CLONE_NEWTIME): EINVAL".to_owned() };
+    let judge = |config: Option<&KernelConfig>, version| {
+        finished(&spec, KernelFacts { version, config }, &legs(std::slice::from_ref(&evidence)), None, &[])
+    };
+    let (new, old) = (KernelVersion::new(6, 1, 0), KernelVersion::new(5, 4, 0));
+    let skip = judge(Some(&unset), new);
+    assert!(skip.detail().starts_with("needs CONFIG_TIME_NS (not set in this kernel)"), "{skip:?}");
+    assert_eq!(judge(Some(&unset), old).word(), "SKIP");
+    assert!(judge(Some(&set), old).detail().starts_with("needs Linux 5.6"));
+    assert_eq!(judge(Some(&set), new).word(), "FAIL");
+    assert_eq!(judge(None, new).word(), "SKIP");
+}
+
+#[test]
+fn what_a_scenario_allows_is_a_note_and_fails_nothing() {
+    use vmlab_protocol::catalogue::Allowance;
+    let mut spec = spec(Expectation::Isolation, Control::Runs);
+    spec.allows =
+        vec![Allowance { pattern: "memcg-oom: Memory cgroup".to_owned(), reason: "it is the limit".to_owned() }];
+    let outcomes = [LegOutcome::Available, isolated(), leaked()];
+    let killed = Finding::of_title(Kind::MemcgOom, "Memory cgroup out of memory: Killed process 98 (u)");
+    let global = Finding::of_title(Kind::Oom, "Out of memory: Killed process 98 (u)");
+    let broken = Finding::of_title(Kind::Kasan, "memcg-oom: Memory cgroup");
+    for (found, word, severity) in
+        [(killed, "PASS", Severity::Note), (global, "FAIL", Severity::Warned), (broken, "FAIL", Severity::Broken)]
+    {
+        let mut warnings = [found];
+        allow(&spec, &mut warnings);
+        assert_eq!(warnings[0].severity, severity, "{warnings:?}");
+        assert_eq!(judged(&spec, &outcomes, &warnings).word(), word, "{warnings:?}");
+    }
+}

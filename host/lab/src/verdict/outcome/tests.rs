@@ -1,0 +1,400 @@
+use super::*;
+use crate::verdict::evidence::{Console, Link, Monitor};
+use vmlab_console::Crash;
+use vmlab_events::loss::Phase;
+use vmlab_events::verdict::Class;
+
+const LINE: &str = "[    1.0] the last line";
+const STDERR: &str = "qemu: out of luck";
+const CUT: &str = "the link was cut: 3 bytes of a header";
+
+/// All evidence, owned.
+#[derive(Debug, Clone)]
+struct Case {
+    loss: GuestLoss,
+    link: Link,
+    crash: Option<Crash>,
+    last_word: Option<LastWord>,
+    said_by_init: Vec<String>,
+    last_line: Option<&'static str>,
+    monitor: Monitor,
+    qemu: QemuEnd,
+    stderr: &'static str,
+}
+
+/// A guest that QEMU has ended without a word while a scenario ran.
+fn case() -> Case {
+    Case {
+        loss: GuestLoss::Ended,
+        link: Link { booted: true, phase: Phase::Running, cut: None, closed: false },
+        crash: None,
+        last_word: None,
+        said_by_init: Vec::new(),
+        last_line: None,
+        monitor: Monitor::default(),
+        qemu: QemuEnd::Exited(0),
+        stderr: "",
+    }
+}
+
+impl Case {
+    fn evidence(&self) -> Evidence<'_> {
+        let console = Console {
+            crash: self.crash.as_ref(),
+            last_word: self.last_word,
+            said_by_init: &self.said_by_init,
+            last_line: self.last_line,
+        };
+        let Self { loss, link, monitor, qemu, stderr, .. } = self;
+        Evidence { loss, link, console, monitor, qemu, stderr }
+    }
+
+    fn panicked(mut self) -> Self {
+        self.monitor.panicked = true;
+        self
+    }
+
+    fn shutdown(mut self, word: &str) -> Self {
+        self.monitor.shutdown = Some(ShutdownReason::from_word(word));
+        self.qemu = QemuEnd::Lived { stopped: false };
+        self
+    }
+
+    fn crashed(mut self) -> Self {
+        self.crash = Some(crash());
+        self
+    }
+}
+
+fn crash() -> Crash {
+    Crash { trace: vec!["[    1.0] BUG: x".to_owned()], ..Crash::of_title(Kind::Bug, "BUG: x") }
+}
+
+fn limit(which: Watchdog) -> GuestLoss {
+    GuestLoss::Watchdog { which, limit_ms: 1000, stretched_ms: 0 }
+}
+
+fn losses() -> Vec<GuestLoss> {
+    let words = || "what was seen".to_owned();
+    let mut all = vec![
+        GuestLoss::Ended,
+        GuestLoss::Violation(words()),
+        GuestLoss::Unheard,
+        GuestLoss::Broken,
+        GuestLoss::Host(words()),
+        GuestLoss::WrongMachine(words()),
+        GuestLoss::Interrupted,
+        GuestLoss::RunLimit { limit_ms: 2000 },
+        GuestLoss::Watchdog { which: Watchdog::Scenario, limit_ms: 1000, stretched_ms: 50 },
+    ];
+    use Watchdog::{Boot, Farewell, Goodbye, Handshake, Scenario, Silence, Start};
+    all.extend([Boot, Handshake, Start, Scenario, Silence, Goodbye, Farewell].map(limit));
+    all
+}
+
+/// Where a session can be, by whether the guest has booted.
+fn links() -> Vec<Link> {
+    let before = [Phase::Boot, Phase::Prepare, Phase::Over].map(|phase| (false, phase));
+    let after = [Phase::Prepare, Phase::Idle, Phase::Asked, Phase::Running, Phase::Leaving, Phase::Over];
+    let all = before.into_iter().chain(after.map(|phase| (true, phase)));
+    all.map(|(booted, phase)| Link { booted, phase, cut: None, closed: false }).collect()
+}
+
+const SHUTDOWNS: [Option<&str>; 8] = [
+    None,
+    Some("guest-shutdown"),
+    Some("guest-reset"),
+    Some("guest-panic"),
+    Some("host-signal"),
+    Some("host-qmp-quit"),
+    Some("host-error"),
+    Some("snapshot-load"),
+];
+
+fn ends() -> Vec<QemuEnd> {
+    let lived = |stopped| QemuEnd::Lived { stopped };
+    let unknown = QemuEnd::Unknown("it cannot be reaped: EIO".to_owned());
+    vec![
+        lived(false),
+        lived(true),
+        QemuEnd::Exited(0),
+        QemuEnd::Exited(1),
+        QemuEnd::Killed(9),
+        QemuEnd::Killed(6),
+        unknown,
+    ]
+}
+
+const LAST_WORDS: [Option<LastWord>; 4] =
+    [None, Some(LastWord::Restarting), Some(LastWord::PowerDown), Some(LastWord::Halted)];
+
+/// Every combination of what decides, each with all the other words and with none of them.
+fn each_case(mut check: impl FnMut(&Case)) {
+    let mut case = case();
+    for loss in losses() {
+        case.loss = loss;
+        for link in links() {
+            case.link = link;
+            for crashed in [None, Some(crash())] {
+                case.crash = crashed;
+                for (panicked, last_word) in [false, true].iter().flat_map(|told| LAST_WORDS.map(|word| (*told, word)))
+                {
+                    case.last_word = last_word;
+                    for (shutdown, qemu) in
+                        SHUTDOWNS.iter().flat_map(|word| ends().into_iter().map(move |end| (word, end)))
+                    {
+                        case.qemu = qemu;
+                        for full in [false, true] {
+                            let refused = full.then(|| "getfd: no".to_owned());
+                            let (shutdown, closed) = (shutdown.map(ShutdownReason::from_word), full);
+                            let state = full.then(|| Ok("running".to_owned()));
+                            case.monitor = Monitor { panicked, shutdown, closed, refused, state, ..Monitor::default() };
+                            case.link.cut = full.then(|| CUT.to_owned());
+                            case.said_by_init = full.then(|| "no port".to_owned()).into_iter().collect();
+                            case.last_line = full.then_some(LINE);
+                            case.stderr = if full { STDERR } else { "" };
+                            check(&case);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_combination_keeps_the_order_of_the_evidence() {
+    let mut count = 0;
+    each_case(|case| {
+        count += 1;
+        let verdict = of(&case.evidence());
+        let detail = verdict.detail();
+        assert!(verdict.class() > Class::Skipped, "{case:?}: {verdict:?}");
+        assert!(!detail.is_empty() && !detail.contains('\n'), "{case:?}: {verdict:?}");
+        assert!(!detail.contains("; ;") && !detail.starts_with(';') && !detail.ends_with("; "), "{case:?}: {detail}");
+        let knows = case.monitor.knows_of_panic();
+        let stands_alone =
+            matches!(case.loss, GuestLoss::RunLimit { .. } | GuestLoss::Violation(_) | GuestLoss::WrongMachine(_));
+        let host = case.monitor.shutdown.as_ref().is_some_and(ShutdownReason::is_the_hosts);
+        let hosts = host || matches!(case.qemu, QemuEnd::Killed(_) | QemuEnd::Lived { stopped: true });
+        let unheard = case.loss == GuestLoss::Unheard;
+        let ended = matches!(case.qemu, QemuEnd::Exited(_) | QemuEnd::Killed(_));
+        let ended = ended || case.monitor.shutdown.is_some() || case.last_word.is_some();
+        let early = ended && case.link.phase != Phase::Over;
+        let expected: &[&str] = if case.loss == GuestLoss::Interrupted {
+            &["NOT-RUN"]
+        } else if case.crash.is_some() || knows {
+            &["CRASH"]
+        } else if matches!(case.loss, GuestLoss::Violation(_)) || (unheard && !hosts && !early) {
+            &["GARBLED"]
+        } else if matches!(case.loss, GuestLoss::WrongMachine(_)) || !case.link.booted {
+            &["NO-BOOT"]
+        } else if !stands_alone && hosts {
+            &["VANISHED"]
+        } else if matches!(case.loss, GuestLoss::RunLimit { .. }) {
+            &["TIMEOUT"]
+        } else if case.loss.watchdog().is_some() {
+            &["TIMEOUT", "VANISHED"]
+        } else {
+            &["VANISHED"]
+        };
+        assert!(expected.contains(&verdict.word()), "{case:?}: {verdict:?}, not {expected:?}");
+        match &verdict {
+            Verdict::KernelCrashed { what, .. } if case.crash.is_some() => assert_eq!(what, "BUG: x"),
+            Verdict::KernelCrashed { what, .. } => {
+                let console = if case.last_line.is_some() { LINE } else { "its console was silent" };
+                assert!(what.contains("(pvpanic)") && what.contains(console), "{case:?}: {what}");
+            }
+            Verdict::TimedOut { which, .. } => {
+                assert!(which.is_some() && *which == case.loss.watchdog(), "{case:?}: {verdict:?}");
+            }
+            _ => {}
+        }
+        if !matches!(verdict, Verdict::KernelCrashed { .. } | Verdict::NotRun { .. }) && !case.stderr.is_empty() {
+            assert!([STDERR, CUT, "no port", "QEMU refused getfd: no"].iter().all(|w| detail.contains(w)), "{detail}");
+        }
+        if stands_alone && !matches!(verdict, Verdict::KernelCrashed { .. }) {
+            assert!(detail.contains("what was seen") || detail.contains("2000 ms"), "{detail}");
+        }
+    });
+    // 16 losses, 9 links, with and without a crash and an event, 4 last words, 8 reasons, 7 ends, with all else and without.
+    assert_eq!(count, 16 * 9 * 2 * 2 * 4 * 8 * 7 * 2);
+}
+
+#[test]
+fn rows_that_have_a_name() {
+    let lived = QemuEnd::Lived { stopped: false };
+    let with = |change: &dyn Fn(&mut Case)| {
+        let mut case = case();
+        change(&mut case);
+        case
+    };
+    let word = |word| with(&|case| case.last_word = Some(word));
+    for (name, case, verdict, words) in [
+        ("panic on the console", case().crashed().panicked().shutdown("guest-reset"), "CRASH", "BUG: x"),
+        (
+            "silent console",
+            case().panicked().shutdown("guest-reset"),
+            "CRASH",
+            "while the scenario ran; its console was silent",
+        ),
+        (
+            "rebooted itself",
+            word(LastWord::Restarting).shutdown("guest-reset"),
+            "VANISHED",
+            "the guest rebooted itself while",
+        ),
+        (
+            "powered off",
+            case().shutdown("guest-shutdown"),
+            "VANISHED",
+            "the guest powered itself off while the scenario ran",
+        ),
+        (
+            "halted",
+            with(&|c| {
+                (c.last_word, c.loss, c.qemu) = (Some(LastWord::Halted), limit(Watchdog::Farewell), lived.clone());
+            }),
+            "VANISHED",
+            "the guest halted while",
+        ),
+        (
+            "halted, by another limit",
+            with(&|c| (c.last_word, c.loss) = (Some(LastWord::Halted), limit(Watchdog::Scenario))),
+            "VANISHED",
+            "the guest halted",
+        ),
+        ("triple fault", case().shutdown("guest-reset"), "VANISHED", "a triple fault, or a reset through the hardware"),
+        ("its reason's word", case().shutdown("guest-reset"), "VANISHED", "QEMU shut down (guest-reset)"),
+        ("QEMU killed", with(&|c| c.qemu = QemuEnd::Killed(9)), "VANISHED", "QEMU was killed by signal 9 (SIGKILL)"),
+        (
+            "QEMU aborted",
+            with(&|c| (c.qemu, c.stderr) = (QemuEnd::Killed(6), STDERR)),
+            "VANISHED",
+            "6 (SIGABRT); QEMU said: qemu: out of luck",
+        ),
+        (
+            "QEMU gave up",
+            with(&|c| (c.qemu, c.stderr) = (QemuEnd::Exited(1), STDERR)),
+            "VANISHED",
+            "QEMU exited with 1 by itself while the scenario ran; QEMU said: qemu: out of luck",
+        ),
+        ("QEMU was told to end", case().shutdown("host-signal"), "VANISHED", "a signal told QEMU to end (host-signal)"),
+        ("QEMU was told to quit", case().shutdown("host-qmp-quit"), "VANISHED", "through its monitor (host-qmp-quit)"),
+        ("QEMU met an error", case().shutdown("host-error"), "VANISHED", "(host-error)"),
+        (
+            "QEMU was stopped",
+            with(&|c| (c.loss, c.qemu) = (limit(Watchdog::Silence), QemuEnd::Lived { stopped: true })),
+            "VANISHED",
+            "a signal had stopped it (its state is T) while the scenario ran",
+        ),
+        (
+            "sockets closed",
+            with(&|c| c.qemu = lived.clone()),
+            "VANISHED",
+            "QEMU closed its sockets while the scenario ran, and lived on",
+        ),
+        (
+            "QMP closed",
+            with(&|c| (c.loss, c.qemu, c.monitor.closed) = (limit(Watchdog::Scenario), lived.clone(), true)),
+            "TIMEOUT",
+            "QEMU had closed its QMP socket and lived on",
+        ),
+        ("cut stream", with(&|c| (c.qemu, c.link.cut) = (QemuEnd::Killed(9), Some(CUT.to_owned()))), "VANISHED", CUT),
+        ("garbage", with(&|c| c.loss = GuestLoss::Violation("noise".to_owned())), "GARBLED", "noise"),
+        (
+            "cut console",
+            with(&|c| (c.loss, c.qemu) = (GuestLoss::Unheard, lived.clone())),
+            "GARBLED",
+            "the console was cut",
+        ),
+        (
+            "reset before its console had caught up",
+            with(&|c| c.loss = GuestLoss::Unheard).shutdown("guest-reset"),
+            "VANISHED",
+            "the guest's machine was reset while the scenario ran",
+        ),
+        (
+            "killed before its console had caught up",
+            with(&|c| (c.loss, c.qemu) = (GuestLoss::Unheard, QemuEnd::Killed(9))),
+            "VANISHED",
+            "killed by signal 9",
+        ),
+        (
+            "slow host",
+            with(&|c| (c.loss, c.qemu) = (losses()[8].clone(), lived.clone())),
+            "TIMEOUT",
+            "the scenario limit of 1000 ms, stretched by 50 ms as the host kept QEMU waiting for a processor, passed",
+        ),
+        ("a watchdog device", with(&|c| c.monitor.watchdog = Some("reset".to_owned())), "VANISHED", "ran out (reset)"),
+        (
+            "the run's limit",
+            with(&|c| (c.loss, c.qemu) = (GuestLoss::RunLimit { limit_ms: 9 }, lived.clone())),
+            "TIMEOUT",
+            "the run limit of 9 ms",
+        ),
+    ] {
+        let of = of(&case.evidence());
+        assert!(of.word() == verdict && of.detail().contains(words), "{name}: {of:?}");
+    }
+}
+
+#[test]
+fn each_watchdog_is_told_apart() {
+    for (which, booted, phase, words) in [
+        (
+            Watchdog::Boot,
+            false,
+            Phase::Boot,
+            "the boot limit of 1000 ms passed (QEMU says of the guest: running); the kernel's",
+        ),
+        (Watchdog::Handshake, false, Phase::Boot, "the handshake limit of 1000 ms"),
+        (Watchdog::Handshake, false, Phase::Prepare, "the fork did not become"),
+        (Watchdog::Start, true, Phase::Asked, "the scenario start limit of 1000 ms"),
+        (Watchdog::Scenario, true, Phase::Running, "the scenario limit of 1000 ms"),
+        (Watchdog::Silence, true, Phase::Running, "the silence limit of 1000 ms"),
+        (Watchdog::Goodbye, true, Phase::Leaving, "the goodbye limit of 1000 ms"),
+        (
+            Watchdog::Farewell,
+            true,
+            Phase::Running,
+            "the farewell limit of 1000 ms passed (QEMU says of the guest: running); the control port was closed",
+        ),
+    ] {
+        let mut case = case();
+        case.loss = limit(which);
+        (case.link.booted, case.link.phase, case.link.closed) = (booted, phase, which == Watchdog::Farewell);
+        case.monitor.state = Some(Ok("running".to_owned()));
+        case.qemu = QemuEnd::Lived { stopped: false };
+        let verdict = of(&case.evidence());
+        assert_eq!(verdict.word(), if booted { "TIMEOUT" } else { "NO-BOOT" });
+        assert!(verdict.detail().contains(words), "{verdict:?}");
+    }
+}
+
+#[test]
+fn a_boot_for_want_of_memory_is_the_labs_failure() {
+    let judged = |console: &str| {
+        let mut reader = ConsoleReader::default();
+        reader.push(console.as_bytes());
+        let mut case = case();
+        case.link = Link { booted: false, phase: Phase::Boot, cut: None, closed: false };
+        at_boot(&Evidence { console: Console::of(&reader), ..case.evidence() }, &reader, 64)
+    };
+    let linux = "[    0.0] Linux version 6.12.0\n";
+    let no_root = "[    1.0] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)\n";
+    for (console, word, words) in [
+        (format!("{linux}[    1.0] Kernel panic - not syncing: System is deadlocked on memory\n"), "NO-BOOT", "64 MiB"),
+        (format!("{linux}[    0.9] Initramfs unpacking failed: junk\n{no_root}"), "NO-BOOT", "64 MiB"),
+        // Without that line it is no want of memory, nor is that line without the panic.
+        (format!("{linux}{no_root}"), "CRASH", "Unable to mount root fs"),
+        (format!("{linux}[    0.9] Initramfs unpacking failed: junk\n"), "NO-BOOT", "last line: [    0.9] Initramfs"),
+        ("Decompressing Linux...\n".to_owned(), "NO-BOOT", "give it more with --memory"),
+        // QEMU itself did not start.
+        (String::new(), "NO-BOOT", "QEMU exited with 0"),
+    ] {
+        let verdict = judged(&console);
+        assert!(verdict.word() == word && verdict.detail().contains(words), "{console}: {verdict:?}");
+    }
+    assert_eq!(judged("").detail(), "QEMU exited with 0 by itself before the guest's hello");
+}

@@ -1,0 +1,166 @@
+use super::*;
+use crate::fake::script;
+use crate::qemu::QemuVersion;
+
+const ROOTLESS: &str = "echo 'Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)'";
+const ABORTS: &str = "echo 'failed to set MSR 0x10a to 0x0' >&2; kill -ABRT $$";
+
+/// A host whose KVM device opens, a cache, and a QEMU that counts how often it is started.
+struct Lab {
+    dir: tempfile::TempDir,
+    host: Host,
+    qemu: Qemu,
+}
+
+impl Lab {
+    fn new(body: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("kvm"), "").unwrap();
+        let counted = format!("echo >>{}/starts\n{body}", dir.path().display());
+        let path = script(dir.path(), "qemu", &counted);
+        let identity = QemuIdentity {
+            path: path.clone(),
+            version_line: "QEMU emulator version 7.2.22".to_owned(),
+            size_bytes: 1,
+            modified_ns: 2,
+        };
+        let qemu = Qemu { path, version: QemuVersion { major: 7, minor: 2, micro: 22 }, identity };
+        let host = Host { device: dir.path().join("kvm"), boot_id: Some("first boot".to_owned()) };
+        Self { dir, host, qemu }
+    }
+
+    fn cache(&self) -> PathBuf {
+        self.dir.path().join("cache")
+    }
+
+    async fn choose(&self, wanted: Wanted) -> Result<AccelChoice, KvmUnusable> {
+        choose_on(&self.host, wanted, &self.qemu, Path::new("/boot/vmlinuz"), &self.cache()).await
+    }
+
+    fn starts(&self) -> usize {
+        fs::read(self.dir.path().join("starts")).map_or(0, |bytes| bytes.len())
+    }
+}
+
+#[tokio::test]
+async fn a_kvm_that_boots_a_kernel_is_used_and_remembered() {
+    let lab = Lab::new(ROOTLESS);
+    let choice = lab.choose(Wanted::Auto).await.unwrap();
+    assert_eq!((choice.accelerator, choice.remembered), (Accelerator::Kvm, true));
+    assert_eq!(choice.to_string(), "kvm: a kernel booted under it; remembered until reboot");
+    assert_eq!(lab.choose(Wanted::Kvm).await.unwrap(), choice);
+    assert_eq!(lab.starts(), 1);
+}
+
+#[tokio::test]
+async fn a_kvm_that_aborts_is_not_and_that_is_remembered_too() {
+    let lab = Lab::new(ABORTS);
+    let choice = lab.choose(Wanted::Auto).await.unwrap();
+    assert_eq!((choice.accelerator, choice.remembered), (Accelerator::Tcg, true));
+    assert!(choice.why.contains("MSR 0x10a"), "{choice}");
+    assert_eq!(lab.choose(Wanted::Auto).await.unwrap(), choice);
+    assert_eq!(known_on(&lab.host, &lab.qemu, &lab.cache()), Some(choice));
+    assert_eq!(lab.starts(), 1);
+}
+
+#[tokio::test]
+async fn a_kernel_that_dies_by_itself_says_nothing_about_the_host() {
+    let lab = Lab::new("echo 'Kernel panic - not syncing: Attempted to kill init!'");
+    let choice = lab.choose(Wanted::Auto).await.unwrap();
+    assert_eq!((choice.accelerator, choice.remembered), (Accelerator::Tcg, false));
+    lab.choose(Wanted::Auto).await.unwrap();
+    assert_eq!(lab.starts(), 2);
+}
+
+#[tokio::test]
+async fn a_remembered_answer_ends_with_the_boot_and_with_the_build() {
+    let mut lab = Lab::new(ABORTS);
+    lab.choose(Wanted::Auto).await.unwrap();
+    lab.qemu.identity.modified_ns = 3;
+    lab.choose(Wanted::Auto).await.unwrap();
+    assert_eq!(lab.starts(), 2);
+    lab.qemu.identity.modified_ns = 2;
+    lab.choose(Wanted::Auto).await.unwrap();
+    assert_eq!(lab.starts(), 2, "both builds are remembered");
+    lab.host.boot_id = Some("second boot".to_owned());
+    lab.choose(Wanted::Auto).await.unwrap();
+    assert_eq!(lab.starts(), 3);
+}
+
+#[tokio::test]
+async fn a_damaged_memory_is_replaced() {
+    let lab = Lab::new(ABORTS);
+    for damage in ["", "{", "[]", "{\"boot_id\": \"first boot\", \"answers\": [{}]}"] {
+        fs::create_dir_all(lab.cache()).unwrap();
+        fs::write(lab.cache().join(FILE), damage).unwrap();
+        lab.choose(Wanted::Auto).await.unwrap();
+    }
+    assert_eq!(lab.starts(), 4);
+    lab.choose(Wanted::Auto).await.unwrap();
+    assert_eq!(lab.starts(), 4);
+}
+
+#[tokio::test]
+async fn kvm_asked_for_and_unusable_is_an_error_with_the_evidence() {
+    let lab = Lab::new(ABORTS);
+    lab.choose(Wanted::Auto).await.unwrap();
+    let error = lab.choose(Wanted::Kvm).await.unwrap_err().to_string();
+    assert!(error.contains("MSR 0x10a") && error.contains("--accel tcg"), "{error}");
+    assert_eq!(lab.starts(), 2, "a remembered refusal is looked into again");
+}
+
+#[tokio::test]
+async fn without_the_device_nothing_is_started() {
+    let mut lab = Lab::new(ROOTLESS);
+    lab.host.device = lab.dir.path().join("nothing");
+    let choice = lab.choose(Wanted::Auto).await.unwrap();
+    assert_eq!((choice.accelerator, choice.remembered), (Accelerator::Tcg, false));
+    assert!(choice.why.starts_with("there is no "), "{choice}");
+    assert!(lab.choose(Wanted::Kvm).await.unwrap_err().to_string().contains("there is no "));
+    assert_eq!(lab.starts(), 0);
+    assert!(!lab.cache().exists(), "the device is looked at each time");
+}
+
+#[tokio::test]
+async fn tcg_asked_for_needs_no_probe() {
+    let lab = Lab::new(ROOTLESS);
+    let choice = lab.choose(Wanted::Tcg).await.unwrap();
+    assert_eq!(choice.to_string(), "tcg: asked for");
+    assert_eq!(lab.starts(), 0);
+}
+
+#[tokio::test]
+async fn a_cache_that_cannot_be_written_is_said_and_does_not_change_the_choice() {
+    let lab = Lab::new(ROOTLESS);
+    fs::write(lab.cache(), "a file where the directory should be").unwrap();
+    let choice = lab.choose(Wanted::Auto).await.unwrap();
+    assert_eq!((choice.accelerator, choice.remembered), (Accelerator::Kvm, false));
+    assert!(choice.why.contains("not remembered"), "{choice}");
+}
+
+#[test]
+fn too_slow_is_remembered_as_that() {
+    let answer = Answer::Slow { limit_ms: 1800, console: "nothing".to_owned() };
+    let line = from_answer(&answer, true).to_string();
+    assert_eq!(
+        line,
+        "tcg: /dev/kvm opens, but a kernel had not booted under KVM after 1800 ms (on its console: nothing); --accel kvm \
+         gives it 20 s; remembered until reboot"
+    );
+    let asked = from_answer(&Answer::Slow { limit_ms: 20_000, console: "nothing".to_owned() }, false).to_string();
+    assert!(!asked.contains("--accel kvm"), "it has had that: {asked}");
+    let dir = tempfile::tempdir().unwrap();
+    let mut memory = Memory::read(dir.path(), "boot");
+    let lab = Lab::new("");
+    memory.put(lab.qemu.identity.clone(), answer.clone());
+    fs::write(dir.path().join(FILE), serde_json::to_vec(&memory).unwrap()).unwrap();
+    assert_eq!(Memory::read(dir.path(), "boot").answer(&lab.qemu.identity), Some(answer));
+}
+
+#[test]
+fn the_names_of_accelerators() {
+    assert_eq!("auto".parse(), Ok(Wanted::Auto));
+    assert_eq!("kvm".parse(), Ok(Wanted::Kvm));
+    assert_eq!("tcg".parse(), Ok(Wanted::Tcg));
+    assert!("KVM".parse::<Wanted>().is_err());
+}

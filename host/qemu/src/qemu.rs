@@ -1,0 +1,255 @@
+//! Finds QEMU and asks it who it is.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::unistd::{AccessFlags, access};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::Command;
+
+use super::quote;
+use crate::spawn::{Family, die_with_parent};
+use vmlab_store::memo::Memo;
+
+/// The program's usual name.
+pub const PROGRAM: &str = "qemu-system-x86_64";
+/// The environment variable that names another program.
+pub const VARIABLE: &str = "VMLAB_QEMU";
+/// The oldest QEMU that is used, of 2021. All that vmlab asks of one is older (sockets as inherited descriptors,
+/// `-chardev socket,fd=`: 2.12; a sandbox: 2.11), but what nobody tries any more is better refused than met with in the
+/// middle of a run.
+pub const MINIMUM: QemuVersion = QemuVersion { major: 6, minor: 0, micro: 0 };
+
+/// How long `--version` may take. It takes 40 ms; a machine may be busy.
+const VERSION_LIMIT: Duration = Duration::from_secs(10);
+/// How much of what `--version` says is read, in bytes.
+const OUTPUT_LIMIT_BYTES: u64 = 64 << 10;
+
+/// A version of QEMU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct QemuVersion {
+    /// 7 in 7.2.22.
+    pub major: u32,
+    /// 2 in 7.2.22.
+    pub minor: u32,
+    /// 22 in 7.2.22.
+    pub micro: u32,
+}
+
+impl fmt::Display for QemuVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.major, self.minor, self.micro)
+    }
+}
+
+/// Which build of QEMU it is: what was learnt by running one holds for as long as this stays the same.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct QemuIdentity {
+    /// The file, symlinks resolved.
+    pub path: PathBuf,
+    /// First line of `--version`.
+    pub version_line: String,
+    /// Size of the file.
+    pub size_bytes: u64,
+    /// When the file was last changed, in ns since 1970 UTC.
+    pub modified_ns: i128,
+}
+
+/// A QEMU that can be used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Qemu {
+    /// The program, as it was found.
+    pub path: PathBuf,
+    /// Its version, [`MINIMUM`] or later.
+    pub version: QemuVersion,
+    /// Which build it is.
+    pub identity: QemuIdentity,
+}
+
+/// Why there is no QEMU to use.
+#[derive(Debug, thiserror::Error)]
+pub enum QemuError {
+    /// It is not in `PATH`.
+    #[error(
+        "QEMU is missing: there is no {PROGRAM} in PATH; run `vmlab doctor --fix`, install the package qemu-system-x86, or name a program with --qemu or {VARIABLE}"
+    )]
+    Missing,
+    /// The program that was named is not there, or is no file.
+    #[error(
+        "{path}, which {named_by} names as QEMU, {problem}; name a {PROGRAM}, or leave {named_by} away to use the one in PATH"
+    )]
+    NotThere {
+        /// As named.
+        path: PathBuf,
+        /// `--qemu` or the variable.
+        named_by: &'static str,
+        /// What is wrong.
+        problem: String,
+    },
+    /// It cannot be started.
+    #[error(
+        "cannot execute {path} as QEMU; install the package qemu-system-x86 anew, or name another program with --qemu or {VARIABLE}"
+    )]
+    NotExecutable {
+        /// The program.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It ends at once, and badly.
+    #[error(
+        "{path} --version ended with {status} and said: {said}; install the package qemu-system-x86 anew, or name another program with --qemu or {VARIABLE}"
+    )]
+    Died {
+        /// The program.
+        path: PathBuf,
+        /// How it ended.
+        status: ExitStatus,
+        /// The end of what it said.
+        said: String,
+    },
+    /// It does not end.
+    #[error("{path} --version has not ended after {limit_s} s; name another program with --qemu or {VARIABLE}")]
+    Hung {
+        /// The program.
+        path: PathBuf,
+        /// How long it had.
+        limit_s: u64,
+    },
+    /// It is something else.
+    #[error("{path} --version says `{said}`, which is not QEMU's; name a {PROGRAM} with --qemu or {VARIABLE}")]
+    NotQemu {
+        /// The program.
+        path: PathBuf,
+        /// The end of what it said.
+        said: String,
+    },
+    /// It is older than [`MINIMUM`].
+    #[error(
+        "{path} is QEMU {found}, and vmlab needs {MINIMUM} or later; install a newer one, or name it with --qemu or {VARIABLE}"
+    )]
+    TooOld {
+        /// The program.
+        path: PathBuf,
+        /// Its version.
+        found: QemuVersion,
+    },
+}
+
+/// Finds QEMU: `option` (`--qemu`) before the environment's `VMLAB_QEMU` before `PATH`; runs it with `--version`.
+///
+/// What a program answered is remembered in `cache` for as long as nobody writes to its file.
+///
+/// # Errors
+/// [`QemuError`].
+pub async fn find(option: Option<&Path>, cache: &Path) -> Result<Qemu, QemuError> {
+    let path = locate(option, env::var_os(VARIABLE), env::var_os("PATH").as_deref())?;
+    let memo = Memo::new(cache, "qemu", vec![&path]);
+    if let Some(known) = memo.recall() {
+        return Ok(known);
+    }
+    let qemu = ask(&path, VERSION_LIMIT).await?;
+    // A script may ask another program, which can change without it.
+    if is_elf(&path) {
+        memo.keep_if_possible(&qemu);
+    }
+    Ok(qemu)
+}
+
+/// Whether a program is one by itself, and no script that may run another.
+pub(super) fn is_elf(path: &Path) -> bool {
+    let mut magic = [0; 4];
+    File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && magic == *b"\x7fELF"
+}
+
+/// The program to use.
+fn locate(option: Option<&Path>, variable: Option<OsString>, path: Option<&OsStr>) -> Result<PathBuf, QemuError> {
+    let variable = variable.filter(|value| !value.is_empty()).map(PathBuf::from);
+    let named = option.map(|path| (path.to_owned(), "--qemu")).or_else(|| variable.map(|path| (path, VARIABLE)));
+    let Some((file, named_by)) = named else {
+        return in_path(path).ok_or(QemuError::Missing);
+    };
+    // A name without a slash means a file here, not one in PATH, as it does for --kernel.
+    let absolute = |problem: String| QemuError::NotThere { path: file.clone(), named_by, problem };
+    match fs::metadata(&file) {
+        Ok(metadata) if metadata.is_file() => std::path::absolute(&file).map_err(|error| absolute(error.to_string())),
+        Ok(_) => Err(absolute("is not a file".to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(absolute("does not exist".to_owned())),
+        Err(error) => Err(absolute(format!("cannot be looked at ({error})"))),
+    }
+}
+
+fn in_path(path: Option<&OsStr>) -> Option<PathBuf> {
+    env::split_paths(path?)
+        .filter(|directory| directory.is_absolute())
+        .map(|directory| directory.join(PROGRAM))
+        .find(|file| file.is_file() && access(file, AccessFlags::X_OK).is_ok())
+}
+
+async fn ask(path: &Path, limit: Duration) -> Result<Qemu, QemuError> {
+    let not_executable = |source| QemuError::NotExecutable { path: path.to_owned(), source };
+    // Looked at before it runs: were the file replaced meanwhile, the old identity would be forgotten, not the new kept.
+    let metadata = fs::metadata(path).map_err(not_executable)?;
+    let real = fs::canonicalize(path).map_err(not_executable)?;
+    let (status, stdout, stderr) = match tokio::time::timeout(limit, version_output(path)).await {
+        Ok(output) => output.map_err(not_executable)?,
+        Err(_) => return Err(QemuError::Hung { path: path.to_owned(), limit_s: limit.as_secs() }),
+    };
+    if !status.success() {
+        let said = quote::of_stranger(if stderr.is_empty() { &stdout } else { &stderr });
+        return Err(QemuError::Died { path: path.to_owned(), status, said });
+    }
+    let first = String::from_utf8_lossy(&stdout).lines().next().unwrap_or_default().trim().to_owned();
+    let version = parse_version(&first)
+        .ok_or_else(|| QemuError::NotQemu { path: path.to_owned(), said: quote::beginning_of(&stdout) })?;
+    if version < MINIMUM {
+        return Err(QemuError::TooOld { path: path.to_owned(), found: version });
+    }
+    let modified_ns = i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
+    let identity = QemuIdentity { path: real, version_line: first, size_bytes: metadata.len(), modified_ns };
+    Ok(Qemu { path: path.to_owned(), version, identity })
+}
+
+/// How `--version` ended, and what it wrote to its two streams.
+async fn version_output(path: &Path) -> io::Result<(ExitStatus, Vec<u8>, Vec<u8>)> {
+    let mut command = Command::new(path);
+    command.arg("--version").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut family = Family(die_with_parent(&mut command).spawn()?);
+    let Family(child) = &mut family;
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let (stdout, stderr) = tokio::try_join!(read_bounded(stdout), read_bounded(stderr))?;
+    Ok((child.wait().await?, stdout, stderr))
+}
+
+/// The first [`OUTPUT_LIMIT_BYTES`] of a stream. It is closed after them, so whoever writes on gets SIGPIPE.
+async fn read_bounded(stream: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if let Some(stream) = stream {
+        stream.take(OUTPUT_LIMIT_BYTES).read_to_end(&mut bytes).await?;
+    }
+    Ok(bytes)
+}
+
+/// From `QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)`.
+fn parse_version(line: &str) -> Option<QemuVersion> {
+    let rest = line.strip_prefix("QEMU emulator version ")?;
+    let numbers = rest.split(|c: char| !c.is_ascii_digit() && c != '.').next()?;
+    let mut parts = numbers.split('.').map(|part| part.parse().ok());
+    let (major, minor) = (parts.next()??, parts.next()??);
+    let micro = match parts.next() {
+        None => 0,
+        Some(micro) => micro?,
+    };
+    Some(QemuVersion { major, minor, micro })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,121 @@
+use super::*;
+use crate::fake::script;
+
+const GOOD: &str = "echo 'QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18+b3)'; echo Copyright";
+
+async fn ask_script(body: &str) -> Result<Qemu, QemuError> {
+    let dir = tempfile::tempdir().unwrap();
+    ask(&script(dir.path(), "qemu", body), VERSION_LIMIT).await
+}
+
+#[test]
+fn versions_are_read_from_the_first_line() {
+    for (line, version) in [
+        ("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18+b3)", Some((7, 2, 22))),
+        ("QEMU emulator version 10.0.2", Some((10, 0, 2))),
+        ("QEMU emulator version 9.2.50 (v9.2.0-1204-gd9ce74873a)", Some((9, 2, 50))),
+        ("QEMU emulator version 6.0", Some((6, 0, 0))),
+        ("QEMU emulator version 8", None),
+        ("QEMU emulator version ", None),
+        ("QEMU emulator version 7..2", None),
+        ("QEMU emulator version 99999999999.1", None),
+        ("GNU bash, version 5.2.15", None),
+        ("", None),
+    ] {
+        let expected = version.map(|(major, minor, micro)| QemuVersion { major, minor, micro });
+        assert_eq!(parse_version(line), expected, "{line:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_good_one_is_known_by_its_build() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = script(dir.path(), "qemu", GOOD);
+    let first = ask(&path, VERSION_LIMIT).await.unwrap();
+    assert_eq!(first.version, QemuVersion { major: 7, minor: 2, micro: 22 });
+    assert_eq!(first.identity.version_line, "QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18+b3)");
+    assert_eq!(ask(&path, VERSION_LIMIT).await.unwrap(), first);
+    script(dir.path(), "qemu", &format!("{GOOD} # rebuilt"));
+    assert_ne!(ask(&path, VERSION_LIMIT).await.unwrap().identity, first.identity);
+    let other_name = dir.path().join("link");
+    std::os::unix::fs::symlink(&path, &other_name).unwrap();
+    let linked = ask(&other_name, VERSION_LIMIT).await.unwrap();
+    assert_eq!(linked.identity.path, fs::canonicalize(&path).unwrap());
+}
+
+#[tokio::test]
+async fn too_old_names_both_versions() {
+    let error = ask_script("echo QEMU emulator version 5.2.0").await.unwrap_err();
+    assert!(matches!(error, QemuError::TooOld { .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("5.2.0") && text.contains("6.0.0"), "{text}");
+}
+
+#[tokio::test]
+async fn one_that_dies_is_quoted() {
+    let error = ask_script("echo 'libfoo.so.1: cannot open' >&2; exit 127").await.unwrap_err();
+    assert!(matches!(&error, QemuError::Died { said, .. } if said == "libfoo.so.1: cannot open"), "{error}");
+    let error = ask_script("kill -ABRT $$").await.unwrap_err();
+    assert!(error.to_string().contains("signal: 6"), "{error}");
+}
+
+#[tokio::test]
+async fn one_that_hangs_is_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let hangs = format!("echo $$ >{}/pid; exec sleep 1000", dir.path().display());
+    let error = ask(&script(dir.path(), "qemu", &hangs), Duration::from_millis(300)).await.unwrap_err();
+    assert!(matches!(error, QemuError::Hung { .. }), "{error}");
+    // A busy machine may not have got as far as the script's first line.
+    if let Ok(pid) = fs::read_to_string(dir.path().join("pid"))
+        && !pid.trim().is_empty()
+    {
+        let stat = PathBuf::from(format!("/proc/{}/stat", pid.trim()));
+        let gone = || !stat.exists() || fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") Z "));
+        while !gone() {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn something_else_is_not_taken_for_qemu() {
+    for body in ["echo GNU bash, version 5.2.15", "true", "yes"] {
+        let error = ask_script(body).await.unwrap_err();
+        let refused = matches!(error, QemuError::NotQemu { .. } | QemuError::Died { .. });
+        assert!(refused, "{body}: {error}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let text = dir.path().join("text");
+    fs::write(&text, "no program").unwrap();
+    let error = ask(&text, VERSION_LIMIT).await.unwrap_err();
+    assert!(matches!(error, QemuError::NotExecutable { .. }), "{error}");
+}
+
+#[test]
+fn the_option_comes_before_the_variable_before_the_path() {
+    let dir = tempfile::tempdir().unwrap();
+    let [a, b] = ["a", "b"].map(|name| script(dir.path(), name, GOOD));
+    let in_path = script(dir.path(), PROGRAM, GOOD);
+    let path = Some(dir.path().as_os_str());
+    assert_eq!(locate(Some(&a), Some(b.clone().into()), path).unwrap(), a);
+    assert_eq!(locate(None, Some(b.clone().into()), path).unwrap(), b);
+    assert_eq!(locate(None, Some(OsString::new()), path).unwrap(), in_path);
+    assert_eq!(locate(None, None, path).unwrap(), in_path);
+}
+
+#[test]
+fn what_is_not_there_is_said_with_the_remedy() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = locate(None, None, Some(dir.path().as_os_str())).unwrap_err();
+    assert!(matches!(error, QemuError::Missing));
+    assert!(error.to_string().contains("vmlab doctor --fix"), "{error}");
+    assert!(matches!(locate(None, None, None).unwrap_err(), QemuError::Missing));
+    let nothing = dir.path().join("nothing");
+    let error = locate(Some(&nothing), None, None).unwrap_err().to_string();
+    assert!(error.contains("--qemu") && error.contains("does not exist"), "{error}");
+    let error = locate(None, Some(dir.path().into()), None).unwrap_err().to_string();
+    assert!(error.contains(VARIABLE) && error.contains("is not a file"), "{error}");
+    // Not executable, so not a program, though the name is right.
+    fs::write(dir.path().join(PROGRAM), "").unwrap();
+    assert!(matches!(locate(None, None, Some(dir.path().as_os_str())).unwrap_err(), QemuError::Missing));
+}

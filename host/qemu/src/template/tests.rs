@@ -1,0 +1,258 @@
+use std::io::{Seek as _, SeekFrom, Write as _};
+
+use super::key::Ingredients;
+use super::*;
+use crate::accel::Accelerator;
+use crate::argv::Machine;
+use crate::qemu::{Qemu, QemuIdentity, QemuVersion};
+use tempfile::TempDir;
+use vmlab_events::fixture::hello;
+use vmlab_store::fixture::old_file;
+use vmlab_store::fixture::{ODDITIES, put};
+use vmlab_store::lock::Lock;
+
+fn qemu() -> Qemu {
+    let identity = QemuIdentity {
+        path: PathBuf::from("/usr/bin/qemu"),
+        version_line: "QEMU emulator version 7.2.22".to_owned(),
+        size_bytes: 1,
+        modified_ns: 2,
+    };
+    Qemu { path: PathBuf::from("/usr/bin/qemu"), version: QemuVersion { major: 7, minor: 2, micro: 22 }, identity }
+}
+
+const MACHINE: Machine = Machine { accelerator: Accelerator::Tcg, memory_mib: 256, cpus: 1 };
+
+fn ingredients<'a>(qemu: &'a Qemu, machine: &'a Machine) -> Ingredients<'a> {
+    Ingredients { kernel_sha256: "k", image_sha256: "i", machine, port_timeout_ms: 1, append: None, qemu }
+}
+
+/// A cache with one template, whose memory has data at its beginning and in its middle.
+fn made() -> (TempDir, Key, Template) {
+    let cache = tempfile::tempdir().unwrap();
+    let key = Key::of(&ingredients(&qemu(), &MACHINE));
+    let template = make(&cache, &key);
+    (cache, key, template)
+}
+
+fn make(cache: &TempDir, key: &Key) -> Template {
+    let draft = Draft::new(cache.path(), key, 1 << 20).unwrap();
+    let mut ram = File::create_new(draft.ram()).unwrap();
+    ram.write_all(&[1; 5000]).unwrap();
+    ram.seek(SeekFrom::Start(10 << 20)).unwrap();
+    ram.write_all(&[2; 5000]).unwrap();
+    ram.set_len(32 << 20).unwrap();
+    draft.create_state().unwrap().write_all(b"device state").unwrap();
+    draft.keep(cache.path(), key, hello(), notes()).unwrap()
+}
+
+fn notes() -> Vec<String> {
+    vec!["the kernel warned while it booted: WARNING: CPU: 0 at kernel/x.c:1".to_owned()]
+}
+
+fn about_of(dir: &Path) -> serde_json::Value {
+    let Json::Read(about) = sealed::read(&dir.join(ABOUT)).unwrap() else { panic!("no description") };
+    about
+}
+
+/// Changes what the description says, and not its checksum.
+fn edit(dir: &Path, from: &str, to: &str) {
+    let text = fs::read_to_string(dir.join(ABOUT)).unwrap();
+    assert!(text.contains(from), "{text}");
+    fs::write(dir.join(ABOUT), text.replace(from, to)).unwrap();
+}
+
+fn damage_of(cache: &TempDir, key: &Key) -> String {
+    match find(cache.path(), key).unwrap() {
+        Found::Damaged(why) => why,
+        other => panic!("not found out: {other:?}"),
+    }
+}
+
+#[test]
+fn what_was_kept_is_found_and_leaves_no_draft() {
+    let (cache, key, template) = made();
+    let Found::Whole(found) = find(cache.path(), &key).unwrap() else { panic!("not found") };
+    assert_eq!((found.ram(), &found.hello), (template.ram(), &hello()));
+    assert_eq!(found.boot_notes, notes());
+    assert_eq!(fs::read_dir(root(cache.path())).unwrap().count(), 1);
+}
+
+#[test]
+fn a_draft_that_is_dropped_leaves_nothing() {
+    let cache = tempfile::tempdir().unwrap();
+    let key = Key::of(&ingredients(&qemu(), &MACHINE));
+    let draft = Draft::new(cache.path(), &key, 1 << 20).unwrap();
+    fs::write(draft.ram(), "half").unwrap();
+    drop(draft);
+    assert!(matches!(find(cache.path(), &key).unwrap(), Found::Nothing));
+    assert_eq!(fs::read_dir(root(cache.path())).unwrap().count(), 0);
+}
+
+#[test]
+fn what_nobody_uses_can_be_taken_away_and_what_another_makes_or_uses_stays() {
+    let (cache, key, template) = made();
+    assert_eq!(take_away(cache.path(), &key).unwrap(), Removal::InUse);
+    drop(template);
+    let lock = Lock::try_take(&inventory::lock_path(cache.path(), key.name())).unwrap().unwrap();
+    assert_eq!(take_away(cache.path(), &key).unwrap(), Removal::InUse);
+    drop(lock);
+    assert!(matches!(find(cache.path(), &key).unwrap(), Found::Whole(_)));
+    for _ in 0..2 {
+        assert_eq!(take_away(cache.path(), &key).unwrap(), Removal::Gone);
+        assert_eq!(fs::read_dir(root(cache.path())).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn a_changed_byte_in_either_file_is_found_out() {
+    for (file, at) in [(RAM, 4999), (RAM, 10 << 20), (RAM, 20 << 20), (STATE, 3)] {
+        let (cache, key, template) = made();
+        let path = template.dir.join(file);
+        let mut opened = File::options().write(true).open(&path).unwrap();
+        opened.seek(SeekFrom::Start(at)).unwrap();
+        opened.write_all(b"!").unwrap();
+        assert!(damage_of(&cache, &key).contains(file));
+    }
+}
+
+#[test]
+fn a_missing_cut_or_foreign_part_is_found_out() {
+    type Harm = fn(&Path);
+    let harms: &[(&str, Harm)] = &[
+        ("no ram", |dir| fs::remove_file(dir.join(RAM)).unwrap()),
+        ("no state", |dir| fs::remove_file(dir.join(STATE)).unwrap()),
+        ("no description", |dir| fs::remove_file(dir.join(ABOUT)).unwrap()),
+        ("ram cut", |dir| File::options().write(true).open(dir.join(RAM)).unwrap().set_len(1 << 20).unwrap()),
+        ("description cut", |dir| fs::write(dir.join(ABOUT), "{").unwrap()),
+        ("hello edited", |dir| edit(dir, &hello().kernel_release, "6.6.6")),
+        ("format edited", |dir| edit(dir, "\"format\": 2", "\"format\": 3")),
+        ("description of another", |dir| {
+            let mut about = about_of(dir);
+            about["key"] = "0".into();
+            sealed::write(&dir.join(ABOUT), &about).unwrap();
+        }),
+        ("description of another under this key", |dir| {
+            let mut about = about_of(dir);
+            about["made_from"]["kernel_sha256"] = "another".into();
+            sealed::write(&dir.join(ABOUT), &about).unwrap();
+        }),
+        ("a file in its place", |dir| {
+            fs::remove_dir_all(dir).unwrap();
+            fs::write(dir, "no template").unwrap();
+        }),
+    ];
+    for (name, harm) in harms {
+        let (cache, key, template) = made();
+        harm(&template.dir);
+        assert!(!damage_of(&cache, &key).is_empty(), "{name}");
+        drop(template);
+        drop(make(&cache, &key));
+        assert!(matches!(find(cache.path(), &key).unwrap(), Found::Whole(_)), "{name} was not replaced");
+    }
+}
+
+#[test]
+fn whatever_stands_in_a_templates_place_is_found_out_and_replaced() {
+    let (cache, key, template) = made();
+    let dir = template.dir.clone();
+    drop(template);
+    let lock = inventory::lock_path(cache.path(), key.name());
+    let draft = root(cache.path()).join(format!("{}{DRAFT}", key.name()));
+    let places = [&dir, &dir.join(ABOUT), &dir.join(RAM), &dir.join(STATE), &lock, &draft];
+    for place in places {
+        for (name, oddity) in ODDITIES {
+            put(place, oddity);
+            if place.starts_with(&dir) {
+                assert!(!damage_of(&cache, &key).is_empty(), "{name} as {}", place.display());
+            }
+            let lock = Lock::try_take(&lock).unwrap().unwrap();
+            drop(make(&cache, &key));
+            drop(lock);
+            assert!(matches!(find(cache.path(), &key).unwrap(), Found::Whole(_)), "{name} as {}", place.display());
+        }
+    }
+}
+
+#[test]
+fn memory_that_qemu_may_not_open_is_told_of_before_qemu_runs() {
+    let cache = tempfile::tempdir().unwrap();
+    let key = Key::of(&ingredients(&qemu(), &MACHINE));
+    let draft = Draft::new(cache.path(), &key, 1 << 20).unwrap();
+    // Another process writes it: were it this one, a fork in another test's thread could hold it open for writing.
+    assert!(std::process::Command::new("cp").arg("/bin/sleep").arg(draft.ram()).status().unwrap().success());
+    draft.create_state().unwrap();
+    let template = draft.keep(cache.path(), &key, hello(), notes()).unwrap();
+    // Nobody, not even root, may write to a program that runs (execve(2), ETXTBSY).
+    let mut running = std::process::Command::new(template.ram()).arg("60").spawn().unwrap();
+    let found = find(cache.path(), &key);
+    running.kill().unwrap();
+    running.wait().unwrap();
+    let error = found.unwrap_err().to_string();
+    assert!(error.contains("cannot open for writing") && error.contains(RAM), "{error}");
+    assert!(matches!(find(cache.path(), &key).unwrap(), Found::Whole(_)));
+}
+
+#[test]
+fn what_qemu_refused_is_remembered_for_that_key_and_that_qemu_until_the_next_boot() {
+    let cache = tempfile::tempdir().unwrap();
+    let qemu = Qemu { path: old_file(), ..qemu() };
+    let key = Key::of(&ingredients(&qemu, &MACHINE));
+    assert_eq!(refusal::recall(cache.path(), &key, &qemu), None);
+    assert!(refusal::remember(cache.path(), &key, &qemu, "no").unwrap());
+    assert_eq!(refusal::recall(cache.path(), &key, &qemu), Some("no".to_owned()));
+    let other_key = Key::of(&ingredients(&qemu, &Machine { cpus: 2, ..MACHINE }));
+    assert_eq!(refusal::recall(cache.path(), &other_key, &qemu), None);
+    let script = Qemu { path: cache.path().join("qemu"), ..qemu.clone() };
+    fs::write(&script.path, "#!/bin/sh\nexec qemu\n").unwrap();
+    assert!(!refusal::remember(cache.path(), &key, &script, "no").unwrap());
+    let memo = fs::read_dir(cache.path().join("memo")).unwrap().next().unwrap().unwrap().path();
+    let text = fs::read_to_string(&memo).unwrap();
+    fs::write(&memo, text.replace(&host_boot_id().unwrap(), "another boot")).unwrap();
+    assert_eq!(refusal::recall(cache.path(), &key, &qemu), None);
+}
+
+#[test]
+fn a_disk_without_room_for_the_memory_is_found_out_before_qemu_is() {
+    let (cache, key, _) = made();
+    let error = Draft::new(cache.path(), &key, u64::MAX).unwrap_err();
+    assert!(error.to_string().contains("keep a guest's memory in"), "{error}");
+}
+
+#[test]
+fn a_copy_and_another_boot_of_the_host_are_no_damage() {
+    let (cache, key, template) = made();
+    let copy = template.dir.join("copy");
+    fs::copy(template.ram(), &copy).unwrap();
+    fs::rename(copy, template.ram()).unwrap();
+    let mut about = about_of(&template.dir);
+    about["host_boot_id"] = "another boot".into();
+    sealed::write(&template.dir.join(ABOUT), &about).unwrap();
+    for _ in 0..2 {
+        assert!(matches!(find(cache.path(), &key).unwrap(), Found::Whole(_)));
+    }
+    let about = fs::read_to_string(template.dir.join(ABOUT)).unwrap();
+    assert!(about.contains(&host_boot_id().unwrap()), "the contents are not compared again");
+}
+
+#[test]
+fn every_ingredient_is_in_the_key() {
+    let (qemu, mut other_qemu) = (qemu(), qemu());
+    other_qemu.identity.modified_ns += 1;
+    let (more, kvm) = (Machine { memory_mib: 512, ..MACHINE }, Machine { accelerator: Accelerator::Kvm, ..MACHINE });
+    let same = ingredients(&qemu, &MACHINE);
+    let others = [
+        Ingredients { kernel_sha256: "K", ..same },
+        Ingredients { image_sha256: "I", ..same },
+        Ingredients { machine: &more, ..same },
+        Ingredients { machine: &Machine { cpus: 2, ..MACHINE }, ..same },
+        Ingredients { machine: &kvm, ..same },
+        Ingredients { port_timeout_ms: 2, ..same },
+        Ingredients { append: Some("nokaslr"), ..same },
+        Ingredients { qemu: &other_qemu, ..same },
+    ];
+    assert_eq!(Key::of(&same), Key::of(&ingredients(&qemu, &MACHINE)));
+    for other in others {
+        assert_ne!(Key::of(&same).name(), Key::of(&other).name(), "{other:?}");
+    }
+}

@@ -1,0 +1,148 @@
+//! One line for each thing that happened, told as it happens.
+
+use std::collections::BTreeMap;
+
+use super::paint::Paint;
+use crate::rate;
+use crate::run::Run;
+use crate::style::Verbosity;
+use vmlab_events::event::{LabEvent, ScenarioReport};
+use vmlab_events::verdict::{Class, Verdict};
+use vmlab_events::{clean, text};
+
+/// The most characters of a verdict's sentence on its line; the rest is in the paragraph at the end.
+const MAX_DETAIL: usize = 300;
+
+/// What an event says to whoever reads line by line; nothing for most.
+#[must_use]
+pub fn of_event(event: &LabEvent, run: &Run, paint: Paint) -> String {
+    match event {
+        LabEvent::ScenarioAttempted(report) => attempted(report, run, paint) + &milestone(run),
+        LabEvent::ScenarioFinished(report) => finished(report, run, paint),
+        // Where every guest is one of many, their starts are no news.
+        LabEvent::GuestStarting { .. } if run.repetition.measures() => String::new(),
+        LabEvent::GuestStarting { kernel, start, accelerator, .. } => {
+            let release = run.kernels.iter().find(|known| known.label == *kernel).map_or("", |known| &known.release);
+            let (kernel, release, with) = (clean::line(kernel), clean::line(release), clean::line(accelerator));
+            match start.as_str() {
+                "fork" => format!("FORK  {kernel}  {release} with {with}\n"),
+                "template" => format!("BOOT  {kernel}  {release} with {with}, to be forked\n"),
+                _ => format!("BOOT  {kernel}  {release} with {with}\n"),
+            }
+        }
+        other => always(other),
+    }
+}
+
+/// What is told above the live lines: what cannot wait for the end.
+#[must_use]
+pub fn above_live(event: &LabEvent, run: &Run, told: &BTreeMap<String, Verdict>, paint: Paint) -> String {
+    match event {
+        LabEvent::ScenarioAttempted(report) if report.verdict.class().is_failure() => attempted(report, run, paint),
+        LabEvent::ScenarioFinished(report) => {
+            // A guest that is gone takes all its scenarios with it: one line for the first of them is enough.
+            let again = told.get(&report.kernel) == Some(&report.verdict);
+            match report.verdict.class() {
+                Class::Good | Class::Skipped | Class::NotRun => String::new(),
+                _ if again => String::new(),
+                Class::Flaky | Class::Bad | Class::TimedOut | Class::Crashed | Class::Lab => {
+                    finished(report, run, paint)
+                }
+            }
+        }
+        other => always(other),
+    }
+}
+
+/// What is told in any case, and all that is told where the table follows at once.
+#[must_use]
+pub fn always(event: &LabEvent) -> String {
+    match event {
+        LabEvent::Notice { text } => note(text),
+        LabEvent::GuestReady { guest, hello, .. } => {
+            let problem = |problem: &String| note(&format!("guest {guest} ({}): {problem}", hello.kernel_release));
+            hello.problems.iter().map(problem).collect()
+        }
+        LabEvent::Interrupted => note("interrupted; what runs is being ended"),
+        LabEvent::RunStarted { .. }
+        | LabEvent::KernelReady { .. }
+        | LabEvent::GuestStarting { .. }
+        | LabEvent::ScenarioStarted { .. }
+        | LabEvent::ScenarioAttempted(_)
+        | LabEvent::ScenarioFinished(_)
+        | LabEvent::GuestLost(_)
+        | LabEvent::GuestEnded { .. }
+        | LabEvent::GuestTimings { .. }
+        | LabEvent::RunTimings { .. }
+        | LabEvent::RunFinished { .. } => String::new(),
+    }
+}
+
+/// A notice as a line.
+#[must_use]
+pub fn note(text: &str) -> String {
+    format!("note: {}\n", clean::line(text))
+}
+
+/// `PASS  debian:trixie  uts.hostname  (12 ms)`, and after several runs or attempts how many there were instead of the time.
+fn finished(report: &ScenarioReport, run: &Run, paint: Paint) -> String {
+    let took = match &report.attempts {
+        Some(attempts) if run.repetition.measures() => format!("({})", rate::words(attempts)),
+        Some(attempts) => format!("({} attempts)", attempts.runs),
+        None => took(report),
+    };
+    let end = match &report.verdict {
+        Verdict::Skipped { .. } | Verdict::NotRun { .. } | Verdict::Flaky { .. } => detail(report),
+        Verdict::Passed | Verdict::Leaks { .. } => took,
+        _ => format!("{took}  {}", detail(report)),
+    };
+    line(report, run, paint, &end)
+}
+
+/// `FAIL  debian:trixie  uts.hostname  (12 ms)  attempt 1: not isolated`; where failures are counted, those that did not
+/// fail are no news.
+fn attempted(report: &ScenarioReport, run: &Run, paint: Paint) -> String {
+    if run.repetition.measures() && !report.verdict.class().is_failure() {
+        return String::new();
+    }
+    let detail = detail(report);
+    let colon = if detail.is_empty() { "" } else { ": " };
+    let end = format!("{}  {} {}{colon}{detail}", took(report), run.repetition.noun(), report.attempt);
+    line(report, run, paint, &end)
+}
+
+/// How far it is, now and then: after 10, 20, 50, 100, 200 runs and so on.
+fn milestone(run: &Run) -> String {
+    let (runs, failures) = run.attempted();
+    let round = runs
+        .checked_ilog10()
+        .is_some_and(|digits| [1, 2, 5].contains(&(runs / 10_u64.pow(digits))) && runs % 10_u64.pow(digits) == 0);
+    if !run.repetition.measures() || !round || runs < 10 {
+        return String::new();
+    }
+    format!("RUNS  {runs} made, {failures} failed ({})\n", text::duration(run.elapsed_ms))
+}
+
+fn line(report: &ScenarioReport, run: &Run, paint: Paint, end: &str) -> String {
+    let width = |texts: &mut dyn Iterator<Item = usize>| texts.max().unwrap_or(0);
+    let label_width = width(&mut run.kernels.iter().map(|kernel| clean::line(&kernel.label).chars().count()));
+    let name_width = width(&mut run.scenarios.iter().map(|spec| spec.id.as_str().len()));
+    let word = paint.verdict(&report.verdict, report.verdict.word());
+    let gap = " ".repeat(4_usize.saturating_sub(report.verdict.word().len()));
+    let (label, name) = (clean::line(&report.kernel), report.scenario.as_str());
+    format!("{word}{gap}  {label:<label_width$}  {name:<name_width$}  {end}\n")
+}
+
+fn took(report: &ScenarioReport) -> String {
+    format!("({})", text::duration(report.duration_ms))
+}
+
+fn detail(report: &ScenarioReport) -> String {
+    clean::cut(&clean::line(report.verdict.detail()), MAX_DETAIL)
+}
+
+/// Whether lines are told at all.
+#[must_use]
+pub fn wanted(verbosity: Verbosity) -> bool {
+    verbosity > Verbosity::Quiet
+}

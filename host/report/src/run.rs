@@ -1,0 +1,275 @@
+//! A run as far as its events tell it: what every reporter but JSON keeps in mind.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use vmlab_protocol::catalogue::ScenarioSpec;
+
+use super::timings::Timings;
+use vmlab_events::attempts::Attempts;
+use vmlab_events::event::{Counts, LabEvent, ScenarioReport, Stamped};
+use vmlab_events::loss::LossReport;
+use vmlab_events::schedule::Repetition;
+use vmlab_events::verdict::{Class, Verdict};
+
+/// What the events so far say.
+#[derive(Debug, Clone, Default)]
+pub struct Run {
+    /// The record's name.
+    pub run_id: String,
+    /// The version that ran.
+    pub vmlab_version: String,
+    /// Wall clock at the start, ms since 1970 UTC.
+    pub started_at_unix_ms: u64,
+    /// `shared` or `boot`.
+    pub isolation: String,
+    /// How often each scenario was to run.
+    pub repetition: Repetition,
+    /// In the order asked for.
+    pub kernels: Vec<KernelRun>,
+    /// Sorted.
+    pub scenarios: Vec<ScenarioSpec>,
+    /// What the user should know, in order.
+    pub notices: Vec<String>,
+    /// The console's file within the record, by guest.
+    pub consoles: BTreeMap<u32, String>,
+    /// What is known of the guests that were lost, in order.
+    pub losses: Vec<LossReport>,
+    /// Where the time went: the guests' by their kind of start, and the run's own.
+    pub timings: Timings,
+    /// The user interrupted it.
+    pub interrupted: bool,
+    /// From the run's start to its last event.
+    pub elapsed_ms: u64,
+}
+
+/// One kernel's part.
+#[derive(Debug, Clone, Default)]
+pub struct KernelRun {
+    /// As the user named it.
+    pub label: String,
+    /// `uname -r`; empty until it is known.
+    pub release: String,
+    /// What was run, by name, for the record: hashes and the like.
+    pub properties: Vec<(&'static str, String)>,
+    /// By the index of the scenario.
+    reports: Vec<Option<ScenarioReport>>,
+    /// What was told of the attempts at each so far, by the index of the scenario.
+    attempts: Vec<Attempts>,
+}
+
+impl KernelRun {
+    /// Whether the last word on every scenario is there.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.reports.iter().all(Option::is_some)
+    }
+
+    /// On how many scenarios the last word is there.
+    #[must_use]
+    pub fn finished(&self) -> usize {
+        self.reports.iter().flatten().count()
+    }
+
+    /// How many attempts were told of so far, and how many of those failed.
+    #[must_use]
+    pub fn attempted(&self) -> (u64, u64) {
+        let sum = |of: fn(&Attempts) -> u32| self.attempts.iter().map(|attempts| u64::from(of(attempts))).sum();
+        (sum(|attempts| attempts.runs), sum(|attempts| attempts.failures))
+    }
+}
+
+/// An event that does not fit those before it. Nothing of what was known is lost by it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the events contradict each other, which is a fault of vmlab or of the record: {0}")]
+pub struct Contradiction(String);
+
+impl Run {
+    /// Takes in one more event.
+    ///
+    /// # Errors
+    /// [`Contradiction`] where it speaks of what was never announced, or says the last word twice; the event is then
+    /// left out.
+    pub fn apply(&mut self, stamped: &Stamped) -> Result<(), Contradiction> {
+        self.elapsed_ms = self.elapsed_ms.max(stamped.elapsed_ms);
+        match &stamped.event {
+            LabEvent::RunStarted {
+                run_id,
+                vmlab_version,
+                started_at_unix_ms,
+                kernels,
+                scenarios,
+                isolation,
+                repetition,
+                ..
+            } => {
+                let kernel = |label: &String| KernelRun {
+                    label: label.clone(),
+                    reports: vec![None; scenarios.len()],
+                    attempts: vec![Attempts::default(); scenarios.len()],
+                    ..KernelRun::default()
+                };
+                self.kernels = kernels.iter().map(kernel).collect();
+                self.run_id.clone_from(run_id);
+                self.vmlab_version.clone_from(vmlab_version);
+                self.started_at_unix_ms = *started_at_unix_ms;
+                self.scenarios.clone_from(scenarios);
+                self.isolation.clone_from(isolation);
+                self.repetition = *repetition;
+            }
+            LabEvent::Notice { text } => self.notices.push(text.clone()),
+            LabEvent::KernelReady { kernel, release, kernel_sha256, config_sha256, image_sha256, .. } => {
+                let kernel = self.kernel(kernel)?;
+                kernel.release.clone_from(release);
+                kernel.properties.push(("kernel.release", release.clone()));
+                kernel.properties.push(("kernel.sha256", kernel_sha256.clone()));
+                kernel.properties.extend(config_sha256.iter().map(|hash| ("config.sha256", hash.clone())));
+                kernel.properties.push(("image.sha256", image_sha256.clone()));
+            }
+            LabEvent::GuestStarting { guest, kernel, accelerator, console, .. } => {
+                let kernel = self.kernel(kernel)?;
+                if !kernel.properties.iter().any(|(name, _)| *name == "accelerator") {
+                    kernel.properties.push(("accelerator", accelerator.clone()));
+                }
+                self.consoles.insert(*guest, console.clone());
+            }
+            LabEvent::ScenarioAttempted(report) => {
+                let (kernel, index) = self.place(report)?;
+                kernel.attempts[index].add(report);
+            }
+            LabEvent::ScenarioFinished(report) => {
+                let (kernel, index) = self.place(report)?;
+                kernel.reports[index] = Some((**report).clone());
+            }
+            LabEvent::GuestLost(loss) => self.losses.push((**loss).clone()),
+            LabEvent::GuestTimings { start, phases, .. } => self.timings.add(start, phases),
+            LabEvent::RunTimings { phases } => self.timings.add("run", phases),
+            LabEvent::Interrupted => self.interrupted = true,
+            LabEvent::GuestReady { .. }
+            | LabEvent::ScenarioStarted { .. }
+            | LabEvent::GuestEnded { .. }
+            | LabEvent::RunFinished { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn kernel(&mut self, label: &str) -> Result<&mut KernelRun, Contradiction> {
+        self.kernels
+            .iter_mut()
+            .find(|kernel| kernel.label == label)
+            .ok_or_else(|| Contradiction(format!("the kernel {label} was never announced")))
+    }
+
+    /// The kernel and the index of a scenario on which the last word is not there yet.
+    fn place(&mut self, report: &ScenarioReport) -> Result<(&mut KernelRun, usize), Contradiction> {
+        let (kernel, scenario) = (&report.kernel, &report.scenario);
+        let index = self
+            .scenarios
+            .iter()
+            .position(|spec| spec.id == *scenario)
+            .ok_or_else(|| Contradiction(format!("the scenario {scenario} was never announced")))?;
+        let known = self.kernel(kernel)?;
+        if known.reports[index].is_some() {
+            return Err(Contradiction(format!("{scenario} on {kernel} ended twice")));
+        }
+        Ok((known, index))
+    }
+
+    /// The last word on a scenario, by the indexes of kernel and scenario. Absence is never a pass: where the events
+    /// have no word on it, it is [`Verdict::NotRun`].
+    #[must_use]
+    pub fn report(&self, kernel: usize, scenario: usize) -> Cow<'_, ScenarioReport> {
+        match &self.kernels[kernel].reports[scenario] {
+            Some(report) => Cow::Borrowed(report),
+            None => Cow::Owned(self.missing(kernel, scenario)),
+        }
+    }
+
+    fn missing(&self, kernel: usize, scenario: usize) -> ScenarioReport {
+        let reason = if self.interrupted {
+            "the run was interrupted"
+        } else {
+            "the events end before its verdict: vmlab was killed, or the record was cut"
+        };
+        let (known, verdict) = (&self.kernels[kernel], Verdict::NotRun { reason: reason.to_owned() });
+        let report = ScenarioReport::without_guest(known.label.clone(), self.scenarios[scenario].id.clone(), verdict);
+        let attempts = Some(known.attempts[scenario].clone()).filter(|attempts| attempts.runs > 0);
+        ScenarioReport { attempts, ..report }
+    }
+
+    /// How many attempts were told of so far on all kernels, and how many of those failed.
+    #[must_use]
+    pub fn attempted(&self) -> (u64, u64) {
+        let all = self.kernels.iter().map(KernelRun::attempted);
+        all.fold((0, 0), |(runs, failures), (more, failed)| (runs + more, failures + failed))
+    }
+
+    /// The loss of the guest that a report is about, where it was lost and the report is not good. A report without a
+    /// guest, on a kernel that does not come up, is about the guest that showed it.
+    #[must_use]
+    pub fn loss(&self, report: &ScenarioReport) -> Option<&LossReport> {
+        if !matches!(report.verdict.class(), Class::Flaky | Class::TimedOut | Class::Crashed | Class::Lab) {
+            return None;
+        }
+        self.losses.iter().find(|loss| match report.guest {
+            Some(guest) => loss.guest == guest && loss.scenario.as_ref().is_none_or(|name| *name == report.scenario),
+            None => loss.kernel == report.kernel && loss.scenario.is_none(),
+        })
+    }
+
+    /// The last words on one kernel, by scenario.
+    pub fn reports(&self, kernel: usize) -> impl Iterator<Item = (usize, Cow<'_, ScenarioReport>)> {
+        (0..self.scenarios.len()).map(move |scenario| (scenario, self.report(kernel, scenario)))
+    }
+
+    /// How many scenarios ended how.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for kernel in 0..self.kernels.len() {
+            self.reports(kernel).for_each(|(_, report)| counts.add(report.verdict.class()));
+        }
+        counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vmlab_events::fixture;
+
+    #[test]
+    fn a_whole_run_has_the_counts_that_it_says() {
+        let mut run = Run::default();
+        for event in fixture::run() {
+            assert_eq!(run.apply(&event), Ok(()));
+        }
+        assert_eq!(run.counts(), fixture::counts());
+        assert!(run.kernels.iter().all(KernelRun::is_complete));
+    }
+
+    #[test]
+    fn what_was_announced_and_has_no_verdict_was_not_run() {
+        let mut run = Run::default();
+        let events = fixture::run();
+        run.apply(&events[0]).unwrap();
+        assert_eq!(run.counts().not_run, fixture::counts().total());
+        assert!(run.report(0, 0).verdict.detail().contains("killed"));
+        run.apply(&Stamped { elapsed_ms: 9, event: LabEvent::Interrupted }).unwrap();
+        assert_eq!(run.report(0, 0).verdict.detail(), "the run was interrupted");
+    }
+
+    #[test]
+    fn contradictions_are_said_and_change_nothing() {
+        let mut run = Run::default();
+        let events = fixture::run();
+        events.iter().for_each(|event| run.apply(event).unwrap());
+        let twice = events.iter().find(|event| matches!(event.event, LabEvent::ScenarioFinished(_))).unwrap();
+        assert!(run.apply(twice).unwrap_err().to_string().contains("ended twice"));
+        let mut unknown = events[2].clone();
+        let LabEvent::KernelReady { kernel, .. } = &mut unknown.event else { panic!("{unknown:?}") };
+        "debian:potato".clone_into(kernel);
+        assert!(run.apply(&unknown).unwrap_err().to_string().contains("debian:potato was never announced"));
+        assert_eq!(run.counts(), fixture::counts());
+    }
+}

@@ -1,7 +1,0 @@
-//! The `vmlab` command.
-
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    vmlab::cli::main()
-}

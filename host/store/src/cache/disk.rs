@@ -1,0 +1,99 @@
+//! Looking at directories of which another vmlab may take away parts meanwhile.
+
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use crate::CacheError;
+use crate::lock::is_absence;
+
+/// The unit of `st_blocks`, whatever the file system's own is (stat(3type)).
+const BLOCK_BYTES: u64 = 512;
+
+/// What is in a directory, by name, sorted; nothing where it is not there.
+///
+/// # Errors
+/// [`CacheError`]
+pub fn list(dir: &Path) -> Result<Vec<(String, PathBuf)>, CacheError> {
+    let listing = match fs::read_dir(dir) {
+        Ok(listing) => listing,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(CacheError::on("list", dir)(error)),
+    };
+    let mut names = Vec::new();
+    for file in listing {
+        let file = file.map_err(CacheError::on("list", dir))?;
+        names.push((file.file_name().to_string_lossy().into_owned(), file.path()));
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// What a file, or a directory and all in it, takes on the disk.
+#[derive(Debug, Default)]
+pub struct Usage {
+    /// Bytes, of what could be looked at. A hole takes nothing.
+    pub bytes: u64,
+    /// The first thing that could not be looked at.
+    pub unreadable: Option<CacheError>,
+}
+
+/// Adds up what there is at a path.
+#[must_use]
+pub fn usage(path: &Path) -> Usage {
+    let mut usage = Usage::default();
+    add(path, &mut usage);
+    usage
+}
+
+fn add(path: &Path, usage: &mut Usage) {
+    let below = look(path).and_then(|file| {
+        let Some(file) = file else { return Ok(Vec::new()) };
+        usage.bytes += file.blocks() * BLOCK_BYTES;
+        if file.is_dir() { list(path) } else { Ok(Vec::new()) }
+    });
+    match below {
+        Ok(below) => below.iter().for_each(|(_, path)| add(path, usage)),
+        Err(error) => drop(usage.unreadable.get_or_insert(error)),
+    }
+}
+
+/// When a file was last written to or touched; `None` where it is not there.
+///
+/// # Errors
+/// [`CacheError`]
+pub fn modified(path: &Path) -> Result<Option<SystemTime>, CacheError> {
+    look(path)?.map(|file| file.modified().map_err(CacheError::on("look at", path))).transpose()
+}
+
+fn look(path: &Path) -> Result<Option<Metadata>, CacheError> {
+    match fs::symlink_metadata(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if is_absence(&error) => Ok(None),
+        Err(error) => Err(CacheError::on("look at", path)(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holes_take_nothing_and_absence_is_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let below = dir.path().join("a/b");
+        fs::create_dir_all(&below).unwrap();
+        let empty = usage(dir.path()).bytes;
+        fs::File::create(below.join("sparse")).unwrap().set_len(1 << 30).unwrap();
+        fs::write(below.join("data"), vec![1; 100_000]).unwrap();
+        let data = usage(dir.path()).bytes - empty;
+        assert!((100_000..200_000).contains(&data), "{data}");
+        let none = usage(&dir.path().join("none"));
+        assert!(none.bytes == 0 && none.unreadable.is_none());
+        assert_eq!(list(&dir.path().join("none")).unwrap(), []);
+        assert_eq!(modified(&dir.path().join("none")).unwrap(), None);
+        let error = list(&below.join("data")).unwrap_err().to_string();
+        assert!(error.contains("a/b/data"), "{error}");
+    }
+}

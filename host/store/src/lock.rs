@@ -1,0 +1,240 @@
+//! Locks between vmlabs that work on the same thing.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{CacheError, atomic, plain};
+
+/// How often a lock that another holds is tried.
+const POLL: Duration = Duration::from_millis(100);
+/// The same for [`Lock::wait`], whose locks are held for a rename or two.
+const SHORT_POLL: Duration = Duration::from_millis(2);
+/// How long [`Lock::wait`] waits: far more than what is done under such a lock takes on a slow disk.
+const WAIT_LIMIT: Duration = Duration::from_secs(10);
+
+/// Held until dropped; the kernel lets go of it when the process ends, however that happens (flock(2)).
+#[derive(Debug)]
+pub struct Lock {
+    _file: Locked,
+    path: PathBuf,
+}
+
+/// A file that is locked until this is dropped.
+///
+/// Closing it would not do: a process that another thread starts has a copy of the descriptor until its program runs, and
+/// a lock is let go of when the last copy is closed, or by asking for it (flock(2)).
+#[derive(Debug)]
+pub(super) struct Locked(pub(super) File);
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // Where that fails, closing the file still does it.
+        let _ = self.0.unlock();
+    }
+}
+
+/// With whom a lock is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// With others of the same mode.
+    Shared,
+    /// With nobody.
+    Alone,
+}
+
+impl Lock {
+    /// Takes the lock on a file, which is made if need be. `waiting` is called once if another holds it. Dropping the
+    /// future stops waiting.
+    ///
+    /// # Errors
+    /// [`CacheError`] where the file cannot be made or locked.
+    pub async fn take(path: &Path, waiting: impl FnOnce()) -> Result<Self, CacheError> {
+        let mut waiting = Some(waiting);
+        loop {
+            if let Some(lock) = Self::try_take(path)? {
+                return Ok(lock);
+            }
+            if let Some(waiting) = waiting.take() {
+                waiting();
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// As [`Self::take`], but gives `None` where another holds it.
+    ///
+    /// # Errors
+    /// As [`Self::take`].
+    pub fn try_take(path: &Path) -> Result<Option<Self>, CacheError> {
+        Self::attempt(path, Mode::Alone)
+    }
+
+    /// Takes a lock under which nothing but a few renames is done. Blocks for as long as these take.
+    ///
+    /// # Errors
+    /// As [`Self::take`], and where another holds it for ten seconds: it is stopped, or its disk is.
+    pub fn wait(path: &Path, mode: Mode) -> Result<Self, CacheError> {
+        let began = Instant::now();
+        loop {
+            if let Some(lock) = Self::attempt(path, mode)? {
+                return Ok(lock);
+            }
+            if began.elapsed() > WAIT_LIMIT {
+                let why = format!("another vmlab has held it for {} s", WAIT_LIMIT.as_secs());
+                return Err(CacheError::on("lock", path)(io::Error::new(io::ErrorKind::TimedOut, why)));
+            }
+            thread::sleep(SHORT_POLL);
+        }
+    }
+
+    /// Whether nobody works under the lock at this moment. Makes no file.
+    ///
+    /// # Errors
+    /// [`CacheError`] where the file is there and cannot be opened or locked.
+    pub fn is_free(path: &Path) -> Result<bool, CacheError> {
+        let file = match plain::open_any(path) {
+            Ok(file) => file,
+            // What is no file goes when the lock is taken.
+            Err(error) if is_absence(&error) || plain::is_odd(&error) => return Ok(true),
+            Err(error) => return Err(CacheError::on("open the lock", path)(error)),
+        };
+        // Shared, so that two who only ask are not in each other's way.
+        match file.try_lock_shared() {
+            Ok(()) => {
+                drop(Locked(file));
+                Ok(true)
+            }
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(error)) => Err(CacheError::on("lock", path)(error)),
+        }
+    }
+
+    /// Lets go of the lock and removes its file. Who waits for it takes the next file of that name.
+    ///
+    /// # Errors
+    /// [`CacheError`]
+    pub fn remove(self) -> Result<(), CacheError> {
+        match fs::remove_file(&self.path) {
+            Err(error) if !is_absence(&error) => Err(CacheError::on("remove", &self.path)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn attempt(path: &Path, mode: Mode) -> Result<Option<Self>, CacheError> {
+        if let Some(dir) = path.parent() {
+            atomic::create_dir(dir)?;
+        }
+        loop {
+            let file = match plain::create(path) {
+                Ok(file) => file,
+                // No vmlab holds what no vmlab makes.
+                Err(error) if plain::is_odd(&error) => {
+                    atomic::remove_tree(path).map_err(CacheError::on("remove", path))?;
+                    continue;
+                }
+                Err(error) => return Err(CacheError::on("create the lock", path)(error)),
+            };
+            let locked = match mode {
+                Mode::Shared => file.try_lock_shared(),
+                Mode::Alone => file.try_lock(),
+            };
+            match locked {
+                Ok(()) if is_at(&file, path) => return Ok(Some(Self { _file: Locked(file), path: path.to_owned() })),
+                // It was removed while it was opened: the lock is another file by now, or none.
+                Ok(()) => drop(Locked(file)),
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(error)) => return Err(CacheError::on("lock", path)(error)),
+            }
+        }
+    }
+}
+
+/// Whether a path still leads to a file that was opened by it.
+pub(super) fn is_at(file: &File, path: &Path) -> bool {
+    match (file.metadata(), fs::symlink_metadata(path)) {
+        (Ok(opened), Ok(there)) => (opened.dev(), opened.ino()) == (there.dev(), there.ino()),
+        _ => false,
+    }
+}
+
+/// Whether an error says that there is no such file.
+pub(super) fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn the_second_waits_for_the_first_and_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("locks/x.lock");
+        let first = Lock::take(&path, || panic!("nobody holds it")).await.unwrap();
+        assert!(!Lock::is_free(&path).unwrap());
+        let (waited, mut first) = (Cell::new(false), Some(first));
+        let second = Lock::take(&path, || {
+            waited.set(true);
+            first.take();
+        });
+        second.await.unwrap();
+        assert!(waited.get());
+        assert!(Lock::is_free(&path).unwrap());
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_lock_that_was_removed_is_no_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.lock");
+        let mut first = Lock::try_take(&path).unwrap();
+        assert!(Lock::try_take(&path).unwrap().is_none());
+        let second = Lock::take(&path, || first.take().unwrap().remove().unwrap()).await.unwrap();
+        assert!(Lock::try_take(&path).unwrap().is_none(), "the second is where all look for it");
+        second.remove().unwrap();
+        assert!(!path.exists() && Lock::is_free(&path).unwrap());
+    }
+
+    #[test]
+    fn a_lock_that_was_let_go_of_is_free_whoever_has_a_copy_of_its_descriptor() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.lock");
+        let lock = Lock::try_take(&path).unwrap().unwrap();
+        // As a process has that was started meanwhile and does not run its program yet.
+        let _copy = lock._file.0.try_clone().unwrap();
+        drop(lock);
+        assert!(Lock::is_free(&path).unwrap());
+        assert!(Lock::try_take(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn what_stands_in_a_locks_place_goes() {
+        use crate::fixture::{ODDITIES, put};
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.lock");
+        for (name, oddity) in ODDITIES {
+            put(&path, oddity);
+            assert!(Lock::is_free(&path).unwrap(), "{name}");
+            let lock = Lock::try_take(&path).unwrap().unwrap();
+            assert!(Lock::try_take(&path).unwrap().is_none(), "{name}");
+            drop(lock);
+        }
+    }
+
+    #[test]
+    fn a_shared_lock_is_shared() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.lock");
+        let both = [Mode::Shared; 2].map(|mode| Lock::wait(&path, mode).unwrap());
+        assert!(Lock::try_take(&path).unwrap().is_none());
+        drop(both);
+        let alone = Lock::wait(&path, Mode::Alone).unwrap();
+        assert!(Lock::attempt(&path, Mode::Shared).unwrap().is_none());
+        drop(alone);
+    }
+}

@@ -1,0 +1,76 @@
+//! Looking at all records, without reading all of each.
+
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use super::open::{is_running, state};
+use super::{EVENTS, RecordError, RunState, run_ids, runs_dir};
+use crate::dirs::Dirs;
+use crate::plain;
+use vmlab_events::event::{LabEvent, Stamped};
+use vmlab_events::log;
+
+/// The last event of a run is far shorter.
+const TAIL: u64 = 64 << 10;
+
+/// What a list tells of a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The run's name.
+    pub id: String,
+    /// Its directory.
+    pub dir: PathBuf,
+    /// The kernels' labels; empty where the record does not tell.
+    pub kernels: Vec<String>,
+    /// How many scenarios were chosen.
+    pub scenarios: usize,
+    /// How far it got, or why that cannot be read.
+    pub state: Result<RunState, String>,
+}
+
+/// All records, newest first, and those that cannot be read among them.
+///
+/// # Errors
+/// [`RecordError::Read`] where the records' directory cannot be read.
+pub fn list(dirs: &Dirs) -> Result<Vec<Listed>, RecordError> {
+    let runs = runs_dir(dirs);
+    let mut listed = Vec::new();
+    for id in run_ids(&runs)?.into_iter().rev() {
+        let dir = runs.join(&id);
+        let (first, state) = match ends(&dir.join(EVENTS)) {
+            Ok((first, state)) => (first, Ok(state)),
+            // A run that was killed before its first event, or a record that went while the list was made.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (None, Ok(RunState::CutOff)),
+            Err(why) => (None, Err(why.to_string())),
+        };
+        let (kernels, scenarios) = match first.map(|first| first.event) {
+            Some(LabEvent::RunStarted { kernels, scenarios, .. }) => (kernels, scenarios.len()),
+            _ => (Vec::new(), 0),
+        };
+        listed.push(Listed { id, dir, kernels, scenarios, state });
+    }
+    Ok(listed)
+}
+
+/// The first event, and what the last one says of the run.
+fn ends(events: &Path) -> io::Result<(Option<Stamped>, RunState)> {
+    let mut file = plain::open(events)?;
+    let running = is_running(&file);
+    let mut line = Vec::new();
+    BufReader::new(file.by_ref()).take(log::MAX_LINE).read_until(b'\n', &mut line)?;
+    let first = log::decode_line(&line);
+    let length = file.metadata()?.len();
+    let damaged = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("its {what} event is damaged"));
+    // A line that is not whole was cut.
+    if first.is_none() && line.ends_with(b"\n") {
+        return Err(damaged("first"));
+    }
+    file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
+    let mut tail = Vec::new();
+    file.take(TAIL).read_to_end(&mut tail)?;
+    let last = tail.trim_ascii_end().rsplit(|&byte| byte == b'\n').next().and_then(log::decode_line);
+    if last.is_none() && tail.ends_with(b"\n") {
+        return Err(damaged("last"));
+    }
+    Ok((first, state(last.as_ref(), running)))
+}

@@ -1,0 +1,110 @@
+//! Reading a record.
+
+use std::fs::{File, TryLockError};
+use std::io::{self, BufReader};
+use std::path::{Path, PathBuf};
+
+use super::{EVENTS, LATEST, RecordError, run_ids, runs_dir};
+use crate::dirs::Dirs;
+use crate::plain;
+use vmlab_events::event::{Counts, LabEvent, Stamped};
+use vmlab_events::{log, order};
+
+/// How far a run got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunState {
+    /// It is going on.
+    Running,
+    /// It ended without its last word: vmlab was killed, or the record was cut.
+    CutOff,
+    /// It ended.
+    Finished {
+        /// How many scenarios ended how.
+        counts: Counts,
+        /// What vmlab exited with.
+        exit_code: u8,
+    },
+}
+
+/// A record that was read.
+#[derive(Debug, Clone)]
+pub struct StoredRun {
+    /// Its directory; `None` for a file of events that stands alone.
+    pub dir: Option<PathBuf>,
+    /// Its events, in order; at least one.
+    pub events: Vec<Stamped>,
+    /// What is missing of it, and why, each in a sentence.
+    pub notices: Vec<String>,
+    /// How far it got.
+    pub state: RunState,
+}
+
+/// Reads the record that `name` names: `latest`, a run's name, the beginning of one that no other has, or the path of a
+/// record's directory or of a file of events.
+///
+/// # Errors
+/// [`RecordError`]
+pub fn open(dirs: &Dirs, name: &str) -> Result<StoredRun, RecordError> {
+    let path = resolve(&runs_dir(dirs), name)?;
+    let (dir, events) = if path.is_dir() { (Some(path.clone()), path.join(EVENTS)) } else { (None, path) };
+    // A path of the user's may be a pipe, a record's file may not.
+    let opened = if dir.is_some() { plain::open(&events) } else { File::open(&events) };
+    let file = opened.map_err(|why| match (why.kind(), &dir) {
+        (io::ErrorKind::NotFound, Some(dir)) => RecordError::NotARecord(dir.clone()),
+        (io::ErrorKind::NotFound, None) => RecordError::NoSuchPath(name.into()),
+        _ => RecordError::Read { path: events.clone(), why },
+    })?;
+    let running = is_running(&file);
+    let damaged = |why| RecordError::Journal { path: events.clone(), why };
+    let journal = log::read(BufReader::new(file)).map_err(damaged)?;
+    order::check(&journal.events).map_err(|why| damaged(why.into()))?;
+    let state = state(journal.events.last(), running);
+    let mut notices = journal.notices;
+    match state {
+        RunState::Running => notices.push("the run is still going on: this is what it has told so far".to_owned()),
+        RunState::CutOff => notices.push("the run was cut off: it was interrupted before it told its end".to_owned()),
+        RunState::Finished { .. } => {}
+    }
+    Ok(StoredRun { dir, events: journal.events, notices, state })
+}
+
+/// Whether somebody writes to it. Where locks do not work, nobody does.
+pub(super) fn is_running(events: &File) -> bool {
+    matches!(events.try_lock_shared(), Err(TryLockError::WouldBlock))
+}
+
+pub(super) fn state(last: Option<&Stamped>, running: bool) -> RunState {
+    match last.map(|last| &last.event) {
+        Some(LabEvent::RunFinished { counts, exit_code }) => {
+            RunState::Finished { counts: *counts, exit_code: *exit_code }
+        }
+        _ if running => RunState::Running,
+        _ => RunState::CutOff,
+    }
+}
+
+fn resolve(runs: &Path, name: &str) -> Result<PathBuf, RecordError> {
+    let as_path = Path::new(name);
+    if name.contains('/') || name == "." || name == ".." {
+        return Ok(as_path.to_owned());
+    }
+    let ids = run_ids(runs)?;
+    if name == LATEST {
+        // The path is made of the name, not resolved: it is to be the one that the run itself told.
+        let target = runs.join(LATEST).read_link().ok().map(|id| runs.join(id)).filter(|target| target.is_dir());
+        let newest = || ids.last().map(|id| runs.join(id)).ok_or_else(|| RecordError::NoRuns(runs.to_owned()));
+        return target.map_or_else(newest, Ok);
+    }
+    let matching: Vec<_> = ids.iter().rev().filter(|id| id.starts_with(name) && !name.is_empty()).collect();
+    match matching.as_slice() {
+        [id] => Ok(runs.join(id)),
+        [] if as_path.exists() => Ok(as_path.to_owned()),
+        [] if ids.is_empty() => Err(RecordError::NoRuns(runs.to_owned())),
+        [] => Err(RecordError::Unknown { name: name.to_owned(), dir: runs.to_owned() }),
+        several => Err(RecordError::Ambiguous {
+            name: name.to_owned(),
+            count: several.len(),
+            some: several.iter().take(3).map(|id| id.as_str()).collect::<Vec<_>>().join(", "),
+        }),
+    }
+}
