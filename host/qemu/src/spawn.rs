@@ -1,4 +1,4 @@
-//! Child processes that do not outlive vmlab. Beside [`vmlab_report::stdio`], the only unsafe code of the host.
+//! Child processes that do not outlive vmlab. Beside `vmlab_report::stdio`, the only unsafe code of the host.
 
 use std::io;
 
