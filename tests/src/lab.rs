@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use vmlab_events::event::{LabEvent, ScenarioReport, Stamped};
+use vmlab_events::event::{JobReport, LabEvent, Stamped};
 use vmlab_events::log;
 use vmlab_events::loss::LossReport;
 use vmlab_events::verdict::Verdict;
@@ -225,9 +225,9 @@ impl Outcome {
     }
 
     /// The last word on each scenario, in the order in which it came.
-    pub fn reports(&self) -> impl Iterator<Item = &ScenarioReport> {
+    pub fn reports(&self) -> impl Iterator<Item = &JobReport> {
         self.events.iter().filter_map(|stamped| match &stamped.event {
-            LabEvent::ScenarioFinished(report) => Some(&**report),
+            LabEvent::JobFinished(report) => Some(&**report),
             _ => None,
         })
     }
@@ -237,8 +237,8 @@ impl Outcome {
     /// # Panics
     /// There is none.
     #[must_use]
-    pub fn report(&self, scenario: &str) -> &ScenarioReport {
-        let found = self.reports().find(|report| report.scenario.as_str() == scenario);
+    pub fn report(&self, scenario: &str) -> &JobReport {
+        let found = self.reports().find(|report| report.job.name() == scenario);
         found.unwrap_or_else(|| panic!("no report on {scenario}: {}", self.ended))
     }
 
@@ -263,7 +263,7 @@ impl Outcome {
     #[must_use]
     pub fn words(&self) -> BTreeMap<(String, String), &'static str> {
         let name = |kernel: &str| kernel.rsplit('/').next().unwrap_or_default().to_owned();
-        self.reports().map(|r| ((name(&r.kernel), r.scenario.to_string()), r.verdict.word())).collect()
+        self.reports().map(|r| ((name(r.target.as_str()), r.job.to_string()), r.verdict.word())).collect()
     }
 
     /// What is known of the guests that were lost, in order.
@@ -304,14 +304,12 @@ impl Outcome {
         let (Some(first), Some(last)) = (self.events.first(), self.events.last()) else {
             panic!("no events: {}", self.ended);
         };
-        let LabEvent::RunStarted { kernels, scenarios, .. } = &first.event else { panic!("{first:?} came first") };
+        let LabEvent::RunStarted { targets, jobs, .. } = &first.event else { panic!("{first:?} came first") };
         let LabEvent::RunFinished { counts, exit_code } = &last.event else { panic!("{last:?} came last") };
         self.ended.exits(*exit_code);
-        let mut due: Vec<_> = kernels
-            .iter()
-            .flat_map(|kernel| scenarios.iter().map(move |spec| (kernel.as_str(), spec.id.as_str())))
-            .collect();
-        let mut told: Vec<_> = self.reports().map(|r| (r.kernel.as_str(), r.scenario.as_str())).collect();
+        let mut due: Vec<_> =
+            targets.iter().flat_map(|target| jobs.iter().map(move |spec| (target.as_str(), spec.name()))).collect();
+        let mut told: Vec<_> = self.reports().map(|r| (r.target.as_str(), r.job.name())).collect();
         due.sort_unstable();
         told.sort_unstable();
         assert_eq!(told, due, "each scenario has one report for each kernel: {}", self.ended);

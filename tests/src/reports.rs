@@ -116,14 +116,14 @@ pub fn is_harmless(text: &str) {
 
 /// What the events say came of each scenario, by the places of kernel and scenario. Absence is no pass.
 fn classes(events: &[Stamped]) -> Vec<Vec<Class>> {
-    let Some(LabEvent::RunStarted { kernels, scenarios, .. }) = events.first().map(|first| &first.event) else {
+    let Some(LabEvent::RunStarted { targets, jobs, .. }) = events.first().map(|first| &first.event) else {
         return Vec::new();
     };
-    let mut classes = vec![vec![Class::NotRun; scenarios.len()]; kernels.len()];
+    let mut classes = vec![vec![Class::NotRun; jobs.len()]; targets.len()];
     for stamped in events {
-        if let LabEvent::ScenarioFinished(report) = &stamped.event {
-            let kernel = kernels.iter().position(|label| *label == report.kernel).unwrap();
-            let scenario = scenarios.iter().position(|spec| spec.id == report.scenario).unwrap();
+        if let LabEvent::JobFinished(report) = &stamped.event {
+            let kernel = targets.iter().position(|target| *target == report.target).unwrap();
+            let scenario = jobs.iter().position(|spec| spec.is(&report.job)).unwrap();
             classes[kernel][scenario] = report.verdict.class();
         }
     }

@@ -7,6 +7,7 @@ use clap::Args;
 use super::{Context, Failure, output};
 use vmlab_events::event::{LabEvent, Stamped};
 use vmlab_events::exit;
+use vmlab_events::target::TargetId;
 use vmlab_events::{clean, text};
 use vmlab_report::screen::Screen;
 use vmlab_report::style::{Facts, Style, Verbosity};
@@ -134,7 +135,8 @@ fn list(context: &Context) -> Result<u8, Failure> {
 
 /// One line for each run. The name tells when it was started, in UTC.
 fn table(listed: &[Listed]) -> String {
-    let kernels: Vec<_> = listed.iter().map(|run| clean::line(&run.kernels.join(", "))).collect();
+    let targets = |run: &Listed| run.targets.iter().map(TargetId::as_str).collect::<Vec<_>>().join(", ");
+    let kernels: Vec<_> = listed.iter().map(|run| clean::line(&targets(run))).collect();
     let width = kernels.iter().map(|text| text.chars().count()).max().unwrap_or(0).max("KERNELS".len());
     let id_width = listed.iter().map(|run| run.id.len()).max().unwrap_or(0);
     let mut out = format!("{:<id_width$}  {:<19}  {:<width$}  RESULT\n", "RUN", "STARTED (UTC)", "KERNELS");
@@ -314,8 +316,8 @@ mod tests {
         let listed = |id: &str, kernels: &[&str], state| Listed {
             id: id.to_owned(),
             dir: PathBuf::new(),
-            kernels: kernels.iter().map(|label| (*label).to_owned()).collect(),
-            scenarios: 6,
+            targets: kernels.iter().map(|label| TargetId::new(*label)).collect(),
+            jobs: 6,
             state,
         };
         let finished = RunState::Finished { counts: fixture::counts(), exit_code: 3 };

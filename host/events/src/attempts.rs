@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::ScenarioReport;
+use crate::event::JobReport;
 use crate::verdict::{Class, Verdict};
 
 /// So many of the first attempts are kept, whatever they came to.
@@ -21,7 +21,7 @@ pub struct Attempts {
     pub kept: Vec<Attempt>,
 }
 
-/// What one attempt came to. Its whole report is a [`crate::event::LabEvent::ScenarioAttempted`].
+/// What one attempt came to. Its whole report is a [`crate::event::LabEvent::JobAttempted`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
     /// Its number, from 1, in the order of the announcements.
@@ -37,7 +37,7 @@ pub struct Attempt {
 
 impl Attempts {
     /// Counts one more, unless the end of the run cut it short.
-    pub fn add(&mut self, report: &ScenarioReport) {
+    pub fn add(&mut self, report: &JobReport) {
         let class = report.verdict.class();
         if class == Class::NotRun {
             return;
@@ -49,7 +49,7 @@ impl Attempts {
             if let Verdict::KernelCrashed { trace, .. } = &mut verdict {
                 trace.clear();
             }
-            let ScenarioReport { attempt, guest, duration_ms, .. } = *report;
+            let JobReport { attempt, guest, duration_ms, .. } = *report;
             self.kept.push(Attempt { attempt, guest, verdict, duration_ms });
         }
     }
@@ -63,10 +63,12 @@ impl Attempts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::Job;
+    use crate::target::TargetId;
 
-    fn report(attempt: u32, verdict: Verdict) -> ScenarioReport {
-        let scenario = "uts.hostname".parse().unwrap();
-        ScenarioReport { attempt, ..ScenarioReport::without_guest("k".to_owned(), scenario, verdict) }
+    fn report(attempt: u32, verdict: Verdict) -> JobReport {
+        let job = Job::Scenario("uts.hostname".parse().unwrap());
+        JobReport { attempt, ..JobReport::without_guest(TargetId::new("k"), job, verdict) }
     }
 
     #[test]

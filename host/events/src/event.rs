@@ -2,12 +2,13 @@
 //! nothing; the reporters render them and decide nothing.
 
 use serde::{Deserialize, Serialize};
-use vmlab_protocol::catalogue::{ScenarioId, ScenarioSpec};
 use vmlab_protocol::message::{Hello, Leg, LegOutcome};
 
 use crate::attempts::Attempts;
+use crate::job::{Job, JobSpec};
 use crate::loss::LossReport;
 use crate::schedule::Repetition;
+use crate::target::TargetId;
 use crate::verdict::{Class, Verdict};
 use vmlab_console::Finding;
 
@@ -35,11 +36,11 @@ pub enum LabEvent {
         started_at_unix_ms: u64,
         /// As typed.
         argv: Vec<String>,
-        /// Labels of the kernels, in the order asked for: `debian:trixie`.
-        kernels: Vec<String>,
-        /// The scenarios chosen, sorted.
-        scenarios: Vec<ScenarioSpec>,
-        /// How scenarios are kept apart: `shared`, `boot`.
+        /// In the order asked for.
+        targets: Vec<TargetId>,
+        /// The jobs chosen, sorted by name; each runs on each target.
+        jobs: Vec<JobSpec>,
+        /// How jobs are kept apart: `fork`, `shared`, `boot`.
         isolation: String,
         /// How often each scenario is to run.
         #[serde(default)]
@@ -52,8 +53,8 @@ pub enum LabEvent {
     },
     /// A kernel was found and its image built.
     KernelReady {
-        /// Its label.
-        kernel: String,
+        /// The target.
+        target: TargetId,
         /// `uname -r`
         release: String,
         /// Of the kernel's file, hexadecimal.
@@ -69,8 +70,8 @@ pub enum LabEvent {
     GuestStarting {
         /// Number of the guest in this run, from 1.
         guest: u32,
-        /// The kernel's label.
-        kernel: String,
+        /// The target.
+        target: TargetId,
         /// How it comes to be: `boot`, `template` (a boot that is saved) or `fork`.
         start: String,
         /// `tcg` or `kvm`.
@@ -93,22 +94,22 @@ pub enum LabEvent {
         hello: Box<Hello>,
     },
     /// The guest has announced a scenario.
-    ScenarioStarted {
+    JobStarted {
         /// The guest's number.
         guest: u32,
-        /// The kernel's label.
-        kernel: String,
-        /// The scenario.
-        scenario: ScenarioId,
+        /// The target.
+        target: TargetId,
+        /// The job.
+        job: Job,
         /// Which of its attempts, from 1; also across guests that run side by side.
         #[serde(default = "first")]
         attempt: u32,
     },
     /// The end of an attempt that is not the last word: with `--retries` each that failed, and the one after it; with
     /// `--repeat` and `--until-failure` each. One that the end of the run cut short is [`Verdict::NotRun`].
-    ScenarioAttempted(Box<ScenarioReport>),
+    JobAttempted(Box<JobReport>),
     /// The last word on a scenario. Comes exactly once for each kernel and scenario of [`LabEvent::RunStarted`].
-    ScenarioFinished(Box<ScenarioReport>),
+    JobFinished(Box<JobReport>),
     /// A guest did not come to its goodbye: what is known of it, before the words on its scenarios.
     GuestLost(Box<LossReport>),
     /// QEMU is gone.
@@ -132,8 +133,8 @@ pub enum LabEvent {
     GuestTimings {
         /// Its number.
         guest: u32,
-        /// The kernel's label.
-        kernel: String,
+        /// The target.
+        target: TargetId,
         /// As in [`LabEvent::GuestStarting`].
         start: String,
         /// In order.
@@ -170,11 +171,11 @@ pub struct Phase {
 
 /// The last word on one scenario on one kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ScenarioReport {
-    /// The kernel's label.
-    pub kernel: String,
-    /// The scenario.
-    pub scenario: ScenarioId,
+pub struct JobReport {
+    /// The target.
+    pub target: TargetId,
+    /// The job.
+    pub job: Job,
     /// The guest it ran in; none where there never was one.
     pub guest: Option<u32>,
     /// What came of it.
@@ -206,13 +207,13 @@ const fn first() -> u32 {
     1
 }
 
-impl ScenarioReport {
+impl JobReport {
     /// Of a scenario that no guest announced: there is nothing but a verdict.
     #[must_use]
-    pub const fn without_guest(kernel: String, scenario: ScenarioId, verdict: Verdict) -> Self {
+    pub const fn without_guest(target: TargetId, job: Job, verdict: Verdict) -> Self {
         Self {
-            kernel,
-            scenario,
+            target,
+            job,
             guest: None,
             verdict,
             legs: Vec::new(),

@@ -6,11 +6,13 @@ use vmlab_protocol::catalogue::{Control, Expectation, KernelVersion, Namespace, 
 use vmlab_protocol::message::{CONSOLE_LEVEL, Hello, Leg, LegOutcome, PROTOCOL};
 
 use crate::attempts::Attempts;
-use crate::event::{Counts, LabEvent, LegReport, Phase, ScenarioReport, Stamped};
+use crate::event::{Counts, JobReport, LabEvent, LegReport, Phase, Stamped};
 use crate::exit;
+use crate::job::{Job, JobSpec};
 use crate::loss::{LossReport, Vmcore};
 use crate::loss::{Phase as SessionPhase, QemuEnd, Watchdog};
 use crate::schedule::Repetition;
+use crate::target::TargetId;
 use crate::verdict::Verdict;
 use vmlab_console::{Finding, Kind, Task};
 
@@ -61,7 +63,17 @@ fn spec(id: &str, expects: Expectation, control: Control) -> ScenarioSpec {
     }
 }
 
-fn scenarios() -> Vec<ScenarioSpec> {
+fn target(kernel: usize) -> TargetId {
+    TargetId::new(KERNELS[kernel].0)
+}
+
+fn job(spec: &ScenarioSpec) -> Job {
+    Job::Scenario(spec.id.clone())
+}
+
+/// The scenarios of [`run`].
+#[must_use]
+pub fn scenarios() -> Vec<ScenarioSpec> {
     let why = "an init that dies ends the namespace, and there is no namespace to end without one".to_owned();
     vec![
         spec("cgroup.path", Expectation::Isolation, Control::Runs),
@@ -106,7 +118,7 @@ fn verdicts(kernel: usize) -> Vec<Verdict> {
     }
 }
 
-fn report(kernel: usize, spec: &ScenarioSpec, verdict: Verdict) -> ScenarioReport {
+fn report(kernel: usize, spec: &ScenarioSpec, verdict: Verdict) -> JobReport {
     let legs = match &verdict {
         Verdict::NotRun { .. } | Verdict::LaunchFailed { .. } => Vec::new(),
         Verdict::Skipped { .. } => vec![(Leg::Probe, LegOutcome::Missing { evidence: "unshare: EINVAL".to_owned() })],
@@ -127,9 +139,9 @@ fn report(kernel: usize, spec: &ScenarioSpec, verdict: Verdict) -> ScenarioRepor
         ],
     };
     let failed = matches!(verdict, Verdict::Failed { .. });
-    ScenarioReport {
-        kernel: KERNELS[kernel].0.to_owned(),
-        scenario: spec.id.clone(),
+    JobReport {
+        target: target(kernel),
+        job: job(spec),
         guest: (kernel < 3).then(|| u32::try_from(kernel).unwrap() + 1),
         verdict,
         legs: legs.into_iter().map(|(leg, outcome)| LegReport { leg, outcome, duration_ns: 1_500_000 }).collect(),
@@ -162,7 +174,7 @@ pub fn counts() -> Counts {
 
 fn before(kernel: usize) -> Vec<LabEvent> {
     let (label, release) = KERNELS[kernel];
-    let label = label.to_owned();
+    let target = TargetId::new(label);
     if release.is_empty() {
         return Vec::new();
     }
@@ -170,7 +182,7 @@ fn before(kernel: usize) -> Vec<LabEvent> {
     let hash = |digit: &str| digit.repeat(64);
     vec![
         LabEvent::KernelReady {
-            kernel: label.clone(),
+            target: target.clone(),
             release: release.to_owned(),
             kernel_sha256: hash("a"),
             config_sha256: (kernel > 0).then(|| hash("c")),
@@ -179,7 +191,7 @@ fn before(kernel: usize) -> Vec<LabEvent> {
         },
         LabEvent::GuestStarting {
             guest,
-            kernel: label,
+            target,
             start: start(guest).to_owned(),
             accelerator: "tcg".to_owned(),
             argv: vec!["qemu-system-x86_64".to_owned()],
@@ -236,10 +248,10 @@ fn after(guest: u32) -> [LabEvent; 2] {
     phases.extend(work.map(|(name, us)| phase(name, us + n)));
     phases.push(if guest == 3 { phase("lost", 500) } else { phase("goodbye", 400 + n) });
     phases.push(phase("end", 6000 + n));
-    let kernel = KERNELS[usize::try_from(guest).unwrap() - 1].0.to_owned();
+    let target = target(usize::try_from(guest).unwrap() - 1);
     [
         LabEvent::GuestEnded { guest, how: "powered off".to_owned(), console_bytes: 20_000 },
-        LabEvent::GuestTimings { guest, kernel, start: start(guest).to_owned(), phases: with_total(phases) },
+        LabEvent::GuestTimings { guest, target, start: start(guest).to_owned(), phases: with_total(phases) },
     ]
 }
 
@@ -247,8 +259,8 @@ fn after(guest: u32) -> [LabEvent; 2] {
 fn loss() -> LossReport {
     LossReport {
         guest: 3,
-        kernel: KERNELS[2].0.to_owned(),
-        scenario: Some("pid.init".parse().unwrap()),
+        target: target(2),
+        job: Some(Job::Scenario("pid.init".parse().unwrap())),
         phase: SessionPhase::Running,
         watchdog: None,
         panic_told: false,
@@ -277,8 +289,8 @@ pub fn run() -> Vec<Stamped> {
             vmlab_version: "0.1.0".to_owned(),
             started_at_unix_ms: 1_795_345_323_456,
             argv: vec!["vmlab".to_owned(), "run".to_owned()],
-            kernels: KERNELS.map(|(label, _)| label.to_owned()).to_vec(),
-            scenarios: scenarios.clone(),
+            targets: KERNELS.map(|(label, _)| TargetId::new(label)).to_vec(),
+            jobs: scenarios.iter().cloned().map(JobSpec::Scenario).collect(),
             isolation: "shared".to_owned(),
             repetition: Repetition::Once,
         },
@@ -289,10 +301,9 @@ pub fn run() -> Vec<Stamped> {
         for kernel in (0..KERNELS.len()).rev() {
             let report = report(kernel, scenario, verdicts(kernel).swap_remove(at));
             if let (Some(guest), false) = (report.guest, matches!(report.verdict, Verdict::NotRun { .. })) {
-                let kernel = KERNELS[kernel].0.to_owned();
-                events.push(LabEvent::ScenarioStarted { guest, kernel, scenario: scenario.id.clone(), attempt: 1 });
+                events.push(LabEvent::JobStarted { guest, target: target(kernel), job: job(scenario), attempt: 1 });
             }
-            events.push(LabEvent::ScenarioFinished(Box::new(report)));
+            events.push(LabEvent::JobFinished(Box::new(report)));
         }
     }
     events.push(LabEvent::GuestLost(Box::new(loss())));
@@ -352,8 +363,8 @@ pub fn repeated() -> Vec<Stamped> {
 /// A run on the second kernel: for each scenario the attempts that were told of on their own, and the last word.
 fn attempted(repetition: Repetition, words: Vec<(Vec<Verdict>, Verdict)>) -> Vec<Stamped> {
     let mut start = run().swap_remove(0).event;
-    if let LabEvent::RunStarted { kernels, repetition: said, .. } = &mut start {
-        *kernels = vec![KERNELS[1].0.to_owned()];
+    if let LabEvent::RunStarted { targets, repetition: said, .. } = &mut start {
+        *targets = vec![target(1)];
         *said = repetition;
     }
     let mut counts = Counts::default();
@@ -362,16 +373,16 @@ fn attempted(repetition: Repetition, words: Vec<(Vec<Verdict>, Verdict)>) -> Vec
         let mut sum = Attempts::default();
         let mut first = None;
         for (number, verdict) in (1..).zip(attempts) {
-            let attempt = ScenarioReport { attempt: number, ..report(1, spec, verdict) };
+            let attempt = JobReport { attempt: number, ..report(1, spec, verdict) };
             sum.add(&attempt);
             let at = first.get_or_insert(number);
             *at = sum.failed().next().map_or(*at, |failed| failed.attempt);
-            events.push(LabEvent::ScenarioAttempted(Box::new(attempt)));
+            events.push(LabEvent::JobAttempted(Box::new(attempt)));
         }
         counts.add(last.class());
         let attempts = Some(sum).filter(|sum| sum.runs > 0);
-        let last = ScenarioReport { attempt: first.unwrap_or(1), attempts, ..report(1, spec, last) };
-        events.push(LabEvent::ScenarioFinished(Box::new(last)));
+        let last = JobReport { attempt: first.unwrap_or(1), attempts, ..report(1, spec, last) };
+        events.push(LabEvent::JobFinished(Box::new(last)));
     }
     events.push(LabEvent::RunFinished { counts, exit_code: exit::CRASHED });
     (0..).zip(events).map(|(n, event)| Stamped { elapsed_ms: n * 45, event }).collect()

@@ -9,10 +9,12 @@ pub mod event;
 pub mod exit;
 #[cfg(feature = "fixture")]
 pub mod fixture;
+pub mod job;
 pub mod log;
 pub mod loss;
 pub mod order;
 pub mod progress;
 pub mod schedule;
+pub mod target;
 pub mod text;
 pub mod verdict;

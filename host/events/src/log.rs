@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::ser::{Formatter, Serializer};
 
 use crate::clean;
+mod old;
+
 use crate::event::Stamped;
 use crate::order;
 
@@ -25,9 +27,9 @@ const KINDS: [&str; 14] = [
     "kernel_ready",
     "guest_starting",
     "guest_ready",
-    "scenario_started",
-    "scenario_attempted",
-    "scenario_finished",
+    "job_started",
+    "job_attempted",
+    "job_finished",
     "guest_lost",
     "guest_ended",
     "guest_timings",
@@ -155,10 +157,20 @@ fn decode(line: &[u8]) -> Result<Stamped, Undecodable> {
     struct Tag {
         event: String,
     }
-    serde_json::from_slice(line).map_err(|error| match serde_json::from_slice::<Tag>(line) {
-        Ok(Tag { event }) if !KINDS.contains(&event.as_str()) => Undecodable::Unknown(event),
-        _ => Undecodable::Damaged(clean::line(&error.to_string())),
+    serde_json::from_slice(line).or_else(|error| match older(line) {
+        Some(Ok(event)) => Ok(event),
+        Some(Err(error)) => Err(Undecodable::Damaged(clean::line(&error.to_string()))),
+        None => Err(match serde_json::from_slice::<Tag>(line) {
+            Ok(Tag { event }) if !KINDS.contains(&event.as_str()) => Undecodable::Unknown(event),
+            _ => Undecodable::Damaged(clean::line(&error.to_string())),
+        }),
     })
+}
+
+/// An event of an older vmlab; none where the line is not of that form.
+fn older(line: &[u8]) -> Option<serde_json::Result<Stamped>> {
+    let mut event = serde_json::from_slice(line).ok()?;
+    old::upgrade(&mut event).then(|| serde_json::from_value(event))
 }
 
 /// Reads one line, where it is an event that this version knows.

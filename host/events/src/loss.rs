@@ -2,17 +2,19 @@
 
 use serde::{Deserialize, Serialize};
 use vmlab_console::ConsoleReader;
-use vmlab_protocol::catalogue::ScenarioId;
+
+use crate::job::Job;
+use crate::target::TargetId;
 
 /// What is known of a guest that did not come to its goodbye.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LossReport {
     /// The guest's number.
     pub guest: u32,
-    /// The kernel's label.
-    pub kernel: String,
-    /// The scenario that the loss belongs to; none where it never got as far.
-    pub scenario: Option<ScenarioId>,
+    /// The target.
+    pub target: TargetId,
+    /// The job that the loss belongs to; none where it never got as far.
+    pub job: Option<Job>,
     /// How far its session had come.
     pub phase: Phase,
     /// The limit that ended it.

@@ -4,10 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use vmlab_protocol::catalogue::ScenarioSpec;
-
 use crate::attempts::Attempts;
-use crate::event::{Counts, LabEvent, ScenarioReport, Stamped};
+use crate::event::{Counts, JobReport, LabEvent, Stamped};
+use crate::job::JobSpec;
+use crate::target::TargetId;
 use crate::{clean, text};
 
 /// Events that cannot be those of one run.
@@ -86,7 +86,7 @@ fn words(counts: &Counts) -> String {
 /// # Errors
 /// [`Impossible`]
 pub fn check(events: &[Stamped]) -> Result<(), Impossible> {
-    let Some(LabEvent::RunStarted { kernels, scenarios, .. }) = events.first().map(|first| &first.event) else {
+    let Some(LabEvent::RunStarted { targets, jobs, .. }) = events.first().map(|first| &first.event) else {
         return Err(Impossible::Headless);
     };
     let (mut found, mut ended, mut over) = (Counts::default(), BTreeSet::new(), false);
@@ -102,20 +102,18 @@ pub fn check(events: &[Stamped]) -> Result<(), Impossible> {
         elapsed_ms = stamped.elapsed_ms;
         match &stamped.event {
             LabEvent::RunStarted { .. } if at > 1 => return Err(Impossible::SecondStart(at)),
-            LabEvent::ScenarioAttempted(report) | LabEvent::ScenarioFinished(report)
-                if !announced(report, kernels, scenarios) =>
-            {
+            LabEvent::JobAttempted(report) | LabEvent::JobFinished(report) if !announced(report, targets, jobs) => {
                 return Err(Impossible::Unannounced { at, what: what(report) });
             }
-            LabEvent::ScenarioAttempted(report) => {
-                let place = (&report.kernel, &report.scenario);
+            LabEvent::JobAttempted(report) => {
+                let place = (&report.target, &report.job);
                 if ended.contains(&place) {
                     return Err(Impossible::AfterItsEnd { at, what: what(report) });
                 }
                 attempts.entry(place).or_default().add(report);
             }
-            LabEvent::ScenarioFinished(report) => {
-                let place = (&report.kernel, &report.scenario);
+            LabEvent::JobFinished(report) => {
+                let place = (&report.target, &report.job);
                 if !ended.insert(place) {
                     return Err(Impossible::SecondEnd { at, what: what(report) });
                 }
@@ -135,8 +133,8 @@ pub fn check(events: &[Stamped]) -> Result<(), Impossible> {
     Ok(())
 }
 
-fn what(report: &ScenarioReport) -> String {
-    format!("{} on {}", report.scenario, clean::line(&report.kernel))
+fn what(report: &JobReport) -> String {
+    format!("{} on {}", report.job, clean::line(report.target.as_str()))
 }
 
 fn tally(attempts: Option<&Attempts>) -> String {
@@ -144,8 +142,8 @@ fn tally(attempts: Option<&Attempts>) -> String {
     format!("{runs} attempts of which {failures} failed")
 }
 
-fn announced(report: &ScenarioReport, kernels: &[String], scenarios: &[ScenarioSpec]) -> bool {
-    kernels.contains(&report.kernel) && scenarios.iter().any(|spec| spec.id == report.scenario)
+fn announced(report: &JobReport, targets: &[TargetId], jobs: &[JobSpec]) -> bool {
+    targets.contains(&report.target) && jobs.iter().any(|spec| spec.is(&report.job))
 }
 
 #[cfg(test)]
@@ -155,7 +153,7 @@ mod tests {
     use crate::verdict::Class;
 
     fn is_end_of_scenario(stamped: &Stamped) -> bool {
-        matches!(stamped.event, LabEvent::ScenarioFinished(_))
+        matches!(stamped.event, LabEvent::JobFinished(_))
     }
 
     #[test]
@@ -199,12 +197,12 @@ mod tests {
         }
         let at = whole.iter().position(is_end_of_scenario).unwrap();
         let mut events = whole.clone();
-        let LabEvent::ScenarioFinished(report) = &mut events[at].event else { panic!("no end of a scenario") };
-        report.kernel = "debian:\x1bpotato".to_owned();
+        let LabEvent::JobFinished(report) = &mut events[at].event else { panic!("no end of a scenario") };
+        report.target = TargetId::new("debian:\x1bpotato");
         let error = check(&events).unwrap_err();
         assert!(matches!(error, Impossible::Unannounced { .. }) && !error.to_string().contains('\x1b'), "{error}");
         let mut events = whole;
-        let LabEvent::ScenarioFinished(report) = &mut events[at].event else { panic!("no end of a scenario") };
+        let LabEvent::JobFinished(report) = &mut events[at].event else { panic!("no end of a scenario") };
         report.verdict = crate::verdict::Verdict::Passed;
         let error = check(&events).unwrap_err().to_string();
         assert!(error.starts_with("the run ended with ") && error.contains("come to 9 passed"), "{error}");
@@ -216,7 +214,7 @@ mod tests {
         for length in 1..=whole.len() {
             assert_eq!(check(&whole[..length]), Ok(()), "{length}");
         }
-        let counted = |stamped: &Stamped| matches!(&stamped.event, LabEvent::ScenarioAttempted(report) if report.verdict.class() != Class::NotRun);
+        let counted = |stamped: &Stamped| matches!(&stamped.event, LabEvent::JobAttempted(report) if report.verdict.class() != Class::NotRun);
         let places: Vec<_> = (0..whole.len()).filter(|&at| counted(&whole[at])).collect();
         assert!(places.len() > 4);
         for at in places {
@@ -227,9 +225,8 @@ mod tests {
             events.insert(at, attempt.clone());
             events.insert(at, attempt.clone());
             assert!(matches!(check(&events), Err(Impossible::Attempts { .. })), "{at}");
-            let LabEvent::ScenarioAttempted(report) = &attempt.event else { panic!("{attempt:?}") };
-            let is_end =
-                |event: &LabEvent| matches!(event, LabEvent::ScenarioFinished(end) if end.scenario == report.scenario);
+            let LabEvent::JobAttempted(report) = &attempt.event else { panic!("{attempt:?}") };
+            let is_end = |event: &LabEvent| matches!(event, LabEvent::JobFinished(end) if end.job == report.job);
             let end = whole.iter().position(|stamped| is_end(&stamped.event)).unwrap();
             let mut events = whole.clone();
             events.insert(end + 1, Stamped { elapsed_ms: whole[end].elapsed_ms, ..attempt });

@@ -4,12 +4,14 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use vmlab_protocol::catalogue::{ScenarioId, ScenarioSpec};
+use vmlab_protocol::catalogue::ScenarioSpec;
 
 use super::lab::Stop;
 use vmlab_events::attempts::Attempts;
-use vmlab_events::event::{LabEvent, ScenarioReport};
+use vmlab_events::event::{JobReport, LabEvent};
+use vmlab_events::job::Job;
 use vmlab_events::schedule::Repetition;
+use vmlab_events::target::TargetId;
 use vmlab_events::verdict::{Class, Verdict};
 
 /// How an attempt came to what it came to.
@@ -27,7 +29,7 @@ pub(super) enum Came {
 #[derive(Debug, Default)]
 pub(super) struct Book {
     repetition: Repetition,
-    tries: RefCell<BTreeMap<(String, ScenarioId), Tries>>,
+    tries: RefCell<BTreeMap<(TargetId, Job), Tries>>,
 }
 
 /// One scenario on one kernel.
@@ -38,11 +40,11 @@ struct Tries {
     attempts: Attempts,
     /// How many had ended and not failed before the first that failed.
     good_before: u32,
-    first_failed: Option<ScenarioReport>,
-    first_good: Option<ScenarioReport>,
-    first_skipped: Option<ScenarioReport>,
+    first_failed: Option<JobReport>,
+    first_good: Option<JobReport>,
+    first_skipped: Option<JobReport>,
     /// Why there was no attempt at all, or not as many as there were to be.
-    never: Option<ScenarioReport>,
+    never: Option<JobReport>,
     /// Another attempt is to be made.
     due: bool,
     settled: bool,
@@ -55,24 +57,26 @@ impl Book {
     }
 
     /// All that a last word is due on.
-    pub(super) fn open(&self, kernels: &[String], scenarios: &[ScenarioSpec]) {
+    pub(super) fn open(&self, targets: &[TargetId], scenarios: &[ScenarioSpec]) {
         let mut tries = self.tries.borrow_mut();
-        for kernel in kernels {
-            tries.extend(scenarios.iter().map(|spec| ((kernel.clone(), spec.id.clone()), Tries::default())));
+        for target in targets {
+            tries.extend(
+                scenarios.iter().map(|spec| ((target.clone(), Job::Scenario(spec.id.clone())), Tries::default())),
+            );
         }
     }
 
     /// The number of the attempt that begins now, from 1.
-    pub(super) fn number(&self, kernel: &str, scenario: &ScenarioId) -> u32 {
+    pub(super) fn number(&self, target: &TargetId, job: &Job) -> u32 {
         let mut tries = self.tries.borrow_mut();
-        let tries = tries.entry((kernel.to_owned(), scenario.clone())).or_default();
+        let tries = tries.entry((target.clone(), job.clone())).or_default();
         tries.numbered += 1;
         tries.numbered
     }
 
     /// Whether another attempt at it is to be made.
-    pub(super) fn is_due(&self, kernel: &str, scenario: &ScenarioId) -> bool {
-        self.tries.borrow().get(&(kernel.to_owned(), scenario.clone())).is_some_and(|tries| tries.due)
+    pub(super) fn is_due(&self, target: &TargetId, job: &Job) -> bool {
+        self.tries.borrow().get(&(target.clone(), job.clone())).is_some_and(|tries| tries.due)
     }
 
     /// What failed, where the run is to end with the first failure.
@@ -84,11 +88,11 @@ impl Book {
     }
 
     /// An attempt has ended. `over` is whether no other one can follow. Gives what is to be told.
-    pub(super) fn take(&self, report: ScenarioReport, came: Came, over: bool) -> Vec<LabEvent> {
+    pub(super) fn take(&self, report: JobReport, came: Came, over: bool) -> Vec<LabEvent> {
         let mut tries = self.tries.borrow_mut();
-        let tries = tries.entry((report.kernel.clone(), report.scenario.clone())).or_default();
+        let tries = tries.entry((report.target.clone(), report.job.clone())).or_default();
         tries.due = false;
-        let nothing = ScenarioReport::without_guest(report.kernel.clone(), report.scenario.clone(), lost());
+        let nothing = JobReport::without_guest(report.target.clone(), report.job.clone(), lost());
         let only = match self.repetition {
             Repetition::Once => true,
             // Nothing to tell apart, where the first attempt is the last.
@@ -99,9 +103,9 @@ impl Book {
         };
         if only {
             tries.settled = true;
-            return vec![LabEvent::ScenarioFinished(Box::new(report))];
+            return vec![LabEvent::JobFinished(Box::new(report))];
         }
-        let mut told: Vec<_> = tries.add(report, came).map(LabEvent::ScenarioAttempted).into_iter().collect();
+        let mut told: Vec<_> = tries.add(report, came).map(LabEvent::JobAttempted).into_iter().collect();
         if let Repetition::Retries { at_most } = self.repetition {
             let failed = tries.attempts.runs == tries.attempts.failures;
             tries.due = failed && came == Came::Made && tries.attempts.runs <= at_most && !over;
@@ -118,7 +122,7 @@ impl Book {
         let open = tries.iter_mut().filter(|(_, tries)| !tries.settled);
         open.map(|((kernel, scenario), tries)| {
             let verdict = stopped.map_or_else(lost, Stop::not_run);
-            tries.settle(self.repetition, ScenarioReport::without_guest(kernel.clone(), scenario.clone(), verdict))
+            tries.settle(self.repetition, JobReport::without_guest(kernel.clone(), scenario.clone(), verdict))
         })
         .collect()
     }
@@ -135,7 +139,7 @@ fn lost() -> Verdict {
 
 impl Tries {
     /// Adds an attempt, and gives it back where it is to be told of.
-    fn add(&mut self, mut report: ScenarioReport, came: Came) -> Option<Box<ScenarioReport>> {
+    fn add(&mut self, mut report: JobReport, came: Came) -> Option<Box<JobReport>> {
         match came {
             Came::Made => {}
             Came::Cut => {
@@ -162,7 +166,7 @@ impl Tries {
     }
 
     /// The last word on all attempts; `nothing`, where nothing is known of any.
-    fn settle(&mut self, repetition: Repetition, nothing: ScenarioReport) -> LabEvent {
+    fn settle(&mut self, repetition: Repetition, nothing: JobReport) -> LabEvent {
         self.settled = true;
         let verdict = self.verdict(repetition);
         let evidence = [&mut self.first_failed, &mut self.first_skipped, &mut self.first_good, &mut self.never];
@@ -171,7 +175,7 @@ impl Tries {
         if let Some(verdict) = verdict {
             report.verdict = verdict;
         }
-        LabEvent::ScenarioFinished(Box::new(ScenarioReport { attempts, ..report }))
+        LabEvent::JobFinished(Box::new(JobReport { attempts, ..report }))
     }
 
     /// The verdict on all attempts; none where it is that of the evidence.

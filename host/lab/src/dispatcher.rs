@@ -13,13 +13,14 @@ use super::executor::{GuestRun, run_guest};
 use super::lab::{Lab, Prepared, Stop};
 use super::launch::{Guest, Origin, launch};
 use super::templates::{self, DeadFork, Source};
-use vmlab_events::event::ScenarioReport;
+use vmlab_events::event::JobReport;
+use vmlab_events::job::Job;
 use vmlab_events::schedule::{Isolation, Repetition};
 use vmlab_events::verdict::Verdict;
 
 /// Runs the scenarios on each kernel, as often as is wanted; returns when each has its report.
 pub async fn run(lab: &Rc<Lab>, kernels: Vec<Prepared>, scenarios: &[ScenarioSpec]) {
-    let labels: Vec<_> = kernels.iter().map(|prepared| prepared.kernel.label.clone()).collect();
+    let labels: Vec<_> = kernels.iter().map(|prepared| prepared.target.clone()).collect();
     lab.book.open(&labels, scenarios);
     let columns: Vec<_> = kernels.into_iter().map(|prepared| Rc::new(Column::new(Rc::clone(lab), prepared))).collect();
     LocalSet::new().run_until(run_rounds(lab, &columns, scenarios)).await;
@@ -101,7 +102,7 @@ impl Column {
         self.serve(batch.clone()).await;
         // A retry has a guest for itself, in whatever isolation: what ran before it in a shared one may be why it failed.
         for spec in batch {
-            while self.lab.book.is_due(&self.prepared.kernel.label, &spec.id) {
+            while self.lab.book.is_due(&self.prepared.target, &Job::Scenario(spec.id.clone())) {
                 self.expect_guest();
                 self.serve(vec![spec.clone()]).await;
             }
@@ -233,7 +234,7 @@ impl Column {
             return false;
         }
         self.passed_over.set(passed_over + 1);
-        let label = &self.prepared.kernel.label;
+        let label = &self.prepared.target;
         self.lab.emitter.notice(format!("{label}: another fork is made, as one did not come to life: {}", dead.why));
         true
     }
@@ -259,10 +260,10 @@ impl Column {
 
     fn report_all(&self, scenarios: Vec<ScenarioSpec>, verdict: &Verdict, came: Came) {
         for spec in scenarios {
-            let kernel = self.prepared.kernel.label.clone();
-            let attempt = if came == Came::Made { self.lab.book.number(&kernel, &spec.id) } else { 1 };
-            let report = ScenarioReport::without_guest(kernel, spec.id, verdict.clone());
-            self.lab.came(ScenarioReport { attempt, ..report }, came);
+            let (target, job) = (self.prepared.target.clone(), Job::Scenario(spec.id));
+            let attempt = if came == Came::Made { self.lab.book.number(&target, &job) } else { 1 };
+            let report = JobReport::without_guest(target, job, verdict.clone());
+            self.lab.came(JobReport { attempt, ..report }, came);
         }
     }
 }

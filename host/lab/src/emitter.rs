@@ -33,7 +33,7 @@ impl Emitter {
     pub fn emit(&self, event: LabEvent) {
         let elapsed_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let mut state = self.state.borrow_mut();
-        if let LabEvent::ScenarioFinished(report) = &event {
+        if let LabEvent::JobFinished(report) = &event {
             state.counts.add(report.verdict.class());
         }
         state.sink.take(&Stamped { elapsed_ms, event });

@@ -304,7 +304,7 @@ impl<'a> Drive<'a> {
     }
 
     pub(super) fn notice(&self, text: &str) {
-        self.lab.emitter.notice(format!("{}: {text}", self.prepared.kernel.label));
+        self.lab.emitter.notice(format!("{}: {text}", self.prepared.target));
     }
 }
 

@@ -11,8 +11,9 @@ use super::attempts::{Book, Came};
 use super::emitter::Emitter;
 use super::limits::Limits;
 use crate::verdict::evidence::GuestLoss;
-use vmlab_events::event::ScenarioReport;
+use vmlab_events::event::JobReport;
 use vmlab_events::schedule::{Isolation, Repetition};
+use vmlab_events::target::TargetId;
 use vmlab_events::verdict::Verdict;
 use vmlab_image::Image;
 use vmlab_kernel::Kernel;
@@ -129,7 +130,7 @@ impl Lab {
     }
 
     /// An attempt at a scenario has come to this.
-    pub(super) fn came(&self, report: ScenarioReport, came: Came) {
+    pub(super) fn came(&self, report: JobReport, came: Came) {
         let told = self.book.take(report, came, self.stopped().is_some());
         told.into_iter().for_each(|event| self.emitter.emit(event));
     }
@@ -154,6 +155,8 @@ impl Lab {
 /// What all guests of a kernel share.
 #[derive(Debug)]
 pub struct Prepared {
+    /// Its name.
+    pub target: TargetId,
     /// The kernel.
     pub kernel: Kernel,
     /// What QEMU boots of it.

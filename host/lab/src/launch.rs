@@ -79,14 +79,14 @@ pub(super) fn launch(lab: &Lab, prepared: &Prepared, origin: &Origin<'_>) -> Res
     let words = std::iter::once(lab.qemu.path.as_os_str()).chain(arguments.iter().map(AsRef::as_ref));
     lab.emitter.emit(LabEvent::GuestStarting {
         guest: number,
-        kernel: prepared.kernel.label.clone(),
+        target: prepared.target.clone(),
         start: kind.name().to_owned(),
         accelerator: prepared.machine.accelerator.name().to_owned(),
         argv: words.map(|word| word.to_string_lossy().into_owned()).collect(),
         console: console_name.clone(),
     });
     let console = ConsoleLog::create(lab.record_dir.as_deref().map(|dir| dir.join(console_name)).as_deref());
-    let mut recorder = Recorder::new(number, prepared.kernel.label.clone(), kind, Instant::now());
+    let mut recorder = Recorder::new(number, prepared.target.clone(), kind, Instant::now());
     let started = match origin {
         Origin::Fork(template) => template
             .open_state()

@@ -11,7 +11,8 @@ use super::lab::{Lab, Prepared};
 use crate::guest::session::Findings;
 use crate::verdict::judge;
 use vmlab_console::Finding;
-use vmlab_events::event::{LabEvent, ScenarioReport};
+use vmlab_events::event::{JobReport, LabEvent};
+use vmlab_events::job::Job;
 use vmlab_events::verdict::{Class, Verdict};
 
 /// The books on one guest's scenarios.
@@ -69,11 +70,11 @@ impl<'a> Ledger<'a> {
             self.report_ended(None, before.crashed);
         }
         let spec = self.asked.take()?;
-        let attempt = self.lab.book.number(&self.prepared.kernel.label, &spec.id);
-        self.lab.emitter.emit(LabEvent::ScenarioStarted {
+        let attempt = self.lab.book.number(&self.prepared.target, &Job::Scenario(spec.id.clone()));
+        self.lab.emitter.emit(LabEvent::JobStarted {
             guest: self.guest,
-            kernel: self.prepared.kernel.label.clone(),
-            scenario: spec.id.clone(),
+            target: self.prepared.target.clone(),
+            job: Job::Scenario(spec.id.clone()),
             attempt,
         });
         let running = self.running.insert(Running { spec, attempt, began: Instant::now() });
@@ -112,7 +113,7 @@ impl<'a> Ledger<'a> {
         } else if self.ended.is_some() {
             self.report_ended(Some((verdict, Came::Made)), true);
         } else if let Some(spec) = self.asked.take() {
-            let attempt = self.lab.book.number(&self.prepared.kernel.label, &spec.id);
+            let attempt = self.lab.book.number(&self.prepared.target, &Job::Scenario(spec.id.clone()));
             let running = Running { spec, attempt, began: Instant::now() };
             self.report(running, verdict, findings, Duration::ZERO, Came::Made);
         }
@@ -154,9 +155,9 @@ impl<'a> Ledger<'a> {
 
     fn report(&mut self, of: Running, verdict: Verdict, findings: Findings, duration: Duration, came: Came) {
         judge::allow(&of.spec, &mut self.warnings);
-        let report = ScenarioReport {
-            kernel: self.prepared.kernel.label.clone(),
-            scenario: of.spec.id,
+        let report = JobReport {
+            target: self.prepared.target.clone(),
+            job: Job::Scenario(of.spec.id),
             guest: Some(self.guest),
             verdict,
             stdout: findings.stdout.text(),

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::lab::Lab;
 use vmlab_events::event::{LabEvent, LegReport, Phase};
+use vmlab_events::target::TargetId;
 use vmlab_qemu::qmp::{QmpEvent, Told};
 
 /// A stopwatch that gives each lap its name when it ends.
@@ -97,7 +98,7 @@ pub(super) enum Moment {
 #[derive(Debug)]
 pub(super) struct Recorder {
     guest: u32,
-    kernel: String,
+    target: TargetId,
     kind: Kind,
     began: Instant,
     start: BTreeMap<Moment, Instant>,
@@ -107,8 +108,8 @@ pub(super) struct Recorder {
 
 impl Recorder {
     /// The guest's start began then.
-    pub(super) const fn new(guest: u32, kernel: String, kind: Kind, began: Instant) -> Self {
-        Self { guest, kernel, kind, began, start: BTreeMap::new(), later: Vec::new() }
+    pub(super) const fn new(guest: u32, target: TargetId, kind: Kind, began: Instant) -> Self {
+        Self { guest, target, kind, began, start: BTreeMap::new(), later: Vec::new() }
     }
 
     /// How the guest comes to be.
@@ -157,8 +158,8 @@ impl Recorder {
     /// Tells of the guest's phases. It has ended.
     pub(super) fn finish(self, lab: &Lab) {
         let (guest, start) = (self.guest, self.kind.name().to_owned());
-        let kernel = self.kernel.clone();
-        lab.emitter.emit(LabEvent::GuestTimings { guest, kernel, start, phases: self.phases() });
+        let target = self.target.clone();
+        lab.emitter.emit(LabEvent::GuestTimings { guest, target, start, phases: self.phases() });
     }
 
     fn phases(self) -> Vec<Phase> {
@@ -195,7 +196,7 @@ mod tests {
     /// A guest whose start began at 0, and the moments from there.
     fn guest(kind: Kind) -> (Recorder, impl Fn(u64) -> Instant) {
         let began = Instant::now();
-        (Recorder::new(1, "k".to_owned(), kind, began), move |us| began + Duration::from_micros(us))
+        (Recorder::new(1, TargetId::new("k"), kind, began), move |us| began + Duration::from_micros(us))
     }
 
     fn text(recorder: Recorder) -> String {

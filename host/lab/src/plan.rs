@@ -71,12 +71,11 @@ pub fn select(catalogue: &[ScenarioSpec], filters: &[Filter]) -> Result<Vec<Scen
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vmlab_events::event::LabEvent;
     use vmlab_events::fixture;
 
     #[test]
     fn what_matches_nothing_is_said_as_it_was_asked() {
-        let LabEvent::RunStarted { scenarios, .. } = fixture::run().swap_remove(0).event else { panic!("no start") };
+        let scenarios = fixture::scenarios();
         let error = |text: &str| select(&scenarios, &[text.parse().unwrap()]).unwrap_err().to_string();
         assert!(error("=uts").starts_with("no scenario is named `uts`; `vmlab list` shows them all (areas: cgroup "));
         assert!(error("utx").starts_with("no scenario's name contains `utx`; "));

@@ -12,6 +12,7 @@ use super::templates::DeadFork;
 use crate::verdict::evidence::{Console, Evidence, GuestLoss, Link, Monitor};
 use crate::verdict::outcome;
 use vmlab_events::event::LabEvent;
+use vmlab_events::job::Job;
 use vmlab_events::loss::LossReport;
 use vmlab_events::loss::{LastWord, QemuEnd};
 use vmlab_events::verdict::Verdict;
@@ -86,8 +87,8 @@ impl Drive<'_> {
         };
         self.lab.emitter.emit(LabEvent::GuestLost(Box::new(LossReport {
             guest: self.number,
-            kernel: self.prepared.kernel.label.clone(),
-            scenario: self.ledger.in_flight().filter(|_| self.booted).map(|spec| spec.id.clone()),
+            target: self.prepared.target.clone(),
+            job: self.ledger.in_flight().filter(|_| self.booted).map(|spec| Job::Scenario(spec.id.clone())),
             phase: link.phase,
             watchdog: loss.watchdog(),
             panic_told: self.monitor.panicked,

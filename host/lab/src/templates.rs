@@ -39,10 +39,7 @@ pub(super) async fn source(lab: &Lab, prepared: &Prepared) -> Result<Source, Ver
     match find_or_make(lab, prepared).await {
         Ok(template) => {
             if !template.new {
-                template
-                    .boot_notes
-                    .iter()
-                    .for_each(|text| lab.emitter.notice(format!("{}: {text}", prepared.kernel.label)));
+                template.boot_notes.iter().for_each(|text| lab.emitter.notice(format!("{}: {text}", prepared.target)));
             }
             Ok(Source::Forks(template))
         }
@@ -79,7 +76,7 @@ fn remember(lab: &Lab, prepared: &Prepared, why: &str) -> String {
 /// No forks from now on. Says why, in one line.
 fn cold(lab: &Lab, prepared: &Prepared, why: &str) -> Source {
     if lab.stopped().is_none() {
-        let label = &prepared.kernel.label;
+        let label = &prepared.target;
         lab.emitter.notice(format!("{label}: each guest is booted, none is forked: {why}"));
     }
     Source::ColdBoots
@@ -122,7 +119,7 @@ fn find(lab: &Lab, prepared: &Prepared, key: &Key) -> Result<Found, CacheError> 
 async fn find_or_make(lab: &Lab, prepared: &Prepared) -> Result<Box<Template>, NotSaved> {
     let failed = |error: CacheError| NotSaved::Failed(error.to_string());
     let key = key(lab, prepared);
-    let label = &prepared.kernel.label;
+    let label = &prepared.target;
     if let Found::Whole(template) = find(lab, prepared, &key).map_err(failed)? {
         return Ok(template);
     }

@@ -9,12 +9,11 @@ use std::time::Duration;
 
 use chrono::DateTime;
 use quick_junit::{FlakyOrRerun, NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestRerun, TestSuite};
-use vmlab_protocol::catalogue::Control;
 
 use super::run::Run;
 use super::{Reporter, loss, rate};
 use vmlab_events::attempts::{Attempt, Attempts};
-use vmlab_events::event::{ScenarioReport, Stamped};
+use vmlab_events::event::{JobReport, Stamped};
 use vmlab_events::loss::LossReport;
 use vmlab_events::verdict::{Class, Verdict};
 use vmlab_events::{clean, text};
@@ -60,26 +59,26 @@ impl Reporter for Junit {
 fn report(run: &Run) -> Report {
     let mut report = Report::new("vmlab");
     report.set_time(Duration::from_millis(run.elapsed_ms));
-    for kernel in 0..run.kernels.len() {
+    for kernel in 0..run.targets.len() {
         report.add_test_suite(suite(run, kernel));
     }
     report
 }
 
 fn suite(run: &Run, kernel: usize) -> TestSuite {
-    let mut suite = TestSuite::new(clean::line(&run.kernels[kernel].label));
+    let mut suite = TestSuite::new(clean::line(run.targets[kernel].id.as_str()));
     let mut property = |name: &str, value: &str| {
         suite.add_property(Property::new(name, clean::line(value)));
     };
     property("vmlab.version", &run.vmlab_version);
     property("run.id", &run.run_id);
     property("isolation", &run.isolation);
-    for (name, value) in &run.kernels[kernel].properties {
+    for (name, value) in &run.targets[kernel].properties {
         property(name, value);
     }
-    for spec in &run.scenarios {
-        if let Control::Impossible { why } = &spec.control {
-            property(&format!("no-control.{}", spec.id), why);
+    for spec in &run.jobs {
+        if let Some(why) = spec.no_control() {
+            property(&format!("no-control.{}", spec.name()), why);
         }
     }
     let start = i64::try_from(run.started_at_unix_ms).ok().and_then(DateTime::from_timestamp_millis);
@@ -91,11 +90,11 @@ fn suite(run: &Run, kernel: usize) -> TestSuite {
         ms = ms.saturating_add(report.duration_ms);
         // A case that passed has no element for words.
         if let Verdict::Leaks { detail } = &report.verdict {
-            suite.add_property(Property::new(format!("leak.{}", report.scenario), clean::line(detail)));
+            suite.add_property(Property::new(format!("leak.{}", report.job), clean::line(detail)));
         }
         if let (Some(attempts), true) = (&report.attempts, run.repetition.measures()) {
             let words = format!("{}, {}", rate::words(attempts), rate::METHOD);
-            suite.add_property(Property::new(format!("runs.{}", report.scenario), words));
+            suite.add_property(Property::new(format!("runs.{}", report.job), words));
         }
         suite.add_test_case(case(&report, run.loss(&report)));
     }
@@ -109,7 +108,7 @@ fn suite(run: &Run, kernel: usize) -> TestSuite {
     suite
 }
 
-fn case(report: &ScenarioReport, loss: Option<&LossReport>) -> TestCase {
+fn case(report: &JobReport, loss: Option<&LossReport>) -> TestCase {
     let verdict = &report.verdict;
     let mut status = match verdict.class() {
         Class::Good => TestCaseStatus::success(),
@@ -124,8 +123,8 @@ fn case(report: &ScenarioReport, loss: Option<&LossReport>) -> TestCase {
     if !evidence.is_empty() {
         status.set_description(evidence);
     }
-    let mut case = TestCase::new(report.scenario.as_str(), status);
-    case.set_classname(clean::line(&report.kernel));
+    let mut case = TestCase::new(report.job.name(), status);
+    case.set_classname(clean::line(report.target.as_str()));
     case.set_time(Duration::from_millis(report.duration_ms));
     let out = clean::block(&report.stdout) + &loss.map(loss::block).unwrap_or_default();
     if !out.is_empty() {
@@ -153,7 +152,7 @@ const fn kind(class: Class) -> NonSuccessKind {
 /// The attempts that failed, as Maven Surefire and nextest write them: where others did not fail, each is a
 /// `flakyFailure` or `flakyError`; where all failed, those after the first, which is the case's own, are a `rerunFailure`
 /// or `rerunError`. Unlike theirs, a flaky case is itself a `failure`: it did not pass.
-fn add_attempts(status: &mut TestCaseStatus, report: &ScenarioReport, attempts: &Attempts) {
+fn add_attempts(status: &mut TestCaseStatus, report: &JobReport, attempts: &Attempts) {
     let flaky = report.verdict.class() == Class::Flaky;
     status.set_rerun_kind(if flaky { FlakyOrRerun::Flaky } else { FlakyOrRerun::Rerun });
     status.add_reruns(attempts.failed().filter(|attempt| flaky || attempt.attempt != report.attempt).map(rerun));
@@ -167,7 +166,7 @@ fn rerun(attempt: &Attempt) -> TestRerun {
 }
 
 /// The text within `failure`, `error` and `skipped`.
-fn evidence(report: &ScenarioReport) -> String {
+fn evidence(report: &JobReport) -> String {
     let mut out = String::new();
     let mut line = |name: &str, value: &str| out.push_str(&format!("{name}: {value}\n"));
     for leg in &report.legs {
@@ -340,7 +339,7 @@ mod tests {
     fn a_duration_beyond_all_measure_does_no_harm() {
         let mut events = fixture::run();
         for stamped in &mut events {
-            if let LabEvent::ScenarioFinished(report) = &mut stamped.event {
+            if let LabEvent::JobFinished(report) = &mut stamped.event {
                 report.duration_ms = u64::MAX;
             }
         }

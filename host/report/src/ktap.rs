@@ -6,13 +6,11 @@
 
 use std::io::{self, Write};
 
-use vmlab_protocol::catalogue::Control;
-
 use super::excerpt::{self, Excerpt};
-use super::run::{KernelRun, Run};
+use super::run::{Run, TargetRun};
 use super::{Reporter, rate};
 use vmlab_console::Finding;
-use vmlab_events::event::{LabEvent, ScenarioReport, Stamped};
+use vmlab_events::event::{JobReport, LabEvent, Stamped};
 use vmlab_events::verdict::{Class, Verdict};
 use vmlab_events::{clean, text};
 
@@ -42,8 +40,8 @@ impl<W: Write + Send> Ktap<W> {
 
     fn start(&mut self) -> io::Result<()> {
         self.started = true;
-        let Run { run_id, vmlab_version, kernels, .. } = &self.run;
-        writeln!(self.out, "KTAP version 1\n1..{}", kernels.len())?;
+        let Run { run_id, vmlab_version, targets, .. } = &self.run;
+        writeln!(self.out, "KTAP version 1\n1..{}", targets.len())?;
         writeln!(self.out, "# vmlab {}, run {}", diagnostic(vmlab_version), diagnostic(run_id))
     }
 
@@ -66,7 +64,7 @@ impl<W: Write + Send> Reporter for Ktap<W> {
         if let Err(contradiction) = applied {
             self.notice(&contradiction.to_string())?;
         }
-        while self.run.kernels.get(self.written).is_some_and(KernelRun::is_complete) {
+        while self.run.targets.get(self.written).is_some_and(TargetRun::is_complete) {
             self.write_block()?;
         }
         self.out.flush()
@@ -76,7 +74,7 @@ impl<W: Write + Send> Reporter for Ktap<W> {
         if !self.started {
             writeln!(self.out, "KTAP version 1\n1..0 # SKIP nothing was run")?;
         }
-        while self.written < self.run.kernels.len() {
+        while self.written < self.run.targets.len() {
             self.write_block()?;
         }
         self.out.flush()
@@ -94,9 +92,9 @@ fn description(text: &str) -> String {
 }
 
 fn block(run: &Run, kernel: usize) -> String {
-    let KernelRun { label, properties, .. } = &run.kernels[kernel];
-    let label = description(label);
-    let mut out = format!("  KTAP version 1\n  # Subtest: {label}\n  1..{}\n", run.scenarios.len());
+    let TargetRun { id: label, properties, .. } = &run.targets[kernel];
+    let label = description(label.as_str());
+    let mut out = format!("  KTAP version 1\n  # Subtest: {label}\n  1..{}\n", run.jobs.len());
     for (name, value) in properties {
         out.push_str(&format!("  # {name}: {}\n", diagnostic(value)));
     }
@@ -112,7 +110,7 @@ fn block(run: &Run, kernel: usize) -> String {
         }
         out.push_str(&format!("  {}\n", result(index + 1, &report)));
     }
-    let (number, all) = (kernel + 1, run.scenarios.len());
+    let (number, all) = (kernel + 1, run.jobs.len());
     out.push_str(&if bad > 0 {
         format!("not ok {number} {label} # {bad} of {} not ok\n", text::count(all, "scenario"))
     } else if skipped == all {
@@ -123,7 +121,7 @@ fn block(run: &Run, kernel: usize) -> String {
     out
 }
 
-fn result(number: usize, report: &ScenarioReport) -> String {
+fn result(number: usize, report: &JobReport) -> String {
     let verdict = &report.verdict;
     let (ok, directive) = match verdict.class() {
         Class::Good => ("ok", ""),
@@ -133,19 +131,19 @@ fn result(number: usize, report: &ScenarioReport) -> String {
         Class::Crashed | Class::Lab | Class::NotRun => ("not ok", "ERROR "),
     };
     let data = match verdict {
-        Verdict::Passed => return format!("{ok} {number} {}", report.scenario),
+        Verdict::Passed => return format!("{ok} {number} {}", report.job),
         // The directive says it already.
         Verdict::Skipped { reason: words } | Verdict::TimedOut { detail: words, .. } => diagnostic(words),
         other => format!("{}: {}", other.word(), diagnostic(other.detail())),
     };
-    format!("{ok} {number} {} # {directive}{data}", report.scenario)
+    format!("{ok} {number} {} # {directive}{data}", report.job)
 }
 
 /// The lines before a result, without their `# `. Each begins with a word of our own, so that no guest can write a
 /// `Subtest:` or a plan.
-fn diagnostics(run: &Run, scenario: usize, report: &ScenarioReport) -> Vec<String> {
+fn diagnostics(run: &Run, scenario: usize, report: &JobReport) -> Vec<String> {
     let mut lines = Vec::new();
-    if let Control::Impossible { why } = &run.scenarios[scenario].control {
+    if let Some(why) = run.jobs[scenario].no_control() {
         lines.push(format!("no control leg: {}", diagnostic(why)));
     }
     if let Some(attempts) = &report.attempts {
@@ -177,6 +175,7 @@ fn excerpted(name: &str, excerpt: &Excerpt, lines: &mut Vec<String>) {
 mod tests {
     use super::*;
     use vmlab_events::fixture;
+    use vmlab_events::target::TargetId;
     use vmlab_ktap as ktap;
 
     fn render(events: &[Stamped]) -> String {
@@ -235,8 +234,8 @@ mod tests {
         let label = "k".repeat(ktap::MAX_LINE);
         let mut events = fixture::run();
         events.truncate(1);
-        let LabEvent::RunStarted { kernels, .. } = &mut events[0].event else { panic!("the start comes first") };
-        *kernels = vec![label];
+        let LabEvent::RunStarted { targets, .. } = &mut events[0].event else { panic!("the start comes first") };
+        *targets = vec![TargetId::new(label)];
         assert_eq!(check(&render(&events)), [(false, 6)]);
     }
 
@@ -246,7 +245,7 @@ mod tests {
         let events = fixture::run();
         let last_of_first = events
             .iter()
-            .rposition(|e| matches!(&e.event, LabEvent::ScenarioFinished(r) if r.kernel == "debian:bullseye"))
+            .rposition(|e| matches!(&e.event, LabEvent::JobFinished(r) if r.target.as_str() == "debian:bullseye"))
             .unwrap();
         events[..last_of_first].iter().for_each(|event| reporter.event(event).unwrap());
         assert!(!String::from_utf8_lossy(&reporter.out).contains("ok 1 debian:bullseye"));

@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use vmlab_protocol::catalogue::ScenarioSpec;
-
 use super::timings::Timings;
 use vmlab_events::attempts::Attempts;
-use vmlab_events::event::{Counts, LabEvent, ScenarioReport, Stamped};
+use vmlab_events::event::{Counts, JobReport, LabEvent, Stamped};
+use vmlab_events::job::JobSpec;
 use vmlab_events::loss::LossReport;
 use vmlab_events::schedule::Repetition;
+use vmlab_events::target::TargetId;
 use vmlab_events::verdict::{Class, Verdict};
 
 /// What the events so far say.
@@ -26,9 +26,9 @@ pub struct Run {
     /// How often each scenario was to run.
     pub repetition: Repetition,
     /// In the order asked for.
-    pub kernels: Vec<KernelRun>,
-    /// Sorted.
-    pub scenarios: Vec<ScenarioSpec>,
+    pub targets: Vec<TargetRun>,
+    /// Sorted by name.
+    pub jobs: Vec<JobSpec>,
     /// What the user should know, in order.
     pub notices: Vec<String>,
     /// The console's file within the record, by guest.
@@ -43,22 +43,22 @@ pub struct Run {
     pub elapsed_ms: u64,
 }
 
-/// One kernel's part.
-#[derive(Debug, Clone, Default)]
-pub struct KernelRun {
-    /// As the user named it.
-    pub label: String,
+/// One target's part.
+#[derive(Debug, Clone)]
+pub struct TargetRun {
+    /// Its name.
+    pub id: TargetId,
     /// `uname -r`; empty until it is known.
     pub release: String,
     /// What was run, by name, for the record: hashes and the like.
     pub properties: Vec<(&'static str, String)>,
     /// By the index of the scenario.
-    reports: Vec<Option<ScenarioReport>>,
+    reports: Vec<Option<JobReport>>,
     /// What was told of the attempts at each so far, by the index of the scenario.
     attempts: Vec<Attempts>,
 }
 
-impl KernelRun {
+impl TargetRun {
     /// Whether the last word on every scenario is there.
     #[must_use]
     pub fn is_complete(&self) -> bool {
@@ -97,47 +97,48 @@ impl Run {
                 run_id,
                 vmlab_version,
                 started_at_unix_ms,
-                kernels,
-                scenarios,
+                targets,
+                jobs,
                 isolation,
                 repetition,
                 ..
             } => {
-                let kernel = |label: &String| KernelRun {
-                    label: label.clone(),
-                    reports: vec![None; scenarios.len()],
-                    attempts: vec![Attempts::default(); scenarios.len()],
-                    ..KernelRun::default()
+                let target = |id: &TargetId| TargetRun {
+                    id: id.clone(),
+                    release: String::new(),
+                    properties: Vec::new(),
+                    reports: vec![None; jobs.len()],
+                    attempts: vec![Attempts::default(); jobs.len()],
                 };
-                self.kernels = kernels.iter().map(kernel).collect();
+                self.targets = targets.iter().map(target).collect();
                 self.run_id.clone_from(run_id);
                 self.vmlab_version.clone_from(vmlab_version);
                 self.started_at_unix_ms = *started_at_unix_ms;
-                self.scenarios.clone_from(scenarios);
+                self.jobs.clone_from(jobs);
                 self.isolation.clone_from(isolation);
                 self.repetition = *repetition;
             }
             LabEvent::Notice { text } => self.notices.push(text.clone()),
-            LabEvent::KernelReady { kernel, release, kernel_sha256, config_sha256, image_sha256, .. } => {
-                let kernel = self.kernel(kernel)?;
-                kernel.release.clone_from(release);
-                kernel.properties.push(("kernel.release", release.clone()));
-                kernel.properties.push(("kernel.sha256", kernel_sha256.clone()));
-                kernel.properties.extend(config_sha256.iter().map(|hash| ("config.sha256", hash.clone())));
-                kernel.properties.push(("image.sha256", image_sha256.clone()));
+            LabEvent::KernelReady { target, release, kernel_sha256, config_sha256, image_sha256, .. } => {
+                let target = self.target(target)?;
+                target.release.clone_from(release);
+                target.properties.push(("kernel.release", release.clone()));
+                target.properties.push(("kernel.sha256", kernel_sha256.clone()));
+                target.properties.extend(config_sha256.iter().map(|hash| ("config.sha256", hash.clone())));
+                target.properties.push(("image.sha256", image_sha256.clone()));
             }
-            LabEvent::GuestStarting { guest, kernel, accelerator, console, .. } => {
-                let kernel = self.kernel(kernel)?;
-                if !kernel.properties.iter().any(|(name, _)| *name == "accelerator") {
-                    kernel.properties.push(("accelerator", accelerator.clone()));
+            LabEvent::GuestStarting { guest, target, accelerator, console, .. } => {
+                let target = self.target(target)?;
+                if !target.properties.iter().any(|(name, _)| *name == "accelerator") {
+                    target.properties.push(("accelerator", accelerator.clone()));
                 }
                 self.consoles.insert(*guest, console.clone());
             }
-            LabEvent::ScenarioAttempted(report) => {
+            LabEvent::JobAttempted(report) => {
                 let (kernel, index) = self.place(report)?;
                 kernel.attempts[index].add(report);
             }
-            LabEvent::ScenarioFinished(report) => {
+            LabEvent::JobFinished(report) => {
                 let (kernel, index) = self.place(report)?;
                 kernel.reports[index] = Some((**report).clone());
             }
@@ -146,31 +147,31 @@ impl Run {
             LabEvent::RunTimings { phases } => self.timings.add("run", phases),
             LabEvent::Interrupted => self.interrupted = true,
             LabEvent::GuestReady { .. }
-            | LabEvent::ScenarioStarted { .. }
+            | LabEvent::JobStarted { .. }
             | LabEvent::GuestEnded { .. }
             | LabEvent::RunFinished { .. } => {}
         }
         Ok(())
     }
 
-    fn kernel(&mut self, label: &str) -> Result<&mut KernelRun, Contradiction> {
-        self.kernels
+    fn target(&mut self, id: &TargetId) -> Result<&mut TargetRun, Contradiction> {
+        self.targets
             .iter_mut()
-            .find(|kernel| kernel.label == label)
-            .ok_or_else(|| Contradiction(format!("the kernel {label} was never announced")))
+            .find(|target| target.id == *id)
+            .ok_or_else(|| Contradiction(format!("the target {id} was never announced")))
     }
 
     /// The kernel and the index of a scenario on which the last word is not there yet.
-    fn place(&mut self, report: &ScenarioReport) -> Result<(&mut KernelRun, usize), Contradiction> {
-        let (kernel, scenario) = (&report.kernel, &report.scenario);
+    fn place(&mut self, report: &JobReport) -> Result<(&mut TargetRun, usize), Contradiction> {
+        let (target, job) = (&report.target, &report.job);
         let index = self
-            .scenarios
+            .jobs
             .iter()
-            .position(|spec| spec.id == *scenario)
-            .ok_or_else(|| Contradiction(format!("the scenario {scenario} was never announced")))?;
-        let known = self.kernel(kernel)?;
+            .position(|spec| spec.is(job))
+            .ok_or_else(|| Contradiction(format!("the job {job} was never announced")))?;
+        let known = self.target(target)?;
         if known.reports[index].is_some() {
-            return Err(Contradiction(format!("{scenario} on {kernel} ended twice")));
+            return Err(Contradiction(format!("{job} on {target} ended twice")));
         }
         Ok((known, index))
     }
@@ -178,55 +179,55 @@ impl Run {
     /// The last word on a scenario, by the indexes of kernel and scenario. Absence is never a pass: where the events
     /// have no word on it, it is [`Verdict::NotRun`].
     #[must_use]
-    pub fn report(&self, kernel: usize, scenario: usize) -> Cow<'_, ScenarioReport> {
-        match &self.kernels[kernel].reports[scenario] {
+    pub fn report(&self, kernel: usize, scenario: usize) -> Cow<'_, JobReport> {
+        match &self.targets[kernel].reports[scenario] {
             Some(report) => Cow::Borrowed(report),
             None => Cow::Owned(self.missing(kernel, scenario)),
         }
     }
 
-    fn missing(&self, kernel: usize, scenario: usize) -> ScenarioReport {
+    fn missing(&self, kernel: usize, scenario: usize) -> JobReport {
         let reason = if self.interrupted {
             "the run was interrupted"
         } else {
             "the events end before its verdict: vmlab was killed, or the record was cut"
         };
-        let (known, verdict) = (&self.kernels[kernel], Verdict::NotRun { reason: reason.to_owned() });
-        let report = ScenarioReport::without_guest(known.label.clone(), self.scenarios[scenario].id.clone(), verdict);
+        let (known, verdict) = (&self.targets[kernel], Verdict::NotRun { reason: reason.to_owned() });
+        let report = JobReport::without_guest(known.id.clone(), self.jobs[scenario].job(), verdict);
         let attempts = Some(known.attempts[scenario].clone()).filter(|attempts| attempts.runs > 0);
-        ScenarioReport { attempts, ..report }
+        JobReport { attempts, ..report }
     }
 
     /// How many attempts were told of so far on all kernels, and how many of those failed.
     #[must_use]
     pub fn attempted(&self) -> (u64, u64) {
-        let all = self.kernels.iter().map(KernelRun::attempted);
+        let all = self.targets.iter().map(TargetRun::attempted);
         all.fold((0, 0), |(runs, failures), (more, failed)| (runs + more, failures + failed))
     }
 
     /// The loss of the guest that a report is about, where it was lost and the report is not good. A report without a
     /// guest, on a kernel that does not come up, is about the guest that showed it.
     #[must_use]
-    pub fn loss(&self, report: &ScenarioReport) -> Option<&LossReport> {
+    pub fn loss(&self, report: &JobReport) -> Option<&LossReport> {
         if !matches!(report.verdict.class(), Class::Flaky | Class::TimedOut | Class::Crashed | Class::Lab) {
             return None;
         }
         self.losses.iter().find(|loss| match report.guest {
-            Some(guest) => loss.guest == guest && loss.scenario.as_ref().is_none_or(|name| *name == report.scenario),
-            None => loss.kernel == report.kernel && loss.scenario.is_none(),
+            Some(guest) => loss.guest == guest && loss.job.as_ref().is_none_or(|job| *job == report.job),
+            None => loss.target == report.target && loss.job.is_none(),
         })
     }
 
     /// The last words on one kernel, by scenario.
-    pub fn reports(&self, kernel: usize) -> impl Iterator<Item = (usize, Cow<'_, ScenarioReport>)> {
-        (0..self.scenarios.len()).map(move |scenario| (scenario, self.report(kernel, scenario)))
+    pub fn reports(&self, kernel: usize) -> impl Iterator<Item = (usize, Cow<'_, JobReport>)> {
+        (0..self.jobs.len()).map(move |scenario| (scenario, self.report(kernel, scenario)))
     }
 
     /// How many scenarios ended how.
     #[must_use]
     pub fn counts(&self) -> Counts {
         let mut counts = Counts::default();
-        for kernel in 0..self.kernels.len() {
+        for kernel in 0..self.targets.len() {
             self.reports(kernel).for_each(|(_, report)| counts.add(report.verdict.class()));
         }
         counts
@@ -245,7 +246,7 @@ mod tests {
             assert_eq!(run.apply(&event), Ok(()));
         }
         assert_eq!(run.counts(), fixture::counts());
-        assert!(run.kernels.iter().all(KernelRun::is_complete));
+        assert!(run.targets.iter().all(TargetRun::is_complete));
     }
 
     #[test]
@@ -264,11 +265,11 @@ mod tests {
         let mut run = Run::default();
         let events = fixture::run();
         events.iter().for_each(|event| run.apply(event).unwrap());
-        let twice = events.iter().find(|event| matches!(event.event, LabEvent::ScenarioFinished(_))).unwrap();
+        let twice = events.iter().find(|event| matches!(event.event, LabEvent::JobFinished(_))).unwrap();
         assert!(run.apply(twice).unwrap_err().to_string().contains("ended twice"));
         let mut unknown = events[2].clone();
-        let LabEvent::KernelReady { kernel, .. } = &mut unknown.event else { panic!("{unknown:?}") };
-        "debian:potato".clone_into(kernel);
+        let LabEvent::KernelReady { target, .. } = &mut unknown.event else { panic!("{unknown:?}") };
+        *target = TargetId::new("debian:potato");
         assert!(run.apply(&unknown).unwrap_err().to_string().contains("debian:potato was never announced"));
         assert_eq!(run.counts(), fixture::counts());
     }

@@ -2,7 +2,7 @@
 
 use vmlab_events::clean;
 use vmlab_events::event::LabEvent;
-use vmlab_events::event::{ScenarioReport, Stamped};
+use vmlab_events::event::{JobReport, Stamped};
 use vmlab_events::verdict::Verdict;
 
 /// The scenario that runs in the same run, after the fault, and has nothing to do with it.
@@ -43,9 +43,9 @@ pub struct Came {
 
 impl Came {
     /// The last words on all scenarios.
-    pub fn reports(&self) -> impl Iterator<Item = &ScenarioReport> {
+    pub fn reports(&self) -> impl Iterator<Item = &JobReport> {
         self.events.iter().filter_map(|stamped| match &stamped.event {
-            LabEvent::ScenarioFinished(report) => Some(&**report),
+            LabEvent::JobFinished(report) => Some(&**report),
             _ => None,
         })
     }
@@ -80,8 +80,8 @@ impl Came {
     }
 }
 
-fn is_fault(report: &ScenarioReport) -> bool {
-    report.scenario.area() == "fault"
+fn is_fault(report: &JobReport) -> bool {
+    report.job.name().starts_with("fault.")
 }
 
 /// All that is not as expected, each in a sentence; nothing where all is right. `faults` are the names of the faults that
@@ -110,9 +110,9 @@ pub fn compare(expected: &Expected, faults: &[&str], came: &Came) -> Vec<String>
             several => wrong.push(format!("{WITNESS} has {} reports and not one", several.len())),
         }
     }
-    let others = came.reports().filter(|report| !faults.contains(&report.scenario.as_str()));
-    let others = others.filter(|report| report.scenario.as_str() != WITNESS);
-    wrong.extend(others.map(|report| format!("{} was not asked for, and has a report", report.scenario)));
+    let others = came.reports().filter(|report| !faults.contains(&report.job.name()));
+    let others = others.filter(|report| report.job.name() != WITNESS);
+    wrong.extend(others.map(|report| format!("{} was not asked for, and has a report", report.job)));
     // The reports are for a terminal, and no guest has a say in what that does.
     for (name, text) in [("standard output", &came.stdout), ("standard error", &came.stderr)] {
         if text.chars().any(|c| c.is_control() && c != '\n') {
@@ -122,11 +122,11 @@ pub fn compare(expected: &Expected, faults: &[&str], came: &Came) -> Vec<String>
     wrong
 }
 
-fn reports_on<'a>(came: &'a Came, name: &str) -> Vec<&'a ScenarioReport> {
-    came.reports().filter(|report| report.scenario.as_str() == name).collect()
+fn reports_on<'a>(came: &'a Came, name: &str) -> Vec<&'a JobReport> {
+    came.reports().filter(|report| report.job.name() == name).collect()
 }
 
-fn compare_fault(expected: &Expected, name: &str, report: &ScenarioReport) -> Vec<String> {
+fn compare_fault(expected: &Expected, name: &str, report: &JobReport) -> Vec<String> {
     let mut wrong = Vec::new();
     let (word, text) = (report.verdict.word(), text(report));
     if word != expected.word {
@@ -148,7 +148,7 @@ fn compare_fault(expected: &Expected, name: &str, report: &ScenarioReport) -> Ve
 }
 
 /// All that the report says of why.
-fn text(report: &ScenarioReport) -> String {
+fn text(report: &JobReport) -> String {
     let mut lines = vec![report.verdict.detail().to_owned()];
     if let Verdict::KernelCrashed { trace, .. } = &report.verdict {
         lines.extend(trace.iter().cloned());
@@ -160,17 +160,19 @@ fn text(report: &ScenarioReport) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vmlab_events::job::Job;
+    use vmlab_events::target::TargetId;
 
     const EXPECTED: Expected =
         Expected { word: "FAIL", exit: 1, words: &["killed by SIG{NAME}"], witness: Some("PASS"), dropped: 0 };
     const FAULT: &str = "fault.signal-hup";
 
     fn report(scenario: &str, verdict: Verdict) -> Stamped {
-        let report = ScenarioReport {
+        let report = JobReport {
             guest: Some(1),
-            ..ScenarioReport::without_guest("k".to_owned(), scenario.parse().unwrap(), verdict)
+            ..JobReport::without_guest(TargetId::new("k"), Job::Scenario(scenario.parse().unwrap()), verdict)
         };
-        Stamped { elapsed_ms: 1, event: LabEvent::ScenarioFinished(Box::new(report)) }
+        Stamped { elapsed_ms: 1, event: LabEvent::JobFinished(Box::new(report)) }
     }
 
     fn failed(detail: &str) -> Verdict {

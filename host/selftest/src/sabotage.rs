@@ -70,7 +70,7 @@ fn guest_of(events: &[Stamped], scenario: &str) -> Option<(u32, Vec<u32>)> {
         match &stamped.event {
             LabEvent::GuestStarting { guest, .. } => alive.push(*guest),
             LabEvent::GuestEnded { guest, .. } => alive.retain(|other| other != guest),
-            LabEvent::ScenarioStarted { guest, scenario: id, .. } if id.as_str() == scenario => found = Some(*guest),
+            LabEvent::JobStarted { guest, job, .. } if job.name() == scenario => found = Some(*guest),
             _ => {}
         }
     }
@@ -98,10 +98,12 @@ fn close_qmp(pid: i32) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vmlab_events::job::Job;
+    use vmlab_events::target::TargetId;
 
     fn starting(guest: u32) -> LabEvent {
-        let (kernel, start, accelerator) = ("k".to_owned(), "fork".to_owned(), "tcg".to_owned());
-        LabEvent::GuestStarting { guest, kernel, start, accelerator, argv: Vec::new(), console: String::new() }
+        let (target, start, accelerator) = (TargetId::new("k"), "fork".to_owned(), "tcg".to_owned());
+        LabEvent::GuestStarting { guest, target, start, accelerator, argv: Vec::new(), console: String::new() }
     }
 
     fn told(events: Vec<LabEvent>) -> Vec<Stamped> {
@@ -110,10 +112,10 @@ mod tests {
 
     #[test]
     fn the_guest_is_told_from_its_template_and_from_the_one_that_is_made_ready() {
-        let started = |guest, scenario: &str| LabEvent::ScenarioStarted {
+        let started = |guest, scenario: &str| LabEvent::JobStarted {
             guest,
-            kernel: "k".to_owned(),
-            scenario: scenario.parse().unwrap(),
+            target: TargetId::new("k"),
+            job: Job::Scenario(scenario.parse().unwrap()),
             attempt: 1,
         };
         let ended = |guest| LabEvent::GuestEnded { guest, how: "done".to_owned(), console_bytes: 0 };

@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::PathBuf;
 
-use vmlab_events::event::{LabEvent, ScenarioReport};
+use vmlab_events::event::{JobReport, LabEvent};
 use vmlab_events::exit;
 use vmlab_tests::bench::Bench;
 use vmlab_tests::lab::Outcome;
@@ -36,7 +36,7 @@ fn starts(outcome: &Outcome) -> Vec<&str> {
 }
 
 /// What the legs have drawn from getrandom(2).
-fn drawn(report: &ScenarioReport) -> Vec<String> {
+fn drawn(report: &JobReport) -> Vec<String> {
     report.stdout.lines().filter_map(|line| line.strip_prefix("getrandom: ")).map(str::to_owned).collect()
 }
 

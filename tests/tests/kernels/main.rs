@@ -100,7 +100,8 @@ fn the_whole_catalogue_on_two_kernels() {
         assert!(matches!(word, "PASS" | "LEAK") || word == "SKIP" && explained, "{report:?}");
     }
     let count = guest_init::catalogue().unwrap().len();
-    let ran = |kernel: &str| outcome.reports().filter(|r| r.kernel == kernel && r.verdict.word() != "SKIP").count();
+    let ran =
+        |kernel: &str| outcome.reports().filter(|r| r.target.as_str() == kernel && r.verdict.word() != "SKIP").count();
     assert!(ran(BOOKWORM) > count / 2 && ran(TRIXIE) > count / 2, "most of it runs: {}", outcome.ended);
     // One guest for each kernel is enough, and each is what was asked for.
     assert_eq!(outcome.guests(), 2);

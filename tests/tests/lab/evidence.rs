@@ -38,7 +38,7 @@ fn a_panic_that_qemu_is_told_of_leaves_registers_and_the_whole_console() {
     assert_eq!(loss.registers.as_deref().map(str::trim), Some("CPU#0\nRIP=ffffffff81000000 RFL=00000046"));
     assert_eq!((loss.phase, loss.shutdown.as_deref()), (Phase::Running, Some("guest-reset")));
     assert_eq!(loss.qemu, QemuEnd::Lived { stopped: false });
-    assert_eq!(loss.scenario.as_ref().map(|name| name.as_str()), Some(HOSTNAME));
+    assert_eq!(loss.job.as_ref().map(|job| job.name()), Some(HOSTNAME));
     assert_eq!(loss.console[1..], [PANIC.trim_end(), REST.trim_end()]);
     assert!(outcome.ended.stdout.contains("RIP=ffffffff81000000"), "{}", outcome.ended);
 }

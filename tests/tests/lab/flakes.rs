@@ -4,7 +4,7 @@ use std::fs;
 
 use nix::sys::signal::Signal;
 use roxmltree::Document;
-use vmlab_events::event::{LabEvent, ScenarioReport};
+use vmlab_events::event::{JobReport, LabEvent};
 use vmlab_events::exit;
 use vmlab_protocol::message::{Leg, LegOutcome};
 use vmlab_tests::fake::script::{Action, Guest, console, scenario, started};
@@ -34,7 +34,7 @@ fn panicking() -> Guest {
 /// The attempts that were told of on their own, by number.
 fn attempts(outcome: &Outcome) -> Vec<(u32, &'static str)> {
     let attempts = outcome.events.iter().filter_map(|stamped| match &stamped.event {
-        LabEvent::ScenarioAttempted(report) => Some((report.attempt, report.verdict.word())),
+        LabEvent::JobAttempted(report) => Some((report.attempt, report.verdict.word())),
         _ => None,
     });
     let mut attempts: Vec<_> = attempts.collect();
@@ -42,7 +42,7 @@ fn attempts(outcome: &Outcome) -> Vec<(u32, &'static str)> {
     attempts
 }
 
-fn runs_and_failures(report: &ScenarioReport) -> Option<(u32, u32)> {
+fn runs_and_failures(report: &JobReport) -> Option<(u32, u32)> {
     report.attempts.as_ref().map(|attempts| (attempts.runs, attempts.failures))
 }
 
@@ -199,9 +199,7 @@ fn repeated_runs_that_were_not_all_made_are_no_pass() {
 fn an_interrupt_leaves_the_rate_of_what_was_done() {
     let lab = lab(vec![Guest::good(), failing(), Guest::good(), stuck()]);
     let mut running = lab.start(&words(&["--repeat", "100"]));
-    lab.await_event(&mut running, "the fourth run", |event| {
-        matches!(event, LabEvent::ScenarioStarted { attempt: 4, .. })
-    });
+    lab.await_event(&mut running, "the fourth run", |event| matches!(event, LabEvent::JobStarted { attempt: 4, .. }));
     running.signal(Signal::SIGINT);
     let outcome = lab.outcome(running.wait());
     outcome.exits(exit::INTERRUPTED).has(HOSTNAME, "FLAKY", "1 of 3 runs failed");

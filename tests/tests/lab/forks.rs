@@ -54,7 +54,7 @@ fn a_fork_that_was_started_ahead_and_is_not_needed_ends_in_the_record_as_well() 
     });
     let lab = lab([vec![Guest::template()], stuck.to_vec()].concat());
     let mut running = lab.start(&[&["uts"], &FORK[..]].concat());
-    lab.await_event(&mut running, "a scenario", |event| matches!(event, LabEvent::ScenarioStarted { .. }));
+    lab.await_event(&mut running, "a scenario", |event| matches!(event, LabEvent::JobStarted { .. }));
     running.signal(Signal::SIGINT);
     let outcome = lab.outcome(running.wait());
     outcome.exits(exit::INTERRUPTED);

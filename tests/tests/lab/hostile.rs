@@ -190,7 +190,7 @@ fn in_the_name_of_the_kernels_file() {
     let guest = booted([passed_hostname(), vec![Action::AwaitFinish, goodbye(1)]].concat());
     let outcome = run(&lab(vec![guest]).kernels(&[name]), &[ONLY_HOSTNAME]);
     outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
-    assert!(outcome.report(HOSTNAME).kernel.ends_with(name));
+    assert!(outcome.report(HOSTNAME).target.as_str().ends_with(name));
     // A leg's word is one of few; a control that is isolated shows in the report's words.
     let mut vacuous = passing();
     vacuous[2].1 = isolated();

@@ -68,7 +68,7 @@ fn an_interrupt_in_a_scenario_keeps_what_had_ended() {
     lab.await_event(
         &mut running,
         "the second scenario",
-        |event| matches!(event, LabEvent::ScenarioStarted { scenario, .. } if scenario.as_str() == HOSTNAME),
+        |event| matches!(event, LabEvent::JobStarted { job, .. } if job.name() == HOSTNAME),
     );
     running.signal(Signal::SIGINT);
     let outcome = lab.outcome(running.wait());
@@ -153,7 +153,7 @@ fn nothing_outlives_a_vmlab_that_was_killed_and_its_record_can_be_read() {
     let stuck = [Action::AwaitRun("uts.domainname".to_owned()), started(1, "uts.domainname"), Action::Hang];
     let lab = lab(vec![booted(stuck)]);
     let mut running = lab.start(&["uts"]);
-    lab.await_event(&mut running, "a scenario", |event| matches!(event, LabEvent::ScenarioStarted { .. }));
+    lab.await_event(&mut running, "a scenario", |event| matches!(event, LabEvent::JobStarted { .. }));
     running.signal(Signal::SIGKILL);
     assert_eq!(running.wait().status.signal(), Some(9));
     assert_eq!(lab.bench.outliving(), []);

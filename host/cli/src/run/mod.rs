@@ -18,6 +18,7 @@ use sink::{Handle, RunSink};
 use vmlab_events::error::chain;
 use vmlab_events::event::LabEvent;
 use vmlab_events::exit;
+use vmlab_events::job::JobSpec;
 use vmlab_image::guest_init;
 use vmlab_lab::emitter::Emitter;
 use vmlab_lab::lab::{Lab, Options, Prepared, Stop};
@@ -144,8 +145,8 @@ fn announce(lab: &Lab, ready: &Ready, scenarios: &[ScenarioSpec]) {
         vmlab_version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at_unix_ms: u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX),
         argv: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
-        kernels: ready.kernels.iter().map(|prepared| prepared.kernel.label.clone()).collect(),
-        scenarios: scenarios.to_vec(),
+        targets: ready.kernels.iter().map(|prepared| prepared.target.clone()).collect(),
+        jobs: scenarios.iter().cloned().map(JobSpec::Scenario).collect(),
         isolation: lab.options.isolation.name().to_owned(),
         repetition: lab.options.repetition,
     });
@@ -156,7 +157,7 @@ fn announce(lab: &Lab, ready: &Ready, scenarios: &[ScenarioSpec]) {
 fn announce_kernel(lab: &Lab, prepared: &Prepared) {
     let Prepared { kernel, image, .. } = prepared;
     lab.emitter.emit(LabEvent::KernelReady {
-        kernel: kernel.label.clone(),
+        target: prepared.target.clone(),
         release: kernel.release.clone(),
         kernel_sha256: kernel.sha256.clone(),
         config_sha256: kernel.config.as_ref().map(|config| config.sha256.clone()),

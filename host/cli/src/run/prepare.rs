@@ -8,6 +8,7 @@ use crate::{Context, Failure};
 use vmlab_events::error::chain;
 use vmlab_events::progress::Progress;
 use vmlab_events::schedule::Isolation;
+use vmlab_events::target::TargetId;
 use vmlab_image::recipe::Recipe;
 use vmlab_image::{self, Image, ImageSpec, guest_init};
 use vmlab_kernel::catalogue::Catalogue;
@@ -65,7 +66,14 @@ pub(super) async fn prepare(
         keeping.add(kept);
         let (boot_file, kept) = boot_file(&kernel, machine, context, progress).await?;
         keeping.add(kept);
-        prepared.push(Prepared { kernel, boot_file, image, machine, limits });
+        prepared.push(Prepared {
+            target: TargetId::new(kernel.label.clone()),
+            kernel,
+            boot_file,
+            image,
+            machine,
+            limits,
+        });
     }
     let mut notices = keeping.notices();
     if keeping.grown {

@@ -6,8 +6,11 @@ use vmlab_events::fixture;
 const KERNEL: &str = "debian:bookworm";
 
 fn specs() -> Vec<ScenarioSpec> {
-    let LabEvent::RunStarted { scenarios, .. } = fixture::run().swap_remove(0).event else { panic!("no start") };
-    scenarios
+    fixture::scenarios()
+}
+
+fn kernel() -> TargetId {
+    TargetId::new(KERNEL)
 }
 
 fn failed() -> Verdict {
@@ -29,21 +32,21 @@ fn not_run() -> Verdict {
 /// Books on one scenario, and what was told of it.
 struct Case {
     book: Book,
-    id: ScenarioId,
+    id: Job,
     told: Vec<LabEvent>,
 }
 
 impl Case {
     fn new(repetition: Repetition) -> Self {
         let (book, spec) = (Book::new(repetition), specs().swap_remove(0));
-        book.open(&[KERNEL.to_owned()], std::slice::from_ref(&spec));
-        Self { book, id: spec.id, told: Vec::new() }
+        book.open(&[kernel()], std::slice::from_ref(&spec));
+        Self { book, id: Job::Scenario(spec.id), told: Vec::new() }
     }
 
     fn take(&mut self, verdict: Verdict, came: Came, over: bool) -> &mut Self {
-        let attempt = if came == Came::Never { 1 } else { self.book.number(KERNEL, &self.id) };
-        let report = ScenarioReport::without_guest(KERNEL.to_owned(), self.id.clone(), verdict);
-        self.told.extend(self.book.take(ScenarioReport { attempt, ..report }, came, over));
+        let attempt = if came == Came::Never { 1 } else { self.book.number(&kernel(), &self.id) };
+        let report = JobReport::without_guest(kernel(), self.id.clone(), verdict);
+        self.told.extend(self.book.take(JobReport { attempt, ..report }, came, over));
         self
     }
 
@@ -52,7 +55,7 @@ impl Case {
     }
 
     fn is_due(&self) -> bool {
-        self.book.is_due(KERNEL, &self.id)
+        self.book.is_due(&kernel(), &self.id)
     }
 
     /// The words of what was told, and the last word's attempts: runs and failures.
@@ -60,8 +63,8 @@ impl Case {
         assert!(!self.is_due());
         self.told.extend(self.book.close(stopped));
         let words = self.told.iter().map(|event| match event {
-            LabEvent::ScenarioAttempted(report) => format!("{}:{}", report.attempt, report.verdict.word()),
-            LabEvent::ScenarioFinished(report) => format!("{}={}", report.attempt, report.verdict.word()),
+            LabEvent::JobAttempted(report) => format!("{}:{}", report.attempt, report.verdict.word()),
+            LabEvent::JobFinished(report) => format!("{}={}", report.attempt, report.verdict.word()),
             other => panic!("{other:?}"),
         });
         let words = words.collect::<Vec<_>>().join(" ");
@@ -70,9 +73,9 @@ impl Case {
         (words, attempts)
     }
 
-    fn last(&self) -> &ScenarioReport {
+    fn last(&self) -> &JobReport {
         match self.told.last() {
-            Some(LabEvent::ScenarioFinished(report)) => report,
+            Some(LabEvent::JobFinished(report)) => report,
             other => panic!("{other:?}"),
         }
     }

@@ -3,14 +3,12 @@
 
 use std::path::Path;
 
-use vmlab_protocol::catalogue::Control;
-
 use super::paint::Paint;
 use crate::excerpt::{self, Excerpt};
 use crate::loss;
 use crate::run::Run;
 use crate::style::Verbosity;
-use vmlab_events::event::ScenarioReport;
+use vmlab_events::event::JobReport;
 use vmlab_events::loss::LossReport;
 use vmlab_events::verdict::{Class, Verdict};
 use vmlab_events::{clean, text};
@@ -48,7 +46,7 @@ impl Details<'_> {
     #[must_use]
     pub fn paragraphs(&self) -> String {
         let mut out = String::new();
-        for kernel in 0..self.run.kernels.len() {
+        for kernel in 0..self.run.targets.len() {
             let reports: Vec<_> = self
                 .run
                 .reports(kernel)
@@ -63,7 +61,7 @@ impl Details<'_> {
                 // What happened to a guest happened to all that it was to run: one paragraph for all of them.
                 let same: Vec<_> = (at..reports.len()).filter(|&other| alike(report, &reports[other])).collect();
                 let alone = same.is_empty();
-                let names: Vec<_> = same.iter().map(|&other| reports[other].scenario.as_str()).collect();
+                let names: Vec<_> = same.iter().map(|&other| reports[other].job.name()).collect();
                 same.iter().for_each(|&other| told[other] = true);
                 out.push('\n');
                 out.push_str(&self.paragraph(report, if alone { &[] } else { &names }));
@@ -72,7 +70,7 @@ impl Details<'_> {
         out
     }
 
-    fn needs_paragraph(&self, report: &ScenarioReport) -> bool {
+    fn needs_paragraph(&self, report: &JobReport) -> bool {
         match report.verdict.class() {
             Class::Good => self.verbosity == Verbosity::Verbose || !report.warnings.is_empty(),
             Class::Skipped => false,
@@ -80,20 +78,20 @@ impl Details<'_> {
         }
     }
 
-    fn paragraph(&self, report: &ScenarioReport, names: &[&str]) -> String {
+    fn paragraph(&self, report: &JobReport, names: &[&str]) -> String {
         let verdict = &report.verdict;
         let word = self.paint.verdict(verdict, verdict.word());
-        let kernel = clean::line(&report.kernel);
+        let kernel = clean::line(report.target.as_str());
         let same = names.len();
         let mut out = if same > 1 {
             let count = text::count(same, "scenario");
-            if same == self.run.scenarios.len() {
+            if same == self.run.jobs.len() {
                 format!("{word}  all {count} on {kernel}\n")
             } else {
                 wrapped(&format!("{word}  {count} on {kernel}:"), names)
             }
         } else {
-            let name = self.paint.bold(report.scenario.as_str());
+            let name = self.paint.bold(report.job.name());
             let took = match verdict {
                 Verdict::NotRun { .. } | Verdict::LaunchFailed { .. } => String::new(),
                 _ => format!(" ({})", text::duration(report.duration_ms)),
@@ -101,8 +99,8 @@ impl Details<'_> {
             format!("{word}  {name} on {kernel}{took}\n")
         };
         let mut line = |text: &str| out.push_str(&format!("{INDENT}{text}\n"));
-        if let Some(spec) = self.run.scenarios.iter().find(|spec| spec.id == report.scenario && names.len() < 2) {
-            line(&self.paint.dim(&format!("{} ({})", clean::line(&spec.title), clean::line(&spec.source))));
+        if let Some(spec) = self.run.jobs.iter().find(|spec| spec.is(&report.job) && names.len() < 2) {
+            line(&self.paint.dim(&clean::line(&spec.summary())));
         }
         let detail = clean::cut(&clean::line(verdict.detail()), MAX_DETAIL);
         if !detail.is_empty() {
@@ -177,7 +175,7 @@ impl Details<'_> {
     }
 
     /// Where to read on, for what the console may explain.
-    fn console(&self, report: &ScenarioReport) -> Option<String> {
+    fn console(&self, report: &JobReport) -> Option<String> {
         if !matches!(report.verdict.class(), Class::Flaky | Class::TimedOut | Class::Crashed | Class::Lab) {
             return None;
         }
@@ -190,10 +188,10 @@ impl Details<'_> {
     #[must_use]
     pub fn skips(&self) -> String {
         let mut skipped: Vec<(String, &str, String)> = Vec::new();
-        for (kernel, known) in self.run.kernels.iter().enumerate() {
+        for (kernel, known) in self.run.targets.iter().enumerate() {
             for (_, report) in self.run.reports(kernel) {
                 if let Verdict::Skipped { reason } = &report.verdict {
-                    skipped.push((reason.clone(), &known.label, report.scenario.to_string()));
+                    skipped.push((reason.clone(), known.id.as_str(), report.job.to_string()));
                 }
             }
         }
@@ -201,11 +199,12 @@ impl Details<'_> {
         let mut out = String::new();
         while let Some((reason, ..)) = skipped.first().cloned() {
             out.push_str(&format!("\n{word}  {}\n", clean::cut(&clean::line(&reason), MAX_DETAIL)));
-            for kernel in &self.run.kernels {
-                let of_this = |(why, label, _): &&(String, &str, String)| *why == reason && *label == kernel.label;
+            for kernel in &self.run.targets {
+                let of_this =
+                    |(why, label, _): &&(String, &str, String)| *why == reason && *label == kernel.id.as_str();
                 let names: Vec<_> = skipped.iter().filter(of_this).map(|(.., name)| name.as_str()).collect();
                 if !names.is_empty() {
-                    out.push_str(&wrapped(&format!("{INDENT}on {}:", clean::line(&kernel.label)), &names));
+                    out.push_str(&wrapped(&format!("{INDENT}on {}:", clean::line(kernel.id.as_str())), &names));
                 }
             }
             skipped.retain(|(why, ..)| *why != reason);
@@ -217,7 +216,7 @@ impl Details<'_> {
     #[must_use]
     pub fn explanations(&self) -> String {
         let mut lines = Vec::new();
-        let verdicts = || (0..self.run.kernels.len()).flat_map(|kernel| self.run.reports(kernel));
+        let verdicts = || (0..self.run.targets.len()).flat_map(|kernel| self.run.reports(kernel));
         if verdicts().any(|(_, report)| matches!(report.verdict, Verdict::Leaks { .. })) {
             lines.push(
                 "LEAK: Linux is documented not to isolate this, and it does not; that counts as passed.".to_owned(),
@@ -239,10 +238,10 @@ impl Details<'_> {
             }
             lines.push(text);
         }
-        for (scenario, spec) in self.run.scenarios.iter().enumerate() {
-            let ran = (0..self.run.kernels.len()).any(|kernel| !self.run.report(kernel, scenario).legs.is_empty());
-            if let (Control::Impossible { why }, true) = (&spec.control, ran) {
-                lines.push(format!("{} has no control leg: {}.", spec.id, clean::line(why).trim_end_matches('.')));
+        for (scenario, spec) in self.run.jobs.iter().enumerate() {
+            let ran = (0..self.run.targets.len()).any(|kernel| !self.run.report(kernel, scenario).legs.is_empty());
+            if let (Some(why), true) = (spec.no_control(), ran) {
+                lines.push(format!("{} has no control leg: {}.", spec.name(), clean::line(why).trim_end_matches('.')));
             }
         }
         if lines.is_empty() { String::new() } else { format!("\n{}\n", lines.join("\n")) }
@@ -268,15 +267,15 @@ fn wrapped(head: &str, names: &[&str]) -> String {
 }
 
 /// Whether two reports say the same and have nothing of their own to show.
-fn alike(one: &ScenarioReport, other: &ScenarioReport) -> bool {
-    let bare = |report: &ScenarioReport| {
+fn alike(one: &JobReport, other: &JobReport) -> bool {
+    let bare = |report: &JobReport| {
         report.attempts.is_none()
             && report.legs.is_empty()
             && report.warnings.is_empty()
             && report.stdout.is_empty()
             && report.stderr.is_empty()
     };
-    one.verdict == other.verdict && (one.scenario == other.scenario || (bare(one) && bare(other)))
+    one.verdict == other.verdict && (one.job == other.job || (bare(one) && bare(other)))
 }
 
 #[cfg(test)]

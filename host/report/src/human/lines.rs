@@ -6,7 +6,8 @@ use super::paint::Paint;
 use crate::rate;
 use crate::run::Run;
 use crate::style::Verbosity;
-use vmlab_events::event::{LabEvent, ScenarioReport};
+use vmlab_events::event::{JobReport, LabEvent};
+use vmlab_events::target::TargetId;
 use vmlab_events::verdict::{Class, Verdict};
 use vmlab_events::{clean, text};
 
@@ -17,13 +18,14 @@ const MAX_DETAIL: usize = 300;
 #[must_use]
 pub fn of_event(event: &LabEvent, run: &Run, paint: Paint) -> String {
     match event {
-        LabEvent::ScenarioAttempted(report) => attempted(report, run, paint) + &milestone(run),
-        LabEvent::ScenarioFinished(report) => finished(report, run, paint),
+        LabEvent::JobAttempted(report) => attempted(report, run, paint) + &milestone(run),
+        LabEvent::JobFinished(report) => finished(report, run, paint),
         // Where every guest is one of many, their starts are no news.
         LabEvent::GuestStarting { .. } if run.repetition.measures() => String::new(),
-        LabEvent::GuestStarting { kernel, start, accelerator, .. } => {
-            let release = run.kernels.iter().find(|known| known.label == *kernel).map_or("", |known| &known.release);
-            let (kernel, release, with) = (clean::line(kernel), clean::line(release), clean::line(accelerator));
+        LabEvent::GuestStarting { target, start, accelerator, .. } => {
+            let release = run.targets.iter().find(|known| known.id == *target).map_or("", |known| &known.release);
+            let (kernel, release, with) =
+                (clean::line(target.as_str()), clean::line(release), clean::line(accelerator));
             match start.as_str() {
                 "fork" => format!("FORK  {kernel}  {release} with {with}\n"),
                 "template" => format!("BOOT  {kernel}  {release} with {with}, to be forked\n"),
@@ -36,12 +38,12 @@ pub fn of_event(event: &LabEvent, run: &Run, paint: Paint) -> String {
 
 /// What is told above the live lines: what cannot wait for the end.
 #[must_use]
-pub fn above_live(event: &LabEvent, run: &Run, told: &BTreeMap<String, Verdict>, paint: Paint) -> String {
+pub fn above_live(event: &LabEvent, run: &Run, told: &BTreeMap<TargetId, Verdict>, paint: Paint) -> String {
     match event {
-        LabEvent::ScenarioAttempted(report) if report.verdict.class().is_failure() => attempted(report, run, paint),
-        LabEvent::ScenarioFinished(report) => {
+        LabEvent::JobAttempted(report) if report.verdict.class().is_failure() => attempted(report, run, paint),
+        LabEvent::JobFinished(report) => {
             // A guest that is gone takes all its scenarios with it: one line for the first of them is enough.
-            let again = told.get(&report.kernel) == Some(&report.verdict);
+            let again = told.get(&report.target) == Some(&report.verdict);
             match report.verdict.class() {
                 Class::Good | Class::Skipped | Class::NotRun => String::new(),
                 _ if again => String::new(),
@@ -67,9 +69,9 @@ pub fn always(event: &LabEvent) -> String {
         LabEvent::RunStarted { .. }
         | LabEvent::KernelReady { .. }
         | LabEvent::GuestStarting { .. }
-        | LabEvent::ScenarioStarted { .. }
-        | LabEvent::ScenarioAttempted(_)
-        | LabEvent::ScenarioFinished(_)
+        | LabEvent::JobStarted { .. }
+        | LabEvent::JobAttempted(_)
+        | LabEvent::JobFinished(_)
         | LabEvent::GuestLost(_)
         | LabEvent::GuestEnded { .. }
         | LabEvent::GuestTimings { .. }
@@ -85,7 +87,7 @@ pub fn note(text: &str) -> String {
 }
 
 /// `PASS  debian:trixie  uts.hostname  (12 ms)`, and after several runs or attempts how many there were instead of the time.
-fn finished(report: &ScenarioReport, run: &Run, paint: Paint) -> String {
+fn finished(report: &JobReport, run: &Run, paint: Paint) -> String {
     let took = match &report.attempts {
         Some(attempts) if run.repetition.measures() => format!("({})", rate::words(attempts)),
         Some(attempts) => format!("({} attempts)", attempts.runs),
@@ -101,7 +103,7 @@ fn finished(report: &ScenarioReport, run: &Run, paint: Paint) -> String {
 
 /// `FAIL  debian:trixie  uts.hostname  (12 ms)  attempt 1: not isolated`; where failures are counted, those that did not
 /// fail are no news.
-fn attempted(report: &ScenarioReport, run: &Run, paint: Paint) -> String {
+fn attempted(report: &JobReport, run: &Run, paint: Paint) -> String {
     if run.repetition.measures() && !report.verdict.class().is_failure() {
         return String::new();
     }
@@ -123,21 +125,21 @@ fn milestone(run: &Run) -> String {
     format!("RUNS  {runs} made, {failures} failed ({})\n", text::duration(run.elapsed_ms))
 }
 
-fn line(report: &ScenarioReport, run: &Run, paint: Paint, end: &str) -> String {
+fn line(report: &JobReport, run: &Run, paint: Paint, end: &str) -> String {
     let width = |texts: &mut dyn Iterator<Item = usize>| texts.max().unwrap_or(0);
-    let label_width = width(&mut run.kernels.iter().map(|kernel| clean::line(&kernel.label).chars().count()));
-    let name_width = width(&mut run.scenarios.iter().map(|spec| spec.id.as_str().len()));
+    let label_width = width(&mut run.targets.iter().map(|kernel| clean::line(kernel.id.as_str()).chars().count()));
+    let name_width = width(&mut run.jobs.iter().map(|spec| spec.name().len()));
     let word = paint.verdict(&report.verdict, report.verdict.word());
     let gap = " ".repeat(4_usize.saturating_sub(report.verdict.word().len()));
-    let (label, name) = (clean::line(&report.kernel), report.scenario.as_str());
+    let (label, name) = (clean::line(report.target.as_str()), report.job.name());
     format!("{word}{gap}  {label:<label_width$}  {name:<name_width$}  {end}\n")
 }
 
-fn took(report: &ScenarioReport) -> String {
+fn took(report: &JobReport) -> String {
     format!("({})", text::duration(report.duration_ms))
 }
 
-fn detail(report: &ScenarioReport) -> String {
+fn detail(report: &JobReport) -> String {
     clean::cut(&clean::line(report.verdict.detail()), MAX_DETAIL)
 }
 

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::run::{KernelRun, Run};
+use crate::run::{Run, TargetRun};
 use crate::screen::{Line, Screen};
 use vmlab_events::event::LabEvent;
 use vmlab_events::schedule::Repetition;
+use vmlab_events::target::TargetId;
 use vmlab_events::verdict::Class;
 use vmlab_events::{clean, text};
 
@@ -19,7 +20,7 @@ pub struct Live {
 
 #[derive(Debug)]
 struct Guest {
-    kernel: String,
+    target: TargetId,
     doing: String,
     line: Option<Line>,
 }
@@ -34,16 +35,16 @@ impl Live {
     /// Shows what has changed.
     pub fn event(&mut self, event: &LabEvent, run: &Run) {
         match event {
-            LabEvent::GuestStarting { guest, kernel, start, .. } => {
+            LabEvent::GuestStarting { guest, target, start, .. } => {
                 // The line for all stays the last one.
                 self.all = None;
                 let line = self.screen.line();
                 let doing = if start == "fork" { "starting" } else { "booting" };
-                let known = Guest { kernel: kernel.clone(), doing: doing.to_owned(), line };
+                let known = Guest { target: target.clone(), doing: doing.to_owned(), line };
                 self.guests.insert(*guest, known);
             }
             LabEvent::GuestReady { guest, .. } => self.doing(*guest, "ready"),
-            LabEvent::ScenarioStarted { guest, scenario, .. } => self.doing(*guest, scenario.as_str()),
+            LabEvent::JobStarted { guest, job, .. } => self.doing(*guest, job.name()),
             LabEvent::GuestEnded { guest, .. } => {
                 self.guests.remove(guest);
             }
@@ -79,29 +80,29 @@ impl Live {
 impl Guest {
     /// `debian:trixie  3/24  uts.hostname`
     fn text(&self, run: &Run) -> String {
-        let width = run.kernels.iter().map(|kernel| clean::line(&kernel.label).chars().count()).max().unwrap_or(0);
-        let kernel = run.kernels.iter().find(|kernel| kernel.label == self.kernel);
+        let width = run.targets.iter().map(|kernel| clean::line(kernel.id.as_str()).chars().count()).max().unwrap_or(0);
+        let kernel = run.targets.iter().find(|kernel| kernel.id == self.target);
         let done = match kernel {
             Some(kernel) if run.repetition.measures() => kernel.attempted().0,
             Some(kernel) => kernel.finished() as u64,
             None => 0,
         };
         let of = planned(run).map(|all| format!("/{all}")).unwrap_or_default();
-        format!("{:<width$}  {done:>3}{of}  {}", clean::line(&self.kernel), clean::line(&self.doing))
+        format!("{:<width$}  {done:>3}{of}  {}", clean::line(self.target.as_str()), clean::line(&self.doing))
     }
 }
 
 /// `37/96 done, 2 not good`, and where failures are counted: `143/200 runs on 1 kernel, 2 failed`.
 fn summary(run: &Run) -> String {
-    let kernels = text::count(run.kernels.len(), "kernel");
+    let kernels = text::count(run.targets.len(), "kernel");
     if run.repetition.measures() {
         let (runs, failures) = run.attempted();
-        let of = planned(run).map(|each| format!("/{}", each.saturating_mul(run.kernels.len() as u64)));
+        let of = planned(run).map(|each| format!("/{}", each.saturating_mul(run.targets.len() as u64)));
         return format!("{runs}{} runs on {kernels}, {failures} failed", of.unwrap_or_default());
     }
-    let done: usize = run.kernels.iter().map(KernelRun::finished).sum();
-    let all = run.kernels.len() * run.scenarios.len();
-    let bad = (0..run.kernels.len())
+    let done: usize = run.targets.iter().map(TargetRun::finished).sum();
+    let all = run.targets.len() * run.jobs.len();
+    let bad = (0..run.targets.len())
         .flat_map(|kernel| run.reports(kernel))
         .filter(|(_, report)| !matches!(report.verdict.class(), Class::Good | Class::Skipped | Class::NotRun))
         .count();
@@ -115,7 +116,7 @@ fn planned(run: &Run) -> Option<u64> {
         Repetition::UntilFailure { at_most } => at_most?,
         other => other.rounds(),
     };
-    Some(u64::from(rounds).saturating_mul(run.scenarios.len() as u64))
+    Some(u64::from(rounds).saturating_mul(run.jobs.len() as u64))
 }
 
 #[cfg(test)]
@@ -130,7 +131,7 @@ mod tests {
         let mut run = Run::default();
         fixture::repeated()[..13].iter().for_each(|event| run.apply(event).unwrap());
         assert_eq!(summary(&run), "9/120 runs on 1 kernel, 2 failed");
-        let guest = Guest { kernel: run.kernels[0].label.clone(), doing: "cgroup.path".to_owned(), line: None };
+        let guest = Guest { target: run.targets[0].id.clone(), doing: "cgroup.path".to_owned(), line: None };
         assert_eq!(guest.text(&run), "debian:bookworm    9/120  cgroup.path");
         run.repetition = Repetition::UntilFailure { at_most: None };
         assert_eq!(summary(&run), "9 runs on 1 kernel, 2 failed");
@@ -153,9 +154,8 @@ mod tests {
 
     #[test]
     fn each_guest_has_a_line_with_what_it_does() {
-        let lines = seen(
-            |event| matches!(event, LabEvent::ScenarioStarted { guest: 1, scenario, .. } if scenario.as_str() == "ipc.shm"),
-        );
+        let lines =
+            seen(|event| matches!(event, LabEvent::JobStarted { guest: 1, job, .. } if job.name() == "ipc.shm"));
         assert_eq!(
             lines,
             [

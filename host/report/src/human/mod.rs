@@ -11,6 +11,7 @@ use super::screen::Screen;
 use super::style::Verbosity;
 use super::{Reporter, Setup};
 use vmlab_events::event::{LabEvent, Stamped};
+use vmlab_events::target::TargetId;
 use vmlab_events::verdict::Verdict;
 use vmlab_events::{clean, text};
 
@@ -31,7 +32,7 @@ pub struct Human<W> {
     run: Run,
     live: Option<Live>,
     /// The verdict that was last told above the live lines, by kernel.
-    told: BTreeMap<String, Verdict>,
+    told: BTreeMap<TargetId, Verdict>,
 }
 
 impl<W: Write + Send> Human<W> {
@@ -63,8 +64,8 @@ impl<W: Write + Send> Human<W> {
             return lines::always(event);
         }
         let text = lines::above_live(event, &self.run, &self.told, self.paint);
-        if let (LabEvent::ScenarioFinished(report), false) = (event, text.is_empty()) {
-            self.told.insert(report.kernel.clone(), report.verdict.clone());
+        if let (LabEvent::JobFinished(report), false) = (event, text.is_empty()) {
+            self.told.insert(report.target.clone(), report.verdict.clone());
         }
         text
     }
@@ -72,7 +73,7 @@ impl<W: Write + Send> Human<W> {
     fn end(&self) -> String {
         let Self { run, setup, paint, .. } = self;
         let mut out = String::new();
-        if run.kernels.is_empty() {
+        if run.targets.is_empty() {
             return out;
         }
         if setup.verbosity > Verbosity::Quiet {
@@ -128,7 +129,7 @@ impl<W: Write + Send> Reporter for Human<W> {
 
 /// `24 scenarios on 4 kernels: 90 passed, 4 skipped, 2 failed (3.2 s)`
 fn summary(run: &Run) -> String {
-    let leaks = (0..run.kernels.len())
+    let leaks = (0..run.targets.len())
         .flat_map(|kernel| run.reports(kernel))
         .filter(|(_, report)| matches!(report.verdict, Verdict::Leaks { .. }))
         .count();
@@ -144,8 +145,8 @@ fn summary(run: &Run) -> String {
     format!(
         "{}{} on {}: {}{leaks}{runs} ({})",
         if run.interrupted { "interrupted: " } else { "" },
-        text::count(run.scenarios.len(), "scenario"),
-        text::count(run.kernels.len(), "kernel"),
+        text::count(run.jobs.len(), "scenario"),
+        text::count(run.targets.len(), "kernel"),
         text::counts(&run.counts()),
         text::duration(run.elapsed_ms),
     )

@@ -12,10 +12,10 @@ use vmlab_events::clean;
 #[must_use]
 pub fn render(run: &Run, paint: Paint) -> String {
     let mut rows = Vec::new();
-    for (kernel, known) in run.kernels.iter().enumerate().filter(|_| run.repetition.measures()) {
+    for (kernel, known) in run.targets.iter().enumerate().filter(|_| run.repetition.measures()) {
         for (_, report) in run.reports(kernel) {
             if let Some(attempts) = &report.attempts {
-                rows.push((report.scenario.to_string(), clean::line(&known.label), rate::words(attempts)));
+                rows.push((report.job.to_string(), clean::line(known.id.as_str()), rate::words(attempts)));
             }
         }
     }

@@ -21,19 +21,19 @@ const MIN_NAME: usize = 8;
 pub fn render(run: &Run, columns: Option<usize>, paint: Paint) -> String {
     let limit = columns.unwrap_or(usize::MAX);
     let heads: Vec<_> =
-        run.kernels.iter().map(|kernel| vec![clean::line(&kernel.label), clean::line(&kernel.release)]).collect();
+        run.targets.iter().map(|kernel| vec![clean::line(kernel.id.as_str()), clean::line(&kernel.release)]).collect();
     let full = Grid { run, heads, name_width: name_width(run, usize::MAX), paint };
-    if full.width(0..run.kernels.len()) <= limit {
-        return full.rows(0..run.kernels.len());
+    if full.width(0..run.targets.len()) <= limit {
+        return full.rows(0..run.targets.len());
     }
-    let heads: Vec<_> = (0..run.kernels.len()).map(|kernel| vec![letter(kernel)]).collect();
+    let heads: Vec<_> = (0..run.targets.len()).map(|kernel| vec![letter(kernel)]).collect();
     let grid = Grid { run, heads, name_width: name_width(run, limit), paint };
     let mut out = legend(run, paint);
     let mut start = 0;
-    while start < run.kernels.len() {
+    while start < run.targets.len() {
         // At least one kernel in each table, whatever the width: the alternative would be to say nothing.
         let fits = |end: &usize| *end == start + 1 || grid.width(start..*end) <= limit;
-        let end = (start + 1..=run.kernels.len()).take_while(fits).last().unwrap_or(start + 1);
+        let end = (start + 1..=run.targets.len()).take_while(fits).last().unwrap_or(start + 1);
         out.push('\n');
         out.push_str(&grid.rows(start..end));
         start = end;
@@ -48,10 +48,10 @@ fn letter(index: usize) -> String {
 }
 
 fn legend(run: &Run, paint: Paint) -> String {
-    let labels: Vec<_> = run.kernels.iter().map(|kernel| clean::line(&kernel.label)).collect();
+    let labels: Vec<_> = run.targets.iter().map(|kernel| clean::line(kernel.id.as_str())).collect();
     let width = labels.iter().map(|label| label.width()).max().unwrap_or(0);
     let mut out = String::new();
-    for (index, (kernel, label)) in run.kernels.iter().zip(&labels).enumerate() {
+    for (index, (kernel, label)) in run.targets.iter().zip(&labels).enumerate() {
         let head = paint.bold(&format!("{:>3}", letter(index)));
         let line = format!("{head}  {}  {}", pad(label, width), clean::line(&kernel.release));
         out.push_str(line.trim_end());
@@ -62,7 +62,7 @@ fn legend(run: &Run, paint: Paint) -> String {
 
 /// Width of the first column, so that one kernel's fits beside it.
 fn name_width(run: &Run, limit: usize) -> usize {
-    let longest = run.scenarios.iter().map(|spec| spec.id.as_str().width()).max().unwrap_or(0).max("scenario".len());
+    let longest = run.jobs.iter().map(|spec| spec.name().width()).max().unwrap_or(0).max("scenario".len());
     let widest_word = "VANISHED".len();
     longest.min(limit.saturating_sub(GAP + widest_word).max(MIN_NAME))
 }
@@ -97,14 +97,14 @@ impl Grid<'_> {
             out.push_str(&self.paint.bold(&row(name, self.name_width, heads, |_, text| text)));
             out.push('\n');
         }
-        for (scenario, spec) in self.run.scenarios.iter().enumerate() {
+        for (scenario, spec) in self.run.jobs.iter().enumerate() {
             let reports: Vec<_> = kernels.clone().map(|kernel| self.run.report(kernel, scenario)).collect();
             let cells = kernels
                 .clone()
                 .zip(&reports)
                 .map(|(kernel, report)| (report.verdict.word().to_owned(), self.column_width(kernel)));
             let paint = |at: usize, text: String| self.paint.verdict(&reports[at].verdict, &text);
-            out.push_str(&row(&shorten(spec.id.as_str(), self.name_width), self.name_width, cells, paint));
+            out.push_str(&row(&shorten(spec.name(), self.name_width), self.name_width, cells, paint));
             out.push('\n');
         }
         out
@@ -146,6 +146,7 @@ mod tests {
     use super::*;
     use vmlab_events::event::{LabEvent, Stamped};
     use vmlab_events::fixture;
+    use vmlab_events::target::TargetId;
 
     fn fixture_run() -> Run {
         let mut run = Run::default();
@@ -156,8 +157,8 @@ mod tests {
     /// A run that was announced with so many kernels and never went on.
     fn announced(count: usize) -> Run {
         let mut event = fixture::run().remove(0);
-        if let LabEvent::RunStarted { kernels, .. } = &mut event.event {
-            *kernels = (0..count).map(|n| format!("debian:suite-{n}")).collect();
+        if let LabEvent::RunStarted { targets, .. } = &mut event.event {
+            *targets = (0..count).map(|n| TargetId::new(format!("debian:suite-{n}"))).collect();
         }
         let mut run = Run::default();
         run.apply(&Stamped { elapsed_ms: 0, event: event.event }).unwrap();

@@ -113,7 +113,7 @@ fn a_single_leak_is_told_of_in_the_singular() {
     let mut events = fixture::run();
     let text = render(&events, setup(Style::FILE, Verbosity::Normal));
     assert!(text.contains("; 2 of those passed are documented leaks ("), "{text}");
-    let is_leak = |event: &Stamped| matches!(&event.event, LabEvent::ScenarioFinished(report) if matches!(report.verdict, vmlab_events::verdict::Verdict::Leaks { .. }));
+    let is_leak = |event: &Stamped| matches!(&event.event, LabEvent::JobFinished(report) if matches!(report.verdict, vmlab_events::verdict::Verdict::Leaks { .. }));
     let at = events.iter().position(is_leak).unwrap();
     events.remove(at);
     let text = render(&events, setup(Style::FILE, Verbosity::Normal));

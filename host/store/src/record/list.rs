@@ -9,6 +9,7 @@ use crate::dirs::Dirs;
 use crate::plain;
 use vmlab_events::event::{LabEvent, Stamped};
 use vmlab_events::log;
+use vmlab_events::target::TargetId;
 
 /// The last event of a run is far shorter.
 const TAIL: u64 = 64 << 10;
@@ -20,10 +21,10 @@ pub struct Listed {
     pub id: String,
     /// Its directory.
     pub dir: PathBuf,
-    /// The kernels' labels; empty where the record does not tell.
-    pub kernels: Vec<String>,
-    /// How many scenarios were chosen.
-    pub scenarios: usize,
+    /// The run's targets; empty where the record does not tell.
+    pub targets: Vec<TargetId>,
+    /// How many jobs were chosen.
+    pub jobs: usize,
     /// How far it got, or why that cannot be read.
     pub state: Result<RunState, String>,
 }
@@ -43,11 +44,11 @@ pub fn list(dirs: &Dirs) -> Result<Vec<Listed>, RecordError> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => (None, Ok(RunState::CutOff)),
             Err(why) => (None, Err(why.to_string())),
         };
-        let (kernels, scenarios) = match first.map(|first| first.event) {
-            Some(LabEvent::RunStarted { kernels, scenarios, .. }) => (kernels, scenarios.len()),
+        let (targets, jobs) = match first.map(|first| first.event) {
+            Some(LabEvent::RunStarted { targets, jobs, .. }) => (targets, jobs.len()),
             _ => (Vec::new(), 0),
         };
-        listed.push(Listed { id, dir, kernels, scenarios, state });
+        listed.push(Listed { id, dir, targets, jobs, state });
     }
     Ok(listed)
 }
