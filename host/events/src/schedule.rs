@@ -1,7 +1,6 @@
 //! How jobs are kept apart, and how often each of them runs.
 
 use serde::{Deserialize, Serialize};
-use vmlab_protocol::catalogue::ScenarioSpec;
 
 /// How scenarios are kept apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,16 +22,6 @@ impl Isolation {
             Self::Fork => "fork",
             Self::Shared => "shared",
             Self::Boot => "boot",
-        }
-    }
-
-    /// The scenarios of each guest to be started.
-    #[must_use]
-    pub fn batches(self, scenarios: &[ScenarioSpec]) -> Vec<Vec<ScenarioSpec>> {
-        match self {
-            Self::Shared if scenarios.is_empty() => Vec::new(),
-            Self::Shared => vec![scenarios.to_vec()],
-            Self::Fork | Self::Boot => scenarios.iter().map(|spec| vec![spec.clone()]).collect(),
         }
     }
 }

@@ -1,40 +1,39 @@
-//! The books on a run's scenarios: which attempt is which, whether another one is due, and the last word on all of them.
-//! Pure: what is to be told is given back.
+//! The attempts at a run's jobs: their numbers, whether another attempt is due, and the final verdict, which merges all
+//! attempts into one. Pure: events are given back.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use vmlab_protocol::catalogue::ScenarioSpec;
 
-use super::lab::Stop;
+use super::context::Stop;
 use vmlab_events::attempts::Attempts;
 use vmlab_events::event::{JobReport, LabEvent};
-use vmlab_events::job::Job;
+use vmlab_events::job::{Job, JobSpec};
 use vmlab_events::schedule::Repetition;
 use vmlab_events::target::TargetId;
 use vmlab_events::verdict::{Class, Verdict};
 
-/// How an attempt came to what it came to.
+/// How an attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Came {
-    /// By itself.
-    Made,
+pub(crate) enum AttemptEnd {
+    /// It has a verdict of its own.
+    Complete,
     /// The run ended while it ran.
     Cut,
-    /// It was never tried, and never will be.
+    /// It was never made, and never will be.
     Never,
 }
 
-/// The books. One for a run.
+/// Decides whether to retry, and merges all attempts into one final verdict. There is one tracker for a run.
 #[derive(Debug, Default)]
-pub(super) struct Book {
+pub(crate) struct AttemptTracker {
     repetition: Repetition,
-    tries: RefCell<BTreeMap<(TargetId, Job), Tries>>,
+    jobs: RefCell<BTreeMap<(TargetId, Job), Attempted>>,
 }
 
-/// One scenario on one kernel.
+/// The attempts at one job on one target.
 #[derive(Debug, Default)]
-struct Tries {
+struct Attempted {
     /// Attempts that have a number.
     numbered: u32,
     attempts: Attempts,
@@ -50,79 +49,76 @@ struct Tries {
     settled: bool,
 }
 
-impl Book {
-    /// For a run of these.
-    pub(super) fn new(repetition: Repetition) -> Self {
-        Self { repetition, tries: RefCell::default() }
+impl AttemptTracker {
+    pub(crate) fn new(repetition: Repetition) -> Self {
+        Self { repetition, jobs: RefCell::default() }
     }
 
-    /// All that a last word is due on.
-    pub(super) fn open(&self, targets: &[TargetId], scenarios: &[ScenarioSpec]) {
-        let mut tries = self.tries.borrow_mut();
+    /// A final verdict is due on each of these jobs on each of these targets.
+    pub(crate) fn open(&self, targets: &[TargetId], jobs: &[JobSpec]) {
+        let mut all = self.jobs.borrow_mut();
         for target in targets {
-            tries.extend(
-                scenarios.iter().map(|spec| ((target.clone(), Job::Scenario(spec.id.clone())), Tries::default())),
-            );
+            all.extend(jobs.iter().map(|spec| ((target.clone(), spec.job()), Attempted::default())));
         }
     }
 
-    /// The number of the attempt that begins now, from 1.
-    pub(super) fn number(&self, target: &TargetId, job: &Job) -> u32 {
-        let mut tries = self.tries.borrow_mut();
-        let tries = tries.entry((target.clone(), job.clone())).or_default();
-        tries.numbered += 1;
-        tries.numbered
+    /// The number of the next attempt, from 1.
+    pub(crate) fn next_number(&self, target: &TargetId, job: &Job) -> u32 {
+        let mut jobs = self.jobs.borrow_mut();
+        let attempted = jobs.entry((target.clone(), job.clone())).or_default();
+        attempted.numbered += 1;
+        attempted.numbered
     }
 
     /// Whether another attempt at it is to be made.
-    pub(super) fn is_due(&self, target: &TargetId, job: &Job) -> bool {
-        self.tries.borrow().get(&(target.clone(), job.clone())).is_some_and(|tries| tries.due)
+    pub(crate) fn is_due(&self, target: &TargetId, job: &Job) -> bool {
+        self.jobs.borrow().get(&(target.clone(), job.clone())).is_some_and(|attempted| attempted.due)
     }
 
     /// What failed, where the run is to end with the first failure.
-    pub(super) fn has_found(&self) -> Option<String> {
+    pub(crate) fn has_found(&self) -> Option<String> {
         let searching = matches!(self.repetition, Repetition::UntilFailure { .. });
-        let tries = self.tries.borrow();
-        let mut failed = tries.iter().filter(|(_, tries)| searching && tries.attempts.failures > 0);
-        failed.next().map(|((kernel, scenario), _)| format!("{scenario} on {kernel} failed"))
+        let jobs = self.jobs.borrow();
+        let mut failed = jobs.iter().filter(|(_, attempted)| searching && attempted.attempts.failures > 0);
+        failed.next().map(|((target, job), _)| format!("{job} on {target} failed"))
     }
 
-    /// An attempt has ended. `over` is whether no other one can follow. Gives what is to be told.
-    pub(super) fn take(&self, report: JobReport, came: Came, over: bool) -> Vec<LabEvent> {
-        let mut tries = self.tries.borrow_mut();
-        let tries = tries.entry((report.target.clone(), report.job.clone())).or_default();
-        tries.due = false;
+    /// An attempt has ended. `over` is whether no other attempt can follow. Gives the events to emit.
+    pub(crate) fn take(&self, report: JobReport, end: AttemptEnd, over: bool) -> Vec<LabEvent> {
+        let mut jobs = self.jobs.borrow_mut();
+        let attempted = jobs.entry((report.target.clone(), report.job.clone())).or_default();
+        attempted.due = false;
         let nothing = JobReport::without_guest(report.target.clone(), report.job.clone(), lost());
         let only = match self.repetition {
             Repetition::Once => true,
             // Nothing to tell apart, where the first attempt is the last.
             Repetition::Retries { .. } => {
-                tries.attempts.runs == 0 && (came != Came::Made || over || !report.verdict.class().is_failure())
+                attempted.attempts.runs == 0 && (end != AttemptEnd::Complete || over || !report.verdict.class().is_failure())
             }
             Repetition::Runs { .. } | Repetition::UntilFailure { .. } => false,
         };
         if only {
-            tries.settled = true;
+            attempted.settled = true;
             return vec![LabEvent::JobFinished(Box::new(report))];
         }
-        let mut told: Vec<_> = tries.add(report, came).map(LabEvent::JobAttempted).into_iter().collect();
+        let mut events: Vec<_> = attempted.add(report, end).map(LabEvent::JobAttempted).into_iter().collect();
         if let Repetition::Retries { at_most } = self.repetition {
-            let failed = tries.attempts.runs == tries.attempts.failures;
-            tries.due = failed && came == Came::Made && tries.attempts.runs <= at_most && !over;
-            if !tries.due {
-                told.push(tries.settle(self.repetition, nothing));
+            let failed = attempted.attempts.runs == attempted.attempts.failures;
+            attempted.due = failed && end == AttemptEnd::Complete && attempted.attempts.runs <= at_most && !over;
+            if !attempted.due {
+                events.push(attempted.settle(self.repetition, nothing));
             }
         }
-        told
+        events
     }
 
-    /// The run is over: the last word on all that have none yet.
-    pub(super) fn close(&self, stopped: Option<Stop>) -> Vec<LabEvent> {
-        let mut tries = self.tries.borrow_mut();
-        let open = tries.iter_mut().filter(|(_, tries)| !tries.settled);
-        open.map(|((kernel, scenario), tries)| {
+    /// The run is over: the final verdict on each job that has none yet.
+    pub(crate) fn close(&self, stopped: Option<Stop>) -> Vec<LabEvent> {
+        let mut jobs = self.jobs.borrow_mut();
+        let open = jobs.iter_mut().filter(|(_, attempted)| !attempted.settled);
+        open.map(|((target, job), attempted)| {
             let verdict = stopped.map_or_else(lost, Stop::not_run);
-            tries.settle(self.repetition, JobReport::without_guest(kernel.clone(), scenario.clone(), verdict))
+            attempted.settle(self.repetition, JobReport::without_guest(target.clone(), job.clone(), verdict))
         })
         .collect()
     }
@@ -132,20 +128,20 @@ fn good(runs: u32) -> String {
     format!("{runs} good one{}", if runs == 1 { "" } else { "s" })
 }
 
-/// What can only come of a fault of vmlab's own, which has then said so.
+/// A verdict can only be lost by a fault in vmlab itself, which a notice has reported.
 fn lost() -> Verdict {
     Verdict::NotRun { reason: "a fault in vmlab itself lost its verdict".to_owned() }
 }
 
-impl Tries {
-    /// Adds an attempt, and gives it back where it is to be told of.
-    fn add(&mut self, mut report: JobReport, came: Came) -> Option<Box<JobReport>> {
-        match came {
-            Came::Made => {}
-            Came::Cut => {
+impl Attempted {
+    /// Adds an attempt, and gives it back where it is reported on its own.
+    fn add(&mut self, mut report: JobReport, end: AttemptEnd) -> Option<Box<JobReport>> {
+        match end {
+            AttemptEnd::Complete => {}
+            AttemptEnd::Cut => {
                 report.verdict = Verdict::NotRun { reason: report.verdict.detail().to_owned() };
             }
-            Came::Never => {
+            AttemptEnd::Never => {
                 self.never.get_or_insert(report);
                 return None;
             }
@@ -165,7 +161,7 @@ impl Tries {
         Some(Box::new(report))
     }
 
-    /// The last word on all attempts; `nothing`, where nothing is known of any.
+    /// The final verdict on all attempts; `nothing`, where there was no attempt.
     fn settle(&mut self, repetition: Repetition, nothing: JobReport) -> LabEvent {
         self.settled = true;
         let verdict = self.verdict(repetition);

@@ -1,18 +1,52 @@
 //! The one place where events are stamped, counted and handed on.
 
 use std::cell::RefCell;
+use std::error::Error;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use vmlab_events::event::{Counts, LabEvent, Stamped};
 
-/// Takes in events, in order.
+/// Takes in the events of a run.
 pub trait Sink {
-    /// Takes in one event. A sink deals with its own failures: nothing may depend on whether anybody looks.
+    /// All that the run needs is there, and the first event is about to come: what the sink writes to is opened now.
+    ///
+    /// # Errors
+    /// The run is given up.
+    fn open(&mut self) -> Result<Opened, Box<dyn Error + Send + Sync>> {
+        Ok(Opened::default())
+    }
+
+    /// Takes in one event, in order. A sink deals with its own failures: the run goes on.
     fn take(&mut self, event: &Stamped);
 }
 
+impl<F: FnMut(&Stamped)> Sink for F {
+    fn take(&mut self, event: &Stamped) {
+        self(event);
+    }
+}
+
+/// Where a run is recorded.
+#[derive(Debug, Clone, Default)]
+pub struct Opened {
+    /// The run's record; None where no record is kept.
+    pub record: Option<Record>,
+    /// What the user should know of it, each in a sentence.
+    pub notices: Vec<String>,
+}
+
+/// A run's record.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// The run's name.
+    pub run_id: String,
+    /// The directory, where the guests' consoles go.
+    pub dir: PathBuf,
+}
+
 /// Stamps events and hands them to a sink.
-pub struct Emitter {
+pub(crate) struct Emitter {
     began: Instant,
     state: RefCell<State>,
 }
@@ -24,13 +58,11 @@ struct State {
 
 impl Emitter {
     /// The run's clock starts now.
-    #[must_use]
-    pub fn new(sink: Box<dyn Sink>) -> Self {
+    pub(crate) fn new(sink: Box<dyn Sink>) -> Self {
         Self { began: Instant::now(), state: RefCell::new(State { sink, counts: Counts::default() }) }
     }
 
-    /// Says what happened.
-    pub fn emit(&self, event: LabEvent) {
+    pub(crate) fn emit(&self, event: LabEvent) {
         let elapsed_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let mut state = self.state.borrow_mut();
         if let LabEvent::JobFinished(report) = &event {
@@ -39,14 +71,13 @@ impl Emitter {
         state.sink.take(&Stamped { elapsed_ms, event });
     }
 
-    /// A line for the user.
-    pub fn notice(&self, text: impl Into<String>) {
+    /// Emits a line for the user.
+    pub(crate) fn notice(&self, text: impl Into<String>) {
         self.emit(LabEvent::Notice { text: text.into() });
     }
 
-    /// What was counted so far.
-    #[must_use]
-    pub fn counts(&self) -> Counts {
+    /// How many jobs have ended how so far.
+    pub(crate) fn counts(&self) -> Counts {
         self.state.borrow().counts
     }
 }

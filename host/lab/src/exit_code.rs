@@ -1,6 +1,6 @@
 //! What a run's counts mean for whoever called vmlab. Pure.
 
-use super::lab::Stop;
+use super::context::Stop;
 use vmlab_events::event::Counts;
 use vmlab_events::exit;
 use vmlab_events::schedule::Repetition;
@@ -10,7 +10,7 @@ use vmlab_events::schedule::Repetition;
 /// What makes the other results doubtful comes first: an interruption, then the lab's own failures, then crashes. What
 /// is flaky has failed: whoever retries wants to get on, and not to be told that all is well.
 #[must_use]
-pub const fn of(counts: &Counts, stopped: Option<Stop>, repetition: Repetition) -> u8 {
+pub(crate) const fn of(counts: &Counts, stopped: Option<Stop>, repetition: Repetition) -> u8 {
     // A search for a failure has no other end than its limit, and where everything ran, it was a search.
     let limit_is_the_end = matches!(repetition, Repetition::UntilFailure { .. }) && counts.not_run == 0;
     if matches!(stopped, Some(Stop::Interrupted)) {

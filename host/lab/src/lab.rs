@@ -1,170 +1,193 @@
-//! What all guests of a run share, and what all guests of a kernel share.
+//! The entry point: [`Lab::run`].
 
-use std::cell::Cell;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::fs;
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-
-use super::attempts::{Book, Came};
-use super::emitter::Emitter;
-use super::limits::Limits;
-use crate::verdict::evidence::GuestLoss;
-use vmlab_events::event::JobReport;
-use vmlab_events::schedule::{Isolation, Repetition};
-use vmlab_events::target::TargetId;
-use vmlab_events::verdict::Verdict;
-use vmlab_image::Image;
-use vmlab_kernel::Kernel;
-use vmlab_kernel::unpack::BootFile;
-use vmlab_qemu::argv::Machine;
-use vmlab_qemu::qemu::Qemu;
+use tracing::info;
+use vmlab_events::event::{Counts, LabEvent};
+use vmlab_events::progress::{Progress, Silent};
 use vmlab_store::cache::Limit;
+use vmlab_store::dirs::Dirs;
 
-/// What the user asked for, validated.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// How scenarios are kept apart.
-    pub isolation: Isolation,
-    /// How often each scenario runs.
-    pub repetition: Repetition,
-    /// More words for the kernels' command line.
-    pub append: Option<String>,
-    /// How many guests may run at the same time.
-    pub guests_at_once: usize,
-    /// The run's name.
-    pub run_id: String,
-    /// How much the cache may take on the disk.
-    pub cache_limit: Limit,
-    /// Where the memory of guests that were lost is kept; None where it is not.
-    pub dump_dir: Option<PathBuf>,
+use crate::context::{Options, RunContext, Stop};
+use crate::dispatch;
+use crate::emitter::{Emitter, Opened, Record, Sink};
+use crate::error::RunError;
+use crate::exit_code;
+use crate::laps::Laps;
+use crate::plan::{Dump, Plan};
+use crate::prepare::{Ready, prepare};
+use crate::target::{BootableTarget, Target};
+
+/// Where runs are made: directories, and what goes with every run.
+pub struct Lab<'a> {
+    dirs: Dirs,
+    cache_limit: Limit,
+    progress: &'a dyn Progress,
+    interrupt: CancellationToken,
+    laps: Laps,
 }
 
-/// How many guests' memories a run keeps: each is as large as the guest's memory, and a kernel that always crashes would
-/// fill the disk.
-const DUMPS: u32 = 8;
-
-/// Why a run ends before its work is done.
+/// What came of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stop {
-    /// The user interrupted it.
-    Interrupted,
-    /// The limit of the whole run has passed.
-    RunLimit(Duration),
+pub struct Summary {
+    /// How many jobs ended how.
+    pub counts: Counts,
+    /// What vmlab exits with ([`vmlab_events::exit`]).
+    pub exit_code: u8,
 }
 
-impl Stop {
-    /// What that means for a guest that runs.
+impl<'a> Lab<'a> {
+    /// With vmlab's cache in these directories, which may take as much space as it needs.
     #[must_use]
-    pub fn loss(self) -> GuestLoss {
-        match self {
-            Self::Interrupted => GuestLoss::Interrupted,
-            Self::RunLimit(limit) => {
-                GuestLoss::RunLimit { limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX) }
-            }
-        }
+    pub fn new(dirs: Dirs) -> Self {
+        let (interrupt, laps) = (CancellationToken::new(), Laps::since(Instant::now()));
+        Self { dirs, cache_limit: Limit::None, progress: &Silent, interrupt, laps }
     }
 
-    /// What that means for a scenario that was never announced.
+    /// How much the cache may take on the disk.
     #[must_use]
-    pub fn not_run(self) -> Verdict {
-        let reason = match self {
-            Self::Interrupted => "the run was interrupted".to_owned(),
-            Self::RunLimit(limit) => format!("the run's limit of {} s passed before its turn came", limit.as_secs()),
+    pub fn cache_limit(self, cache_limit: Limit) -> Self {
+        Self { cache_limit, ..self }
+    }
+
+    /// Where progress is shown until the first guest starts.
+    #[must_use]
+    pub fn progress(self, progress: &'a dyn Progress) -> Self {
+        Self { progress, ..self }
+    }
+
+    /// Ends a run when this token is cancelled: in order, with a verdict or NOT-RUN for each job.
+    #[must_use]
+    pub fn interrupt(self, interrupt: CancellationToken) -> Self {
+        Self { interrupt, ..self }
+    }
+
+    /// The time that the program has spent on the run before, as part of the run's timings.
+    #[must_use]
+    pub fn laps(self, laps: Laps) -> Self {
+        Self { laps, ..self }
+    }
+
+    /// Runs a plan. Each event goes to the sink as it happens. Needs a tokio runtime with one thread, on which all that is
+    /// started dies with the caller's thread (prctl(2), `PR_SET_PDEATHSIG`).
+    ///
+    /// # Errors
+    /// [`RunError`], before any guest was started. What happens later is part of the events.
+    pub async fn run(mut self, plan: Plan, mut sink: impl Sink + 'static) -> Result<Summary, RunError> {
+        let ready = tokio::select! {
+            ready = prepare(&plan, &self.dirs, self.cache_limit, self.progress, &mut self.laps) => ready?,
+            () = self.interrupt.cancelled() => return Err(RunError::Interrupted),
         };
-        Verdict::NotRun { reason }
-    }
-}
-
-/// What all guests of a run share.
-pub struct Lab {
-    /// What the user asked for.
-    pub options: Options,
-    /// Which QEMU.
-    pub qemu: Qemu,
-    /// Where events go.
-    pub emitter: Emitter,
-    /// vmlab's cache directory, for templates.
-    pub cache: PathBuf,
-    /// Where consoles are kept; none where no record is.
-    pub record_dir: Option<PathBuf>,
-    /// One for each guest that may run at the same time.
-    pub(super) slots: Semaphore,
-    pub(super) cancel: CancellationToken,
-    pub(super) book: Book,
-    stop: Cell<Option<Stop>>,
-    guests: Cell<u32>,
-    dumps: Cell<u32>,
-    over_limit: Cell<bool>,
-}
-
-impl Lab {
-    /// A lab in which nothing runs yet.
-    #[must_use]
-    pub fn new(options: Options, qemu: Qemu, emitter: Emitter, cache: PathBuf, record_dir: Option<PathBuf>) -> Self {
-        let slots = Semaphore::new(options.guests_at_once);
-        let book = Book::new(options.repetition);
-        let (cancel, stop) = (CancellationToken::new(), Cell::new(None));
-        let (guests, dumps, over_limit) = (Cell::new(0), Cell::new(0), Cell::new(false));
-        Self { options, qemu, emitter, cache, record_dir, slots, cancel, book, stop, guests, dumps, over_limit }
+        let Opened { record, notices } = sink.open().map_err(RunError::Sink)?;
+        let dump_dir = dump_dir(&plan.dump, record.as_ref())?;
+        let context = Rc::new(self.context(&plan, &ready, record, dump_dir, Box::new(sink)));
+        announce(&context, &ready, &plan);
+        notices.iter().chain(&ready.notices).for_each(|text| context.emitter.notice(text));
+        self.laps.lap("open");
+        self.serve(&context, ready.targets, &plan).await;
+        self.laps.lap("guests");
+        context.emitter.emit(LabEvent::RunTimings { phases: self.laps.finish() });
+        let counts = context.emitter.counts();
+        let exit_code = exit_code::of(&counts, context.stopped(), plan.repetition);
+        context.emitter.emit(LabEvent::RunFinished { counts, exit_code });
+        info!(exit_code, "run finished");
+        Ok(Summary { counts, exit_code })
     }
 
-    /// Whether the cache's limit is told of now, which is done once in a run.
-    pub(super) fn tells_of_limit(&self) -> bool {
-        !self.over_limit.replace(true)
+    fn context(
+        &self,
+        plan: &Plan,
+        ready: &Ready,
+        record: Option<Record>,
+        dump_dir: Option<PathBuf>,
+        sink: Box<dyn Sink>,
+    ) -> RunContext {
+        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let at_once = usize::try_from(plan.cpus).map_or(1, |cpus| (processors / cpus.max(1)).max(1));
+        let (run_id, record_dir) = match record {
+            Some(Record { run_id, dir }) => (run_id, Some(dir)),
+            None => ("not-recorded".to_owned(), None),
+        };
+        let options = Options {
+            isolation: plan.isolation,
+            repetition: plan.repetition,
+            append: plan.append.as_deref().map(str::to_owned),
+            guests_at_once: plan.guests_at_once.unwrap_or(at_once),
+            run_id,
+            cache_limit: self.cache_limit,
+            dump_dir,
+        };
+        RunContext::new(options, ready.qemu.clone(), Emitter::new(sink), self.dirs.cache.clone(), record_dir)
     }
 
-    /// Ends the run: guests are killed, what has not run stays so. The first reason counts.
-    pub fn stop(&self, why: Stop) {
-        if self.stop.get().is_none() {
-            self.stop.set(Some(why));
-            self.cancel.cancel();
+    /// Lets the guests run until they are done. An interrupt and the run limit end them in order.
+    async fn serve(&self, context: &Rc<RunContext>, targets: Vec<BootableTarget>, plan: &Plan) {
+        let mut running = std::pin::pin!(dispatch::run(context, targets, &plan.jobs));
+        let passed = async {
+            match plan.run_limit {
+                Some(limit) => tokio::time::sleep(limit).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = &mut running => return,
+            () = self.interrupt.cancelled() => {
+                context.emitter.emit(LabEvent::Interrupted);
+                context.stop(Stop::Interrupted);
+            }
+            () = passed => context.stop(Stop::RunLimit(plan.run_limit.unwrap_or_default())),
         }
-    }
-
-    /// Why the run ends early, where it does.
-    #[must_use]
-    pub const fn stopped(&self) -> Option<Stop> {
-        self.stop.get()
-    }
-
-    /// An attempt at a scenario has come to this.
-    pub(super) fn came(&self, report: JobReport, came: Came) {
-        let told = self.book.take(report, came, self.stopped().is_some());
-        told.into_iter().for_each(|event| self.emitter.emit(event));
-    }
-
-    /// Takes one of the run's dumps. None where it has had them all, or wants none.
-    pub(super) fn take_dump(&self) -> Option<&PathBuf> {
-        let dir = self.options.dump_dir.as_ref()?;
-        self.dumps.set(self.dumps.get() + 1);
-        if self.dumps.get() == DUMPS + 1 {
-            self.emitter.notice(format!("{DUMPS} guests' memories are kept of this run; those of others are not"));
-        }
-        (self.dumps.get() <= DUMPS).then_some(dir)
-    }
-
-    pub(super) fn next_guest(&self) -> u32 {
-        let number = self.guests.get() + 1;
-        self.guests.set(number);
-        number
+        running.await;
     }
 }
 
-/// What all guests of a kernel share.
-#[derive(Debug)]
-pub struct Prepared {
-    /// Its name.
-    pub target: TargetId,
-    /// The kernel.
-    pub kernel: Kernel,
-    /// What QEMU boots of it.
-    pub boot_file: BootFile,
-    /// Its initramfs.
-    pub image: Image,
-    /// The machine it boots on.
-    pub machine: Machine,
-    /// Its guests' limits.
-    pub limits: Limits,
+/// Where guests' memories go; None where they are not kept.
+fn dump_dir(dump: &Dump, record: Option<&Record>) -> Result<Option<PathBuf>, RunError> {
+    let dir: &Path = match (dump, record) {
+        (Dump::No, _) => return Ok(None),
+        (Dump::In(dir), _) => dir,
+        (Dump::InRecord, Some(record)) => &record.dir,
+        (Dump::InRecord, None) => return Err(RunError::NoDumpDir),
+    };
+    let made = fs::create_dir_all(dir).and_then(|()| fs::canonicalize(dir));
+    made.map(Some).map_err(|source| RunError::DumpDir { dir: dir.to_owned(), source })
+}
+
+fn announce(context: &RunContext, ready: &Ready, plan: &Plan) {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    context.emitter.emit(LabEvent::RunStarted {
+        run_id: context.options.run_id.clone(),
+        vmlab_version: env!("CARGO_PKG_VERSION").to_owned(),
+        started_at_unix_ms: u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX),
+        argv: plan.argv.clone(),
+        targets: ready.targets.iter().map(|bootable| bootable.target.id.clone()).collect(),
+        jobs: plan.jobs.clone(),
+        isolation: plan.isolation.name().to_owned(),
+        repetition: plan.repetition,
+    });
+    context.emitter.notice(ready.accelerator.to_string());
+    ready.targets.iter().for_each(|bootable| announce_target(context, bootable));
+}
+
+fn announce_target(context: &RunContext, bootable: &BootableTarget) {
+    let BootableTarget { target, image, .. } = bootable;
+    let Target { id, kernel, .. } = &**target;
+    context.emitter.emit(LabEvent::KernelReady {
+        target: id.clone(),
+        release: kernel.release.clone(),
+        kernel_sha256: kernel.sha256.clone(),
+        config_sha256: kernel.config.as_ref().map(|config| config.sha256.clone()),
+        image_sha256: image.sha256.clone(),
+        image_bytes: image.size_bytes,
+    });
+    kernel.notices.iter().for_each(|text| context.emitter.notice(text));
+    if !image.absent.is_empty() {
+        let absent = image.absent.join(" and ");
+        context.emitter.notice(format!("{id}: the kernel has no {absent} driver, so vmlab cannot talk to it"));
+    }
 }

@@ -1,31 +1,55 @@
-//! Running a plan: the dispatcher decides order and concurrency, the executor leads one guest's life. What happens
-//! comes out as events; nothing here prints.
+//! Runs jobs in guests: planning, dispatch, a guest's life, attempts, verdicts. What happens comes out as events; the lab
+//! prints nothing.
+//!
+//! The way of a job: [`Lab::run`] prepares the targets ([`mod@plan`] says which), `dispatch` gives each job a guest,
+//! `guest` leads that guest, `verdict` decides what came of the job, and `attempts` whether it is tried again.
+//!
+//! One scenario on one kernel:
+//!
+//! ```no_run
+//! use vmlab_events::event::{LabEvent, Stamped};
+//! use vmlab_events::job::JobSpec;
+//! use vmlab_lab::{Lab, Plan, select};
+//! use vmlab_store::dirs::Dirs;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let scenarios = select::select(vmlab_image::guest_init::catalogue()?, &["=uts.hostname".parse()?])?;
+//! let mut plan = Plan::new(scenarios.into_iter().map(JobSpec::Scenario).collect());
+//! plan.kernels = vec!["debian:trixie".parse()?];
+//! let sink = |stamped: &Stamped| {
+//!     if let LabEvent::JobFinished(report) = &stamped.event {
+//!         println!("{} on {}: {}", report.job, report.target, report.verdict.word());
+//!     }
+//! };
+//! let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+//! let summary = runtime.block_on(Lab::new(Dirs::from_env()?).run(plan, sink))?;
+//! std::process::exit(summary.exit_code.into());
+//! # }
+//! ```
 
 mod attempts;
-mod autopsy;
 pub mod cache;
-mod console_log;
-pub mod dispatcher;
-pub mod emitter;
-mod executor;
-pub mod exit_code;
-mod fresh;
+mod context;
+mod dispatch;
+mod emitter;
+mod error;
+mod exit_code;
 pub mod guest;
-mod hearing;
-mod inputs;
-pub mod lab;
-mod launch;
-mod ledger;
+mod lab;
+pub mod laps;
 pub mod limits;
-pub mod phases;
 pub mod plan;
-mod save;
-mod settle;
-mod templates;
+mod prepare;
+pub mod select;
+mod target;
 pub mod verdict;
-mod watch;
 
 use std::time::Duration;
+
+pub use emitter::{Opened, Record, Sink};
+pub use error::RunError;
+pub use lab::{Lab, Summary};
+pub use plan::Plan;
 
 /// A duration in ms.
 fn milliseconds(duration: Duration) -> u64 {

@@ -31,7 +31,7 @@ pub struct Limits {
 /// What the host waits on top of a scenario's own limits before it judges that the guest itself hangs.
 const GRACE: Duration = Duration::from_secs(15);
 /// From QEMU's last sign to the end of its sockets; for what takes a guest no time, multiplied by the scale.
-pub const FAREWELL: Duration = Duration::from_secs(10);
+pub(crate) const EXIT: Duration = Duration::from_secs(10);
 
 impl Limits {
     /// The limits for an accelerator, and by the user's word.
@@ -59,13 +59,13 @@ impl Limits {
     /// From the order to prepare until the guest is one of its own.
     #[must_use]
     pub fn prepare(&self) -> Duration {
-        self.wanted.handshake.unwrap_or(FAREWELL * self.scale)
+        self.wanted.handshake.unwrap_or(EXIT * self.scale)
     }
 
     /// For a word that takes a guest no time: a scenario's announcement, the goodbye.
     #[must_use]
     pub fn answer(&self) -> Duration {
-        FAREWELL * self.scale
+        EXIT * self.scale
     }
 
     /// The limit of one leg, which the guest keeps. Where the user limits the whole scenario, three legs fit into that,

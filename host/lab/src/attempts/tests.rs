@@ -1,12 +1,10 @@
-use vmlab_protocol::catalogue::ScenarioSpec;
-
 use super::*;
 use vmlab_events::fixture;
 
 const KERNEL: &str = "debian:bookworm";
 
-fn specs() -> Vec<ScenarioSpec> {
-    fixture::scenarios()
+fn specs() -> Vec<JobSpec> {
+    fixture::scenarios().into_iter().map(JobSpec::Scenario).collect()
 }
 
 fn kernel() -> TargetId {
@@ -31,37 +29,37 @@ fn not_run() -> Verdict {
 
 /// Books on one scenario, and what was told of it.
 struct Case {
-    book: Book,
+    tracker: AttemptTracker,
     id: Job,
     told: Vec<LabEvent>,
 }
 
 impl Case {
     fn new(repetition: Repetition) -> Self {
-        let (book, spec) = (Book::new(repetition), specs().swap_remove(0));
-        book.open(&[kernel()], std::slice::from_ref(&spec));
-        Self { book, id: Job::Scenario(spec.id), told: Vec::new() }
+        let (tracker, spec) = (AttemptTracker::new(repetition), specs().swap_remove(0));
+        tracker.open(&[kernel()], std::slice::from_ref(&spec));
+        Self { tracker, id: spec.job(), told: Vec::new() }
     }
 
-    fn take(&mut self, verdict: Verdict, came: Came, over: bool) -> &mut Self {
-        let attempt = if came == Came::Never { 1 } else { self.book.number(&kernel(), &self.id) };
+    fn take(&mut self, verdict: Verdict, end: AttemptEnd, over: bool) -> &mut Self {
+        let attempt = if end == AttemptEnd::Never { 1 } else { self.tracker.next_number(&kernel(), &self.id) };
         let report = JobReport::without_guest(kernel(), self.id.clone(), verdict);
-        self.told.extend(self.book.take(JobReport { attempt, ..report }, came, over));
+        self.told.extend(self.tracker.take(JobReport { attempt, ..report }, end, over));
         self
     }
 
     fn made(&mut self, verdict: Verdict) -> &mut Self {
-        self.take(verdict, Came::Made, false)
+        self.take(verdict, AttemptEnd::Complete, false)
     }
 
     fn is_due(&self) -> bool {
-        self.book.is_due(&kernel(), &self.id)
+        self.tracker.is_due(&kernel(), &self.id)
     }
 
     /// The words of what was told, and the last word's attempts: runs and failures.
     fn end(&mut self, stopped: Option<Stop>) -> (String, Option<(u32, u32)>) {
         assert!(!self.is_due());
-        self.told.extend(self.book.close(stopped));
+        self.told.extend(self.tracker.close(stopped));
         let words = self.told.iter().map(|event| match event {
             LabEvent::JobAttempted(report) => format!("{}:{}", report.attempt, report.verdict.word()),
             LabEvent::JobFinished(report) => format!("{}={}", report.attempt, report.verdict.word()),
@@ -92,10 +90,10 @@ const SEARCH: Repetition = Repetition::UntilFailure { at_most: None };
 #[test]
 fn once_is_once_whatever_comes_of_it() {
     for (verdict, came, word) in [
-        (Verdict::Passed, Came::Made, "1=PASS"),
-        (failed(), Came::Made, "1=FAIL"),
-        (Verdict::TimedOut { detail: "the run limit".to_owned(), which: None }, Came::Cut, "1=TIMEOUT"),
-        (not_run(), Came::Never, "1=NOT-RUN"),
+        (Verdict::Passed, AttemptEnd::Complete, "1=PASS"),
+        (failed(), AttemptEnd::Complete, "1=FAIL"),
+        (Verdict::TimedOut { detail: "the run limit".to_owned(), which: None }, AttemptEnd::Cut, "1=TIMEOUT"),
+        (not_run(), AttemptEnd::Never, "1=NOT-RUN"),
     ] {
         assert_eq!(Case::new(Repetition::Once).take(verdict, came, false).end(None), words(word, None));
     }
@@ -129,15 +127,15 @@ fn what_fails_and_then_does_not_is_flaky_and_never_passed() {
 #[test]
 fn the_end_of_the_run_ends_the_retries_and_the_first_verdict_stands() {
     // No retry follows, so the first attempt's report is the last word itself.
-    assert_eq!(Case::new(TWO).take(failed(), Came::Made, true).end(None), words("1=FAIL", None));
+    assert_eq!(Case::new(TWO).take(failed(), AttemptEnd::Complete, true).end(None), words("1=FAIL", None));
     // The retry was cut short.
     let limit = Verdict::TimedOut { detail: "the run limit of 1000 ms passed".to_owned(), which: None };
     let mut case = Case::new(TWO);
-    case.made(failed()).take(limit, Came::Cut, true);
+    case.made(failed()).take(limit, AttemptEnd::Cut, true);
     assert_eq!(case.end(None), words("1:FAIL 2:NOT-RUN 1=FAIL", Some((1, 1))));
     // The retry never began.
     let mut case = Case::new(TWO);
-    case.made(crashed()).take(not_run(), Came::Never, true);
+    case.made(crashed()).take(not_run(), AttemptEnd::Never, true);
     assert_eq!(case.end(Some(Stop::Interrupted)), words("1:CRASH 1=CRASH", Some((1, 1))));
 }
 
@@ -166,28 +164,28 @@ fn runs_that_agree_have_their_verdict_and_others_are_flaky() {
 #[test]
 fn fewer_runs_than_were_wanted_are_no_pass() {
     let mut case = Case::new(THREE_RUNS);
-    case.made(Verdict::Passed).take(not_run(), Came::Cut, true).take(not_run(), Came::Never, true);
+    case.made(Verdict::Passed).take(not_run(), AttemptEnd::Cut, true).take(not_run(), AttemptEnd::Never, true);
     assert_eq!(case.end(Some(Stop::Interrupted)), words("1:PASS 2:NOT-RUN 1=NOT-RUN", Some((1, 0))));
     let reason = "only 1 of 3 runs were made, none of which failed: the run was interrupted";
     assert_eq!(case.last().verdict.detail(), reason);
     // What had failed has failed.
     let mut case = Case::new(THREE_RUNS);
-    case.made(Verdict::Passed).made(failed()).take(not_run(), Came::Never, true);
+    case.made(Verdict::Passed).made(failed()).take(not_run(), AttemptEnd::Never, true);
     assert_eq!(case.end(Some(Stop::Interrupted)), words("1:PASS 2:FAIL 2=FLAKY", Some((2, 1))));
     // None at all.
     let mut case = Case::new(THREE_RUNS);
-    case.take(not_run(), Came::Never, true);
+    case.take(not_run(), AttemptEnd::Never, true);
     assert_eq!(case.end(Some(Stop::Interrupted)), words("1=NOT-RUN", None));
     let no_boot = Verdict::LaunchFailed { detail: "no word".to_owned() };
     let mut case = Case::new(THREE_RUNS);
-    case.take(no_boot.clone(), Came::Never, false).take(no_boot, Came::Never, false);
+    case.take(no_boot.clone(), AttemptEnd::Never, false).take(no_boot, AttemptEnd::Never, false);
     assert_eq!(case.end(None), words("1=NO-BOOT", None));
 }
 
 #[test]
 fn a_search_passes_with_as_many_runs_as_it_had_and_ends_with_the_first_failure() {
     let mut case = Case::new(SEARCH);
-    case.made(Verdict::Passed).made(Verdict::Passed).take(not_run(), Came::Cut, true);
+    case.made(Verdict::Passed).made(Verdict::Passed).take(not_run(), AttemptEnd::Cut, true);
     assert_eq!(case.book.has_found(), None);
     assert_eq!(case.end(Some(Stop::Interrupted)), words("1:PASS 2:PASS 3:NOT-RUN 1=PASS", Some((2, 0))));
     let mut case = Case::new(SEARCH);

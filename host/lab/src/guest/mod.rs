@@ -1,4 +1,22 @@
-//! The host's end of the link: what a guest may say and when.
+//! One guest: a pure state machine ([`machine`]), the parts of its state, and the driver that does the IO.
 
-pub mod inventory;
+mod channels;
+mod console;
+mod console_file;
+mod deadlines;
+mod driver;
+mod hardware;
+mod input;
+mod jobs;
+mod launch;
+mod machine;
+mod postmortem;
+mod secrets;
 pub mod session;
+mod timings;
+
+pub(crate) use driver::Guest;
+pub(crate) use hardware::check as check_hardware;
+pub(crate) use jobs::QueuedJob;
+pub(crate) use launch::{Origin, boot_of, launch};
+pub(crate) use machine::{DeadFork, NotSaved, Outcome};

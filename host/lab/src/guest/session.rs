@@ -22,7 +22,7 @@ pub const OUTPUT_LIMIT: u64 = 4 << 20;
 
 /// What the guest said, once it made sense.
 #[derive(Debug)]
-pub enum Heard {
+pub enum SessionEvent {
     /// It is there, and waits to be prepared.
     Hello(Box<Hello>),
     /// It is a guest like no other, and ready for work.
@@ -148,7 +148,7 @@ impl Default for Session {
 }
 
 impl Session {
-    /// Takes in bytes of the control port. Call [`Self::next_heard`] until it gives None before pushing more.
+    /// Takes in bytes of the control port. Call [`Self::next_event`] until it gives None before pushing more.
     pub fn push(&mut self, bytes: &[u8]) {
         self.decoder.push(bytes);
     }
@@ -157,7 +157,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Violation`]; the session is over then.
-    pub fn next_heard(&mut self) -> Result<Option<Heard>, Violation> {
+    pub fn next_event(&mut self) -> Result<Option<SessionEvent>, Violation> {
         while let Some(item) = self.decoder.next_item() {
             let heard = match item {
                 Item::Damaged { bytes, why } => {
@@ -186,7 +186,7 @@ impl Session {
         Self { state: State::Greeted, next_seq: 1, ..Self::default() }
     }
 
-    /// Has the guest prepare: the bytes to send. Only in answer to [`Heard::Hello`], or first of all to a fork.
+    /// Has the guest prepare: the bytes to send. Only in answer to [`SessionEvent::Hello`], or first of all to a fork.
     ///
     /// # Errors
     /// [`Violation`] where it is not the time: a fault of the caller's, which must not be passed over.
@@ -200,7 +200,7 @@ impl Session {
     }
 
     /// Asks for a scenario: the bytes to send. After [`Self::prepare`], whose answer need not be waited for, or in answer
-    /// to [`Heard::Finished`]. The guest has its kernel print the word, if there is one, before it starts.
+    /// to [`SessionEvent::Finished`]. The guest has its kernel print the word, if there is one, before it starts.
     ///
     /// # Errors
     /// [`Violation`] where the guest is busy: a fault of the caller's, which must not be passed over.
@@ -257,7 +257,7 @@ impl Session {
         }
     }
 
-    fn frame(&mut self, frame: &Frame) -> Result<Option<Heard>, Violation> {
+    fn frame(&mut self, frame: &Frame) -> Result<Option<SessionEvent>, Violation> {
         match frame.kind {
             Kind::Raw => self.output(&frame.payload).map(|()| None),
             Kind::Message => {
@@ -286,7 +286,7 @@ impl Session {
         }
     }
 
-    fn message(&mut self, message: GuestMessage) -> Result<Option<Heard>, Violation> {
+    fn message(&mut self, message: GuestMessage) -> Result<Option<SessionEvent>, Violation> {
         let state = std::mem::replace(&mut self.state, State::Gone);
         match (state, message) {
             (State::AwaitHello, GuestMessage::Hello(hello)) => {
@@ -296,21 +296,21 @@ impl Session {
                     return violation(format_args!("the guest speaks protocol {theirs}, this vmlab speaks {ours}"));
                 }
                 self.state = State::Greeted;
-                Ok(Some(Heard::Hello(hello)))
+                Ok(Some(SessionEvent::Hello(hello)))
             }
             (State::Preparing { then }, GuestMessage::Prepared { boot_id }) => {
                 self.state = match then {
                     Some((run, spec)) => State::Asked { run, spec },
                     None => State::Idle,
                 };
-                Ok(Some(Heard::Prepared { boot_id }))
+                Ok(Some(SessionEvent::Prepared { boot_id }))
             }
             (State::Asked { run, spec }, GuestMessage::ScenarioStarted { run: said, scenario })
                 if said == run && scenario == spec.id =>
             {
                 self.started += 1;
                 self.state = State::Running { run, spec, findings: Box::default() };
-                Ok(Some(Heard::Started))
+                Ok(Some(SessionEvent::Started))
             }
             (State::Asked { run, spec }, GuestMessage::Refused { run: said, why }) if said == run => {
                 violation(format_args!("the guest refused {}: {why}", spec.id))
@@ -337,14 +337,14 @@ impl Session {
                     return violation(format_args!("{} ended before its leg {}", spec.id, due.name()));
                 }
                 self.state = State::Idle;
-                Ok(Some(Heard::Finished(findings)))
+                Ok(Some(SessionEvent::Finished(findings)))
             }
             (State::Leaving, GuestMessage::RunFinished { started }) => {
                 if started != self.started {
                     let ours = self.started;
                     return violation(format_args!("the guest counts {started} scenarios, {ours} were announced"));
                 }
-                Ok(Some(Heard::Goodbye))
+                Ok(Some(SessionEvent::Goodbye))
             }
             (state, message) => violation(format_args!("{message:?} came while {}", doing(&state))),
         }

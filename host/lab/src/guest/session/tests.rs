@@ -52,22 +52,22 @@ fn leaked() -> LegOutcome {
     LegOutcome::Leaked { detail: "seen".to_owned() }
 }
 
-fn hear(session: &mut Session, bytes: &[u8]) -> Result<Option<Heard>, Violation> {
+fn hear(session: &mut Session, bytes: &[u8]) -> Result<Option<SessionEvent>, Violation> {
     session.push(bytes);
-    session.next_heard()
+    session.next_event()
 }
 
 /// A session whose guest is ready and has announced the scenario.
 fn running() -> (Session, Guest) {
     let (mut session, mut guest) = (Session::default(), Guest::default());
     let heard = hear(&mut session, &guest.says(GuestMessage::Hello(Box::new(hello())))).unwrap();
-    assert!(matches!(heard, Some(Heard::Hello(_))));
+    assert!(matches!(heard, Some(SessionEvent::Hello(_))));
     session.prepare(&fresh()).unwrap();
     session.ask(&spec(), 1000, None).unwrap();
     let heard = hear(&mut session, &guest.says(GuestMessage::Prepared { boot_id: "b".to_owned() })).unwrap();
-    assert!(matches!(heard, Some(Heard::Prepared { .. })));
+    assert!(matches!(heard, Some(SessionEvent::Prepared { .. })));
     let started = guest.says(GuestMessage::ScenarioStarted { run: 1, scenario: spec().id });
-    assert!(matches!(hear(&mut session, &started).unwrap(), Some(Heard::Started)));
+    assert!(matches!(hear(&mut session, &started).unwrap(), Some(SessionEvent::Started)));
     (session, guest)
 }
 
@@ -80,12 +80,12 @@ fn a_scenario_from_hello_to_goodbye() {
     bytes.extend(guest.leg(1, Leg::Subject, isolated()));
     bytes.extend(guest.leg(1, Leg::Control, leaked()));
     bytes.extend(guest.says(GuestMessage::ScenarioFinished { run: 1 }));
-    let Some(Heard::Finished(findings)) = hear(&mut session, &bytes).unwrap() else { panic!("not finished") };
+    let Some(SessionEvent::Finished(findings)) = hear(&mut session, &bytes).unwrap() else { panic!("not finished") };
     assert_eq!(findings.legs.len(), 3);
     assert_eq!(findings.stdout.text(), "out");
     session.dismiss("word".to_owned()).unwrap();
     let goodbye = guest.says(GuestMessage::RunFinished { started: 1 });
-    assert!(matches!(hear(&mut session, &goodbye).unwrap(), Some(Heard::Goodbye)));
+    assert!(matches!(hear(&mut session, &goodbye).unwrap(), Some(SessionEvent::Goodbye)));
     assert!(session.closed().is_ok());
 }
 
@@ -94,7 +94,7 @@ fn a_missing_feature_ends_after_the_probe() {
     let (mut session, mut guest) = running();
     let mut bytes = guest.leg(1, Leg::Probe, LegOutcome::Missing { evidence: "ENOSYS".to_owned() });
     bytes.extend(guest.says(GuestMessage::ScenarioFinished { run: 1 }));
-    assert!(matches!(hear(&mut session, &bytes).unwrap(), Some(Heard::Finished(_))));
+    assert!(matches!(hear(&mut session, &bytes).unwrap(), Some(SessionEvent::Finished(_))));
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn what_is_out_of_turn_is_a_violation() {
         let bytes = says(&mut guest);
         session.push(&bytes);
         let verdict = loop {
-            match session.next_heard() {
+            match session.next_event() {
                 Ok(Some(_)) => {}
                 other => break other,
             }
@@ -172,7 +172,7 @@ fn a_fork_prepares_before_anything_else() {
     session.prepare(&fresh()).unwrap();
     assert!(session.prepare(&fresh()).is_err());
     let heard = hear(&mut session, &guest.says(GuestMessage::Prepared { boot_id: "b".to_owned() }));
-    assert!(matches!(heard, Ok(Some(Heard::Prepared { .. }))));
+    assert!(matches!(heard, Ok(Some(SessionEvent::Prepared { .. }))));
     session.ask(&spec(), 1, None).unwrap();
 
     let mut session = Session::of_fork();
@@ -189,8 +189,8 @@ fn a_scenario_that_was_never_asked_for_cannot_start() {
     let mut bytes = guest.says(GuestMessage::Hello(Box::new(hello())));
     bytes.extend(guest.says(GuestMessage::ScenarioStarted { run: 1, scenario: spec().id }));
     session.push(&bytes);
-    assert!(matches!(session.next_heard(), Ok(Some(Heard::Hello(_)))));
-    assert!(session.next_heard().is_err());
+    assert!(matches!(session.next_event(), Ok(Some(SessionEvent::Hello(_)))));
+    assert!(session.next_event().is_err());
 }
 
 #[test]

@@ -1,7 +1,6 @@
-//! Everything that a running guest can do to its host, as one stream of inputs.
+//! QEMU's process and its channels as one stream of inputs.
 
 use std::os::fd::AsRawFd as _;
-use std::process::ExitStatus;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -10,9 +9,10 @@ use nix::unistd::read;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::input::Input;
 use vmlab_qemu::process::{QemuEnded, QemuProcess};
 use vmlab_qemu::qmp::{self, Qmp, QmpError, Told};
 use vmlab_qemu::vitals::Vitals;
@@ -26,35 +26,22 @@ const NOW_LIMIT: usize = 2 << 20;
 /// processor meanwhile; a guest that never pauses does not hold the deadline up.
 const LATE_INPUTS: u32 = 64;
 
-/// How long QEMU may take to say what state the guest is in.
-const STATE_LIMIT: Duration = Duration::from_secs(1);
-
 /// What happened next.
 #[derive(Debug)]
-pub(super) enum Input {
-    /// Bytes came on the control port.
-    Control(Vec<u8>),
-    /// The control port was closed.
-    ControlClosed,
-    /// Bytes came on the console.
-    Console(Vec<u8>),
-    /// The console was closed.
-    ConsoleClosed,
-    /// QMP told of an event.
-    Qmp(Told),
-    /// QMP was closed.
-    QmpClosed,
-    /// QEMU has ended.
-    Exited(ExitStatus),
+pub(crate) enum Next {
+    Input(Input),
     /// The deadline has passed.
     Deadline,
     /// The run is to end.
     Cancelled,
 }
 
-/// A QEMU and what it has said and not said yet.
+/// How long QEMU may take to say what state the guest is in.
+const STATE_LIMIT: Duration = Duration::from_secs(1);
+
+/// A QEMU, and how much of what it says has been read.
 #[derive(Debug)]
-pub(super) struct Inputs {
+pub(crate) struct Channels {
     qemu: QemuProcess,
     /// Agrees with QEMU at once: it tells no events before (docs/interop/qmp-spec, "Capabilities Negotiation").
     negotiating: JoinSet<Result<Qmp, QmpError>>,
@@ -62,15 +49,14 @@ pub(super) struct Inputs {
     qmp: Option<Qmp>,
     qmp_events: Option<mpsc::Receiver<Told>>,
     control_open: bool,
-    control_held: bool,
     console_open: bool,
     exited: bool,
     late: u32,
     buffer: Box<[u8]>,
 }
 
-impl Inputs {
-    pub(super) fn new(mut qemu: QemuProcess) -> Self {
+impl Channels {
+    pub(crate) fn new(mut qemu: QemuProcess) -> Self {
         let (connecting, qmp_events) = qemu.qmp.take().map(qmp::pump).unzip();
         let mut negotiating = JoinSet::new();
         if let Some(connecting) = connecting {
@@ -83,7 +69,6 @@ impl Inputs {
             qmp: None,
             qmp_events,
             control_open: true,
-            control_held: false,
             console_open: true,
             exited: false,
             late: 0,
@@ -91,47 +76,53 @@ impl Inputs {
         }
     }
 
-    /// Waits for what happens next. Reading and waiting lose nothing when they are dropped.
+    /// Waits for what happens next: an input, a passed deadline, or the end of the run. Reading and waiting lose nothing
+    /// when they are dropped.
     ///
-    /// The control port comes before the console: whoever judges takes the console's bytes with
-    /// [`Self::console_now`] first.
-    pub(super) async fn next(&mut self, deadline: Instant, cancel: &CancellationToken) -> std::io::Result<Input> {
+    /// The control port comes before the console: the driver passes the console's bytes ([`Self::console_now`]) on first.
+    pub(crate) async fn next(
+        &mut self,
+        deadline: Instant,
+        reads_control: bool,
+        cancel: &CancellationToken,
+    ) -> std::io::Result<Next> {
         self.late = if Instant::now() < deadline { 0 } else { self.late + 1 };
         if self.late > LATE_INPUTS && !cancel.is_cancelled() {
-            return Ok(Input::Deadline);
+            return Ok(Next::Deadline);
         }
-        let Self { qemu, qmp_events, control_open, control_held, console_open, exited, buffer, .. } = self;
-        let listens = *control_open && !*control_held;
+        let Self { qemu, qmp_events, control_open, console_open, exited, buffer, .. } = self;
+        let listens = *control_open && reads_control;
         let QemuProcess { process, control, console, .. } = qemu;
         let (console_buffer, control_buffer) = buffer.split_at_mut(CHUNK / 2);
-        tokio::select! {
+        let input = tokio::select! {
             biased;
-            () = cancel.cancelled() => Ok(Input::Cancelled),
+            () = cancel.cancelled() => return Ok(Next::Cancelled),
             read = control.read(control_buffer), if listens => match read {
-                Ok(count) if count > 0 => Ok(Input::Control(control_buffer[..count].to_vec())),
-                Ok(_) => { *control_open = false; Ok(Input::ControlClosed) }
+                Ok(count) if count > 0 => Input::Control(control_buffer[..count].to_vec()),
+                Ok(_) => { *control_open = false; Input::ControlClosed }
                 // QEMU closes with bytes of ours unread when it ends at once.
-                Err(error) if is_end(&error) => { *control_open = false; Ok(Input::ControlClosed) }
-                Err(error) => Err(error),
+                Err(error) if is_end(&error) => { *control_open = false; Input::ControlClosed }
+                Err(error) => return Err(error),
             },
             read = console.read(console_buffer), if *console_open => match read {
-                Ok(count) if count > 0 => Ok(Input::Console(console_buffer[..count].to_vec())),
-                Ok(_) => { *console_open = false; Ok(Input::ConsoleClosed) }
-                Err(error) if is_end(&error) => { *console_open = false; Ok(Input::ConsoleClosed) }
-                Err(error) => Err(error),
+                Ok(count) if count > 0 => Input::Console(console_buffer[..count].to_vec()),
+                Ok(_) => { *console_open = false; Input::ConsoleClosed }
+                Err(error) if is_end(&error) => { *console_open = false; Input::ConsoleClosed }
+                Err(error) => return Err(error),
             },
-            event = next_event(qmp_events), if qmp_events.is_some() => Ok(event.map_or(Input::QmpClosed, Input::Qmp)),
-            status = process.wait(), if !*exited => { *exited = true; Ok(Input::Exited(status?)) }
-            // A timer that has expired may be told of before the sockets are asked: where vmlab was stopped, the word that
-            // was waited for has been there all the time.
-            () = tokio::time::sleep_until(deadline) => {
+            event = next_event(qmp_events), if qmp_events.is_some() => event.map_or(Input::QmpClosed, Input::Qmp),
+            status = process.wait(), if !*exited => { *exited = true; Input::Exited(status?) }
+            // A timer that has expired may be reported before the sockets are checked: where vmlab was stopped, the message
+            // that was waited for has been there all the time.
+            () = tokio::time::sleep_until(deadline.into()) => {
                 let socket = control.as_raw_fd();
                 match listens.then(|| recv(socket, control_buffer, MsgFlags::MSG_DONTWAIT)) {
-                    Some(Ok(count)) if count > 0 => Ok(Input::Control(control_buffer[..count].to_vec())),
-                    _ => Ok(Input::Deadline),
+                    Some(Ok(count)) if count > 0 => Input::Control(control_buffer[..count].to_vec()),
+                    _ => return Ok(Next::Deadline),
                 }
             }
-        }
+        };
+        Ok(Next::Input(input))
     }
 
     /// The bytes of the console that are there now. What the guest's serial line was given before its control port was is
@@ -139,45 +130,30 @@ impl Inputs {
     ///
     /// This asks the kernel itself. tokio's `try_read` asks only once the reactor has heard of new bytes, and would
     /// give nothing for bytes that came a moment ago.
-    pub(super) fn console_now(&mut self) -> Vec<u8> {
+    pub(crate) fn console_now(&mut self) -> Vec<u8> {
         let Self { qemu, buffer, .. } = self;
         all_there(|| read(&qemu.console, buffer).map(|count| buffer[..count].to_vec()))
     }
 
     /// Likewise of the control port.
-    pub(super) fn control_now(&mut self) -> Vec<u8> {
+    pub(crate) fn control_now(&mut self) -> Vec<u8> {
         let Self { qemu, buffer, .. } = self;
         let socket = qemu.control.as_raw_fd();
         all_there(|| recv(socket, buffer, MsgFlags::MSG_DONTWAIT).map(|count| buffer[..count].to_vec()))
     }
 
-    /// Has [`Self::next`] leave what comes on the control port where it is, or take it again.
-    pub(super) const fn hold_control(&mut self, hold: bool) {
-        self.control_held = hold;
-    }
-
-    /// Whether more of the console can come.
-    pub(super) const fn has_console(&self) -> bool {
-        self.console_open
-    }
-
-    /// Whether QEMU has ended and said all that it ever will.
-    pub(super) const fn is_over(&self) -> bool {
-        self.exited && !self.control_open && !self.console_open && self.qmp_events.is_none()
-    }
-
     /// Writes to the control port.
-    pub(super) async fn send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+    pub(crate) async fn send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.qemu.control.write_all(bytes).await
     }
 
     /// Lets a fork run, now or as soon as it is loaded; QMP tells when it does.
-    pub(super) fn wake(&self) -> std::io::Result<()> {
+    pub(crate) fn wake(&self) -> std::io::Result<()> {
         self.qemu.wake()
     }
 
     /// The monitor, for commands.
-    pub(super) async fn monitor(&mut self) -> Result<&Qmp, QmpError> {
+    pub(crate) async fn monitor(&mut self) -> Result<&Qmp, QmpError> {
         let qmp = match self.qmp.take() {
             Some(qmp) => qmp,
             None => match self.negotiating.join_next().await {
@@ -190,7 +166,7 @@ impl Inputs {
     }
 
     /// What QEMU says of the guest's state, for the report on a guest that hangs; or why it does not.
-    pub(super) async fn state_by_qmp(&mut self) -> Result<String, String> {
+    pub(crate) async fn state_by_qmp(&mut self) -> Result<String, String> {
         let asked = async {
             let qmp = self.monitor().await.map_err(|error| error.to_string())?;
             qmp.status().await.map_err(|error| error.to_string())
@@ -201,13 +177,13 @@ impl Inputs {
     }
 
     /// How QEMU fares on this host; None where it is gone.
-    pub(super) fn vitals(&self) -> Option<Vitals> {
+    pub(crate) fn vitals(&self) -> Option<Vitals> {
         self.qemu.process.id().and_then(Vitals::of)
     }
 
     /// Kills QEMU where it still runs, and gives what is left to be read, and how QEMU ended.
-    pub(super) async fn end(mut self) -> Rest {
-        let Self { qemu, .. } = &mut self;
+    pub(crate) async fn end(&mut self) -> Rest {
+        let Self { qemu, .. } = self;
         // Its end closes the console, and what it had passed on is read to the last byte.
         let qemu = qemu.end().await;
         let mut told = Vec::new();
@@ -220,16 +196,16 @@ impl Inputs {
 
 /// What is left of a guest whose QEMU has ended.
 #[derive(Debug)]
-pub(super) struct Rest {
+pub(crate) struct Rest {
     /// The end of its console.
-    pub(super) console: Vec<u8>,
+    pub(crate) console: Vec<u8>,
     /// What QMP had told of and nobody had asked for yet.
-    pub(super) told: Vec<Told>,
+    pub(crate) told: Vec<Told>,
     /// How it ended.
-    pub(super) qemu: std::io::Result<QemuEnded>,
+    pub(crate) qemu: std::io::Result<QemuEnded>,
 }
 
-pub(super) fn is_end(error: &std::io::Error) -> bool {
+pub(crate) fn is_end(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe)
 }
 

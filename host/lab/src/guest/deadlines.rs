@@ -1,33 +1,31 @@
-//! Watchdogs: what is waited for, until when, and whether a guest that did not come in time is slow or dead. Pure: the
-//! clock and what the host says of QEMU are passed in.
+//! Deadlines: what the host waits for, until when, and whether a guest that missed its deadline is slow or dead. Pure:
+//! times and QEMU's CPU usage are passed in.
 //!
-//! A limit is wall-clock time, but its second half counts only while QEMU could run: by as much as its threads stood
-//! ready in that time and the host gave them no processor, the limit is stretched, and looked at again when that has
-//! passed too; at most to [`STRETCH`] times itself. A guest on a host without load gets exactly its limit. Silence counts
-//! only while QEMU does nothing either: a guest that computes makes progress, and has the scenario's own limit.
+//! A limit is wall-clock time, but its second half counts only while QEMU could run: the limit is stretched by the time
+//! for which QEMU's threads were ready in that half and had no processor, and is checked again when that time has passed
+//! too; at most to [`MAX_STRETCH`] times itself. A guest on an idle host gets exactly its limit. Silence counts only while
+//! QEMU uses no processor either: a guest that computes makes progress, and has the job's own limit.
 //!
-//! Nothing is looked at before half of a limit has passed, so a guest that does well pays nothing for all this.
+//! Nothing is checked before half of a limit has passed, so a guest that does well pays nothing for this.
 
-use std::time::Duration;
-
-use tokio::time::Instant;
+use std::time::{Duration, Instant};
 
 use vmlab_events::loss::Watchdog;
 use vmlab_qemu::vitals::Vitals;
 
-/// How many times itself a limit may become by stretching.
-const STRETCH: u32 = 4;
-/// A stretch that is shorter than this part of the limit is none: a busy moment is no load.
-const WORTH: u32 = 20;
-/// A guest that has had less than this part of the time on a processor does nothing.
-const IDLE: u32 = 10;
+/// How many times its own length a limit may reach.
+const MAX_STRETCH: u32 = 4;
+/// A stretch counts from 1/20 of the limit on: a busy moment is no load.
+const MIN_STRETCH_PART: u32 = 20;
+/// A guest that had a processor for less than 1/10 of the time is idle.
+const IDLE_PART: u32 = 10;
 
-/// A limit that is being kept.
+/// A limit and how much of it has passed.
 #[derive(Debug, Clone, Copy)]
 struct Limit {
     limit: Duration,
     since: Instant,
-    /// When half of it had passed, and what was known then.
+    /// When half of it had passed, and QEMU's CPU usage then.
     half: Option<(Instant, Option<Vitals>)>,
     stretched: Duration,
 }
@@ -37,7 +35,7 @@ impl Limit {
         Self { limit, since, half: None, stretched: Duration::ZERO }
     }
 
-    /// When it is to be looked at next.
+    /// The next time to check it.
     fn due(&self) -> Instant {
         match self.half {
             None => self.since + self.limit / 2,
@@ -45,14 +43,15 @@ impl Limit {
         }
     }
 
-    /// When it passes, as it looks now. Where vmlab itself was stopped, its half was seen late, and so is its end.
+    /// The time at which it passes, by what is known now. Where vmlab itself was stopped, its half was seen late, and its
+    /// end is as late.
     fn end(&self) -> Instant {
         let half = self.half.map_or(self.since + self.limit / 2, |(at, _)| at);
         half + self.limit / 2 + self.stretched
     }
 
-    /// Looks at it. Some, where it was due for the last time: what changed since its half, if that is known.
-    fn look(&mut self, now: Instant, vitals: Option<Vitals>) -> Option<Option<Since>> {
+    /// Checks it. Some where it has passed: what changed since its half, where the host can tell.
+    fn check(&mut self, now: Instant, vitals: Option<Vitals>) -> Option<Option<Since>> {
         if now < self.due() {
             return None;
         }
@@ -80,30 +79,29 @@ struct Since {
 
 /// A limit that has passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Passed {
-    pub(super) which: Watchdog,
-    pub(super) limit: Duration,
-    pub(super) stretched: Duration,
+pub(crate) struct Passed {
+    pub(crate) which: Watchdog,
+    pub(crate) limit: Duration,
+    pub(crate) stretched: Duration,
 }
 
-/// What a guest is waited for.
+/// What the host waits for, and until when.
 #[derive(Debug, Clone)]
-pub(super) struct Watch {
+pub(crate) struct Deadlines {
     which: Watchdog,
     whole: Limit,
-    /// While a scenario runs.
+    /// While a job runs.
     silence: Option<Limit>,
 }
 
-impl Watch {
+impl Deadlines {
     /// From now on.
-    pub(super) fn new(which: Watchdog, limit: Duration) -> Self {
-        Self { which, whole: Limit::new(limit, Instant::now()), silence: None }
+    pub(crate) const fn new(which: Watchdog, limit: Duration, now: Instant) -> Self {
+        Self { which, whole: Limit::new(limit, now), silence: None }
     }
 
-    /// A scenario, which may not be silent for as long as that.
-    pub(super) fn scenario(limit: Duration, silence: Duration) -> Self {
-        let now = Instant::now();
+    /// For a job, which may not be silent for as long as `silence`.
+    pub(crate) fn job(limit: Duration, silence: Duration, now: Instant) -> Self {
         Self {
             which: Watchdog::Scenario,
             whole: Limit::new(limit, now),
@@ -111,35 +109,35 @@ impl Watch {
         }
     }
 
-    /// Which limit it is.
-    pub(super) const fn which(&self) -> Watchdog {
+    /// Which limit is being kept.
+    pub(crate) const fn which(&self) -> Watchdog {
         self.which
     }
 
-    /// The guest said something, wherever.
-    pub(super) fn heard(&mut self) {
+    /// The guest was active on any channel.
+    pub(crate) fn activity(&mut self, now: Instant) {
         if let Some(silence) = &mut self.silence {
-            *silence = Limit::new(silence.limit, Instant::now());
+            *silence = Limit::new(silence.limit, now);
         }
     }
 
-    /// When it is to be looked at next.
-    pub(super) fn due(&self) -> Instant {
+    /// The next time to check.
+    pub(crate) fn due(&self) -> Instant {
         let whole = self.whole.due();
         self.silence.map_or(whole, |silence| silence.due().min(whole))
     }
 
-    /// How long it lasts yet, as it looks now.
-    pub(super) fn left(&self) -> Duration {
-        self.whole.end().saturating_duration_since(Instant::now())
+    /// The time that is left, by what is known now.
+    pub(crate) fn left(&self, now: Instant) -> Duration {
+        self.whole.end().saturating_duration_since(now)
     }
 
-    /// Looks at it when it is due, with what the host says of QEMU then. None where the guest is to be waited for further.
-    pub(super) fn look(&mut self, now: Instant, vitals: Option<Vitals>) -> Option<Passed> {
+    /// Checks what is due, with QEMU's CPU usage. None where the host waits on.
+    pub(crate) fn check(&mut self, now: Instant, vitals: Option<Vitals>) -> Option<Passed> {
         if let Some(silence) = &mut self.silence
-            && let Some(since) = silence.look(now, vitals)
+            && let Some(since) = silence.check(now, vitals)
         {
-            let works = |since: Since| since.had.max(since.starved) >= since.time / IDLE;
+            let works = |since: Since| since.had.max(since.starved) >= since.time / IDLE_PART;
             if since.is_some_and(works) {
                 *silence = Limit::new(silence.limit, now);
             } else {
@@ -148,9 +146,9 @@ impl Watch {
             }
         }
         let whole = &mut self.whole;
-        let since = whole.look(now, vitals)?;
-        let stretched = since.map_or(Duration::ZERO, |since| since.starved).min(whole.limit * (STRETCH - 1));
-        if stretched > whole.stretched + whole.limit / WORTH {
+        let since = whole.check(now, vitals)?;
+        let stretched = since.map_or(Duration::ZERO, |since| since.starved).min(whole.limit * (MAX_STRETCH - 1));
+        if stretched > whole.stretched + whole.limit / MIN_STRETCH_PART {
             whole.stretched = stretched;
             if now < whole.due() {
                 return None;
@@ -170,17 +168,17 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    /// A watch, and looks at it at so many seconds from its start with (had, starved) until it has passed: how.
-    fn played(mut watch: Watch, vitals: impl Fn(Duration) -> Option<(Duration, Duration)>) -> (Passed, Duration) {
-        let start = watch.whole.since;
+    /// Checks deadlines whenever they are due, with (run time, wait for a processor) at that time, until a limit has passed.
+    fn played(mut deadlines: Deadlines, vitals: impl Fn(Duration) -> Option<(Duration, Duration)>) -> (Passed, Duration) {
+        let start = deadlines.whole.since;
         for _ in 0..1000 {
-            let now = watch.due();
+            let now = deadlines.due();
             let at = now - start;
             let vitals = vitals(at).map(|(had, starved)| Vitals { had, starved, stopped: false });
-            if let Some(passed) = watch.look(now, vitals) {
+            if let Some(passed) = deadlines.check(now, vitals) {
                 return (passed, at);
             }
-            assert!(watch.due() > now, "it is always looked at later");
+            assert!(deadlines.due() > now, "it is always looked at later");
         }
         panic!("it never ends");
     }
@@ -191,7 +189,7 @@ mod tests {
 
     #[test]
     fn without_load_a_limit_is_what_it_is() {
-        let boot = || Watch::new(Watchdog::Boot, LIMIT);
+        let boot = || Deadlines::new(Watchdog::Boot, LIMIT, Instant::now());
         assert_eq!(played(boot(), |at| Some((at, Duration::ZERO))), (whole(s(0)), LIMIT));
         assert_eq!(played(boot(), |_| Some((s(0), s(0)))), (whole(s(0)), LIMIT));
         assert_eq!(played(boot(), |_| None), (whole(s(0)), LIMIT), "where nothing is known");
@@ -201,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_host_that_gives_half_the_time_stretches_the_second_half() {
-        let (passed, at) = played(Watch::new(Watchdog::Boot, LIMIT), |at| Some((at / 2, at / 2)));
+        let (passed, at) = played(Deadlines::new(Watchdog::Boot, LIMIT, Instant::now()), |at| Some((at / 2, at / 2)));
         // 50 s, then 50 s of running time, which takes 100 s, but for what is not worth a stretch.
         assert!(passed.stretched > s(40) && passed.stretched <= s(50), "{passed:?}");
         assert_eq!(at, LIMIT + passed.stretched);
@@ -209,20 +207,20 @@ mod tests {
 
     #[test]
     fn a_host_that_gives_nothing_is_not_waited_for_without_end() {
-        let (passed, at) = played(Watch::new(Watchdog::Boot, LIMIT), |at| Some((s(0), at)));
+        let (passed, at) = played(Deadlines::new(Watchdog::Boot, LIMIT, Instant::now()), |at| Some((s(0), at)));
         assert_eq!((passed, at), (whole(LIMIT * 3), LIMIT * 4));
     }
 
     #[test]
     fn what_was_starved_of_before_a_limits_half_does_not_count() {
-        let (passed, _) = played(Watch::new(Watchdog::Boot, LIMIT), |_| Some((s(0), s(1000))));
+        let (passed, _) = played(Deadlines::new(Watchdog::Boot, LIMIT, Instant::now()), |_| Some((s(0), s(1000))));
         assert_eq!(passed, whole(s(0)));
     }
 
     #[test]
     fn silence_ends_only_what_does_nothing() {
         let silence = Passed { which: Watchdog::Silence, limit: s(20), stretched: s(0) };
-        let scenario = || Watch::scenario(LIMIT, s(20));
+        let scenario = || Deadlines::job(LIMIT, s(20), Instant::now());
         assert_eq!(played(scenario(), |_| Some((s(3), s(0)))), (silence, s(20)));
         assert_eq!(played(scenario(), |at| Some((at / 50, s(0)))), (silence, s(20)));
         // Where nothing is known of progress, silence is all that is known.
@@ -240,26 +238,26 @@ mod tests {
 
     #[test]
     fn a_word_ends_a_silence() {
-        let mut watch = Watch::scenario(LIMIT, s(20));
-        let start = watch.whole.since;
-        assert_eq!(watch.look(start + s(10), Some(Vitals::default())), None);
-        watch.heard();
-        let due = watch.due() - start;
+        let mut deadlines = Deadlines::job(LIMIT, s(20), Instant::now());
+        let start = deadlines.whole.since;
+        assert_eq!(deadlines.check(start + s(10), Some(Vitals::default())), None);
+        deadlines.activity(Instant::now());
+        let due = deadlines.due() - start;
         assert!(due >= s(10) && due < s(11), "it begins anew: {due:?}");
-        assert_eq!(watch.look(start + s(21), Some(Vitals::default())), None, "half of a new silence");
+        assert_eq!(deadlines.check(start + s(21), Some(Vitals::default())), None, "half of a new silence");
     }
 
     #[test]
     fn a_silence_that_is_longer_than_the_scenario_is_none() {
-        assert!(Watch::scenario(s(5), s(5)).silence.is_none());
+        assert!(Deadlines::job(s(5), s(5), Instant::now()).silence.is_none());
     }
 
     #[test]
     fn a_vmlab_that_was_stopped_looks_again() {
-        let mut watch = Watch::new(Watchdog::Boot, LIMIT);
-        let late = watch.whole.since + LIMIT * 2;
-        assert_eq!(watch.look(late, Some(Vitals::default())), None);
-        assert_eq!(watch.due(), late + LIMIT / 2);
-        assert_eq!(watch.look(late + LIMIT / 2, Some(Vitals::default())), Some(whole(s(0))));
+        let mut deadlines = Deadlines::new(Watchdog::Boot, LIMIT, Instant::now());
+        let late = deadlines.whole.since + LIMIT * 2;
+        assert_eq!(deadlines.check(late, Some(Vitals::default())), None);
+        assert_eq!(deadlines.due(), late + LIMIT / 2);
+        assert_eq!(deadlines.check(late + LIMIT / 2, Some(Vitals::default())), Some(whole(s(0))));
     }
 }

@@ -1,68 +1,75 @@
-//! What is taken from a guest that was lost while its QEMU still lives: the processors' registers, and its memory where
-//! that is wanted. Once, and only on the way of a guest that is lost anyway.
+//! What the host takes from a lost guest while its QEMU still lives: the processors' registers, and the memory where the
+//! user wants it.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use super::inputs::Inputs;
-use super::lab::Lab;
 use vmlab_events::loss::Vmcore;
 use vmlab_qemu::qmp::QmpError;
 
-/// How long QEMU may take to tell the registers.
+use super::channels::Channels;
+use crate::context::RunContext;
+
+/// How long QEMU may take to print the registers.
 const REGISTERS_LIMIT: Duration = Duration::from_secs(2);
-/// How long it may take to write the memory, and how much of it in a second at the least, in MiB.
+/// How long QEMU may take to write the memory, besides a second for each [`DUMP_MIB_PER_SECOND`] of it.
 const DUMP_LIMIT: Duration = Duration::from_secs(30);
 const DUMP_MIB_PER_SECOND: u32 = 8;
 
-/// What was found.
+/// What a lost guest leaves.
 #[derive(Debug, Default)]
-pub(super) struct Autopsy {
-    done: bool,
-    pub(super) registers: Option<String>,
-    pub(super) vmcore: Option<Vmcore>,
-    /// What could not be had, for the user.
-    pub(super) notices: Vec<String>,
+pub(crate) struct Postmortem {
+    guest: u32,
+    memory_mib: u32,
+    taken: bool,
+    pub(crate) registers: Option<String>,
+    pub(crate) vmcore: Option<Vmcore>,
+    /// What could not be taken, each in a sentence.
+    pub(crate) notices: Vec<String>,
 }
 
-impl Autopsy {
+impl Postmortem {
+    pub(crate) fn new(guest: u32, memory_mib: u32) -> Self {
+        Self { guest, memory_mib, ..Self::default() }
+    }
+
     /// Takes what there is, unless that was done before.
-    pub(super) async fn perform(&mut self, lab: &Lab, guest: u32, memory_mib: u32, inputs: &mut Inputs) {
-        if std::mem::replace(&mut self.done, true) {
+    pub(crate) async fn take(&mut self, run: &RunContext, channels: &mut Channels) {
+        if std::mem::replace(&mut self.taken, true) {
             return;
         }
-        let asked = async { inputs.monitor().await?.registers().await };
+        let asked = async { channels.monitor().await?.registers().await };
         match tokio::time::timeout(REGISTERS_LIMIT, asked).await {
             Ok(Ok(text)) => self.registers = Some(text.replace("\r\n", "\n")),
-            // A monitor that does not answer, or not this, is in the verdict where it matters.
-            Ok(Err(_)) | Err(_) => return self.no_dump(lab, guest, "QEMU's monitor does not answer"),
+            // A monitor that does not answer is part of the verdict where it matters.
+            Ok(Err(_)) | Err(_) => return self.no_dump(run, "QEMU's monitor does not answer"),
         }
-        let Some(dir) = lab.take_dump() else { return };
-        let path = dir.join(format!("vmcore-{}-{guest}", lab.options.run_id));
-        let limit = DUMP_LIMIT + Duration::from_secs(u64::from(memory_mib / DUMP_MIB_PER_SECOND));
-        match dump(&path, limit, inputs).await {
+        let Some(dir) = run.take_dump() else { return };
+        let path = dir.join(format!("vmcore-{}-{}", run.options.run_id, self.guest));
+        let limit = DUMP_LIMIT + Duration::from_secs(u64::from(self.memory_mib / DUMP_MIB_PER_SECOND));
+        match dump(&path, limit, channels).await {
             Ok((bytes, vmcoreinfo)) => {
                 let vmcoreinfo = Some(vmcoreinfo);
                 self.vmcore = Some(Vmcore { path: path.display().to_string(), bytes, vmcoreinfo });
             }
-            Err(why) => self.no_dump(lab, guest, &why),
+            Err(why) => self.no_dump(run, &why),
         }
     }
 
-    fn no_dump(&mut self, lab: &Lab, guest: u32, why: &str) {
-        if lab.options.dump_dir.is_some() {
-            self.notices.push(format!("the memory of guest {guest} is not kept: {why}"));
+    fn no_dump(&mut self, run: &RunContext, why: &str) {
+        if run.options.dump_dir.is_some() {
+            self.notices.push(format!("the memory of guest {} is not kept: {why}", self.guest));
         }
     }
 }
 
 /// Writes the guest's memory into a new file, and gives its size and whether it has VMCOREINFO. Nothing is left of a file that is not whole.
-async fn dump(path: &Path, limit: Duration, inputs: &mut Inputs) -> Result<(u64, bool), String> {
+async fn dump(path: &Path, limit: Duration, channels: &mut Channels) -> Result<(u64, bool), String> {
     let named = |error: std::io::Error| format!("cannot write {}: {error}", path.display());
     let file = File::create_new(path).map_err(named)?;
-    let dumped = async { inputs.monitor().await?.dump(&file, limit).await };
+    let dumped = async { channels.monitor().await?.dump(&file, limit).await };
     let dumped: Result<(), QmpError> = dumped.await;
     let size = dumped.map_err(|error| error.to_string()).and_then(|()| {
         let size = file.metadata().map_err(named)?.len();

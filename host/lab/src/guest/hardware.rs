@@ -11,7 +11,6 @@ use virtio_bindings::virtio_ids::{
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 use vmlab_protocol::message::{CONSOLE_LEVEL, Hello, VirtioDevice};
 
-use vmlab_kernel::Kernel;
 use vmlab_qemu::argv::{self, Machine};
 
 /// How much of the asked-for memory may be missing in the kernel's zones: what the firmware keeps for itself.
@@ -21,9 +20,9 @@ const MEMORY_KEPT_MIB: u64 = 16;
 ///
 /// # Errors
 /// A sentence for the first thing that is otherwise.
-pub fn check(hello: &Hello, kernel: &Kernel, machine: &Machine) -> Result<(), String> {
-    if hello.kernel_release != kernel.release {
-        return Err(format!("the guest runs Linux {}, {} was to be booted", hello.kernel_release, kernel.release));
+pub(crate) fn check(hello: &Hello, release: &str, machine: &Machine) -> Result<(), String> {
+    if hello.kernel_release != release {
+        return Err(format!("the guest runs Linux {}, {} was to be booted", hello.kernel_release, release));
     }
     if hello.cpus != machine.cpus {
         return Err(format!("the guest has {} processors online, {} were asked for", hello.cpus, machine.cpus));

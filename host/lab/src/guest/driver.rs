@@ -1,0 +1,234 @@
+//! Leads a guest: feeds its [`GuestMachine`] with what happens, and carries out the machine's actions.
+
+use std::collections::VecDeque;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use tracing::{Instrument as _, Span, debug, debug_span, trace};
+use vmlab_events::error::chain;
+use vmlab_events::loss::QemuEnd;
+use vmlab_qemu::process::QemuEnded;
+use vmlab_qemu::qmp::{QmpError, QmpEvent, Told};
+use vmlab_qemu::template::Draft;
+
+use super::channels::{self, Channels, Next, Rest};
+use super::console_file::ConsoleFile;
+use super::input::{Action, End, Input, Now};
+use super::jobs::QueuedJob;
+use super::machine::{GuestMachine, Outcome};
+use super::postmortem::Postmortem;
+use super::timings::Timings;
+use crate::context::{RunContext, Stop};
+
+/// A guest whose QEMU was started.
+#[derive(Debug)]
+pub(crate) struct Guest {
+    pub(super) machine: GuestMachine,
+    pub(super) channels: Channels,
+    pub(super) console: ConsoleFile,
+    pub(super) memory_mib: u32,
+    pub(super) span: Span,
+}
+
+impl Guest {
+    /// Runs jobs in the guest, one after the other, to its goodbye or its loss.
+    pub(crate) async fn run(mut self, run: &RunContext, jobs: Vec<QueuedJob>) -> Outcome {
+        self.machine.add_jobs(jobs);
+        let (outcome, timings) = self.lead(run, Input::Start, None).await;
+        run.emitter.emit(timings.into_event());
+        outcome
+    }
+
+    /// Saves the guest at its hello. QEMU has ended when this returns. The caller adds to the timings, and emits them.
+    pub(crate) async fn save(self, run: &RunContext, draft: &Draft) -> (Outcome, Timings) {
+        self.lead(run, Input::Start, Some(draft)).await
+    }
+
+    /// Ends a standby that is not needed.
+    pub(crate) async fn dismiss(self, run: &RunContext, why: &'static str) {
+        let (_, timings) = self.lead(run, Input::Unneeded(why), None).await;
+        run.emitter.emit(timings.into_event());
+    }
+
+    async fn lead(self, run: &RunContext, first: Input, draft: Option<&Draft>) -> (Outcome, Timings) {
+        let Self { machine, channels, console, memory_mib, span } = self;
+        let postmortem = Postmortem::new(machine.number(), memory_mib);
+        let (phase, phase_span) = ("", Span::none());
+        let mut driver =
+            Driver { run, machine, channels, console: Some(console), postmortem, draft, ended: false, phase, phase_span };
+        async {
+            driver.feed(first).await;
+            while !driver.ended {
+                driver.step().await;
+            }
+        }
+        .instrument(span)
+        .await;
+        driver.machine.into_outcome()
+    }
+}
+
+struct Driver<'a> {
+    run: &'a RunContext,
+    machine: GuestMachine,
+    channels: Channels,
+    /// None once it was closed.
+    console: Option<ConsoleFile>,
+    postmortem: Postmortem,
+    /// Where a guest that becomes a template is saved.
+    draft: Option<&'a Draft>,
+    ended: bool,
+    phase: &'static str,
+    phase_span: Span,
+}
+
+impl Driver<'_> {
+    /// Waits for the next input and passes it on. What the guest's kernel printed before it said something on the control
+    /// port is passed on first: QEMU writes both in order.
+    async fn step(&mut self) {
+        let (deadline, reads_control) = (self.machine.deadline(), self.machine.reads_control());
+        match self.channels.next(deadline, reads_control, &self.run.cancel).await {
+            Ok(Next::Input(input)) => {
+                match &input {
+                    Input::Control(_) | Input::Qmp(Told { event: QmpEvent::GuestPanicked, .. }) => {
+                        self.feed_console().await;
+                    }
+                    // All that the guest has said is in the sockets now.
+                    Input::Qmp(Told { event: QmpEvent::Stopped, .. }) => {
+                        let control = self.channels.control_now();
+                        self.feed_console().await;
+                        if !control.is_empty() {
+                            self.feed(Input::Control(control)).await;
+                        }
+                    }
+                    _ => {}
+                }
+                self.feed(input).await;
+            }
+            Ok(Next::Deadline) => {
+                self.feed_console().await;
+                self.feed(Input::Deadline(self.channels.vitals())).await;
+            }
+            Ok(Next::Cancelled) => {
+                let stop = self.run.stopped().unwrap_or(Stop::Interrupted);
+                self.feed(Input::Stopped(stop)).await;
+            }
+            Err(error) => self.feed(Input::HostFailed(format!("the host cannot read from QEMU: {error}"))).await,
+        }
+    }
+
+    async fn feed_console(&mut self) {
+        let console = self.channels.console_now();
+        if !console.is_empty() {
+            self.feed(Input::Console(console)).await;
+        }
+    }
+
+    async fn feed(&mut self, input: Input) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            if let (Input::Console(bytes), Some(file)) = (&input, &mut self.console) {
+                file.write(bytes);
+            }
+            self.phase_span.in_scope(|| trace!(input = input.name()));
+            self.ended |= matches!(input, Input::Ended(_));
+            for action in self.machine.handle(now(), input) {
+                inputs.extend(self.carry_out(action).await);
+            }
+            self.note_phase();
+        }
+    }
+
+    fn note_phase(&mut self) {
+        let phase = self.machine.phase();
+        if phase != self.phase {
+            self.phase = phase;
+            self.phase_span = debug_span!("phase", name = phase);
+            self.phase_span.in_scope(|| debug!("begins"));
+        }
+    }
+
+    /// Carries out an action, and gives what came of it, where the machine has to know.
+    async fn carry_out(&mut self, action: Action) -> Option<Input> {
+        match action {
+            Action::Send(bytes) => write_failure(self.channels.send(&bytes).await),
+            Action::Wake => write_failure(self.channels.wake()),
+            Action::ExamineAndResume => {
+                self.postmortem.take(self.run, &mut self.channels).await;
+                // Where QEMU has gone meanwhile, another input says so.
+                if let Ok(monitor) = self.channels.monitor().await {
+                    drop(monitor.resume().await);
+                }
+                None
+            }
+            Action::Save => self.save().await.err(),
+            Action::Emit(event) => {
+                self.run.emitter.emit(event);
+                None
+            }
+            Action::Report(report, end) => {
+                self.run.attempt_ended(*report, end);
+                None
+            }
+            Action::End { lost, ask_state, examine } => {
+                Some(Input::Ended(Box::new(self.end(lost, ask_state, examine).await)))
+            }
+        }
+    }
+
+    async fn save(&mut self) -> Result<(), Input> {
+        let failed = |why: String| Input::SaveFailed { refused: false, why };
+        let Some(draft) = self.draft else { return Err(failed("it was not to be saved".to_owned())) };
+        let state = draft.create_state().map_err(|error| failed(error.to_string()))?;
+        let qmp = self.channels.monitor().await.map_err(|error| failed(chain(&error)))?;
+        qmp.save(&state).await.map_err(|error| {
+            let refused = matches!(error, QmpError::Refused { .. });
+            Input::SaveFailed { refused, why: chain(&error) }
+        })
+    }
+
+    async fn end(&mut self, lost: bool, ask_state: bool, examine: bool) -> End {
+        let state = if ask_state { Some(self.channels.state_by_qmp().await) } else { None };
+        let stopped = lost && self.channels.vitals().is_some_and(|vitals| vitals.stopped);
+        if examine && !stopped {
+            self.postmortem.take(self.run, &mut self.channels).await;
+        }
+        let Rest { console, told, qemu } = self.channels.end().await;
+        let mut notices = Vec::new();
+        if let Some(mut file) = self.console.take() {
+            file.write(&console);
+            notices.extend(file.close());
+        }
+        let (qemu, stderr) = qemu_end(qemu, stopped);
+        let Postmortem { registers, vmcore, notices: more, .. } = std::mem::take(&mut self.postmortem);
+        notices.extend(more);
+        debug!(?qemu, "QEMU has ended");
+        End { state, console, qmp: told, qemu, stderr, registers, vmcore, notices }
+    }
+}
+
+fn now() -> Now {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Now { at: Instant::now(), unix_ns: u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX) }
+}
+
+/// Whether what was sent is on its way. Where the peer has gone, the reads see that together with the reason.
+fn write_failure(sent: std::io::Result<()>) -> Option<Input> {
+    let error = sent.err().filter(|error| !channels::is_end(error))?;
+    Some(Input::HostFailed(format!("the host cannot write to the guest: {error}")))
+}
+
+fn qemu_end(ended: std::io::Result<QemuEnded>, stopped: bool) -> (QemuEnd, String) {
+    use std::os::unix::process::ExitStatusExt as _;
+    match ended {
+        Ok(QemuEnded { by_itself: None, stderr }) => (QemuEnd::Lived { stopped }, stderr),
+        Ok(QemuEnded { by_itself: Some(status), stderr }) => {
+            let end = match (status.code(), status.signal()) {
+                (Some(code), _) => QemuEnd::Exited(code),
+                (None, Some(signal)) => QemuEnd::Killed(signal),
+                (None, None) => QemuEnd::Unknown(format!("it ended as {status}")),
+            };
+            (end, stderr)
+        }
+        Err(error) => (QemuEnd::Unknown(format!("it cannot be reaped: {error}")), String::new()),
+    }
+}

@@ -1,0 +1,104 @@
+//! Starting a guest: QEMU's arguments, the console's file, the events about it.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Instant;
+
+use tracing::info_span;
+use vmlab_events::error::chain;
+use vmlab_events::event::LabEvent;
+use vmlab_qemu::argv::{self, Boot};
+use vmlab_qemu::process::QemuProcess;
+use vmlab_qemu::template::Template;
+use vmlab_store::record::console_name;
+
+use super::channels::Channels;
+use super::console_file::ConsoleFile;
+use super::driver::Guest;
+use super::machine::GuestMachine;
+use super::secrets::Secrets;
+use super::timings::Start;
+use crate::context::RunContext;
+use crate::target::BootableTarget;
+
+/// Where a guest comes from.
+#[derive(Debug)]
+pub(crate) enum Origin<'a> {
+    Boot,
+    /// A boot with its memory in this file, to be saved.
+    ToBeSaved(PathBuf),
+    Fork(&'a Template),
+}
+
+impl Origin<'_> {
+    const fn start(&self) -> Start {
+        match self {
+            Self::Boot => Start::Boot,
+            Self::ToBeSaved(_) => Start::Template,
+            Self::Fork(_) => Start::Fork,
+        }
+    }
+}
+
+/// What a guest of the target boots.
+pub(crate) fn boot_of<'a>(run: &'a RunContext, bootable: &'a BootableTarget) -> Boot<'a> {
+    Boot {
+        kernel: &bootable.boot_file.path,
+        initrd: &bootable.image.path,
+        port_timeout_ms: crate::milliseconds(bootable.target.limits.port()),
+        append: run.options.append.as_deref(),
+    }
+}
+
+/// Starts a guest. The error says why there is none.
+pub(crate) fn launch(run: &RunContext, bootable: &BootableTarget, origin: &Origin<'_>) -> Result<Guest, String> {
+    let (number, target, start) = (run.next_guest(), &bootable.target, origin.start());
+    let boot = boot_of(run, bootable);
+    let fork_ram;
+    let arguments = match origin {
+        Origin::Boot => argv::Start::Boot(boot),
+        Origin::ToBeSaved(ram) => argv::Start::Template(boot, ram),
+        Origin::Fork(template) => {
+            fork_ram = template.ram();
+            argv::Start::Fork(&fork_ram)
+        }
+    };
+    let arguments = argv::arguments(&target.machine, arguments, argv::DESCRIPTORS);
+    let console_name = console_name(number);
+    let words = std::iter::once(run.qemu.path.as_os_str()).chain(arguments.iter().map(AsRef::as_ref));
+    let span = info_span!("guest", guest = number, target = %target.id, start = start.name());
+    run.emitter.emit(LabEvent::GuestStarting {
+        guest: number,
+        target: target.id.clone(),
+        start: start.name().to_owned(),
+        accelerator: target.machine.accelerator.name().to_owned(),
+        argv: words.map(|word| word.to_string_lossy().into_owned()).collect(),
+        console: console_name.clone(),
+    });
+    let console = ConsoleFile::create(run.record_dir.as_deref().map(|dir| dir.join(console_name)).as_deref());
+    let began = Instant::now();
+    let started = || -> Result<(QemuProcess, Secrets), String> {
+        let secrets = Secrets::draw().map_err(|error| format!("no entropy for the guest: {error}"))?;
+        let state = match origin {
+            Origin::Fork(template) => {
+                Some(template.open_state().map_err(|error| format!("cannot open the template's state: {error}"))?)
+            }
+            Origin::Boot | Origin::ToBeSaved(_) => None,
+        };
+        let qemu = QemuProcess::start(&run.qemu.path, &arguments, state).map_err(|error| chain(&error))?;
+        Ok((qemu, secrets))
+    };
+    match span.in_scope(started) {
+        Ok((qemu, secrets)) => {
+            let hello = if let Origin::Fork(template) = origin { Some(template.hello.clone()) } else { None };
+            let mut machine = GuestMachine::new(number, Rc::clone(target), start, secrets, hello, began);
+            machine.spawned(Instant::now());
+            let memory_mib = target.machine.memory_mib;
+            Ok(Guest { machine, channels: Channels::new(qemu), console, memory_mib, span })
+        }
+        Err(how) => {
+            run.emitter.emit(LabEvent::GuestEnded { guest: number, how: how.clone(), console_bytes: 0 });
+            Err(how)
+        }
+    }
+}

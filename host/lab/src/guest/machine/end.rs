@@ -1,0 +1,252 @@
+//! The end of a guest: the evidence is put together, and the guest's jobs get their reports.
+
+use nix::sys::signal::Signal;
+use vmlab_events::event::LabEvent;
+use vmlab_events::loss::{LastWord, LossReport, QemuEnd};
+use vmlab_events::verdict::Verdict;
+use vmlab_protocol::message::Hello;
+use vmlab_qemu::qmp::ShutdownReason;
+
+use super::{Ending, GuestMachine, Now, Stage, Start, Timings};
+use crate::guest::input::End;
+use crate::guest::jobs::QueuedJob;
+use crate::verdict::evidence::{Console, Evidence, GuestLoss, Link, Monitor};
+use crate::verdict::outcome;
+
+/// What came of a guest, for those who wait for its jobs.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// Each job has its report but these, which were never announced; they need another guest.
+    Served(Vec<QueuedJob>),
+    /// The guest never said hello: this is the verdict on all that it was to run.
+    NeverReady(Verdict, Vec<QueuedJob>),
+    /// The fork did not come to life, which says nothing of the jobs.
+    ForkFailed(DeadFork, Vec<QueuedJob>),
+    /// It is saved as a template.
+    Saved {
+        hello: Box<Hello>,
+        /// Problems of its boot, each in a sentence.
+        boot_notes: Vec<String>,
+    },
+    /// It was to be a template and is none.
+    NotSaved(NotSaved),
+    /// It was a standby, and no job was left for it.
+    Unneeded,
+}
+
+/// Why there is no template.
+#[derive(Debug)]
+pub(crate) enum NotSaved {
+    /// The guest never said hello.
+    NeverReady(Verdict),
+    /// It did, and could not be saved or kept.
+    Failed(String),
+    /// It did, and QEMU would not save it.
+    Refused(String),
+}
+
+/// A fork that did not come to life.
+#[derive(Debug)]
+pub(crate) struct DeadFork {
+    /// How it ended.
+    pub(crate) why: String,
+    /// QEMU refused it.
+    pub(crate) refused: bool,
+    /// Somebody else ended or stopped QEMU, which says nothing of the template.
+    pub(crate) by_others: bool,
+}
+
+impl GuestMachine {
+    /// What came of the guest, and its timings. To be called once [`super::Input::Ended`] was handled; before that the
+    /// guest counts as one that served nothing.
+    pub(crate) fn into_outcome(mut self) -> (Outcome, Timings) {
+        match self.stage {
+            Stage::Ended(outcome) => (outcome, self.timings),
+            _ => (Outcome::Served(self.jobs.take_unannounced()), self.timings),
+        }
+    }
+
+    pub(super) fn ended(&mut self, now: Now, end: End) {
+        self.timings.end_of("end", now.at);
+        let End { state, console, qmp, qemu, stderr, registers, vmcore, notices } = end;
+        qmp.iter().for_each(|event| self.note_qmp(event));
+        self.qemu.monitor.state = state;
+        self.console.push(&console);
+        self.console.reader.end();
+        notices.iter().for_each(|text| self.notice(text));
+        let ending = std::mem::replace(&mut self.stage, Stage::Standby);
+        let ending = match ending {
+            Stage::Ending(Ending::Done) if self.qemu.monitor.belies_the_guest() => Ending::Lost(GuestLoss::Ended),
+            Stage::Ending(ending) => ending,
+            _ => Ending::Lost(GuestLoss::Ended),
+        };
+        let (how, verdict) = match &ending {
+            Ending::Done => {
+                self.take_in_warnings();
+                let crash = self.console.reader.crash().cloned();
+                let reported = self.jobs.close(crash.as_ref());
+                self.report(reported);
+                ("done".to_owned(), None)
+            }
+            Ending::Saved | Ending::NotSaved(_) => {
+                let warnings = self.console.reader.take_warnings();
+                self.note_boot_warnings(&warnings);
+                ("done".to_owned(), None)
+            }
+            Ending::Unneeded(why) => (format!("not needed: {why}"), None),
+            Ending::Lost(loss) => {
+                let report = Lost { loss, qemu: &qemu, stderr, registers, vmcore };
+                let verdict = self.lost(now, report);
+                (verdict.detail().to_owned(), Some(verdict))
+            }
+        };
+        let console_bytes = self.console.bytes();
+        self.emit(LabEvent::GuestEnded { guest: self.number, how, console_bytes });
+        self.stage = Stage::Ended(self.outcome(ending, verdict, &qemu));
+    }
+
+    /// Puts the evidence together, reports it, and gives the job in flight its verdict.
+    fn lost(&mut self, now: Now, lost: Lost<'_>) -> Verdict {
+        let Lost { loss, qemu, stderr, registers, vmcore } = lost;
+        // QEMU does not close the port when the guest powers off, so that only now a frame is known to stay cut.
+        let cut = self.session.closed().err().map(|cut| cut.to_string());
+        let closed = !self.qemu.control_open;
+        let link = Link { booted: self.booted, phase: self.session.phase(), cut, closed };
+        let reader = &self.console.reader;
+        let monitor = &self.qemu.monitor;
+        let evidence = Evidence { loss, link: &link, console: Console::of(reader), monitor, qemu, stderr: &stderr };
+        let verdict = if self.booted {
+            outcome::of(&evidence)
+        } else {
+            outcome::at_boot(&evidence, reader, self.target.machine.memory_mib)
+        };
+        let report = LossReport {
+            guest: self.number,
+            target: self.target.id.clone(),
+            job: self.jobs.in_flight().filter(|_| self.booted),
+            phase: link.phase,
+            watchdog: loss.watchdog(),
+            panic_told: monitor.panicked,
+            shutdown: monitor.shutdown.as_ref().map(|reason| reason.word().to_owned()),
+            last_word: LastWord::of_console(reader),
+            qemu: qemu.clone(),
+            qemu_stderr: stderr,
+            console: reader.last_lines().map(str::to_owned).collect(),
+            registers,
+            vmcore,
+        };
+        self.emit(LabEvent::GuestLost(Box::new(report)));
+        if self.booted {
+            let findings = self.session.findings_so_far().cloned().unwrap_or_default();
+            let open = self.console.awaits_marker();
+            self.take_in_warnings();
+            let crash = self.console.reader.crash().cloned();
+            let by_run = loss.is_the_runs();
+            let reported = self.jobs.lost(verdict.clone(), by_run, open, crash.as_ref(), findings, now.at);
+            self.report(reported);
+        }
+        verdict
+    }
+
+    /// All that the console reports belongs to the next report.
+    fn take_in_warnings(&mut self) {
+        let before = self.console.take_before().map(|before| before.warnings).unwrap_or_default();
+        self.jobs.warn(before);
+        self.jobs.warn(self.console.reader.take_warnings());
+    }
+
+    fn outcome(&mut self, ending: Ending, verdict: Option<Verdict>, qemu: &QemuEnd) -> Outcome {
+        let (fork, template) = (self.is_fork(), self.timings.how() == Start::Template);
+        let by_others = is_by_others(&self.qemu.monitor, qemu);
+        match (ending, verdict) {
+            (Ending::Unneeded(_), _) => Outcome::Unneeded,
+            (Ending::NotSaved(why), _) => Outcome::NotSaved(why),
+            (Ending::Saved, _) => self.saved(),
+            (Ending::Lost(loss), Some(_)) if template && loss.is_the_runs() => {
+                Outcome::NotSaved(NotSaved::Failed("the run was stopped".to_owned()))
+            }
+            // That somebody ended the QEMU of a guest that was to be a template says nothing of its kernel.
+            (Ending::Lost(_), Some(verdict)) if template => Outcome::NotSaved(
+                if by_others && !matches!(verdict, Verdict::KernelCrashed { .. }) {
+                    NotSaved::Failed(verdict.detail().to_owned())
+                } else {
+                    NotSaved::NeverReady(verdict)
+                },
+            ),
+            (Ending::Lost(loss), Some(verdict)) if !self.booted && fork && !loss.is_the_runs() => {
+                let (why, refused) = (verdict.detail().to_owned(), is_refusal(&self.qemu.monitor, qemu));
+                Outcome::ForkFailed(DeadFork { why, refused, by_others }, self.unannounced())
+            }
+            (Ending::Lost(_), Some(verdict)) if !self.booted => Outcome::NeverReady(verdict, self.unannounced()),
+            _ => Outcome::Served(self.unannounced()),
+        }
+    }
+
+    fn saved(&mut self) -> Outcome {
+        if let Some(crash) = self.console.reader.crash() {
+            let why = format!("its kernel broke after its hello: {}", crash.title);
+            return Outcome::NotSaved(NotSaved::Failed(why));
+        }
+        match self.hello.take() {
+            Some(hello) => Outcome::Saved { hello, boot_notes: std::mem::take(&mut self.boot_notes) },
+            None => Outcome::NotSaved(NotSaved::Failed("it has not said hello".to_owned())),
+        }
+    }
+
+    fn unannounced(&mut self) -> Vec<QueuedJob> {
+        self.jobs.take_unannounced()
+    }
+}
+
+/// What is known of a guest's loss besides its own channels.
+struct Lost<'a> {
+    loss: &'a GuestLoss,
+    qemu: &'a QemuEnd,
+    stderr: String,
+    registers: Option<String>,
+    vmcore: Option<vmlab_events::loss::Vmcore>,
+}
+
+/// Whether QEMU itself refused the fork, and not the host: its monitor had come up, so that it had all the memory that it
+/// asked for.
+fn is_refusal(monitor: &Monitor, end: &QemuEnd) -> bool {
+    let gave_up = matches!(end, QemuEnd::Exited(code) if *code != 0);
+    monitor.refused.is_some() || (monitor.answered && gave_up)
+}
+
+/// Whether a user, a supervisor or a kernel that is short of memory ended or stopped QEMU.
+fn is_by_others(monitor: &Monitor, end: &QemuEnd) -> bool {
+    const SENT: [Signal; 4] = [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
+    // QEMU ends in order on three of them.
+    if monitor.shutdown == Some(ShutdownReason::HostSignal) {
+        return true;
+    }
+    match end {
+        QemuEnd::Killed(signal) => SENT.iter().any(|sent| *sent as i32 == *signal),
+        QemuEnd::Lived { stopped } => *stopped,
+        QemuEnd::Exited(_) | QemuEnd::Unknown(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_qemu_itself_would_not_do_is_a_refusal() {
+        let up = Monitor { answered: true, ..Monitor::default() };
+        let refused = Monitor { refused: Some("migrate-incoming: no".to_owned()), ..Monitor::default() };
+        let lived = QemuEnd::Lived { stopped: false };
+        assert!(is_refusal(&up, &QemuEnd::Exited(1)) && is_refusal(&refused, &lived));
+        for (monitor, end) in [
+            (&up, lived),
+            (&up, QemuEnd::Lived { stopped: true }),
+            (&up, QemuEnd::Killed(9)),
+            (&up, QemuEnd::Exited(0)),
+            (&up, QemuEnd::Unknown("it is gone".to_owned())),
+            (&Monitor::default(), QemuEnd::Exited(1)),
+        ] {
+            assert!(!is_refusal(monitor, &end), "{monitor:?} {end:?}");
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! What a guest says on the control port, and what follows from it.
+
+use vmlab_console::Finding;
+use vmlab_events::event::LabEvent;
+use vmlab_events::job::JobSpec;
+use vmlab_events::loss::Watchdog;
+use vmlab_protocol::message::Hello;
+
+use super::{Action, Deadlines, Ending, GuestMachine, Moment, Now, SAVE_LIMIT, Stage, Start};
+use crate::guest::hardware;
+use crate::guest::session::{Findings, Freshness, SessionEvent, Violation};
+use crate::verdict::evidence::GuestLoss;
+
+impl GuestMachine {
+    /// Handles all messages that are there and count now.
+    pub(super) fn process_messages(&mut self, now: Now) {
+        while !matches!(self.stage, Stage::Ending(_) | Stage::Saving(_)) {
+            match self.next_message() {
+                Ok(Some(event)) => self.handle_message(now, event),
+                Ok(None) => return self.handled_all(now),
+                Err(loss) => return self.lose(now, loss),
+            }
+        }
+    }
+
+    /// The next message that counts now. A message that the guest sent after a marker counts once the console has reached
+    /// that marker: a report of its kernel may still be on its way.
+    fn next_message(&mut self) -> Result<Option<SessionEvent>, GuestLoss> {
+        let next = match self.held.take() {
+            Some(held) => Some(held),
+            None => self.session.next_event().map_err(|violation| GuestLoss::Violation(violation.0))?,
+        };
+        let Some(event) = next else { return Ok(None) };
+        if matches!(event, SessionEvent::Finished(_) | SessionEvent::Goodbye) && self.qemu.monitor.belies_the_guest() {
+            return Err(GuestLoss::Ended);
+        }
+        let divided = matches!(event, SessionEvent::Hello(_) | SessionEvent::Started | SessionEvent::Goodbye);
+        if !divided || !self.console.awaits_marker() {
+            return Ok(Some(event));
+        }
+        if !self.qemu.console_open {
+            return Err(GuestLoss::Unheard);
+        }
+        self.held = Some(event);
+        Ok(None)
+    }
+
+    /// No further message is there.
+    fn handled_all(&mut self, now: Now) {
+        // A message that is held back may still count.
+        if self.qemu.is_paused_for_good() && self.held.is_none() {
+            return self.lose(now, GuestLoss::Ended);
+        }
+        // The last message may have started a deadline of its own.
+        if self.qemu.monitor.shutdown.is_some() || self.console.reader.has_panicked() {
+            self.expect_end(now);
+        }
+    }
+
+    fn handle_message(&mut self, now: Now, event: SessionEvent) {
+        match event {
+            // A kernel that broke cannot be trusted, even where it goes on.
+            SessionEvent::Hello(_) if self.console.reader.crash().is_some() => self.lose(now, GuestLoss::Broken),
+            SessionEvent::Hello(hello) => self.said_hello(now, hello),
+            SessionEvent::Prepared { boot_id } => {
+                self.timings.moment(Moment::Prepared, now.at);
+                self.booted = true;
+                self.deadlines = Deadlines::new(Watchdog::Start, self.target.limits.answer(), now.at);
+                self.ready(now, Some(boot_id));
+            }
+            // The job was announced by a guest that cannot run it, and gets another guest.
+            SessionEvent::Started if self.console.before().is_some_and(|before| before.crashed) => {
+                self.lose(now, GuestLoss::Broken);
+            }
+            SessionEvent::Started => self.job_started(now),
+            SessionEvent::Finished(findings) => self.job_finished(now, findings),
+            SessionEvent::Goodbye => {
+                self.timings.end_of("goodbye", now.at);
+                self.end(Ending::Done, false, false);
+            }
+        }
+    }
+
+    fn said_hello(&mut self, now: Now, hello: Box<Hello>) {
+        if let Err(why) = hardware::check(&hello, &self.target.kernel.release, &self.target.machine) {
+            return self.lose(now, GuestLoss::WrongMachine(why));
+        }
+        self.timings.moment(Moment::Hello, now.at);
+        self.booted = true;
+        let problems = hello.problems.clone();
+        self.hello = Some(hello);
+        problems.into_iter().for_each(|problem| self.note_boot(problem));
+        let before = self.console.take_before().map(|before| before.warnings).unwrap_or_default();
+        self.note_boot_warnings(&before);
+        if self.timings.how() == Start::Template {
+            self.ready(now, None);
+            self.stage = Stage::Saving(now.at + SAVE_LIMIT);
+            self.actions.push(Action::Save);
+        } else {
+            self.prepare(now);
+        }
+    }
+
+    /// Has the guest become one of its own and start its first job: both orders go out together.
+    pub(super) fn prepare(&mut self, now: Now) {
+        self.timings.moment(Moment::Ordered, now.at);
+        let fork = self.timings.how() == Start::Fork;
+        let fresh = Freshness { wall_clock_ns: now.unix_ns, entropy: self.secrets.entropy(), fork };
+        let order = self.session.prepare(&fresh);
+        if self.send(now, order) {
+            self.ask_next(now);
+        }
+        if !matches!(self.stage, Stage::Ending(_)) {
+            self.deadlines = Deadlines::new(Watchdog::Handshake, self.target.limits.prepare(), now.at);
+        }
+    }
+
+    /// Asks for the next job, or for a goodbye where there is none.
+    fn ask_next(&mut self, now: Now) {
+        let limits = &self.target.limits;
+        // Before a guest's first job no job has ended that a report could belong to.
+        let divides = self.jobs.has_open_report();
+        let order = match self.jobs.ask_next() {
+            Some(job) => {
+                self.deadlines = Deadlines::new(Watchdog::Start, limits.answer(), now.at);
+                let marker = divides.then(|| self.secrets.next_marker());
+                if let Some(marker) = &marker {
+                    self.console.await_marker(marker);
+                }
+                let JobSpec::Scenario(spec) = &job.spec;
+                self.session.ask(spec, crate::milliseconds(limits.leg(spec)), marker)
+            }
+            None => {
+                self.deadlines = Deadlines::new(Watchdog::Goodbye, limits.answer(), now.at);
+                let marker = self.secrets.next_marker();
+                self.console.await_marker(&marker);
+                self.session.dismiss(marker)
+            }
+        };
+        self.send(now, order);
+    }
+
+    fn job_started(&mut self, now: Now) {
+        self.timings.end_of("start", now.at);
+        if let Some(before) = self.console.take_before() {
+            self.jobs.warn(before.warnings);
+            let crash = self.console.reader.crash().filter(|_| before.crashed);
+            let reported = self.jobs.close(crash);
+            self.report(reported);
+        }
+        let guest = self.number;
+        let target = self.target.id.clone();
+        let limits = &self.target.limits;
+        let Some(job) = self.jobs.started(now.at) else { return };
+        let JobSpec::Scenario(spec) = &job.spec;
+        self.deadlines = Deadlines::job(limits.scenario(spec), limits.silence(spec), now.at);
+        let event = LabEvent::JobStarted { guest, target, job: job.spec.job(), attempt: job.attempt };
+        self.emit(event);
+    }
+
+    fn job_finished(&mut self, now: Now, findings: Box<Findings>) {
+        self.timings.end_of_scenario(&findings.legs, now.at);
+        let spoiled = findings.spoil_the_guest() || self.console.reader.crash().is_some();
+        self.jobs.finished(findings, spoiled, now.at);
+        self.ask_next(now);
+    }
+
+    /// Whether the order goes out.
+    fn send(&mut self, now: Now, order: Result<Vec<u8>, Violation>) -> bool {
+        match order {
+            Ok(bytes) => {
+                self.actions.push(Action::Send(bytes));
+                true
+            }
+            Err(violation) => {
+                self.violate(now, violation);
+                false
+            }
+        }
+    }
+
+    fn ready(&mut self, now: Now, boot_id: Option<String>) {
+        if let Some(hello) = self.hello.clone() {
+            let boot_ms = crate::milliseconds(self.timings.elapsed(now.at));
+            self.emit(LabEvent::GuestReady { guest: self.number, boot_ms, boot_id, hello });
+        }
+    }
+
+    pub(super) fn note_boot_warnings(&mut self, warnings: &[Finding]) {
+        warnings.iter().for_each(|warning| self.note_boot(format!("the kernel warned while it booted: {warning}")));
+    }
+
+    fn note_boot(&mut self, text: String) {
+        self.notice(&text);
+        self.boot_notes.push(text);
+    }
+
+    pub(super) fn report(&mut self, reported: Option<crate::guest::jobs::Reported>) {
+        self.actions.extend(reported.map(|(report, end)| Action::Report(report, end)));
+    }
+}

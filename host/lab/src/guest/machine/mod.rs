@@ -1,0 +1,326 @@
+//! A guest as a state machine: inputs in, actions out. Pure: no clock, no IO, no randomness of its own.
+//!
+//! ```text
+//! Standby -> Waking -> Alive -> Ending -> Ended          a fork
+//!                      Alive -> Ending -> Ended          a boot
+//!                      Alive -> Saving -> Ending -> Ended   a boot that becomes a template
+//! ```
+//! The driver ([`super::driver`]) feeds inputs and carries out the actions, in order. [`Input::Ended`] comes last, and
+//! [`GuestMachine::into_outcome`] tells what came of the guest.
+
+mod end;
+mod messages;
+mod qemu;
+#[cfg(test)]
+mod tests;
+
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use vmlab_events::event::LabEvent;
+use vmlab_events::loss::Watchdog;
+use vmlab_protocol::message::{HERE, Hello};
+use vmlab_qemu::vitals::Vitals;
+
+pub(crate) use end::{DeadFork, NotSaved, Outcome};
+use qemu::QemuView;
+
+use super::console::GuestConsole;
+use super::deadlines::Deadlines;
+use super::input::{Action, Input, Now};
+use super::jobs::{JobTracker, QueuedJob};
+use super::secrets::Secrets;
+use super::session::{Session, SessionEvent, Violation};
+use super::timings::{Moment, Start, Timings};
+use crate::limits::EXIT;
+use crate::target::Target;
+use crate::verdict::evidence::GuestLoss;
+
+/// How long QEMU may take to save a guest. It takes some 15 ms.
+const SAVE_LIMIT: Duration = Duration::from_secs(30);
+
+/// One guest.
+#[derive(Debug)]
+pub(crate) struct GuestMachine {
+    number: u32,
+    target: Rc<Target>,
+    secrets: Secrets,
+    stage: Stage,
+    session: Session,
+    console: GuestConsole,
+    jobs: JobTracker,
+    qemu: QemuView,
+    deadlines: Deadlines,
+    timings: Timings,
+    /// What the guest said about itself: at its hello, or its template had said.
+    hello: Option<Box<Hello>>,
+    /// The guest has said hello, or has become a fork of its own.
+    booted: bool,
+    /// Problems of the boot, each in a sentence, which a template keeps for its forks.
+    boot_notes: Vec<String>,
+    /// A message that is held back until the console has reached its marker.
+    held: Option<SessionEvent>,
+    actions: Vec<Action>,
+}
+
+/// Where a guest is in its life. How far its session has come is the session's own state.
+#[derive(Debug)]
+enum Stage {
+    /// A fork that waits for work, paused.
+    Standby,
+    /// A fork that was told to run and does not run yet.
+    Waking,
+    Alive,
+    /// QEMU saves it, until this time at the latest.
+    Saving(Instant),
+    /// QEMU is being ended, for this reason.
+    Ending(Ending),
+    Ended(Outcome),
+}
+
+/// Why a guest ends.
+#[derive(Debug)]
+enum Ending {
+    /// It has said goodbye.
+    Done,
+    Lost(GuestLoss),
+    Saved,
+    NotSaved(NotSaved),
+    /// No job was left for it.
+    Unneeded(&'static str),
+}
+
+impl GuestMachine {
+    /// A guest whose QEMU was started at `began`. A fork has said its hello as a template.
+    pub(crate) fn new(
+        number: u32,
+        target: Rc<Target>,
+        start: Start,
+        secrets: Secrets,
+        hello: Option<Hello>,
+        began: Instant,
+    ) -> Self {
+        let fork = start == Start::Fork;
+        let mut console = GuestConsole::default();
+        if !fork {
+            console.await_marker(HERE);
+        }
+        Self {
+            number,
+            secrets,
+            stage: if fork { Stage::Standby } else { Stage::Alive },
+            session: if fork { Session::of_fork() } else { Session::default() },
+            console,
+            jobs: JobTracker::new(Rc::clone(&target), number, Vec::new()),
+            qemu: QemuView::default(),
+            deadlines: Deadlines::new(Watchdog::Boot, target.limits.boot(), began),
+            timings: Timings::new(number, target.id.clone(), start, began),
+            hello: hello.map(Box::new),
+            booted: false,
+            boot_notes: Vec::new(),
+            held: None,
+            actions: Vec::new(),
+            target,
+        }
+    }
+
+    /// Gives it work. To be called before [`Input::Start`].
+    pub(crate) fn add_jobs(&mut self, jobs: Vec<QueuedJob>) {
+        self.jobs.add(jobs);
+    }
+
+    /// QEMU is executed.
+    pub(crate) fn spawned(&mut self, now: Instant) {
+        self.timings.moment(Moment::Spawned, now);
+    }
+
+    pub(crate) const fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// When [`Input::Deadline`] is due.
+    pub(crate) fn deadline(&self) -> Instant {
+        match self.stage {
+            Stage::Saving(until) => until,
+            _ => self.deadlines.due(),
+        }
+    }
+
+    /// Whether the control port is to be read now. While a message is held back, what follows stays in the socket.
+    pub(crate) const fn reads_control(&self) -> bool {
+        self.held.is_none()
+    }
+
+    /// Where the guest is, for logs.
+    pub(crate) const fn phase(&self) -> &'static str {
+        match self.stage {
+            Stage::Standby => "standby",
+            Stage::Waking => "waking",
+            Stage::Alive => self.session.phase().name(),
+            Stage::Saving(_) => "saving",
+            Stage::Ending(_) => "ending",
+            Stage::Ended(_) => "ended",
+        }
+    }
+
+    /// Takes in what happened, and gives what is to be done.
+    pub(crate) fn handle(&mut self, now: Now, input: Input) -> Vec<Action> {
+        match (&self.stage, input) {
+            (Stage::Ended(_), _) => {}
+            (_, Input::Ended(end)) => self.ended(now, *end),
+            (Stage::Ending(_), Input::Console(bytes)) => self.console.push(&bytes),
+            (Stage::Ending(_), Input::Qmp(event)) => self.note_qmp(&event),
+            (Stage::Ending(_), _) => {}
+            (_, input) => self.alive(now, input),
+        }
+        std::mem::take(&mut self.actions)
+    }
+
+    fn alive(&mut self, now: Now, input: Input) {
+        match input {
+            Input::Start => self.start(now),
+            Input::Control(bytes) => {
+                self.deadlines.activity(now.at);
+                self.session.push(&bytes);
+                self.process_messages(now);
+            }
+            Input::ControlClosed => {
+                self.qemu.control_open = false;
+                self.channel_closed(now);
+            }
+            Input::Console(bytes) => self.read_console(now, &bytes),
+            Input::ConsoleClosed => {
+                self.qemu.console_open = false;
+                self.channel_closed(now);
+            }
+            Input::Qmp(event) => {
+                self.deadlines.activity(now.at);
+                self.handle_qmp(now, &event);
+            }
+            Input::QmpClosed => self.qmp_closed(now),
+            Input::Exited(status) => {
+                self.qemu.running = false;
+                if self.is_saving() {
+                    return self.not_saved(now, NotSaved::Failed(format!("QEMU {}", describe(status))));
+                }
+                self.channel_closed(now);
+            }
+            Input::Deadline(usage) => self.check_deadline(now, usage),
+            Input::SaveFailed { refused: true, why } => self.not_saved(now, NotSaved::Refused(why)),
+            Input::SaveFailed { refused: false, why } | Input::HostFailed(why) if self.is_saving() => {
+                self.not_saved(now, NotSaved::Failed(why));
+            }
+            Input::HostFailed(why) => self.lose(now, GuestLoss::Host(why)),
+            Input::Stopped(_) if self.is_saving() => {
+                self.not_saved(now, NotSaved::Failed("the run was stopped".to_owned()));
+            }
+            Input::Stopped(stop) => self.lose(now, stop.loss()),
+            Input::Unneeded(why) => {
+                // Up to now it waited for work.
+                self.timings.moment(Moment::Ordered, now.at);
+                self.end(Ending::Unneeded(why), false, false);
+            }
+            // Nothing was asked for that could fail so, and the end is handled above.
+            Input::SaveFailed { .. } | Input::Ended(_) => {}
+        }
+    }
+
+    fn start(&mut self, now: Now) {
+        if matches!(self.stage, Stage::Standby) {
+            self.stage = Stage::Waking;
+            self.timings.moment(Moment::Ordered, now.at);
+            self.deadlines = Deadlines::new(Watchdog::Handshake, self.target.limits.prepare(), now.at);
+            self.actions.push(Action::Wake);
+        }
+    }
+
+    fn read_console(&mut self, now: Now, bytes: &[u8]) {
+        self.deadlines.activity(now.at);
+        let had_spoken = self.console.reader.kernel_spoke();
+        self.console.push(bytes);
+        if !had_spoken && self.console.reader.kernel_spoke() && self.deadlines.which() == Watchdog::Boot {
+            self.deadlines = Deadlines::new(Watchdog::Handshake, self.target.limits.handshake(), now.at);
+        }
+        if qemu::says_that_it_ends(&self.console.reader) {
+            self.expect_end(now);
+        }
+        if self.held.is_some() && !self.console.awaits_marker() {
+            self.process_messages(now);
+        }
+    }
+
+    fn check_deadline(&mut self, now: Now, usage: Option<Vitals>) {
+        if let Stage::Saving(until) = self.stage {
+            if now.at >= until {
+                let why = format!("it was not saved within {} s", SAVE_LIMIT.as_secs());
+                self.not_saved(now, NotSaved::Failed(why));
+            }
+            return;
+        }
+        let Some(passed) = self.deadlines.check(now.at, usage) else { return };
+        if self.held.is_some() {
+            return self.lose(now, GuestLoss::Unheard);
+        }
+        let (limit_ms, stretched_ms) = (crate::milliseconds(passed.limit), crate::milliseconds(passed.stretched));
+        self.lose(now, GuestLoss::Watchdog { which: passed.which, limit_ms, stretched_ms });
+    }
+
+    /// From here on the guest has only the time to exit.
+    fn expect_end(&mut self, now: Now) {
+        if self.deadlines.which() != Watchdog::Farewell && !self.is_saving() {
+            self.deadlines = Deadlines::new(Watchdog::Farewell, EXIT.min(self.deadlines.left(now.at)), now.at);
+        }
+    }
+
+    const fn is_saving(&self) -> bool {
+        matches!(self.stage, Stage::Saving(_))
+    }
+
+    fn lose(&mut self, now: Now, loss: GuestLoss) {
+        if self.is_saving() {
+            return self.not_saved(now, NotSaved::Failed("the guest came to its end while it was saved".to_owned()));
+        }
+        self.timings.end_of("lost", now.at);
+        let ask_state = matches!(loss, GuestLoss::Watchdog { .. });
+        let examine = matches!(loss, GuestLoss::Ended | GuestLoss::Watchdog { .. } | GuestLoss::Broken);
+        let examine = examine && !self.qemu.is_gone();
+        self.end(Ending::Lost(loss), ask_state, examine);
+    }
+
+    fn violate(&mut self, now: Now, violation: Violation) {
+        self.lose(now, GuestLoss::Violation(violation.0));
+    }
+
+    fn not_saved(&mut self, now: Now, why: NotSaved) {
+        if self.is_saving() {
+            self.timings.end_of("save", now.at);
+            self.end(Ending::NotSaved(why), false, false);
+        }
+    }
+
+    fn end(&mut self, why: Ending, ask_state: bool, examine: bool) {
+        let lost = matches!(why, Ending::Lost(_));
+        self.stage = Stage::Ending(why);
+        self.actions.push(Action::End { lost, ask_state, examine });
+    }
+
+    fn emit(&mut self, event: LabEvent) {
+        self.actions.push(Action::Emit(event));
+    }
+
+    fn notice(&mut self, text: &str) {
+        let text = format!("{}: {text}", self.target.id);
+        self.emit(LabEvent::Notice { text });
+    }
+}
+
+/// How a process ended, to follow its name: `exited with 1`.
+fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exited with {code}"),
+        (None, Some(signal)) => format!("was killed by signal {signal}"),
+        (None, None) => format!("ended as {status}"),
+    }
+}

@@ -1,0 +1,146 @@
+//! All that is had before the first guest starts: QEMU, kernels, accelerator, images.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use tracing::{debug, info};
+use vmlab_events::progress::Progress;
+use vmlab_events::schedule::Isolation;
+use vmlab_events::target::TargetId;
+use vmlab_image::recipe::Recipe;
+use vmlab_image::{Image, ImageSpec, guest_init};
+use vmlab_kernel::catalogue::Catalogue;
+use vmlab_kernel::unpack::{self, BootFile};
+use vmlab_kernel::{Kernel, KernelSource};
+use vmlab_qemu::accel::{self, AccelChoice};
+use vmlab_qemu::argv::Machine;
+use vmlab_qemu::qemu::{self, Qemu};
+use vmlab_store::cache::{self, Limit, Room};
+use vmlab_store::dirs::Dirs;
+use vmlab_store::keeping::Keeping;
+
+use crate::cache::KINDS;
+use crate::error::RunError;
+use crate::laps::Laps;
+use crate::limits::Limits;
+use crate::plan::Plan;
+use crate::target::{BootableTarget, Target};
+
+/// What a run needs, found or made.
+pub(crate) struct Ready {
+    pub(crate) qemu: Qemu,
+    pub(crate) accelerator: AccelChoice,
+    pub(crate) targets: Vec<BootableTarget>,
+    /// About the cache, for the user.
+    pub(crate) notices: Vec<String>,
+}
+
+/// Finds or makes all that the plan needs. Each step is a lap.
+pub(crate) async fn prepare(
+    plan: &Plan,
+    dirs: &Dirs,
+    cache_limit: Limit,
+    progress: &dyn Progress,
+    laps: &mut Laps,
+) -> Result<Ready, RunError> {
+    let qemu = qemu::find(plan.qemu.as_deref(), &dirs.cache).await?;
+    debug!(path = %qemu.path.display(), version = %qemu.version, "QEMU");
+    laps.lap("prepare-qemu");
+    let kernels = obtain(&sources(plan)?, plan, dirs, progress).await?;
+    laps.lap("prepare-kernels");
+    progress.step("choosing the accelerator");
+    let first = kernels.first().ok_or(RunError::NoKernel)?;
+    let accelerator = accel::choose(plan.accelerator, &qemu, &first.path, &dirs.cache).await?;
+    info!(why = accelerator.explanation(), "accelerator");
+    laps.lap("prepare-accelerator");
+    let machine = Machine { accelerator: accelerator.accelerator, memory_mib: plan.memory_mib, cpus: plan.cpus };
+    let limits = Limits::new(machine.accelerator, plan.limits);
+    let mut targets = Vec::with_capacity(kernels.len());
+    let mut keeping = Keeping::default();
+    for kernel in kernels {
+        progress.step(&format!("{}: building the guest image", kernel.label));
+        let (image, kept) = build_image(&kernel, dirs, &plan.extra_modules)?;
+        keeping.add(kept);
+        progress.step(&format!("{}: looking for the quickest way to boot it", kernel.label));
+        let (boot_file, kept) = boot_file(&kernel, machine, dirs).await?;
+        keeping.add(kept);
+        let target = Rc::new(Target { id: TargetId::new(kernel.label.clone()), kernel, machine, limits });
+        targets.push(BootableTarget { target, boot_file, image });
+    }
+    let mut notices = keeping.notices();
+    if keeping.grown {
+        notices.extend(make_room(plan.isolation, dirs, cache_limit).await?);
+    }
+    laps.lap("prepare-images");
+    progress.done();
+    Ok(Ready { qemu, accelerator, targets, notices })
+}
+
+/// Keeps the cache within its limit. All that this run has prepared is in use, and stays.
+async fn make_room(isolation: Isolation, dirs: &Dirs, limit: Limit) -> Result<Vec<String>, RunError> {
+    let dir = dirs.cache.clone();
+    let Room { notices, over } = in_background(move || cache::keep_within(&dir, KINDS, limit)).await?;
+    // Where a template is made, room is made once more afterwards, and an exceeded limit is reported then.
+    let over = over.filter(|_| isolation != Isolation::Fork);
+    Ok(notices.into_iter().chain(over).collect())
+}
+
+/// Runs work that takes a while in a thread of its own, so that the user can interrupt it.
+async fn in_background<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, RunError> {
+    tokio::task::spawn_blocking(work).await.map_err(RunError::Task)
+}
+
+/// The plan's kernels, each once, in that order; the catalogue's default where there is none.
+fn sources(plan: &Plan) -> Result<Vec<KernelSource>, RunError> {
+    let mut sources: Vec<KernelSource> = Vec::new();
+    for source in &plan.kernels {
+        if !sources.contains(source) {
+            sources.push(source.clone());
+        }
+    }
+    if sources.is_empty() {
+        sources.push(Catalogue::default_source()?);
+    }
+    Ok(sources)
+}
+
+async fn obtain(
+    sources: &[KernelSource],
+    plan: &Plan,
+    dirs: &Dirs,
+    progress: &dyn Progress,
+) -> Result<Vec<Kernel>, RunError> {
+    let mut kernels = Vec::with_capacity(sources.len());
+    for source in sources {
+        // One after the other: they come from one mirror over one line.
+        let kernel = vmlab_kernel::obtain(source, dirs, plan.fetch, progress).await?;
+        info!(kernel = kernel.label, release = kernel.release, path = %kernel.path.display(), "kernel");
+        kernels.push(kernel);
+    }
+    Ok(kernels)
+}
+
+fn build_image(
+    kernel: &Kernel,
+    dirs: &Dirs,
+    extra_modules: &BTreeMap<String, Vec<u8>>,
+) -> Result<(Image, Keeping), RunError> {
+    // The image is the same whatever jobs were picked, and so is a template, which is keyed by the image's hash.
+    let catalogue = guest_init::catalogue()?;
+    let wanted = catalogue.iter().flat_map(|spec| spec.modules.iter().map(String::as_str)).collect();
+    let recipe = Recipe::scenarios()?;
+    let spec = ImageSpec {
+        recipe: &recipe,
+        init: guest_init::init_binary(),
+        modules: kernel.modules.as_deref(),
+        scenario_modules: wanted,
+        extra_modules,
+        cache: &dirs.cache,
+    };
+    vmlab_image::build(&spec).map_err(|source| RunError::Image { kernel: kernel.label.clone(), source })
+}
+
+async fn boot_file(kernel: &Kernel, machine: Machine, dirs: &Dirs) -> Result<(BootFile, Keeping), RunError> {
+    let (kernel, cache) = (kernel.clone(), dirs.cache.clone());
+    in_background(move || unpack::boot_file(&kernel, &machine, &cache)).await
+}

@@ -1,0 +1,30 @@
+//! What jobs run on.
+
+use std::rc::Rc;
+
+use vmlab_events::target::TargetId;
+use vmlab_image::Image;
+use vmlab_kernel::Kernel;
+use vmlab_kernel::unpack::BootFile;
+use vmlab_qemu::argv::Machine;
+
+use crate::limits::Limits;
+
+/// A kernel on a machine.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) id: TargetId,
+    pub(crate) kernel: Kernel,
+    pub(crate) machine: Machine,
+    /// The limits of its guests.
+    pub(crate) limits: Limits,
+}
+
+/// A target, and the files that QEMU boots for it.
+#[derive(Debug)]
+pub(crate) struct BootableTarget {
+    pub(crate) target: Rc<Target>,
+    /// What QEMU boots of the kernel.
+    pub(crate) boot_file: BootFile,
+    pub(crate) image: Image,
+}
