@@ -6,7 +6,7 @@ use clap::{Subcommand, ValueHint};
 use serde::Serialize;
 
 use super::interrupt::Interrupts;
-use super::{Context, Failure, output};
+use super::{Context, Failure, kernel_arg, output};
 use vmlab_kernel::catalogue::{Catalogue, SymbolGroup};
 use vmlab_kernel::fetched::{Lookup, Package};
 use vmlab_kernel::source::DebianSource;
@@ -62,7 +62,7 @@ enum Command {
     #[command(after_help = FETCH_HELP, after_long_help = format!("{NAMES}\n\n{FETCH_HELP}"))]
     Fetch {
         /// Which; the catalogue's default if none is named
-        #[arg(value_name = "KERNEL")]
+        #[arg(value_name = "KERNEL", value_parser = kernel_arg::parse, value_hint = ValueHint::FilePath)]
         sources: Vec<KernelSource>,
         /// Fetch the whole catalogue
         #[arg(long, conflicts_with = "sources")]
@@ -75,7 +75,7 @@ enum Command {
     #[command(after_help = INFO_HELP, after_long_help = format!("{NAMES}\n\n{INFO_HELP}"))]
     Info {
         /// Which
-        #[arg(value_name = "KERNEL", value_hint = ValueHint::FilePath)]
+        #[arg(value_name = "KERNEL", value_parser = kernel_arg::parse, value_hint = ValueHint::FilePath)]
         source: KernelSource,
         /// Use no network
         #[arg(long)]

@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use vmlab_report::progress::TerminalProgress;
 use vmlab_report::screen::Screen;
@@ -11,11 +12,15 @@ use vmlab_report::style::{Facts, Style, Verbosity};
 use vmlab_store::dirs::Dirs;
 
 mod cache;
+mod completions;
 mod doctor;
 mod failure;
+mod help;
 mod interrupt;
 mod kernel;
+mod kernel_arg;
 mod list;
+mod man;
 mod output;
 mod report;
 mod run;
@@ -26,6 +31,7 @@ pub use failure::Failure;
 /// Boots many Linux kernels in QEMU, runs scenarios inside, and gives a verdict that can be trusted.
 #[derive(Debug, Parser)]
 #[command(name = "vmlab", version, max_term_width = 100, propagate_version = true)]
+#[command(disable_help_subcommand = true, after_help = help::examples_and_topics())]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -33,14 +39,30 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Lab(LabCommand),
+    #[command(flatten)]
+    About(AboutCommand),
+}
+
+/// Commands that do the work.
+#[derive(Debug, Subcommand)]
+enum LabCommand {
     Run(Box<run::RunArgs>),
     List(list::ListArgs),
-    /// Kernels: what is known, what is there, and fetching them
     Kernel(kernel::Args),
-    Cache(cache::Args),
     Report(report::ReportArgs),
+    Cache(cache::Args),
     Doctor(doctor::Args),
     Selftest(selftest::SelftestArgs),
+}
+
+/// Commands about vmlab's own command line. They need neither a home directory nor a runtime.
+#[derive(Debug, Subcommand)]
+enum AboutCommand {
+    Completions(completions::Args),
+    Man(man::Args),
+    Help(help::Args),
 }
 
 /// What every command is given.
@@ -53,7 +75,7 @@ pub struct Context {
 /// Runs the command that was typed.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| name_the_argument(error).exit());
     match start(cli) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
@@ -63,8 +85,25 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// clap says that an argument is not UTF-8, but not which.
+fn name_the_argument(error: clap::Error) -> clap::Error {
+    if error.kind() != ErrorKind::InvalidUtf8 {
+        return error;
+    }
+    let bad = std::env::args_os().enumerate().find(|(_, argument)| argument.to_str().is_none());
+    let Some((number, argument)) = bad else { return error };
+    let message = format!("argument {number}, {argument:?}, is not UTF-8; rename the file, or name it by a link");
+    Cli::command().error(ErrorKind::InvalidUtf8, message)
+}
+
 fn start(cli: Cli) -> Result<u8, Failure> {
     interrupt::outlive_file_size_limit()?;
+    let command = match cli.command {
+        Command::Lab(command) => command,
+        Command::About(AboutCommand::Completions(args)) => return completions::run(&args),
+        Command::About(AboutCommand::Man(args)) => return man::run(&args),
+        Command::About(AboutCommand::Help(args)) => return help::run(&args),
+    };
     let context = Context { dirs: Dirs::from_env().map_err(Failure::usage)? };
     // One thread: a QEMU is tied to the life of the thread that started it (PR_SET_PDEATHSIG), and waiting is all that
     // most of this program does.
@@ -75,7 +114,7 @@ fn start(cli: Cli) -> Result<u8, Failure> {
         .map_err(|error| Failure::lab(format!("cannot start the runtime: {error}")))?;
     runtime.block_on(async {
         start_worker().await?;
-        dispatch(cli.command, &context).await
+        dispatch(command, &context).await
     })
 }
 
@@ -91,15 +130,15 @@ async fn start_worker() -> Result<(), Failure> {
     tokio::task::spawn_blocking(|| ()).await.map_err(|error| failed(error.into()))
 }
 
-async fn dispatch(command: Command, context: &Context) -> Result<u8, Failure> {
+async fn dispatch(command: LabCommand, context: &Context) -> Result<u8, Failure> {
     match command {
-        Command::Run(args) => run::run(&args, context).await,
-        Command::List(args) => list::run(&args),
-        Command::Kernel(args) => kernel::run(args, context).await,
-        Command::Cache(args) => cache::run(&args, context),
-        Command::Report(args) => report::report(&args, context),
-        Command::Doctor(args) => doctor::run(args, context).await,
-        Command::Selftest(args) => selftest::run(&args, context).await,
+        LabCommand::Run(args) => run::run(&args, context).await,
+        LabCommand::List(args) => list::run(&args),
+        LabCommand::Kernel(args) => kernel::run(args, context).await,
+        LabCommand::Cache(args) => cache::run(&args, context),
+        LabCommand::Report(args) => report::report(&args, context),
+        LabCommand::Doctor(args) => doctor::run(args, context).await,
+        LabCommand::Selftest(args) => selftest::run(&args, context).await,
     }
 }
 

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, ValueHint};
 
+use crate::kernel_arg;
 use vmlab_events::schedule::{Isolation, Repetition};
 use vmlab_kernel::KernelSource;
 use vmlab_lab::limits;
@@ -24,7 +25,7 @@ pub struct RunArgs {
     ///
     /// debian:SUITE[/FLAVOUR] (a stock Debian kernel, fetched once), installed[:RELEASE], or the path of a bzImage or
     /// vmlinux.
-    #[arg(short, long = "kernel", value_name = "KERNEL")]
+    #[arg(short, long = "kernel", value_name = "KERNEL", value_parser = kernel_arg::parse, value_hint = ValueHint::FilePath)]
     pub(super) kernels: Vec<KernelSource>,
 
     /// How scenarios are kept apart
