@@ -46,7 +46,10 @@ fn meant(text: &str, root: &Path) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
+    use crate::{Cli, help};
 
     #[test]
     fn a_bare_suite_or_series_is_told_its_full_name() {
@@ -63,6 +66,16 @@ mod tests {
         ] {
             let refused = parse(text).unwrap_err();
             assert_eq!(refused, format!("there is no file `{text}`; did you mean {full}?"));
+        }
+    }
+
+    #[test]
+    fn the_help_names_the_catalogues_default() {
+        let default = format!("[default: {}]", Catalogue::default_source().unwrap());
+        for names in [&["run"][..], &["kernel", "fetch"]] {
+            let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+            let help = help::named(&Cli::command(), &names).ok().unwrap().clone().render_long_help().to_string();
+            assert!(help.contains(&default), "{help}");
         }
     }
 

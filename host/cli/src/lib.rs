@@ -1,10 +1,10 @@
-//! The command line. clap's types stay in here: what goes further is plain and validated.
+//! The command line. clap's types stay in this crate: other crates get validated values.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 use vmlab_report::progress::TerminalProgress;
 use vmlab_report::screen::Screen;
@@ -26,7 +26,7 @@ mod report;
 mod run;
 mod selftest;
 
-pub use failure::Failure;
+use failure::Failure;
 
 /// Boots many Linux kernels in QEMU, runs scenarios inside, and gives a verdict that can be trusted.
 #[derive(Debug, Parser)]
@@ -65,14 +65,14 @@ enum AboutCommand {
     Help(help::Args),
 }
 
-/// What every command is given.
+/// What every command of the lab gets.
 #[derive(Debug)]
-pub struct Context {
-    /// Where the cache and the run records are.
-    pub dirs: Dirs,
+struct Context {
+    /// The cache and the run records.
+    dirs: Dirs,
 }
 
-/// Runs the command that was typed.
+/// Runs the command of this process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::try_parse().unwrap_or_else(|error| name_the_argument(error).exit());
@@ -93,7 +93,7 @@ fn name_the_argument(error: clap::Error) -> clap::Error {
     let bad = std::env::args_os().enumerate().find(|(_, argument)| argument.to_str().is_none());
     let Some((number, argument)) = bad else { return error };
     let message = format!("argument {number}, {argument:?}, is not UTF-8; rename the file, or name it by a link");
-    Cli::command().error(ErrorKind::InvalidUtf8, message)
+    clap::Error::raw(error.kind(), format!("{message}\n\nFor more information, try '--help'.\n"))
 }
 
 fn start(cli: Cli) -> Result<u8, Failure> {
@@ -105,8 +105,7 @@ fn start(cli: Cli) -> Result<u8, Failure> {
         Command::About(AboutCommand::Help(args)) => return help::run(&args),
     };
     let context = Context { dirs: Dirs::from_env().map_err(Failure::usage)? };
-    // One thread: a QEMU is tied to the life of the thread that started it (PR_SET_PDEATHSIG), and waiting is all that
-    // most of this program does.
+    // One thread, because PR_SET_PDEATHSIG ties a QEMU to the thread that started it. Most of this program only waits.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .thread_keep_alive(KEEP_ALIVE)
@@ -121,11 +120,11 @@ fn start(cli: Cli) -> Result<u8, Failure> {
 /// Longer than any run.
 const KEEP_ALIVE: Duration = Duration::from_secs(365 * 86_400);
 
-/// Starts the thread for work that blocks. The runtime panics where it needs its first one and cannot have it, and makes do
-/// with that one where it cannot have more.
+/// Starts the first thread for blocking work. The runtime panics if it cannot start its first one later; it tolerates that
+/// it cannot start more.
 async fn start_worker() -> Result<(), Failure> {
     let failed = |error| Failure::lab(format!("cannot start a thread: {error} (ulimit -u limits them)"));
-    // Whether there can be one is found out by one of our own.
+    // A thread of our own shows whether one can be started.
     drop(std::thread::Builder::new().spawn(|| ()).map_err(failed)?.join());
     tokio::task::spawn_blocking(|| ()).await.map_err(|error| failed(error.into()))
 }
@@ -142,7 +141,7 @@ async fn dispatch(command: LabCommand, context: &Context) -> Result<u8, Failure>
     }
 }
 
-/// Progress on standard error, as the terminal allows.
+/// Progress on standard error: a live line on a terminal, plain lines elsewhere.
 fn progress() -> TerminalProgress {
     let live = Style::decide(&Facts::gather()).live;
     TerminalProgress::new(&if live { Screen::stderr() } else { Screen::none() }, Verbosity::Normal)
