@@ -24,3 +24,22 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
     output::print(&String::from_utf8_lossy(&script))?;
     Ok(exit::OK)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum as _;
+
+    use super::*;
+
+    #[test]
+    fn each_shell_has_a_script_with_all_commands() {
+        for shell in Shell::value_variants() {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "vmlab", &mut script);
+            let script = String::from_utf8(script).unwrap();
+            for word in ["run", "isolation", "kernel", "fetch", "prune", "completions"] {
+                assert!(script.contains(word), "{shell}: {word}");
+            }
+        }
+    }
+}

@@ -53,6 +53,7 @@ mod tests {
 
     #[test]
     fn a_bare_suite_or_series_is_told_its_full_name() {
+        let root = tempfile::tempdir().unwrap();
         for (text, full) in [
             ("bookworm", "debian:bookworm"),
             ("trixie", "debian:trixie"),
@@ -64,9 +65,10 @@ mod tests {
             ("v6.12", "debian:trixie"),
             ("5.10.100", "debian:bullseye"),
         ] {
-            let refused = parse(text).unwrap_err();
-            assert_eq!(refused, format!("there is no file `{text}`; did you mean {full}?"));
+            assert_eq!(meant(text, root.path()).as_deref(), Some(full), "{text}");
         }
+        let refused = parse("bookworm").unwrap_err();
+        assert_eq!(refused, "there is no file `bookworm`; did you mean debian:bookworm?");
     }
 
     #[test]

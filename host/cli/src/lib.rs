@@ -28,7 +28,7 @@ mod selftest;
 
 use failure::Failure;
 
-/// Boots many Linux kernels in QEMU, runs scenarios inside, and gives a verdict that can be trusted.
+/// Boots Linux kernels in QEMU and shows which namespace and cgroup features work on each
 #[derive(Debug, Parser)]
 #[command(name = "vmlab", version, max_term_width = 100, propagate_version = true)]
 #[command(disable_help_subcommand = true, after_help = help::examples_and_topics())]
