@@ -55,7 +55,7 @@ fn shown(command: &Command) -> impl Iterator<Item = &Command> {
 
 /// A page in roff. `Man::render` would fill the lines of the examples into one paragraph.
 fn page(command: &Command) -> io::Result<Vec<u8>> {
-    let man = Man::new(command.clone());
+    let man = Man::new(command.clone()).source(concat!("vmlab ", env!("CARGO_PKG_VERSION"))).manual("vmlab manual");
     let mut roff = Vec::new();
     man.render_title(&mut roff)?;
     man.render_name_section(&mut roff)?;
