@@ -1,6 +1,8 @@
-//! `vmlab doctor`: what is missing on this machine, and the command that mends it.
+//! `vmlab doctor`: what this machine lacks, and the command that helps.
 
 use std::path::PathBuf;
+
+use clap::ValueHint;
 
 use super::{Context, Failure, output};
 use vmlab_events::clean;
@@ -13,39 +15,41 @@ use vmlab_report::style::Verbosity;
 use vmlab_setup::need::Scope;
 use vmlab_setup::survey::{Question, Survey, survey};
 
-/// Says what is missing on this machine, and the command that mends it
+/// Check what this machine lacks, and print the command that helps
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit code: 0 where all that is needed is there, 69 where something is missing.
+#[command(after_help = "Examples:
+  vmlab doctor          check this machine
+  vmlab doctor --fix    install what is missing with the system's package manager, then check
+  vmlab doctor --json   for programs
 
-Examples:
-  vmlab doctor          look at this machine
-  vmlab doctor --fix    install what is missing with the system's package manager, then look
-  vmlab doctor --json   for programs")]
+Exit codes:
+  0  nothing that vmlab needs is missing (there may be warnings)
+ 69  something is missing")]
 pub struct Args {
-    /// Install what is missing with the system's package manager first, as root or through sudo
+    /// First install what is missing with the system's package manager, as root or through sudo
     #[arg(long)]
     fix: bool,
-    /// Count as needed what the tests of vmlab's own source use, too
+    /// Also require what the tests of vmlab's own source use
     #[arg(long)]
     tests: bool,
-    /// Write one JSON object instead of lines
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
-    /// The QEMU to look at, instead of $VMLAB_QEMU or the one in PATH
-    #[arg(long, value_name = "PROGRAM")]
+    /// QEMU to check [default: $VMLAB_QEMU, then qemu-system-x86_64 in PATH]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::ExecutablePath)]
     qemu: Option<PathBuf>,
-    /// The kernel to try KVM with, instead of any that is at hand
-    #[arg(long, value_name = "FILE")]
+    /// Kernel file to try KVM with [default: one from the cache or this machine]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     kernel: Option<PathBuf>,
 }
 
-/// Installs what a run needs and this machine does not have, after saying so.
+/// Installs what a run needs and this machine lacks. Each command is printed before it runs.
 pub(super) async fn set_up() -> Result<(), Failure> {
     install(Scope::Run).await
 }
 
-/// The package manager writes to standard error beside the steps, so these are plain lines, on a terminal too: a live
-/// line would be torn by it, and gone at the end.
+/// Progress is plain lines even on a terminal: the package manager writes to standard error too, and would garble a live
+/// line.
 async fn install(scope: Scope) -> Result<(), Failure> {
     let progress = TerminalProgress::new(&Screen::none(), Verbosity::Normal);
     let installed =
@@ -71,7 +75,7 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
     Ok(if found.fit { exit::OK } else { exit::LAB })
 }
 
-/// A line for each check, and one more for the command that mends it.
+/// A line for each check, followed by a line for what to do, if there is something.
 fn lines(found: &Survey) -> String {
     let rows = found.checks.iter().flat_map(|check| {
         let row = [check.status.to_string(), check.name.to_owned(), clean::line(&check.detail)];

@@ -1,4 +1,4 @@
-//! How a command ends that could not do its work.
+//! The error of a command: a message and an exit code.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use vmlab_events::clean;
 use vmlab_events::exit;
 use vmlab_report::OpenError;
 
-/// One paragraph that names the thing and the remedy, and the exit code.
+/// A message of one paragraph, which says what to do, and an exit code.
 #[derive(Debug)]
 pub struct Failure {
     /// One of [`vmlab_events::exit`].
@@ -15,17 +15,16 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// The user asked for something that cannot be: [`exit::USAGE`].
+    /// The user asked for something impossible: [`exit::USAGE`].
     pub fn usage(message: impl fmt::Display) -> Self {
         Self { code: exit::USAGE, message: message.to_string() }
     }
 
-    /// The lab could not do its work: [`exit::LAB`].
+    /// vmlab or this machine failed: [`exit::LAB`].
     pub fn lab(message: impl fmt::Display) -> Self {
         Self { code: exit::LAB, message: message.to_string() }
     }
 
-    /// Any other ending.
     pub fn with_code(code: u8, message: impl fmt::Display) -> Self {
         Self { code, message: message.to_string() }
     }
@@ -42,7 +41,7 @@ impl From<OpenError> for Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // File names, and what was read from files, are in many messages.
+        // Messages quote file names and file contents, which must not control the terminal.
         let lines: Vec<_> = clean::lines(&self.message).collect();
         write!(f, "vmlab: {}", lines.join("\n"))
     }
@@ -53,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_in_a_message_does_no_harm() {
+    fn control_characters_in_a_message_are_escaped() {
         let text = Failure::usage("no kernel at \x1b]0;x\x07\u{202e}: see\n::error::above").to_string();
         assert_eq!(text, "vmlab: no kernel at \\x1b]0;x\\x07\\u{202e}: see\n\\x3a:error::above");
     }

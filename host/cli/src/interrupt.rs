@@ -1,4 +1,4 @@
-//! The signals by which a user, a terminal or a supervisor ends a command.
+//! SIGINT, SIGTERM and SIGHUP, by which a user, a terminal or a supervisor ends a command.
 
 use std::io;
 use std::sync::Arc;
@@ -15,53 +15,46 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::Failure;
 use vmlab_events::exit;
 
-/// Signals that come so shortly after the first are the first: timeout(1) and some supervisors send the same one to the
-/// process and to its group.
-const SAME_WISH: Duration = Duration::from_millis(300);
+/// A signal that comes this soon after the first counts as the first: timeout(1) and some supervisors send one signal both
+/// to the process and to its group.
+const SAME_SIGNAL: Duration = Duration::from_millis(300);
 
-/// Has a file that may not grow further be an error of writing it (EFBIG), as a full disk is, and not the end of the process
-/// (SIGXFSZ; setrlimit(2), `RLIMIT_FSIZE`). What is started does not inherit this.
-///
-/// # Errors
-/// [`exit::LAB`] where signals cannot be caught.
-pub fn outlive_file_size_limit() -> Result<(), Failure> {
+/// Makes a write beyond `RLIMIT_FSIZE` fail with EFBIG, as a write to a full disk fails, instead of ending the process by
+/// SIGXFSZ (setrlimit(2)). Child processes do not inherit this.
+pub(crate) fn outlive_file_size_limit() -> Result<(), Failure> {
     flag::register(SIGXFSZ, Arc::default())
         .map(drop)
         .map_err(|error| Failure::lab(format!("cannot catch signals: {error}")))
 }
 
-/// SIGINT, SIGTERM and SIGHUP, caught from the moment this is made. The second of them ends the process at once, from the
-/// signal's handler: the runtime may be waiting for a reader of standard output who has stopped reading.
+/// Catches the three signals from its creation on. The second one ends the process at once, in the signal handler: the
+/// runtime may be blocked on a standard output that nobody reads.
 #[derive(Debug)]
-pub struct Interrupts {
+pub(crate) struct Interrupts {
     int: Signal,
     term: Signal,
     hup: Signal,
 }
 
 impl Interrupts {
-    /// Starts to catch them.
-    ///
-    /// # Errors
-    /// [`exit::LAB`] where signals cannot be listened for.
-    pub fn listen() -> Result<Self, Failure> {
+    pub(crate) fn listen() -> Result<Self, Failure> {
         let failed = |error: io::Error| Failure::lab(format!("cannot listen for signals: {error}"));
-        // Whoever started this process may have blocked them, which would be inherited (sigprocmask(2)).
+        // A signal that the parent process blocked stays blocked here (sigprocmask(2)).
         SigSet::from_iter([SIGINT, SIGTERM, SIGHUP]).thread_unblock().map_err(|error| failed(error.into()))?;
         let again = Arc::new(AtomicBool::new(false));
         let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
         let mut first = Signals::new(kinds.map(|kind| kind.as_raw_value())).map_err(failed)?;
         let armed = Arc::clone(&again);
-        // A thread, because the runtime may stand still. It ends with the process, or never sees a signal.
+        // A thread, because the runtime may be blocked. It lasts until the process ends.
         let watch = move || {
             if first.forever().next().is_some() {
-                std::thread::sleep(SAME_WISH);
+                std::thread::sleep(SAME_SIGNAL);
                 armed.store(true, Ordering::SeqCst);
             }
         };
         std::thread::Builder::new().spawn(watch).map_err(failed)?;
         let listen = |kind: SignalKind| {
-            // What was started dies with this process.
+            // Child processes die with this one (PR_SET_PDEATHSIG).
             flag::register_conditional_shutdown(kind.as_raw_value(), exit::INTERRUPTED.into(), Arc::clone(&again))
                 .map_err(failed)?;
             signal(kind).map_err(failed)
@@ -73,8 +66,8 @@ impl Interrupts {
         })
     }
 
-    /// Waits for the next one.
-    pub async fn next(&mut self) {
+    /// Waits for the next signal.
+    pub(crate) async fn next(&mut self) {
         tokio::select! {
             _ = self.int.recv() => {}
             _ = self.term.recv() => {}
@@ -82,15 +75,16 @@ impl Interrupts {
         }
     }
 
-    /// Runs work until it is done or a signal comes; then the work is dropped, which ends what it started.
-    ///
-    /// # Errors
-    /// The work's own; [`exit::INTERRUPTED`] by a signal.
-    pub async fn or_interrupt<T>(&mut self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    /// Runs work until it is done or a signal comes. A signal drops the work, which ends the processes that it started,
+    /// and is the error [`exit::INTERRUPTED`].
+    pub(crate) async fn or_interrupt<T>(
+        &mut self,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
         tokio::select! {
             result = work => result,
             () = self.next() => {
-                Err(Failure::with_code(exit::INTERRUPTED, "interrupted; nothing half-done was left behind"))
+                Err(Failure::with_code(exit::INTERRUPTED, "interrupted; no partial files were left behind"))
             }
         }
     }

@@ -6,7 +6,7 @@ use clap::{Subcommand, ValueHint};
 use serde::Serialize;
 
 use super::interrupt::Interrupts;
-use super::{Context, Failure, output};
+use super::{Context, Failure, kernel_arg, output};
 use vmlab_kernel::catalogue::{Catalogue, SymbolGroup};
 use vmlab_kernel::fetched::{Lookup, Package};
 use vmlab_kernel::source::DebianSource;
@@ -14,26 +14,29 @@ use vmlab_kernel::{self, FetchPolicy, Kernel, KernelError, KernelSource, debian,
 use vmlab_store::dirs::Dirs;
 
 const NAMES: &str = "\
-A kernel is named by
-  debian:SUITE[/FLAVOUR]  a package of the Debian archive; without a flavour,
-                          cloud-amd64; others are amd64 and rt-amd64
-  installed[:RELEASE]     a kernel of this machine; without a release, the newest
-  PATH                    a bzImage or vmlinux; path:PATH if it begins like these";
+KERNEL is one of
+  debian:SUITE[/FLAVOUR]  a stock Debian kernel; the flavour is cloud-amd64 if none
+                          is given; amd64 and rt-amd64 are others
+  installed[:RELEASE]     a kernel of this machine; the newest if no release is given
+  PATH                    a bzImage or vmlinux; write path:PATH if PATH itself begins
+                          with debian:, installed: or path:
+`vmlab help kernels` has more.";
 
 const LIST_HELP: &str = "\
 Examples:
-  vmlab kernel list                what can be run on, and what is in the cache
+  vmlab kernel list
   vmlab kernel list --json | jq '.[] | select(.cached)'";
 
 const FETCH_HELP: &str = "\
 Examples:
   vmlab kernel fetch                                   the default kernel
-  vmlab kernel fetch debian:bullseye debian:bookworm   two certain ones
+  vmlab kernel fetch debian:bullseye debian:bookworm   two kernels
   vmlab kernel fetch debian:bookworm/6.12-cloud-amd64  another flavour
   vmlab kernel fetch --all --refresh                   the whole catalogue, each at its newest
 
-What was fetched stays the same kernel until --refresh; what is damaged is fetched again. Packages come through apt, with a root of its own, from the \
-mirrors that this machine's apt uses; VMLAB_DEBIAN_MIRROR and VMLAB_DEBIAN_SECURITY_MIRROR name others.";
+A fetched kernel stays the same until --refresh. A damaged one is fetched again. Packages come through apt, with a private \
+root and apt's signature checks, from the mirrors that this machine's apt uses; VMLAB_DEBIAN_MIRROR and \
+VMLAB_DEBIAN_SECURITY_MIRROR name others.";
 
 const INFO_HELP: &str = "\
 Examples:
@@ -41,7 +44,7 @@ Examples:
   vmlab kernel info ./arch/x86/boot/bzImage
   vmlab kernel info installed --json | jq .symbols.CONFIG_TIME_NS";
 
-/// Kernels: what is known, what is there, and fetching them
+/// List, fetch and inspect kernels
 #[derive(Debug, clap::Args)]
 #[command(after_help = NAMES)]
 pub struct Args {
@@ -51,7 +54,7 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show the catalogue, what is in the cache, and what is installed
+    /// List the catalogue, the cache, and the kernels installed on this machine
     #[command(after_help = LIST_HELP)]
     List {
         /// Print JSON
@@ -61,21 +64,21 @@ enum Command {
     /// Fetch kernels into the cache
     #[command(after_help = FETCH_HELP, after_long_help = format!("{NAMES}\n\n{FETCH_HELP}"))]
     Fetch {
-        /// Which; the catalogue's default if none is named
-        #[arg(value_name = "KERNEL")]
+        /// Kernels to fetch [default: debian:trixie]
+        #[arg(value_name = "KERNEL", value_parser = kernel_arg::parse, value_hint = ValueHint::FilePath)]
         sources: Vec<KernelSource>,
         /// Fetch the whole catalogue
         #[arg(long, conflicts_with = "sources")]
         all: bool,
-        /// Ask the archive for the newest, even if there is one in the cache
+        /// Ask the archive for the newest version, even if one is in the cache
         #[arg(long)]
         refresh: bool,
     },
-    /// Show what a kernel is and which config symbols it has set; fetches it if need be
+    /// Show a kernel's release, files and config symbols; fetches it if it is not in the cache
     #[command(after_help = INFO_HELP, after_long_help = format!("{NAMES}\n\n{INFO_HELP}"))]
     Info {
-        /// Which
-        #[arg(value_name = "KERNEL", value_hint = ValueHint::FilePath)]
+        /// Kernel to inspect
+        #[arg(value_name = "KERNEL", value_parser = kernel_arg::parse, value_hint = ValueHint::FilePath)]
         source: KernelSource,
         /// Use no network
         #[arg(long)]
@@ -86,7 +89,6 @@ enum Command {
     },
 }
 
-/// Runs the command.
 pub async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
     match args.command {
         Command::List { json } => list(&context.dirs, json)?,
@@ -130,11 +132,11 @@ async fn fetch(sources: &[KernelSource], dirs: &Dirs, policy: FetchPolicy) -> Re
     Ok(())
 }
 
-/// A kernel as a list shows it.
+/// A row of `kernel list`.
 #[derive(Debug, Serialize)]
 struct Listed {
     source: String,
-    /// `catalogue`, `cache` or `installed`: where the list has it from.
+    /// Where the row comes from: `catalogue`, `cache` or `installed`.
     listed_by: &'static str,
     default: bool,
     series: Option<String>,
@@ -221,7 +223,7 @@ fn list(dirs: &Dirs, json: bool) -> Result<(), Failure> {
             sha256: None,
             damage: None,
             path: Some(installed.path),
-            description: "of this machine".to_owned(),
+            description: "installed on this machine".to_owned(),
         });
     }
     if json {
@@ -229,10 +231,10 @@ fn list(dirs: &Dirs, json: bool) -> Result<(), Failure> {
     }
     let mut rows = vec![["KERNEL", "STATE", "RELEASE", "VERSION", "SHA256", "WHAT"].map(str::to_owned)];
     rows.extend(listed.iter().map(Listed::row));
-    output::print(&format!("{}\n* taken where no kernel is named\n", output::columns(&rows)))
+    output::print(&format!("{}\n* the default, if no kernel is named\n", output::columns(&rows)))
 }
 
-/// What `info` shows.
+/// What `kernel info` prints.
 #[derive(Debug, Serialize)]
 struct Info {
     label: String,
@@ -243,7 +245,7 @@ struct Info {
     config_sha256: Option<String>,
     packages: Vec<Package>,
     modules: Option<PathBuf>,
-    /// `null` for a symbol that is not set; missing altogether where the configuration is not known.
+    /// `null` for a symbol that is not set; the field is absent if the configuration is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     symbols: Option<std::collections::BTreeMap<String, Option<String>>>,
 }
@@ -292,7 +294,7 @@ fn render(info: &Info, kernel: &Kernel, groups: &[SymbolGroup]) -> String {
     );
     let mut text = output::columns(&rows);
     let Some(config) = &kernel.config else {
-        text.push_str("\nIts configuration was not found beside it, so nothing is known of its symbols.\n");
+        text.push_str("\nNo configuration file was found beside this kernel, so its config symbols are unknown.\n");
         return text;
     };
     for group in groups {

@@ -1,8 +1,9 @@
-//! The command line. clap's types stay in here: what goes further is plain and validated.
+//! The command line. clap's types stay in this crate: other crates get validated values.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use vmlab_report::progress::TerminalProgress;
@@ -11,21 +12,26 @@ use vmlab_report::style::{Facts, Style, Verbosity};
 use vmlab_store::dirs::Dirs;
 
 mod cache;
+mod completions;
 mod doctor;
 mod failure;
+mod help;
 mod interrupt;
 mod kernel;
+mod kernel_arg;
 mod list;
+mod man;
 mod output;
 mod report;
 mod run;
 mod selftest;
 
-pub use failure::Failure;
+use failure::Failure;
 
-/// Boots many Linux kernels in QEMU, runs scenarios inside, and gives a verdict that can be trusted.
+/// Boots Linux kernels in QEMU and shows which namespace and cgroup features work on each
 #[derive(Debug, Parser)]
 #[command(name = "vmlab", version, max_term_width = 100, propagate_version = true)]
+#[command(disable_help_subcommand = true, after_help = help::examples_and_topics())]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -33,27 +39,43 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Lab(LabCommand),
+    #[command(flatten)]
+    About(AboutCommand),
+}
+
+/// Commands that do the work.
+#[derive(Debug, Subcommand)]
+enum LabCommand {
     Run(Box<run::RunArgs>),
     List(list::ListArgs),
-    /// Kernels: what is known, what is there, and fetching them
     Kernel(kernel::Args),
-    Cache(cache::Args),
     Report(report::ReportArgs),
+    Cache(cache::Args),
     Doctor(doctor::Args),
     Selftest(selftest::SelftestArgs),
 }
 
-/// What every command is given.
-#[derive(Debug)]
-pub struct Context {
-    /// Where the cache and the run records are.
-    pub dirs: Dirs,
+/// Commands about vmlab's own command line. They need neither a home directory nor a runtime.
+#[derive(Debug, Subcommand)]
+enum AboutCommand {
+    Completions(completions::Args),
+    Man(man::Args),
+    Help(help::Args),
 }
 
-/// Runs the command that was typed.
+/// What every command of the lab gets.
+#[derive(Debug)]
+struct Context {
+    /// The cache and the run records.
+    dirs: Dirs,
+}
+
+/// Runs the command of this process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| name_the_argument(error).exit());
     match start(cli) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
@@ -63,11 +85,27 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// clap says that an argument is not UTF-8, but not which.
+fn name_the_argument(error: clap::Error) -> clap::Error {
+    if error.kind() != ErrorKind::InvalidUtf8 {
+        return error;
+    }
+    let bad = std::env::args_os().enumerate().find(|(_, argument)| argument.to_str().is_none());
+    let Some((number, argument)) = bad else { return error };
+    let message = format!("argument {number}, {argument:?}, is not UTF-8; rename the file, or name it by a link");
+    clap::Error::raw(error.kind(), format!("{message}\n\nFor more information, try '--help'.\n"))
+}
+
 fn start(cli: Cli) -> Result<u8, Failure> {
     interrupt::outlive_file_size_limit()?;
+    let command = match cli.command {
+        Command::Lab(command) => command,
+        Command::About(AboutCommand::Completions(args)) => return completions::run(&args),
+        Command::About(AboutCommand::Man(args)) => return man::run(&args),
+        Command::About(AboutCommand::Help(args)) => return help::run(&args),
+    };
     let context = Context { dirs: Dirs::from_env().map_err(Failure::usage)? };
-    // One thread: a QEMU is tied to the life of the thread that started it (PR_SET_PDEATHSIG), and waiting is all that
-    // most of this program does.
+    // One thread, because PR_SET_PDEATHSIG ties a QEMU to the thread that started it. Most of this program only waits.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .thread_keep_alive(KEEP_ALIVE)
@@ -75,35 +113,35 @@ fn start(cli: Cli) -> Result<u8, Failure> {
         .map_err(|error| Failure::lab(format!("cannot start the runtime: {error}")))?;
     runtime.block_on(async {
         start_worker().await?;
-        dispatch(cli.command, &context).await
+        dispatch(command, &context).await
     })
 }
 
 /// Longer than any run.
 const KEEP_ALIVE: Duration = Duration::from_secs(365 * 86_400);
 
-/// Starts the thread for work that blocks. The runtime panics where it needs its first one and cannot have it, and makes do
-/// with that one where it cannot have more.
+/// Starts the first thread for blocking work. The runtime panics if it cannot start its first one later; it tolerates that
+/// it cannot start more.
 async fn start_worker() -> Result<(), Failure> {
     let failed = |error| Failure::lab(format!("cannot start a thread: {error} (ulimit -u limits them)"));
-    // Whether there can be one is found out by one of our own.
+    // A thread of our own shows whether one can be started.
     drop(std::thread::Builder::new().spawn(|| ()).map_err(failed)?.join());
     tokio::task::spawn_blocking(|| ()).await.map_err(|error| failed(error.into()))
 }
 
-async fn dispatch(command: Command, context: &Context) -> Result<u8, Failure> {
+async fn dispatch(command: LabCommand, context: &Context) -> Result<u8, Failure> {
     match command {
-        Command::Run(args) => run::run(&args, context).await,
-        Command::List(args) => list::run(&args),
-        Command::Kernel(args) => kernel::run(args, context).await,
-        Command::Cache(args) => cache::run(&args, context),
-        Command::Report(args) => report::report(&args, context),
-        Command::Doctor(args) => doctor::run(args, context).await,
-        Command::Selftest(args) => selftest::run(&args, context).await,
+        LabCommand::Run(args) => run::run(&args, context).await,
+        LabCommand::List(args) => list::run(&args),
+        LabCommand::Kernel(args) => kernel::run(args, context).await,
+        LabCommand::Cache(args) => cache::run(&args, context),
+        LabCommand::Report(args) => report::report(&args, context),
+        LabCommand::Doctor(args) => doctor::run(args, context).await,
+        LabCommand::Selftest(args) => selftest::run(&args, context).await,
     }
 }
 
-/// Progress on standard error, as the terminal allows.
+/// Progress on standard error: a live line on a terminal, plain lines elsewhere.
 fn progress() -> TerminalProgress {
     let live = Style::decide(&Facts::gather()).live;
     TerminalProgress::new(&if live { Screen::stderr() } else { Screen::none() }, Verbosity::Normal)

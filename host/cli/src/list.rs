@@ -1,4 +1,4 @@
-//! `vmlab list`: the scenarios, with what they need and which part of the seeds they show.
+//! `vmlab list`: the scenarios.
 
 use clap::Args;
 use vmlab_protocol::catalogue::{Control, Expectation, ScenarioSpec};
@@ -8,22 +8,28 @@ use vmlab_events::exit;
 use vmlab_image::guest_init;
 use vmlab_lab::plan::{self, Filter};
 
-/// List the scenarios, with what they need and which part of the seeds they show.
+/// List the scenarios
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  vmlab list\n  vmlab list time -v\n  vmlab list --json | jq -r '.[].id'")]
+#[command(after_help = EXAMPLES)]
 pub struct ListArgs {
-    /// Which scenarios: a part of their names, or =NAME for exactly that one; all where none is given
+    /// Scenarios to list: a part of their names, or =NAME for exactly that one [default: all]
     #[arg(value_name = "FILTER")]
     filters: Vec<Filter>,
 
-    /// As a JSON array
+    /// Print a JSON array
     #[arg(long, conflicts_with = "verbose")]
     json: bool,
 
-    /// Show what each scenario needs and where its behaviour is documented
+    /// Also print what each scenario needs of the kernel, and where its behaviour is documented
     #[arg(short, long)]
     verbose: bool,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  vmlab list
+  vmlab list time -v
+  vmlab list --json | jq -r '.[].id'";
 
 pub(super) fn run(args: &ListArgs) -> Result<u8, Failure> {
     let catalogue = guest_init::catalogue().map_err(|error| Failure::lab(vmlab_events::error::chain(&error)))?;
@@ -40,7 +46,7 @@ pub(super) fn run(args: &ListArgs) -> Result<u8, Failure> {
 
 fn line(spec: &ScenarioSpec) -> String {
     let leak = if spec.expects == Expectation::Leak { " (leaks by design)" } else { "" };
-    format!("{:<22} {:<16} {}{leak}\n", spec.id.as_str(), spec.seed, spec.title)
+    format!("{:<22} {}{leak}\n", spec.id.as_str(), spec.title)
 }
 
 fn describe(spec: &ScenarioSpec) -> String {

@@ -6,13 +6,13 @@ use super::Failure;
 use vmlab_events::clean;
 use vmlab_report::stdio;
 
-/// Prints a text at once. A reader that has gone, as `head`, is no failure: there is nobody left to tell.
+/// Prints a text and flushes it. A broken pipe is no error: `vmlab list | head -1` is common.
 ///
 /// # Errors
-/// Standard output cannot be written for another reason.
+/// Standard output is closed, or cannot be written for a reason other than a broken pipe.
 pub fn print(text: &str) -> Result<(), Failure> {
     if stdio::stdout_was_closed() {
-        return Err(Failure::lab("cannot write to standard output: it is closed; open it, or send it to a file"));
+        return Err(Failure::lab("cannot write to standard output: it is closed; open it, or redirect it to a file"));
     }
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
@@ -23,10 +23,10 @@ pub fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Tells what the user should know besides, on standard error.
+/// Prints notes on standard error.
 pub fn notes(notes: &[String]) {
     for note in notes {
-        // Where standard error is closed nobody wants to know.
+        // If standard error is closed, nobody reads notes.
         writeln!(io::stderr(), "vmlab: note: {}", clean::line(note)).unwrap_or_default();
     }
 }
@@ -41,7 +41,7 @@ pub fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
     print(&format!("{text}\n"))
 }
 
-/// Lays rows out in columns that are as wide as their widest cell; the last column is not padded.
+/// Lays out rows in columns, each as wide as its widest cell. Lines have no trailing spaces.
 #[must_use]
 pub fn columns<const N: usize>(rows: &[[String; N]]) -> String {
     let mut widths = [0; N];

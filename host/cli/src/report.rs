@@ -1,8 +1,8 @@
-//! `vmlab report`: a finished run again, in any format, from its record.
+//! `vmlab report`: renders a run again from its record, in any format.
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 
 use super::{Context, Failure, output};
 use vmlab_events::event::{LabEvent, Stamped};
@@ -16,54 +16,52 @@ use vmlab_store::record::{self, Listed, RecordError, RunState, StoredRun};
 
 const EXAMPLES: &str = "\
 Examples:
-  vmlab report                                     the latest run, for people
-  vmlab report --list                              all runs that are kept
-  vmlab report 20261122-11 --format ktap           a run by the beginning of its name
+  vmlab report                                     the latest run
+  vmlab report --list                              all runs that have a record
+  vmlab report 20261122-11 --format ktap           a run, by the beginning of its name
   vmlab report latest --format junit -o junit.xml  a JUnit file of the latest run
-  vmlab report ./events.jsonl                      a file that `vmlab run --report json=FILE` wrote
+  vmlab report ./events.jsonl                      a file from `vmlab run --report json=FILE`
 
-The exit code tells whether the report could be rendered, not how the run ended:
-0 if it could, 2 if there is no such run or the report has no place to go,
-69 if the record is damaged or writing the report failed.";
+Exit codes (they say whether the report was rendered, not how the run ended):
+  0  the report was rendered
+  2  there is no such run, or the output file cannot be made
+ 69  the record is damaged, or the report could not be written";
 
-/// Renders a run again from its record.
+/// Render a finished run again, in any format
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ReportArgs {
-    /// The run: `latest`, a run's name or the beginning of one, or a path
+    /// Run to render: `latest`, a run's name or the beginning of one, or a path
     #[arg(value_name = "RUN", default_value = record::LATEST)]
     run: String,
 
-    /// The form of the report: human, ktap, junit or json
+    /// Format of the report: human, ktap, junit or json
     #[arg(long, value_name = "FORMAT", default_value = "human", conflicts_with = "list")]
     format: Format,
 
     /// Write to this file instead of standard output
-    #[arg(long, short, value_name = "FILE", conflicts_with = "list")]
+    #[arg(long, short, value_name = "FILE", conflicts_with = "list", value_hint = ValueHint::FilePath)]
     output: Option<PathBuf>,
 
-    /// Name the runs that are kept, newest first, instead
+    /// List the runs that have a record, newest first
     #[arg(long, conflicts_with = "run")]
     list: bool,
 
-    /// Also tell what passing scenarios found and printed
+    /// Also print what passing scenarios found and printed
     #[arg(long, short, conflicts_with_all = ["list", "quiet"])]
     verbose: bool,
 
-    /// Show where the time went, phase by phase
+    /// Print where the time went, phase by phase
     #[arg(long, conflicts_with = "list")]
     timings: bool,
 
-    /// Only the table and the summary
+    /// Print only the table and the summary
     #[arg(long, short, conflicts_with = "list")]
     quiet: bool,
 }
 
-/// Does it.
-///
-/// # Errors
-/// [`exit::USAGE`] where there is no such run, [`exit::LAB`] where it cannot be read or rendered.
-pub fn report(args: &ReportArgs, context: &Context) -> Result<u8, Failure> {
+/// Fails with [`exit::USAGE`] if there is no such run, and with [`exit::LAB`] if it cannot be read or rendered.
+pub(super) fn report(args: &ReportArgs, context: &Context) -> Result<u8, Failure> {
     if args.list {
         return list(context);
     }
@@ -84,7 +82,7 @@ pub fn report(args: &ReportArgs, context: &Context) -> Result<u8, Failure> {
     let style = Style::decide_again(&Facts::gather());
     let setup = Setup { style, verbosity, timings: args.timings, record: stored.dir.clone(), screen: Screen::none() };
     let spec = ReportSpec { format: args.format, target };
-    // A human report tells them itself.
+    // A human report on standard output contains them.
     if spec.format != Format::Human || spec.target != Target::Stdout {
         output::notes(&stored.notices);
     }
@@ -106,18 +104,18 @@ fn refuse(error: &RecordError) -> Failure {
     }
 }
 
-/// The refusal of `--timings` where nothing would show them.
+/// The error for `--timings` without a human report.
 pub(super) fn timings_refused() -> Failure {
     Failure::usage(
-        "--timings adds a table to the human report, and there is none; ask for one, or take the timings from the json \
-         report, which always has them",
+        "--timings adds a table to the human report, and no human report was asked for; add --report human, or read the \
+         timings from the json report, which always has them",
     )
 }
 
 fn render(stored: &StoredRun, spec: &ReportSpec, setup: &Setup) -> Result<(), Failure> {
     let mut reporters = Reporters::open(std::slice::from_ref(spec), setup)?;
     stored.events.iter().for_each(|event| reporters.event(event));
-    // Whoever has nothing but the report is to know as well that the run did not come to its end.
+    // The report itself must say that the run was cut off, since its reader may have nothing else.
     let elapsed_ms = stored.events.last().map_or(0, |last| last.elapsed_ms);
     for text in &stored.notices {
         reporters.event(&Stamped { elapsed_ms, event: LabEvent::Notice { text: text.clone() } });
@@ -133,7 +131,7 @@ fn list(context: &Context) -> Result<u8, Failure> {
     output::print(&table(&listed)).map(|()| exit::OK)
 }
 
-/// One line for each run. The name tells when it was started, in UTC.
+/// One line for each run. A run's name contains its start time in UTC.
 fn table(listed: &[Listed]) -> String {
     let targets = |run: &Listed| run.targets.iter().map(TargetId::as_str).collect::<Vec<_>>().join(", ");
     let kernels: Vec<_> = listed.iter().map(|run| clean::line(&targets(run))).collect();
@@ -142,7 +140,7 @@ fn table(listed: &[Listed]) -> String {
     let mut out = format!("{:<id_width$}  {:<19}  {:<width$}  RESULT\n", "RUN", "STARTED (UTC)", "KERNELS");
     for (run, kernels) in listed.iter().zip(&kernels) {
         let result = match &run.state {
-            Ok(RunState::Running) => "going on".to_owned(),
+            Ok(RunState::Running) => "running".to_owned(),
             Ok(RunState::CutOff) => "cut off".to_owned(),
             Ok(RunState::Finished { counts, exit_code }) => {
                 format!("{} (exit code {exit_code})", text::counts(counts))
@@ -188,7 +186,7 @@ mod tests {
         report(&args, context)
     }
 
-    /// Runs the fixture, with a record and a report in each format, and gives where the reports are.
+    /// Plays the fixture into a record and into one report of each format, `live.FORMAT` in the home directory.
     fn run(context: &Context, home: &TempDir) -> RunRecord {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_345_323);
         let mut record = RunRecord::create(&context.dirs, now).unwrap();

@@ -83,21 +83,35 @@ impl FromStr for Wanted {
     }
 }
 
-/// The choice. Its display is one line, as `tcg: there is no /dev/kvm`.
+/// The choice. Its display is the short line that every run prints; [`Self::explanation`] has the evidence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccelChoice {
     /// What was chosen.
     pub accelerator: Accelerator,
-    /// Why, in one line.
+    /// Whether the user asked for it, so that nothing was tried.
+    pub asked: bool,
+    /// Why, in one line, which quotes QEMU and the kernel where they said something.
     pub why: String,
     /// Whether a probe's answer is kept for the next run, until the machine is booted again or QEMU is another.
     pub remembered: bool,
 }
 
+impl AccelChoice {
+    /// The choice with all that led to it, as `tcg: there is no /dev/kvm`. It can have several hundred characters.
+    #[must_use]
+    pub fn explanation(&self) -> String {
+        let remembered = if self.remembered { "; remembered until reboot" } else { "" };
+        format!("{}: {}{remembered}", self.accelerator, self.why)
+    }
+}
+
 impl fmt::Display for AccelChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.accelerator, self.why)?;
-        if self.remembered { f.write_str("; remembered until reboot") } else { Ok(()) }
+        f.write_str(match self.accelerator {
+            Accelerator::Kvm => "using KVM",
+            Accelerator::Tcg if self.asked => "using TCG, as asked",
+            Accelerator::Tcg => "using TCG: KVM is not usable here (vmlab doctor says why)",
+        })
     }
 }
 
@@ -154,7 +168,7 @@ pub fn known(qemu: &Qemu, cache: &Path) -> Option<AccelChoice> {
 
 fn known_on(host: &Host, qemu: &Qemu, cache: &Path) -> Option<AccelChoice> {
     if let Some(why) = host.obstacle() {
-        return Some(AccelChoice { accelerator: Accelerator::Tcg, why, remembered: false });
+        return Some(AccelChoice { accelerator: Accelerator::Tcg, asked: false, why, remembered: false });
     }
     let answer = Memory::read(cache, host.boot_id.as_deref()?).answer(&qemu.identity)?;
     Some(from_answer(&answer, true))
@@ -168,7 +182,12 @@ async fn choose_on(
     cache: &Path,
 ) -> Result<AccelChoice, KvmUnusable> {
     if wanted == Wanted::Tcg {
-        return Ok(AccelChoice { accelerator: Accelerator::Tcg, why: "asked for".to_owned(), remembered: false });
+        return Ok(AccelChoice {
+            accelerator: Accelerator::Tcg,
+            asked: true,
+            why: "asked for".to_owned(),
+            remembered: false,
+        });
     }
     let known = known_on(host, qemu, cache);
     if wanted == Wanted::Kvm
@@ -208,7 +227,7 @@ fn from_answer(answer: &Answer, remembered: bool) -> AccelChoice {
             (Accelerator::Tcg, why + &hint)
         }
     };
-    AccelChoice { accelerator, why, remembered }
+    AccelChoice { accelerator, asked: false, why, remembered }
 }
 
 /// Answers of probes on this boot of the host.

@@ -15,7 +15,7 @@ use super::need::{self, Need, Scope};
 use vmlab_events::error::chain;
 use vmlab_kernel::fetched::{KernelStore, Lookup};
 use vmlab_kernel::installed;
-use vmlab_qemu::accel::{self, Wanted};
+use vmlab_qemu::accel::{self, AccelChoice, Accelerator, Wanted};
 use vmlab_qemu::qemu::{self, Qemu, QemuError};
 use vmlab_store::dirs::Dirs;
 
@@ -59,7 +59,7 @@ pub struct Check {
     pub status: Status,
     /// What was found, in one line.
     pub detail: String,
-    /// The command that mends it, where one does.
+    /// The command that mends it, or what else to do, where something can be done.
     pub remedy: Option<String>,
 }
 
@@ -145,12 +145,39 @@ async fn accelerator_check(question: &Question<'_>, qemu: &Qemu, kernels: &Resul
             return Check::new(name, Status::Ok, detail).mended_by("vmlab kernel fetch");
         }
     };
-    // TCG is as good; only a KVM that is there and merely forbidden is worth a word.
-    let device = Path::new("/dev/kvm");
-    if device.exists() && access(device, AccessFlags::R_OK | AccessFlags::W_OK).is_err() {
-        return Check::new(name, Status::Warn, choice.to_string()).mended_by("sudo usermod -aG kvm $USER");
+    judge(&choice, Device::find(Path::new("/dev/kvm")))
+}
+
+/// The device of KVM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Device {
+    Absent,
+    Forbidden,
+    Opens,
+}
+
+impl Device {
+    fn find(path: &Path) -> Self {
+        match (path.exists(), access(path, AccessFlags::R_OK | AccessFlags::W_OK)) {
+            (false, _) => Self::Absent,
+            (true, Err(_)) => Self::Forbidden,
+            (true, Ok(())) => Self::Opens,
+        }
     }
-    Check::new(name, Status::Ok, choice.to_string())
+}
+
+/// A machine without KVM is as it should be, since TCG runs everywhere. A KVM that is there and cannot be used is a
+/// warning.
+fn judge(choice: &AccelChoice, device: Device) -> Check {
+    let check = |status| Check::new("accelerator", status, choice.explanation());
+    match (device, choice.accelerator) {
+        (Device::Forbidden, _) => check(Status::Warn).mended_by("sudo usermod -aG kvm $USER, and log in again"),
+        (Device::Opens, Accelerator::Tcg) => check(Status::Warn).mended_by(
+            "nothing need be done, as guests run under TCG; for KVM, turn on nested virtualisation where this machine is \
+             hosted, then `vmlab run --accel kvm` tries it again",
+        ),
+        (Device::Absent, _) | (Device::Opens, Accelerator::Kvm) => check(Status::Ok),
+    }
 }
 
 fn need_check(machine: &Machine, need: &Need, scope: Scope) -> Check {

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, ValueHint};
 
+use crate::kernel_arg;
 use vmlab_events::schedule::{Isolation, Repetition};
 use vmlab_kernel::KernelSource;
 use vmlab_lab::limits;
@@ -12,103 +13,117 @@ use vmlab_lab::plan::Filter;
 use vmlab_qemu::accel::Wanted;
 use vmlab_report::ReportSpec;
 
-/// Run scenarios on one or more kernels.
+/// Run scenarios on one or more kernels
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct RunArgs {
-    /// Which scenarios: a part of their names, or =NAME for exactly that one; all where none is given
+    /// Scenarios to run: a part of their names, or =NAME for exactly that one [default: all]
     #[arg(value_name = "FILTER")]
     pub(super) filters: Vec<Filter>,
 
-    /// Kernel to run on; may be given several times [default: the catalogue's default]
+    /// Kernel to run on; may be given several times [default: debian:trixie]
     ///
-    /// debian:SUITE[/FLAVOUR] (a stock Debian kernel, fetched once), installed[:RELEASE], or the path of a bzImage or
-    /// vmlinux.
-    #[arg(short, long = "kernel", value_name = "KERNEL")]
+    /// KERNEL is debian:SUITE[/FLAVOUR] (a stock Debian kernel, fetched once), installed[:RELEASE] (a kernel of this
+    /// machine), or the path of a bzImage or vmlinux. `vmlab help kernels` has more.
+    #[arg(short, long = "kernel", value_name = "KERNEL", value_parser = kernel_arg::parse, value_hint = ValueHint::FilePath)]
     pub(super) kernels: Vec<KernelSource>,
 
-    /// How scenarios are kept apart
-    #[arg(long, value_enum, default_value = "fork")]
-    pub(super) isolation: IsolationArg,
-
-    /// Report to write: human, ktap, junit or json, with =FILE to write it there; may be given several times
+    /// Report to write: human, ktap, junit or json, to standard output or to =FILE; may be given several times
     /// [default: human]
     #[arg(short, long = "report", value_name = "FORMAT[=FILE]")]
     pub(super) reports: Vec<ReportSpec>,
 
-    /// What runs the guests' instructions
-    #[arg(long, value_enum, default_value = "auto")]
+    /// How scenarios are kept apart
+    #[arg(long, value_enum, default_value = "fork", help_heading = GUESTS)]
+    pub(super) isolation: IsolationArg,
+
+    /// What executes the guests' instructions
+    #[arg(long, value_enum, default_value = "auto", help_heading = GUESTS)]
     pub(super) accel: AccelArg,
 
     /// Memory of each guest in MiB
-    #[arg(short, long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u32).range(16..=1_048_576))]
+    #[arg(short, long, value_name = "MIB", default_value_t = 256, help_heading = GUESTS)]
+    #[arg(value_parser = clap::value_parser!(u32).range(16..=1_048_576))]
     pub(super) memory: u32,
 
     /// Processors of each guest
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=255))]
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = GUESTS)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=255))]
     pub(super) cpus: u32,
 
-    /// Guests at the same time [default: this machine's processors divided by --cpus]
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    /// Guests that run at the same time [default: this machine's processors divided by --cpus]
+    #[arg(short, long, value_name = "N", help_heading = GUESTS)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(super) jobs: Option<u16>,
 
-    /// Limit from QEMU's start to the kernel's first line, in seconds [default: 30 under kvm, 120 under tcg]
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
-    pub(super) boot_timeout: Option<u32>,
-
-    /// Limit from there to the guest's first word, and until a fork is ready, in seconds [default: as --boot-timeout; of a
-    /// fork, 10 under kvm, 60 under tcg]
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
-    pub(super) handshake_timeout: Option<u32>,
-
-    /// Limit of each scenario, in seconds; a leg gets a quarter of it [default: three legs' own limits, six times as long
-    /// under tcg, and 15 s]
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
-    pub(super) scenario_timeout: Option<u32>,
-
-    /// How long a guest may say and do nothing while a scenario runs, in seconds [default: a leg's limit and 15 s]
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
-    pub(super) silence_timeout: Option<u32>,
-
-    /// Limit of the whole run, in seconds, counted from the first guest's start [default: none]
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=604_800))]
-    pub(super) timeout: Option<u32>,
-
-    /// Run a scenario that fails again, in a guest of its own, up to N times; where one of these does not fail, it is
-    /// FLAKY, never PASS, and the exit code is 1
-    #[arg(long, value_name = "N", conflicts_with_all = ["repeat", "until_failure"], value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub(super) retries: Option<u32>,
-
-    /// Run each scenario N times, each time in another guest (with --isolation shared a fresh one for each round of all
-    /// scenarios), and tell how often it failed, with a confidence interval
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
-    pub(super) repeat: Option<u32>,
-
-    /// Run all scenarios round after round until one fails; --repeat N or --timeout ends it without a failure
-    #[arg(long)]
-    pub(super) until_failure: bool,
-    /// Keep the memory of guests that crash, hang or vanish, as ELF cores for crash(8) or drgn [default directory: the
-    /// run's record]
-    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true)]
-    pub(super) dump: Option<Option<PathBuf>>,
-
-    /// More words for the kernels' command line
-    #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
+    /// Words to add to the kernels' command line
+    #[arg(long, value_name = "WORDS", allow_hyphen_values = true, help_heading = GUESTS)]
     pub(super) append: Option<String>,
 
+    /// Keep the memory of guests that crash, hang or vanish, as ELF cores for crash(8) or drgn [default directory: the
+    /// run's record]
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, help_heading = GUESTS)]
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(super) dump: Option<Option<PathBuf>>,
+
     /// QEMU to use [default: $VMLAB_QEMU, then qemu-system-x86_64 in PATH]
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", help_heading = GUESTS, value_hint = ValueHint::ExecutablePath)]
     pub(super) qemu: Option<PathBuf>,
 
-    /// Pick from the faults of `vmlab selftest faults` as well; their kernel modules are in this directory
+    /// Also select from the faults of `vmlab selftest faults`, whose kernel modules are in this directory
     #[arg(long, value_name = "DIR", hide = true)]
     pub(super) faults: Option<PathBuf>,
 
-    /// Install what is missing on this machine first, with its package manager, after saying so
+    /// Time from QEMU's start to the kernel's first line [default: 30 under kvm, 120 under tcg]
+    #[arg(long, value_name = "SECONDS", help_heading = TIMEOUTS)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub(super) boot_timeout: Option<u32>,
+
+    /// Time from the kernel's first line until the guest is ready, and from a fork's start until it is ready [default: as
+    /// --boot-timeout; for a fork 10 under kvm, 60 under tcg]
+    #[arg(long, value_name = "SECONDS", help_heading = TIMEOUTS)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub(super) handshake_timeout: Option<u32>,
+
+    /// Time for each scenario; each of its three legs gets a quarter of it [default: the sum of the legs' own timeouts, six
+    /// times as long under tcg, plus 15]
+    #[arg(long, value_name = "SECONDS", help_heading = TIMEOUTS)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub(super) scenario_timeout: Option<u32>,
+
+    /// Time for which a guest may neither print nor compute while a scenario runs [default: a leg's timeout plus 15]
+    #[arg(long, value_name = "SECONDS", help_heading = TIMEOUTS)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub(super) silence_timeout: Option<u32>,
+
+    /// Time for the whole run, counted from the start of the first guest [default: none]
+    #[arg(long, value_name = "SECONDS", help_heading = TIMEOUTS)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=604_800))]
+    pub(super) timeout: Option<u32>,
+
+    /// Run a failed scenario again, up to N times, each time in a fresh guest
+    ///
+    /// If a later attempt does not fail, the scenario is FLAKY, never PASS, and the exit code is 1.
+    #[arg(long, value_name = "N", help_heading = REPETITION, conflicts_with_all = ["repeat", "until_failure"])]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(super) retries: Option<u32>,
+
+    /// Run each scenario N times, each time in a fresh guest, and print its failure rate with a confidence interval
+    ///
+    /// With --isolation shared, each round of all scenarios gets a fresh guest.
+    #[arg(long, value_name = "N", help_heading = REPETITION)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(super) repeat: Option<u32>,
+
+    /// Run all scenarios round after round until one fails; --repeat N or --timeout ends the search without a failure
+    #[arg(long, help_heading = REPETITION)]
+    pub(super) until_failure: bool,
+
+    /// Install what this machine lacks first, with its package manager; each command is printed before it runs
     #[arg(long)]
     pub(super) setup: bool,
 
-    /// Use only what is in the cache already
+    /// Use no network: only kernels that are in the cache or on this machine
     #[arg(long)]
     pub(super) offline: bool,
 
@@ -116,18 +131,22 @@ pub struct RunArgs {
     #[arg(long)]
     pub(super) no_record: bool,
 
-    /// Show where the time went, phase by phase
+    /// Print where the time went, phase by phase
     #[arg(long)]
     pub(super) timings: bool,
 
-    /// Show the passing scenarios' findings and output as well
+    /// Also print what passing scenarios found and printed
     #[arg(short, long, conflicts_with = "quiet")]
     pub(super) verbose: bool,
 
-    /// Show only the table and the summary
+    /// Print only the table and the summary
     #[arg(short, long)]
     pub(super) quiet: bool,
 }
+
+const GUESTS: &str = "Guests";
+const TIMEOUTS: &str = "Timeouts in seconds";
+const REPETITION: &str = "Repetition";
 
 impl RunArgs {
     /// How often each scenario runs.
@@ -144,16 +163,16 @@ impl RunArgs {
 /// How scenarios are kept apart.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum IsolationArg {
-    /// A guest of its own for each scenario, forked from a booted one
+    /// Each scenario gets its own guest, a fork of a guest that was booted once and saved
     Fork,
-    /// One guest for all scenarios of a kernel
+    /// All scenarios of a kernel run in one guest
     Shared,
-    /// A freshly booted guest for each scenario
+    /// Each scenario gets its own guest, which is booted for it
     Boot,
 }
 
 impl RunArgs {
-    /// What was said of limits.
+    /// The timeouts that were given.
     pub(super) fn limits(&self) -> limits::Wanted {
         let seconds = |wanted: Option<u32>| wanted.map(|seconds| Duration::from_secs(seconds.into()));
         limits::Wanted {
@@ -175,14 +194,14 @@ impl From<IsolationArg> for Isolation {
     }
 }
 
-/// What runs the guests' instructions.
+/// What executes the guests' instructions.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum AccelArg {
-    /// kvm where it can run a kernel, which is tried out once; else tcg
+    /// KVM if a kernel boots under it, which is tried once; TCG otherwise
     Auto,
-    /// The host's hardware
+    /// KVM, the host's hardware
     Kvm,
-    /// QEMU's emulation
+    /// TCG, QEMU's emulation, which needs no hardware support
     Tcg,
 }
 
@@ -218,8 +237,11 @@ Examples:
   vmlab run uts --until-failure --timeout 600     look for a failure for ten minutes
 
 Exit codes:
-  0 all as expected   1 one failed or is flaky   2 usage or configuration   3 a kernel crashed
-  4 nothing ran      69 the lab failed     124 timed out              130 interrupted";
+  0  everything as expected      4  nothing ran
+  1  a scenario failed          69  the lab failed, not the kernel
+  2  usage or configuration    124  a timeout ended a scenario or the run
+  3  a kernel crashed          130  interrupted
+`vmlab help reports` explains the verdicts and exit codes.";
 
 #[cfg(test)]
 mod tests {

@@ -47,7 +47,8 @@ async fn a_kvm_that_boots_a_kernel_is_used_and_remembered() {
     let lab = Lab::new(ROOTLESS);
     let choice = lab.choose(Wanted::Auto).await.unwrap();
     assert_eq!((choice.accelerator, choice.remembered), (Accelerator::Kvm, true));
-    assert_eq!(choice.to_string(), "kvm: a kernel booted under it; remembered until reboot");
+    assert_eq!(choice.explanation(), "kvm: a kernel booted under it; remembered until reboot");
+    assert_eq!(choice.to_string(), "using KVM");
     assert_eq!(lab.choose(Wanted::Kvm).await.unwrap(), choice);
     assert_eq!(lab.starts(), 1);
 }
@@ -57,7 +58,8 @@ async fn a_kvm_that_aborts_is_not_and_that_is_remembered_too() {
     let lab = Lab::new(ABORTS);
     let choice = lab.choose(Wanted::Auto).await.unwrap();
     assert_eq!((choice.accelerator, choice.remembered), (Accelerator::Tcg, true));
-    assert!(choice.why.contains("MSR 0x10a"), "{choice}");
+    assert!(choice.explanation().contains("MSR 0x10a"), "{choice:?}");
+    assert_eq!(choice.to_string(), "using TCG: KVM is not usable here (vmlab doctor says why)");
     assert_eq!(lab.choose(Wanted::Auto).await.unwrap(), choice);
     assert_eq!(known_on(&lab.host, &lab.qemu, &lab.cache()), Some(choice));
     assert_eq!(lab.starts(), 1);
@@ -115,7 +117,7 @@ async fn without_the_device_nothing_is_started() {
     lab.host.device = lab.dir.path().join("nothing");
     let choice = lab.choose(Wanted::Auto).await.unwrap();
     assert_eq!((choice.accelerator, choice.remembered), (Accelerator::Tcg, false));
-    assert!(choice.why.starts_with("there is no "), "{choice}");
+    assert!(choice.why.starts_with("there is no "), "{choice:?}");
     assert!(lab.choose(Wanted::Kvm).await.unwrap_err().to_string().contains("there is no "));
     assert_eq!(lab.starts(), 0);
     assert!(!lab.cache().exists(), "the device is looked at each time");
@@ -125,7 +127,7 @@ async fn without_the_device_nothing_is_started() {
 async fn tcg_asked_for_needs_no_probe() {
     let lab = Lab::new(ROOTLESS);
     let choice = lab.choose(Wanted::Tcg).await.unwrap();
-    assert_eq!(choice.to_string(), "tcg: asked for");
+    assert_eq!((choice.to_string().as_str(), choice.explanation().as_str()), ("using TCG, as asked", "tcg: asked for"));
     assert_eq!(lab.starts(), 0);
 }
 
@@ -135,19 +137,19 @@ async fn a_cache_that_cannot_be_written_is_said_and_does_not_change_the_choice()
     fs::write(lab.cache(), "a file where the directory should be").unwrap();
     let choice = lab.choose(Wanted::Auto).await.unwrap();
     assert_eq!((choice.accelerator, choice.remembered), (Accelerator::Kvm, false));
-    assert!(choice.why.contains("not remembered"), "{choice}");
+    assert!(choice.why.contains("not remembered"), "{choice:?}");
 }
 
 #[test]
 fn too_slow_is_remembered_as_that() {
     let answer = Answer::Slow { limit_ms: 1800, console: "nothing".to_owned() };
-    let line = from_answer(&answer, true).to_string();
+    let line = from_answer(&answer, true).explanation();
     assert_eq!(
         line,
         "tcg: /dev/kvm opens, but a kernel had not booted under KVM after 1800 ms (on its console: nothing); --accel kvm \
          gives it 20 s; remembered until reboot"
     );
-    let asked = from_answer(&Answer::Slow { limit_ms: 20_000, console: "nothing".to_owned() }, false).to_string();
+    let asked = from_answer(&Answer::Slow { limit_ms: 20_000, console: "nothing".to_owned() }, false).explanation();
     assert!(!asked.contains("--accel kvm"), "it has had that: {asked}");
     let dir = tempfile::tempdir().unwrap();
     let mut memory = Memory::read(dir.path(), "boot");

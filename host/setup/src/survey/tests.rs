@@ -86,3 +86,27 @@ fn kernels_are_counted() {
     let trouble = kernels_check(&Err("cannot read".to_owned()));
     assert_eq!((trouble.status, trouble.detail.as_str()), (Status::Warn, "cannot read"));
 }
+
+#[test]
+fn a_kvm_that_is_there_and_cannot_be_used_is_a_warning_with_its_evidence() {
+    let choice =
+        |accelerator, why: &str| AccelChoice { accelerator, asked: false, why: why.to_owned(), remembered: true };
+    let broken = judge(&choice(Accelerator::Tcg, "QEMU said: MSR 0x10a"), Device::Opens);
+    assert_eq!(
+        (broken.status, broken.detail.as_str()),
+        (Status::Warn, "tcg: QEMU said: MSR 0x10a; remembered until reboot")
+    );
+    assert!(broken.remedy.unwrap().contains("--accel kvm"));
+    let forbidden = judge(&choice(Accelerator::Tcg, "x"), Device::Forbidden);
+    assert_eq!(forbidden.status, Status::Warn);
+    assert!(forbidden.remedy.unwrap().contains("usermod -aG kvm"));
+    for fine in [
+        judge(&choice(Accelerator::Tcg, "there is no /dev/kvm"), Device::Absent),
+        judge(&choice(Accelerator::Kvm, "it boots"), Device::Opens),
+    ] {
+        assert_eq!((fine.status, fine.remedy), (Status::Ok, None));
+    }
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(Device::find(&dir.path().join("kvm")), Device::Absent);
+    assert_eq!(Device::find(dir.path()), Device::Opens);
+}

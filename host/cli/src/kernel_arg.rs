@@ -1,0 +1,99 @@
+//! A kernel as it is typed. A word that names a kernel without its source is refused with the name that was meant.
+
+use std::path::Path;
+
+use vmlab_kernel::catalogue::Catalogue;
+use vmlab_kernel::source::is_release;
+use vmlab_kernel::{KernelSource, installed};
+
+/// Suites of the Debian archive that are in no catalogue, and that users name as they name a kernel.
+const OTHER_SUITES: &[&str] = &["stable", "testing", "unstable", "sid", "experimental", "forky"];
+
+/// Reads the name of a kernel.
+///
+/// # Errors
+/// The name is malformed, or it is a path where nothing is, and means something with a source before it.
+pub(super) fn parse(text: &str) -> Result<KernelSource, String> {
+    let source: KernelSource = text.parse().map_err(|error| format!("{error}"))?;
+    match &source {
+        KernelSource::Path(path) if !path.exists() => match meant(text, Path::new("/")) {
+            Some(meant) => Err(format!("there is no file `{text}`; did you mean {meant}?")),
+            None => Ok(source),
+        },
+        _ => Ok(source),
+    }
+}
+
+/// The kernel that a bare suite, series or release stands for.
+fn meant(text: &str, root: &Path) -> Option<String> {
+    let suite = text.split('/').next().unwrap_or_default();
+    let kernels = Catalogue::embedded().map_or_else(|_| Vec::new(), |catalogue| catalogue.kernels);
+    let is_known = |suite: &str| kernels.iter().any(|known| known.source.to_string() == format!("debian:{suite}"));
+    let debian = format!("debian:{text}");
+    if (is_known(suite) || OTHER_SUITES.contains(&suite)) && debian.parse::<KernelSource>().is_ok() {
+        return Some(debian);
+    }
+    let version = text.strip_prefix('v').unwrap_or(text);
+    let is_installed = is_release(text)
+        && installed::find(root).is_ok_and(|kernels| kernels.iter().any(|kernel| kernel.release == text));
+    if is_installed {
+        return Some(format!("installed:{text}"));
+    }
+    let of_series =
+        |series: &str| version.strip_prefix(series).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '-']));
+    kernels.into_iter().find(|known| of_series(&known.series)).map(|known| known.source.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+    use crate::{Cli, help};
+
+    #[test]
+    fn a_bare_suite_or_series_is_told_its_full_name() {
+        let root = tempfile::tempdir().unwrap();
+        for (text, full) in [
+            ("bookworm", "debian:bookworm"),
+            ("trixie", "debian:trixie"),
+            ("trixie/rt-amd64", "debian:trixie/rt-amd64"),
+            ("trixie-backports", "debian:trixie-backports"),
+            ("sid", "debian:sid"),
+            ("6.1", "debian:bookworm"),
+            ("6.1.0-56-cloud-amd64", "debian:bookworm"),
+            ("v6.12", "debian:trixie"),
+            ("5.10.100", "debian:bullseye"),
+        ] {
+            assert_eq!(meant(text, root.path()).as_deref(), Some(full), "{text}");
+        }
+        let refused = parse("bookworm").unwrap_err();
+        assert_eq!(refused, "there is no file `bookworm`; did you mean debian:bookworm?");
+    }
+
+    #[test]
+    fn the_help_names_the_catalogues_default() {
+        let default = format!("[default: {}]", Catalogue::default_source().unwrap());
+        for names in [&["run"][..], &["kernel", "fetch"]] {
+            let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+            let help = help::named(&Cli::command(), &names).ok().unwrap().clone().render_long_help().to_string();
+            assert!(help.contains(&default), "{help}");
+        }
+    }
+
+    #[test]
+    fn other_paths_are_left_to_whoever_opens_them() {
+        for text in ["bzImage", "./bookworm", "vmlinuz", "6", "6.10", "path:bookworm", "trixie/x86/boot/bzImage"] {
+            assert!(matches!(parse(text), Ok(KernelSource::Path(_))), "{text}");
+        }
+        assert!(parse("debian:").is_err());
+    }
+
+    #[test]
+    fn a_release_of_this_machine_is_told_its_full_name() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("boot")).unwrap();
+        std::fs::write(root.path().join("boot/vmlinuz-6.1.0-38-amd64"), "").unwrap();
+        assert_eq!(meant("6.1.0-38-amd64", root.path()).as_deref(), Some("installed:6.1.0-38-amd64"));
+    }
+}
