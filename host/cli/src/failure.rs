@@ -30,6 +30,15 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// A signal came before the work was done.
+    pub fn interrupted() -> Self {
+        Self::with_code(exit::INTERRUPTED, "interrupted; no partial files were left behind")
+    }
+}
+
+impl std::error::Error for Failure {}
+
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         match error {

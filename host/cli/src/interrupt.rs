@@ -84,7 +84,7 @@ impl Interrupts {
         tokio::select! {
             result = work => result,
             () = self.next() => {
-                Err(Failure::with_code(exit::INTERRUPTED, "interrupted; no partial files were left behind"))
+                Err(Failure::interrupted())
             }
         }
     }

@@ -20,6 +20,7 @@ mod interrupt;
 mod kernel;
 mod kernel_arg;
 mod list;
+mod logging;
 mod man;
 mod output;
 mod report;
@@ -27,6 +28,7 @@ mod run;
 mod selftest;
 
 use failure::Failure;
+use logging::Logging;
 
 /// Boots Linux kernels in QEMU and shows which namespace and cgroup features work on each
 #[derive(Debug, Parser)]
@@ -104,6 +106,8 @@ fn start(cli: Cli) -> Result<u8, Failure> {
         Command::About(AboutCommand::Man(args)) => return man::run(&args),
         Command::About(AboutCommand::Help(args)) => return help::run(&args),
     };
+    let verbose = if let LabCommand::Run(args) = &command { args.verbose } else { 0 };
+    let logging = logging::start(verbose)?;
     let context = Context { dirs: Dirs::from_env().map_err(Failure::usage)? };
     // One thread, because PR_SET_PDEATHSIG ties a QEMU to the thread that started it. Most of this program only waits.
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -113,7 +117,7 @@ fn start(cli: Cli) -> Result<u8, Failure> {
         .map_err(|error| Failure::lab(format!("cannot start the runtime: {error}")))?;
     runtime.block_on(async {
         start_worker().await?;
-        dispatch(command, &context).await
+        dispatch(command, &context, logging).await
     })
 }
 
@@ -129,9 +133,9 @@ async fn start_worker() -> Result<(), Failure> {
     tokio::task::spawn_blocking(|| ()).await.map_err(|error| failed(error.into()))
 }
 
-async fn dispatch(command: LabCommand, context: &Context) -> Result<u8, Failure> {
+async fn dispatch(command: LabCommand, context: &Context, logging: Logging) -> Result<u8, Failure> {
     match command {
-        LabCommand::Run(args) => run::run(&args, context).await,
+        LabCommand::Run(args) => run::run(&args, context, logging).await,
         LabCommand::List(args) => list::run(&args),
         LabCommand::Kernel(args) => kernel::run(args, context).await,
         LabCommand::Cache(args) => cache::run(&args, context),

@@ -6,7 +6,7 @@ use vmlab_protocol::catalogue::{Control, Expectation, ScenarioSpec};
 use super::{Failure, output};
 use vmlab_events::exit;
 use vmlab_image::guest_init;
-use vmlab_lab::plan::{self, Filter};
+use vmlab_lab::select::{self, Filter};
 
 /// List the scenarios
 #[derive(Debug, Args)]
@@ -34,7 +34,7 @@ Examples:
 pub(super) fn run(args: &ListArgs) -> Result<u8, Failure> {
     let catalogue = guest_init::catalogue().map_err(|error| Failure::lab(vmlab_events::error::chain(&error)))?;
     let chosen =
-        plan::select(catalogue, &args.filters).map_err(|error| Failure::with_code(exit::NOTHING_RAN, error))?;
+        select::select(catalogue, &args.filters).map_err(|error| Failure::with_code(exit::NOTHING_RAN, error))?;
     if args.json {
         output::print_json(&chosen)?;
     } else {

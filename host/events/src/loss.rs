@@ -118,6 +118,20 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// For logs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Boot => "boot",
+            Self::Prepare => "prepare",
+            Self::Idle => "idle",
+            Self::Asked => "asked",
+            Self::Running => "running",
+            Self::Leaving => "leaving",
+            Self::Over => "over",
+        }
+    }
+
     /// In words, to follow what happened.
     #[must_use]
     pub const fn when(self) -> &'static str {

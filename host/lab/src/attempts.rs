@@ -4,7 +4,6 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-
 use super::context::Stop;
 use vmlab_events::attempts::Attempts;
 use vmlab_events::event::{JobReport, LabEvent};
@@ -93,7 +92,8 @@ impl AttemptTracker {
             Repetition::Once => true,
             // Nothing to tell apart, where the first attempt is the last.
             Repetition::Retries { .. } => {
-                attempted.attempts.runs == 0 && (end != AttemptEnd::Complete || over || !report.verdict.class().is_failure())
+                attempted.attempts.runs == 0
+                    && (end != AttemptEnd::Complete || over || !report.verdict.class().is_failure())
             }
             Repetition::Runs { .. } | Repetition::UntilFailure { .. } => false,
         };

@@ -90,7 +90,13 @@ pub(crate) struct RunContext {
 
 impl RunContext {
     /// A run in which no guest runs yet.
-    pub(crate) fn new(options: Options, qemu: Qemu, emitter: Emitter, cache: PathBuf, record_dir: Option<PathBuf>) -> Self {
+    pub(crate) fn new(
+        options: Options,
+        qemu: Qemu,
+        emitter: Emitter,
+        cache: PathBuf,
+        record_dir: Option<PathBuf>,
+    ) -> Self {
         let slots = Semaphore::new(options.guests_at_once);
         let attempts = AttemptTracker::new(options.repetition);
         let (cancel, stop) = (CancellationToken::new(), Cell::new(None));

@@ -1,7 +1,7 @@
 //! The session: whatever the guest says and whenever the host asks, a result is one only if it was asked for, announced
 //! and whole.
 
-use vmlab_lab::guest::session::{Findings, Freshness, Heard, OUTPUT_KEPT, Session};
+use vmlab_lab::guest::session::{Findings, Freshness, OUTPUT_KEPT, Session, SessionEvent};
 use vmlab_protocol::catalogue::{Control, Expectation, KernelVersion, Requirement, ScenarioSpec};
 use vmlab_protocol::message::{
     self, Envelope, GuestMessage, Hello, Leg, LegOutcome, PROTOCOL, ProtocolVersion, RawChunk, Stream,
@@ -148,7 +148,7 @@ impl Play<'_> {
             }
             self.session.push(bytes);
             loop {
-                match self.session.next_heard() {
+                match self.session.next_event() {
                     Ok(Some(heard)) => self.heard(&heard),
                     Ok(None) => break,
                     // The words may tell how much of the damage had come by then.
@@ -161,14 +161,14 @@ impl Play<'_> {
         }
     }
 
-    fn heard(&mut self, heard: &Heard) {
+    fn heard(&mut self, heard: &SessionEvent) {
         assert_ne!(self.seen.heard.last().map(String::as_str), Some("Goodbye"), "{heard:?} after the goodbye");
-        if let Heard::Finished(findings) = heard {
+        if let SessionEvent::Finished(findings) = heard {
             self.seen.finished += 1;
             assert!(self.seen.finished <= self.seen.asked, "more results than orders");
             check(findings);
         }
-        if matches!(heard, Heard::Goodbye) {
+        if matches!(heard, SessionEvent::Goodbye) {
             assert!(self.seen.dismissed && self.seen.finished == self.seen.asked, "a goodbye that leaves work undone");
         }
         self.seen.heard.push(format!("{heard:?}"));

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum, ValueHint};
+use clap::{ArgAction, Args, ValueEnum, ValueHint};
 
 use crate::kernel_arg;
 use vmlab_events::schedule::{Isolation, Repetition};
 use vmlab_kernel::KernelSource;
 use vmlab_lab::limits;
-use vmlab_lab::plan::Filter;
+use vmlab_lab::select::Filter;
 use vmlab_qemu::accel::Wanted;
 use vmlab_report::ReportSpec;
 
@@ -135,9 +135,9 @@ pub struct RunArgs {
     #[arg(long)]
     pub(super) timings: bool,
 
-    /// Also print what passing scenarios found and printed
-    #[arg(short, long, conflicts_with = "quiet")]
-    pub(super) verbose: bool,
+    /// Also print what passing scenarios found and printed, and log to standard error; -vv logs more
+    #[arg(short, long, conflicts_with = "quiet", action = ArgAction::Count)]
+    pub(crate) verbose: u8,
 
     /// Print only the table and the summary
     #[arg(short, long)]

@@ -1,55 +1,97 @@
 //! Where a run's events go: the record first, then the reports.
 
 use std::cell::RefCell;
+use std::error::Error;
 use std::io::{self, Write as _};
 use std::rc::Rc;
+use std::time::SystemTime;
 
+use vmlab_events::error::chain;
 use vmlab_events::event::Stamped;
-use vmlab_lab::emitter::Sink;
-use vmlab_report::{Reporters, ReportsFailed};
+use vmlab_lab::{Opened, Record, Sink};
+use vmlab_report::{ReportSpec, Reporters, Setup};
+use vmlab_store::dirs::Dirs;
 use vmlab_store::record::RunRecord;
+
+use crate::Failure;
+use crate::logging::Logging;
 
 /// The record and the reports of a run.
 #[derive(Debug)]
 pub(super) struct RunSink {
+    dirs: Dirs,
+    keeps_record: bool,
+    reports: Vec<ReportSpec>,
+    setup: Setup,
+    logging: Logging,
     record: Option<RunRecord>,
     reporters: Reporters,
     failures: Vec<String>,
 }
 
 impl RunSink {
-    pub(super) fn new(record: Option<RunRecord>, reporters: Reporters) -> Rc<RefCell<Self>> {
-        Rc::new(RefCell::new(Self { record, reporters, failures: Vec::new() }))
+    /// Opens nothing yet.
+    pub(super) fn new(
+        dirs: Dirs,
+        keeps_record: bool,
+        reports: Vec<ReportSpec>,
+        setup: Setup,
+        logging: Logging,
+    ) -> Rc<RefCell<Self>> {
+        let (record, reporters, failures) = (None, Reporters::default(), Vec::new());
+        Rc::new(RefCell::new(Self { dirs, keeps_record, reports, setup, logging, record, reporters, failures }))
     }
 
-    /// Ends the record and the reports. What was not written whole is named.
+    fn open(&mut self) -> Result<Opened, Failure> {
+        let mut opened = Opened::default();
+        if self.keeps_record {
+            let record = RunRecord::create(&self.dirs, SystemTime::now())
+                .map_err(|error| Failure::lab(format!("{}, or give --no-record", chain(&error))))?;
+            opened.notices.clone_from(&record.notices);
+            opened.notices.extend(self.logging.keep_in(&record.dir));
+            opened.record = Some(Record { run_id: record.id.clone(), dir: record.dir.clone() });
+            self.setup.record = Some(record.dir.clone());
+            self.record = Some(record);
+        }
+        self.reporters = Reporters::open(&self.reports, &self.setup)?;
+        Ok(opened)
+    }
+
+    fn take(&mut self, event: &Stamped) {
+        if let Some(record) = &mut self.record
+            && let Err(error) = record.append(event)
+        {
+            let text = chain(&error);
+            // The run goes on without a record, and says so now and at its end; where standard error is closed, the exit
+            // code says it.
+            writeln!(io::stderr(), "vmlab: {text}; the run goes on without a record").unwrap_or_default();
+            self.failures.push(text);
+            self.record = None;
+        }
+        self.reporters.event(event);
+    }
+
+    /// Ends the record and the reports, and names those that were not written whole.
     pub(super) fn finish(&mut self) -> Vec<String> {
         let mut failures = std::mem::take(&mut self.failures);
         if let Some(record) = self.record.take() {
-            failures.extend(record.finish().err().map(|error| vmlab_events::error::chain(&error)));
+            failures.extend(record.finish().err().map(|error| chain(&error)));
         }
-        let finished: Result<(), ReportsFailed> = std::mem::take(&mut self.reporters).finish();
+        let finished = std::mem::take(&mut self.reporters).finish();
         failures.extend(finished.err().map(|error| error.to_string()));
         failures
     }
 }
 
-/// The emitter's handle on the sink that the command ends later.
+/// The lab's handle on the sink. The command ends the sink once the lab is done.
 pub(super) struct Handle(pub(super) Rc<RefCell<RunSink>>);
 
 impl Sink for Handle {
+    fn open(&mut self) -> Result<Opened, Box<dyn Error + Send + Sync>> {
+        Ok(self.0.borrow_mut().open()?)
+    }
+
     fn take(&mut self, event: &Stamped) {
-        let mut sink = self.0.borrow_mut();
-        if let Some(record) = &mut sink.record
-            && let Err(error) = record.append(event)
-        {
-            let text = vmlab_events::error::chain(&error);
-            // The run goes on without a record, and says so now and in the end; where standard error is closed, the
-            // exit code says it.
-            writeln!(io::stderr(), "vmlab: {text}; the run goes on without a record").unwrap_or_default();
-            sink.failures.push(text);
-            sink.record = None;
-        }
-        sink.reporters.event(event);
+        self.0.borrow_mut().take(event);
     }
 }

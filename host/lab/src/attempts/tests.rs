@@ -186,11 +186,11 @@ fn fewer_runs_than_were_wanted_are_no_pass() {
 fn a_search_passes_with_as_many_runs_as_it_had_and_ends_with_the_first_failure() {
     let mut case = Case::new(SEARCH);
     case.made(Verdict::Passed).made(Verdict::Passed).take(not_run(), AttemptEnd::Cut, true);
-    assert_eq!(case.book.has_found(), None);
+    assert_eq!(case.tracker.has_found(), None);
     assert_eq!(case.end(Some(Stop::Interrupted)), words("1:PASS 2:PASS 3:NOT-RUN 1=PASS", Some((2, 0))));
     let mut case = Case::new(SEARCH);
     case.made(Verdict::Passed).made(failed());
-    assert_eq!(case.book.has_found().as_deref(), Some("cgroup.path on debian:bookworm failed"));
+    assert_eq!(case.tracker.has_found().as_deref(), Some("cgroup.path on debian:bookworm failed"));
     assert_eq!(case.end(None), words("1:PASS 2:FAIL 2=FLAKY", Some((2, 1))));
     assert_eq!(case.last().verdict.detail(), "1 of 2 runs failed, first with FAIL after 1 good one: not isolated");
     // What fails at once and is not run again has failed.

@@ -30,7 +30,10 @@ pub(super) async fn source(run: &RunContext, bootable: &BootableTarget) -> Resul
     match find_or_make(run, bootable).await {
         Ok(template) => {
             if !template.new {
-                template.boot_notes.iter().for_each(|text| run.emitter.notice(format!("{}: {text}", bootable.target.id)));
+                template
+                    .boot_notes
+                    .iter()
+                    .for_each(|text| run.emitter.notice(format!("{}: {text}", bootable.target.id)));
             }
             Ok(Source::Forks(template))
         }
@@ -44,7 +47,12 @@ pub(super) async fn source(run: &RunContext, bootable: &BootableTarget) -> Resul
 }
 
 /// No forks from now on, as one of the template did not come to life.
-pub(super) fn without_forks(run: &RunContext, bootable: &BootableTarget, template: &Template, dead: &DeadFork) -> Source {
+pub(super) fn without_forks(
+    run: &RunContext,
+    bootable: &BootableTarget,
+    template: &Template,
+    dead: &DeadFork,
+) -> Source {
     let DeadFork { why, refused, .. } = dead;
     let why = format!("a fork did not come to life: {why}");
     let remembered = if *refused && template.new { remember(run, bootable, &why) } else { String::new() };
@@ -99,10 +107,12 @@ fn key(run: &RunContext, bootable: &BootableTarget) -> Key {
 /// that boots is.
 fn find(run: &RunContext, bootable: &BootableTarget, key: &Key) -> Result<Found, CacheError> {
     Ok(match template::find(&run.cache, key)? {
-        Found::Whole(template) => match check_hardware(&template.hello, &bootable.target.kernel.release, &bootable.target.machine) {
-            Ok(()) => Found::Whole(template),
-            Err(why) => Found::Damaged(format!("by what it says of itself {why}")),
-        },
+        Found::Whole(template) => {
+            match check_hardware(&template.hello, &bootable.target.kernel.release, &bootable.target.machine) {
+                Ok(()) => Found::Whole(template),
+                Err(why) => Found::Damaged(format!("by what it says of itself {why}")),
+            }
+        }
         other => other,
     })
 }

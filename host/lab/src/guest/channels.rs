@@ -6,10 +6,10 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
 use nix::unistd::read;
+use std::time::Instant;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::input::Input;

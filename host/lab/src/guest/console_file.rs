@@ -43,9 +43,8 @@ impl ConsoleFile {
     /// What is missing in the file, each in a sentence.
     pub(crate) fn close(self) -> Vec<String> {
         let more = self.bytes.checked_sub(LIMIT_BYTES).filter(|&more| more > 0);
-        let cut = more.map(|more| {
-            format!("the console's file ends after {LIMIT_BYTES} bytes, the guest wrote {more} more")
-        });
+        let cut =
+            more.map(|more| format!("the console's file ends after {LIMIT_BYTES} bytes, the guest wrote {more} more"));
         self.failure.into_iter().chain(cut).collect()
     }
 }

@@ -169,7 +169,10 @@ mod tests {
     }
 
     /// Checks deadlines whenever they are due, with (run time, wait for a processor) at that time, until a limit has passed.
-    fn played(mut deadlines: Deadlines, vitals: impl Fn(Duration) -> Option<(Duration, Duration)>) -> (Passed, Duration) {
+    fn played(
+        mut deadlines: Deadlines,
+        vitals: impl Fn(Duration) -> Option<(Duration, Duration)>,
+    ) -> (Passed, Duration) {
         let start = deadlines.whole.since;
         for _ in 0..1000 {
             let now = deadlines.due();

@@ -22,8 +22,9 @@ use crate::context::{RunContext, Stop};
 /// A guest whose QEMU was started.
 #[derive(Debug)]
 pub(crate) struct Guest {
-    pub(super) machine: GuestMachine,
-    pub(super) channels: Channels,
+    /// Boxed, as [`Self::channels`] is: futures that lead a guest stay small.
+    pub(super) machine: Box<GuestMachine>,
+    pub(super) channels: Box<Channels>,
     pub(super) console: ConsoleFile,
     pub(super) memory_mib: u32,
     pub(super) span: Span,
@@ -53,8 +54,17 @@ impl Guest {
         let Self { machine, channels, console, memory_mib, span } = self;
         let postmortem = Postmortem::new(machine.number(), memory_mib);
         let (phase, phase_span) = ("", Span::none());
-        let mut driver =
-            Driver { run, machine, channels, console: Some(console), postmortem, draft, ended: false, phase, phase_span };
+        let mut driver = Driver {
+            run,
+            machine,
+            channels,
+            console: Some(console),
+            postmortem,
+            draft,
+            ended: false,
+            phase,
+            phase_span,
+        };
         async {
             driver.feed(first).await;
             while !driver.ended {
@@ -69,8 +79,8 @@ impl Guest {
 
 struct Driver<'a> {
     run: &'a RunContext,
-    machine: GuestMachine,
-    channels: Channels,
+    machine: Box<GuestMachine>,
+    channels: Box<Channels>,
     /// None once it was closed.
     console: Option<ConsoleFile>,
     postmortem: Postmortem,

@@ -122,7 +122,13 @@ impl JobTracker {
             let duration = now.saturating_duration_since(began);
             // A crash does not depend on when the run ends.
             let cut = by_run && verdict.class() != Class::Crashed;
-            Some(self.report(job, verdict, findings, duration, if cut { AttemptEnd::Cut } else { AttemptEnd::Complete }))
+            Some(self.report(
+                job,
+                verdict,
+                findings,
+                duration,
+                if cut { AttemptEnd::Cut } else { AttemptEnd::Complete },
+            ))
         } else if by_run {
             self.close_after(open.then_some((verdict, AttemptEnd::Cut)), crash)
         } else if self.ended.is_some() {
@@ -150,8 +156,9 @@ impl JobTracker {
         let Ended { job, findings, duration } = self.ended.take()?;
         let kernel = &self.target.kernel;
         let facts = judge::KernelFacts { version: kernel.version, config: kernel.config.as_ref() };
-        judge::allow(&job.spec, &mut self.warnings);
-        let own = judge::finished(&job.spec, facts, &findings.legs, crash, &self.warnings);
+        let JobSpec::Scenario(spec) = &job.spec;
+        judge::allow(spec, &mut self.warnings);
+        let own = judge::finished(spec, facts, &findings.legs, crash, &self.warnings);
         let (verdict, end) = match after {
             Some(after) if own.class() <= Class::Skipped => after,
             _ => (own, AttemptEnd::Complete),
@@ -161,16 +168,18 @@ impl JobTracker {
 
     fn report(
         &mut self,
-        job: QueuedJob,
+        QueuedJob { spec, attempt }: QueuedJob,
         verdict: Verdict,
         findings: Findings,
         duration: Duration,
         end: AttemptEnd,
     ) -> Reported {
-        judge::allow(&job.spec, &mut self.warnings);
+        let job = spec.job();
+        let JobSpec::Scenario(spec) = spec;
+        judge::allow(&spec, &mut self.warnings);
         let report = JobReport {
             target: self.target.id.clone(),
-            job: job.spec.job(),
+            job,
             guest: Some(self.guest),
             verdict,
             stdout: findings.stdout.text(),
@@ -179,7 +188,7 @@ impl JobTracker {
             legs: findings.legs,
             warnings: std::mem::take(&mut self.warnings),
             duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
-            attempt: job.attempt,
+            attempt,
             attempts: None,
         };
         (Box::new(report), end)

@@ -91,10 +91,10 @@ pub(crate) fn launch(run: &RunContext, bootable: &BootableTarget, origin: &Origi
     match span.in_scope(started) {
         Ok((qemu, secrets)) => {
             let hello = if let Origin::Fork(template) = origin { Some(template.hello.clone()) } else { None };
-            let mut machine = GuestMachine::new(number, Rc::clone(target), start, secrets, hello, began);
+            let mut machine = Box::new(GuestMachine::new(number, Rc::clone(target), start, secrets, hello, began));
             machine.spawned(Instant::now());
             let memory_mib = target.machine.memory_mib;
-            Ok(Guest { machine, channels: Channels::new(qemu), console, memory_mib, span })
+            Ok(Guest { machine, channels: Box::new(Channels::new(qemu)), console, memory_mib, span })
         }
         Err(how) => {
             run.emitter.emit(LabEvent::GuestEnded { guest: number, how: how.clone(), console_bytes: 0 });

@@ -183,8 +183,10 @@ mod tests {
         fork.qmp(&told(at(31_500), QmpEvent::Resumed));
         fork.moment(Moment::Prepared, at(39_000));
         fork.later.push(("start", at(40_000), Vec::new()));
-        fork.end_of_scenario(&[LegReport { leg: Leg::Probe, outcome: LegOutcome::Available, duration_ns: 1_999_999 }]);
-        fork.later[1].1 = at(43_000);
+        fork.end_of_scenario(
+            &[LegReport { leg: Leg::Probe, outcome: LegOutcome::Available, duration_ns: 1_999_999 }],
+            at(43_000),
+        );
         fork.later.push(("goodbye", at(43_500), Vec::new()));
         fork.later.push(("end", at(49_000), Vec::new()));
         assert_eq!(
@@ -195,12 +197,12 @@ mod tests {
     }
 
     #[test]
-    fn a_spare_waits_for_work() {
+    fn a_standby_waits_for_work() {
         let (mut fork, at) = guest(Start::Fork);
         fork.qmp(&told(at(30), migration("completed")));
         fork.moment(Moment::Ordered, at(100));
         fork.moment(Moment::Prepared, at(110));
-        assert_eq!(text(fork), "restore 30, spare 70, prepare 10, total 110");
+        assert_eq!(text(fork), "restore 30, standby 70, prepare 10, total 110");
     }
 
     #[test]
@@ -226,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn phases_that_the_host_heard_of_too_late_have_no_length_and_the_total_is_right() {
+    fn phases_that_the_host_learned_of_too_late_have_no_length_and_the_total_is_right() {
         let (mut fork, at) = guest(Start::Fork);
         fork.moment(Moment::Prepared, at(50));
         fork.qmp(&told(at(60), migration("completed")));

@@ -166,13 +166,13 @@ impl GuestMachine {
                 Outcome::NotSaved(NotSaved::Failed("the run was stopped".to_owned()))
             }
             // That somebody ended the QEMU of a guest that was to be a template says nothing of its kernel.
-            (Ending::Lost(_), Some(verdict)) if template => Outcome::NotSaved(
-                if by_others && !matches!(verdict, Verdict::KernelCrashed { .. }) {
+            (Ending::Lost(_), Some(verdict)) if template => {
+                Outcome::NotSaved(if by_others && !matches!(verdict, Verdict::KernelCrashed { .. }) {
                     NotSaved::Failed(verdict.detail().to_owned())
                 } else {
                     NotSaved::NeverReady(verdict)
-                },
-            ),
+                })
+            }
             (Ending::Lost(loss), Some(verdict)) if !self.booted && fork && !loss.is_the_runs() => {
                 let (why, refused) = (verdict.detail().to_owned(), is_refusal(&self.qemu.monitor, qemu));
                 Outcome::ForkFailed(DeadFork { why, refused, by_others }, self.unannounced())

@@ -1,0 +1,240 @@
+//! A scripted guest at the other end of a [`GuestMachine`]: it reads the orders, and speaks the protocol.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use vmlab_events::event::{JobReport, LabEvent};
+use vmlab_events::fixture;
+use vmlab_events::job::JobSpec;
+use vmlab_events::loss::QemuEnd;
+use vmlab_events::target::TargetId;
+use vmlab_kernel::Kernel;
+use vmlab_protocol::frame::{Decoder, Item};
+use vmlab_protocol::message::{
+    self, Envelope, GuestMessage, HERE, Hello, HostMessage, Leg, LegOutcome, RawChunk, Stream, VirtioDevice,
+};
+use vmlab_qemu::accel::Accelerator;
+use vmlab_qemu::argv::Machine;
+use vmlab_qemu::qmp::{QmpEvent, Told};
+
+use super::super::{GuestMachine, Outcome, Secrets, Start};
+use crate::attempts::AttemptEnd;
+use crate::guest::input::{Action, End, Input, Now};
+use crate::guest::jobs::QueuedJob;
+use crate::limits::{Limits, Wanted};
+use crate::target::Target;
+
+const MEMORY_MIB: u32 = 256;
+
+/// A machine, its guest, and what the machine has done so far.
+pub(super) struct Play {
+    pub(super) machine: GuestMachine,
+    began: Instant,
+    /// Since the guest's start.
+    pub(super) now: Duration,
+    seq: u64,
+    decoder: Decoder,
+    /// Orders that the guest has not answered yet.
+    pub(super) orders: Vec<HostMessage>,
+    pub(super) events: Vec<LabEvent>,
+    pub(super) reports: Vec<(JobReport, AttemptEnd)>,
+    /// What is to be done besides, by name.
+    pub(super) done: Vec<&'static str>,
+}
+
+pub(super) fn jobs(count: usize) -> Vec<QueuedJob> {
+    let specs = fixture::scenarios()
+        .into_iter()
+        .filter(|spec| spec.expects == vmlab_protocol::catalogue::Expectation::Isolation);
+    let jobs: Vec<_> = specs.map(|spec| QueuedJob { spec: JobSpec::Scenario(spec), attempt: 1 }).collect();
+    jobs.into_iter()
+        .cycle()
+        .take(count)
+        .enumerate()
+        .map(|(at, mut job)| {
+            let JobSpec::Scenario(spec) = &mut job.spec;
+            spec.id = format!("job.n{at}").parse().unwrap();
+            spec.control = vmlab_protocol::catalogue::Control::Runs;
+            job
+        })
+        .collect()
+}
+
+fn target() -> Rc<Target> {
+    let kernel = Kernel {
+        label: "k".to_owned(),
+        release: "6.1.0".to_owned(),
+        version: "6.1.0".parse().unwrap(),
+        path: PathBuf::new(),
+        sha256: String::new(),
+        config: None,
+        modules: None,
+        hold: None,
+        notices: Vec::new(),
+    };
+    let machine = Machine { accelerator: Accelerator::Tcg, memory_mib: MEMORY_MIB, cpus: 1 };
+    let limits = Limits::new(Accelerator::Tcg, Wanted::default());
+    Rc::new(Target { id: TargetId::new("k"), kernel, machine, limits })
+}
+
+/// The hello of a guest that is as it was asked for.
+pub(super) fn hello() -> Hello {
+    let mut features = "0".repeat(64);
+    features.replace_range(32..33, "1");
+    let console = VirtioDevice { name: "virtio0".to_owned(), id: 3, status: 0xf, features };
+    Hello { memory_bytes: u64::from(MEMORY_MIB) << 20, virtio: vec![console], ..fixture::hello() }
+}
+
+impl Play {
+    pub(super) fn new(start: Start, queue: Vec<QueuedJob>) -> Self {
+        let began = Instant::now();
+        let said = (start == Start::Fork).then(hello);
+        let mut machine = GuestMachine::new(7, target(), start, Secrets::fixed(), said, began);
+        machine.add_jobs(queue);
+        let (orders, events, reports, done) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let seq = u64::from(start == Start::Fork);
+        Self { machine, began, now: Duration::ZERO, seq, decoder: Decoder::default(), orders, events, reports, done }
+    }
+
+    pub(super) fn give(&mut self, input: Input) -> &mut Self {
+        self.now += Duration::from_millis(1);
+        let now = Now { at: self.began + self.now, unix_ns: 1_795_345_323_000_000_000 };
+        for action in self.machine.handle(now, input) {
+            match action {
+                Action::Send(bytes) => self.decoder.push(&bytes),
+                Action::Emit(event) => self.events.push(event),
+                Action::Report(report, end) => self.reports.push((*report, end)),
+                Action::Wake => self.done.push("wake"),
+                Action::ExamineAndResume => self.done.push("examine and resume"),
+                Action::Save => self.done.push("save"),
+                Action::End { .. } => self.done.push("end"),
+            }
+        }
+        while let Some(item) = self.decoder.next_item() {
+            let Item::Frame(frame) = item else { panic!("the host sends whole frames") };
+            self.orders.push(message::decode(&frame).unwrap());
+        }
+        self
+    }
+
+    /// Time passes without anything.
+    pub(super) fn wait(&mut self, duration: Duration) -> &mut Self {
+        self.now += duration;
+        self
+    }
+
+    /// Waits until the machine's limit passes, with a QEMU of which nothing is known.
+    pub(super) fn run_out(&mut self) -> &mut Self {
+        for _ in 0..100 {
+            self.now = self.now.max(self.machine.deadline().saturating_duration_since(self.began));
+            self.give(Input::Deadline(None));
+            if self.done.contains(&"end") {
+                return self;
+            }
+        }
+        panic!("no limit ever passes");
+    }
+
+    pub(super) fn says(&mut self, message: GuestMessage) -> &mut Self {
+        let bytes = self.encode(message);
+        self.give(Input::Control(bytes))
+    }
+
+    pub(super) fn encode(&mut self, message: GuestMessage) -> Vec<u8> {
+        let envelope = Envelope { seq: self.seq, boottime_ns: 1, message };
+        self.seq += 1;
+        let mut bytes = Vec::new();
+        message::encode(&envelope, &mut bytes).unwrap();
+        bytes
+    }
+
+    pub(super) fn prints(&mut self, line: &str) -> &mut Self {
+        self.give(Input::Console(format!("[    1.000000] {line}\r\n").into_bytes()))
+    }
+
+    pub(super) fn qmp(&mut self, event: QmpEvent) -> &mut Self {
+        let at = self.began + self.now;
+        self.give(Input::Qmp(Told { at, event }))
+    }
+
+    /// QEMU was killed as ordered.
+    pub(super) fn ends(&mut self, qemu: QemuEnd) -> &mut Self {
+        self.give(Input::Ended(Box::new(End {
+            state: None,
+            console: Vec::new(),
+            qmp: Vec::new(),
+            qemu,
+            stderr: String::new(),
+            registers: None,
+            vmcore: None,
+            notices: Vec::new(),
+        })))
+    }
+
+    pub(super) fn killed(&mut self) -> &mut Self {
+        self.ends(QemuEnd::Lived { stopped: false })
+    }
+
+    /// The kernel spoke, and the marker of the boot came.
+    pub(super) fn boots(&mut self) -> &mut Self {
+        self.prints("Linux version 6.1.0").prints(HERE).says(GuestMessage::Hello(Box::new(hello())))
+    }
+
+    /// Answers the order to prepare.
+    pub(super) fn prepares(&mut self) -> &mut Self {
+        assert!(matches!(self.orders.first(), Some(HostMessage::Prepare { .. })), "{:?}", self.orders);
+        self.orders.remove(0);
+        self.says(GuestMessage::Prepared { boot_id: "a".to_owned() })
+    }
+
+    /// Prints the marker of the order to run a job or to leave, and answers the order's beginning.
+    pub(super) fn obeys(&mut self) -> &mut Self {
+        let order = self.orders.remove(0);
+        match order {
+            HostMessage::Run { run, scenario, word, .. } => {
+                if let Some(marker) = word {
+                    self.prints(&marker);
+                }
+                self.says(GuestMessage::ScenarioStarted { run, scenario })
+            }
+            HostMessage::Finish { word } => {
+                let started = u32::try_from(self.started()).unwrap();
+                self.prints(&word).says(GuestMessage::RunFinished { started })
+            }
+            HostMessage::Prepare { .. } => panic!("it is prepared"),
+        }
+    }
+
+    pub(super) fn started(&self) -> usize {
+        self.events.iter().filter(|event| matches!(event, LabEvent::JobStarted { .. })).count()
+    }
+
+    pub(super) fn leg(&mut self, run: u32, leg: Leg, outcome: LegOutcome) -> &mut Self {
+        self.says(GuestMessage::LegFinished { run, leg, outcome, duration_ns: 5, output_dropped: 0 })
+    }
+
+    /// All three legs of a job that is isolated.
+    pub(super) fn passes(&mut self, run: u32) -> &mut Self {
+        let detail = || "seen".to_owned();
+        self.leg(run, Leg::Probe, LegOutcome::Available)
+            .leg(run, Leg::Subject, LegOutcome::Isolated { detail: detail() })
+            .leg(run, Leg::Control, LegOutcome::Leaked { detail: detail() })
+            .says(GuestMessage::ScenarioFinished { run })
+    }
+
+    pub(super) fn output(run: u32, data: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        RawChunk { run, leg: Leg::Probe, stream: Stream::Stdout, data }.encode(&mut bytes).unwrap();
+        bytes
+    }
+
+    /// Label and attempt's end of each report.
+    pub(super) fn labels(&self) -> Vec<(&'static str, AttemptEnd)> {
+        self.reports.iter().map(|(report, end)| (report.verdict.word(), *end)).collect()
+    }
+
+    pub(super) fn outcome(self) -> Outcome {
+        self.machine.into_outcome().0
+    }
+}

@@ -1,0 +1,3 @@
+mod any_order;
+mod guest;
+mod table;

@@ -1,0 +1,312 @@
+//! Lives of guests, step by step, and what comes of each.
+
+use std::time::Duration;
+
+use vmlab_events::event::LabEvent;
+use vmlab_events::loss::QemuEnd;
+use vmlab_protocol::message::{GuestMessage, HERE, HostMessage, Leg, LegOutcome};
+use vmlab_qemu::qmp::{QmpEvent, ShutdownReason};
+
+use super::super::{NotSaved, Outcome, Start};
+use super::guest::{Play, hello, jobs};
+use crate::attempts::AttemptEnd::{Complete, Cut};
+use crate::context::Stop;
+use crate::guest::input::Input;
+
+const OOPS: &str =
+    "Oops: general protection fault, probably for non-canonical address 0xdead000000000100: 0000 [#1] SMP";
+const WARNING: &str = "WARNING: CPU: 0 PID: 1 at kernel/fork.c:2 f+0x1/0x2";
+const PANIC: &str = "Kernel panic - not syncing: sysrq triggered crash";
+
+/// A booted guest that runs the first of so many jobs.
+fn running(count: usize) -> Play {
+    let mut play = Play::new(Start::Boot, jobs(count));
+    play.give(Input::Start).boots().prepares().obeys();
+    play
+}
+
+fn rest(play: Play) -> Vec<String> {
+    match play.outcome() {
+        Outcome::Served(rest) | Outcome::NeverReady(_, rest) | Outcome::ForkFailed(_, rest) => {
+            rest.iter().map(|job| job.spec.name().to_owned()).collect()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_boot_runs_its_jobs_in_order_and_says_goodbye() {
+    let mut play = running(2);
+    play.passes(1);
+    assert_eq!(play.labels(), [], "the report is open until the next marker");
+    play.obeys().passes(2).obeys().killed();
+    assert_eq!(play.labels(), [("PASS", Complete), ("PASS", Complete)]);
+    assert_eq!(play.done, ["end"]);
+    let ended = play.events.iter().any(|event| matches!(event, LabEvent::GuestEnded { how, .. } if how == "done"));
+    assert!(ended, "{:?}", play.events);
+    assert_eq!(rest(play), [""; 0]);
+}
+
+#[test]
+fn a_fork_is_woken_and_gets_its_orders_when_it_runs() {
+    let mut play = Play::new(Start::Fork, jobs(1));
+    play.give(Input::Start);
+    assert_eq!((play.done.as_slice(), play.orders.len()), (&["wake"][..], 0));
+    play.qmp(QmpEvent::Resumed);
+    assert!(matches!(play.orders[..], [HostMessage::Prepare { .. }, HostMessage::Run { .. }]), "{:?}", play.orders);
+    play.prepares().obeys().passes(1).obeys().killed();
+    assert_eq!(play.labels(), [("PASS", Complete)]);
+}
+
+/// What happens to a guest that runs the first of two jobs, the labels of the reports, and how many jobs need another
+/// guest.
+type Case = (&'static str, fn(&mut Play), &'static [(&'static str, crate::attempts::AttemptEnd)], usize);
+
+const CASES: &[Case] = &[
+    ("QEMU exits", |play| closes_all(play), &[("VANISHED", Complete)], 1),
+    ("a crash beats the lost connection", |play| closes_all(play.prints(OOPS)), &[("CRASH", Complete)], 1),
+    ("the limit passes", |play| ends(play.run_out()), &[("TIMEOUT", Complete)], 1),
+    ("the run is interrupted", |play| ends(play.give(Input::Stopped(Stop::Interrupted))), &[("NOT-RUN", Cut)], 1),
+    (
+        "the run's limit passes",
+        |play| ends(play.give(Input::Stopped(Stop::RunLimit(Duration::from_secs(1))))),
+        &[("TIMEOUT", Cut)],
+        1,
+    ),
+    (
+        "a message out of turn",
+        |play| ends(play.says(GuestMessage::ScenarioFinished { run: 1 })),
+        &[("GARBLED", Complete)],
+        1,
+    ),
+    ("garbage", |play| ends(play.give(Input::Control(vec![b'x'; 100]))), &[("GARBLED", Complete)], 1),
+    ("a panic that QEMU reports", |play| ends(pauses(play.qmp(QmpEvent::GuestPanicked))), &[("CRASH", Complete)], 1),
+    (
+        "a reset that QEMU reports",
+        |play| ends(pauses(play.qmp(QmpEvent::Shutdown(ShutdownReason::GuestReset)))),
+        &[("VANISHED", Complete)],
+        1,
+    ),
+    ("a leg that failed spoils the guest", |play| ends(fails(play).obeys()), &[("FAIL", Complete)], 1),
+    (
+        "a warning while it runs",
+        |play| ends(play.prints(WARNING).passes(1).obeys().passes(2).obeys()),
+        &[("FAIL", Complete), ("PASS", Complete)],
+        0,
+    ),
+    (
+        "a warning that comes after the job's end and before the marker",
+        |play| {
+            play.passes(1).prints(WARNING);
+            ends(play.obeys().passes(2).obeys());
+        },
+        &[("FAIL", Complete), ("PASS", Complete)],
+        0,
+    ),
+    (
+        "a warning after the marker belongs to the next job",
+        |play| {
+            play.passes(1).obeys().prints(WARNING);
+            ends(play.passes(2).obeys());
+        },
+        &[("PASS", Complete), ("FAIL", Complete)],
+        0,
+    ),
+    (
+        "a crash after the last job, before the goodbye's marker",
+        |play| {
+            play.passes(1).obeys().passes(2).prints(OOPS);
+            ends(play.obeys());
+        },
+        &[("PASS", Complete), ("CRASH", Complete)],
+        0,
+    ),
+    (
+        "the console is closed before the goodbye's marker",
+        |play| {
+            play.passes(1).obeys().passes(2).give(Input::ConsoleClosed);
+            let HostMessage::Finish { .. } = play.orders.remove(0) else { panic!("{:?}", play.orders) };
+            ends(play.says(GuestMessage::RunFinished { started: 2 }));
+        },
+        &[("PASS", Complete), ("GARBLED", Complete)],
+        0,
+    ),
+    (
+        "the guest ends after its job and before the next",
+        |play| closes_all(play.passes(1)),
+        &[("VANISHED", Complete)],
+        1,
+    ),
+    (
+        "the run is interrupted between two jobs whose marker is due",
+        |play| ends(play.passes(1).give(Input::Stopped(Stop::Interrupted))),
+        &[("NOT-RUN", Cut)],
+        1,
+    ),
+    (
+        "QEMU reports a panic, and the guest goes on to say goodbye",
+        |play| {
+            play.passes(1).obeys().passes(2).qmp(QmpEvent::GuestPanicked);
+            ends(play.obeys());
+        },
+        &[("PASS", Complete), ("CRASH", Complete)],
+        0,
+    ),
+    ("the host cannot write", |play| ends(play.give(Input::HostFailed("no".to_owned()))), &[("VANISHED", Complete)], 1),
+];
+
+fn ends(play: &mut Play) {
+    assert_eq!(play.done.last(), Some(&"end"), "{:?}", play.done);
+    play.killed();
+}
+
+fn pauses(play: &mut Play) -> &mut Play {
+    play.qmp(QmpEvent::Shutdown(ShutdownReason::GuestPanic)).qmp(QmpEvent::Stopped)
+}
+
+fn closes_all(play: &mut Play) {
+    use std::os::unix::process::ExitStatusExt as _;
+    let status = std::process::ExitStatus::from_raw(0);
+    play.give(Input::ControlClosed).give(Input::ConsoleClosed).give(Input::Exited(status)).give(Input::QmpClosed);
+    assert_eq!(play.done.last(), Some(&"end"), "{:?}", play.done);
+    play.ends(QemuEnd::Exited(0));
+}
+
+fn fails(play: &mut Play) -> &mut Play {
+    play.leg(1, Leg::Probe, LegOutcome::Failed { detail: "no".to_owned() })
+        .says(GuestMessage::ScenarioFinished { run: 1 })
+}
+
+#[test]
+fn each_loss_comes_to_its_verdict_and_the_other_jobs_get_another_guest() {
+    for (name, steps, labels, left) in CASES {
+        let mut play = running(2);
+        steps(&mut play);
+        assert_eq!(play.labels(), *labels, "{name}");
+        assert_eq!(rest(play).len(), *left, "{name}");
+    }
+}
+
+#[test]
+fn a_message_is_held_back_until_the_console_has_reached_its_marker() {
+    let mut play = running(1);
+    play.passes(1);
+    let HostMessage::Finish { word } = play.orders.remove(0) else { panic!("{:?}", play.orders) };
+    play.says(GuestMessage::RunFinished { started: 1 });
+    assert!(!play.machine.reads_control() && play.done.is_empty(), "{:?}", play.done);
+    play.prints(OOPS).prints(&word);
+    assert!(play.machine.reads_control());
+    ends(&mut play);
+    assert_eq!(play.labels(), [("CRASH", Complete)]);
+}
+
+#[test]
+fn a_held_back_message_whose_marker_never_comes_is_no_pass() {
+    let mut play = running(1);
+    play.passes(1);
+    play.orders.clear();
+    play.says(GuestMessage::RunFinished { started: 1 }).run_out();
+    play.killed();
+    assert_eq!(play.labels(), [("GARBLED", Complete)]);
+}
+
+#[test]
+fn a_guest_that_never_says_hello_has_no_reports() {
+    for (steps, label) in [
+        ((|play| ends(play.run_out())) as fn(&mut Play), "NO-BOOT"),
+        (|play| ends(play.prints("Linux version 6.1.0").run_out()), "NO-BOOT"),
+        (|play| ends(play.prints(PANIC).run_out()), "CRASH"),
+        (|play| ends(play.prints(OOPS).prints(HERE).says(GuestMessage::Hello(Box::new(hello())))), "CRASH"),
+        (
+            |play| {
+                let other = vmlab_protocol::message::Hello { cpus: 2, ..hello() };
+                ends(play.prints(HERE).says(GuestMessage::Hello(Box::new(other))));
+            },
+            "NO-BOOT",
+        ),
+    ] {
+        let mut play = Play::new(Start::Boot, jobs(2));
+        steps(play.give(Input::Start));
+        assert_eq!(play.labels(), []);
+        let Outcome::NeverReady(verdict, rest) = play.outcome() else { panic!("{label}") };
+        assert_eq!((verdict.word(), rest.len()), (label, 2));
+    }
+}
+
+#[test]
+fn a_fork_that_does_not_come_to_life_says_nothing_of_its_jobs() {
+    let mut play = Play::new(Start::Fork, jobs(2));
+    play.give(Input::Start);
+    let error = Some("no such device".to_owned());
+    play.qmp(QmpEvent::Reply { command: "migrate-incoming".to_owned(), error }).killed();
+    let Outcome::ForkFailed(dead, rest) = play.outcome() else { panic!("it is a dead fork") };
+    assert!(dead.refused && !dead.by_others && dead.why.contains("no such device"), "{dead:?}");
+    assert_eq!(rest.len(), 2);
+}
+
+#[test]
+fn a_template_is_saved_at_its_hello_and_keeps_its_warnings() {
+    let mut play = Play::new(Start::Template, Vec::new());
+    play.give(Input::Start).prints(WARNING).boots();
+    assert_eq!(play.done, ["save"]);
+    play.prints(WARNING).qmp(QmpEvent::Migration { status: "completed".to_owned() }).killed();
+    assert_eq!(play.done, ["save", "end"]);
+    let Outcome::Saved { boot_notes, .. } = play.outcome() else { panic!("it is saved") };
+    assert_eq!(boot_notes.len(), 2, "{boot_notes:?}");
+}
+
+#[test]
+fn a_guest_that_breaks_or_is_refused_is_no_template() {
+    for (steps, refused) in [
+        (
+            (|play| {
+                play.qmp(QmpEvent::Migration { status: "completed".to_owned() }).prints(OOPS);
+            }) as fn(&mut Play),
+            false,
+        ),
+        (|play| _ = play.qmp(QmpEvent::Migration { status: "failed".to_owned() }), false),
+        (|play| _ = play.qmp(QmpEvent::GuestPanicked), false),
+        (|play| _ = play.run_out(), false),
+        (|play| _ = play.give(Input::Stopped(Stop::Interrupted)), false),
+        (|play| _ = play.give(Input::SaveFailed { refused: true, why: "no".to_owned() }), true),
+        (|play| _ = play.give(Input::SaveFailed { refused: false, why: "no".to_owned() }), false),
+    ] {
+        let mut play = Play::new(Start::Template, Vec::new());
+        play.give(Input::Start).boots();
+        steps(&mut play);
+        play.killed();
+        match play.outcome() {
+            Outcome::NotSaved(NotSaved::Refused(_)) => assert!(refused),
+            Outcome::NotSaved(NotSaved::Failed(why)) => assert!(!refused && !why.is_empty()),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_standby_that_is_not_needed_ends_without_a_verdict() {
+    let mut play = Play::new(Start::Fork, Vec::new());
+    play.give(Input::Unneeded("no job was left")).killed();
+    let how = "not needed: no job was left";
+    assert!(play.events.iter().any(|event| matches!(event, LabEvent::GuestEnded { how: said, .. } if said == how)));
+    assert!(matches!(play.outcome(), Outcome::Unneeded));
+}
+
+#[test]
+fn a_silent_guest_has_less_time_than_its_job() {
+    let mut play = running(1);
+    play.run_out();
+    let waited = play.now;
+    play.killed();
+    let (report, _) = &play.reports[0];
+    assert!(report.verdict.detail().contains("silence"), "{}", report.verdict.detail());
+    let mut talks = running(1);
+    for _ in 0..100 {
+        talks.wait(waited / 3).give(Input::Control(Play::output(1, b"x")));
+        if talks.machine.deadline().saturating_duration_since(std::time::Instant::now()) < waited {
+            break;
+        }
+    }
+    talks.run_out().killed();
+    assert!(talks.now > waited, "output is activity");
+}
