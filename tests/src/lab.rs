@@ -5,13 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use vmlab_events::event::{LabEvent, ScenarioReport, Stamped};
-use vmlab_events::log;
 use vmlab_events::loss::LossReport;
 use vmlab_events::verdict::Verdict;
 use vmlab_image::guest_init;
 use vmlab_protocol::message::Leg;
 
-use crate::bench::{Bench, Ended, Running};
+use crate::env::{Ended, Running, TestEnv, events_so_far};
 use crate::fake::script::{self, Guest, Script};
 use crate::kernel;
 
@@ -22,7 +21,7 @@ pub const KERNEL: &str = "vmlinuz";
 #[derive(Debug)]
 pub struct FakeLab {
     /// Where it runs.
-    pub bench: Bench,
+    pub env: TestEnv,
     qemu: PathBuf,
     script: Script,
     kernels: Vec<PathBuf>,
@@ -32,13 +31,13 @@ impl FakeLab {
     /// Of these programs, with guests by this script, on one kernel whose configuration has all that any scenario needs.
     #[must_use]
     pub fn new(vmlab: &str, qemu: &str, guests: Vec<Guest>) -> Self {
-        let bench = Bench::new(vmlab);
+        let env = TestEnv::new(vmlab);
         let script = Script::new(guests);
-        let dir = bench.home().join("script");
+        let dir = env.home().join("script");
         script.put(&dir);
-        let bench = bench.env(script::VARIABLE, dir);
-        let kernel = kernel::install(&bench.home().join("kernels"), KERNEL, &full_config(&[]));
-        Self { bench, qemu: qemu.into(), script, kernels: vec![kernel] }
+        let env = env.env(script::VARIABLE, dir);
+        let kernel = kernel::install(&env.home().join("kernels"), KERNEL, &full_config(&[]));
+        Self { env, qemu: qemu.into(), script, kernels: vec![kernel] }
     }
 
     /// With a QEMU that answers otherwise when it is asked for its version.
@@ -52,7 +51,7 @@ impl FakeLab {
     /// With a kernel whose configuration lacks these symbols.
     #[must_use]
     pub fn without(self, symbols: &[&str]) -> Self {
-        let dir = self.bench.home().join("kernels");
+        let dir = self.env.home().join("kernels");
         fs::write(dir.join(format!("config-{}", kernel::RELEASE)), full_config(symbols)).unwrap();
         self
     }
@@ -60,7 +59,7 @@ impl FakeLab {
     /// On kernels of these names instead.
     #[must_use]
     pub fn kernels(mut self, names: &[&str]) -> Self {
-        let dir = self.bench.home().join("kernels");
+        let dir = self.env.home().join("kernels");
         self.kernels = names.iter().map(|name| kernel::install(&dir, name, &full_config(&[]))).collect();
         self
     }
@@ -74,7 +73,7 @@ impl FakeLab {
     /// The script's directory.
     #[must_use]
     pub fn dir(&self) -> PathBuf {
-        self.bench.home().join("script")
+        self.env.home().join("script")
     }
 
     /// The guests, from 0, that were never started.
@@ -88,7 +87,7 @@ impl FakeLab {
     #[must_use]
     pub fn script(&self, body: &str) -> PathBuf {
         let path = self.file("qemu.sh");
-        let mut writer = self.bench.command("sh");
+        let mut writer = self.env.command("sh");
         writer.args(["-c", "printf '%s\\n' '#!/bin/sh' \"$2\" >\"$1\" && chmod 755 \"$1\"", "sh"]);
         assert!(writer.arg(&path).arg(body).status().unwrap().success());
         path
@@ -97,7 +96,7 @@ impl FakeLab {
     /// A file for a report.
     #[must_use]
     pub fn file(&self, name: &str) -> PathBuf {
-        self.bench.home().join(name)
+        self.env.home().join(name)
     }
 
     /// The arguments of a run: those given, after those that all runs have.
@@ -119,13 +118,13 @@ impl FakeLab {
     /// Runs vmlab to its end, and sees to it that all is as after any run.
     #[must_use]
     pub fn run(&self, more: &[&str]) -> Outcome {
-        self.outcome(self.bench.run(&self.arguments(more)))
+        self.outcome(self.env.run(&self.arguments(more)))
     }
 
     /// Starts vmlab.
     #[must_use]
     pub fn start(&self, more: &[&str]) -> Running {
-        self.bench.start(&self.arguments(more))
+        self.env.start(&self.arguments(more))
     }
 
     /// Waits until a running vmlab has told of an event.
@@ -136,7 +135,7 @@ impl FakeLab {
     /// The events that were told so far.
     #[must_use]
     pub fn events(&self) -> Vec<Stamped> {
-        events(&self.events_file())
+        events_so_far(&self.events_file())
     }
 
     fn events_file(&self) -> PathBuf {
@@ -149,8 +148,8 @@ impl FakeLab {
     /// Something is not as it must be after any run.
     #[must_use]
     pub fn outcome(&self, ended: Ended) -> Outcome {
-        let outcome = Outcome::of(&self.bench, &self.events_file(), ended);
-        let temporary: Vec<_> = self.bench.cached_files().into_iter().filter(|name| !is_lasting(name)).collect();
+        let outcome = Outcome::of(&self.env, &self.events_file(), ended);
+        let temporary: Vec<_> = self.env.cached_files().into_iter().filter(|name| !is_lasting(name)).collect();
         assert_eq!(temporary, [""; 0], "files were left in the cache");
         outcome
     }
@@ -193,25 +192,18 @@ pub struct Outcome {
     pub events: Vec<Stamped>,
 }
 
-/// The whole lines of a JSON report that may still be written.
-#[must_use]
-pub fn events(file: &Path) -> Vec<Stamped> {
-    let text = fs::read(file).unwrap_or_default();
-    text.split_inclusive(|&byte| byte == b'\n').filter_map(log::decode_line).collect()
-}
-
 impl Outcome {
     /// Of a run that has ended, whose JSON report is in a file.
     ///
     /// # Panics
     /// Something is not as it must be after any run.
     #[must_use]
-    pub fn of(bench: &Bench, events_file: &Path, ended: Ended) -> Self {
-        let outcome = Self { events: events(events_file), ended };
+    pub fn of(env: &TestEnv, events_file: &Path, ended: Ended) -> Self {
+        let outcome = Self { events: events_so_far(events_file), ended };
         assert!(!outcome.ended.stderr.contains("panicked"), "{}", outcome.ended);
-        assert_eq!(bench.outliving(), [], "processes outlive vmlab: {}", outcome.ended);
+        assert_eq!(env.outliving(), [], "processes outlive vmlab: {}", outcome.ended);
         outcome.check();
-        outcome.check_consoles(bench);
+        outcome.check_consoles(env);
         outcome
     }
 
@@ -367,8 +359,8 @@ impl Outcome {
     }
 
     /// Every console is in the record, and as long as was told.
-    fn check_consoles(&self, bench: &Bench) {
-        let Some(record) = record_dir(bench) else { return };
+    fn check_consoles(&self, env: &TestEnv) {
+        let Some(record) = record_dir(env) else { return };
         let mut names = BTreeMap::new();
         for stamped in &self.events {
             match &stamped.event {
@@ -389,6 +381,6 @@ impl Outcome {
 
 /// The latest run's record.
 #[must_use]
-pub fn record_dir(bench: &Bench) -> Option<PathBuf> {
-    fs::canonicalize(bench.state().join("vmlab/runs/latest")).ok()
+pub fn record_dir(env: &TestEnv) -> Option<PathBuf> {
+    fs::canonicalize(env.state().join("vmlab/runs/latest")).ok()
 }

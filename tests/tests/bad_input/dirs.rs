@@ -4,13 +4,13 @@ use std::fs;
 
 use vmlab_events::event::LabEvent;
 use vmlab_events::exit;
-use vmlab_tests::bench::{Bench, Ended};
+use vmlab_tests::env::{Ended, TestEnv};
 use vmlab_tests::fake::script::{Action, Guest, hello};
 use vmlab_tests::lab::FakeLab;
 
 use crate::{FAKE_QEMU, ONLY_HOSTNAME, VMLAB, in_mounts, is_refused, lab};
 
-/// A line of shell that mounts a tmpfs over one of the bench's directories.
+/// A line of shell that mounts a tmpfs over one of the directories of the environment.
 fn mount(dir: &str, options: &str) -> String {
     format!("mkdir -p \"$HOME/{dir}\" && mount -t tmpfs -o {options} none \"$HOME/{dir}\"")
 }
@@ -42,10 +42,10 @@ fn a_read_only_cache() {
     let lab = lab();
     let Some(ended) = in_mounts(&lab, &mount("cache", "ro"), &[ONLY_HOSTNAME]) else {
         // Whoever may mount nothing is not root, and for others modes count.
-        let cache = lab.bench.cache();
+        let cache = lab.env.cache();
         fs::create_dir_all(&cache).unwrap();
         fs::set_permissions(&cache, std::os::unix::fs::PermissionsExt::from_mode(0o555)).unwrap();
-        let ended = lab.bench.run(&lab.arguments(&[ONLY_HOSTNAME]));
+        let ended = lab.env.run(&lab.arguments(&[ONLY_HOSTNAME]));
         return goes_on(&lab, ended, &["make it writable for this user, or set XDG_CACHE_HOME"]);
     };
     goes_on(&lab, ended, &["the guest image: cannot create ", "Read-only file system", "or set XDG_CACHE_HOME"]);
@@ -65,8 +65,8 @@ fn a_read_only_cache_in_which_all_is_there_is_enough() {
 #[test]
 fn a_cache_that_is_a_file() {
     let lab = lab();
-    fs::write(lab.bench.cache(), "").unwrap();
-    let ended = lab.bench.run(&lab.arguments(&[ONLY_HOSTNAME]));
+    fs::write(lab.env.cache(), "").unwrap();
+    let ended = lab.env.run(&lab.arguments(&[ONLY_HOSTNAME]));
     goes_on(&lab, ended, &["the guest image: cannot create ", "Not a directory", "set XDG_CACHE_HOME"]);
 }
 
@@ -75,13 +75,13 @@ fn a_read_only_place_for_records() {
     let lab = lab();
     let words = ["cannot keep a record of the run in ", "set XDG_STATE_HOME to a directory", "or give --no-record"];
     match in_mounts(&lab, &mount("state", "ro"), &[ONLY_HOSTNAME]) {
-        Some(ended) => is_refused(&lab.bench, &ended, exit::LAB, &words),
+        Some(ended) => is_refused(&lab.env, &ended, exit::LAB, &words),
         None => not_tried("a read-only state directory"),
     }
-    fs::remove_dir_all(lab.bench.state()).unwrap_or_default();
-    fs::write(lab.bench.state(), "").unwrap();
-    let ended = lab.bench.run(&lab.arguments(&[ONLY_HOSTNAME]));
-    is_refused(&lab.bench, &ended, exit::LAB, &words);
+    fs::remove_dir_all(lab.env.state()).unwrap_or_default();
+    fs::write(lab.env.state(), "").unwrap();
+    let ended = lab.env.run(&lab.arguments(&[ONLY_HOSTNAME]));
+    is_refused(&lab.env, &ended, exit::LAB, &words);
     assert_eq!(lab.unclaimed(), [0]);
     // And the remedy helps.
     lab.run(&[ONLY_HOSTNAME, "--no-record"]).exits(exit::OK);
@@ -105,26 +105,21 @@ fn a_place_for_records_that_fills_up_costs_the_record_and_not_the_run() {
 
 #[test]
 fn no_home_at_all() {
-    let bench = Bench::new(VMLAB);
-    let mut command = bench.command(VMLAB);
+    let env = TestEnv::new(VMLAB);
+    let mut command = env.command(VMLAB);
     command.arg("run").env_remove("HOME").env_remove("XDG_CACHE_HOME").env_remove("XDG_STATE_HOME");
-    let ended = bench.start_command(command).wait();
-    is_refused(&bench, &ended, exit::USAGE, &["neither XDG_CACHE_HOME nor HOME is set", "set one of them"]);
+    let ended = env.start_command(command).wait();
+    is_refused(&env, &ended, exit::USAGE, &["neither XDG_CACHE_HOME nor HOME is set", "set one of them"]);
 }
 
 #[test]
 fn records_that_cannot_be_read() {
-    let bench = Bench::new(VMLAB);
-    is_refused(&bench, &bench.run(&["report"]), exit::USAGE, &["there is no record", "`vmlab run` makes one"]);
-    is_refused(&bench, &bench.run(&["report", "1999"]), exit::USAGE, &["there is no record"]);
-    is_refused(
-        &bench,
-        &bench.run(&["report", "/no/such/run"]),
-        exit::USAGE,
-        &["/no/such/run", "`vmlab report --list`"],
-    );
-    is_refused(&bench, &bench.run(&["report", "/etc"]), exit::USAGE, &["/etc is no record of a run"]);
-    is_refused(&bench, &bench.run(&["report", "/etc/passwd"]), exit::LAB, &["/etc/passwd is no whole record of a run"]);
-    fs::write(bench.state(), "").unwrap();
-    is_refused(&bench, &bench.run(&["report"]), exit::LAB, &["cannot read", "XDG_STATE_HOME"]);
+    let env = TestEnv::new(VMLAB);
+    is_refused(&env, &env.run(&["report"]), exit::USAGE, &["there is no record", "`vmlab run` makes one"]);
+    is_refused(&env, &env.run(&["report", "1999"]), exit::USAGE, &["there is no record"]);
+    is_refused(&env, &env.run(&["report", "/no/such/run"]), exit::USAGE, &["/no/such/run", "`vmlab report --list`"]);
+    is_refused(&env, &env.run(&["report", "/etc"]), exit::USAGE, &["/etc is no record of a run"]);
+    is_refused(&env, &env.run(&["report", "/etc/passwd"]), exit::LAB, &["/etc/passwd is no whole record of a run"]);
+    fs::write(env.state(), "").unwrap();
+    is_refused(&env, &env.run(&["report"]), exit::LAB, &["cannot read", "XDG_STATE_HOME"]);
 }

@@ -5,7 +5,7 @@
 use std::process::Command;
 
 use vmlab_events::exit;
-use vmlab_tests::bench::{Bench, Ended};
+use vmlab_tests::env::{Ended, TestEnv};
 use vmlab_tests::fake::script::Guest;
 use vmlab_tests::lab::{self, FakeLab};
 
@@ -28,7 +28,7 @@ fn lab() -> FakeLab {
 
 /// Sees to it that a command was refused as bad input is: `code`, one paragraph with all of `words`, at the end of
 /// standard error; what comes before it there is progress.
-fn is_refused(bench: &Bench, ended: &Ended, code: u8, words: &[&str]) {
+fn is_refused(env: &TestEnv, ended: &Ended, code: u8, words: &[&str]) {
     ended.exits(code);
     let stderr = ended.stderr.trim_end();
     let paragraph = match stderr.split_once("error: ") {
@@ -53,15 +53,15 @@ fn is_refused(bench: &Bench, ended: &Ended, code: u8, words: &[&str]) {
     for words in words {
         assert!(paragraph.contains(words), "{words:?} is missing: {ended}");
     }
-    leaves_nothing(bench);
+    leaves_nothing(env);
 }
 
 /// Nothing runs, and nothing half-done is in the cache: images and memos are whole or not there, and a lock's file
 /// stays.
-fn leaves_nothing(bench: &Bench) {
-    assert_eq!(bench.outliving(), []);
+fn leaves_nothing(env: &TestEnv) {
+    assert_eq!(env.outliving(), []);
     let stays = |name: &String| name.starts_with("vmlab/kernels/locks/") || lab::is_lasting(name);
-    let left: Vec<_> = bench.cached_files().into_iter().filter(|name| !stays(name)).collect();
+    let left: Vec<_> = env.cached_files().into_iter().filter(|name| !stays(name)).collect();
     assert_eq!(left, [""; 0], "left in the cache");
 }
 
@@ -74,19 +74,19 @@ fn in_mounts(lab: &FakeLab, set_up: &str, more: &[&str]) -> Option<Ended> {
     if !probe.is_ok_and(|output| output.status.success()) {
         return None;
     }
-    let mut command = lab.bench.command("unshare");
+    let mut command = lab.env.command("unshare");
     command.args(options).args(["sh", "-c", &format!("{set_up} && exec \"$0\" \"$@\""), VMLAB]);
     command.args(lab.arguments(more));
-    Some(lab.bench.start_command(command).wait())
+    Some(lab.env.start_command(command).wait())
 }
 
 #[test]
 fn the_refusals_are_checked_for_what_they_promise() {
-    let bench = Bench::new(VMLAB);
-    let ended = bench.run(&["run", "no-such-scenario"]);
-    is_refused(&bench, &ended, exit::NOTHING_RAN, &["no-such-scenario"]);
+    let env = TestEnv::new(VMLAB);
+    let ended = env.run(&["run", "no-such-scenario"]);
+    is_refused(&env, &ended, exit::NOTHING_RAN, &["no-such-scenario"]);
     let lacking = std::panic::catch_unwind(|| {
-        is_refused(&Bench::new(VMLAB), &ended, exit::NOTHING_RAN, &["words that are not there"]);
+        is_refused(&TestEnv::new(VMLAB), &ended, exit::NOTHING_RAN, &["words that are not there"]);
     });
     assert!(lacking.is_err());
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use vmlab_events::exit;
-use vmlab_tests::bench::{Bench, Ended};
+use vmlab_tests::env::{Ended, TestEnv};
 
 const VMLAB: &str = env!("CARGO_BIN_EXE_vmlab-under-test");
 const CACHE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/vmlab-cache");
@@ -17,13 +17,13 @@ const LIMIT: Duration = Duration::from_secs(3600);
 const NOT_DONE: &[&str] = &["host-clock-stepped", "lockdep", "ubsan"];
 
 fn faults(kernel: &str, more: &[&str]) -> Ended {
-    let bench = Bench::new(VMLAB).env("XDG_CACHE_HOME", Path::new(CACHE));
+    let env = TestEnv::new(VMLAB).env("XDG_CACHE_HOME", Path::new(CACHE));
     let named = ["VMLAB_QEMU", "VMLAB_DEBIAN_MIRROR", "VMLAB_DEBIAN_SECURITY_MIRROR"].into_iter();
     let named = named.filter_map(|name| Some((name, std::env::var_os(name)?)));
-    let bench = named.fold(bench, |bench, (name, value)| bench.env(name, value));
-    bench.run(&["kernel", "fetch", kernel]).exits(exit::OK);
-    let ended = bench.start(&[&["selftest", "faults", "--kernel", kernel], more].concat()).wait_within(LIMIT);
-    assert_eq!(bench.outliving(), []);
+    let env = named.fold(env, |env, (name, value)| env.env(name, value));
+    env.run(&["kernel", "fetch", kernel]).exits(exit::OK);
+    let ended = env.start(&[&["selftest", "faults", "--kernel", kernel], more].concat()).wait_within(LIMIT);
+    assert_eq!(env.outliving(), []);
     ended
 }
 
@@ -74,12 +74,12 @@ fn however_scenarios_are_kept_apart() {
 
 #[test]
 fn what_there_is_can_be_listed_and_a_mistyped_name_is_no_success() {
-    let bench = Bench::new(VMLAB);
-    let ended = bench.run(&["selftest", "faults", "--list"]);
+    let env = TestEnv::new(VMLAB);
+    let ended = env.run(&["selftest", "faults", "--list"]);
     ended.exits(exit::OK);
     assert!(
         ended.stdout.lines().any(|line| line.starts_with("null-dereference ") && line.contains("CRASH 3")),
         "{ended}"
     );
-    bench.run(&["selftest", "faults", "no-such-fault"]).exits(exit::NOTHING_RAN);
+    env.run(&["selftest", "faults", "no-such-fault"]).exits(exit::NOTHING_RAN);
 }

@@ -12,20 +12,20 @@ use vmlab_events::event::LabEvent;
 use vmlab_events::exit;
 use vmlab_events::loss::LossReport;
 use vmlab_events::loss::QemuEnd;
-use vmlab_tests::bench::Bench;
+use vmlab_tests::env::TestEnv;
 use vmlab_tests::lab::{self, Outcome};
 
-use crate::{BOOKWORM, ONLY_HOSTNAME, TRIXIE, arguments, bench, events_file, run};
+use crate::{BOOKWORM, ONLY_HOSTNAME, TRIXIE, arguments, env, events_file, run};
 
 /// A QEMU with a second monitor, at a socket of this path, through which a test can harm the guest.
-fn with_monitor(bench: &Bench, socket: &Path) -> String {
-    let path = bench.home().join("qemu.sh");
+fn with_monitor(env: &TestEnv, socket: &Path) -> String {
+    let path = env.home().join("qemu.sh");
     let real = std::env::var("VMLAB_QEMU").unwrap_or_else(|_| "qemu-system-x86_64".to_owned());
     let monitor =
         format!("-chardev socket,id=t,path={},server=on,wait=off -mon chardev=t,mode=control", socket.display());
     let body = format!("[ \"$1\" = --version ] && exec {real} \"$@\"\nexec {real} \"$@\" {monitor}");
     // Another process writes it, see FakeLab::script.
-    let mut writer = bench.command("sh");
+    let mut writer = env.command("sh");
     writer.args(["-c", "printf '%s\\n' '#!/bin/sh' \"$2\" >\"$1\" && chmod 755 \"$1\"", "sh"]);
     assert!(writer.arg(&path).arg(body).status().unwrap().success());
     path.to_str().unwrap().to_owned()
@@ -43,23 +43,23 @@ fn command(socket: &Path, commands: &[&str]) {
 
 /// A run of one scenario on a kernel that panics at a non-maskable interrupt, and gets one after it became ready. vmlab
 /// stands still meanwhile, so that it cannot be done with the guest before.
-fn interrupted_by_nmi(kernel: &str, more: &[&str]) -> (Bench, Outcome) {
-    let bench = bench();
-    let socket = bench.home().join("monitor");
-    let qemu = with_monitor(&bench, &socket);
+fn interrupted_by_nmi(kernel: &str, more: &[&str]) -> (TestEnv, Outcome) {
+    let env = env();
+    let socket = env.home().join("monitor");
+    let qemu = with_monitor(&env, &socket);
     let fixed = ["--kernel", kernel, "--isolation", "boot", ONLY_HOSTNAME, "--qemu", &qemu];
     let all = [&fixed[..], &["--append", "unknown_nmi_panic=1"], more].concat();
-    let mut running = bench.start(&arguments(&bench, &all));
-    let file = events_file(&bench);
+    let mut running = env.start(&arguments(&env, &all));
+    let file = events_file(&env);
     running.until("the guest", || {
         let ready = |event: &LabEvent| matches!(event, LabEvent::GuestReady { .. });
-        lab::events(&file).iter().any(|stamped| ready(&stamped.event)).then_some(())
+        env::events_so_far(&file).iter().any(|stamped| ready(&stamped.event)).then_some(())
     });
     running.signal(Signal::SIGSTOP);
     command(&socket, &["inject-nmi"]);
     running.signal(Signal::SIGCONT);
-    let outcome = Outcome::of(&bench, &file, running.wait());
-    (bench, outcome)
+    let outcome = Outcome::of(&env, &file, running.wait());
+    (env, outcome)
 }
 
 fn loss(outcome: &Outcome) -> &LossReport {
@@ -70,7 +70,7 @@ fn loss(outcome: &Outcome) -> &LossReport {
 #[test]
 fn kernels_tell_qemu_of_a_panic_and_are_asked_for_their_registers() {
     for kernel in [BOOKWORM, TRIXIE] {
-        let (_bench, outcome) = interrupted_by_nmi(kernel, &[]);
+        let (_env, outcome) = interrupted_by_nmi(kernel, &[]);
         let loss = loss(&outcome);
         assert!(loss.panic_told, "{kernel}: {}", outcome.ended);
         assert_eq!((loss.shutdown.as_deref(), &loss.qemu), (Some("guest-reset"), &QemuEnd::Lived { stopped: false }));
@@ -83,7 +83,7 @@ fn kernels_tell_qemu_of_a_panic_and_are_asked_for_their_registers() {
 
 #[test]
 fn a_panicked_guests_memory_is_an_elf_core_with_the_kernels_own_note() {
-    let (_bench, outcome) = interrupted_by_nmi(TRIXIE, &["--dump"]);
+    let (_env, outcome) = interrupted_by_nmi(TRIXIE, &["--dump"]);
     let vmcore = loss(&outcome).vmcore.clone().unwrap();
     assert!(vmcore.bytes >= 256 << 20, "{vmcore:?}");
     let core = fs::read(&vmcore.path).unwrap();
@@ -99,8 +99,8 @@ fn a_panicked_guests_memory_is_an_elf_core_with_the_kernels_own_note() {
 
 #[test]
 fn a_panic_before_any_module_leaves_registers_as_well() {
-    let bench = bench();
-    let outcome = run(&bench, &["--kernel", TRIXIE, ONLY_HOSTNAME, "--append", "rdinit=/nonexistent"]);
+    let env = env();
+    let outcome = run(&env, &["--kernel", TRIXIE, ONLY_HOSTNAME, "--append", "rdinit=/nonexistent"]);
     outcome.exits(exit::CRASHED);
     let loss = outcome.loss();
     assert!(!loss.panic_told && loss.registers.as_deref().is_some_and(|text| text.contains("RIP=")), "{loss:?}");

@@ -9,14 +9,14 @@ use std::path::PathBuf;
 
 use vmlab_events::event::{LabEvent, ScenarioReport};
 use vmlab_events::exit;
-use vmlab_tests::bench::Bench;
+use vmlab_tests::env::TestEnv;
 use vmlab_tests::lab::Outcome;
 
 use super::{BOOKWORM, TRIXIE, boot_ids, run, with_cache};
 
-/// A bench with a cache of its own, which has the kernels and no template.
-pub(crate) fn bench_without_templates() -> (Bench, tempfile::TempDir) {
-    drop(super::bench());
+/// An environment with a cache of its own, which has the kernels and no template.
+pub(crate) fn env_without_templates() -> (TestEnv, tempfile::TempDir) {
+    drop(super::env());
     let cache = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let from = PathBuf::from(super::CACHE).join("vmlab");
     let to = cache.path().join("vmlab");
@@ -42,12 +42,12 @@ fn drawn(report: &ScenarioReport) -> Vec<String> {
 
 #[test]
 fn forks_of_one_template_share_nothing() {
-    let (bench, _cache) = bench_without_templates();
+    let (env, _cache) = env_without_templates();
     let kernels = ["--kernel", BOOKWORM, "--kernel", TRIXIE, "=lab.fresh-guest", "=uts.hostname"];
-    let first = run(&bench, &kernels);
+    let first = run(&env, &kernels);
     first.exits(exit::OK);
     assert_eq!(starts(&first).iter().filter(|start| **start == "template").count(), 2, "{}", first.ended);
-    let second = run(&bench, &kernels);
+    let second = run(&env, &kernels);
     second.exits(exit::OK);
     assert_eq!(starts(&second), ["fork"; 4], "the templates are there: {}", second.ended);
     // The subject and the control of two scenarios on two kernels: 2 runs, each with 2 * 2 guests and 2 * 2 draws.
@@ -60,18 +60,18 @@ fn forks_of_one_template_share_nothing() {
 
 #[test]
 fn a_damaged_template_is_found_out_and_replaced() {
-    let (bench, cache) = bench_without_templates();
+    let (env, cache) = env_without_templates();
     let only = ["--kernel", TRIXIE, "=uts.hostname"];
-    run(&bench, &only).exits(exit::OK);
+    run(&env, &only).exits(exit::OK);
     let templates = cache.path().join("vmlab/templates");
     let template = fs::read_dir(&templates).unwrap().map(|entry| entry.unwrap().path()).find(|path| path.is_dir());
     let mut ram = File::options().write(true).open(template.unwrap().join("ram")).unwrap();
     ram.seek(SeekFrom::Start(20 << 20)).unwrap();
     ram.write_all(b"a bit of harm").unwrap();
     drop(ram);
-    let mended = run(&bench, &only);
+    let mended = run(&env, &only);
     mended.exits(exit::OK);
     assert_eq!(starts(&mended), ["template", "fork"]);
     assert!(mended.ended.stdout.contains("the template is made anew"), "{}", mended.ended);
-    assert_eq!(starts(&run(&bench, &only)), ["fork"]);
+    assert_eq!(starts(&run(&env, &only)), ["fork"]);
 }

@@ -11,7 +11,7 @@ use vmlab_events::event::LabEvent;
 use vmlab_events::exit;
 use vmlab_image::guest_init;
 use vmlab_protocol::message::Hello;
-use vmlab_tests::bench::{Bench, Running};
+use vmlab_tests::env::{Running, TestEnv};
 use vmlab_tests::lab::{self, Outcome};
 
 mod evidence;
@@ -30,13 +30,13 @@ const TRIXIE: &str = "debian:trixie";
 
 const ONLY_HOSTNAME: &str = "=uts.hostname";
 
-/// A bench that uses the shared cache, with both kernels in it.
-fn bench() -> Bench {
+/// An environment that uses the shared cache, with both kernels in it.
+fn env() -> TestEnv {
     static FETCHED: OnceLock<()> = OnceLock::new();
     FETCHED.get_or_init(|| {
         // Two at once: where the cache is cold, as on a fresh clone, one of them fetches and the other one waits.
-        let benches = [with_cache(Path::new(CACHE)), with_cache(Path::new(CACHE))];
-        let running = benches.each_ref().map(|bench| bench.start(&["kernel", "fetch", BOOKWORM, TRIXIE]));
+        let envs = [with_cache(Path::new(CACHE)), with_cache(Path::new(CACHE))];
+        let running = envs.each_ref().map(|env| env.start(&["kernel", "fetch", BOOKWORM, TRIXIE]));
         for running in running {
             running.wait().exits(exit::OK);
         }
@@ -46,29 +46,29 @@ fn bench() -> Bench {
     with_cache(Path::new(CACHE))
 }
 
-/// A bench that uses a certain cache, and the QEMU and the mirrors that this machine's user has named.
-fn with_cache(cache: &Path) -> Bench {
+/// An environment that uses a certain cache, and the QEMU and the mirrors that this machine's user has named.
+fn with_cache(cache: &Path) -> TestEnv {
     let named = ["VMLAB_QEMU", "VMLAB_DEBIAN_MIRROR", "VMLAB_DEBIAN_SECURITY_MIRROR"];
     let named = named.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
-    named.fold(Bench::new(VMLAB).env("XDG_CACHE_HOME", cache), |bench, (name, value)| bench.env(name, value))
+    named.fold(TestEnv::new(VMLAB).env("XDG_CACHE_HOME", cache), |env, (name, value)| env.env(name, value))
 }
 
-fn events_file(bench: &Bench) -> PathBuf {
-    bench.home().join("events.jsonl")
+fn events_file(env: &TestEnv) -> PathBuf {
+    env.home().join("events.jsonl")
 }
 
 /// The arguments of a run, with a JSON report.
-fn arguments(bench: &Bench, more: &[&str]) -> Vec<String> {
-    let report = format!("json={}", events_file(bench).display());
+fn arguments(env: &TestEnv, more: &[&str]) -> Vec<String> {
+    let report = format!("json={}", events_file(env).display());
     let mut all = ["run", "--offline", "--report", "human", "--report", &report].map(str::to_owned).to_vec();
     all.extend(more.iter().map(|word| (*word).to_owned()));
     all
 }
 
 /// Runs vmlab to its end, and sees to it that all is as after any run.
-fn run(bench: &Bench, more: &[&str]) -> Outcome {
-    let ended = bench.run(&arguments(bench, more));
-    Outcome::of(bench, &events_file(bench), ended)
+fn run(env: &TestEnv, more: &[&str]) -> Outcome {
+    let ended = env.run(&arguments(env, more));
+    Outcome::of(env, &events_file(env), ended)
 }
 
 /// What the guests said of themselves, in the order in which they did.
@@ -91,8 +91,8 @@ fn boot_ids(outcome: &Outcome) -> BTreeSet<String> {
 
 #[test]
 fn the_whole_catalogue_on_two_kernels() {
-    let bench = bench();
-    let outcome = run(&bench, &["--isolation", "shared", "--kernel", BOOKWORM, "--kernel", TRIXIE]);
+    let env = env();
+    let outcome = run(&env, &["--isolation", "shared", "--kernel", BOOKWORM, "--kernel", TRIXIE]);
     outcome.exits(exit::OK);
     for report in outcome.reports() {
         let (word, detail) = (report.verdict.word(), report.verdict.detail());
@@ -114,16 +114,16 @@ fn the_whole_catalogue_on_two_kernels() {
 
 #[test]
 fn a_fresh_boot_for_each_scenario() {
-    let bench = bench();
-    let outcome = run(&bench, &["--kernel", TRIXIE, "--isolation", "boot", ONLY_HOSTNAME, "=pid.proc"]);
+    let env = env();
+    let outcome = run(&env, &["--kernel", TRIXIE, "--isolation", "boot", ONLY_HOSTNAME, "=pid.proc"]);
     outcome.exits(exit::OK).has("uts.hostname", "PASS", "").has("pid.proc", "PASS", "");
     assert_eq!(boot_ids(&outcome).len(), 2, "{}", outcome.ended);
 }
 
 #[test]
 fn several_processors() {
-    let bench = bench();
-    let outcome = run(&bench, &["--kernel", BOOKWORM, "--cpus", "2", "cgroup"]);
+    let env = env();
+    let outcome = run(&env, &["--kernel", BOOKWORM, "--cpus", "2", "cgroup"]);
     outcome.exits(exit::OK);
     // The template's guest and its forks.
     let cpus: Vec<_> = hellos(&outcome).iter().map(|hello| hello.cpus).collect();
@@ -131,12 +131,12 @@ fn several_processors() {
 }
 
 /// A run that has got as far as a guest of its own.
-fn booting(bench: &Bench) -> Running {
-    let mut running = bench.start(&arguments(bench, &["--kernel", TRIXIE]));
+fn booting(env: &TestEnv) -> Running {
+    let mut running = env.start(&arguments(env, &["--kernel", TRIXIE]));
     running.until("QEMU", || {
         let started = |event: &LabEvent| matches!(event, LabEvent::GuestStarting { .. });
-        let told = lab::events(&events_file(bench)).iter().any(|stamped| started(&stamped.event));
-        let there = bench.processes().iter().any(|process| process.command.contains("-chardev"));
+        let told = env::events_so_far(&events_file(env)).iter().any(|stamped| started(&stamped.event));
+        let there = env.processes().iter().any(|process| process.command.contains("-chardev"));
         (told && there).then_some(())
     });
     running
@@ -144,18 +144,18 @@ fn booting(bench: &Bench) -> Running {
 
 #[test]
 fn an_interrupt_during_a_real_boot_leaves_no_qemu() {
-    let bench = bench();
-    let running = booting(&bench);
+    let env = env();
+    let running = booting(&env);
     running.signal(Signal::SIGINT);
-    let outcome = Outcome::of(&bench, &events_file(&bench), running.wait());
+    let outcome = Outcome::of(&env, &events_file(&env), running.wait());
     outcome.exits(exit::INTERRUPTED).has("uts.hostname", "NOT-RUN", "interrupted");
 }
 
 #[test]
 fn a_killed_vmlab_takes_a_real_qemu_along() {
-    let bench = bench();
-    let running = booting(&bench);
+    let env = env();
+    let running = booting(&env);
     running.signal(Signal::SIGKILL);
     assert_eq!(running.wait().status.code(), None);
-    assert_eq!(bench.outliving(), []);
+    assert_eq!(env.outliving(), []);
 }

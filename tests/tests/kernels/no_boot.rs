@@ -3,12 +3,12 @@
 use vmlab_events::exit;
 use vmlab_tests::lab::Outcome;
 
-use crate::{BOOKWORM, ONLY_HOSTNAME, TRIXIE, bench, run};
+use crate::{BOOKWORM, ONLY_HOSTNAME, TRIXIE, env, run};
 
 #[test]
 fn a_panic_while_booting() {
-    let bench = bench();
-    let outcome = run(&bench, &["--kernel", TRIXIE, ONLY_HOSTNAME, "--append", "rdinit=/nonexistent"]);
+    let env = env();
+    let outcome = run(&env, &["--kernel", TRIXIE, ONLY_HOSTNAME, "--append", "rdinit=/nonexistent"]);
     outcome.exits(exit::CRASHED).has(
         "uts.hostname",
         "CRASH",
@@ -18,8 +18,8 @@ fn a_panic_while_booting() {
 
 #[test]
 fn too_little_memory_to_reach_the_kernel() {
-    let bench = bench();
-    let outcome = run(&bench, &["--kernel", TRIXIE, "--kernel", BOOKWORM, ONLY_HOSTNAME, "--memory", "32"]);
+    let env = env();
+    let outcome = run(&env, &["--kernel", TRIXIE, "--kernel", BOOKWORM, ONLY_HOSTNAME, "--memory", "32"]);
     outcome.exits(exit::LAB);
     for report in outcome.reports() {
         let (word, detail) = (report.verdict.word(), report.verdict.detail());
@@ -31,16 +31,16 @@ fn too_little_memory_to_reach_the_kernel() {
 
 #[test]
 fn too_little_memory_for_the_image() {
-    let bench = bench();
-    let outcome = run(&bench, &["--kernel", TRIXIE, ONLY_HOSTNAME, "--memory", "72"]);
+    let env = env();
+    let outcome = run(&env, &["--kernel", TRIXIE, ONLY_HOSTNAME, "--memory", "72"]);
     outcome.exits(exit::LAB).has("uts.hostname", "NO-BOOT", "it has 72 MiB, give it more with --memory");
 }
 
 /// On a kernel that hides the driver of the ports by these words on its command line.
 fn without_ports(kernel: &str, hidden: &str) -> Outcome {
-    let bench = bench();
+    let env = env();
     let append = format!("{hidden} vmlab.port_timeout_ms=1000");
-    let outcome = run(&bench, &["--kernel", kernel, ONLY_HOSTNAME, "--append", &append]);
+    let outcome = run(&env, &["--kernel", kernel, ONLY_HOSTNAME, "--append", &append]);
     let words = "PID 1 said on the console: no virtio-serial port named org.vmlab.control.0 appeared within 1000 ms";
     outcome.exits(exit::LAB).has("uts.hostname", "NO-BOOT", words);
     outcome

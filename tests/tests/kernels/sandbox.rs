@@ -11,11 +11,11 @@ use std::process::Command;
 
 use nix::unistd::{Gid, Uid, chown, geteuid};
 use vmlab_events::exit;
-use vmlab_tests::bench::Bench;
+use vmlab_tests::env::TestEnv;
 use vmlab_tests::lab::Outcome;
 use vmlab_tests::reports::check_ktap;
 
-use crate::forks::bench_without_templates;
+use crate::forks::env_without_templates;
 use crate::{TRIXIE, VMLAB, arguments, boot_ids, events_file, with_cache};
 
 /// A user who owns nothing: nobody.
@@ -42,13 +42,12 @@ fn seen(pid: i32, command: &str) -> Option<(&'static str, BTreeSet<String>)> {
 
 #[test]
 fn every_qemu_runs_under_its_filter_of_system_calls() {
-    let (bench, _cache) = bench_without_templates();
+    let (env, _cache) = env_without_templates();
     for (isolation, wanted) in [("fork", BTreeSet::from(["fork", "template"])), ("boot", BTreeSet::from(["boot"]))] {
-        let mut running =
-            bench.start(&arguments(&bench, &["--kernel", TRIXIE, "--isolation", isolation, "uts", "ipc"]));
+        let mut running = env.start(&arguments(&env, &["--kernel", TRIXIE, "--isolation", isolation, "uts", "ipc"]));
         let mut filtered = BTreeSet::new();
         running.until("a filter in each kind of QEMU", || {
-            for process in bench.processes() {
+            for process in env.processes() {
                 let modes = seen(process.pid, &process.command);
                 filtered.extend(
                     modes.filter(|(_, modes)| *modes == BTreeSet::from(["2".to_owned()])).map(|(start, _)| start),
@@ -56,27 +55,27 @@ fn every_qemu_runs_under_its_filter_of_system_calls() {
             }
             wanted.is_subset(&filtered).then_some(())
         });
-        Outcome::of(&bench, &events_file(&bench), running.wait()).exits(exit::OK);
+        Outcome::of(&env, &events_file(&env), running.wait()).exits(exit::OK);
     }
 }
 
-/// A vmlab of nobody's: a bench whose directories are that user's, and the program in it, as the one that was built may
+/// A vmlab of nobody's: an environment whose directories are that user's, and the program in it, as the one that was built may
 /// be where nobody may look. Whoever runs the tests without being root is such a user already.
-fn as_nobody() -> (Bench, PathBuf) {
-    drop(super::bench());
-    let bench = with_cache(Path::new(super::CACHE));
-    let (cache, program) = (bench.cache(), bench.home().join("vmlab"));
+fn as_nobody() -> (TestEnv, PathBuf) {
+    drop(super::env());
+    let env = with_cache(Path::new(super::CACHE));
+    let (cache, program) = (env.cache(), env.home().join("vmlab"));
     fs::copy(VMLAB, &program).unwrap();
-    for dir in [&cache.join("vmlab"), &bench.state()] {
+    for dir in [&cache.join("vmlab"), &env.state()] {
         fs::create_dir_all(dir).unwrap();
     }
     let from = Path::new(super::CACHE).join("vmlab/kernels");
     assert!(Command::new("cp").arg("-r").arg(from).arg(cache.join("vmlab")).status().unwrap().success());
     if geteuid().is_root() {
-        own(bench.home());
+        own(env.home());
     }
-    let bench = bench.env("XDG_CACHE_HOME", cache);
-    (bench, program)
+    let env = env.env("XDG_CACHE_HOME", cache);
+    (env, program)
 }
 
 fn own(path: &Path) {
@@ -87,11 +86,11 @@ fn own(path: &Path) {
 }
 
 /// The command as that user types it, in a directory that nobody may write to.
-fn typed(bench: &Bench, program: &Path, words: &[String]) -> Command {
-    let here = bench.home().join("read-only");
+fn typed(env: &TestEnv, program: &Path, words: &[String]) -> Command {
+    let here = env.home().join("read-only");
     fs::create_dir_all(&here).unwrap();
     fs::set_permissions(&here, fs::Permissions::from_mode(0o555)).unwrap();
-    let mut command = bench.command(program);
+    let mut command = env.command(program);
     command.arg0("vmlab").args(words).current_dir(here);
     if geteuid().is_root() {
         // Supplementary groups go along: the standard library clears them where a root sets another user.
@@ -102,12 +101,11 @@ fn typed(bench: &Bench, program: &Path, words: &[String]) -> Command {
 
 #[test]
 fn an_ordinary_user_boots_forks_and_reports() {
-    let (bench, program) = as_nobody();
-    let ktap = bench.home().join("ktap");
+    let (env, program) = as_nobody();
+    let ktap = env.home().join("ktap");
     let report = format!("ktap={}", ktap.display());
-    let words = arguments(&bench, &["--kernel", TRIXIE, "=user.file-owner", "uts", "--report", &report]);
-    let outcome =
-        Outcome::of(&bench, &events_file(&bench), bench.start_command(typed(&bench, &program, &words)).wait());
+    let words = arguments(&env, &["--kernel", TRIXIE, "=user.file-owner", "uts", "--report", &report]);
+    let outcome = Outcome::of(&env, &events_file(&env), env.start_command(typed(&env, &program, &words)).wait());
     outcome.exits(exit::OK).has("uts.hostname", "PASS", "");
     assert!(boot_ids(&outcome).len() > 1, "each scenario in a fork of its own: {}", outcome.ended);
     check_ktap(&fs::read_to_string(ktap).unwrap(), &outcome.events);
@@ -115,13 +113,13 @@ fn an_ordinary_user_boots_forks_and_reports() {
 
 #[test]
 fn an_ordinary_user_without_sudo_is_told_what_only_root_can_do() {
-    let (bench, program) = as_nobody();
-    let empty = bench.home().join("empty");
+    let (env, program) = as_nobody();
+    let empty = env.home().join("empty");
     fs::create_dir(&empty).unwrap();
     std::os::unix::fs::symlink("/usr/bin/apt-get", empty.join("apt-get")).unwrap();
-    let mut command = typed(&bench, &program, &["doctor".to_owned(), "--fix".to_owned()]);
+    let mut command = typed(&env, &program, &["doctor".to_owned(), "--fix".to_owned()]);
     command.env("PATH", &empty);
-    let ended = bench.start_command(command).wait();
+    let ended = env.start_command(command).wait();
     ended.exits(exit::LAB);
     assert!(
         ended.stderr.contains("only root can install packages, and there is no sudo here; as root run: "),
@@ -132,10 +130,10 @@ fn an_ordinary_user_without_sudo_is_told_what_only_root_can_do() {
 
 #[test]
 fn a_user_who_may_have_no_thread_more_is_told_so() {
-    let (bench, program) = as_nobody();
-    let mut command = typed(&bench, Path::new("prlimit"), &["--nproc=1".to_owned()]);
+    let (env, program) = as_nobody();
+    let mut command = typed(&env, Path::new("prlimit"), &["--nproc=1".to_owned()]);
     command.arg(program).arg("list");
-    let ended = bench.start_command(command).wait();
+    let ended = env.start_command(command).wait();
     ended.exits(exit::LAB);
     assert!(ended.stderr.contains("cannot start a thread") && !ended.stderr.contains("panicked"), "{ended}");
 }

@@ -19,7 +19,7 @@ const FORK: [&str; 3] = [ONLY_HOSTNAME, "--isolation", "fork"];
 
 /// The one template of a lab.
 fn template(lab: &FakeLab) -> PathBuf {
-    let root = lab.bench.cache().join("vmlab/templates");
+    let root = lab.env.cache().join("vmlab/templates");
     let mut dirs = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir());
     dirs.next().unwrap()
 }
@@ -68,9 +68,9 @@ fn a_file_in_a_templates_place_costs_one_boot() {
 fn a_limit_that_cannot_be_kept_is_told_of_once_in_a_run() {
     let pair = |kernel: &str| [Guest::template().on(kernel), Guest::good_fork()];
     let mut lab = lab([pair("vm-a"), pair("vm-b")].concat()).kernels(&["vm-a", "vm-b"]);
-    lab.bench = lab.bench.env("VMLAB_CACHE_LIMIT", "1");
+    lab.env = lab.env.env("VMLAB_CACHE_LIMIT", "1");
     // Not the same kernel by another name, which would have the same template.
-    let kernel = fs::OpenOptions::new().append(true).open(lab.bench.home().join("kernels/vm-b"));
+    let kernel = fs::OpenOptions::new().append(true).open(lab.env.home().join("kernels/vm-b"));
     kernel.unwrap().write_all(b"b").unwrap();
     // One after the other: a fork names no kernel, so that any start could take it.
     let outcome = lab.run(&[ONLY_HOSTNAME, "--isolation", "fork", "--jobs", "1", "--boot-timeout", "5"]);
@@ -81,12 +81,12 @@ fn a_limit_that_cannot_be_kept_is_told_of_once_in_a_run() {
 #[test]
 fn a_cache_that_takes_nothing_ends_no_run_and_is_told_of_once() {
     let lab = lab(vec![Guest::good()]);
-    let dir = lab.bench.cache().join("vmlab");
+    let dir = lab.env.cache().join("vmlab");
     fs::create_dir_all(&dir).unwrap();
     // Not even root can make a directory of a file.
     let files = ["images", "memo", "templates", "unpacked"].map(|name| dir.join(name));
     files.iter().for_each(|file| fs::write(file, "").unwrap());
-    let ended = lab.bench.run(&lab.arguments(&FORK));
+    let ended = lab.env.run(&lab.arguments(&FORK));
     files.iter().for_each(|file| fs::remove_file(file).unwrap());
     let outcome = lab.outcome(ended);
     outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
@@ -104,7 +104,7 @@ fn cannot_restore(code: u8) -> Guest {
 /// The programs of a machine where QEMU changes: a copy of the fake one.
 fn with_qemu_of_its_own(guests: Vec<Guest>) -> (FakeLab, PathBuf) {
     let lab = lab(guests);
-    let qemu = lab.bench.home().join("qemu");
+    let qemu = lab.env.home().join("qemu");
     // Another process writes it: were it this one, a fork in another test's thread could hold it open for writing.
     assert!(std::process::Command::new("cp").arg(crate::FAKE_QEMU).arg(&qemu).status().unwrap().success());
     let lab = lab.qemu(qemu.clone());

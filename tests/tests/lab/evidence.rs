@@ -136,7 +136,7 @@ fn memory_is_kept_where_that_is_wanted() {
     outcome.exits(exit::CRASHED).has(HOSTNAME, "CRASH", "Kernel panic").has("uts.sysctl", "PASS", "");
     let vmcore = outcome.loss().vmcore.clone().unwrap();
     assert_eq!((fs::read(&vmcore.path).unwrap().as_slice(), vmcore.bytes), (MEMORY, MEMORY.len() as u64));
-    assert!(vmcore.path.starts_with(record_dir(&lab.bench).unwrap().to_str().unwrap()), "{vmcore:?}");
+    assert!(vmcore.path.starts_with(record_dir(&lab.env).unwrap().to_str().unwrap()), "{vmcore:?}");
     let words = format!("is in {} (0 MiB), without VMCOREINFO", vmcore.path);
     assert!(vmcore.vmcoreinfo == Some(false) && outcome.ended.stdout.contains(&words), "{}", outcome.ended);
 }
@@ -150,7 +150,7 @@ fn memory_is_kept_where_it_is_named() {
     assert_eq!(fs::read(&outcome.loss().vmcore.as_ref().unwrap().path).unwrap(), MEMORY);
     assert_eq!(fs::read_dir(dir).unwrap().count(), 1);
 
-    let ended = lab.bench.run(&lab.arguments(&[ONLY_HOSTNAME, "--no-record", "--dump"]));
+    let ended = lab.env.run(&lab.arguments(&[ONLY_HOSTNAME, "--no-record", "--dump"]));
     ended.exits(exit::USAGE);
     assert!(ended.stderr.contains("name one: --dump=DIR"), "{ended}");
 }
@@ -164,7 +164,7 @@ fn memory_that_cannot_be_kept_is_no_reason_to_lose_the_rest() {
     let notice =
         |text: &str| text.contains("the memory of guest 1 is not kept") && text.contains("failed to save memory");
     assert!(outcome.notices().any(notice), "{}", outcome.ended);
-    let left = fs::read_dir(record_dir(&lab.bench).unwrap()).unwrap().flatten();
+    let left = fs::read_dir(record_dir(&lab.env).unwrap()).unwrap().flatten();
     let names: Vec<_> = left.map(|entry| entry.file_name().into_string().unwrap()).collect();
     assert!(!names.iter().any(|name| name.starts_with("vmcore")), "{names:?}");
 }

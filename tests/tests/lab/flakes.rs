@@ -74,7 +74,7 @@ fn what_fails_first_and_then_passes_is_flaky_in_every_report() {
     assert_eq!(below, ["failure", "flakyFailure"], "{junit}");
     // And from the record.
     for (format, live) in [("human", human), ("ktap", &ktap), ("junit", &junit)] {
-        let again = lab.bench.run(&["report", "latest", "--format", format]);
+        let again = lab.env.run(&["report", "latest", "--format", format]);
         assert_eq!(again.exits(exit::OK).stdout, *live, "{format}");
     }
 }
@@ -206,7 +206,7 @@ fn an_interrupt_leaves_the_rate_of_what_was_done() {
     let outcome = lab.outcome(running.wait());
     outcome.exits(exit::INTERRUPTED).has(HOSTNAME, "FLAKY", "1 of 3 runs failed");
     assert!(outcome.ended.stdout.contains("1 of 3 runs failed: 33.3 % (0.84 % to 90.6 %)"), "{}", outcome.ended);
-    let again = lab.bench.run(&["report", "latest"]);
+    let again = lab.env.run(&["report", "latest"]);
     assert_eq!(again.stdout, outcome.ended.stdout);
 }
 
@@ -214,7 +214,7 @@ fn an_interrupt_leaves_the_rate_of_what_was_done() {
 fn retries_and_rates_do_not_go_together() {
     let lab = lab(Vec::new());
     for other in [&["--repeat", "2"][..], &["--until-failure"]] {
-        let ended = lab.bench.run(&[&["run", "--retries", "1"], other].concat());
+        let ended = lab.env.run(&[&["run", "--retries", "1"], other].concat());
         ended.exits(exit::USAGE);
         assert!(ended.stderr.contains("cannot be used with"), "{ended}");
     }

@@ -78,8 +78,7 @@ fn a_template_whose_fork_is_dead_is_taken_away_with_the_forks_that_wait() {
     let ends = ends(&outcome);
     assert!(ends[2].starts_with("not needed: it is a fork of a template that was given up"), "{ends:?}");
     assert_eq!(timed(&outcome), [1, 2, 3, 4, 5, 6]);
-    let left: Vec<_> =
-        lab.bench.cached_files().into_iter().filter(|name| name.starts_with("vmlab/templates")).collect();
+    let left: Vec<_> = lab.env.cached_files().into_iter().filter(|name| name.starts_with("vmlab/templates")).collect();
     assert_eq!(left, [""; 0]);
 }
 
@@ -107,7 +106,7 @@ fn a_fork_that_somebody_killed_is_made_again_and_its_template_stays() {
     outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
     assert_eq!((outcome.guests(), passed_over(&outcome)), (3, 1));
     assert!(
-        lab.bench.cached_files().iter().any(|name| name.starts_with("vmlab/templates")),
+        lab.env.cached_files().iter().any(|name| name.starts_with("vmlab/templates")),
         "the template was taken away"
     );
     // Where all are killed it is not tried for ever.
@@ -148,7 +147,7 @@ fn a_kernel_that_breaks_after_its_hello_is_no_template() {
         "{}",
         outcome.ended
     );
-    assert!(!lab.bench.cached_files().iter().any(|name| name.contains("template.json")));
+    assert!(!lab.env.cached_files().iter().any(|name| name.contains("template.json")));
 }
 
 #[test]
@@ -181,7 +180,7 @@ fn a_template_whose_files_go_in_mid_run_costs_the_run_its_forks_only() {
     let lab = lab(vec![Guest::template(), first, Guest::good()]);
     let mut running = lab.start(&[&["=uts.hostname", "--repeat", "2"], &FORK[..]].concat());
     running.until("a fork", || lab.dir().join("up").exists().then_some(()));
-    std::fs::remove_dir_all(lab.bench.cache().join("vmlab/templates")).unwrap();
+    std::fs::remove_dir_all(lab.env.cache().join("vmlab/templates")).unwrap();
     std::fs::write(lab.dir().join("gone"), "").unwrap();
     let outcome = lab.outcome(running.wait());
     outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");

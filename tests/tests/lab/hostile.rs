@@ -52,7 +52,7 @@ fn run(lab: &FakeLab, more: &[&str]) -> Outcome {
     check_json(&text("events.jsonl"), &outcome.events);
     Rendered::of(&outcome.events).check(&outcome.events);
     for arguments in [&["report", "--list"][..], &["report", "latest", "--timings"]] {
-        let shown = lab.bench.run(arguments);
+        let shown = lab.env.run(arguments);
         is_harmless(&shown.exits(exit::OK).stdout);
     }
     outcome

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use nix::sys::signal::Signal;
 use vmlab_events::exit;
-use vmlab_tests::bench::Ended;
+use vmlab_tests::env::Ended;
 use vmlab_tests::fake::script::{Action, Guest, Version, hello};
 use vmlab_tests::lab::FakeLab;
 
@@ -13,12 +13,12 @@ use crate::{FAKE_QEMU, HOSTNAME, ONLY_HOSTNAME, booted_then_good, lab};
 
 /// A run that gets no further than QEMU's version: nothing was started, nothing is left.
 fn refused(lab: &FakeLab) -> Ended {
-    let ended = lab.bench.run(&lab.arguments(&["uts"]));
+    let ended = lab.env.run(&lab.arguments(&["uts"]));
     ended.exits(exit::LAB);
     assert_eq!(ended.stderr.trim_end().lines().count(), 1, "one paragraph: {ended}");
     assert!(ended.stderr.starts_with("vmlab: "), "{ended}");
-    assert_eq!(lab.bench.outliving(), []);
-    assert_eq!(lab.bench.cached_files(), [""; 0]);
+    assert_eq!(lab.env.outliving(), []);
+    assert_eq!(lab.env.cached_files(), [""; 0]);
     assert_eq!(lab.unclaimed(), [0], "no guest was started");
     ended
 }
@@ -42,8 +42,8 @@ fn a_qemu_that_is_not_there() {
 #[test]
 fn no_qemu_anywhere() {
     let lab = lab(vec![Guest::good()]);
-    let kernel = lab.bench.home().join("kernels/vmlinuz");
-    let mut command = lab.bench.command(crate::VMLAB);
+    let kernel = lab.env.home().join("kernels/vmlinuz");
+    let mut command = lab.env.command(crate::VMLAB);
     command.args(["run", "-k"]).arg(kernel).env("PATH", "/no/such/dir");
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(i32::from(exit::LAB)));
@@ -88,11 +88,11 @@ fn a_qemu_whose_version_hangs_is_given_up() {
 fn a_qemu_whose_version_hangs_can_be_interrupted() {
     let lab = version(Version::Hangs);
     let mut running = lab.start(&["uts"]);
-    running.until("QEMU", || lab.bench.processes().iter().any(|p| p.command.ends_with("--version ")).then_some(()));
+    running.until("QEMU", || lab.env.processes().iter().any(|p| p.command.ends_with("--version ")).then_some(()));
     running.signal(Signal::SIGINT);
     let ended = running.wait();
     ended.exits(exit::INTERRUPTED);
-    assert_eq!(lab.bench.outliving(), []);
+    assert_eq!(lab.env.outliving(), []);
 }
 
 #[test]

@@ -70,18 +70,18 @@ fn all_reports_tell_the_same() {
 fn a_report_rendered_again_is_the_same_to_the_byte() {
     let (lab, outcome) = eventful();
     for (format, live) in FORMATS.iter().zip([
-        outcome.ended.stdout,
+        outcome.ended.stdout.clone(),
         fs::read_to_string(lab.file("ktap")).unwrap(),
         fs::read_to_string(lab.file("junit")).unwrap(),
         fs::read_to_string(lab.file("events.jsonl")).unwrap(),
     ]) {
-        let again = lab.bench.run(&["report", "latest", "--format", format]);
+        let again = lab.env.run(&["report", "latest", "--format", format]);
         again.exits(exit::OK);
         assert_eq!(again.stdout, live, "{format}");
     }
     // The JSON report is as good as the record.
     let events = lab.file("events.jsonl");
-    let from_json = lab.bench.run(&["report", events.to_str().unwrap(), "--format", "junit"]);
+    let from_json = lab.env.run(&["report", events.to_str().unwrap(), "--format", "junit"]);
     assert_eq!(from_json.stdout, fs::read_to_string(lab.file("junit")).unwrap());
 }
 
@@ -91,7 +91,7 @@ fn the_record_keeps_the_console_to_the_byte() {
     let actions = [Action::Console(every_byte.clone()), hello(), Action::ServeRest];
     let lab = lab(vec![Guest::new(actions.to_vec())]);
     lab.run(&[ONLY_HOSTNAME]).exits(exit::OK);
-    let kept = fs::read(record_dir(&lab.bench).unwrap().join("console-1.log")).unwrap();
+    let kept = fs::read(record_dir(&lab.env).unwrap().join("console-1.log")).unwrap();
     // What follows is the guest's last word.
     assert!(kept.starts_with(&every_byte), "{} bytes were kept of {}", kept.len(), every_byte.len());
 }
@@ -100,8 +100,8 @@ fn the_record_keeps_the_console_to_the_byte() {
 fn without_a_record_nothing_is_kept() {
     let lab = lab(vec![Guest::good()]);
     lab.run(&[ONLY_HOSTNAME, "--no-record"]).exits(exit::OK);
-    assert_eq!(record_dir(&lab.bench), None);
-    assert!(!lab.bench.state().join("vmlab").exists());
+    assert_eq!(record_dir(&lab.env), None);
+    assert!(!lab.env.state().join("vmlab").exists());
 }
 
 #[test]
@@ -122,10 +122,10 @@ fn timings_are_a_table_of_the_human_report_live_and_again() {
     let rows: Vec<_> = outcome.ended.stdout.lines().filter_map(|line| line.split_whitespace().next()).collect();
     let phases = ["boot", "spawn", "qemu", "boot", "prepare", "start", "scenario", "probe", "subject", "control"];
     assert!(rows.windows(phases.len()).any(|window| window == phases), "{}", outcome.ended);
-    let again = lab.bench.run(&["report", "latest", "--timings"]);
+    let again = lab.env.run(&["report", "latest", "--timings"]);
     assert_eq!(again.stdout, outcome.ended.stdout);
-    assert!(!lab.bench.run(&["report", "latest"]).stdout.contains("timings in ms"));
+    assert!(!lab.env.run(&["report", "latest"]).stdout.contains("timings in ms"));
     // Where there is no table to add to, the wish is not passed over.
-    lab.bench.run(&["report", "latest", "--timings", "--format", "junit"]).exits(exit::USAGE);
-    lab.bench.run(&["run", "--timings", "--report", "json"]).exits(exit::USAGE);
+    lab.env.run(&["report", "latest", "--timings", "--format", "junit"]).exits(exit::USAGE);
+    lab.env.run(&["run", "--timings", "--report", "json"]).exits(exit::USAGE);
 }

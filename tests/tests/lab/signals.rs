@@ -13,9 +13,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use vmlab_events::event::LabEvent;
 use vmlab_events::exit;
-use vmlab_tests::bench::Running;
+use vmlab_tests::env::Running;
+use vmlab_tests::env::events_so_far;
 use vmlab_tests::fake::script::{Action, Guest, hello, started};
-use vmlab_tests::lab::{FakeLab, events, record_dir};
+use vmlab_tests::lab::{FakeLab, record_dir};
 
 use crate::{FAKE_QEMU, HOSTNAME, ONLY_HOSTNAME, VMLAB, booted, lab};
 
@@ -51,9 +52,9 @@ fn an_interrupt_while_booting_is_orderly() {
 #[test]
 fn signals_that_were_blocked_at_the_start_end_it_as_well() {
     let lab = lab(vec![silent()]);
-    let mut command = lab.bench.command("env");
+    let mut command = lab.env.command("env");
     command.args(["--block-signal=TERM", "--block-signal=INT", VMLAB]).args(lab.arguments(&["uts"]));
-    let mut running = lab.bench.start_command(command);
+    let mut running = lab.env.start_command(command);
     await_up(&lab, &mut running);
     running.signal(Signal::SIGTERM);
     lab.outcome(running.wait()).exits(exit::INTERRUPTED);
@@ -99,7 +100,7 @@ fn interrupted_twice_it_ends_orderly() -> bool {
         sleep(Duration::from_millis(20));
     }
     running.wait().exits(exit::INTERRUPTED);
-    let qemus = || lab.bench.processes().into_iter().filter(|p| p.command.contains("-chardev")).collect::<Vec<_>>();
+    let qemus = || lab.env.processes().into_iter().filter(|p| p.command.contains("-chardev")).collect::<Vec<_>>();
     let deadline = Instant::now() + Duration::from_secs(10);
     while !qemus().is_empty() && Instant::now() < deadline {
         sleep(Duration::from_millis(2));
@@ -121,13 +122,13 @@ fn a_reader_that_has_stopped_reading_does_not_keep_it() {
     stdout.set_nonblocking(true).unwrap();
     while stdout.write(&[b' '; 4096]).is_ok() {}
     stdout.set_nonblocking(false).unwrap();
-    let mut command = lab.bench.command(crate::VMLAB);
+    let mut command = lab.env.command(crate::VMLAB);
     command.args(lab.arguments(&["uts"])).stdout(OwnedFd::from(stdout)).stderr(Stdio::null());
     let mut child = command.spawn().unwrap();
     drop(command);
     // The record is told first; what comes next is the report that nobody reads.
     let deadline = Instant::now() + Duration::from_secs(60);
-    let told = || record_dir(&lab.bench).is_some_and(|record| !events(&record.join("events.jsonl")).is_empty());
+    let told = || record_dir(&lab.env).is_some_and(|record| !events_so_far(&record.join("events.jsonl")).is_empty());
     while !told() && Instant::now() < deadline {
         sleep(Duration::from_millis(2));
     }
@@ -144,7 +145,7 @@ fn a_reader_that_has_stopped_reading_does_not_keep_it() {
         }
     };
     assert_eq!(status.code(), Some(i32::from(exit::INTERRUPTED)));
-    assert_eq!(lab.bench.outliving(), []);
+    assert_eq!(lab.env.outliving(), []);
     drop(reader);
 }
 
@@ -156,18 +157,18 @@ fn nothing_outlives_a_vmlab_that_was_killed_and_its_record_can_be_read() {
     lab.await_event(&mut running, "a scenario", |event| matches!(event, LabEvent::ScenarioStarted { .. }));
     running.signal(Signal::SIGKILL);
     assert_eq!(running.wait().status.signal(), Some(9));
-    assert_eq!(lab.bench.outliving(), []);
+    assert_eq!(lab.env.outliving(), []);
 
-    let report = lab.bench.run(&["report", "latest"]);
+    let report = lab.env.run(&["report", "latest"]);
     report.exits(exit::OK);
     assert!(report.stdout.contains("the run was cut off"), "{report}");
     assert!(report.stdout.contains("uts.domainname") && report.stdout.contains("NOT-RUN"), "{report}");
-    let list = lab.bench.run(&["report", "--list"]);
+    let list = lab.env.run(&["report", "--list"]);
     list.exits(exit::OK);
     assert!(list.stdout.contains("cut off"), "{list}");
     // Every format tells all that was announced.
     for format in ["ktap", "junit", "json"] {
-        let again = lab.bench.run(&["report", "--format", format]);
+        let again = lab.env.run(&["report", "--format", format]);
         again.exits(exit::OK);
         assert!(again.stdout.contains("uts.sysctl"), "{again}");
     }
@@ -180,7 +181,7 @@ fn a_killed_vmlab_takes_a_booting_guest_along() {
     await_up(&lab, &mut running);
     running.signal(Signal::SIGKILL);
     assert_eq!(running.wait().status.signal(), Some(9));
-    assert_eq!(lab.bench.outliving(), []);
+    assert_eq!(lab.env.outliving(), []);
 }
 
 #[test]

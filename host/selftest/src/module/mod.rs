@@ -78,13 +78,13 @@ pub enum NoModules {
 }
 
 /// The modules that could be made, by name, and why not where one could not.
-pub type Made = BTreeMap<&'static str, Result<Vec<u8>, Unmakeable>>;
+pub type FaultModules = BTreeMap<&'static str, Result<Vec<u8>, Unmakeable>>;
 
 /// Makes all modules for the kernel whose module directory this is. `has` tells whether the kernel has a config symbol.
 ///
 /// # Errors
 /// [`NoModules`]
-pub fn make_all(directory: &Path, has: impl Fn(&str) -> bool) -> Result<Made, NoModules> {
+pub fn make_all(directory: &Path, has: impl Fn(&str) -> bool) -> Result<FaultModules, NoModules> {
     let possible = code::ALL.iter().filter(|recipe| recipe.needs.is_none_or(&has));
     let wanted = possible.flat_map(|recipe| recipe.code_for(&has).imports().collect::<Vec<_>>()).collect();
     let pattern = learn(directory, &wanted)?;
