@@ -11,6 +11,7 @@ mod clock;
 pub mod env;
 mod expect;
 mod injection;
+mod launch;
 mod module;
 mod record;
 mod row;

@@ -8,7 +8,7 @@ use vmlab_events::clean;
 use super::env::EnvError;
 use super::expect::{Observed, WITNESS};
 use super::injection::POLL_INTERVAL;
-use super::row::RowRunner;
+use super::launch::Launcher;
 
 /// How long after vmlab's end its QEMUs may still be there.
 const QEMU_END_TIMEOUT: Duration = Duration::from_secs(1);
@@ -16,12 +16,12 @@ const QEMU_END_TIMEOUT: Duration = Duration::from_secs(1);
 /// Looks for processes that outlive a killed vmlab, and replaces its exit code and output in `observed` by those of
 /// `vmlab report` on its record.
 pub(crate) async fn observe_after_kill(
-    runner: &RowRunner<'_>,
+    launcher: &Launcher<'_>,
     fault: &str,
     observed: &mut Observed,
 ) -> Result<(), EnvError> {
     let killed = Instant::now();
-    let guests = || runner.env.processes().iter().filter(|process| process.is_guest()).count();
+    let guests = || launcher.env.processes().iter().filter(|process| process.is_guest()).count();
     while guests() > 0 && killed.elapsed() < QEMU_END_TIMEOUT {
         sleep(POLL_INTERVAL).await;
     }
@@ -30,8 +30,8 @@ pub(crate) async fn observe_after_kill(
     if left > 0 {
         wrong.push(format!("{left} QEMUs were there one second after vmlab was killed"));
     }
-    let report = runner.start(runner.env.program(), &["report".into(), "latest".into()])?;
-    *observed = runner.observe_end(report, wrong).await;
+    let report = launcher.start(launcher.env.program(), &["report".into(), "latest".into()])?;
+    *observed = launcher.observe_end(report, wrong).await;
     let said = observed.stdout.lines().find(|line| line.contains("interrupted")).map(clean::line);
     if said.is_none() {
         observed.wrong.push("the record does not say that the run was interrupted".to_owned());

@@ -1,22 +1,18 @@
 //! Executes one row of the table on one target, and compares what was observed with what the row expects.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use tokio::time::sleep;
-use vmlab_events::event::LabEvent;
 use vmlab_image::guest_init;
 
-use super::env::{self, EnvError, Running, TestEnv};
+use super::env::EnvError;
 use super::expect::{self, Observed, WITNESS};
-use super::injection::{Injection, POLL_INTERVAL};
+use super::injection::Injection;
+use super::launch::Launcher;
 use super::module::FaultModules;
 use super::record;
 use super::table::{Row, Trigger};
-
-/// A vmlab that runs for longer hangs: every fault ends far below this by limits of vmlab's own.
-const HANG_TIMEOUT: Duration = Duration::from_secs(900);
 
 /// The size of a state directory that is to be full, in KiB: large enough for the run's record to begin, too small for it
 /// to be completed. The first event holds the command line and takes most of the space, because the line names the witness
@@ -49,7 +45,7 @@ pub enum Outcome {
 /// Runs rows on one target.
 #[derive(Debug)]
 pub(crate) struct RowRunner<'a> {
-    pub(crate) env: &'a TestEnv,
+    pub(crate) launcher: Launcher<'a>,
     /// The arguments of `vmlab run` that all rows have in common.
     pub(crate) arguments: Vec<OsString>,
     /// The fault modules of the target's kernel, or why there are none.
@@ -115,23 +111,23 @@ impl RowRunner<'_> {
     }
 
     async fn run_plain(&self, more: &[OsString]) -> Result<Observed, EnvError> {
-        let running = self.start(self.env.program(), &self.all_arguments(more))?;
-        Ok(self.observe_end(running, Vec::new()).await)
+        let running = self.launcher.start(self.launcher.env.program(), &self.all_arguments(more))?;
+        Ok(self.launcher.observe_end(running, Vec::new()).await)
     }
 
     async fn run_with_injection(&self, injection: Injection, faults: &[&str]) -> Result<Observed, EnvError> {
         let fault = faults.first().copied().unwrap_or_default();
         let arguments = self.all_arguments(&filters(faults));
-        let mut running = self.start(self.env.program(), &arguments)?;
-        let events_so_far = || env::events_so_far(&self.events_file());
-        let (set_back, failed) = match injection.inject(self.env, &mut running, fault, events_so_far).await {
+        let mut running = self.launcher.start(self.launcher.env.program(), &arguments)?;
+        let events_so_far = || self.launcher.events_so_far();
+        let (set_back, failed) = match injection.inject(self.launcher.env, &mut running, fault, events_so_far).await {
             Ok(set_back) => (set_back, None),
             Err(why) => (None, Some(why)),
         };
-        let mut observed = self.observe_end(running, failed.into_iter().collect()).await;
+        let mut observed = self.launcher.observe_end(running, failed.into_iter().collect()).await;
         observed.wrong.extend(set_back.and_then(|set_back| set_back.undo().err()));
         if injection == Injection::KillVmlab {
-            record::observe_after_kill(self, fault, &mut observed).await?;
+            record::observe_after_kill(&self.launcher, fault, &mut observed).await?;
             // A killed vmlab has reported no verdict. What counts is its record.
             observed.events.clear();
         }
@@ -146,17 +142,17 @@ impl RowRunner<'_> {
         let options: &[&str] = if root { &["--mount"] } else { &["--user", "--map-root-user", "--mount"] };
         let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
         let mount = format!("mount -t tmpfs -o size={SMALL_DISK_KIB}k vmlab \"$0\"");
-        let state = self.env.state().into_os_string();
+        let state = self.launcher.env.state().into_os_string();
         let probe = [words(options), words(&["sh", "-c", &mount]), vec![state.clone()]].concat();
-        let Ok(probe) = self.start(unshare, &probe) else { return Ok(None) };
-        if self.observe_end(probe, Vec::new()).await.exit != Some(0) {
+        let Ok(probe) = self.launcher.start(unshare, &probe) else { return Ok(None) };
+        if self.launcher.observe_end(probe, Vec::new()).await.exit != Some(0) {
             return Ok(None);
         }
         let script = words(&["sh", "-c", &format!("{mount} && exec \"$@\"")]);
-        let program = vec![state, self.env.program().into()];
+        let program = vec![state, self.launcher.env.program().into()];
         let many = filters(&[WITNESS; WITNESS_TIMES]);
         let arguments = [words(options), script, program, self.all_arguments(&many)].concat();
-        let mut observed = self.observe_end(self.start(unshare, &arguments)?, Vec::new()).await;
+        let mut observed = self.launcher.observe_end(self.launcher.start(unshare, &arguments)?, Vec::new()).await;
         for text in ["No space left on device", "the run goes on without a record"] {
             if !observed.stderr.contains(text) {
                 observed.wrong.push(format!("vmlab does not print `{text}`: {}", observed.stderr.trim()));
@@ -165,63 +161,11 @@ impl RowRunner<'_> {
         Ok(Some(observed))
     }
 
-    fn events_file(&self) -> PathBuf {
-        self.env.home().join("events.jsonl")
-    }
-
     fn all_arguments(&self, more: &[OsString]) -> Vec<OsString> {
         let mut json = OsString::from("json=");
-        json.push(self.events_file());
+        json.push(self.launcher.events_file());
         let own = ["run".into(), "--report".into(), json, "--report".into(), "human".into()];
         own.into_iter().chain(self.arguments.iter().cloned()).chain(more.iter().cloned()).collect()
-    }
-
-    /// Starts a program whose JSON report, if it writes one, holds no event of an earlier run.
-    pub(crate) fn start(&self, program: &Path, arguments: &[OsString]) -> Result<Running, EnvError> {
-        // A file that is not there has no events, and one that cannot be removed is opened by vmlab, which reports that.
-        let _ = std::fs::remove_file(self.events_file());
-        let mut command = self.env.command(program);
-        command.args(arguments);
-        self.env.start(command)
-    }
-
-    /// Waits for the program's end, and checks what must hold after every run.
-    pub(crate) async fn observe_end(&self, mut running: Running, mut wrong: Vec<String>) -> Observed {
-        let began = Instant::now();
-        let ended = loop {
-            match running.ended() {
-                Ok(None) if began.elapsed() < HANG_TIMEOUT => sleep(POLL_INTERVAL).await,
-                other => break other,
-            }
-        };
-        let (exit, stdout, stderr) = match ended {
-            Ok(Some(ended)) => (ended.status.code(), ended.stdout, ended.stderr),
-            Ok(None) => {
-                wrong.push(format!("vmlab hung, and was killed after {} s", HANG_TIMEOUT.as_secs()));
-                let (stdout, stderr) = running.output().unwrap_or_default();
-                (None, stdout, stderr)
-            }
-            Err(error) => {
-                wrong.push(format!("cannot wait for vmlab: {error}"));
-                (None, String::new(), String::new())
-            }
-        };
-        drop(running);
-        if stderr.contains("panicked at") {
-            wrong.push(format!("vmlab itself panicked: {}", stderr.trim()));
-        }
-        let events = env::events_so_far(&self.events_file());
-        let reported = events.iter().rev().find_map(|stamped| match stamped.event {
-            LabEvent::RunFinished { exit_code, .. } => Some(i32::from(exit_code)),
-            _ => None,
-        });
-        if let (Some(reported), Some(exit)) = (reported, exit)
-            && reported != exit
-            && reported != i32::from(vmlab_events::exit::OK)
-        {
-            wrong.push(format!("vmlab reported exit code {reported}, and exited with {exit}"));
-        }
-        Observed { exit, events, stdout, stderr, wrong, record: None }
     }
 }
 

@@ -13,6 +13,7 @@ use vmlab_kernel::Kernel;
 
 use super::env::{EnvError, Leftovers, TestEnv};
 use super::injection::POLL_INTERVAL;
+use super::launch::Launcher;
 use super::module::{self, FaultModules};
 use super::row::{Outcome, RowResult, RowRunner};
 use super::table::Row;
@@ -119,7 +120,12 @@ pub async fn run<E: From<SelftestError>>(
         for &isolation in &plan.isolations {
             observer(Event::TargetStarted { kernel, isolation })?;
             let arguments = common_arguments(plan, kernel, isolation, &env);
-            let runner = RowRunner { env: &env, arguments, modules: &modules, step_clock: plan.step_clock };
+            let runner = RowRunner {
+                launcher: Launcher { env: &env },
+                arguments,
+                modules: &modules,
+                step_clock: plan.step_clock,
+            };
             for &row in &plan.rows {
                 let result = runner.run(row).await.map_err(SelftestError::from)?;
                 match &result.outcome {

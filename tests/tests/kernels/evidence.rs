@@ -12,8 +12,8 @@ use vmlab_events::event::LabEvent;
 use vmlab_events::exit;
 use vmlab_events::loss::LossReport;
 use vmlab_events::loss::QemuEnd;
-use vmlab_tests::env::TestEnv;
-use vmlab_tests::lab::{self, Outcome};
+use vmlab_tests::env::{TestEnv, events_so_far};
+use vmlab_tests::lab::Outcome;
 
 use crate::{BOOKWORM, ONLY_HOSTNAME, TRIXIE, arguments, env, events_file, run};
 
@@ -53,7 +53,7 @@ fn interrupted_by_nmi(kernel: &str, more: &[&str]) -> (TestEnv, Outcome) {
     let file = events_file(&env);
     running.until("the guest", || {
         let ready = |event: &LabEvent| matches!(event, LabEvent::GuestReady { .. });
-        env::events_so_far(&file).iter().any(|stamped| ready(&stamped.event)).then_some(())
+        events_so_far(&file).iter().any(|stamped| ready(&stamped.event)).then_some(())
     });
     running.signal(Signal::SIGSTOP);
     command(&socket, &["inject-nmi"]);

@@ -11,8 +11,8 @@ use vmlab_events::event::LabEvent;
 use vmlab_events::exit;
 use vmlab_image::guest_init;
 use vmlab_protocol::message::Hello;
-use vmlab_tests::env::{Running, TestEnv};
-use vmlab_tests::lab::{self, Outcome};
+use vmlab_tests::env::{Running, TestEnv, events_so_far};
+use vmlab_tests::lab::Outcome;
 
 mod evidence;
 mod forks;
@@ -135,7 +135,7 @@ fn booting(env: &TestEnv) -> Running {
     let mut running = env.start(&arguments(env, &["--kernel", TRIXIE]));
     running.until("QEMU", || {
         let started = |event: &LabEvent| matches!(event, LabEvent::GuestStarting { .. });
-        let told = env::events_so_far(&events_file(env)).iter().any(|stamped| started(&stamped.event));
+        let told = events_so_far(&events_file(env)).iter().any(|stamped| started(&stamped.event));
         let there = env.processes().iter().any(|process| process.command.contains("-chardev"));
         (told && there).then_some(())
     });

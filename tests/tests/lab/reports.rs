@@ -37,7 +37,7 @@ fn eventful() -> (FakeLab, Outcome) {
 #[test]
 fn all_reports_tell_the_same() {
     let (lab, outcome) = eventful();
-    let told = outcome.words();
+    let told = outcome.labels();
     let word = |kernel: &str, scenario: &str| told[&(kernel.to_owned(), scenario.to_owned())];
     assert_eq!(["time.realtime", HOSTNAME].map(|name| word("crashes", name)), ["CRASH", "PASS"]);
     assert_eq!(["time.realtime", HOSTNAME].map(|name| word("vacuous", name)), ["LEAK", "VACUOUS"]);

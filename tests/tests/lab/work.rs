@@ -22,7 +22,7 @@ fn at_once(outcome: &Outcome) -> usize {
 }
 
 fn word(outcome: &Outcome, kernel: &str, scenario: &str) -> &'static str {
-    outcome.words()[&(kernel.to_owned(), scenario.to_owned())]
+    outcome.labels()[&(kernel.to_owned(), scenario.to_owned())]
 }
 
 #[test]
@@ -90,5 +90,5 @@ fn the_whole_catalogue_in_one_guest() {
     let all = vmlab_image::guest_init::catalogue().unwrap();
     assert_eq!(outcome.reports().count(), all.len());
     assert!(outcome.reports().all(|report| report.guest == Some(1)));
-    assert!(outcome.words().values().all(|word| matches!(*word, "PASS" | "LEAK")));
+    assert!(outcome.labels().values().all(|word| matches!(*word, "PASS" | "LEAK")));
 }
