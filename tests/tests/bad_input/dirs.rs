@@ -1,4 +1,4 @@
-//! Directories that are full, read-only or no directories.
+//! Cache and state directories that are full, read-only or files.
 
 use std::fs;
 
@@ -10,17 +10,17 @@ use vmlab_tests::lab::FakeLab;
 
 use crate::{FAKE_QEMU, ONLY_HOSTNAME, VMLAB, in_mounts, is_refused, lab};
 
-/// A line of shell that mounts a tmpfs over one of the directories of the environment.
+/// A shell command that mounts a tmpfs over a directory of the environment.
 fn mount(dir: &str, options: &str) -> String {
     format!("mkdir -p \"$HOME/{dir}\" && mount -t tmpfs -o {options} none \"$HOME/{dir}\"")
 }
 
-/// For a user who may mount nothing: what cannot be tried is said.
+/// Prints what a user who cannot mount did not test.
 fn not_tried(what: &str) {
     eprintln!("not tried, as this user may make no mount namespace: {what}");
 }
 
-/// A cache only saves time: without it a run goes on, and one note says why the next one takes as long.
+/// Checks that a run without a usable cache passes, and that one notice says why the next run will be as slow.
 fn goes_on(lab: &FakeLab, ended: Ended, words: &[&str]) {
     let outcome = lab.outcome(ended);
     outcome.exits(exit::OK).has("uts.hostname", "PASS", "");
@@ -29,7 +29,7 @@ fn goes_on(lab: &FakeLab, ended: Ended, words: &[&str]) {
 }
 
 #[test]
-fn a_full_cache() {
+fn a_run_with_a_full_cache_passes() {
     let lab = lab();
     let Some(ended) = in_mounts(&lab, &mount("cache", "size=64k"), &[ONLY_HOSTNAME]) else {
         return not_tried("a full cache");
@@ -38,10 +38,10 @@ fn a_full_cache() {
 }
 
 #[test]
-fn a_read_only_cache() {
+fn a_run_with_a_read_only_cache_passes() {
     let lab = lab();
     let Some(ended) = in_mounts(&lab, &mount("cache", "ro"), &[ONLY_HOSTNAME]) else {
-        // Whoever may mount nothing is not root, and for others modes count.
+        // A user who cannot mount is not root, so the directory's mode has the same effect.
         let cache = lab.env.cache();
         fs::create_dir_all(&cache).unwrap();
         fs::set_permissions(&cache, std::os::unix::fs::PermissionsExt::from_mode(0o555)).unwrap();
@@ -52,7 +52,7 @@ fn a_read_only_cache() {
 }
 
 #[test]
-fn a_read_only_cache_in_which_all_is_there_is_enough() {
+fn a_complete_read_only_cache_causes_no_notice() {
     let lab = FakeLab::new(VMLAB, FAKE_QEMU, vec![Guest::good(); 2]);
     lab.run(&[ONLY_HOSTNAME]).exits(exit::OK);
     let read_only = "mount --bind \"$HOME/cache\" \"$HOME/cache\" && mount -o remount,bind,ro \"$HOME/cache\"";
@@ -63,7 +63,7 @@ fn a_read_only_cache_in_which_all_is_there_is_enough() {
 }
 
 #[test]
-fn a_cache_that_is_a_file() {
+fn a_run_with_a_file_as_cache_passes() {
     let lab = lab();
     fs::write(lab.env.cache(), "").unwrap();
     let ended = lab.env.run(&lab.arguments(&[ONLY_HOSTNAME]));
@@ -71,7 +71,7 @@ fn a_cache_that_is_a_file() {
 }
 
 #[test]
-fn a_read_only_place_for_records() {
+fn a_read_only_state_directory_is_refused_with_a_remedy() {
     let lab = lab();
     let words = ["cannot keep a record of the run in ", "set XDG_STATE_HOME to a directory", "or give --no-record"];
     match in_mounts(&lab, &mount("state", "ro"), &[ONLY_HOSTNAME]) {
@@ -83,12 +83,12 @@ fn a_read_only_place_for_records() {
     let ended = lab.env.run(&lab.arguments(&[ONLY_HOSTNAME]));
     is_refused(&lab.env, &ended, exit::LAB, &words);
     assert_eq!(lab.unclaimed(), [0]);
-    // And the remedy helps.
+    // The remedy works.
     lab.run(&[ONLY_HOSTNAME, "--no-record"]).exits(exit::OK);
 }
 
 #[test]
-fn a_place_for_records_that_fills_up_costs_the_record_and_not_the_run() {
+fn a_state_directory_that_fills_up_ends_the_record_but_not_the_run() {
     let console = Action::Console(b"[    1.0] a kernel that talks\n".repeat(20_000));
     let lab = FakeLab::new(VMLAB, FAKE_QEMU, vec![Guest::new(vec![console, hello(), Action::ServeRest])]);
     let Some(ended) = in_mounts(&lab, &mount("state", "size=64k"), &[]) else {
@@ -104,7 +104,7 @@ fn a_place_for_records_that_fills_up_costs_the_record_and_not_the_run() {
 }
 
 #[test]
-fn no_home_at_all() {
+fn a_run_without_home_and_xdg_variables_is_refused() {
     let env = TestEnv::new(VMLAB);
     let mut command = env.command(VMLAB);
     command.arg("run").env_remove("HOME").env_remove("XDG_CACHE_HOME").env_remove("XDG_STATE_HOME");
@@ -113,7 +113,7 @@ fn no_home_at_all() {
 }
 
 #[test]
-fn records_that_cannot_be_read() {
+fn a_record_that_cannot_be_read_is_refused() {
     let env = TestEnv::new(VMLAB);
     is_refused(&env, &env.run(&["report"]), exit::USAGE, &["there is no record", "`vmlab run` makes one"]);
     is_refused(&env, &env.run(&["report", "1999"]), exit::USAGE, &["there is no record"]);

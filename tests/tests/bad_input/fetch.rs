@@ -1,4 +1,4 @@
-//! Kernels that cannot be fetched. The mirrors are on this machine; no test here needs a network.
+//! Kernels that cannot be fetched. All mirrors are on this machine; no test here needs a network.
 
 use std::fs;
 use std::net::TcpListener;
@@ -10,7 +10,7 @@ use vmlab_tests::env::TestEnv;
 
 use crate::{FAKE_QEMU, VMLAB, is_refused, lab, leaves_nothing};
 
-/// With a QEMU that tells its version, and this mirror. What apt would use to get at other machines is not for it.
+/// An environment with a QEMU that prints its version, and with this mirror. apt gets no proxy that could reach other machines.
 fn env(mirror: &str) -> TestEnv {
     lab().env.env("VMLAB_DEBIAN_MIRROR", mirror).env("no_proxy", "127.0.0.1")
 }
@@ -18,8 +18,8 @@ fn env(mirror: &str) -> TestEnv {
 const RUN: [&str; 8] = ["run", "--accel", "tcg", "--qemu", FAKE_QEMU, "--kernel", "debian:trixie", "uts"];
 
 #[test]
-fn no_network() {
-    // A port that was free a moment ago; nobody listens there.
+fn a_mirror_that_cannot_be_reached_is_named() {
+    // The port was free a moment ago, so no program listens there.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let env = env(&format!("http://127.0.0.1:{port}"));
     let words = ["debian:trixie: no network, or the mirror cannot be reached", "a kernel fetched before works without"];
@@ -27,14 +27,14 @@ fn no_network() {
 }
 
 #[test]
-fn no_network_is_needed_to_say_that_the_cache_has_none() {
+fn offline_a_missing_kernel_is_reported_without_network() {
     let env = env("http://127.0.0.1:9");
     let ended = env.run(&[&RUN[..], &["--offline"]].concat());
     is_refused(&env, &ended, exit::LAB, &["debian:trixie is not in the cache", "`vmlab kernel fetch debian:trixie`"]);
 }
 
 #[test]
-fn a_suite_that_does_not_exist() {
+fn a_suite_that_the_mirror_lacks_is_refused() {
     let home = tempfile::tempdir().unwrap();
     let env = env(&format!("file:{}", home.path().display()));
     let mut arguments = RUN;
@@ -44,21 +44,21 @@ fn a_suite_that_does_not_exist() {
 }
 
 #[test]
-fn a_mirror_that_is_no_address() {
+fn a_mirror_that_is_no_url_is_refused() {
     let env = env("somewhere");
     let words = ["VMLAB_DEBIAN_MIRROR is `somewhere`, which is not the URL of a mirror: expected something like"];
     is_refused(&env, &env.run(&RUN), exit::USAGE, &words);
 }
 
 #[test]
-fn no_apt() {
+fn a_machine_without_apt_is_refused() {
     let env = env("http://127.0.0.1:9").env("PATH", "/no/such/dir");
     is_refused(&env, &env.run(&RUN), exit::LAB, &["is not on this machine", "install apt"]);
 }
 
 #[test]
 fn an_interrupted_fetch_leaves_nothing() {
-    // A mirror that takes the connection and never answers.
+    // A mirror that accepts the connection and never answers.
     let mirror = TcpListener::bind("127.0.0.1:0").unwrap();
     let env = env(&format!("http://{}", mirror.local_addr().unwrap()));
     mirror.set_nonblocking(true).unwrap();
@@ -73,7 +73,7 @@ fn an_interrupted_fetch_leaves_nothing() {
 }
 
 #[test]
-fn a_killed_fetch_leaves_no_process_and_the_next_one_no_files() {
+fn a_killed_fetch_leaves_no_process_and_the_next_fetch_removes_its_files() {
     let mirror = TcpListener::bind("127.0.0.1:0").unwrap();
     let env = env(&format!("http://{}", mirror.local_addr().unwrap()));
     mirror.set_nonblocking(true).unwrap();
@@ -88,7 +88,7 @@ fn a_killed_fetch_leaves_no_process_and_the_next_one_no_files() {
 }
 
 #[test]
-fn two_that_wait_for_the_same_kernel_can_both_be_interrupted() {
+fn two_vmlabs_that_wait_for_the_same_kernel_can_both_be_interrupted() {
     let mirror = TcpListener::bind("127.0.0.1:0").unwrap();
     let env = env(&format!("http://{}", mirror.local_addr().unwrap()));
     mirror.set_nonblocking(true).unwrap();
@@ -109,7 +109,7 @@ fn second_waits(env: &TestEnv) -> bool {
 }
 
 #[test]
-fn the_default_kernel_is_refused_alike() {
+fn a_qemu_that_does_not_exist_is_refused_with_the_default_kernel_too() {
     let env = TestEnv::new(VMLAB);
     let ended = env.run(&["run", "--offline", "--accel", "tcg", "--qemu", "/no/such/qemu"]);
     is_refused(&env, &ended, exit::LAB, &["/no/such/qemu"]);

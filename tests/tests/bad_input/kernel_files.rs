@@ -1,4 +1,4 @@
-//! Paths that name no kernel to boot.
+//! Paths of files that are no bootable kernels.
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +15,7 @@ fn refused(env: &TestEnv, path: &Path, words: &[&str]) {
     is_refused(env, &ended, exit::USAGE, &[&[path], words].concat());
 }
 
-/// An environment with a QEMU that tells its version, and the path of a file in it with these contents.
+/// An environment with a QEMU that prints its version, and the path of a file with these contents.
 fn with_file(contents: &[u8]) -> (TestEnv, std::path::PathBuf) {
     let lab = lab();
     let path = lab.env.home().join("kernel");
@@ -24,7 +24,7 @@ fn with_file(contents: &[u8]) -> (TestEnv, std::path::PathBuf) {
 }
 
 #[test]
-fn no_such_file() {
+fn a_missing_kernel_file_is_refused() {
     let lab = lab();
     for path in ["/no/such/kernel", "/etc/passwd/kernel"] {
         refused(&lab.env, Path::new(path), &["there is no such file", "vmlab kernel list"]);
@@ -32,7 +32,7 @@ fn no_such_file() {
 }
 
 #[test]
-fn a_directory() {
+fn a_directory_as_kernel_is_refused() {
     let lab = lab();
     refused(&lab.env, lab.env.home(), &["is a directory, not a kernel; give the path of the bzImage or vmlinux"]);
     let boot = lab.env.home().join("tree/arch/x86/boot");
@@ -42,22 +42,22 @@ fn a_directory() {
 }
 
 #[test]
-fn no_kernel_at_all() {
+fn a_file_that_is_no_kernel_is_refused() {
     let lab = lab();
     refused(&lab.env, Path::new("/etc/passwd"), &["this is not a Linux kernel", "kernels lie in /boot"]);
     refused(&lab.env, Path::new("/dev/null"), &["is a character device, not a kernel's file; give the path"]);
-    // An ELF file for this machine that is no kernel: vmlab itself.
+    // vmlab itself is an ELF file for this machine, but no kernel.
     refused(&lab.env, Path::new(VMLAB), &["this is not a Linux kernel"]);
 }
 
 #[test]
-fn an_empty_file() {
+fn an_empty_kernel_file_is_refused() {
     let (env, path) = with_file(b"");
     refused(&env, &path, &["the file is empty; build or fetch the kernel again"]);
 }
 
 #[test]
-fn a_truncated_kernel() {
+fn a_truncated_kernel_is_refused() {
     let whole = kernel::bzimage();
     for length in [0x220, 0x400, whole.len() - 1] {
         let (env, path) = with_file(&whole[..length]);
@@ -66,7 +66,7 @@ fn a_truncated_kernel() {
 }
 
 #[test]
-fn a_kernel_for_another_machine() {
+fn a_kernel_for_another_architecture_is_refused() {
     let mut arm64 = vec![0; 4096];
     arm64[0x38..0x3c].copy_from_slice(b"ARM\x64");
     let (env, path) = with_file(&arm64);
@@ -79,13 +79,13 @@ fn a_kernel_for_another_machine() {
 }
 
 #[test]
-fn a_compressed_image() {
+fn a_compressed_kernel_file_is_refused() {
     let (env, path) = with_file(&[0x1f, 0x8b, 8, 0, 0, 0]);
     refused(&env, &path, &["gzip-compressed", "unpack it with `gunzip`"]);
 }
 
 #[test]
-fn one_bad_kernel_among_good_ones_is_told_before_anything_runs() {
+fn a_bad_kernel_among_good_kernels_is_refused_before_anything_runs() {
     let lab = lab();
     let ended = lab.env.run(&lab.arguments(&["uts", "--kernel", "/no/such/kernel"]));
     is_refused(&lab.env, &ended, exit::USAGE, &["/no/such/kernel"]);

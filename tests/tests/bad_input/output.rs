@@ -1,4 +1,4 @@
-//! Standard output that is closed, full, or goes away.
+//! Standard output that is closed or full, or whose reader ends.
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
@@ -11,8 +11,8 @@ use vmlab_tests::lab::FakeLab;
 use crate::{FAKE_QEMU, ONLY_HOSTNAME, VMLAB, lab, leaves_nothing};
 
 #[test]
-fn a_reader_that_has_seen_enough_is_no_failure() {
-    // The guest goes on only after the reader has gone.
+fn a_reader_that_closes_the_pipe_is_no_failure() {
+    // The guest continues only after the reader has closed the pipe.
     let guest = Guest::new(vec![hello(), Action::AwaitMark("reader-has-gone".to_owned()), Action::ServeRest]);
     let lab = FakeLab::new(VMLAB, FAKE_QEMU, vec![guest]);
     let mut command = lab.env.command(VMLAB);
@@ -26,16 +26,16 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
     assert_eq!(child.wait().unwrap().code(), Some(i32::from(exit::OK)));
     let stderr = fs::read_to_string(stderr).unwrap();
     assert!(!stderr.contains("panicked") && !stderr.contains("vmlab: "), "{stderr}");
-    // The other report is whole.
+    // The report in the file is complete.
     assert!(
         lab.events().iter().any(|stamped| matches!(stamped.event, vmlab_events::event::LabEvent::RunFinished { .. }))
     );
     leaves_nothing(&lab.env);
 }
 
-/// The first run fills the cache; the second may write no file of more than 4 KiB.
+/// The first run fills the cache. The second run may write files of at most 4 KiB.
 #[test]
-fn a_file_size_limit_is_as_a_full_disk_and_does_not_end_vmlab() {
+fn a_file_size_limit_has_the_effect_of_a_full_disk() {
     let lab = FakeLab::new(VMLAB, FAKE_QEMU, vec![Guest::good(); 2]);
     let arguments = lab.arguments(&["uts"]);
     lab.env.run(&arguments).exits(exit::OK);
@@ -48,7 +48,7 @@ fn a_file_size_limit_is_as_a_full_disk_and_does_not_end_vmlab() {
 }
 
 #[test]
-fn a_file_size_limit_that_a_template_exceeds_is_told_and_guests_are_booted() {
+fn a_file_size_limit_that_a_template_exceeds_is_reported_and_guests_boot() {
     let lab = lab();
     let mut command = lab.env.command("sh");
     command.args(["-c", "ulimit -f 100000; exec \"$0\" \"$@\"", VMLAB]);
@@ -59,7 +59,7 @@ fn a_file_size_limit_that_a_template_exceeds_is_told_and_guests_are_booted() {
 }
 
 #[test]
-fn a_full_standard_output_is_told_and_is_no_success() {
+fn a_full_standard_output_is_reported_and_is_no_success() {
     let lab = lab();
     let mut command = lab.env.command("sh");
     command.args(["-c", "exec \"$0\" \"$@\" >/dev/full", VMLAB]).args(lab.arguments(&["uts"]));
@@ -71,7 +71,7 @@ fn a_full_standard_output_is_told_and_is_no_success() {
     );
     assert!(ended.stderr.contains("`vmlab report RUN --format FORMAT --output FILE`"), "{ended}");
     leaves_nothing(&lab.env);
-    // The remedy helps.
+    // The remedy works.
     let again = lab.env.run(&["report", "latest"]);
     again.exits(exit::OK);
     assert!(again.stdout.contains("3 passed"), "{again}");
@@ -107,7 +107,7 @@ fn a_report_that_was_asked_for_on_a_closed_standard_output_is_no_success() {
 }
 
 #[test]
-fn other_commands_have_the_same_manners() {
+fn other_commands_report_a_full_standard_output_and_ignore_a_closed_pipe() {
     let lab = lab();
     let with_stdout = |redirection: &str, arguments: &[&str]| {
         let mut command = lab.env.command("sh");

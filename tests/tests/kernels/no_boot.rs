@@ -1,4 +1,4 @@
-//! Kernels that do not get as far as the first word, and what is said of them.
+//! Kernels that do not reach the hello, and their verdicts.
 
 use vmlab_events::exit;
 use vmlab_tests::lab::Outcome;
@@ -6,7 +6,7 @@ use vmlab_tests::lab::Outcome;
 use crate::{BOOKWORM, ONLY_HOSTNAME, TRIXIE, env, run};
 
 #[test]
-fn a_panic_while_booting() {
+fn a_panic_while_booting_is_a_crash() {
     let env = env();
     let outcome = run(&env, &["--kernel", TRIXIE, ONLY_HOSTNAME, "--append", "rdinit=/nonexistent"]);
     outcome.exits(exit::CRASHED).has(
@@ -17,7 +17,7 @@ fn a_panic_while_booting() {
 }
 
 #[test]
-fn too_little_memory_to_reach_the_kernel() {
+fn too_little_memory_for_the_kernel_is_reported_with_the_option() {
     let env = env();
     let outcome = run(&env, &["--kernel", TRIXIE, "--kernel", BOOKWORM, ONLY_HOSTNAME, "--memory", "32"]);
     outcome.exits(exit::LAB);
@@ -30,13 +30,13 @@ fn too_little_memory_to_reach_the_kernel() {
 }
 
 #[test]
-fn too_little_memory_for_the_image() {
+fn too_little_memory_for_the_image_is_reported_with_the_option() {
     let env = env();
     let outcome = run(&env, &["--kernel", TRIXIE, ONLY_HOSTNAME, "--memory", "72"]);
     outcome.exits(exit::LAB).has("uts.hostname", "NO-BOOT", "it has 72 MiB, give it more with --memory");
 }
 
-/// On a kernel that hides the driver of the ports by these words on its command line.
+/// Runs a kernel whose command line disables the driver of virtio ports.
 fn without_ports(kernel: &str, hidden: &str) -> Outcome {
     let env = env();
     let append = format!("{hidden} vmlab.port_timeout_ms=1000");
@@ -47,13 +47,13 @@ fn without_ports(kernel: &str, hidden: &str) -> Outcome {
 }
 
 #[test]
-fn no_virtio_console_built_in() {
+fn a_kernel_without_builtin_virtio_console_is_no_boot() {
     let outcome = without_ports(TRIXIE, "initcall_blacklist=virtio_console_init");
     outcome.has("uts.hostname", "NO-BOOT", "virtio devices: virtio0; ports: none");
 }
 
 #[test]
-fn no_virtio_console_as_a_module() {
+fn a_kernel_that_refuses_the_virtio_console_module_is_no_boot() {
     let outcome = without_ports(BOOKWORM, "module_blacklist=virtio_console");
     outcome.has("uts.hostname", "NO-BOOT", "cannot load the module /modules/virtio_console.ko: EPERM");
 }

@@ -1,4 +1,4 @@
-//! What vmlab asks of the machine, and what it gives to QEMU: no root, and no more system calls than QEMU needs.
+//! Privileges: vmlab needs no root, and QEMU runs under a filter of system calls.
 
 #![expect(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
 
@@ -18,11 +18,11 @@ use vmlab_tests::reports::check_ktap;
 use crate::forks::env_without_templates;
 use crate::{TRIXIE, VMLAB, arguments, boot_ids, events_file, with_cache};
 
-/// A user who owns nothing: nobody.
+/// The user id of nobody.
 const NOBODY: u32 = 65534;
 
-/// How a QEMU was started, and what the kernel says of each of its threads: the mode of seccomp, as in `Seccomp:` of
-/// proc_pid_status(5), 2 being a filter.
+/// How a QEMU was started, and the seccomp mode of each of its threads, as in `Seccomp:` of proc_pid_status(5). Mode 2 is a
+/// filter.
 fn seen(pid: i32, command: &str) -> Option<(&'static str, BTreeSet<String>)> {
     if !command.contains("-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny ") {
         return None;
@@ -59,8 +59,8 @@ fn every_qemu_runs_under_its_filter_of_system_calls() {
     }
 }
 
-/// A vmlab of nobody's: an environment whose directories are that user's, and the program in it, as the one that was built may
-/// be where nobody may look. Whoever runs the tests without being root is such a user already.
+/// An environment whose directories belong to nobody, with a copy of vmlab, because nobody may have no access to the build's
+/// directory. Without root, the user who runs the tests takes nobody's place.
 fn as_nobody() -> (TestEnv, PathBuf) {
     drop(super::env());
     let env = with_cache(Path::new(super::CACHE));
@@ -85,7 +85,7 @@ fn own(path: &Path) {
     }
 }
 
-/// The command as that user types it, in a directory that nobody may write to.
+/// A command of that user, in a read-only directory.
 fn typed(env: &TestEnv, program: &Path, words: &[String]) -> Command {
     let here = env.home().join("read-only");
     fs::create_dir_all(&here).unwrap();
@@ -93,7 +93,7 @@ fn typed(env: &TestEnv, program: &Path, words: &[String]) -> Command {
     let mut command = env.command(program);
     command.arg0("vmlab").args(words).current_dir(here);
     if geteuid().is_root() {
-        // Supplementary groups go along: the standard library clears them where a root sets another user.
+        // The standard library also clears supplementary groups when root sets another user.
         command.uid(NOBODY).gid(NOBODY);
     }
     command
@@ -112,7 +112,7 @@ fn an_ordinary_user_boots_forks_and_reports() {
 }
 
 #[test]
-fn an_ordinary_user_without_sudo_is_told_what_only_root_can_do() {
+fn doctor_names_the_command_that_only_root_can_run() {
     let (env, program) = as_nobody();
     let empty = env.home().join("empty");
     fs::create_dir(&empty).unwrap();
@@ -129,7 +129,7 @@ fn an_ordinary_user_without_sudo_is_told_what_only_root_can_do() {
 }
 
 #[test]
-fn a_user_who_may_have_no_thread_more_is_told_so() {
+fn a_process_limit_that_allows_no_thread_is_reported() {
     let (env, program) = as_nobody();
     let mut command = typed(&env, Path::new("prlimit"), &["--nproc=1".to_owned()]);
     command.arg(program).arg("list");

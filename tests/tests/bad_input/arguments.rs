@@ -1,4 +1,4 @@
-//! Arguments that make no sense.
+//! Arguments that vmlab refuses.
 
 use vmlab_events::exit;
 
@@ -6,7 +6,7 @@ use crate::{VMLAB, is_refused, lab};
 use vmlab_tests::env::TestEnv;
 
 #[test]
-fn a_filter_that_matches_nothing() {
+fn a_filter_that_matches_no_scenario_is_refused() {
     for filter in ["nothing.here", "=uts.host", "uts.hostname.more"] {
         let lab = lab();
         let ended = lab.env.run(&lab.arguments(&["uts", filter]));
@@ -17,7 +17,7 @@ fn a_filter_that_matches_nothing() {
 }
 
 #[test]
-fn a_filter_that_can_match_nothing() {
+fn a_filter_that_can_match_no_name_is_refused() {
     for filter in ["UTS", "uts hostname", "uts*", "=", ""] {
         let lab = lab();
         let ended = lab.env.run(&lab.arguments(&[filter]));
@@ -26,7 +26,7 @@ fn a_filter_that_can_match_nothing() {
 }
 
 #[test]
-fn words_on_the_kernels_command_line_that_no_verdict_survives() {
+fn kernel_parameters_that_hide_warnings_or_do_not_fit_are_refused() {
     let long = "x".repeat(2048);
     for (words, what) in [
         ("quiet", "--append has `quiet`, by which a warning of the kernel's could be missed"),
@@ -42,7 +42,7 @@ fn words_on_the_kernels_command_line_that_no_verdict_survives() {
 }
 
 #[test]
-fn reports_that_cannot_be() {
+fn reports_that_cannot_be_written_are_refused() {
     for (report, words) in [
         ("xml", "`xml` is not a report format: choose human, ktap, junit or json"),
         ("junit=", "names no file: write `junit=FILE`"),
@@ -59,7 +59,7 @@ fn reports_that_cannot_be() {
 }
 
 #[test]
-fn reports_are_looked_at_before_kernels_are_fetched() {
+fn reports_are_checked_before_kernels_are_fetched() {
     let env = TestEnv::new(VMLAB);
     let path = |name: &str| env.home().join(name).display().to_string();
     for (reports, words) in [
@@ -77,7 +77,7 @@ fn reports_are_looked_at_before_kernels_are_fetched() {
 }
 
 #[test]
-fn numbers_out_of_range() {
+fn numbers_out_of_range_are_refused() {
     for (option, value) in [
         ("--memory", "0"),
         ("--memory", "15"),
@@ -96,7 +96,7 @@ fn numbers_out_of_range() {
 }
 
 #[test]
-fn names_of_kernels_that_can_be_none() {
+fn malformed_kernel_names_are_refused() {
     for (name, words) in [
         ("", "a kernel's name is empty"),
         ("debian:", "is not a Debian suite's name"),
@@ -113,7 +113,7 @@ fn names_of_kernels_that_can_be_none() {
 }
 
 #[test]
-fn options_that_contradict_each_other_or_are_none() {
+fn contradicting_and_unknown_options_are_refused() {
     for (arguments, words) in [
         (&["run", "--quiet", "--verbose"][..], "cannot be used with"),
         (&["run", "--isolation", "fork-bomb"], "[possible values: fork, shared, boot]"),
@@ -129,10 +129,10 @@ fn options_that_contradict_each_other_or_are_none() {
 }
 
 #[test]
-fn a_command_that_is_none_gets_help() {
+fn a_mistyped_command_gets_a_suggestion() {
     let env = TestEnv::new(VMLAB);
     let ended = env.run(&["reprot"]);
     ended.exits(exit::USAGE);
-    assert!(ended.stderr.contains("'report'"), "the word that was meant is named: {ended}");
+    assert!(ended.stderr.contains("'report'"), "the error names the command that was meant: {ended}");
     env.run(&["run", "--help"]).exits(exit::OK);
 }
