@@ -172,3 +172,6 @@ impl TestEnv {
         self.home.close()
     }
 }
+
+#[cfg(test)]
+mod tests;
