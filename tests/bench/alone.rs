@@ -1,4 +1,4 @@
-//! A cold run of one scenario beside QEMU alone, which boots the same kernel with nothing but a busybox that powers off.
+//! Compares a cold run of one scenario with QEMU alone, which boots the same kernel with a busybox that only powers off.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::fork::SCENARIO;
 use crate::series::{Bar, Series, against, heading, line};
 use crate::vmlab::{Outcome, Vmlab, failed};
 
-/// QEMU alone.
+/// QEMU without vmlab.
 #[derive(Debug)]
 struct Bare {
     qemu: PathBuf,
@@ -19,7 +19,7 @@ struct Bare {
     words: Vec<String>,
 }
 
-/// Measures both in turn.
+/// Measures both alternately.
 pub fn measure(lab: &Vmlab, rounds: u32, busybox: &Path) -> Outcome<()> {
     heading("cold: vmlab run of one scenario, and QEMU alone");
     let program = fs::read(busybox).ok().filter(|program| program.starts_with(b"\x7fELF"));
@@ -77,7 +77,7 @@ impl Bare {
         Ok(Self { qemu: argv.first().map(PathBuf::from).unwrap_or_default(), words })
     }
 
-    /// From QEMU's start to its end; the guest must have got as far as its init.
+    /// The time from QEMU's start to its end. The guest must have reached its init.
     fn boot(&self, console: &Path) -> Outcome<Duration> {
         let began = Instant::now();
         let status = Command::new(&self.qemu).args(&self.words).stdin(Stdio::null()).status()?;

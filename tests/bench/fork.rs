@@ -1,12 +1,12 @@
-//! A whole run of one scenario: in a fork, and cold.
+//! Compares whole runs of one scenario: in a fork, and cold.
 
 use crate::series::{Bar, Series, against, heading, line};
 use crate::vmlab::{Outcome, Vmlab};
 
-/// The scenario of all sections. It has three legs, of which two enter a namespace.
+/// The scenario of all sections. Two of its three legs enter a namespace.
 pub const SCENARIO: &str = "=uts.hostname";
 
-/// Runs both in turn: a cold one after every few forks.
+/// Measures both alternately: a cold run after every few runs in forks.
 pub fn measure(lab: &Vmlab, rounds: u32, few: u32) -> Outcome<()> {
     heading("vmlab run =uts.hostname, process start to exit");
     let (mut forks, mut boots) = (Series::default(), Series::default());

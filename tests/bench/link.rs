@@ -1,4 +1,4 @@
-//! Throughput of the link, framed and checked at both ends, in MB (10^6 bytes) a second.
+//! The throughput of the link with frames and checksums, in MB (10^6 bytes) per second.
 
 use std::time::Instant;
 
@@ -12,20 +12,20 @@ use crate::restore::{Fork, Recipe, runtime};
 use crate::series::{Bar, Series, against, heading, line};
 use crate::vmlab::{Outcome, Vmlab, failed};
 
-/// The scenario of the fault suite that writes until somebody stops it.
+/// The scenario of the fault suite that writes until it is stopped.
 const FLOOD: &str = "fault.floods";
-/// Output that is taken from it, in bytes.
-const FROM_GUEST: u64 = 64 << 20;
-/// Padding of each message to the guest, in bytes.
-const PADDING: usize = 900 << 10;
-/// How many of them are sent.
-const TO_GUEST: usize = 16;
+/// How much of its output is measured.
+const FROM_GUEST_BYTES: u64 = 64 << 20;
+/// The padding of each message to the guest.
+const PADDING_BYTES: usize = 900 << 10;
+/// The number of messages to the guest.
+const TO_GUEST_MESSAGES: usize = 16;
 /// How often each way is measured.
 const ROUNDS: u32 = 5;
-/// Read at a time, in bytes.
-const PIECE: usize = 256 << 10;
+/// The size of a read buffer.
+const PIECE_BYTES: usize = 256 << 10;
 
-/// Measures both ways in turn, each in a fork of its own.
+/// Measures both directions alternately, each in a fork of its own.
 pub fn measure(lab: &Vmlab) -> Outcome<()> {
     heading("the link");
     let recipe = Recipe::of(lab)?;
@@ -41,7 +41,7 @@ pub fn measure(lab: &Vmlab) -> Outcome<()> {
     Ok(())
 }
 
-/// From the first output's arrival to the last's.
+/// The rate from the arrival of the first output to that of the last.
 async fn from_guest(recipe: &Recipe) -> Outcome<f64> {
     let mut fork = recipe.start().await?;
     let order = HostMessage::Run {
@@ -52,10 +52,10 @@ async fn from_guest(recipe: &Recipe) -> Outcome<f64> {
         word: None,
     };
     send(&mut fork, &order).await?;
-    let (mut decoder, mut piece) = (Decoder::default(), vec![0; PIECE]);
-    // The first byte of the answer to being prepared was read already; the rest of that frame is skipped as garbage.
+    let (mut decoder, mut piece) = (Decoder::default(), vec![0; PIECE_BYTES]);
+    // `start` has read the first byte of the answer to `prepare`. The decoder skips the rest of that frame as garbage.
     let (mut began, mut seen) = (None, 0_u64);
-    while seen < FROM_GUEST {
+    while seen < FROM_GUEST_BYTES {
         let count = fork.qemu.control.read(&mut piece).await?;
         if count == 0 {
             return Err(failed("the link was closed"));
@@ -75,25 +75,25 @@ async fn from_guest(recipe: &Recipe) -> Outcome<f64> {
     Ok(megabytes(seen) / taken.as_secs_f64())
 }
 
-/// From the first message's sending to the answer to the last. The guest reads fields that it does not know, and
-/// ignores them.
+/// The rate from the first message to the answer to the last. The padding is a field that the guest does not know and
+/// ignores.
 async fn to_guest(recipe: &Recipe) -> Outcome<f64> {
     let mut fork = recipe.start().await?;
     let order = json!({
         "type": "prepare", "wall_clock_ns": 1_700_000_000_000_000_000_u64, "entropy": "a5".repeat(ENTROPY_BYTES),
-        "fork": true, "padding": "x".repeat(PADDING),
+        "fork": true, "padding": "x".repeat(PADDING_BYTES),
     });
     let mut bytes = Vec::new();
     message::encode(&order, &mut bytes)?;
-    let (mut decoder, mut piece) = (Decoder::default(), vec![0; PIECE]);
+    let (mut decoder, mut piece) = (Decoder::default(), vec![0; PIECE_BYTES]);
     let began = Instant::now();
-    for _ in 0..TO_GUEST {
+    for _ in 0..TO_GUEST_MESSAGES {
         fork.qemu.control.write_all(&bytes).await?;
         answer(&mut fork, &mut decoder, &mut piece).await?;
     }
     let taken = began.elapsed();
     fork.qemu.end().await?;
-    Ok(megabytes((bytes.len() * TO_GUEST) as u64) / taken.as_secs_f64())
+    Ok(megabytes((bytes.len() * TO_GUEST_MESSAGES) as u64) / taken.as_secs_f64())
 }
 
 async fn answer(fork: &mut Fork, decoder: &mut Decoder, piece: &mut [u8]) -> Outcome<()> {

@@ -1,7 +1,7 @@
-//! Benchmarks of whole runs and of the parts that make them quick: `cargo bench -p vmlab-tests [-- SECTION...]`.
+//! Benchmarks of whole runs and of their parts: `cargo bench -p vmlab-tests [-- SECTION...]`.
 //!
-//! What is compared is measured in turn within one run, and what is quoted are medians and ratios: on a busy machine the
-//! figures move together. Each line names its bar where there is one; nothing here fails because of a figure.
+//! Compared figures are measured alternately within one run, and the results are medians and ratios, because load on the
+//! machine changes all figures together. Each line names its bar, if it has one. No figure makes a benchmark fail.
 
 mod alone;
 mod fork;
@@ -17,18 +17,18 @@ use std::error::Error;
 
 use clap::{Parser, ValueEnum};
 
-/// What can be measured.
+/// The sections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Section {
     /// A run of one scenario in a fork, and in a guest of its own boot
     Fork,
     /// From QEMU's start with a saved state to the guest's first byte, and QEMU's own start and end
     Restore,
-    /// What keeping a template adds to the boot that it is made from
+    /// What saving a template adds to the boot before it
     Template,
     /// A cold run of one scenario, and QEMU alone booting a busybox initramfs on the same kernel
     Alone,
-    /// Freshly booted guests a second, on all processors
+    /// Freshly booted guests per second, on all processors
     Pristine,
     /// Memory of each further fork
     Memory,
@@ -40,7 +40,7 @@ enum Section {
 #[derive(Debug, Parser)]
 #[command(name = "cargo bench -p vmlab-tests --", no_binary_name = false)]
 struct Args {
-    /// What to measure; everything where nothing is named
+    /// What to measure [default: everything]
     sections: Vec<Section>,
 
     /// Kernel, as `vmlab run --kernel` takes it
@@ -51,15 +51,15 @@ struct Args {
     #[arg(long, default_value = "auto")]
     accel: String,
 
-    /// How often each thing is measured; what takes seconds is measured a quarter as often
+    /// How often each figure is measured; measurements that take seconds are made a quarter as often
     #[arg(short, long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rounds: u32,
 
-    /// Guests for the rate
+    /// Number of guests for the rate of guests per second
     #[arg(short, long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     guests: u32,
 
-    /// A busybox that is linked statically, for the guest without vmlab
+    /// A statically linked busybox, for the guest without vmlab
     #[arg(long, default_value = "/bin/busybox")]
     busybox: std::path::PathBuf,
 

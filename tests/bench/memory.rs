@@ -1,4 +1,4 @@
-//! What each further fork adds to the memory in use.
+//! The memory that each further fork needs.
 
 use std::fs;
 
@@ -6,10 +6,10 @@ use crate::restore::{Recipe, runtime};
 use crate::series::{Bar, Series, against, heading, line};
 use crate::vmlab::{Outcome, Vmlab, failed};
 
-/// How many forks there are at the same time.
+/// The number of forks at the same time.
 const FORKS: u32 = 10;
 
-/// Starts forks one after the other and keeps them.
+/// Starts forks one after the other, and keeps all of them running.
 pub fn measure(lab: &Vmlab) -> Outcome<()> {
     heading("memory (PSS) of forks that were prepared and wait for work");
     let recipe = Recipe::of(lab)?;
@@ -33,7 +33,8 @@ pub fn measure(lab: &Vmlab) -> Outcome<()> {
     Ok(())
 }
 
-/// Proportional set size: pages that several processes map count for each by its share (proc(5), `smaps_rollup`).
+/// The proportional set size, in which a page counts in equal parts for all processes that map it (proc(5),
+/// `smaps_rollup`).
 fn pss_mib(process: u32) -> Outcome<f64> {
     let rollup = fs::read_to_string(format!("/proc/{process}/smaps_rollup"))?;
     let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));

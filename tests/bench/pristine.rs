@@ -1,4 +1,4 @@
-//! Freshly booted guests a second: one scenario often, and all scenarios several times.
+//! Fresh guests per second: one scenario often, and all scenarios several times.
 
 use vmlab_events::event::LabEvent;
 
@@ -6,7 +6,7 @@ use crate::fork::SCENARIO;
 use crate::series::{Bar, against, heading};
 use crate::vmlab::{Outcome, Run, Vmlab};
 
-/// Runs until so many guests have served.
+/// Runs as many scenarios as guests are asked for.
 pub fn measure(lab: &Vmlab, guests: u32) -> Outcome<()> {
     heading("pristine guests a second, on all processors, the whole command's time counted");
     let often = lab.run([SCENARIO, "--repeat", &guests.to_string()])?;

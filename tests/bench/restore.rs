@@ -1,4 +1,4 @@
-//! From QEMU's start with a saved state to the first byte from the guest, less what QEMU takes to start and end.
+//! The time from QEMU's start with a saved state to the guest's first byte, less the time of QEMU's own start and end.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use crate::fork::SCENARIO;
 use crate::series::{Bar, Series, against, heading, line};
 use crate::vmlab::{Outcome, Vmlab, failed};
 
-/// What a fork is started with.
+/// The program, arguments and state file of a fork.
 #[derive(Debug)]
 pub struct Recipe {
     qemu: PathBuf,
@@ -24,17 +24,17 @@ pub struct Recipe {
     state: PathBuf,
 }
 
-/// A fork that was started here, without vmlab's runner.
+/// A fork that the benchmark started, without vmlab's runner.
 #[derive(Debug)]
 pub struct Fork {
-    /// Its QEMU.
+    /// The fork's QEMU.
     pub qemu: QemuProcess,
-    /// From the start until the first byte came.
+    /// The time from the start to the first byte.
     pub first_byte: Duration,
 }
 
 impl Recipe {
-    /// As vmlab starts it.
+    /// Taken from a run of vmlab.
     pub fn of(lab: &Vmlab) -> Outcome<Self> {
         let argv = lab.run([SCENARIO])?.argv("fork")?;
         let (qemu, arguments) = argv.split_first().ok_or_else(|| failed("an empty command line"))?;
@@ -44,11 +44,11 @@ impl Recipe {
         Ok(Self { qemu: qemu.into(), arguments: arguments.iter().map(OsString::from).collect(), state })
     }
 
-    /// Starts a fork as vmlab does, and waits for its first byte: the beginning of its answer to being prepared.
+    /// Starts a fork as vmlab does, and waits for the first byte of its answer to `prepare`.
     pub async fn start(&self) -> Outcome<Fork> {
         let fresh = Freshness {
             wall_clock_ns: u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos())?,
-            // No scenario's verdict depends on it here.
+            // No verdict depends on the entropy here.
             entropy: "5a".repeat(ENTROPY_BYTES),
             fork: true,
         };
@@ -64,10 +64,10 @@ impl Recipe {
         Ok(Fork { qemu, first_byte: began.elapsed() })
     }
 
-    /// QEMU's own start and end: the same machine, told to quit before anything was restored.
+    /// The time of QEMU's own start and end: the same machine quits before it restores anything.
     fn start_and_quit(&self) -> Outcome<Duration> {
         let mut words: Vec<_> = self.arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-        // Nobody is at the other end of the sockets and the pipe here.
+        // The sockets and the pipe of vmlab do not exist here.
         if let Some(at) = words.iter().position(|word| word == "-add-fd") {
             words.drain(at..at + 2);
         }
@@ -88,12 +88,12 @@ impl Recipe {
     }
 }
 
-/// A runtime like vmlab's.
+/// A runtime of the same kind as vmlab's.
 pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
-/// Measures both in turn.
+/// Measures both alternately.
 pub fn measure(lab: &Vmlab, rounds: u32) -> Outcome<()> {
     heading("a fork by itself, without vmlab's runner");
     let recipe = Recipe::of(lab)?;

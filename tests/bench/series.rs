@@ -1,9 +1,9 @@
-//! Figures of one thing, measured several times.
+//! Repeated measurements of one figure.
 
 use std::fmt;
 use std::time::Duration;
 
-/// Figures in one unit.
+/// Measurements in one unit.
 #[derive(Debug, Default)]
 pub struct Series(Vec<f64>);
 
@@ -18,7 +18,7 @@ impl Series {
         self.0.push(figure);
     }
 
-    /// The middle one, or the mean of the two in the middle; not a number where there is none.
+    /// The median; NaN without measurements.
     pub fn median(&self) -> f64 {
         let sorted = self.sorted();
         let half = sorted.len() / 2;
@@ -54,7 +54,7 @@ pub fn line(what: &str, unit: &str, series: &Series) {
     println!("  {what:<44} {unit:>8} {series}");
 }
 
-/// Prints a figure's line, with the bar that it is held against.
+/// Prints a figure's line with its bar.
 pub fn against(what: &str, unit: &str, figure: f64, bar: Bar) {
     let (met, words) = match bar {
         Bar::AtMost(most) => (figure <= most, format!("at most {most}")),
@@ -63,11 +63,11 @@ pub fn against(what: &str, unit: &str, figure: f64, bar: Bar) {
     println!("  {what:<44} {unit:>8} {figure:9.2}  bar: {words}: {}", if met { "green" } else { "RED" });
 }
 
-/// What a figure should be.
+/// The limit of a figure.
 #[derive(Debug, Clone, Copy)]
 pub enum Bar {
-    /// This or less.
+    /// At most this.
     AtMost(f64),
-    /// This or more.
+    /// At least this.
     AtLeast(f64),
 }

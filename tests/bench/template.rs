@@ -1,4 +1,4 @@
-//! What making a template costs over the cold boot that it needs anyway.
+//! The cost of a template beyond the cold boot that it begins with.
 
 use vmlab_store::dirs::Dirs;
 
@@ -14,7 +14,7 @@ pub fn measure(lab: &Vmlab, rounds: u32) -> Outcome<()> {
     for _ in 0..rounds {
         let cache = tempfile::tempdir()?;
         std::fs::create_dir(cache.path().join("vmlab"))?;
-        // The kernel is not what is measured, and need not be fetched again.
+        // Fetching the kernel is not measured.
         std::os::unix::fs::symlink(&kernels, cache.path().join("vmlab/kernels"))?;
         let run = lab.with_cache(cache.path()).run([SCENARIO])?;
         let of = |names: &[&str]| -> f64 {

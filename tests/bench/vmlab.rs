@@ -1,4 +1,4 @@
-//! Running vmlab as its users do, and reading its events.
+//! Runs the vmlab command and reads its events.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -10,7 +10,7 @@ use vmlab_events::event::{LabEvent, Phase, Stamped};
 
 use crate::fork::SCENARIO;
 
-/// What a step failed with.
+/// The result of a step.
 pub type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 /// vmlab on one kernel.
@@ -21,16 +21,16 @@ pub struct Vmlab {
     cache: Option<PathBuf>,
 }
 
-/// A run that ended well.
+/// A run that succeeded.
 #[derive(Debug)]
 pub struct Run {
-    /// From the process's start to its exit.
+    /// The time from the process's start to its exit.
     pub taken: Duration,
-    /// What it told.
+    /// The run's events.
     pub events: Vec<LabEvent>,
 }
 
-/// A run that did not.
+/// A step that failed, with the reason.
 #[derive(Debug)]
 struct Failed(String);
 
@@ -42,23 +42,23 @@ impl fmt::Display for Failed {
 
 impl std::error::Error for Failed {}
 
-/// An error with these words.
-pub fn failed(words: impl Into<String>) -> Box<dyn std::error::Error> {
-    Box::new(Failed(words.into()))
+/// An error with this text.
+pub fn failed(text: impl Into<String>) -> Box<dyn std::error::Error> {
+    Box::new(Failed(text.into()))
 }
 
 impl Vmlab {
-    /// With the user's own cache.
+    /// A vmlab with the user's own cache.
     pub fn new(kernel: &str, accel: &str) -> Self {
         Self { kernel: kernel.to_owned(), accel: accel.to_owned(), cache: None }
     }
 
-    /// With another cache directory.
+    /// The same vmlab with another cache directory.
     pub fn with_cache(&self, cache: &Path) -> Self {
         Self { kernel: self.kernel.clone(), accel: self.accel.clone(), cache: Some(cache.to_owned()) }
     }
 
-    /// Sees to it that kernel, image and template are there. Gives a line about what is measured.
+    /// Makes kernel, image and template, and returns a line about what is measured.
     pub fn warm_up(&self) -> Outcome<String> {
         let run = self.run([SCENARIO])?;
         let ready = run.events.iter().find_map(|event| match event {
@@ -78,7 +78,7 @@ impl Vmlab {
         ))
     }
 
-    /// Runs `vmlab run` with these words more, and fails unless everything passed.
+    /// Runs `vmlab run` with these further arguments. Fails unless every scenario passes.
     pub fn run<A: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = A>) -> Outcome<Run> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_vmlab-under-test"));
         command.args(["run", "--no-record", "--report", "json", "--kernel", &self.kernel, "--accel", &self.accel]);
@@ -100,16 +100,16 @@ impl Vmlab {
 }
 
 impl Run {
-    /// The command line of the first QEMU that came to be in this way: `boot`, `template` or `fork`.
+    /// The command line of the first guest that was started in this way: `boot`, `template` or `fork`.
     pub fn argv(&self, way: &str) -> Outcome<Vec<String>> {
         let argv = self.events.iter().find_map(|event| match event {
             LabEvent::GuestStarting { start, argv, .. } if start == way => Some(argv.clone()),
             _ => None,
         });
-        argv.ok_or_else(|| failed(format!("no guest came to be by {way}")))
+        argv.ok_or_else(|| failed(format!("no guest was started as {way}")))
     }
 
-    /// The phases of the guests that came to be in this way.
+    /// The phases of all guests that were started in this way.
     pub fn phases(&self, way: &str) -> impl Iterator<Item = &Phase> {
         self.events.iter().flat_map(move |event| match event {
             LabEvent::GuestTimings { start, phases, .. } if start == way => phases.as_slice(),

@@ -1,12 +1,12 @@
-//! The file of a kernel that vmlab takes for one and nothing could boot.
+//! A kernel file that vmlab accepts and that does not boot.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// `uname -r` of the fixture.
+/// The kernel's release, as `uname -r` prints it.
 pub const RELEASE: &str = "6.12.0-fixture";
 
-/// Kernel after the real-mode part, in units of 16 bytes.
+/// The size of the kernel after the real-mode part, in units of 16 bytes.
 const PARAGRAPHS: u32 = 4;
 
 /// A bzImage of two setup sectors with the version string in the second: the kernel's Documentation/arch/x86/boot.rst,
@@ -22,14 +22,14 @@ pub fn bzimage() -> Vec<u8> {
     // Boot protocol 2.15, and a 64-bit entry point.
     put(0x206, &0x020f_u16.to_le_bytes());
     put(0x236, &[1]);
-    // The place of the version string, less 0x200.
+    // The offset of the version string, less 0x200.
     put(0x20e, &0x0300_u16.to_le_bytes());
     put(0x500, format!("{RELEASE} (somebody@example) #1 SMP\0").as_bytes());
     bytes
 }
 
-/// Puts a kernel into a directory, with its configuration beside it as Debian has it: `config` is the text of a
-/// `.config`. Kernels of one directory share their configuration.
+/// Writes a kernel to a directory, and beside it the text of its `.config`, under the name that Debian uses. All kernels of
+/// a directory share their configuration.
 #[must_use]
 pub fn install(dir: &Path, name: &str, config: &str) -> PathBuf {
     fs::create_dir_all(dir).unwrap();

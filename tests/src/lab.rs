@@ -1,47 +1,46 @@
-//! `vmlab run` with a fake QEMU, and what every such run must leave behind.
+//! Runs `vmlab run` with the fake QEMU, and checks what must hold after every run.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use vmlab_events::event::{JobReport, LabEvent, Stamped};
-use vmlab_events::log;
 use vmlab_events::loss::LossReport;
 use vmlab_events::verdict::Verdict;
 use vmlab_image::guest_init;
 use vmlab_protocol::message::Leg;
 
-use crate::bench::{Bench, Ended, Running};
+use crate::env::{Ended, Running, TestEnv, events_so_far};
 use crate::fake::script::{self, Guest, Script};
 use crate::kernel;
 
-/// The name of the usual kernel's file.
+/// The file name of the default kernel.
 pub const KERNEL: &str = "vmlinuz";
 
-/// A vmlab, a fake QEMU, a script and kernels.
+/// A vmlab with a fake QEMU, a script for its guests, and kernels.
 #[derive(Debug)]
 pub struct FakeLab {
-    /// Where it runs.
-    pub bench: Bench,
+    /// The directories and variables of the runs.
+    pub env: TestEnv,
     qemu: PathBuf,
     script: Script,
     kernels: Vec<PathBuf>,
 }
 
 impl FakeLab {
-    /// Of these programs, with guests by this script, on one kernel whose configuration has all that any scenario needs.
+    /// Makes a lab of these programs and guests, with one kernel whose configuration satisfies every scenario.
     #[must_use]
     pub fn new(vmlab: &str, qemu: &str, guests: Vec<Guest>) -> Self {
-        let bench = Bench::new(vmlab);
+        let env = TestEnv::new(vmlab);
         let script = Script::new(guests);
-        let dir = bench.home().join("script");
+        let dir = env.home().join("script");
         script.put(&dir);
-        let bench = bench.env(script::VARIABLE, dir);
-        let kernel = kernel::install(&bench.home().join("kernels"), KERNEL, &full_config(&[]));
-        Self { bench, qemu: qemu.into(), script, kernels: vec![kernel] }
+        let env = env.env(script::VARIABLE, dir);
+        let kernel = kernel::install(&env.home().join("kernels"), KERNEL, &full_config(&[]));
+        Self { env, qemu: qemu.into(), script, kernels: vec![kernel] }
     }
 
-    /// With a QEMU that answers otherwise when it is asked for its version.
+    /// Changes what QEMU does when it is asked for its version.
     #[must_use]
     pub fn version(mut self, version: script::Version) -> Self {
         self.script.version = version;
@@ -49,23 +48,23 @@ impl FakeLab {
         self
     }
 
-    /// With a kernel whose configuration lacks these symbols.
+    /// Removes these symbols from the kernels' configuration.
     #[must_use]
     pub fn without(self, symbols: &[&str]) -> Self {
-        let dir = self.bench.home().join("kernels");
+        let dir = self.env.home().join("kernels");
         fs::write(dir.join(format!("config-{}", kernel::RELEASE)), full_config(symbols)).unwrap();
         self
     }
 
-    /// On kernels of these names instead.
+    /// Replaces the default kernel by kernels of these file names.
     #[must_use]
     pub fn kernels(mut self, names: &[&str]) -> Self {
-        let dir = self.bench.home().join("kernels");
+        let dir = self.env.home().join("kernels");
         self.kernels = names.iter().map(|name| kernel::install(&dir, name, &full_config(&[]))).collect();
         self
     }
 
-    /// With another program as QEMU.
+    /// Uses another program as QEMU.
     #[must_use]
     pub fn qemu(self, qemu: PathBuf) -> Self {
         Self { qemu, ..self }
@@ -74,33 +73,33 @@ impl FakeLab {
     /// The script's directory.
     #[must_use]
     pub fn dir(&self) -> PathBuf {
-        self.bench.home().join("script")
+        self.env.home().join("script")
     }
 
-    /// The guests, from 0, that were never started.
+    /// The guests that were never started, counted from 0.
     #[must_use]
     pub fn unclaimed(&self) -> Vec<usize> {
         self.script.unclaimed(&self.dir())
     }
 
-    /// Makes a shell script that can stand in place of QEMU. Another process writes it: were it this one, a fork in
-    /// another test's thread could hold the file open for writing when it is to be executed (ETXTBSY).
+    /// Makes a shell script that can take the place of QEMU. A child process writes the file: if this process did, a child
+    /// that another test's thread forks could have the file open for writing when the script is executed (ETXTBSY).
     #[must_use]
     pub fn script(&self, body: &str) -> PathBuf {
         let path = self.file("qemu.sh");
-        let mut writer = self.bench.command("sh");
+        let mut writer = self.env.command("sh");
         writer.args(["-c", "printf '%s\\n' '#!/bin/sh' \"$2\" >\"$1\" && chmod 755 \"$1\"", "sh"]);
         assert!(writer.arg(&path).arg(body).status().unwrap().success());
         path
     }
 
-    /// A file for a report.
+    /// The path of a file for a report.
     #[must_use]
     pub fn file(&self, name: &str) -> PathBuf {
-        self.bench.home().join(name)
+        self.env.home().join(name)
     }
 
-    /// The arguments of a run: those given, after those that all runs have.
+    /// The arguments that all runs have, followed by `more`.
     #[must_use]
     pub fn arguments(&self, more: &[&str]) -> Vec<String> {
         let text = |path: &Path| path.to_str().unwrap().to_owned();
@@ -108,7 +107,7 @@ impl FakeLab {
         all.push(text(&self.qemu));
         all.extend(["--report".to_owned(), format!("json={}", text(&self.events_file()))]);
         all.extend(self.kernels.iter().flat_map(|kernel| ["--kernel".to_owned(), text(kernel)]));
-        // A template would be one guest more in every script.
+        // With a template, every script would need one more guest.
         if !more.contains(&"--isolation") {
             all.extend(["--isolation", "shared"].map(str::to_owned));
         }
@@ -116,47 +115,47 @@ impl FakeLab {
         all
     }
 
-    /// Runs vmlab to its end, and sees to it that all is as after any run.
+    /// Runs vmlab to its end, and checks what must hold after every run.
     #[must_use]
     pub fn run(&self, more: &[&str]) -> Outcome {
-        self.outcome(self.bench.run(&self.arguments(more)))
+        self.outcome(self.env.run(&self.arguments(more)))
     }
 
-    /// Starts vmlab.
+    /// Starts a run.
     #[must_use]
     pub fn start(&self, more: &[&str]) -> Running {
-        self.bench.start(&self.arguments(more))
+        self.env.start(&self.arguments(more))
     }
 
-    /// Waits until a running vmlab has told of an event.
+    /// Waits until the JSON report has an event.
     pub fn await_event(&self, running: &mut Running, what: &str, is_it: impl Fn(&LabEvent) -> bool) {
         running.until(what, || self.events().iter().any(|stamped| is_it(&stamped.event)).then_some(()));
     }
 
-    /// The events that were told so far.
+    /// The events of the JSON report so far.
     #[must_use]
     pub fn events(&self) -> Vec<Stamped> {
-        events(&self.events_file())
+        events_so_far(&self.events_file())
     }
 
     fn events_file(&self) -> PathBuf {
         self.file("events.jsonl")
     }
 
-    /// What came of a run that has ended.
+    /// The outcome of a run that has ended.
     ///
     /// # Panics
-    /// Something is not as it must be after any run.
+    /// A condition that holds after every run does not hold.
     #[must_use]
     pub fn outcome(&self, ended: Ended) -> Outcome {
-        let outcome = Outcome::of(&self.bench, &self.events_file(), ended);
-        let temporary: Vec<_> = self.bench.cached_files().into_iter().filter(|name| !is_lasting(name)).collect();
+        let outcome = Outcome::of(&self.env, &self.events_file(), ended);
+        let temporary: Vec<_> = self.env.cached_files().into_iter().filter(|name| !is_lasting(name)).collect();
         assert_eq!(temporary, [""; 0], "files were left in the cache");
         outcome
     }
 }
 
-/// The text of a configuration that has all symbols of the catalogue but some.
+/// A configuration with all symbols that the catalogue's scenarios require, except `without`.
 fn full_config(without: &[&str]) -> String {
     let catalogue = guest_init::catalogue().unwrap();
     let mut symbols: Vec<_> = catalogue.iter().flat_map(|spec| &spec.requires.config).collect();
@@ -166,14 +165,14 @@ fn full_config(without: &[&str]) -> String {
     set.map(|symbol| format!("{symbol}=y\n")).collect()
 }
 
-/// Whether a file belongs into the cache of a run that fetches nothing.
+/// Whether a file may remain in the cache after a run that fetches nothing.
 #[must_use]
 pub fn is_lasting(name: &str) -> bool {
     let whole = |dir: &str, ending: &str, length: usize| {
         let name = name.strip_prefix(dir).and_then(|name| name.strip_suffix(ending));
         name.is_some_and(|name| name.len() == length)
     };
-    // A mark of what is used stays, as a lock's file does.
+    // Usage marks and lock files remain.
     let marks = name == "vmlab/changes.lock" || whole("vmlab/images/", ".used", 64);
     let template =
         ["ram", "state", "template.json"].iter().any(|file| whole("vmlab/templates/", &format!("/{file}"), 32));
@@ -184,47 +183,40 @@ pub fn is_lasting(name: &str) -> bool {
         || whole("vmlab/memo/", ".json", 32)
 }
 
-/// What came of a run.
+/// A run that has ended.
 #[derive(Debug)]
 pub struct Outcome {
-    /// How vmlab ended.
+    /// vmlab's exit status and output.
     pub ended: Ended,
     /// The JSON report.
     pub events: Vec<Stamped>,
 }
 
-/// The whole lines of a JSON report that may still be written.
-#[must_use]
-pub fn events(file: &Path) -> Vec<Stamped> {
-    let text = fs::read(file).unwrap_or_default();
-    text.split_inclusive(|&byte| byte == b'\n').filter_map(log::decode_line).collect()
-}
-
 impl Outcome {
-    /// Of a run that has ended, whose JSON report is in a file.
+    /// The outcome of a run that has ended, with its JSON report in a file.
     ///
     /// # Panics
-    /// Something is not as it must be after any run.
+    /// A condition that holds after every run does not hold.
     #[must_use]
-    pub fn of(bench: &Bench, events_file: &Path, ended: Ended) -> Self {
-        let outcome = Self { events: events(events_file), ended };
+    pub fn of(env: &TestEnv, events_file: &Path, ended: Ended) -> Self {
+        let outcome = Self { events: events_so_far(events_file), ended };
         assert!(!outcome.ended.stderr.contains("panicked"), "{}", outcome.ended);
-        assert_eq!(bench.outliving(), [], "processes outlive vmlab: {}", outcome.ended);
+        assert_eq!(env.outliving(), [], "processes outlive vmlab: {}", outcome.ended);
         outcome.check();
-        outcome.check_consoles(bench);
+        outcome.check_consoles(env);
         outcome
     }
 
-    /// Sees to it that it exited with a code.
+    /// Checks vmlab's exit code.
     ///
     /// # Panics
-    /// It did not.
+    /// The exit code is another.
     pub fn exits(&self, code: u8) -> &Self {
         self.ended.exits(code);
         self
     }
 
-    /// The last word on each scenario, in the order in which it came.
+    /// The final verdict of each scenario, in the order of the events.
     pub fn reports(&self) -> impl Iterator<Item = &JobReport> {
         self.events.iter().filter_map(|stamped| match &stamped.event {
             LabEvent::JobFinished(report) => Some(&**report),
@@ -232,41 +224,41 @@ impl Outcome {
         })
     }
 
-    /// The last word on a scenario that ran on one kernel only.
+    /// The final verdict of a scenario that ran on one kernel.
     ///
     /// # Panics
-    /// There is none.
+    /// The scenario has no verdict.
     #[must_use]
     pub fn report(&self, scenario: &str) -> &JobReport {
         let found = self.reports().find(|report| report.job.name() == scenario);
         found.unwrap_or_else(|| panic!("no report on {scenario}: {}", self.ended))
     }
 
-    /// The verdict's word and sentence.
+    /// The verdict's label and detail.
     #[must_use]
     pub fn verdict(&self, scenario: &str) -> (&'static str, &str) {
         let verdict = &self.report(scenario).verdict;
         (verdict.word(), verdict.detail())
     }
 
-    /// Sees to it that a scenario has a verdict, whose sentence has some words in it.
+    /// Checks that a scenario's verdict has this label, and that its detail contains this text.
     ///
     /// # Panics
-    /// It has another.
-    pub fn has(&self, scenario: &str, word: &str, words: &str) -> &Self {
+    /// The verdict differs.
+    pub fn has(&self, scenario: &str, label: &str, text: &str) -> &Self {
         let (is, detail) = self.verdict(scenario);
-        assert!(is == word && detail.contains(words), "{scenario}: {is}: {detail}\n{}", self.ended);
+        assert!(is == label && detail.contains(text), "{scenario}: {is}: {detail}\n{}", self.ended);
         self
     }
 
-    /// Scenario by scenario, the verdict's word on each kernel, by the file's name.
+    /// The label of each verdict, by the kernel's file name and the scenario.
     #[must_use]
-    pub fn words(&self) -> BTreeMap<(String, String), &'static str> {
+    pub fn labels(&self) -> BTreeMap<(String, String), &'static str> {
         let name = |kernel: &str| kernel.rsplit('/').next().unwrap_or_default().to_owned();
         self.reports().map(|r| ((name(r.target.as_str()), r.job.to_string()), r.verdict.word())).collect()
     }
 
-    /// What is known of the guests that were lost, in order.
+    /// The reports on lost guests, in order.
     pub fn losses(&self) -> impl Iterator<Item = &LossReport> {
         self.events.iter().filter_map(|stamped| match &stamped.event {
             LabEvent::GuestLost(loss) => Some(&**loss),
@@ -274,10 +266,10 @@ impl Outcome {
         })
     }
 
-    /// What is known of the guest that was lost.
+    /// The report on the only lost guest.
     ///
     /// # Panics
-    /// None was, or several.
+    /// The number of lost guests is not one.
     #[must_use]
     pub fn loss(&self) -> &LossReport {
         let losses: Vec<_> = self.losses().collect();
@@ -285,7 +277,7 @@ impl Outcome {
         losses[0]
     }
 
-    /// The lines for the user.
+    /// The texts of all notices.
     pub fn notices(&self) -> impl Iterator<Item = &str> {
         self.events.iter().filter_map(|stamped| match &stamped.event {
             LabEvent::Notice { text } => Some(text.as_str()),
@@ -299,7 +291,7 @@ impl Outcome {
         self.events.iter().filter(|stamped| matches!(stamped.event, LabEvent::GuestStarting { .. })).count()
     }
 
-    /// The invariants of every run that was begun: announced and ended match, and the exit code is the one told.
+    /// Checks the events of a run: all that was announced has ended, and the reported exit code is vmlab's.
     fn check(&self) {
         let (Some(first), Some(last)) = (self.events.first(), self.events.last()) else {
             panic!("no events: {}", self.ended);
@@ -309,10 +301,10 @@ impl Outcome {
         self.ended.exits(*exit_code);
         let mut due: Vec<_> =
             targets.iter().flat_map(|target| jobs.iter().map(move |spec| (target.as_str(), spec.name()))).collect();
-        let mut told: Vec<_> = self.reports().map(|r| (r.target.as_str(), r.job.name())).collect();
+        let mut reported: Vec<_> = self.reports().map(|r| (r.target.as_str(), r.job.name())).collect();
         due.sort_unstable();
-        told.sort_unstable();
-        assert_eq!(told, due, "each scenario has one report for each kernel: {}", self.ended);
+        reported.sort_unstable();
+        assert_eq!(reported, due, "each scenario has one report for each kernel: {}", self.ended);
         assert_eq!(counts.total() as usize, due.len());
         let numbers = |pick: fn(&LabEvent) -> Option<u32>| -> Vec<u32> {
             let mut numbers: Vec<_> = self.events.iter().filter_map(|stamped| pick(&stamped.event)).collect();
@@ -333,7 +325,7 @@ impl Outcome {
         }
     }
 
-    /// The timings are those of the guests that ended, once each, and of the run; no time is missing in them.
+    /// Checks the timings: one report for each guest that ended well, one for the run, and phases that add up to the total.
     fn check_timings(&self, ended: &[u32]) {
         let mut timed = Vec::new();
         let mut runs = 0;
@@ -364,9 +356,9 @@ impl Outcome {
         assert_eq!(runs, 1);
     }
 
-    /// Every console is in the record, and as long as was told.
-    fn check_consoles(&self, bench: &Bench) {
-        let Some(record) = record_dir(bench) else { return };
+    /// Checks that the record has every guest's console, with the reported length.
+    fn check_consoles(&self, env: &TestEnv) {
+        let Some(record) = record_dir(env) else { return };
         let mut names = BTreeMap::new();
         for stamped in &self.events {
             match &stamped.event {
@@ -385,8 +377,8 @@ impl Outcome {
     }
 }
 
-/// The latest run's record.
+/// The directory of the latest run's record.
 #[must_use]
-pub fn record_dir(bench: &Bench) -> Option<PathBuf> {
-    fs::canonicalize(bench.state().join("vmlab/runs/latest")).ok()
+pub fn record_dir(env: &TestEnv) -> Option<PathBuf> {
+    fs::canonicalize(env.state().join("vmlab/runs/latest")).ok()
 }

@@ -1,20 +1,14 @@
-//! What the end-to-end tests share.
+//! Shared parts of the end-to-end tests.
 //!
-//! [`fake`] is a scripted QEMU: the host is tested whole, through its command line, without a kernel. [`mod@bench`] runs
-//! vmlab with directories of its own and sees to it that nothing outlives a test; [`lab`] puts the two together;
-//! [`kernel`] makes the file of a kernel that never boots; [`reports`] says what every report must be, and [`fuzz`] what
-//! every reader of foreign bytes must do.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "all of this runs in tests, where what is not as expected ends the test"
-)]
+//! [`fake`] is a scripted QEMU, with which the whole host is tested without a kernel, through its command line. [`mod@env`]
+//! runs vmlab in directories of its own and ends all processes of a test. [`lab`] combines the two. [`kernel`] makes a kernel
+//! file that vmlab accepts and that does not boot. [`reports`] checks every report, and [`fuzz`] every reader of foreign
+//! bytes.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failure ends the test")]
 
-pub mod bench;
+pub mod env;
 pub mod fake;
 pub mod fuzz;
 pub mod kernel;
 pub mod lab;
-pub mod processes;
 pub mod reports;

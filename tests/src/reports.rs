@@ -1,5 +1,5 @@
-//! What every report must be, whatever a guest, a kernel or QEMU has said: whole, readable by its format's own reader,
-//! and harmless to whoever shows it.
+//! Checks that every report is complete, readable by a reader of its format, and harmless to the program that shows it,
+//! whatever a guest, a kernel or QEMU has written.
 
 use std::sync::{Arc, Mutex};
 
@@ -15,20 +15,20 @@ use vmlab_report::ktap::Ktap;
 use vmlab_report::style::{Style, Verbosity};
 use vmlab_report::{Reporter, Setup};
 
-/// A run in every format that is no journal.
+/// A run in every format except JSON Lines.
 #[derive(Debug)]
 pub struct Rendered {
-    /// For people, in plain lines.
+    /// The human report in plain lines.
     pub human: String,
-    /// For people, in colour, with everything that passed.
+    /// The human report in colour and with all passed scenarios.
     pub colourful: String,
-    /// KTAP.
+    /// The KTAP report.
     pub ktap: String,
-    /// JUnit XML.
+    /// The JUnit report.
     pub junit: String,
 }
 
-/// Somewhere to write to that stays readable.
+/// A writer whose bytes can be read while a reporter owns it.
 #[derive(Clone, Default)]
 struct Sink(Arc<Mutex<Vec<u8>>>);
 
@@ -53,7 +53,7 @@ fn render(events: &[Stamped], make: impl FnOnce(Sink) -> Box<dyn Reporter>) -> S
 }
 
 impl Rendered {
-    /// Renders events.
+    /// Renders events in all formats.
     #[must_use]
     pub fn of(events: &[Stamped]) -> Self {
         let colourful = Setup {
@@ -75,10 +75,10 @@ impl Rendered {
         }
     }
 
-    /// Holds all of them against the events that they are of.
+    /// Compares all reports with the events.
     ///
     /// # Panics
-    /// A report is not what it must be.
+    /// A report is harmful, or does not have the results of the events.
     pub fn check(&self, events: &[Stamped]) {
         is_harmless(&self.human);
         is_harmless(&without_colours(&self.colourful));
@@ -87,7 +87,7 @@ impl Rendered {
     }
 }
 
-/// A text without the colours that vmlab itself sets (SGR, ECMA-48 8.3.117).
+/// Removes the colours that vmlab itself writes (SGR, ECMA-48 8.3.117).
 #[must_use]
 pub fn without_colours(text: &str) -> String {
     let mut pieces = text.split("\x1b[");
@@ -100,21 +100,21 @@ pub fn without_colours(text: &str) -> String {
     out
 }
 
-/// Sees to it that a text can be shown by a terminal and by a CI service.
+/// Checks that neither a terminal nor a CI service obeys a part of the text.
 ///
 /// # Panics
-/// It cannot.
+/// A terminal or GitHub's runner would obey a line.
 pub fn is_harmless(text: &str) {
     for line in text.split('\n') {
         assert!(!line.chars().any(is_hostile), "a terminal would obey {line:?}");
-        // What GitHub's runner takes for a command (src/Runner.Common/ActionCommand.cs): two colons after white space,
-        // and two more behind them; or `##[`, wherever it stands.
+        // GitHub's runner takes two lines for commands (src/Runner.Common/ActionCommand.cs): a line that begins, after white
+        // space, with `::` and has another `::`, and a line with `##[` anywhere.
         let command = line.trim_start().strip_prefix("::").is_some_and(|rest| rest.contains("::"));
         assert!(!command && !line.contains("##["), "GitHub's runner would obey {line:?}");
     }
 }
 
-/// What the events say came of each scenario, by the places of kernel and scenario. Absence is no pass.
+/// The class of each scenario's verdict, by the index of the kernel and of the scenario. A missing report is NOT-RUN.
 fn classes(events: &[Stamped]) -> Vec<Vec<Class>> {
     let Some(LabEvent::RunStarted { targets, jobs, .. }) = events.first().map(|first| &first.event) else {
         return Vec::new();
@@ -130,15 +130,15 @@ fn classes(events: &[Stamped]) -> Vec<Vec<Class>> {
     classes
 }
 
-/// Sees to it that KTAP has exactly the results of the events.
+/// Checks that a KTAP report has exactly the results of the events.
 ///
 /// # Panics
-/// It has not.
+/// The report is malformed, or its results differ.
 pub fn check_ktap(text: &str, events: &[Stamped]) {
     is_harmless(text);
     let document = ktap::read(text.as_bytes());
     assert!(document.is_sound() && document.unknown_lines == 0, "{:?} in {text}", document.problems);
-    let told: Vec<Vec<Outcome>> = document
+    let found: Vec<Vec<Outcome>> = document
         .block
         .tests
         .iter()
@@ -155,17 +155,17 @@ pub fn check_ktap(text: &str, events: &[Stamped]) {
         Class::Crashed | Class::Lab | Class::NotRun => Outcome::Error,
     };
     let due: Vec<Vec<Outcome>> = classes(events).iter().map(|kernel| kernel.iter().map(outcome).collect()).collect();
-    assert_eq!(told, due, "{text}");
+    assert_eq!(found, due, "{text}");
     for (kernel, due) in document.block.tests.iter().zip(due) {
         let good = due.iter().all(|outcome| matches!(outcome, Outcome::Passed | Outcome::Skipped));
         assert_eq!(kernel.ok, good, "{kernel:?}");
     }
 }
 
-/// Sees to it that JUnit XML is well-formed and has exactly the results of the events.
+/// Checks that a JUnit report is well-formed and has exactly the results of the events.
 ///
 /// # Panics
-/// It is not, or has not.
+/// The report is malformed, or its results differ.
 pub fn check_junit(text: &str, events: &[Stamped]) {
     assert!(!text.chars().any(|c| c != '\n' && is_hostile(c)), "{text:?}");
     let document = Document::parse(text).unwrap_or_else(|error| panic!("{error}: {text}"));
@@ -189,7 +189,7 @@ pub fn check_junit(text: &str, events: &[Stamped]) {
         Class::Bad | Class::Flaky => "failure",
         Class::TimedOut | Class::Crashed | Class::Lab | Class::NotRun => "error",
     };
-    let told: Vec<Vec<&str>> = elements()
+    let found: Vec<Vec<&str>> = elements()
         .filter(|node| node.has_tag_name("testsuite"))
         .map(|suite| {
             let cases = suite.children().filter(|node| node.has_tag_name("testcase"));
@@ -203,13 +203,13 @@ pub fn check_junit(text: &str, events: &[Stamped]) {
         })
         .collect();
     let due: Vec<Vec<&str>> = classes(events).iter().map(|kernel| kernel.iter().map(element).collect()).collect();
-    assert_eq!(told, due, "{text}");
+    assert_eq!(found, due, "{text}");
 }
 
-/// Sees to it that JSON Lines are harmless to look at, and are these events again.
+/// Checks that JSON Lines are harmless on a terminal and are read as these events.
 ///
 /// # Panics
-/// They are not.
+/// The text is harmful, or other events are read.
 pub fn check_json(text: &str, events: &[Stamped]) {
     assert!(!text.chars().any(|c| c != '\n' && is_hostile(c)), "{text:?}");
     assert_eq!(log::read(text.as_bytes()).unwrap().events, events);

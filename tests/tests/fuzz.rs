@@ -1,4 +1,4 @@
-//! A bounded fuzz: every input that the fuzzers of `tests/fuzz` have found, and seeded changes of each.
+//! A bounded fuzz test: every input that the fuzzers of `tests/fuzz` have found, and seeded mutations of each.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a failed step of a test is a failed test")]
 
@@ -15,10 +15,10 @@ use vmlab_tests::fuzz::{TARGETS, Target};
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
 
-/// Changed inputs for each target.
-const CHANGED: usize = 4000;
+/// Mutated inputs for each target.
+const MUTATED: usize = 4000;
 
-/// One at a time, so that what is held is the target's.
+/// Targets run one at a time, so that the measured memory is the target's.
 static TURN: Mutex<()> = Mutex::new(());
 
 fn home() -> PathBuf {
@@ -35,7 +35,7 @@ fn corpus(name: &str) -> Vec<Vec<u8>> {
     names(&dir).iter().map(|name| fs::read(dir.join(name)).unwrap()).collect()
 }
 
-/// Tries one input; where a property does not hold, the input is kept in a file that cargo-fuzz can run.
+/// Runs a target with one input. If a property does not hold, the input is written to a file that cargo-fuzz can run.
 fn try_input(target: &Target, input: &[u8]) {
     let before = MEMORY.current_usage();
     MEMORY.reset_peak_usage();
@@ -46,7 +46,8 @@ fn try_input(target: &Target, input: &[u8]) {
     if !fine || held > limit {
         let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("fuzz-{}", target.name));
         fs::write(&file, input).unwrap();
-        let words = if fine { format!("{held} bytes were held, {limit} are allowed") } else { "see above".to_owned() };
+        let words =
+            if fine { format!("{held} bytes were in use, {limit} are allowed") } else { "see above".to_owned() };
         panic!("{}: the input in {} fails: {words}", target.name, file.display());
     }
 }
@@ -55,10 +56,10 @@ fn fuzz(name: &str) {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let target = TARGETS.iter().find(|target| target.name == name).unwrap();
     let corpus = corpus(name);
-    assert!(corpus.len() > 3, "{name} has next to no corpus");
+    assert!(corpus.len() > 3, "{name} has almost no corpus");
     corpus.iter().for_each(|input| try_input(target, input));
     let mut mutator = Mutator::new(corpus.len() as u64);
-    for (_, input) in (0..CHANGED).zip(corpus.iter().cycle()) {
+    for (_, input) in (0..MUTATED).zip(corpus.iter().cycle()) {
         try_input(target, &mutator.change(input, &corpus, target.words));
     }
 }
@@ -70,9 +71,9 @@ macro_rules! targets {
             fuzz(stringify!($name));
         })*
 
-        /// Targets, programs, corpora and these tests are of the same names.
+        /// Targets, programs, corpora and these tests have the same names.
         #[test]
-        fn nothing_is_left_out() {
+        fn every_target_has_a_program_a_corpus_and_a_test() {
             let tests: BTreeSet<_> = [$(stringify!($name)),*].map(str::to_owned).into();
             let targets: BTreeSet<_> = TARGETS.iter().map(|target| target.name.to_owned()).collect();
             let programs: BTreeSet<_> =

@@ -1,10 +1,4 @@
-//! `vmlab selftest`: vmlab tried out on itself, on this machine.
-
-use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::fs;
-use std::path::Path;
-use std::time::{Duration, Instant};
+//! `vmlab selftest`: parses the arguments of the fault suite and prints its progress.
 
 use clap::{Args, Subcommand};
 
@@ -16,15 +10,11 @@ use vmlab_events::error::chain;
 use vmlab_events::exit;
 use vmlab_events::progress::Progress as _;
 use vmlab_kernel::catalogue::Catalogue;
-use vmlab_kernel::{self, FetchPolicy, Kernel, KernelSource};
-use vmlab_selftest::bench::Bench;
-use vmlab_selftest::expect::Expected;
-use vmlab_selftest::leftovers::Leftovers;
-use vmlab_selftest::module::{self, Made};
-use vmlab_selftest::suite::{Done, Outcome, Suite};
-use vmlab_selftest::table::{ROWS, Row};
+use vmlab_kernel::{FetchPolicy, Kernel, KernelSource};
+use vmlab_selftest::table::{self, Row};
+use vmlab_selftest::{Event, Expected, Outcome, Plan, RowResult, SelftestError, Summary};
 
-/// Tries vmlab itself out on this machine.
+/// Tests vmlab itself on this machine.
 #[derive(Debug, Args)]
 pub struct SelftestArgs {
     #[command(subcommand)]
@@ -36,14 +26,14 @@ enum What {
     Faults(FaultsArgs),
 }
 
-/// Has guests, QEMU, the host and vmlab itself fail in known ways, and compares each verdict with the one expected.
+/// Makes guests, QEMU, the host and vmlab itself fail in known ways, and compares each verdict with the expected verdict.
 ///
-/// All that is broken is broken inside guests, or is the suite's own; only --step-clock touches the machine. It takes some
-/// minutes for each kernel.
+/// The faults happen inside guests and in processes of the suite; only --step-clock changes this machine. The suite takes
+/// some minutes for each kernel.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 struct FaultsArgs {
-    /// Which faults: a part of their names; all where none is given
+    /// Parts of the names of faults to run [default: all faults]
     #[arg(value_name = "FILTER")]
     filters: Vec<String>,
 
@@ -59,11 +49,11 @@ struct FaultsArgs {
     #[arg(long, value_enum, default_value = "auto")]
     accel: AccelArg,
 
-    /// Also set this machine's wall clock an hour back, for some seconds; needs root
+    /// Allow setting this machine's wall clock an hour back for some seconds; needs root
     #[arg(long)]
     step_clock: bool,
 
-    /// Name the faults and what each is to come to, and do nothing
+    /// List the faults and what is expected of each, and run nothing
     #[arg(long)]
     list: bool,
 }
@@ -72,160 +62,133 @@ const EXAMPLES: &str = "\
 Examples:
   vmlab selftest faults                                    all faults on the default kernel
   vmlab selftest faults -k debian:bookworm -k debian:trixie --isolation boot
-  vmlab selftest faults qemu pid1                          those whose names contain one of these
+  vmlab selftest faults qemu pid1                          faults whose names contain `qemu` or `pid1`
   vmlab selftest faults --list
 
 Exit codes:
-  0 every fault that was done came to what it should   1 one did not, or something was left behind
-  4 none was done";
-
-/// How long what was killed may take to be gone.
-const GONE_WITHIN: Duration = Duration::from_secs(10);
+  0 every fault that ran has its expected verdict   1 a verdict differs, or something was left behind
+  4 no fault ran";
 
 pub(super) async fn run(args: &SelftestArgs, context: &Context) -> Result<u8, Failure> {
     let What::Faults(args) = &args.what;
-    let rows: Vec<&Row> = ROWS.iter().filter(|row| picked(&args.filters, row)).collect();
-    if let Some(filter) = args.filters.iter().find(|filter| !ROWS.iter().any(|row| row.name.contains(*filter))) {
-        let message = format!("no fault's name contains `{filter}`; `vmlab selftest faults --list` names them all");
-        return Err(Failure::with_code(exit::NOTHING_RAN, message));
-    }
+    let rows = table::select(&args.filters).map_err(|filter| {
+        let message = format!("no fault's name contains `{filter}`; `vmlab selftest faults --list` names all faults");
+        Failure::with_code(exit::NOTHING_RAN, message)
+    })?;
     if args.list {
         let lines = rows.iter().map(|row| format!("{:<20} {}\n", row.name, expected(&row.expected)));
         return output::print(&lines.collect::<String>()).map(|()| exit::OK);
     }
     let mut interrupts = Interrupts::listen()?;
-    interrupts.or_interrupt(all(args, &rows, context)).await
-}
-
-fn picked(filters: &[String], row: &Row) -> bool {
-    filters.is_empty() || filters.iter().any(|filter| row.name.contains(filter))
+    interrupts.or_interrupt(run_suite(args, rows, context)).await
 }
 
 fn expected(expected: &Expected) -> String {
-    let words: Vec<_> = expected.words.iter().map(|words| format!("`{words}`")).collect();
-    format!("{} {} {}", expected.word, expected.exit, words.join(" ")).trim_end().to_owned()
+    let texts: Vec<_> = expected.texts.iter().map(|text| format!("`{text}`")).collect();
+    format!("{} {} {}", expected.label, expected.exit, texts.join(" ")).trim_end().to_owned()
 }
 
-/// How many rows came to what.
-#[derive(Debug, Default)]
-struct Tally {
-    right: usize,
-    wrong: usize,
-    not_done: usize,
+async fn run_suite(args: &FaultsArgs, rows: Vec<&'static Row>, context: &Context) -> Result<u8, Failure> {
+    let kernels = obtain_kernels(&args.kernels, context).await?;
+    let plan = Plan {
+        program: std::env::current_exe()
+            .map_err(|error| Failure::lab(format!("cannot find this program's own file to run it: {error}")))?,
+        cache: context.dirs.cache.clone(),
+        kernels: &kernels,
+        isolations: args.isolation.iter().map(|isolation| (*isolation).into()).collect(),
+        accel: args.accel.name(),
+        step_clock: args.step_clock,
+        rows,
+    };
+    let summary = vmlab_selftest::run(&plan, |event| output::print(&text(&event))).await?;
+    let Summary { right, wrong, not_done, before, after } = &summary;
+    output::print(&format!("\nbefore: {before}\nafter:  {after}\n"))?;
+    output::print(&format!("\n{right} right, {wrong} wrong, {not_done} not done\n"))?;
+    Ok(exit_code(&summary))
 }
 
-async fn all(args: &FaultsArgs, rows: &[&Row], context: &Context) -> Result<u8, Failure> {
-    let mut sources = args.kernels.clone();
+async fn obtain_kernels(named: &[KernelSource], context: &Context) -> Result<Vec<Kernel>, Failure> {
+    let mut sources = named.to_vec();
     if sources.is_empty() {
         sources.push(Catalogue::default_source().map_err(Failure::lab)?);
     }
-    let bench = Bench::new(&context.dirs.cache).map_err(|error| Failure::lab(chain(&error)))?;
-    let before = Leftovers::count(&bench);
-    output::print(&format!("before: {before}\n"))?;
-    let mut tally = Tally::default();
+    let mut kernels = Vec::new();
     for source in &sources {
         let progress = super::progress();
-        let kernel = vmlab_kernel::obtain(source, &context.dirs, FetchPolicy::CacheFirst, &progress).await?;
+        kernels.push(vmlab_kernel::obtain(source, &context.dirs, FetchPolicy::CacheFirst, &progress).await?);
         progress.done();
-        let modules = make_modules(&kernel, &bench)?;
-        for isolation in &args.isolation {
-            on_kernel(&kernel, (*isolation).into(), args, rows, &bench, &modules, &mut tally).await?;
-        }
     }
-    let clean = leave(bench, before).await?;
-    let Tally { right, wrong, not_done } = tally;
-    output::print(&format!("\n{right} right, {wrong} wrong, {not_done} not done\n"))?;
-    Ok(match (right, wrong, clean) {
-        (_, 0, true) if right > 0 => exit::OK,
+    Ok(kernels)
+}
+
+fn exit_code(summary: &Summary) -> u8 {
+    match (summary.right, summary.wrong, summary.after.is_nothing()) {
+        (1.., 0, true) => exit::OK,
         (0, 0, true) => exit::NOTHING_RAN,
         _ => exit::FAILED,
-    })
-}
-
-/// Makes the kernel's fault modules and puts them where the runs find them. The inner error is a reason not to do rows.
-fn make_modules(kernel: &Kernel, bench: &Bench) -> Result<Result<Made, String>, Failure> {
-    let Some(directory) = &kernel.modules else {
-        return Ok(Err(format!("it needs the kernel's modules, and {} came without", kernel.label)));
-    };
-    let has = |symbol: &str| kernel.config.as_ref().is_some_and(|config| config.enabled(symbol));
-    let made = module::make_all(directory, has).map_err(|error| chain(&error));
-    let into = bench.path("modules");
-    write_modules(&into, made.as_ref().ok())
-        .map_err(|error| Failure::lab(format!("cannot write modules to {}: {error}", into.display())))?;
-    Ok(made)
-}
-
-fn write_modules(into: &Path, made: Option<&Made>) -> std::io::Result<()> {
-    fs::remove_dir_all(into)?;
-    fs::create_dir(into)?;
-    let empty = BTreeMap::new();
-    for (name, module) in made.unwrap_or(&empty) {
-        if let Ok(module) = module {
-            fs::write(into.join(format!("{name}.ko")), module)?;
-        }
     }
-    Ok(())
 }
 
-async fn on_kernel(
-    kernel: &Kernel,
-    isolation: vmlab_events::schedule::Isolation,
-    args: &FaultsArgs,
-    rows: &[&Row],
-    bench: &Bench,
-    modules: &Result<Made, String>,
-    tally: &mut Tally,
-) -> Result<(), Failure> {
-    let accel = args.accel.name();
-    let words =
-        ["--kernel", &kernel.label, "--isolation", isolation.name(), "--accel", accel, "--jobs", "1", "--faults"];
-    let mut arguments: Vec<OsString> = words.iter().map(OsString::from).collect();
-    arguments.push(bench.path("modules").into());
-    let suite = Suite { bench, arguments, modules, step_clock: args.step_clock };
-    output::print(&format!("\n{} ({}), --isolation {}\n", kernel.label, kernel.release, isolation.name()))?;
-    output::print(&format!("  {:<20} {:<9} {:<11} {:>8}  CAME\n", "FAULT", "", "EXPECTED", ""))?;
-    for row in rows {
-        let done = suite.run(row).await.map_err(|error| Failure::lab(chain(&error)))?;
-        match &done.outcome {
-            Outcome::Right => tally.right += 1,
-            Outcome::Wrong(_) => tally.wrong += 1,
-            Outcome::NotDone(_) => tally.not_done += 1,
-        }
-        output::print(&line(row, &done))?;
+impl From<SelftestError> for Failure {
+    fn from(error: SelftestError) -> Self {
+        Self::lab(chain(&error))
     }
-    Ok(())
 }
 
-/// A row of the table, and below it what is wrong with it.
-fn line(row: &Row, done: &Done) -> String {
-    let Row { name, expected: to, .. } = row;
-    let (word, came, below): (_, _, &[String]) = match &done.outcome {
-        Outcome::Right => ("right", &done.came, &[]),
-        Outcome::Wrong(wrong) => ("WRONG", &done.came, wrong),
+/// What is printed for an event.
+fn text(event: &Event<'_>) -> String {
+    match event {
+        Event::Started { before } => format!("before: {before}\n"),
+        Event::TargetStarted { kernel, isolation } => format!(
+            "\n{} ({}), --isolation {}\n  {:<20} {:<9} {:<11} {:>8}  OBSERVED\n",
+            kernel.label,
+            kernel.release,
+            isolation.name(),
+            "FAULT",
+            "",
+            "EXPECTED",
+            ""
+        ),
+        Event::RowFinished { row, result } => line(row, result),
+    }
+}
+
+/// A line of the table, and below it all differences.
+fn line(row: &Row, result: &RowResult) -> String {
+    let Row { name, expected, .. } = row;
+    let (outcome, observed, differences): (_, _, &[String]) = match &result.outcome {
+        Outcome::Right => ("right", &result.summary, &[]),
+        Outcome::Wrong(differences) => ("WRONG", &result.summary, differences),
         Outcome::NotDone(why) => ("not done", why, &[]),
     };
-    let due = format!("{} {}", to.word, to.exit);
-    let seconds = done.took.as_secs_f32();
-    let mut text = format!("  {name:<20} {word:<9} {due:<11} {seconds:>6.1} s  {came}\n");
-    for wrong in below {
-        for line in wrong.lines() {
-            text.push_str(&format!("      {}\n", clean::line(line)));
-        }
+    let expected = format!("{} {}", expected.label, expected.exit);
+    let seconds = result.duration.as_secs_f32();
+    let mut text = format!("  {name:<20} {outcome:<9} {expected:<11} {seconds:>6.1} s  {observed}\n");
+    for difference in differences.iter().flat_map(|difference| difference.lines()) {
+        text.push_str(&format!("      {}\n", clean::line(difference)));
     }
     text
 }
 
-/// Tells what is left, and takes the suite's directory away. Whether nothing was.
-async fn leave(bench: Bench, before: Leftovers) -> Result<bool, Failure> {
-    let began = Instant::now();
-    let mut after = Leftovers::count(&bench);
-    while !after.is_nothing() && began.elapsed() < GONE_WITHIN {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        after = Leftovers::count(&bench);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vmlab_selftest::env::Leftovers;
+
+    #[test]
+    fn success_needs_a_right_row_no_wrong_row_and_nothing_left() {
+        let nothing = Leftovers { processes: 0, sockets: 0, files: 0 };
+        let summary = |right, wrong, processes| Summary {
+            right,
+            wrong,
+            not_done: 1,
+            before: nothing,
+            after: Leftovers { processes, ..nothing },
+        };
+        assert_eq!(exit_code(&summary(1, 0, 0)), exit::OK);
+        assert_eq!(exit_code(&summary(0, 0, 0)), exit::NOTHING_RAN);
+        assert_eq!(exit_code(&summary(1, 1, 0)), exit::FAILED);
+        assert_eq!(exit_code(&summary(1, 0, 1)), exit::FAILED);
+        assert_eq!(exit_code(&summary(0, 0, 1)), exit::FAILED);
     }
-    output::print(&format!("\nbefore: {before}\nafter:  {after}\n"))?;
-    let dir = bench.path("");
-    let gone = bench.close();
-    gone.map_err(|error| Failure::lab(format!("cannot take {} away: {error}", dir.display())))?;
-    Ok(after.is_nothing() && !dir.exists())
 }

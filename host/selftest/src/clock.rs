@@ -1,27 +1,34 @@
-//! Setting the machine's wall clock back for a while.
+//! Sets the machine's wall clock back for a while.
 
 use nix::sys::time::{TimeSpec, TimeValLike as _};
 use nix::time::{ClockId, clock_gettime, clock_settime};
 
-/// How far, in seconds.
 const STEP_S: i64 = 3600;
 
-/// The clock is an hour behind, until this is dropped.
+/// Keeps the clock one hour behind until [`Self::undo`] is called or the value is dropped.
 #[derive(Debug)]
-pub struct SetBack(());
+pub(crate) struct SetBack {
+    is_undone: bool,
+}
 
 impl SetBack {
-    /// Sets it back. The error says why it could not be.
-    pub fn now() -> Result<Self, String> {
-        step(-STEP_S).map(|()| Self(()))
+    /// Sets the clock back. The error names the call that failed.
+    pub(crate) fn now() -> Result<Self, String> {
+        step(-STEP_S).map(|()| Self { is_undone: false })
+    }
+
+    /// Sets the clock right again. The error says that it is still behind, and why.
+    pub(crate) fn undo(mut self) -> Result<(), String> {
+        self.is_undone = true;
+        step(STEP_S).map_err(|why| format!("this machine's clock is still an hour behind; set it right by hand: {why}"))
     }
 }
 
 impl Drop for SetBack {
     fn drop(&mut self) {
-        // Whoever could set it back can set it forward.
-        if let Err(why) = step(STEP_S) {
-            eprintln!("vmlab: this machine's clock is an hour behind: {why}");
+        if !self.is_undone {
+            // The suite was interrupted: there is no result that could report a failure.
+            let _ = step(STEP_S);
         }
     }
 }

@@ -1,66 +1,62 @@
-//! What a fault is to come to, and whether it did. Pure.
+//! Compares what was observed of a fault with what is expected. Pure.
 
 use vmlab_events::clean;
 use vmlab_events::event::LabEvent;
 use vmlab_events::event::{JobReport, Stamped};
 use vmlab_events::verdict::Verdict;
 
-/// The scenario that runs in the same run, after the fault, and has nothing to do with it.
+/// The scenario that runs after the fault in the same run, and has nothing to do with it.
 pub const WITNESS: &str = "uts.hostname";
 
-/// What a run is to come to.
+/// The expected result of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Expected {
-    /// The word of the fault's verdict.
-    pub word: &'static str,
-    /// What `vmlab run` exits with.
+    /// The label of the fault's verdict.
+    pub label: &'static str,
+    /// The exit code of `vmlab run`.
     pub exit: u8,
-    /// What is to be found in the verdict's sentence, the trace or the warnings. `{NAME}` is the last part of the fault's
+    /// Texts that the verdict's detail, the trace or the warnings contain. `{NAME}` stands for the last part of the fault's
     /// name in capitals.
-    pub words: &'static [&'static str],
-    /// The word of the witness's verdict; none where no verdict is told.
+    pub texts: &'static [&'static str],
+    /// The label of the witness's verdict; None where the run reports no verdict.
     pub witness: Option<&'static str>,
-    /// How much of the output is to be told as left out, at least, in bytes.
-    pub dropped: u64,
+    /// The least number of bytes of output that vmlab reports as left out.
+    pub dropped_bytes: u64,
 }
 
-/// How a run ended.
+/// What was observed of a run.
 #[derive(Debug, Default)]
-pub struct Came {
-    /// Its exit code; none where a signal ended it.
-    pub exit: Option<i32>,
-    /// What it told.
-    pub events: Vec<Stamped>,
-    /// Its standard output.
-    pub stdout: String,
-    /// Its standard error.
-    pub stderr: String,
-    /// What was wrong besides, each in a sentence.
-    pub wrong: Vec<String>,
-    /// What the record says of a run that told nothing more.
-    pub record: Option<String>,
+pub(crate) struct Observed {
+    /// The exit code; None for a run that a signal ended.
+    pub(crate) exit: Option<i32>,
+    pub(crate) events: Vec<Stamped>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    /// Faults of vmlab that were found before the comparison, each in a sentence.
+    pub(crate) wrong: Vec<String>,
+    /// What the record says of a run that reported no verdict.
+    pub(crate) record: Option<String>,
 }
 
-impl Came {
-    /// The last words on all scenarios.
-    pub fn reports(&self) -> impl Iterator<Item = &JobReport> {
+impl Observed {
+    /// The final verdicts of all scenarios.
+    pub(crate) fn reports(&self) -> impl Iterator<Item = &JobReport> {
         self.events.iter().filter_map(|stamped| match &stamped.event {
             LabEvent::JobFinished(report) => Some(&**report),
             _ => None,
         })
     }
 
-    /// What came of the fault, in a line. Of several faults in a run the first one that is not as expected speaks.
-    #[must_use]
-    pub fn summary(&self, expected: &Expected) -> String {
+    /// The fault's verdict in one line. In a run with several faults, that of the first fault with an unexpected label.
+    pub(crate) fn summary(&self, expected: &Expected) -> String {
         if let Some(record) = &self.record {
             return record.clone();
         }
         let exit = self.exit.map_or_else(|| "killed".to_owned(), |code| code.to_string());
         let faults = || self.reports().filter(|report| is_fault(report));
-        let odd = faults().find(|report| report.verdict.word() != expected.word);
+        let odd = faults().find(|report| report.verdict.word() != expected.label);
         match odd.or_else(|| faults().next()).or_else(|| self.reports().next()) {
-            None => format!("nothing told, exit code {exit}"),
+            None => format!("no verdict, exit code {exit}"),
             Some(report) => {
                 let detail = clean::line(report.verdict.detail());
                 let word = report.verdict.word();
@@ -69,9 +65,8 @@ impl Came {
         }
     }
 
-    /// What a kernel said that does not take the suite's modules.
-    #[must_use]
-    pub fn refused_module(&self) -> Option<&str> {
+    /// The message of a kernel that refused a module of the suite because it is unsigned.
+    pub(crate) fn refused_module(&self) -> Option<&str> {
         let refused = |detail: &&str| {
             let codes = ["EPERM", "EKEYREJECTED", "ENOKEY"];
             detail.contains("the kernel refused the module") && codes.iter().any(|code| detail.contains(code))
@@ -84,22 +79,20 @@ fn is_fault(report: &JobReport) -> bool {
     report.job.name().starts_with("fault.")
 }
 
-/// All that is not as expected, each in a sentence; nothing where all is right. `faults` are the names of the faults that
-/// were to run.
-#[must_use]
-pub fn compare(expected: &Expected, faults: &[&str], came: &Came) -> Vec<String> {
-    let mut wrong = came.wrong.clone();
-    if came.exit != Some(i32::from(expected.exit)) {
-        wrong.push(format!("vmlab exited with {:?}, not {}: {}", came.exit, expected.exit, came.stderr.trim()));
+/// All differences, each in a sentence. `faults` are the names of the faults that the run was asked for.
+pub(crate) fn compare(expected: &Expected, faults: &[&str], observed: &Observed) -> Vec<String> {
+    let mut wrong = observed.wrong.clone();
+    if observed.exit != Some(i32::from(expected.exit)) {
+        wrong.push(format!("vmlab exited with {:?}, not {}: {}", observed.exit, expected.exit, observed.stderr.trim()));
     }
     for name in faults {
-        match reports_on(came, name).as_slice() {
+        match reports_on(observed, name).as_slice() {
             [report] => wrong.extend(compare_fault(expected, name, report)),
             several => wrong.push(format!("{name} has {} reports and not one", several.len())),
         }
     }
     if let Some(word) = expected.witness {
-        match reports_on(came, WITNESS).as_slice() {
+        match reports_on(observed, WITNESS).as_slice() {
             [report] if report.verdict.word() != word => {
                 wrong.push(format!("{WITNESS} came to {}, not {word}: {}", report.verdict.word(), text(report)));
             }
@@ -110,11 +103,11 @@ pub fn compare(expected: &Expected, faults: &[&str], came: &Came) -> Vec<String>
             several => wrong.push(format!("{WITNESS} has {} reports and not one", several.len())),
         }
     }
-    let others = came.reports().filter(|report| !faults.contains(&report.job.name()));
+    let others = observed.reports().filter(|report| !faults.contains(&report.job.name()));
     let others = others.filter(|report| report.job.name() != WITNESS);
     wrong.extend(others.map(|report| format!("{} was not asked for, and has a report", report.job)));
-    // The reports are for a terminal, and no guest has a say in what that does.
-    for (name, text) in [("standard output", &came.stdout), ("standard error", &came.stderr)] {
+    // The reports are for a terminal, which a guest must not be able to control.
+    for (name, text) in [("standard output", &observed.stdout), ("standard error", &observed.stderr)] {
         if text.chars().any(|c| c.is_control() && c != '\n') {
             wrong.push(format!("there are control characters in vmlab's {name}"));
         }
@@ -122,32 +115,32 @@ pub fn compare(expected: &Expected, faults: &[&str], came: &Came) -> Vec<String>
     wrong
 }
 
-fn reports_on<'a>(came: &'a Came, name: &str) -> Vec<&'a JobReport> {
-    came.reports().filter(|report| report.job.name() == name).collect()
+fn reports_on<'a>(observed: &'a Observed, name: &str) -> Vec<&'a JobReport> {
+    observed.reports().filter(|report| report.job.name() == name).collect()
 }
 
 fn compare_fault(expected: &Expected, name: &str, report: &JobReport) -> Vec<String> {
     let mut wrong = Vec::new();
     let (word, text) = (report.verdict.word(), text(report));
-    if word != expected.word {
-        wrong.push(format!("{name} came to {word}, not {}: {text}", expected.word));
+    if word != expected.label {
+        wrong.push(format!("{name} came to {word}, not {}: {text}", expected.label));
     }
     let capitals = name.rsplit(['-', '.']).next().unwrap_or_default().to_uppercase();
-    for words in expected.words.iter().map(|words| words.replace("{NAME}", &capitals)) {
-        if !text.contains(&words) {
-            wrong.push(format!("{name} is not told with the words `{words}`: {text}"));
+    for wanted in expected.texts.iter().map(|wanted| wanted.replace("{NAME}", &capitals)) {
+        if !text.contains(&wanted) {
+            wrong.push(format!("the report on {name} does not contain `{wanted}`: {text}"));
         }
     }
-    if report.output_dropped < expected.dropped {
+    if report.output_dropped < expected.dropped_bytes {
         wrong.push(format!(
-            "{name} left out {} bytes, and {} at least were due",
-            report.output_dropped, expected.dropped
+            "{name} left out {} bytes of output, not at least {}",
+            report.output_dropped, expected.dropped_bytes
         ));
     }
     wrong
 }
 
-/// All that the report says of why.
+/// The detail, the trace and the warnings of a report.
 fn text(report: &JobReport) -> String {
     let mut lines = vec![report.verdict.detail().to_owned()];
     if let Verdict::KernelCrashed { trace, .. } = &report.verdict {
@@ -164,7 +157,7 @@ mod tests {
     use vmlab_events::target::TargetId;
 
     const EXPECTED: Expected =
-        Expected { word: "FAIL", exit: 1, words: &["killed by SIG{NAME}"], witness: Some("PASS"), dropped: 0 };
+        Expected { label: "FAIL", exit: 1, texts: &["killed by SIG{NAME}"], witness: Some("PASS"), dropped_bytes: 0 };
     const FAULT: &str = "fault.signal-hup";
 
     fn report(scenario: &str, verdict: Verdict) -> Stamped {
@@ -179,38 +172,39 @@ mod tests {
         Verdict::Failed { detail: detail.to_owned() }
     }
 
-    fn came(fault: Verdict, witness: Verdict) -> Came {
+    fn observed(fault: Verdict, witness: Verdict) -> Observed {
         let events = vec![report(FAULT, fault), report(WITNESS, witness)];
-        Came { exit: Some(1), events, stdout: "text\n".to_owned(), ..Came::default() }
+        Observed { exit: Some(1), events, stdout: "text\n".to_owned(), ..Observed::default() }
     }
 
-    /// What is wrong, which is one thing.
-    fn wrong(came: &Came) -> String {
-        let wrong = compare(&EXPECTED, &[FAULT], came);
+    /// The only difference.
+    fn wrong(observed: &Observed) -> String {
+        let wrong = compare(&EXPECTED, &[FAULT], observed);
         assert_eq!(wrong.len(), 1, "{wrong:?}");
         wrong.concat()
     }
 
-    fn right() -> Came {
-        came(failed("leg subject: its process killed by SIGHUP"), Verdict::Passed)
+    fn right() -> Observed {
+        observed(failed("leg subject: its process killed by SIGHUP"), Verdict::Passed)
     }
 
     #[test]
-    fn what_is_as_expected_is_right() {
+    fn a_run_as_expected_is_right() {
         assert_eq!(compare(&EXPECTED, &[FAULT], &right()), [""; 0]);
         assert_eq!(right().summary(&EXPECTED), "FAIL 1: leg subject: its process killed by SIGHUP");
     }
 
     #[test]
-    fn whatever_differs_is_wrong() {
-        let other_exit = Came { exit: Some(0), ..right() };
+    fn every_difference_is_wrong() {
+        let other_exit = Observed { exit: Some(0), ..right() };
         assert!(wrong(&other_exit).contains("exited with Some(0), not 1"));
-        assert!(wrong(&came(failed("killed by SIGINT"), Verdict::Passed)).contains("`killed by SIGHUP`"));
+        assert!(wrong(&observed(failed("killed by SIGINT"), Verdict::Passed)).contains("`killed by SIGHUP`"));
         assert!(
-            wrong(&came(Verdict::Leaks { detail: "killed by SIGHUP".to_owned() }, Verdict::Passed)).contains("LEAK")
+            wrong(&observed(Verdict::Leaks { detail: "killed by SIGHUP".to_owned() }, Verdict::Passed))
+                .contains("LEAK")
         );
-        assert!(wrong(&came(failed("killed by SIGHUP"), failed("it, too"))).contains("uts.hostname came to FAIL"));
-        let escape = Came { stdout: "\u{1b}[2J".to_owned(), ..right() };
+        assert!(wrong(&observed(failed("killed by SIGHUP"), failed("it, too"))).contains("uts.hostname came to FAIL"));
+        let escape = Observed { stdout: "\u{1b}[2J".to_owned(), ..right() };
         assert!(wrong(&escape).contains("control characters"));
         let mut twice = right();
         twice.events.extend(right().events.into_iter().take(1));
@@ -221,22 +215,22 @@ mod tests {
         let mut none = right();
         none.events.truncate(1);
         assert!(wrong(&none).contains("uts.hostname has 0 reports"));
-        let less = Expected { dropped: 1, ..EXPECTED };
+        let less = Expected { dropped_bytes: 1, ..EXPECTED };
         assert_eq!(compare(&less, &[FAULT], &right()).len(), 1);
     }
 
     #[test]
     fn a_false_pass_is_wrong_in_every_row() {
-        for row in super::super::table::ROWS.iter().filter(|row| row.expected.word != "PASS") {
-            let came = Came { exit: Some(0), ..came(Verdict::Passed, Verdict::Passed) };
-            assert!(!compare(&row.expected, &[FAULT], &came).is_empty(), "{}", row.name);
+        for row in super::super::table::ROWS.iter().filter(|row| row.expected.label != "PASS") {
+            let observed = Observed { exit: Some(0), ..observed(Verdict::Passed, Verdict::Passed) };
+            assert!(!compare(&row.expected, &[FAULT], &observed).is_empty(), "{}", row.name);
         }
     }
 
     #[test]
-    fn a_kernel_that_takes_no_modules_is_found_out() {
+    fn a_kernel_that_refuses_unsigned_modules_is_recognized() {
         let refusal = "leg subject: the kernel refused the module /faults/bug.ko: finit_module(2): EKEYREJECTED: Key was rejected";
-        assert_eq!(came(failed(refusal), Verdict::Passed).refused_module(), Some(refusal));
+        assert_eq!(observed(failed(refusal), Verdict::Passed).refused_module(), Some(refusal));
         assert_eq!(right().refused_module(), None);
     }
 }

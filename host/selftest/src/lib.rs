@@ -1,16 +1,24 @@
-//! `vmlab selftest`: vmlab tried out on itself.
+//! `vmlab selftest`: tests of vmlab itself on this machine.
 //!
-//! The fault suite has a guest, a QEMU, a host or vmlab itself go wrong in one known way, by a real `vmlab run` in a
-//! process of its own, and compares what came of it with what is written down in [`table`]: the verdict, its words, the
-//! exit code, and that the scenario that runs beside the fault is not touched by it.
+//! The fault suite makes a guest, QEMU, the host or vmlab fail in a known way during a real `vmlab run`, and compares the
+//! verdict, its text and the exit code with those that [`table`] expects. Each fault runs beside a scenario that has nothing
+//! to do with it, the witness, whose verdict must not change.
+//!
+//! [`run`] executes the suite. [`env`] provides directories of their own for runs of vmlab, and finds what they leave
+//! behind; vmlab's end-to-end tests use it as well.
 
-pub mod bench;
 mod clock;
-pub mod expect;
-pub mod leftovers;
-pub mod module;
-pub mod processes;
-pub mod record;
-pub mod sabotage;
-pub mod suite;
+pub mod env;
+mod expect;
+mod injection;
+mod launch;
+mod module;
+mod record;
+mod row;
+mod suite;
 pub mod table;
+
+pub use expect::{Expected, WITNESS};
+pub use injection::Injection;
+pub use row::{Outcome, RowResult};
+pub use suite::{Event, Plan, SelftestError, Summary, run};

@@ -1,213 +1,205 @@
-//! One row of the table on one kernel: run, sabotaged where that is the fault, compared.
+//! Runs the fault suite: all rows, on each kernel, in each isolation mode.
 
 use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::bench::{Bench, BenchError, Ended, Running};
-use super::expect::{self, Came, WITNESS};
-use super::module::Made;
-use super::record;
-use super::sabotage::Sabotage;
-use super::table::{How, Row};
-use vmlab_events::event::LabEvent;
-use vmlab_image::guest_init;
+use tokio::time::sleep;
+use vmlab_events::error::chain;
+use vmlab_events::schedule::Isolation;
+use vmlab_kernel::Kernel;
 
-/// What came of a row.
+use super::env::{EnvError, Leftovers, TestEnv};
+use super::injection::POLL_INTERVAL;
+use super::launch::Launcher;
+use super::module::{self, FaultModules};
+use super::row::{Outcome, RowResult, RowRunner};
+use super::table::Row;
+
+/// How long killed processes may take to end.
+const LEFTOVERS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the suite is to do.
 #[derive(Debug)]
-pub struct Done {
-    /// In one line.
-    pub came: String,
-    /// Whether that is right.
-    pub outcome: Outcome,
-    /// How long it took.
-    pub took: Duration,
-}
-
-/// Whether a row is right.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// All is as expected.
-    Right,
-    /// What is not, each in a sentence.
-    Wrong(Vec<String>),
-    /// It was not tried; why.
-    NotDone(String),
-}
-
-/// A suite on one kernel.
-#[derive(Debug)]
-pub struct Suite<'a> {
-    /// Where it runs.
-    pub bench: &'a Bench,
-    /// The arguments of `vmlab run` that all rows have in common, behind the word `run`.
-    pub arguments: Vec<OsString>,
-    /// The modules that were made for the kernel; or why there are none.
-    pub modules: &'a Result<Made, String>,
-    /// Whether this machine's clock may be set.
+pub struct Plan<'a> {
+    /// The vmlab to test.
+    pub program: PathBuf,
+    /// The cache that holds the fetched kernels; the suite uses nothing else of it.
+    pub cache: PathBuf,
+    /// The kernels to run on.
+    pub kernels: &'a [Kernel],
+    /// The isolation modes to run in, on each kernel.
+    pub isolations: Vec<Isolation>,
+    /// The accelerator, as `vmlab run --accel` takes it.
+    pub accel: &'static str,
+    /// Whether this machine's wall clock may be set; needs root.
     pub step_clock: bool,
+    /// The rows to run.
+    pub rows: Vec<&'static Row>,
 }
 
-/// The state directory's size where it is to be full, in KiB: the run begins, and does not get far. Its first event tells
-/// the command line, and takes most of it, as that names the witness so many times.
-const SMALL_DISK_KIB: u32 = 8;
-const WITNESS_TIMES: usize = 300;
+/// What the suite does, as it happens.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// The suite begins.
+    Started {
+        /// What the test environment holds already.
+        before: Leftovers,
+    },
+    /// The rows of one kernel and isolation mode begin.
+    TargetStarted {
+        /// The kernel.
+        kernel: &'a Kernel,
+        /// The isolation mode.
+        isolation: Isolation,
+    },
+    /// A row has run, or cannot be done.
+    RowFinished {
+        /// The row.
+        row: &'static Row,
+        /// What it has come to.
+        result: &'a RowResult,
+    },
+}
 
-impl Suite<'_> {
-    /// Does a row.
-    ///
-    /// # Errors
-    /// [`BenchError`]
-    pub async fn run(&self, row: &Row) -> Result<Done, BenchError> {
-        let began = Instant::now();
-        if let Some(why) = self.cannot(row) {
-            return Ok(Done { came: String::new(), outcome: Outcome::NotDone(why), took: began.elapsed() });
-        }
-        let faults = faults_of(row);
-        let came = match row.how {
-            How::RecordFull => match self.with_small_disk().await? {
-                None => {
-                    let why = "unshare(1) cannot make a mount namespace for this user".to_owned();
-                    return Ok(Done { came: String::new(), outcome: Outcome::NotDone(why), took: began.elapsed() });
+/// What the whole suite has come to.
+#[derive(Debug)]
+pub struct Summary {
+    /// How many rows were as expected.
+    pub right: usize,
+    /// How many rows were not as expected.
+    pub wrong: usize,
+    /// How many rows could not be done.
+    pub not_done: usize,
+    /// What was there before the first run.
+    pub before: Leftovers,
+    /// What was there after the last run.
+    pub after: Leftovers,
+}
+
+/// A step of the suite itself that failed. No row's result is one.
+#[derive(Debug, thiserror::Error)]
+pub enum SelftestError {
+    /// The test environment.
+    #[error(transparent)]
+    Env(#[from] EnvError),
+    /// A file or directory of the suite was not written.
+    #[error("cannot prepare {path}; set TMPDIR to a place with room", path = path.display())]
+    Prepare {
+        /// The file or directory.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The suite's directory was not removed.
+    #[error("cannot remove {path}", path = path.display())]
+    Remove {
+        /// The directory.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+}
+
+/// Runs the suite, and tells the observer of every step. An observer's error ends the suite.
+///
+/// # Errors
+/// [`SelftestError`], and the observer's own.
+pub async fn run<E: From<SelftestError>>(
+    plan: &Plan<'_>,
+    mut observer: impl FnMut(Event<'_>) -> Result<(), E>,
+) -> Result<Summary, E> {
+    let env = prepare_env(plan)?;
+    let before = Leftovers::count(&env);
+    observer(Event::Started { before })?;
+    let mut summary = Summary { right: 0, wrong: 0, not_done: 0, before, after: before };
+    for kernel in plan.kernels {
+        let modules = prepare_modules(kernel, &env)?;
+        for &isolation in &plan.isolations {
+            observer(Event::TargetStarted { kernel, isolation })?;
+            let arguments = common_arguments(plan, kernel, isolation, &env);
+            let runner = RowRunner {
+                launcher: Launcher { env: &env },
+                arguments,
+                modules: &modules,
+                step_clock: plan.step_clock,
+            };
+            for &row in &plan.rows {
+                let result = runner.run(row).await.map_err(SelftestError::from)?;
+                match &result.outcome {
+                    Outcome::Right => summary.right += 1,
+                    Outcome::Wrong(_) => summary.wrong += 1,
+                    Outcome::NotDone(_) => summary.not_done += 1,
                 }
-                Some(came) => came,
-            },
-            How::Host(sabotage) => self.with_sabotage(sabotage, &faults).await?,
-            How::Boot(words) => {
-                let mut more = picked(&faults);
-                more.extend(["--append".into(), words.into()]);
-                self.plain(&more).await?
-            }
-            How::Guest | How::GuestAll | How::Module => self.plain(&picked(&faults)).await?,
-        };
-        let outcome = match came.refused_module() {
-            Some(refusal) => Outcome::NotDone(format!("the kernel takes no unsigned modules: {refusal}")),
-            None => {
-                let reported: &[&str] = if row.how == How::Host(Sabotage::KillVmlab) { &[] } else { &faults };
-                let wrong = expect::compare(&row.expected, reported, &came);
-                if wrong.is_empty() { Outcome::Right } else { Outcome::Wrong(wrong) }
-            }
-        };
-        Ok(Done { came: came.summary(&row.expected), outcome, took: began.elapsed() })
-    }
-
-    /// Why a row cannot be done here.
-    fn cannot(&self, row: &Row) -> Option<String> {
-        match (row.how, self.modules) {
-            (How::Host(Sabotage::StepClock), _) if !self.step_clock => {
-                Some("it sets this machine's wall clock; as root, --step-clock has it done".to_owned())
-            }
-            (How::Module, Err(why)) => Some(why.clone()),
-            (How::Module, Ok(made)) => match made.get(row.name) {
-                Some(Ok(_)) => None,
-                Some(Err(why)) => Some(why.to_string()),
-                None => Some("there is no recipe for its module".to_owned()),
-            },
-            _ => None,
-        }
-    }
-
-    fn all_arguments(&self, more: &[OsString]) -> Vec<OsString> {
-        let mut json = OsString::from("json=");
-        json.push(self.bench.path("events.jsonl"));
-        let own = ["run".into(), "--report".into(), json, "--report".into(), "human".into()];
-        own.into_iter().chain(self.arguments.iter().cloned()).chain(more.iter().cloned()).collect()
-    }
-
-    async fn plain(&self, more: &[OsString]) -> Result<Came, BenchError> {
-        let mut running = self.bench.start(self.bench.program(), &self.all_arguments(more))?;
-        Ok(end(&mut running, Vec::new()).await)
-    }
-
-    async fn with_sabotage(&self, sabotage: Sabotage, faults: &[&str]) -> Result<Came, BenchError> {
-        let fault = faults.first().copied().unwrap_or_default();
-        let arguments = self.all_arguments(&picked(faults));
-        let mut running = self.bench.start(self.bench.program(), &arguments)?;
-        let committed = sabotage.commit(self.bench, &mut running, fault).await;
-        let (undone_at_the_end, failed) = match committed {
-            Ok(done) => (done, None),
-            Err(why) => (None, Some(why)),
-        };
-        let mut came = end(&mut running, failed.into_iter().collect()).await;
-        drop(undone_at_the_end);
-        if sabotage == Sabotage::KillVmlab {
-            record::after_kill(self.bench, fault, &mut came).await?;
-            // What it had told before is the record's, which was looked at.
-            came.events.clear();
-        }
-        Ok(came)
-    }
-
-    /// In a mount namespace where the state directory is a small disk of its own. None where there can be none.
-    async fn with_small_disk(&self) -> Result<Option<Came>, BenchError> {
-        let unshare = std::path::Path::new("unshare");
-        let root = nix::unistd::geteuid().is_root();
-        let options: &[&str] = if root { &["--mount"] } else { &["--user", "--map-root-user", "--mount"] };
-        let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
-        let mount = format!("mount -t tmpfs -o size={SMALL_DISK_KIB}k vmlab \"$0\"");
-        let state = self.bench.path("state").into_os_string();
-        let probe = [words(options), words(&["sh", "-c", &mount]), vec![state.clone()]].concat();
-        let possible = match self.bench.start(unshare, &probe) {
-            Ok(mut running) => running.wait().await.is_ok_and(|ended| ended.status.is_some_and(|s| s.success())),
-            Err(_) => false,
-        };
-        if !possible {
-            return Ok(None);
-        }
-        let program = vec![state, self.bench.program().into()];
-        let script = words(&["sh", "-c", &format!("{mount} && exec \"$@\"")]);
-        let many = picked(&[WITNESS; WITNESS_TIMES]);
-        let arguments = [words(options), script, program, self.all_arguments(&many)].concat();
-        let mut running = self.bench.start(unshare, &arguments)?;
-        let mut came = end(&mut running, Vec::new()).await;
-        for words in ["No space left on device", "the run goes on without a record"] {
-            if !came.stderr.contains(words) {
-                came.wrong.push(format!("vmlab does not say `{words}`: {}", came.stderr.trim()));
+                observer(Event::RowFinished { row, result: &result })?;
             }
         }
-        Ok(Some(came))
     }
+    summary.after = await_no_leftovers(&env).await;
+    let path = env.home().to_owned();
+    env.close().map_err(|source| SelftestError::Remove { path, source })?;
+    Ok(summary)
 }
 
-/// The names of the guest's parts in a row.
-fn faults_of(row: &Row) -> Vec<&'static str> {
-    let (name, group) = (format!("fault.{}", row.name), format!("fault.{}-", row.name));
-    let wanted = |id: &&str| match row.how {
-        How::Guest | How::Module | How::Host(_) => *id == name,
-        How::GuestAll => id.starts_with(&group),
-        How::Boot(_) | How::RecordFull => false,
+/// A test environment whose cache has the fetched kernels of the user's cache, and no other entry.
+fn prepare_env(plan: &Plan<'_>) -> Result<TestEnv, SelftestError> {
+    let env = TestEnv::new(&plan.program)?.env("NO_COLOR", "1");
+    let cache = env.cache().join("vmlab");
+    for path in [&cache, &env.state(), &modules_dir(&env)] {
+        fs::create_dir_all(path).map_err(|source| SelftestError::Prepare { path: path.clone(), source })?;
+    }
+    let path = cache.join("kernels");
+    std::os::unix::fs::symlink(plan.cache.join("kernels"), &path)
+        .map_err(|source| SelftestError::Prepare { path, source })?;
+    Ok(env)
+}
+
+fn modules_dir(env: &TestEnv) -> PathBuf {
+    env.home().join("modules")
+}
+
+/// Makes the fault modules of a kernel and writes them to the directory that the runs read. The inner error says why no row
+/// that needs a module can be done.
+fn prepare_modules(kernel: &Kernel, env: &TestEnv) -> Result<Result<FaultModules, String>, SelftestError> {
+    let Some(directory) = &kernel.modules else {
+        return Ok(Err(format!("it needs the kernel's modules, and {} came without", kernel.label)));
     };
-    let all = guest_init::faults().unwrap_or_default().iter().map(|spec| spec.id.as_str());
-    all.filter(wanted).collect()
+    let has = |symbol: &str| kernel.config.as_ref().is_some_and(|config| config.enabled(symbol));
+    let modules = module::make_all(directory, has).map_err(|error| chain(&error));
+    let path = modules_dir(env);
+    let write = || {
+        // Modules of an earlier kernel must not remain.
+        fs::remove_dir_all(&path)?;
+        fs::create_dir(&path)?;
+        for (name, module) in modules.iter().flatten() {
+            if let Ok(module) = module {
+                fs::write(path.join(format!("{name}.ko")), module)?;
+            }
+        }
+        Ok(())
+    };
+    write().map_err(|source| SelftestError::Prepare { path: path.clone(), source })?;
+    Ok(modules)
 }
 
-/// The filters that pick these and the witness.
-fn picked(faults: &[&str]) -> Vec<OsString> {
-    faults.iter().chain([&WITNESS]).map(|name| format!("={name}").into()).collect()
+fn common_arguments(plan: &Plan<'_>, kernel: &Kernel, isolation: Isolation, env: &TestEnv) -> Vec<OsString> {
+    let words =
+        ["--kernel", &kernel.label, "--isolation", isolation.name(), "--accel", plan.accel, "--jobs", "1", "--faults"];
+    let mut arguments: Vec<OsString> = words.iter().map(OsString::from).collect();
+    arguments.push(modules_dir(env).into());
+    arguments
 }
 
-/// Waits for vmlab's end and sees to what is true of any run.
-async fn end(running: &mut Running, mut wrong: Vec<String>) -> Came {
-    let ended = running.wait().await.unwrap_or_else(|error| {
-        wrong.push(format!("cannot wait for vmlab: {error}"));
-        Ended { status: None, stdout: String::new(), stderr: String::new() }
-    });
-    if ended.status.is_none() {
-        wrong.push(format!("vmlab hung, and was killed after {} s", super::bench::LIMIT.as_secs()));
+/// Waits until nothing is left, with a limit, and counts what is left then.
+async fn await_no_leftovers(env: &TestEnv) -> Leftovers {
+    let began = Instant::now();
+    loop {
+        let left = Leftovers::count(env);
+        if left.is_nothing() || began.elapsed() > LEFTOVERS_TIMEOUT {
+            return left;
+        }
+        sleep(POLL_INTERVAL).await;
     }
-    if ended.stderr.contains("panicked at") {
-        wrong.push(format!("vmlab itself panicked: {}", ended.stderr.trim()));
-    }
-    let events = running.events();
-    let exit = ended.status.and_then(|status| status.code());
-    let told = events.iter().rev().find_map(|stamped| match stamped.event {
-        LabEvent::RunFinished { exit_code, .. } => Some(i32::from(exit_code)),
-        _ => None,
-    });
-    if let (Some(told), Some(exit)) = (told, exit)
-        && told != exit
-        && told != i32::from(vmlab_events::exit::OK)
-    {
-        wrong.push(format!("vmlab told of exit code {told}, and exited with {exit}"));
-    }
-    Came { exit, events, stdout: ended.stdout, stderr: ended.stderr, wrong, record: None }
 }

@@ -1,81 +1,104 @@
-//! The faults and what each is to come to: the one place where that is written down.
+//! The faults and what is expected of each. This table is the only place that says so.
 
 use super::expect::Expected;
-use super::sabotage::Sabotage;
+use super::injection::Injection;
 use vmlab_events::exit;
 
-/// How a fault comes about.
+/// How a fault is triggered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum How {
-    /// The guest does it itself.
+pub enum Trigger {
+    /// The guest's fault of this name.
     Guest,
-    /// The guest does it, with a module that was made for its kernel.
+    /// The guest's fault of this name, with a module that is made for the guest's kernel.
     Module,
-    /// All of the guest's faults whose names begin so, in one run.
+    /// All of the guest's faults whose names begin with this one, in one run.
     GuestAll,
-    /// By these words on the kernel's command line; the guest itself does nothing.
+    /// These words on the kernel's command line; the guest has no fault of this name.
     Boot(&'static str),
-    /// The host does it while the guest waits.
-    Host(Sabotage),
-    /// The host's disk for the run's record is full; the guest itself does nothing.
+    /// The host injects the fault while the guest's fault of this name waits.
+    Host(Injection),
+    /// The disk of the run's record is full; the guest has no fault of this name.
     RecordFull,
 }
 
 /// One line of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Row {
-    /// Its name; that of the guest's part has `fault.` before it.
+    /// The fault's name; the guest's fault is `fault.NAME`.
     pub name: &'static str,
-    /// How it comes about.
-    pub how: How,
-    /// What it is to come to.
+    /// How the fault is triggered.
+    pub trigger: Trigger,
+    /// What is expected of it.
     pub expected: Expected,
 }
 
-const fn row(name: &'static str, how: How, expected: Expected) -> Row {
-    Row { name, how, expected }
+impl Row {
+    /// Whether a fault of the guest belongs to this row.
+    pub(crate) fn has_fault(&self, fault: &str) -> bool {
+        match self.trigger {
+            Trigger::Guest | Trigger::Module | Trigger::Host(_) => fault == format!("fault.{}", self.name),
+            Trigger::GuestAll => fault.starts_with(&format!("fault.{}-", self.name)),
+            Trigger::Boot(_) | Trigger::RecordFull => false,
+        }
+    }
 }
 
-const fn to(word: &'static str, exit: u8, words: &'static [&'static str]) -> Expected {
-    Expected { word, exit, words, witness: Some("PASS"), dropped: 0 }
+/// The rows whose names contain at least one of the filters; all rows if there is no filter.
+///
+/// # Errors
+/// The first filter that no name contains.
+pub fn select(filters: &[String]) -> Result<Vec<&'static Row>, &str> {
+    let matches = |row: &Row, filter: &String| row.name.contains(filter);
+    if let Some(unknown) = filters.iter().find(|filter| !ROWS.iter().any(|row| matches(row, filter))) {
+        return Err(unknown);
+    }
+    let is_picked = |row: &&Row| filters.is_empty() || filters.iter().any(|filter| matches(row, filter));
+    Ok(ROWS.iter().filter(is_picked).collect())
 }
 
-/// The kernel broke, by these words.
-const fn crash(words: &'static [&'static str]) -> Expected {
-    to("CRASH", exit::CRASHED, words)
+const fn row(name: &'static str, trigger: Trigger, expected: Expected) -> Row {
+    Row { name, trigger, expected }
 }
 
-const fn fail(words: &'static [&'static str]) -> Expected {
-    to("FAIL", exit::FAILED, words)
+const fn to(label: &'static str, exit: u8, texts: &'static [&'static str]) -> Expected {
+    Expected { label, exit, texts, witness: Some("PASS"), dropped_bytes: 0 }
 }
 
-const fn garbled(words: &'static [&'static str]) -> Expected {
-    to("GARBLED", exit::LAB, words)
+const fn crash(texts: &'static [&'static str]) -> Expected {
+    to("CRASH", exit::CRASHED, texts)
 }
 
-const fn vanished(words: &'static [&'static str]) -> Expected {
-    to("VANISHED", exit::LAB, words)
+const fn fail(texts: &'static [&'static str]) -> Expected {
+    to("FAIL", exit::FAILED, texts)
 }
 
-const fn timeout(words: &'static [&'static str]) -> Expected {
-    to("TIMEOUT", exit::TIMED_OUT, words)
+const fn garbled(texts: &'static [&'static str]) -> Expected {
+    to("GARBLED", exit::LAB, texts)
+}
+
+const fn vanished(texts: &'static [&'static str]) -> Expected {
+    to("VANISHED", exit::LAB, texts)
+}
+
+const fn timeout(texts: &'static [&'static str]) -> Expected {
+    to("TIMEOUT", exit::TIMED_OUT, texts)
 }
 
 const fn pass() -> Expected {
     to("PASS", exit::OK, &[])
 }
 
-/// No guest comes up: what is true of the fault is true of the witness.
-const fn boot(word: &'static str, exit: u8, words: &'static [&'static str]) -> Expected {
-    Expected { word, exit, words, witness: Some(word), dropped: 0 }
+/// No guest boots, so the witness has the same verdict as the fault.
+const fn boot(label: &'static str, exit: u8, texts: &'static [&'static str]) -> Expected {
+    Expected { label, exit, texts, witness: Some(label), dropped_bytes: 0 }
 }
 
-/// What an output limit of some MiB leaves out of 1 GiB, at least.
-const FLOOD_DROPPED: u64 = 1000 << 20;
+/// A lower limit, in bytes, of what an output limit of some MiB leaves out of 1 GiB.
+const FLOOD_DROPPED_BYTES: u64 = 1000 << 20;
 
-use How::{Boot, Guest, GuestAll, Host, Module, RecordFull};
+use Trigger::{Boot, Guest, GuestAll, Host, Module, RecordFull};
 
-/// All rows, in the order in which they are done.
+/// All rows, in the order in which they run.
 pub const ROWS: &[Row] = &[
     // The kernel.
     row("panic", Module, crash(&["Kernel panic", "the fault suite asked for this"])),
@@ -104,7 +127,7 @@ pub const ROWS: &[Row] = &[
     row("agent-killed", Guest, vanished(&["the agent ended before it said goodbye", "SIGKILL"])),
     row("agent-oom", Guest, vanished(&["the agent ended before it said goodbye", "SIGKILL"])),
     row("agent-exits", Guest, vanished(&["QEMU shut down"])),
-    // The agent's words.
+    // The agent's messages.
     row("goodbye-twice", Guest, garbled(&[])),
     row("result-twice", Guest, garbled(&[])),
     row("result-unasked", Guest, garbled(&[])),
@@ -123,7 +146,7 @@ pub const ROWS: &[Row] = &[
     row("exits-silently", Guest, fail(&["reported nothing"])),
     row("daemon", Guest, fail(&["reported nothing"])),
     row("closes-all", Guest, fail(&["exited with 1"])),
-    row("floods", Guest, Expected { dropped: FLOOD_DROPPED, ..pass() }),
+    row("floods", Guest, Expected { dropped_bytes: FLOOD_DROPPED_BYTES, ..pass() }),
     row("escapes", Guest, pass()),
     row("hushes", Guest, fail(&["the console's level was lowered to 1"])),
     row("forges", Guest, fail(&["this scenario fails"])),
@@ -133,11 +156,11 @@ pub const ROWS: &[Row] = &[
     row("halts", Guest, vanished(&["the guest halted"])),
     row("clock-stepped", Guest, pass()),
     // QEMU.
-    row("qemu-killed", Host(Sabotage::KillQemu), vanished(&["signal 9"])),
-    row("qemu-aborted", Host(Sabotage::AbortQemu), vanished(&["signal 6"])),
-    row("qemu-stopped", Host(Sabotage::StopQemu), vanished(&["a signal had stopped it"])),
-    row("qmp-closed", Host(Sabotage::CloseQmp), pass()),
-    // The boot. A kernel that does not unpack its initramfs is as one that was built without.
+    row("qemu-killed", Host(Injection::KillQemu), vanished(&["signal 9"])),
+    row("qemu-aborted", Host(Injection::AbortQemu), vanished(&["signal 6"])),
+    row("qemu-stopped", Host(Injection::StopQemu), vanished(&["a signal had stopped it"])),
+    row("qmp-closed", Host(Injection::CloseQmp), pass()),
+    // The boot. A kernel that does not unpack its initramfs behaves like a kernel without CONFIG_BLK_DEV_INITRD.
     row(
         "no-initrd",
         Boot("initcall_blacklist=populate_rootfs"),
@@ -150,12 +173,12 @@ pub const ROWS: &[Row] = &[
     ),
     // The host, and vmlab itself.
     row("record-disk-full", RecordFull, to("PASS", exit::LAB, &[])),
-    row("host-clock-stepped", Host(Sabotage::StepClock), pass()),
-    // The record is rendered, which is what the exit code tells; all that was announced is told as not run.
+    row("host-clock-stepped", Host(Injection::StepClock), pass()),
+    // Exit code and label are those of `vmlab report` on the record of the killed run.
     row(
         "vmlab-killed",
-        Host(Sabotage::KillVmlab),
-        Expected { word: "NOT-RUN", exit: exit::OK, words: &[], witness: None, dropped: 0 },
+        Host(Injection::KillVmlab),
+        Expected { label: "NOT-RUN", exit: exit::OK, texts: &[], witness: None, dropped_bytes: 0 },
     ),
 ];
 
@@ -168,19 +191,23 @@ mod tests {
     #[test]
     fn every_fault_of_the_guest_has_a_row_and_every_row_its_fault() {
         let faults: Vec<_> = guest_init::faults().unwrap().iter().map(|spec| spec.id.as_str()).collect();
-        let is_of = |row: &Row, fault: &str| match row.how {
-            How::Guest | How::Module | How::Host(_) => fault == format!("fault.{}", row.name),
-            How::GuestAll => fault.starts_with(&format!("fault.{}-", row.name)),
-            How::Boot(_) | How::RecordFull => false,
-        };
         for fault in &faults {
-            assert_eq!(ROWS.iter().filter(|row| is_of(row, fault)).count(), 1, "{fault}");
+            assert_eq!(ROWS.iter().filter(|row| row.has_fault(fault)).count(), 1, "{fault}");
         }
-        for row in ROWS.iter().filter(|row| !matches!(row.how, How::Boot(_) | How::RecordFull)) {
-            assert!(faults.iter().any(|fault| is_of(row, fault)), "{}", row.name);
+        for row in ROWS.iter().filter(|row| !matches!(row.trigger, Boot(_) | RecordFull)) {
+            assert!(faults.iter().any(|fault| row.has_fault(fault)), "{}", row.name);
         }
         for recipe in code::ALL {
-            assert!(ROWS.iter().any(|row| row.name == recipe.name && row.how == How::Module), "{}", recipe.name);
+            assert!(ROWS.iter().any(|row| row.name == recipe.name && row.trigger == Module), "{}", recipe.name);
         }
+    }
+
+    #[test]
+    fn a_filter_that_matches_no_fault_is_an_error() {
+        let filters = |filters: &[&str]| filters.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(select(&[]).unwrap().len(), ROWS.len());
+        let names = |rows: Vec<&Row>| rows.iter().map(|row| row.name).collect::<Vec<_>>();
+        assert_eq!(names(select(&filters(&["bug", "kfence"])).unwrap()), ["bug", "kfence"]);
+        assert_eq!(select(&filters(&["bug", "no-such-fault"])), Err("no-such-fault"));
     }
 }

@@ -1,9 +1,9 @@
 //! Reads test results: KTAP versions 1 and 2 (the kernel's Documentation/dev-tools/ktap.rst and the draft after it), and
 //! TAP versions 13 and 14 (testanything.org), from a log that may have anything else between its lines. No IO.
 //!
-//! What is not as the format has it is a [`Problem`] and never a silent repair: a log that was cut, a number that is
-//! missing or comes twice, a result that contradicts those below it. Lines of no known form are counted and change
-//! nothing, as ktap.rst has it. All that is kept has a bound.
+//! A deviation from the format is a [`Problem`], never a silent repair: a truncated log, a missing or repeated number, a result
+//! that contradicts the results below it. Lines of unknown form are counted and ignored, as ktap.rst requires. The memory in
+//! use is bounded.
 
 mod line;
 mod reader;
@@ -13,34 +13,34 @@ use std::fmt;
 pub use line::{Directive, Flavour};
 pub use reader::Reader;
 
-/// The longest line, in bytes; a longer one is cut there and is a problem.
+/// The longest line, in bytes. A longer line is truncated and is a problem.
 pub const MAX_LINE: usize = 64 << 10;
-/// The deepest nesting, the outermost level being 1.
+/// The deepest level; the outermost level is 1.
 pub const MAX_DEPTH: usize = 32;
-/// The most tests of one document, on all levels together.
+/// The largest number of tests of one document, on all levels together.
 pub const MAX_TESTS: usize = 1 << 20;
-/// The most text of one document that is kept, in bytes: names, data and diagnostics together.
+/// The most text that is kept of one document, in bytes: names, data and diagnostics together.
 pub const MAX_TEXT: usize = 64 << 20;
-/// The most problems that are kept; more are counted.
+/// The largest number of problems that are kept. Further problems are only counted.
 pub const MAX_PROBLEMS: usize = 1000;
 
-/// All that a log says.
+/// The content of a log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Document {
     /// The outermost tests.
     pub block: Block,
-    /// The reason given with `Bail out!`, after which nothing counts.
+    /// The reason of `Bail out!`. Results after it do not count.
     pub bail_out: Option<String>,
-    /// What is not as the format has it, in the order in which it was noticed.
+    /// Deviations from the format, in the order in which they were noticed.
     pub problems: Vec<Problem>,
-    /// Problems beyond [`MAX_PROBLEMS`].
+    /// The number of problems beyond [`MAX_PROBLEMS`].
     pub more_problems: u64,
-    /// Lines within the document that are of no known form.
+    /// The number of lines of unknown form within the document.
     pub unknown_lines: u64,
 }
 
 impl Document {
-    /// Whether everything is there, and as the format has it. Tests may have failed all the same.
+    /// Whether the document is complete and well-formed. Tests may have failed nevertheless.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.problems.is_empty() && self.bail_out.is_none()
@@ -50,15 +50,15 @@ impl Document {
 /// Tests of one level that belong together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Block {
-    /// What its version line says, if it has one.
+    /// The format of the version line, if there is one.
     pub flavour: Option<Flavour>,
-    /// What its `# Subtest:` line says, if it has one.
+    /// The name of the `# Subtest:` line, if there is one.
     pub name: Option<String>,
-    /// How many tests were announced.
+    /// The announced number of tests.
     pub plan: Option<u64>,
-    /// Why nothing was run, where the plan is `1..0 # SKIP reason`.
+    /// The reason of a plan `1..0 # SKIP reason`.
     pub skipped: Option<String>,
-    /// In the order of the log.
+    /// The tests, in the order of the log.
     pub tests: Vec<Test>,
     /// Diagnostic lines after the last test, without their `# `.
     pub diagnostics: Vec<String>,
@@ -67,43 +67,43 @@ pub struct Block {
 /// One test.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Test {
-    /// As written, or the next one where none is.
+    /// The number as written; without one, the next number.
     pub number: u64,
-    /// Its description, without the hyphen before it.
+    /// The description, without the hyphen before it.
     pub name: String,
-    /// Whether its line begins with `ok`. False where it has no line.
+    /// Whether the test's line begins with `ok`. False for a test without a line.
     pub ok: bool,
-    /// What its line says beside that.
+    /// The directive of the line.
     pub directive: Option<Directive>,
-    /// The rest of its line: diagnostic data or the directive's reason.
+    /// The rest of the line: diagnostic data or the directive's reason.
     pub data: String,
-    /// The diagnostic lines before its line, without their `# `.
+    /// The diagnostic lines before the line, without their `# `.
     pub diagnostics: Vec<String>,
     /// The tests below it.
     pub subtests: Option<Block>,
-    /// Number of its line in the log, from 1.
+    /// The number of the line in the log, from 1.
     pub line: u64,
 }
 
-/// What came of a test.
+/// A test's result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It passed.
+    /// The test passed.
     Passed,
-    /// It failed.
+    /// The test failed.
     Failed,
-    /// It was not run.
+    /// The test was not run.
     Skipped,
-    /// It was expected to fail: TODO or XFAIL.
+    /// The test was expected to fail: TODO or XFAIL.
     ExpectedFailure,
-    /// It was ended by a time limit.
+    /// A time limit ended the test.
     TimedOut,
-    /// It could not be run as it should.
+    /// The test could not be run correctly.
     Error,
 }
 
 impl Test {
-    /// What came of it. A directive beats `ok`, so that `ok 1 # TIMEOUT` is no pass.
+    /// The test's result. A directive takes precedence over `ok`, so that `ok 1 # TIMEOUT` is no pass.
     #[must_use]
     pub const fn outcome(&self) -> Outcome {
         match (self.directive, self.ok) {
@@ -116,86 +116,86 @@ impl Test {
         }
     }
 
-    /// Whether it makes the test above it fail.
+    /// Whether this result makes the test above fail.
     const fn is_bad(&self) -> bool {
         matches!(self.outcome(), Outcome::Failed | Outcome::TimedOut | Outcome::Error)
     }
 }
 
-/// Something that is not as the format has it.
+/// A deviation from the format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Number of the line where it was noticed, from 1; for what is missing, the last one.
+    /// The number, from 1, of the line where it was noticed; for a missing line, that of the last line.
     pub line: u64,
-    /// What it is.
+    /// The kind of deviation.
     pub what: Fault,
 }
 
-/// What can be wrong.
+/// The kinds of deviation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// There is no document.
+    /// The log has no document.
     #[error("there is no version line, as `KTAP version 1`")]
     NoVersion,
-    /// A version that this reader does not know; it is read as KTAP 1.
+    /// An unknown version; the document is read as KTAP 1.
     #[error("the version is not known: {0}")]
     UnknownVersion(Flavour),
     /// A version line in the middle of a level.
     #[error("a second version line")]
     SecondVersion,
-    /// Nothing tells whether tests are missing.
+    /// A level has no plan, so missing tests cannot be noticed.
     #[error("{} no plan", .0.as_ref().map_or_else(|| "there is".to_owned(), |name| format!("{name} has")))]
     NoPlan(Option<String>),
-    /// A level has two.
+    /// A level has two plans.
     #[error("a second plan")]
     SecondPlan,
     /// Fewer tests than were announced.
     #[error("{} {found} of {planned} tests", whose(.name))]
     Missing {
-        /// Of the level, from its `# Subtest:` line.
+        /// The level's name, from its `# Subtest:` line.
         name: Option<String>,
-        /// As the plan says.
+        /// The number in the plan.
         planned: u64,
-        /// As there are.
+        /// The number of tests.
         found: u64,
     },
     /// More tests than were announced.
     #[error("{} {found} tests, {planned} were announced", whose(.name))]
     Extra {
-        /// Of the level, from its `# Subtest:` line.
+        /// The level's name, from its `# Subtest:` line.
         name: Option<String>,
-        /// As the plan says.
+        /// The number in the plan.
         planned: u64,
-        /// As there are.
+        /// The number of tests.
         found: u64,
     },
-    /// A result of KTAP that has no number.
+    /// A result of KTAP without a number.
     #[error("a result without a number")]
     NoNumber,
-    /// A number that the same level has already.
+    /// A number that an earlier test of the level has.
     #[error("test {0} comes twice")]
     Duplicate(u64),
-    /// Another number than the next one.
+    /// A number out of order.
     #[error("test {found} comes where test {expected} was due")]
     OutOfOrder {
-        /// The next one.
+        /// The next number.
         expected: u64,
-        /// As written.
+        /// The number as written.
         found: u64,
     },
-    /// A number with more digits than can be.
+    /// A number that is too large.
     #[error("a number that is too large")]
     NumberTooLarge,
-    /// Tests that no result of the level above follows. They are kept below a test that did not pass.
+    /// Tests without a following result on the level above. They are kept below an added test that did not pass.
     #[error("subtests without the result of their test")]
     Orphans,
-    /// A test is `ok` and one below it is not.
+    /// A test is `ok` although a test below it is not.
     #[error("test {0} is ok and has a subtest that is not")]
     Contradiction(u64),
-    /// A block between `---` and `...` does not end.
+    /// A block that begins with `---` does not end.
     #[error("a block of YAML does not end")]
     OpenYaml,
-    /// A line of more than [`MAX_LINE`] bytes, cut there.
+    /// A line of more than [`MAX_LINE`] bytes; the rest of the line is left out.
     #[error("a line of more than {MAX_LINE} bytes")]
     LineTooLong,
     /// A level below [`MAX_DEPTH`]; the line is left out.

@@ -1,4 +1,4 @@
-//! What one line is, whatever stands before and after it.
+//! Parses single lines.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ pub enum Flavour {
 }
 
 impl Flavour {
-    /// Whether this reader knows it.
+    /// Whether this reader knows the version.
     #[must_use]
     pub const fn is_known(self) -> bool {
         matches!(self, Self::Ktap(1 | 2) | Self::Tap(13 | 14))
@@ -41,14 +41,14 @@ pub enum Directive {
     Todo,
     /// Expected to fail.
     Xfail,
-    /// Ended by a time limit.
+    /// A time limit ended the test.
     Timeout,
-    /// Not run as it should.
+    /// The test could not be run correctly.
     Error,
 }
 
 impl Directive {
-    /// All of them with their keywords.
+    /// All directives with their keywords.
     pub const ALL: [(&'static str, Self); 5] = [
         ("SKIP", Self::Skip),
         ("TODO", Self::Todo),
@@ -57,8 +57,8 @@ impl Directive {
         ("ERROR", Self::Error),
     ];
 
-    /// Takes a directive off the words behind a `#`. KTAP has the keywords in capitals; TAP has SKIP and TODO, in any
-    /// case, and lets more letters follow SKIP.
+    /// Splits the text after a `#` into a directive and the rest. KTAP has its keywords in capitals. TAP has SKIP and TODO in
+    /// any case, and allows more letters after SKIP.
     fn split(words: &str, tap: bool) -> (Option<Self>, &str) {
         let (word, rest) = words.split_once(char::is_whitespace).unwrap_or((words, ""));
         let word = word.strip_suffix(':').unwrap_or(word);
@@ -96,7 +96,7 @@ pub(super) enum Line<'a> {
     Unknown,
 }
 
-/// What stands behind the number of a result.
+/// The part of a result after its number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Words {
     pub(super) name: String,
@@ -165,7 +165,7 @@ fn result(ok: bool, rest: &str) -> Line<'_> {
 }
 
 impl Words {
-    /// Reads the part of a result behind its number. TAP 14 writes `#` and `\` in a description with a `\` before them.
+    /// Parses the part of a result after its number. TAP 14 escapes `#` and `\` in a description by a `\`.
     pub(super) fn of(rest: &str, flavour: Flavour) -> Self {
         let rest = match rest.strip_prefix('-') {
             Some("") => "",
@@ -182,7 +182,7 @@ impl Words {
     }
 }
 
-/// Where the `#` is that ends the description: at its beginning or behind a space, so that `C#` is a name.
+/// The position of the `#` that ends the description. It is at the beginning or follows a space, so that `C#` is a name.
 fn hash_at(text: &str) -> Option<usize> {
     text.match_indices('#').map(|(at, _)| at).find(|&at| at == 0 || text[..at].ends_with(char::is_whitespace))
 }
@@ -202,8 +202,8 @@ fn unescaped(text: &str) -> String {
     out
 }
 
-/// A line without `[   12.345678] `, and behind it the caller of `CONFIG_PRINTK_CALLER`, `[    T1] `; one space after
-/// each goes along, and what is indentation stays. A log level, `<6>`, may stand first.
+/// Removes the kernel log's prefix: a log level such as `<6>`, the time `[   12.345678] `, and the caller `[    T1] ` of
+/// `CONFIG_PRINTK_CALLER`. One space after each bracket belongs to the prefix; further spaces are indentation.
 pub(super) fn without_stamp(line: &str) -> &str {
     let level = |rest: &str| {
         let (digits, after) = rest.strip_prefix('<')?.split_once('>')?;

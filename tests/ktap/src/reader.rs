@@ -1,4 +1,4 @@
-//! Puts lines together: levels by their indentation, tests by their order.
+//! Builds the document from lines: indentation gives the level, and order the tests.
 
 use std::collections::BTreeSet;
 use std::mem;
@@ -6,20 +6,20 @@ use std::mem;
 use super::line::{Flavour, Line, Words, without_stamp};
 use super::{Block, Document, Fault, MAX_DEPTH, MAX_LINE, MAX_PROBLEMS, MAX_TESTS, MAX_TEXT, Problem, Test};
 
-/// Columns of a tab, which old KUnit indents with.
+/// The width of a tab, in columns. Old versions of KUnit indent with tabs.
 const TAB: usize = 8;
 
-/// Reads a log piece by piece; where the pieces part is no matter.
+/// Reads a log in pieces of any size.
 #[derive(Debug, Default)]
 pub struct Reader {
     partial: Vec<u8>,
     cut: bool,
     line: u64,
-    /// The outermost first; empty until the first version line.
+    /// The open levels, outermost first; empty until the first version line.
     levels: Vec<Level>,
-    /// The indentation of a block of YAML that has begun, and the line.
+    /// The indentation and the line of a YAML block that has begun.
     yaml: Option<(usize, u64)>,
-    /// The line before was a result, so that YAML may follow.
+    /// Whether the last line was a result, so that YAML may follow.
     after_result: bool,
     tests: usize,
     text: usize,
@@ -37,16 +37,16 @@ struct Level {
     seen: BTreeSet<u64>,
     /// Diagnostics for the next test.
     diagnostics: Vec<String>,
-    /// What TAP 14 calls the next level: the line stands above it.
+    /// The name of the next level in TAP 14, whose line precedes the level.
     name_below: Option<String>,
-    /// A level below that has ended, for the next test.
+    /// An ended level that belongs to the next test.
     below: Option<Block>,
-    /// There was a plan, readable or not.
+    /// Whether the level has a plan, readable or not.
     planned: bool,
 }
 
 impl Reader {
-    /// Takes in the next bytes.
+    /// Reads the next bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
             let (text, ends) = piece.strip_suffix(b"\n").map_or((piece, false), |text| (text, true));
@@ -59,7 +59,7 @@ impl Reader {
         }
     }
 
-    /// No more bytes come: what the log says.
+    /// Ends the log and returns its content.
     #[must_use]
     pub fn finish(mut self) -> Document {
         if !self.partial.is_empty() {
@@ -121,14 +121,14 @@ impl Reader {
             Line::Result { ok, number, rest } => self.result(indent, ok, number, rest),
             Line::Subtest(name) => self.subtest(indent, name),
             Line::Diagnostic(words) => self.diagnostic(indent, words),
-            Line::BailOut(reason) => self.document.bail_out = Some(self.kept(reason)),
+            Line::BailOut(reason) => self.document.bail_out = Some(self.within_limit(reason)),
             Line::Pragma => {}
             Line::TooLarge => self.fault(Fault::NumberTooLarge),
             Line::Unknown => self.document.unknown_lines += u64::from(!trimmed.is_empty()),
         }
     }
 
-    /// Brings the level of an indentation to the top, opening or closing what it takes. None where that is too deep.
+    /// Makes the level of this indentation the innermost, by opening or closing levels. None: the level would be too deep.
     fn level(&mut self, indent: usize) -> Option<&mut Level> {
         while self.levels.len() > 1 && self.levels.last().is_some_and(|top| top.indent > indent) {
             self.close_level();
@@ -155,7 +155,7 @@ impl Reader {
         self.levels.push(Level { indent, flavour, block, due: 1, ..Level::default() });
     }
 
-    /// Ends the innermost level; the next result above is that of its test.
+    /// Ends the innermost level. The next result on the level above belongs to it.
     fn close_level(&mut self) {
         let Some(mut level) = self.levels.pop() else { return };
         self.orphan(&mut level);
@@ -165,7 +165,7 @@ impl Reader {
         }
     }
 
-    /// What a level came to.
+    /// The finished block of a level.
     fn closed(&mut self, mut level: Level) -> Block {
         let name = level.block.name.clone();
         let found = level.block.tests.len() as u64;
@@ -179,7 +179,7 @@ impl Reader {
         level.block
     }
 
-    /// Keeps tests that no result followed, below a test of their own that did not pass.
+    /// Keeps tests without a following result below an added test that did not pass.
     fn orphan(&mut self, level: &mut Level) {
         let Some(below) = level.below.take() else { return };
         self.fault(Fault::Orphans);
@@ -209,7 +209,7 @@ impl Reader {
     }
 
     fn plan(&mut self, indent: usize, count: u64, skipped: Option<&str>) {
-        let skipped = skipped.map(|reason| self.kept(reason));
+        let skipped = skipped.map(|reason| self.within_limit(reason));
         let Some(level) = self.level(indent) else { return };
         if mem::replace(&mut level.planned, true) {
             self.fault(Fault::SecondPlan);
@@ -232,12 +232,12 @@ impl Reader {
         } else {
             (found != due).then_some(Fault::OutOfOrder { expected: due, found })
         };
-        // What comes late or twice does not change what is due.
+        // A late or repeated number does not change the expected number.
         level.due = level.due.max(found.saturating_add(1));
         let (diagnostics, subtests) = (mem::take(&mut level.diagnostics), level.below.take());
         level.name_below = None;
         let words = Words::of(rest, flavour);
-        let (name, data) = (self.kept(&words.name), self.kept(&words.data));
+        let (name, data) = (self.within_limit(&words.name), self.within_limit(&words.data));
         let test = Test { number: found, name, ok, directive: words.directive, data, diagnostics, subtests, line };
         let below_is_bad = test.subtests.iter().flat_map(|block| &block.tests).any(Test::is_bad);
         let contradiction = (below_is_bad && test.outcome() == super::Outcome::Passed).then_some(found);
@@ -247,9 +247,9 @@ impl Reader {
         }
     }
 
-    /// KUnit names a level within it, below its version; TAP 14 names it from the level above.
+    /// Handles a `# Subtest:` line. KUnit writes it within the level, after the version; TAP 14 writes it on the level above.
     fn subtest(&mut self, indent: usize, name: &str) {
-        let name = self.kept(name);
+        let name = self.within_limit(name);
         let outermost = self.levels.first().is_some_and(|root| indent <= root.indent);
         let Some(level) = self.level(indent) else { return };
         if !outermost && level.block.name.is_none() && !level.planned && level.block.tests.is_empty() {
@@ -260,7 +260,7 @@ impl Reader {
     }
 
     fn diagnostic(&mut self, indent: usize, words: &str) {
-        let words = self.kept(words.trim_end());
+        let words = self.within_limit(words.trim_end());
         let at = self.levels.iter().rposition(|level| level.indent <= indent).unwrap_or(0);
         if let Some(level) = self.levels.get_mut(at).filter(|_| self.text <= MAX_TEXT) {
             level.diagnostics.push(words);
@@ -275,8 +275,8 @@ impl Reader {
         self.tests <= MAX_TESTS
     }
 
-    /// Text to keep, or none where there is too much of it. An empty one counts as a byte, so that lists are bounded.
-    fn kept(&mut self, text: &str) -> String {
+    /// The text, or an empty text if the limit is reached. Empty text counts as one byte, so that lists are bounded.
+    fn within_limit(&mut self, text: &str) -> String {
         let before = self.text;
         self.text = self.text.saturating_add(text.len().max(1));
         if self.text <= MAX_TEXT {
@@ -301,7 +301,7 @@ impl Reader {
     }
 }
 
-/// How far a line is indented, in columns.
+/// The width of an indentation, in columns.
 fn columns(text: &str) -> usize {
     let mut columns = 0;
     for c in text.chars() {

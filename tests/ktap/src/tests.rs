@@ -1,6 +1,6 @@
 use super::*;
 
-/// Results as lines: number, name, outcome and data, each level indented.
+/// One line for each test: number, name, outcome and data, indented by level.
 fn tree(block: &Block) -> String {
     fn add(block: &Block, depth: usize, out: &mut String) {
         for test in &block.tests {
@@ -26,7 +26,7 @@ fn faults(log: &str) -> Vec<String> {
 }
 
 #[test]
-fn ktap_as_its_own_page_has_it() {
+fn the_example_of_ktap_rst_is_read() {
     let log = "KTAP version 1\n1..2\n  KTAP version 1\n  1..3\n    KTAP version 1\n    1..1\n    # test_1: initializing\n    \
         ok 1 test_1\n  ok 1 one\n    KTAP version 1\n    1..2\n    ok 1 test_1 # SKIP why not\n    ok 2 test_2\n  \
         ok 2 two\n  not ok 3 three # TIMEOUT 30 seconds\nnot ok 1 main\nok 2 check return code # rcode=0\n# the end\n";
@@ -48,7 +48,7 @@ fn ktap_as_its_own_page_has_it() {
 }
 
 #[test]
-fn a_kernel_log_around_it_is_no_matter() {
+fn kernel_log_lines_around_the_results_are_ignored() {
     let log = "[    0.000000] Linux version 6.1.0\n[    0.1] 1..7\n<6>[    0.060000][    T1] TAP version 14\n\
         <6>[    0.060001][    T1] 1..1\n[    0.060002] \t# Subtest: example\r\n[    0.060003] \t1..2\r\n\
         [    0.5] random: crng init done\n[    0.060004] \tok 1 - a\n\x1b[31m\u{fffd}\n    in the middle\n\
@@ -64,7 +64,7 @@ fn a_kernel_log_around_it_is_no_matter() {
 }
 
 #[test]
-fn tap_13_and_14_have_ways_of_their_own() {
+fn tap_13_and_14_are_read_with_their_own_rules() {
     let log = "TAP version 14\n# Subtest: foo\n    1..2\n    ok\n    ok - a \\# b \\\\\n      ---\n      ok 7 forged\n      \
         ...\nok 1 - foo\nnot ok 2 # todo later\npragma +strict\nok 3 - c # Skipped: no time\n1..3\n";
     let document = sound(log);
@@ -78,7 +78,7 @@ fn tap_13_and_14_have_ways_of_their_own() {
     assert_eq!(document.block.tests[0].subtests.as_ref().unwrap().name.as_deref(), Some("foo"));
     let skipped = sound("TAP version 13\n1..0 # SKIP no such feature\n");
     assert_eq!(skipped.block.skipped.as_deref(), Some("no such feature"));
-    // In KTAP these are data and no directives.
+    // KTAP has no such directives: the text is data.
     let data = sound("KTAP version 1\n1..2\nok 1 a # skip is a word\nnot ok 2 C# # error\n");
     insta::assert_snapshot!(tree(&data.block), @r"
     1 a: Passed (skip is a word)
@@ -87,7 +87,7 @@ fn tap_13_and_14_have_ways_of_their_own() {
 }
 
 #[test]
-fn what_is_missing_is_named() {
+fn missing_parts_are_problems() {
     assert_eq!(faults("no tests at all\nok 1\n"), ["line 2: there is no version line, as `KTAP version 1`"]);
     assert_eq!(faults("KTAP version 1\n1..3\nok 1 a\n"), ["line 3: there are 1 of 3 tests"]);
     assert_eq!(faults("KTAP version 1\nok 1 a"), ["line 2: there is no plan"]);
@@ -99,7 +99,7 @@ fn what_is_missing_is_named() {
 }
 
 #[test]
-fn what_does_not_fit_is_named() {
+fn contradictions_are_problems() {
     let numbers = "KTAP version 1\n1..4\nok 1 a\nok 1 b\nok 4 c\nok 2 d\n";
     let of_numbers = [
         "line 4: test 1 comes twice",
@@ -121,7 +121,7 @@ fn what_does_not_fit_is_named() {
 }
 
 #[test]
-fn after_a_bail_out_nothing_counts() {
+fn no_result_after_a_bail_out_counts() {
     let document = read(b"TAP version 13\n1..2\nok 1\nBail out! the disk is on fire\nok 2\n");
     assert_eq!(document.bail_out.as_deref(), Some("the disk is on fire"));
     assert_eq!(document.block.tests.len(), 1);
@@ -130,7 +130,7 @@ fn after_a_bail_out_nothing_counts() {
 }
 
 #[test]
-fn a_time_limit_is_no_pass_whatever_stands_before_it() {
+fn a_timeout_is_no_pass_even_if_the_line_says_ok() {
     let outcome = |line: &str| sound(&format!("KTAP version 1\n1..1\n{line}\n")).block.tests[0].outcome();
     assert_eq!(outcome("ok 1 a # TIMEOUT 1 s"), Outcome::TimedOut);
     assert_eq!(outcome("ok 1 a # ERROR x"), Outcome::Error);
@@ -139,7 +139,7 @@ fn a_time_limit_is_no_pass_whatever_stands_before_it() {
 }
 
 #[test]
-fn all_that_is_kept_has_a_bound() {
+fn the_memory_in_use_is_bounded() {
     let deep: String = (0..MAX_DEPTH + 5).map(|depth| format!("{}KTAP version 1\n", " ".repeat(depth))).collect();
     assert!(faults(&deep).iter().any(|fault| fault.ends_with("more than 32 levels")));
 

@@ -1,10 +1,10 @@
-//! What vmlab asks of QEMU, read back from the command line as strictly as QEMU would.
+//! Parses QEMU's command line as strictly as QEMU does.
 
 use std::fs::{self, File};
 
 use super::socket::{Pipe, Socket};
 
-/// The machine and its sockets.
+/// The machine that the command line describes, and its sockets.
 #[derive(Debug)]
 pub(super) struct Machine {
     pub(super) control: Socket,
@@ -12,10 +12,10 @@ pub(super) struct Machine {
     pub(super) console: Pipe,
     pub(super) memory_mib: u64,
     pub(super) cpus: u32,
-    /// Empty for a fork, which has its template's.
+    /// Empty for a fork, whose template has the kernel in memory.
     pub(super) kernel: String,
     pub(super) command_line: String,
-    /// It is to be loaded from a saved state.
+    /// Whether the guest is loaded from a saved state.
     pub(super) is_fork: bool,
 }
 
@@ -34,7 +34,7 @@ impl Machine {
             let descriptor = values("-chardev").into_iter().find_map(|value| value.strip_prefix(&prefix));
             descriptor.and_then(|number| number.parse().ok()).map(Socket).ok_or(format!("no socket for {id}"))
         };
-        // The guest would have no word with its host without these.
+        // Guest and host need these to exchange anything.
         for (option, wanted) in [
             ("-mon", "chardev=qmp,mode=control"),
             ("-serial", "chardev:console"),
@@ -47,7 +47,7 @@ impl Machine {
         }
         let is_fork = match value("-incoming") {
             Ok("defer") if arguments.iter().any(|word| word == "-S") => true,
-            Ok("defer") => return Err("a fork would run before there is work for it".to_owned()),
+            Ok("defer") => return Err("a fork without -S would run before it has a job".to_owned()),
             Ok(other) => return Err(format!("-incoming {other} is not for vmlab")),
             Err(_) => false,
         };
@@ -69,7 +69,7 @@ impl Machine {
     }
 }
 
-/// The pipe that the console is to be written to.
+/// The pipe that the console writes to.
 fn pipe(added: &[&str], chardevs: &[&str]) -> Result<Pipe, String> {
     let rest = chardevs.iter().find_map(|value| value.strip_prefix("file,id=console,path=/dev/fdset/"));
     let set = rest.and_then(|rest| rest.strip_suffix(",append=on"));
@@ -79,7 +79,7 @@ fn pipe(added: &[&str], chardevs: &[&str]) -> Result<Pipe, String> {
     Pipe::open(number).map_err(|error| format!("descriptor {number} is no pipe to write to: {error}"))
 }
 
-/// Makes the file of the guest's memory where it is shared, and opens it where it is not. The path has no comma.
+/// Creates the file of the guest's memory if it is shared, and opens it otherwise. The path has no comma.
 fn open_memory(properties: &str) -> Result<(), String> {
     let value = |name: &str| properties.split(',').find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
     let path = value("mem-path").ok_or("the memory has no file")?;

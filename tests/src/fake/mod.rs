@@ -1,9 +1,9 @@
-//! A scripted QEMU, for `vmlab run --qemu`: it is found, asked for its version, started with inherited sockets, speaks
-//! QMP, is a guest that says what a script has it say, and ends as the script has it end.
+//! A scripted QEMU for `vmlab run --qemu`. It prints a version, takes inherited sockets, speaks QMP, sends what a script says
+//! as its guest, and ends as the script says.
 //!
-//! A test makes a [`script::Script`] and puts it into a directory with [`script::Script::put`]; the program finds the
-//! directory by [`script::VARIABLE`]. Each start takes the next guest of the script. What is not as the script expects
-//! ends the program with [`FAULT`] and a sentence on standard error, which vmlab quotes in its verdict.
+//! A test makes a [`script::Script`] and writes it to a directory with [`script::Script::put`]. The program finds the
+//! directory by [`script::VARIABLE`]. Each start takes the next guest of the script. If vmlab does not do what the script
+//! expects, the program exits with [`FAULT`] and a sentence on standard error, which vmlab quotes in its verdict.
 
 use std::env;
 use std::io::{self, Write as _};
@@ -20,10 +20,10 @@ pub mod qmp;
 pub mod script;
 mod socket;
 
-/// The exit code of a script that did not fit what vmlab did.
+/// The exit code when vmlab does not do what the script expects.
 pub const FAULT: u8 = 99;
 
-/// The program.
+/// The `fake-qemu` program.
 #[must_use]
 pub fn main() -> ExitCode {
     match play() {
@@ -63,7 +63,7 @@ fn tell_version(version: &Version) -> ExitCode {
 
 /// Does nothing until it is killed.
 fn hang() -> ! {
-    // What was said before is to be seen.
+    // Nothing flushes the output of a process that is killed.
     io::stderr().flush().unwrap_or_default();
     loop {
         sleep(Duration::from_secs(3600));

@@ -1,4 +1,4 @@
-//! Plays a guest's script.
+//! Executes a guest's script.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -21,9 +21,9 @@ use super::qmp::Monitor;
 use super::script::{Action, Channel, Damage, Qmp};
 use crate::kernel;
 
-/// By how much a console can be behind its port.
+/// The delay of a console that holds back its output, relative to the port.
 const LATE: Duration = Duration::from_millis(300);
-/// Where the length stands in a frame's header.
+/// The offset of the length in a frame's header.
 const LENGTH_AT: usize = 8;
 
 pub(super) struct Player {
@@ -34,21 +34,21 @@ pub(super) struct Player {
     seq: u64,
     started: u32,
     boot_id: String,
-    /// What the console holds back, while it does.
+    /// The console's output while it is held back.
     held: Option<Vec<u8>>,
 }
 
-/// Whether the play goes on.
+/// What follows an action.
 enum Next {
     Go,
-    /// QEMU exits so.
+    /// QEMU exits with this code.
     End(ExitCode),
 }
 
 impl Player {
     pub(super) fn new(dir: PathBuf, machine: Machine, qmp: Qmp) -> Result<Self, String> {
         let monitor = Monitor::start(machine.qmp, qmp)?;
-        // The template has said hello.
+        // The template has sent the hello.
         let seq = u64::from(machine.is_fork);
         let boot_id = "00000000-0000-4000-8000-000000000000".to_owned();
         Ok(Self { dir, machine, monitor, decoder: Decoder::default(), seq, started: 0, boot_id, held: None })
@@ -157,7 +157,7 @@ impl Player {
         }
     }
 
-    /// Waits for the host's next order: a scenario, or that there is nothing more.
+    /// Waits for the host's next message: a scenario to run, or the end of the work.
     fn hear(&mut self) -> Result<Option<(u32, ScenarioId)>, String> {
         loop {
             match self.decoder.next_item() {
@@ -187,7 +187,7 @@ impl Player {
         }
     }
 
-    /// Runs a scenario as it is documented to end.
+    /// Runs a scenario with the documented result.
     fn serve(&mut self, run: u32, scenario: &ScenarioId) -> Result<(), String> {
         let catalogue = guest_init::catalogue().map_err(|error| error.to_string())?;
         let spec = catalogue.iter().find(|spec| spec.id == *scenario).ok_or(format!("there is no {scenario}"))?;
@@ -207,7 +207,7 @@ impl Player {
         self.say(GuestMessage::ScenarioFinished { run })
     }
 
-    /// As a kernel does with what is written to its log.
+    /// Prints a text on the console, as a kernel prints what is written to its log.
     fn print(&mut self, word: &str) -> Result<(), String> {
         if self.machine.console.is_open() {
             self.write(Channel::Console, format!("[    9.000000] {word}\r\n").as_bytes())?;
@@ -217,7 +217,7 @@ impl Player {
 
     fn say(&mut self, message: GuestMessage) -> Result<(), String> {
         let frame = self.encode(message)?;
-        // A host that has gone is seen by the next wait.
+        // The next wait notices a host that has closed the connection.
         self.machine.control.write(&frame).map(drop)
     }
 
@@ -232,9 +232,9 @@ impl Player {
         Ok(frame)
     }
 
-    /// The hello of a guest that is as it was asked for, with some fields replaced.
+    /// The hello of the machine that vmlab asked for, with some fields replaced.
     fn hello(&self, fields: &Value) -> Result<Hello, String> {
-        // VIRTIO_F_VERSION_1 alone; acknowledged, driven and in use (virtio 1.1, sections 2.1 and 6).
+        // Only VIRTIO_F_VERSION_1; status ACKNOWLEDGE, DRIVER and DRIVER_OK (virtio 1.1, sections 2.1 and 6).
         let features: String = (0..64).map(|bit| if bit == 32 { '1' } else { '0' }).collect();
         let mut hello = json!({
             "protocol": PROTOCOL,

@@ -1,4 +1,4 @@
-//! QMP as QEMU 7.2 speaks it, as far as vmlab asks (docs/interop/qmp-spec).
+//! The part of QMP that vmlab uses, as QEMU 7.2 speaks it (docs/interop/qmp-spec).
 
 use std::fs::File;
 use std::io::Write as _;
@@ -12,17 +12,17 @@ use super::socket::Socket;
 
 const GREETING: &str = r#"{"QMP": {"version": {"qemu": {"micro": 22, "minor": 2, "major": 7}, "package": "fake"}, "capabilities": ["oob"]}}"#;
 
-/// The monitor: commands are answered by a thread of its own, events go out as they come.
+/// The monitor. A thread of its own answers commands; events are sent from the player's thread.
 #[derive(Debug, Clone)]
 pub(super) struct Monitor {
     out: Arc<Mutex<Socket>>,
-    /// The commands that were answered, in order.
+    /// The commands that were answered so far, in order.
     answered: Arc<(Mutex<Vec<String>>, Condvar)>,
 }
 
-/// What the fake's processor holds.
+/// The processor's registers.
 pub const REGISTERS: &str = "\r\nCPU#0\r\nRIP=ffffffff81000000 RFL=00000046\r\n";
-/// What the fake's memory holds.
+/// The content of the memory.
 pub const MEMORY: &[u8] = b"\x7fELF and all that";
 
 impl Monitor {
@@ -44,8 +44,8 @@ impl Monitor {
         Ok(monitor)
     }
 
-    /// Tells an event. Like QEMU, it does so only to whoever has negotiated; it waits for that, so that a script's events
-    /// are not lost by chance.
+    /// Sends an event. QEMU sends events only after the client has negotiated capabilities, so this waits for that: otherwise
+    /// a script's events could be lost.
     pub(super) fn event(&self, text: &str) -> Result<bool, String> {
         self.wait_for("qmp_capabilities");
         self.line(text)
@@ -59,7 +59,7 @@ impl Monitor {
         drop(changed.wait_while(waiting, missing).unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Says one line.
+    /// Sends one line.
     fn line(&self, text: &str) -> Result<bool, String> {
         let out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
         out.write(format!("{text}\r\n").as_bytes())
@@ -69,7 +69,7 @@ impl Monitor {
         self.out.lock().unwrap_or_else(PoisonError::into_inner).close()
     }
 
-    /// Answers until vmlab goes.
+    /// Answers commands until vmlab closes the connection.
     fn answer(&self, socket: Socket, refuses_dumps: bool) -> Result<(), String> {
         let mut waiting: Vec<u8> = Vec::new();
         let mut given: Option<File> = None;
@@ -126,14 +126,14 @@ fn reply(command: &Value) -> Value {
     }
 }
 
-/// The event that follows a command at once: saving and loading take no time here.
+/// The event that follows a command. Saving and loading take no time here, so the event follows at once.
 fn consequence(command: &Value) -> Option<Value> {
     let timestamp = json!({"seconds": 0, "microseconds": 0});
     match command["execute"].as_str()? {
         "migrate" | "migrate-incoming" => {
             Some(json!({"timestamp": timestamp, "event": "MIGRATION", "data": {"status": "completed"}}))
         }
-        // Of what is not paused nothing is heard, but nobody asks that.
+        // QEMU sends no event if the guest is not paused, but vmlab continues only paused guests.
         "cont" => Some(json!({"timestamp": timestamp, "event": "RESUME"})),
         _ => None,
     }

@@ -1,4 +1,4 @@
-//! What a fake QEMU is to do: plain values, made by a test and read by the program.
+//! The script of a fake QEMU: values that a test makes and the program reads.
 
 use std::fs::{self, File};
 use std::io;
@@ -8,15 +8,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use vmlab_protocol::message::{GuestMessage, Leg, LegOutcome, Stream};
 
-/// The variable that names the script's directory.
+/// The environment variable that names the script's directory.
 pub const VARIABLE: &str = "VMLAB_FAKE_QEMU";
-/// The script's file.
+/// The name of the script's file.
 const FILE: &str = "script.json";
 
-/// All that the program does in a test.
+/// Everything that the fake QEMU does in a test.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Script {
-    /// What `--version` does.
+    /// The answer to `--version`.
     pub version: Version,
     /// The guests, in the order of their starts.
     pub guests: Vec<Guest>,
@@ -25,16 +25,16 @@ pub struct Script {
 /// What `--version` does.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Version {
-    /// It prints this line.
+    /// QEMU prints this line.
     Says(String),
-    /// It complains and exits.
+    /// QEMU prints an error and exits.
     Dies {
         /// The exit code.
         code: u8,
-        /// What it says.
+        /// The text on standard error.
         stderr: String,
     },
-    /// It does not end.
+    /// QEMU does not end.
     Hangs,
 }
 
@@ -47,24 +47,24 @@ impl Default for Version {
 /// One guest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Guest {
-    /// A part of the path of the kernel that it is for; any kernel where it is empty.
+    /// A part of the path of the kernel that the guest is for. Empty: any kernel.
     pub kernel: String,
     /// How its monitor behaves.
     pub qmp: Qmp,
-    /// What it does, in order; then QEMU exits with 0.
+    /// What the guest does, in order. After the last action QEMU exits with 0.
     pub actions: Vec<Action>,
 }
 
 /// How the monitor behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Qmp {
-    /// It greets and answers.
+    /// The monitor greets and answers.
     Answers,
-    /// Likewise, and does not write the guest's memory.
+    /// The monitor greets and answers, but refuses to write the guest's memory.
     RefusesDumps,
-    /// It says nothing.
+    /// The monitor sends nothing.
     Silent,
-    /// It is closed from the start.
+    /// The monitor is closed from the start.
     Closed,
 }
 
@@ -79,67 +79,67 @@ pub enum Channel {
     Qmp,
 }
 
-/// How a message comes to harm on its way.
+/// How a message is damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Damage {
-    /// One bit of the frame is flipped: this one, from the frame's first.
+    /// This bit of the frame, counted from the frame's first, is flipped.
     FlipBit(usize),
-    /// Only so many bytes of the frame are sent.
+    /// Only this many bytes of the frame are sent.
     Truncate(usize),
-    /// The header's length is this.
+    /// The header announces this length.
     Announce(u32),
 }
 
-/// One thing that a guest or its QEMU does.
+/// One step of a guest or its QEMU.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Action {
-    /// The hello of the machine that vmlab asked for, with these fields in place of its own.
+    /// Sends the hello of the machine that vmlab asked for, with these fields replaced.
     Hello(Value),
-    /// From now on the guest's boot id is this.
+    /// Changes the guest's boot id.
     BootId(String),
     /// Waits until the host asks for this scenario.
     AwaitRun(String),
     /// Waits until the host has nothing more to do.
     AwaitFinish,
-    /// From now on the console holds back what it is given.
+    /// Makes the console hold back its output.
     HoldConsole,
-    /// A moment later the console has all that was held back.
+    /// Lets the console write, a moment later, all that it has held back.
     ReleaseConsole,
-    /// Says a message, with the next sequence number.
+    /// Sends a message with the next sequence number.
     Say(GuestMessage),
-    /// Says a message with another sequence number.
+    /// Sends a message with this sequence number.
     SayAs(u64, GuestMessage),
-    /// Says a message that comes to harm.
+    /// Sends a damaged message.
     SayDamaged(GuestMessage, Damage),
-    /// A scenario's output.
+    /// Sends a scenario's output.
     Output(u32, Leg, Stream, Vec<u8>),
-    /// Runs so many scenarios as they are documented to end.
+    /// Runs this many scenarios with their documented results.
     Serve(u32),
-    /// Runs all scenarios that are still asked for, and says goodbye.
+    /// Runs all further scenarios with their documented results, and sends the goodbye.
     ServeRest,
-    /// Bytes on the control port.
+    /// Writes bytes to the control port.
     Port(Vec<u8>),
-    /// Bytes on the console.
+    /// Writes bytes to the console.
     Console(Vec<u8>),
-    /// An event of the monitor, as its line. Only for [`Qmp::Answers`].
+    /// Sends a line that is an event of the monitor. Only for [`Qmp::Answers`].
     Qmp(String),
     /// Waits until a command of the monitor has been answered. Only for [`Qmp::Answers`].
     AwaitCommand(String),
-    /// A line on standard error.
+    /// Prints a line on standard error.
     Stderr(String),
     /// Closes a connection.
     Close(Channel),
-    /// Writes to a connection until the host has gone.
+    /// Writes to a connection until the host closes it.
     Flood(Channel, Vec<u8>),
-    /// Makes a file of this name in the script's directory.
+    /// Creates a file of this name in the script's directory.
     Mark(String),
-    /// Waits for a file of this name there.
+    /// Waits for a file of this name in the script's directory.
     AwaitMark(String),
-    /// Stops vmlab, as a busy host does, or lets it go on.
+    /// Stops vmlab (true) as if the host were busy, or lets it continue (false).
     HostSleeps(bool),
-    /// Exits.
+    /// Exits with this code.
     Exit(u8),
-    /// Exits where it is a fork.
+    /// Exits with this code if the guest is a fork.
     ExitAsFork(u8),
     /// Kills itself with this signal.
     Signal(i32),
@@ -148,37 +148,37 @@ pub enum Action {
 }
 
 impl Guest {
-    /// For any kernel, with a monitor that answers.
+    /// A guest for any kernel, with a monitor that answers.
     #[must_use]
     pub fn new(actions: Vec<Action>) -> Self {
         Self { kernel: String::new(), qmp: Qmp::Answers, actions }
     }
 
-    /// For a kernel in whose path this occurs.
+    /// Restricts the guest to kernels whose path contains this text.
     #[must_use]
     pub fn on(self, kernel: &str) -> Self {
         Self { kernel: kernel.to_owned(), ..self }
     }
 
-    /// With another monitor.
+    /// Replaces the monitor's behaviour.
     #[must_use]
     pub fn with_qmp(self, qmp: Qmp) -> Self {
         Self { qmp, ..self }
     }
 
-    /// One that boots and is saved.
+    /// A guest that boots and is saved.
     #[must_use]
     pub fn template() -> Self {
         Self::new(vec![hello(), Action::Hang])
     }
 
-    /// A fork of one, which has no kernel of its own, that runs everything as documented.
+    /// A fork of a template that runs everything with the documented result. A fork has no kernel of its own.
     #[must_use]
     pub fn good_fork() -> Self {
         Self::new(vec![Action::ServeRest])
     }
 
-    /// One that boots and runs everything as documented.
+    /// A guest that boots and runs everything with the documented result.
     #[must_use]
     pub fn good() -> Self {
         Self::new(vec![hello(), Action::ServeRest])
@@ -204,13 +204,13 @@ pub fn event(name: &str, data: &Value) -> Action {
     Action::Qmp(json!({"event": name, "data": data, "timestamp": timestamp}).to_string())
 }
 
-/// QEMU's words where a guest ends: why, and that it is paused, as under `-action shutdown=pause`.
+/// The events of QEMU when a guest ends: the reason, and that the guest is paused, as with `-action shutdown=pause`.
 #[must_use]
 pub fn ends(reason: &str) -> [Action; 2] {
     [event("SHUTDOWN", &json!({"guest": true, "reason": reason})), event("STOP", &json!({}))]
 }
 
-/// QEMU's words where a guest has told it of a panic.
+/// The events of QEMU when a guest has reported a panic.
 #[must_use]
 pub fn panics() -> [Action; 2] {
     [event("GUEST_PANICKED", &json!({"action": "pause"})), event("STOP", &json!({}))]
@@ -240,8 +240,7 @@ pub fn finished(run: u32) -> Action {
     Action::Say(GuestMessage::ScenarioFinished { run })
 }
 
-/// A scenario from the order for it to the end of its legs, without its own end. A leg that breaks off is the last but
-/// for the control's sake: the guest goes on to the control whatever the subject found.
+/// A scenario from the host's order to the end of its legs, without the scenario's own end.
 #[must_use]
 pub fn legs(run: u32, scenario: &str, outcomes: &[(Leg, LegOutcome)]) -> Vec<Action> {
     let mut actions = vec![Action::AwaitRun(scenario.to_owned()), started(run, scenario)];
@@ -249,7 +248,7 @@ pub fn legs(run: u32, scenario: &str, outcomes: &[(Leg, LegOutcome)]) -> Vec<Act
     actions
 }
 
-/// A scenario from the order for it to its end.
+/// A scenario from the host's order to its end.
 #[must_use]
 pub fn scenario(run: u32, name: &str, outcomes: &[(Leg, LegOutcome)]) -> Vec<Action> {
     let mut actions = legs(run, name, outcomes);
@@ -258,13 +257,13 @@ pub fn scenario(run: u32, name: &str, outcomes: &[(Leg, LegOutcome)]) -> Vec<Act
 }
 
 impl Script {
-    /// A QEMU of these guests.
+    /// A script with these guests and the default version.
     #[must_use]
     pub fn new(guests: Vec<Guest>) -> Self {
         Self { version: Version::default(), guests }
     }
 
-    /// Puts the script into a directory.
+    /// Writes the script to a directory.
     ///
     /// # Panics
     /// The directory cannot be written.
@@ -273,10 +272,10 @@ impl Script {
         fs::write(dir.join(FILE), serde_json::to_vec_pretty(self).unwrap()).unwrap();
     }
 
-    /// Reads it from there.
+    /// Reads the script from a directory.
     ///
     /// # Errors
-    /// It is not there or no script.
+    /// The file is missing or malformed.
     pub fn get(dir: &Path) -> Result<Self, String> {
         let bytes = fs::read(dir.join(FILE)).map_err(|error| format!("cannot read {}: {error}", dir.display()))?;
         serde_json::from_slice(&bytes).map_err(|error| format!("the script cannot be read: {error}"))
@@ -285,7 +284,7 @@ impl Script {
     /// Takes the first guest for a kernel that no other start has taken.
     ///
     /// # Errors
-    /// There is none left.
+    /// The script has no such guest left.
     pub fn claim(self, dir: &Path, kernel: &str) -> Result<Guest, String> {
         for (number, guest) in self.guests.into_iter().enumerate().filter(|(_, guest)| kernel.contains(&guest.kernel)) {
             match File::create_new(dir.join(claim_name(number))) {
@@ -297,7 +296,7 @@ impl Script {
         Err(format!("the script has no guest left for {kernel}"))
     }
 
-    /// The numbers, from 0, of the guests that nobody has taken.
+    /// The numbers, from 0, of the guests that no start has taken.
     #[must_use]
     pub fn unclaimed(&self, dir: &Path) -> Vec<usize> {
         (0..self.guests.len()).filter(|number| !dir.join(claim_name(*number)).exists()).collect()

@@ -1,4 +1,4 @@
-//! The sockets and the pipe that vmlab hands over, by their numbers.
+//! The sockets and the pipe that vmlab hands over as numbered descriptors.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, IoSliceMut, Write as _};
@@ -12,7 +12,7 @@ use nix::unistd;
 pub(super) struct Socket(pub(super) i32);
 
 impl Socket {
-    /// Sends all of it. False where the other side has gone.
+    /// Sends all bytes. False: the other side has closed the connection.
     pub(super) fn write(self, mut bytes: &[u8]) -> Result<bool, String> {
         while !bytes.is_empty() {
             match send(self.0, bytes, MsgFlags::MSG_NOSIGNAL) {
@@ -25,7 +25,7 @@ impl Socket {
         Ok(true)
     }
 
-    /// Waits for bytes; none where the other side has gone.
+    /// Waits for bytes. Empty: the other side has closed the connection.
     pub(super) fn read(self) -> Result<Vec<u8>, String> {
         let mut buffer = vec![0; 4096];
         loop {
@@ -41,7 +41,7 @@ impl Socket {
         }
     }
 
-    /// As [`Self::read`], with the file whose descriptor came beside the bytes (unix(7), `SCM_RIGHTS`).
+    /// Waits for bytes like [`Self::read`], and for a descriptor that comes with the bytes (unix(7), `SCM_RIGHTS`).
     pub(super) fn read_with_file(self) -> Result<(Vec<u8>, Option<File>), String> {
         let mut buffer = vec![0; 4096];
         let mut space = nix::cmsg_space!([i32; 1]);
@@ -62,33 +62,32 @@ impl Socket {
             }
         };
         buffer.truncate(count);
-        // Opened once more by its name in proc(5): a number alone cannot become a file without unsafe code.
+        // The descriptor is opened again by its name in proc(5), because safe code cannot make a file of a number.
         let open = |number| File::options().write(true).open(format!("/proc/self/fd/{number}"));
         let file =
             descriptor.map(open).transpose().map_err(|error| format!("the descriptor cannot be used: {error}"))?;
         Ok((buffer, file))
     }
 
-    /// Ends the connection both ways; the other side sees the end.
+    /// Shuts the connection down both ways, so that the other side sees its end.
     pub(super) fn close(self) -> Result<(), String> {
         shutdown(self.0, Shutdown::Both).map_err(|error| format!("cannot close descriptor {}: {error}", self.0))
     }
 }
 
-/// The writing end of a pipe that this process inherited; None once it was closed.
+/// The writing end of a pipe that this process inherited; None after it was closed.
 #[derive(Debug)]
 pub(super) struct Pipe(Option<File>);
 
 impl Pipe {
-    /// Takes over a descriptor. It is opened once more by its name in proc(5): a number alone cannot become a file without
-    /// unsafe code.
+    /// Takes over a descriptor: opens it again by its name in proc(5), because safe code cannot make a file of a number.
     pub(super) fn open(number: &str) -> io::Result<Self> {
         let file = File::options().write(true).open(format!("/proc/self/fd/{number}"))?;
         unistd::close(number.parse::<i32>().map_err(io::Error::other)?)?;
         Ok(Self(Some(file)))
     }
 
-    /// Writes all of it. False where the other side has gone.
+    /// Writes all bytes. False: the other side has closed the pipe.
     pub(super) fn write(&self, bytes: &[u8]) -> Result<bool, String> {
         let mut file = self.0.as_ref().ok_or("the pipe was closed")?;
         match file.write_all(bytes) {
@@ -98,12 +97,12 @@ impl Pipe {
         }
     }
 
-    /// Whether it was not closed.
+    /// Whether the pipe is open.
     pub(super) const fn is_open(&self) -> bool {
         self.0.is_some()
     }
 
-    /// The other side sees the end.
+    /// Closes the pipe, so that the other side sees its end.
     pub(super) fn close(&mut self) {
         self.0 = None;
     }

@@ -1,4 +1,4 @@
-//! The readers of apt's words: source lists, package descriptions, and the walk along them.
+//! The readers of apt's texts: source lists, package descriptions, and the search through dependencies.
 
 use vmlab_kernel::debian::resolve::{Walk, is_plain};
 use vmlab_kernel::debian::{sources, stanza};
@@ -15,7 +15,7 @@ pub const WORDS: &[&[u8]] = &[
     b"\n\t",
 ];
 
-/// More rounds than a kernel has packages.
+/// An upper bound of the rounds; no kernel has as many packages.
 const ROUNDS: usize = 40;
 
 pub fn run(input: &[u8]) {
@@ -30,7 +30,7 @@ pub fn run(input: &[u8]) {
         assert!(words.clone().all(|word| !word.contains(char::is_whitespace)), "{entry:?}");
         assert!(entry.uris.iter().all(|uri| !uri.ends_with('/')), "{entry:?}");
     }
-    // One text is all that the archive says.
+    // The archive describes every package by the same text.
     let Ok(mut walk) = Walk::from_metapackage("linux-image-cloud-amd64", &text) else { return };
     for round in 0.. {
         assert!(round < ROUNDS, "the walk does not end");

@@ -1,4 +1,4 @@
-//! The reader of kernel configurations: what it read can be written, and is then read as the same.
+//! The reader of kernel configurations: writing and reading a configuration again gives the same configuration.
 
 use vmlab_kernel::config::KernelConfig;
 
@@ -13,7 +13,7 @@ pub const WORDS: &[&[u8]] = &[
     b"# Linux/x86 6.1.0 Kernel Configuration\n",
 ];
 
-/// The symbols that a line could be about, as `conf_read_simple` of scripts/kconfig/confdata.c has it.
+/// The symbols that a line can name, by the rules of `conf_read_simple` in scripts/kconfig/confdata.c.
 fn symbol(line: &str) -> Option<&str> {
     let line = line.trim();
     let set = line.split_once('=').map(|(name, _)| name);
@@ -33,7 +33,7 @@ pub fn run(input: &[u8]) {
         };
         assert_eq!(config.enabled(name), matches!(value, "y" | "m"), "{name}");
         written.push_str(&format!("{name}={value}\n"));
-        // The last word counts.
+        // The last line about a symbol counts.
         let last = text.lines().rev().find(|line| symbol(line) == Some(name)).map(str::trim);
         assert_eq!(last, Some(format!("{name}={value}").as_str()), "{name}");
     }

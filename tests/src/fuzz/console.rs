@@ -1,4 +1,4 @@
-//! The console: what is seen does not depend on how the bytes come, and what is kept has a bound.
+//! The console's classifier: its result does not depend on how the bytes are split, and its memory is bounded.
 
 use vmlab_console::ConsoleReader;
 
@@ -34,8 +34,8 @@ pub const WORDS: &[&[u8]] = &[
     b"Linux version ",
 ];
 
-/// What a reader of one console may keep for its caller, in bytes: a trace and the last lines, each of 200 lines of
-/// 4096 bytes that may become three times as many when they are decoded, and what it says about them.
+/// The most text that the classifier may keep of one console, in bytes: a trace and the last lines, each of at most 200
+/// lines of 4096 bytes, which decoding may triple, and its own text about them.
 const KEPT: usize = 8 << 20;
 
 pub fn run(input: &[u8]) {

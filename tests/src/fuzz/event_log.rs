@@ -1,4 +1,4 @@
-//! A record's journal: what can be read can be written, and every report of it is whole and harmless.
+//! The event log of a record: it can be written and read again, and every report of it is complete and harmless.
 
 use vmlab_events::{log, order};
 
@@ -35,7 +35,7 @@ pub fn run(input: &[u8]) {
     }
     let again = log::read(written.as_slice()).expect("what was written can be read");
     assert_eq!(again.events, read.events, "written and read again");
-    // As where a record is opened: what cannot be one run's is not rendered.
+    // Opening a record makes the same check: events that cannot come from one run are not rendered.
     if order::check(&read.events).is_ok() {
         Rendered::of(&read.events).check(&read.events);
     }

@@ -1,4 +1,4 @@
-//! The frame decoder: all bytes are accounted for, however they come.
+//! The frame decoder: it accounts for every byte, however the bytes are split.
 
 use vmlab_protocol::frame::{Decoder, Frame, HEADER_LEN, Item, MAX_PAYLOAD, Truncated, encode};
 

@@ -1,4 +1,4 @@
-//! The reader of bzImage and vmlinux: what it says does not depend on how much one read(2) gives.
+//! The reader of bzImage and vmlinux: its result does not depend on how many bytes one read(2) returns.
 
 use std::io::{Cursor, Read, Result, Seek, SeekFrom};
 
@@ -15,7 +15,7 @@ pub const WORDS: &[&[u8]] = &[
     b"\x1f\x8b\x08",
 ];
 
-/// Gives one byte at a time.
+/// A reader that returns one byte at a time.
 struct Dribble(Cursor<Vec<u8>>);
 
 impl Read for Dribble {

@@ -1,4 +1,4 @@
-//! The reader of test results: what it read can be written, and is then read as the same.
+//! The reader of test results: writing and reading results again gives the same results.
 
 use vmlab_ktap::{Block, Directive, Flavour, MAX_DEPTH, Reader, Test, read};
 
@@ -57,7 +57,7 @@ fn check(block: &Block, depth: usize, sound: bool) {
     assert!(!sound || block.plan == Some(block.tests.len() as u64), "{block:?}");
 }
 
-/// Writes results as ktap.rst has them, TAP 14 with its own escapes.
+/// Writes results in the format of ktap.rst, or as TAP 14 with its escapes.
 fn write(block: &Block, above: Flavour, depth: usize, out: &mut String) {
     let flavour = block.flavour.unwrap_or(above);
     let mut line = |text: String| out.push_str(&format!("{}{text}\n", "  ".repeat(depth)));
@@ -77,7 +77,7 @@ fn write(block: &Block, above: Flavour, depth: usize, out: &mut String) {
     }
 }
 
-/// Takes away what [`write`] does not write.
+/// Removes what [`write`] does not write.
 fn bare(block: &mut Block) {
     block.diagnostics.clear();
     for test in &mut block.tests {

@@ -1,4 +1,4 @@
-//! The messages: what can be read can be written, and is then read as the same.
+//! The messages: writing and reading a message again gives the same message.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -41,7 +41,7 @@ pub fn run(input: &[u8]) {
 
 fn same_again<M: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(message: &M) {
     let mut bytes = Vec::new();
-    // Escapes make text longer: what came in one frame may not go back into one.
+    // Escapes make text longer, so a message that came in one frame may not fit into one frame again.
     if message::encode(message, &mut bytes).is_err() {
         assert!(bytes.is_empty(), "half a message");
         return;

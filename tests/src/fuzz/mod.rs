@@ -1,8 +1,7 @@
-//! What must hold of the readers of foreign bytes, whatever the bytes are.
+//! Properties that the readers of foreign bytes have for all inputs.
 //!
-//! Each target is a function of bytes that panics where a property does not hold. Two programs call them: those of
-//! `tests/fuzz`, which look for new inputs with libFuzzer, and the ordinary test `fuzz`, which runs the inputs that were
-//! found, and seeded changes of them.
+//! Each target is a function of bytes that panics if a property does not hold. The programs of `tests/fuzz` look for new
+//! inputs with libFuzzer. The ordinary test `fuzz` runs the inputs that were found, and seeded mutations of them.
 
 mod apt;
 mod config;
@@ -17,24 +16,24 @@ pub mod mutate;
 mod newc;
 mod session;
 
-/// A property of some reader.
+/// A reader and the properties that are checked.
 #[derive(Debug, Clone, Copy)]
 pub struct Target {
-    /// Its name, which is that of its corpus and of its program.
+    /// The name of the target, its corpus and its program.
     pub name: &'static str,
-    /// Tries the property on an input.
+    /// Checks the properties with an input.
     pub run: fn(&[u8]),
-    /// Words of the reader's language, which chance would not find.
+    /// Words of the reader's format, which random mutations would not find.
     pub words: &'static [&'static [u8]],
-    /// The most memory that it may hold at once, in bytes: so much, and so many times the input's length. Where it is
-    /// more, the reader trusts a number that it read.
+    /// A limit of the memory in use, in bytes: a constant, plus a multiple of the input's length. A reader that uses more
+    /// trusts a number from the input.
     pub memory: (usize, usize),
 }
 
-/// What most readers may hold: their own copy, and what the properties make of it.
+/// The limit for most readers: a copy of the input, and the values that the check makes of it.
 const MEMORY: (usize, usize) = (8 << 20, 64);
 
-/// All of them, by name.
+/// All targets, sorted by name.
 pub const TARGETS: &[Target] = &[
     Target { name: "apt", run: apt::run, words: apt::WORDS, memory: MEMORY },
     Target { name: "config", run: config::run, words: config::WORDS, memory: MEMORY },
@@ -49,16 +48,16 @@ pub const TARGETS: &[Target] = &[
     Target { name: "session", run: session::run, words: session::WORDS, memory: (32 << 20, 1024) },
 ];
 
-/// Tries an input on the target of a name.
+/// Runs the target of this name with an input.
 ///
 /// # Panics
-/// A property does not hold, or there is no such target.
+/// A property does not hold, or no target has the name.
 pub fn run(name: &str, input: &[u8]) {
     let target = TARGETS.iter().find(|target| target.name == name).expect("the target's name is in the list");
     (target.run)(input);
 }
 
-/// Cuts an input into pieces whose lengths come from the input itself, so that the same input is always cut alike.
+/// Cuts an input into pieces. Their lengths depend on the input only, so that the same input always gives the same pieces.
 fn pieces(input: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = input;
     let mut state = input.iter().fold(1_u32, |state, &byte| state.wrapping_mul(31).wrapping_add(u32::from(byte)));

@@ -1,4 +1,4 @@
-//! The readers of modules: `modules.dep` and `modules.builtin`, what a module says that it needs, and packed modules.
+//! The readers of `modules.dep` and `modules.builtin`, of a module's own list of dependencies, and of compressed modules.
 
 use std::collections::BTreeSet;
 
@@ -24,9 +24,9 @@ pub const WORDS: &[&[u8]] = &[
     b"\x28\xb5\x2f\xfd",
 ];
 
-/// So much may come out of a packed module here, in bytes.
+/// The largest decompressed module, in bytes.
 const UNPACKED_LIMIT: u64 = 1 << 16;
-/// So many modules of an input are looked for.
+/// How many modules of an input are looked up.
 const ASKED: usize = 64;
 
 pub fn run(input: &[u8]) {
@@ -40,7 +40,7 @@ pub fn run(input: &[u8]) {
     }
 }
 
-/// The input as both files, with a NUL between them.
+/// Splits the input at a NUL into the two files.
 fn index(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     let (dep, builtin) = text.split_once('\0').unwrap_or((&text, ""));
@@ -61,7 +61,7 @@ fn index(input: &[u8]) {
     }
 }
 
-/// What the line of a module names is loaded before it: there is no circle.
+/// Checks that all modules on a module's line are loaded before it, so that the order has no cycle.
 fn needs_come_first(dep: &str, path: &str, files: &[vmlab_image::modules::ModuleFile]) {
     let place = |path: &str| files.iter().position(|file| file.path == path);
     let line = dep.lines().map(str::trim).find_map(|line| line.split_once(':').filter(|(of, _)| *of == path));

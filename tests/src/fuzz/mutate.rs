@@ -1,16 +1,16 @@
-//! Seeded changes of inputs: the same seed gives the same changes, on every machine.
+//! Seeded mutations of inputs: the same seed gives the same mutations on every machine.
 
-/// The longest input that comes out, in bytes.
+/// The longest mutated input, in bytes.
 const LONGEST: usize = 1 << 16;
 
-/// Makes changes.
+/// A source of mutations.
 #[derive(Debug)]
 pub struct Mutator {
     state: u64,
 }
 
 impl Mutator {
-    /// With a seed.
+    /// Starts with a seed.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
         Self { state: seed }
@@ -25,7 +25,7 @@ impl Mutator {
         z ^ (z >> 31)
     }
 
-    /// A number below a limit, or 0 where that is 0.
+    /// A number below a limit, or 0 if the limit is 0.
     fn below(&mut self, limit: usize) -> usize {
         usize::try_from(self.next() >> 1).unwrap() % limit.max(1)
     }
@@ -34,7 +34,7 @@ impl Mutator {
         self.next().to_le_bytes()[0]
     }
 
-    /// An input with one to eight changes. `others` are inputs to take pieces from, `words` what to put in.
+    /// An input with one to eight mutations. `others` are inputs to take pieces from, `words` are words to insert.
     #[must_use]
     pub fn change(&mut self, input: &[u8], others: &[Vec<u8>], words: &[&[u8]]) -> Vec<u8> {
         let mut out = input.to_vec();

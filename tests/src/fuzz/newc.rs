@@ -1,4 +1,4 @@
-//! The archive of the guest's files: what was put in is read out of it, by a reader that shares no code with the writer.
+//! The archive of the guest's files: a reader that shares no code with the writer finds exactly the files that were written.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use vmlab_image::newc::{Archive, Node};
 
 pub const WORDS: &[&[u8]] = &[b"dev", b"dev/console", b"init", b"TRAILER!!!", b"..", b"//", b"\0", b"a/b/c"];
 
-/// Nodes from lines: a letter for the kind, then the path and, behind `>`, content, target or numbers.
+/// Parses nodes from lines. A line has a letter for the kind, the path, and, after `>`, the content, target or numbers.
 fn nodes(input: &[u8]) -> Vec<(String, Node)> {
     let line = |line: &[u8]| {
         let (&kind, rest) = line.split_first()?;
@@ -44,7 +44,7 @@ pub fn run(input: &[u8]) {
     assert_eq!(read(&bytes), kept);
 }
 
-/// Reads an archive as Documentation/driver-api/early-userspace/buffer-format.rst describes it.
+/// Reads an archive by the kernel's Documentation/driver-api/early-userspace/buffer-format.rst.
 fn read(mut rest: &[u8]) -> BTreeMap<String, Node> {
     let mut nodes = BTreeMap::new();
     loop {

@@ -1,5 +1,5 @@
-//! The session: whatever the guest says and whenever the host asks, a result is one only if it was asked for, announced
-//! and whole.
+//! The session: in any order of messages and requests, a result counts only if its scenario was asked for, announced and
+//! complete.
 
 use vmlab_lab::guest::session::{Findings, Freshness, OUTPUT_KEPT, Session, SessionEvent};
 use vmlab_protocol::catalogue::{Control, Expectation, KernelVersion, Requirement, ScenarioSpec};
@@ -8,7 +8,7 @@ use vmlab_protocol::message::{
 };
 
 pub const WORDS: &[&[u8]] = &[
-    // A whole run, as the letters of [`Play::step`] have it.
+    // A complete run, in the letters of [`Play::step`].
     b"hPpaAsA1B2D3fd",
     b"hPpassABCfd",
     b"o\xff",
@@ -16,7 +16,7 @@ pub const WORDS: &[&[u8]] = &[
     b"z",
 ];
 
-/// What was to be seen, in words that do not depend on how the bytes came.
+/// The observed results, in a form that does not depend on how the bytes are split.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Seen {
     heard: Vec<String>,
@@ -26,13 +26,13 @@ struct Seen {
     dismissed: bool,
 }
 
-/// One play of a script, which is the input.
+/// One execution of the input, which is a script of letters.
 struct Play<'a> {
     session: Session,
     specs: &'a [ScenarioSpec],
     seq: u64,
     run: u32,
-    /// Bytes that go to the session at once; 0 for all.
+    /// How many bytes go to the session at once; 0: all.
     piece: usize,
     seen: Seen,
 }
@@ -73,7 +73,7 @@ fn hello(major: u16) -> GuestMessage {
 }
 
 impl Play<'_> {
-    /// Does what a letter says; more of the script may be its argument.
+    /// Executes a letter; the bytes after it may be its argument.
     fn step(&mut self, letter: u8, script: &mut impl Iterator<Item = u8>) {
         let mut argument = || script.next().unwrap_or_default();
         match letter {
@@ -151,7 +151,7 @@ impl Play<'_> {
                 match self.session.next_event() {
                     Ok(Some(heard)) => self.heard(&heard),
                     Ok(None) => break,
-                    // The words may tell how much of the damage had come by then.
+                    // The text may contain how many damaged bytes had come by then.
                     Err(_) => {
                         self.seen.over = true;
                         break;
@@ -175,7 +175,7 @@ impl Play<'_> {
     }
 }
 
-/// Legs come in their order, none is left out, and what broke off is not gone on with but for the control.
+/// Checks that legs come in their order, that no leg is left out, and that only the control follows a leg that broke off.
 fn check(findings: &Findings) {
     let legs: Vec<Leg> = findings.legs.iter().map(|report| report.leg).collect();
     assert!(

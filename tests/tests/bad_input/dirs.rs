@@ -1,26 +1,26 @@
-//! Directories that are full, read-only or no directories.
+//! Cache and state directories that are full, read-only or files.
 
 use std::fs;
 
 use vmlab_events::event::LabEvent;
 use vmlab_events::exit;
-use vmlab_tests::bench::{Bench, Ended};
+use vmlab_tests::env::{Ended, TestEnv};
 use vmlab_tests::fake::script::{Action, Guest, hello};
 use vmlab_tests::lab::FakeLab;
 
 use crate::{FAKE_QEMU, ONLY_HOSTNAME, VMLAB, in_mounts, is_refused, lab};
 
-/// A line of shell that mounts a tmpfs over one of the bench's directories.
+/// A shell command that mounts a tmpfs over a directory of the environment.
 fn mount(dir: &str, options: &str) -> String {
     format!("mkdir -p \"$HOME/{dir}\" && mount -t tmpfs -o {options} none \"$HOME/{dir}\"")
 }
 
-/// For a user who may mount nothing: what cannot be tried is said.
+/// Prints what a user who cannot mount did not test.
 fn not_tried(what: &str) {
     eprintln!("not tried, as this user may make no mount namespace: {what}");
 }
 
-/// A cache only saves time: without it a run goes on, and one note says why the next one takes as long.
+/// Checks that a run without a usable cache passes, and that one notice says why the next run will be as slow.
 fn goes_on(lab: &FakeLab, ended: Ended, words: &[&str]) {
     let outcome = lab.outcome(ended);
     outcome.exits(exit::OK).has("uts.hostname", "PASS", "");
@@ -29,7 +29,7 @@ fn goes_on(lab: &FakeLab, ended: Ended, words: &[&str]) {
 }
 
 #[test]
-fn a_full_cache() {
+fn a_run_with_a_full_cache_passes() {
     let lab = lab();
     let Some(ended) = in_mounts(&lab, &mount("cache", "size=64k"), &[ONLY_HOSTNAME]) else {
         return not_tried("a full cache");
@@ -38,21 +38,21 @@ fn a_full_cache() {
 }
 
 #[test]
-fn a_read_only_cache() {
+fn a_run_with_a_read_only_cache_passes() {
     let lab = lab();
     let Some(ended) = in_mounts(&lab, &mount("cache", "ro"), &[ONLY_HOSTNAME]) else {
-        // Whoever may mount nothing is not root, and for others modes count.
-        let cache = lab.bench.cache();
+        // A user who cannot mount is not root, so the directory's mode has the same effect.
+        let cache = lab.env.cache();
         fs::create_dir_all(&cache).unwrap();
         fs::set_permissions(&cache, std::os::unix::fs::PermissionsExt::from_mode(0o555)).unwrap();
-        let ended = lab.bench.run(&lab.arguments(&[ONLY_HOSTNAME]));
+        let ended = lab.env.run(&lab.arguments(&[ONLY_HOSTNAME]));
         return goes_on(&lab, ended, &["make it writable for this user, or set XDG_CACHE_HOME"]);
     };
     goes_on(&lab, ended, &["the guest image: cannot create ", "Read-only file system", "or set XDG_CACHE_HOME"]);
 }
 
 #[test]
-fn a_read_only_cache_in_which_all_is_there_is_enough() {
+fn a_complete_read_only_cache_causes_no_notice() {
     let lab = FakeLab::new(VMLAB, FAKE_QEMU, vec![Guest::good(); 2]);
     lab.run(&[ONLY_HOSTNAME]).exits(exit::OK);
     let read_only = "mount --bind \"$HOME/cache\" \"$HOME/cache\" && mount -o remount,bind,ro \"$HOME/cache\"";
@@ -63,32 +63,32 @@ fn a_read_only_cache_in_which_all_is_there_is_enough() {
 }
 
 #[test]
-fn a_cache_that_is_a_file() {
+fn a_run_with_a_file_as_cache_passes() {
     let lab = lab();
-    fs::write(lab.bench.cache(), "").unwrap();
-    let ended = lab.bench.run(&lab.arguments(&[ONLY_HOSTNAME]));
+    fs::write(lab.env.cache(), "").unwrap();
+    let ended = lab.env.run(&lab.arguments(&[ONLY_HOSTNAME]));
     goes_on(&lab, ended, &["the guest image: cannot create ", "Not a directory", "set XDG_CACHE_HOME"]);
 }
 
 #[test]
-fn a_read_only_place_for_records() {
+fn a_read_only_state_directory_is_refused_with_a_remedy() {
     let lab = lab();
     let words = ["cannot keep a record of the run in ", "set XDG_STATE_HOME to a directory", "or give --no-record"];
     match in_mounts(&lab, &mount("state", "ro"), &[ONLY_HOSTNAME]) {
-        Some(ended) => is_refused(&lab.bench, &ended, exit::LAB, &words),
+        Some(ended) => is_refused(&lab.env, &ended, exit::LAB, &words),
         None => not_tried("a read-only state directory"),
     }
-    fs::remove_dir_all(lab.bench.state()).unwrap_or_default();
-    fs::write(lab.bench.state(), "").unwrap();
-    let ended = lab.bench.run(&lab.arguments(&[ONLY_HOSTNAME]));
-    is_refused(&lab.bench, &ended, exit::LAB, &words);
+    fs::remove_dir_all(lab.env.state()).unwrap_or_default();
+    fs::write(lab.env.state(), "").unwrap();
+    let ended = lab.env.run(&lab.arguments(&[ONLY_HOSTNAME]));
+    is_refused(&lab.env, &ended, exit::LAB, &words);
     assert_eq!(lab.unclaimed(), [0]);
-    // And the remedy helps.
+    // The remedy works.
     lab.run(&[ONLY_HOSTNAME, "--no-record"]).exits(exit::OK);
 }
 
 #[test]
-fn a_place_for_records_that_fills_up_costs_the_record_and_not_the_run() {
+fn a_state_directory_that_fills_up_ends_the_record_but_not_the_run() {
     let console = Action::Console(b"[    1.0] a kernel that talks\n".repeat(20_000));
     let lab = FakeLab::new(VMLAB, FAKE_QEMU, vec![Guest::new(vec![console, hello(), Action::ServeRest])]);
     let Some(ended) = in_mounts(&lab, &mount("state", "size=64k"), &[]) else {
@@ -104,27 +104,22 @@ fn a_place_for_records_that_fills_up_costs_the_record_and_not_the_run() {
 }
 
 #[test]
-fn no_home_at_all() {
-    let bench = Bench::new(VMLAB);
-    let mut command = bench.command(VMLAB);
+fn a_run_without_home_and_xdg_variables_is_refused() {
+    let env = TestEnv::new(VMLAB);
+    let mut command = env.command(VMLAB);
     command.arg("run").env_remove("HOME").env_remove("XDG_CACHE_HOME").env_remove("XDG_STATE_HOME");
-    let ended = bench.start_command(command).wait();
-    is_refused(&bench, &ended, exit::USAGE, &["neither XDG_CACHE_HOME nor HOME is set", "set one of them"]);
+    let ended = env.start_command(command).wait();
+    is_refused(&env, &ended, exit::USAGE, &["neither XDG_CACHE_HOME nor HOME is set", "set one of them"]);
 }
 
 #[test]
-fn records_that_cannot_be_read() {
-    let bench = Bench::new(VMLAB);
-    is_refused(&bench, &bench.run(&["report"]), exit::USAGE, &["there is no record", "`vmlab run` makes one"]);
-    is_refused(&bench, &bench.run(&["report", "1999"]), exit::USAGE, &["there is no record"]);
-    is_refused(
-        &bench,
-        &bench.run(&["report", "/no/such/run"]),
-        exit::USAGE,
-        &["/no/such/run", "`vmlab report --list`"],
-    );
-    is_refused(&bench, &bench.run(&["report", "/etc"]), exit::USAGE, &["/etc is no record of a run"]);
-    is_refused(&bench, &bench.run(&["report", "/etc/passwd"]), exit::LAB, &["/etc/passwd is no whole record of a run"]);
-    fs::write(bench.state(), "").unwrap();
-    is_refused(&bench, &bench.run(&["report"]), exit::LAB, &["cannot read", "XDG_STATE_HOME"]);
+fn a_record_that_cannot_be_read_is_refused() {
+    let env = TestEnv::new(VMLAB);
+    is_refused(&env, &env.run(&["report"]), exit::USAGE, &["there is no record", "`vmlab run` makes one"]);
+    is_refused(&env, &env.run(&["report", "1999"]), exit::USAGE, &["there is no record"]);
+    is_refused(&env, &env.run(&["report", "/no/such/run"]), exit::USAGE, &["/no/such/run", "`vmlab report --list`"]);
+    is_refused(&env, &env.run(&["report", "/etc"]), exit::USAGE, &["/etc is no record of a run"]);
+    is_refused(&env, &env.run(&["report", "/etc/passwd"]), exit::LAB, &["/etc/passwd is no whole record of a run"]);
+    fs::write(env.state(), "").unwrap();
+    is_refused(&env, &env.run(&["report"]), exit::LAB, &["cannot read", "XDG_STATE_HOME"]);
 }

@@ -1,93 +1,93 @@
-//! Paths that name no kernel to boot.
+//! Paths of files that are no bootable kernels.
 
 use std::fs;
 use std::path::Path;
 
 use vmlab_events::exit;
-use vmlab_tests::bench::Bench;
+use vmlab_tests::env::TestEnv;
 use vmlab_tests::kernel;
 
 use crate::{FAKE_QEMU, VMLAB, is_refused, lab};
 
-fn refused(bench: &Bench, path: &Path, words: &[&str]) {
+fn refused(env: &TestEnv, path: &Path, words: &[&str]) {
     let path = path.to_str().unwrap();
-    let ended = bench.run(&["run", "--accel", "tcg", "--qemu", FAKE_QEMU, "--kernel", path, "uts"]);
-    is_refused(bench, &ended, exit::USAGE, &[&[path], words].concat());
+    let ended = env.run(&["run", "--accel", "tcg", "--qemu", FAKE_QEMU, "--kernel", path, "uts"]);
+    is_refused(env, &ended, exit::USAGE, &[&[path], words].concat());
 }
 
-/// A bench with a QEMU that tells its version, and the path of a file in it with these contents.
-fn with_file(contents: &[u8]) -> (Bench, std::path::PathBuf) {
+/// An environment with a QEMU that prints its version, and the path of a file with these contents.
+fn with_file(contents: &[u8]) -> (TestEnv, std::path::PathBuf) {
     let lab = lab();
-    let path = lab.bench.home().join("kernel");
+    let path = lab.env.home().join("kernel");
     fs::write(&path, contents).unwrap();
-    (lab.bench, path)
+    (lab.env, path)
 }
 
 #[test]
-fn no_such_file() {
+fn a_missing_kernel_file_is_refused() {
     let lab = lab();
     for path in ["/no/such/kernel", "/etc/passwd/kernel"] {
-        refused(&lab.bench, Path::new(path), &["there is no such file", "vmlab kernel list"]);
+        refused(&lab.env, Path::new(path), &["there is no such file", "vmlab kernel list"]);
     }
 }
 
 #[test]
-fn a_directory() {
+fn a_directory_as_kernel_is_refused() {
     let lab = lab();
-    refused(&lab.bench, lab.bench.home(), &["is a directory, not a kernel; give the path of the bzImage or vmlinux"]);
-    let boot = lab.bench.home().join("tree/arch/x86/boot");
+    refused(&lab.env, lab.env.home(), &["is a directory, not a kernel; give the path of the bzImage or vmlinux"]);
+    let boot = lab.env.home().join("tree/arch/x86/boot");
     let built = kernel::install(&boot, "bzImage", "");
     let hint = format!("did you mean {}?", built.display());
-    refused(&lab.bench, &lab.bench.home().join("tree"), &[&hint]);
+    refused(&lab.env, &lab.env.home().join("tree"), &[&hint]);
 }
 
 #[test]
-fn no_kernel_at_all() {
+fn a_file_that_is_no_kernel_is_refused() {
     let lab = lab();
-    refused(&lab.bench, Path::new("/etc/passwd"), &["this is not a Linux kernel", "kernels lie in /boot"]);
-    refused(&lab.bench, Path::new("/dev/null"), &["is a character device, not a kernel's file; give the path"]);
-    // An ELF file for this machine that is no kernel: vmlab itself.
-    refused(&lab.bench, Path::new(VMLAB), &["this is not a Linux kernel"]);
+    refused(&lab.env, Path::new("/etc/passwd"), &["this is not a Linux kernel", "kernels lie in /boot"]);
+    refused(&lab.env, Path::new("/dev/null"), &["is a character device, not a kernel's file; give the path"]);
+    // vmlab itself is an ELF file for this machine, but no kernel.
+    refused(&lab.env, Path::new(VMLAB), &["this is not a Linux kernel"]);
 }
 
 #[test]
-fn an_empty_file() {
-    let (bench, path) = with_file(b"");
-    refused(&bench, &path, &["the file is empty; build or fetch the kernel again"]);
+fn an_empty_kernel_file_is_refused() {
+    let (env, path) = with_file(b"");
+    refused(&env, &path, &["the file is empty; build or fetch the kernel again"]);
 }
 
 #[test]
-fn a_truncated_kernel() {
+fn a_truncated_kernel_is_refused() {
     let whole = kernel::bzimage();
     for length in [0x220, 0x400, whole.len() - 1] {
-        let (bench, path) = with_file(&whole[..length]);
-        refused(&bench, &path, &["the kernel is truncated", &format!("the file has {length}; copy it again")]);
+        let (env, path) = with_file(&whole[..length]);
+        refused(&env, &path, &["the kernel is truncated", &format!("the file has {length}; copy it again")]);
     }
 }
 
 #[test]
-fn a_kernel_for_another_machine() {
+fn a_kernel_for_another_architecture_is_refused() {
     let mut arm64 = vec![0; 4096];
     arm64[0x38..0x3c].copy_from_slice(b"ARM\x64");
-    let (bench, path) = with_file(&arm64);
-    refused(&bench, &path, &["a kernel for arm64, and vmlab boots kernels for 64-bit x86; build it with ARCH=x86_64"]);
+    let (env, path) = with_file(&arm64);
+    refused(&env, &path, &["a kernel for arm64, and vmlab boots kernels for 64-bit x86; build it with ARCH=x86_64"]);
 
     let mut i386 = kernel::bzimage();
     i386[0x236] = 0;
-    let (bench, path) = with_file(&i386);
-    refused(&bench, &path, &["a kernel for 32-bit x86", "ARCH=x86_64"]);
+    let (env, path) = with_file(&i386);
+    refused(&env, &path, &["a kernel for 32-bit x86", "ARCH=x86_64"]);
 }
 
 #[test]
-fn a_compressed_image() {
-    let (bench, path) = with_file(&[0x1f, 0x8b, 8, 0, 0, 0]);
-    refused(&bench, &path, &["gzip-compressed", "unpack it with `gunzip`"]);
+fn a_compressed_kernel_file_is_refused() {
+    let (env, path) = with_file(&[0x1f, 0x8b, 8, 0, 0, 0]);
+    refused(&env, &path, &["gzip-compressed", "unpack it with `gunzip`"]);
 }
 
 #[test]
-fn one_bad_kernel_among_good_ones_is_told_before_anything_runs() {
+fn a_bad_kernel_among_good_kernels_is_refused_before_anything_runs() {
     let lab = lab();
-    let ended = lab.bench.run(&lab.arguments(&["uts", "--kernel", "/no/such/kernel"]));
-    is_refused(&lab.bench, &ended, exit::USAGE, &["/no/such/kernel"]);
+    let ended = lab.env.run(&lab.arguments(&["uts", "--kernel", "/no/such/kernel"]));
+    is_refused(&lab.env, &ended, exit::USAGE, &["/no/such/kernel"]);
     assert_eq!(lab.unclaimed(), [0]);
 }

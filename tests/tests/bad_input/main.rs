@@ -1,38 +1,38 @@
-//! What bad input gets: one paragraph that names the thing and the remedy, the right exit code, nothing left behind and
-//! nothing alive.
-#![expect(clippy::unwrap_used, reason = "what is not as expected ends the test")]
+//! Bad input is refused with one paragraph that names the input and the remedy, and with the right exit code. vmlab leaves no
+//! file and no process.
+#![expect(clippy::unwrap_used, reason = "a failure ends the test")]
 
 use std::process::Command;
 
 use vmlab_events::exit;
-use vmlab_tests::bench::{Bench, Ended};
+use vmlab_tests::env::{Ended, TestEnv};
 use vmlab_tests::fake::script::Guest;
 use vmlab_tests::lab::{self, FakeLab};
 
+mod arguments;
 mod dirs;
 mod fetch;
 mod kernel_files;
 mod output;
-mod words;
 
 const VMLAB: &str = env!("CARGO_BIN_EXE_vmlab-under-test");
 const FAKE_QEMU: &str = env!("CARGO_BIN_EXE_fake-qemu");
 
-/// The usual scenario for runs that get as far as one.
+/// The filter of the scenario for runs that start.
 const ONLY_HOSTNAME: &str = "=uts.hostname";
 
-/// A lab whose one guest would pass.
+/// A lab with one guest, which passes.
 fn lab() -> FakeLab {
     FakeLab::new(VMLAB, FAKE_QEMU, vec![Guest::good()])
 }
 
-/// Sees to it that a command was refused as bad input is: `code`, one paragraph with all of `words`, at the end of
-/// standard error; what comes before it there is progress.
-fn is_refused(bench: &Bench, ended: &Ended, code: u8, words: &[&str]) {
+/// Checks that a command was refused: exit code `code`, and one paragraph with all of `texts` at the end of standard error,
+/// after progress messages only.
+fn is_refused(env: &TestEnv, ended: &Ended, code: u8, texts: &[&str]) {
     ended.exits(code);
     let stderr = ended.stderr.trim_end();
     let paragraph = match stderr.split_once("error: ") {
-        // clap's own: the paragraph, an empty line, and where the help is.
+        // clap's errors have the paragraph, an empty line, and a hint at the help.
         Some(("", rest)) => {
             let (paragraph, help) = rest.split_once("\n\n").unwrap_or((rest, ""));
             assert!(help.contains("--help"), "{ended}");
@@ -48,25 +48,24 @@ fn is_refused(bench: &Bench, ended: &Ended, code: u8, words: &[&str]) {
     assert_eq!(
         ended.stderr.matches("vmlab: ").count(),
         usize::from(!stderr.starts_with("error: ")),
-        "told once: {ended}"
+        "reported once: {ended}"
     );
-    for words in words {
-        assert!(paragraph.contains(words), "{words:?} is missing: {ended}");
+    for text in texts {
+        assert!(paragraph.contains(text), "{text:?} is missing: {ended}");
     }
-    leaves_nothing(bench);
+    leaves_nothing(env);
 }
 
-/// Nothing runs, and nothing half-done is in the cache: images and memos are whole or not there, and a lock's file
-/// stays.
-fn leaves_nothing(bench: &Bench) {
-    assert_eq!(bench.outliving(), []);
+/// Checks that no process runs, and that the cache has only complete entries and lock files.
+fn leaves_nothing(env: &TestEnv) {
+    assert_eq!(env.outliving(), []);
     let stays = |name: &String| name.starts_with("vmlab/kernels/locks/") || lab::is_lasting(name);
-    let left: Vec<_> = bench.cached_files().into_iter().filter(|name| !stays(name)).collect();
+    let left: Vec<_> = env.cached_files().into_iter().filter(|name| !stays(name)).collect();
     assert_eq!(left, [""; 0], "left in the cache");
 }
 
-/// Runs a lab's command line in a mount namespace of its own, where `set_up`, a line of shell, has mounted something.
-/// None where this user may make no such namespace.
+/// Runs a lab's command line in a mount namespace of its own, after the shell command `set_up`. None: this user cannot make a
+/// mount namespace.
 fn in_mounts(lab: &FakeLab, set_up: &str, more: &[&str]) -> Option<Ended> {
     let root = nix::unistd::geteuid().is_root();
     let options: &[&str] = if root { &["--mount"] } else { &["--user", "--map-root-user", "--mount"] };
@@ -74,19 +73,19 @@ fn in_mounts(lab: &FakeLab, set_up: &str, more: &[&str]) -> Option<Ended> {
     if !probe.is_ok_and(|output| output.status.success()) {
         return None;
     }
-    let mut command = lab.bench.command("unshare");
+    let mut command = lab.env.command("unshare");
     command.args(options).args(["sh", "-c", &format!("{set_up} && exec \"$0\" \"$@\""), VMLAB]);
     command.args(lab.arguments(more));
-    Some(lab.bench.start_command(command).wait())
+    Some(lab.env.start_command(command).wait())
 }
 
 #[test]
-fn the_refusals_are_checked_for_what_they_promise() {
-    let bench = Bench::new(VMLAB);
-    let ended = bench.run(&["run", "no-such-scenario"]);
-    is_refused(&bench, &ended, exit::NOTHING_RAN, &["no-such-scenario"]);
+fn is_refused_fails_if_a_text_is_missing() {
+    let env = TestEnv::new(VMLAB);
+    let ended = env.run(&["run", "no-such-scenario"]);
+    is_refused(&env, &ended, exit::NOTHING_RAN, &["no-such-scenario"]);
     let lacking = std::panic::catch_unwind(|| {
-        is_refused(&Bench::new(VMLAB), &ended, exit::NOTHING_RAN, &["words that are not there"]);
+        is_refused(&TestEnv::new(VMLAB), &ended, exit::NOTHING_RAN, &["a text that is missing"]);
     });
     assert!(lacking.is_err());
 }

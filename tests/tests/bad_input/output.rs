@@ -1,4 +1,4 @@
-//! Standard output that is closed, full, or goes away.
+//! Standard output that is closed or full, or whose reader ends.
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
@@ -11,11 +11,11 @@ use vmlab_tests::lab::FakeLab;
 use crate::{FAKE_QEMU, ONLY_HOSTNAME, VMLAB, lab, leaves_nothing};
 
 #[test]
-fn a_reader_that_has_seen_enough_is_no_failure() {
-    // The guest goes on only after the reader has gone.
+fn a_reader_that_closes_the_pipe_is_no_failure() {
+    // The guest continues only after the reader has closed the pipe.
     let guest = Guest::new(vec![hello(), Action::AwaitMark("reader-has-gone".to_owned()), Action::ServeRest]);
     let lab = FakeLab::new(VMLAB, FAKE_QEMU, vec![guest]);
-    let mut command = lab.bench.command(VMLAB);
+    let mut command = lab.env.command(VMLAB);
     let stderr = lab.file("stderr");
     command.args(lab.arguments(&["uts"])).stdout(Stdio::piped()).stderr(File::create(&stderr).unwrap());
     let mut child = command.spawn().unwrap();
@@ -26,53 +26,53 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
     assert_eq!(child.wait().unwrap().code(), Some(i32::from(exit::OK)));
     let stderr = fs::read_to_string(stderr).unwrap();
     assert!(!stderr.contains("panicked") && !stderr.contains("vmlab: "), "{stderr}");
-    // The other report is whole.
+    // The report in the file is complete.
     assert!(
         lab.events().iter().any(|stamped| matches!(stamped.event, vmlab_events::event::LabEvent::RunFinished { .. }))
     );
-    leaves_nothing(&lab.bench);
+    leaves_nothing(&lab.env);
 }
 
-/// The first run fills the cache; the second may write no file of more than 4 KiB.
+/// The first run fills the cache. The second run may write files of at most 4 KiB.
 #[test]
-fn a_file_size_limit_is_as_a_full_disk_and_does_not_end_vmlab() {
+fn a_file_size_limit_has_the_effect_of_a_full_disk() {
     let lab = FakeLab::new(VMLAB, FAKE_QEMU, vec![Guest::good(); 2]);
     let arguments = lab.arguments(&["uts"]);
-    lab.bench.run(&arguments).exits(exit::OK);
-    let mut command = lab.bench.command("sh");
+    lab.env.run(&arguments).exits(exit::OK);
+    let mut command = lab.env.command("sh");
     command.args(["-c", "ulimit -f 8; exec \"$0\" \"$@\"", VMLAB]).args(arguments);
-    let ended = lab.bench.start_command(command).wait();
+    let ended = lab.env.start_command(command).wait();
     ended.exits(exit::LAB);
     assert!(ended.stdout.contains("3 passed") && ended.stderr.contains("File too large"), "{ended}");
-    leaves_nothing(&lab.bench);
+    leaves_nothing(&lab.env);
 }
 
 #[test]
-fn a_file_size_limit_that_a_template_exceeds_is_told_and_guests_are_booted() {
+fn a_file_size_limit_that_a_template_exceeds_is_reported_and_guests_boot() {
     let lab = lab();
-    let mut command = lab.bench.command("sh");
+    let mut command = lab.env.command("sh");
     command.args(["-c", "ulimit -f 100000; exec \"$0\" \"$@\"", VMLAB]);
     command.args(lab.arguments(&[ONLY_HOSTNAME, "--isolation", "fork"]));
-    let ended = lab.bench.start_command(command).wait();
+    let ended = lab.env.start_command(command).wait();
     ended.exits(exit::OK);
     assert!(ended.stdout.contains("none is forked") && ended.stdout.contains("too large"), "{ended}");
 }
 
 #[test]
-fn a_full_standard_output_is_told_and_is_no_success() {
+fn a_full_standard_output_is_reported_and_is_no_success() {
     let lab = lab();
-    let mut command = lab.bench.command("sh");
+    let mut command = lab.env.command("sh");
     command.args(["-c", "exec \"$0\" \"$@\" >/dev/full", VMLAB]).args(lab.arguments(&["uts"]));
-    let ended = lab.bench.start_command(command).wait();
+    let ended = lab.env.start_command(command).wait();
     ended.exits(exit::LAB);
     assert!(
         ended.stderr.contains("the human report to standard output is not whole: No space left on device"),
         "{ended}"
     );
     assert!(ended.stderr.contains("`vmlab report RUN --format FORMAT --output FILE`"), "{ended}");
-    leaves_nothing(&lab.bench);
-    // The remedy helps.
-    let again = lab.bench.run(&["report", "latest"]);
+    leaves_nothing(&lab.env);
+    // The remedy works.
+    let again = lab.env.run(&["report", "latest"]);
     again.exits(exit::OK);
     assert!(again.stdout.contains("3 passed"), "{again}");
 }
@@ -81,9 +81,9 @@ fn a_full_standard_output_is_told_and_is_no_success() {
 fn closed_standard_streams_break_nothing() {
     for redirection in [">&-", "2>&-", ">&- 2>&- <&-"] {
         let lab = lab();
-        let mut command = lab.bench.command("sh");
+        let mut command = lab.env.command("sh");
         command.args(["-c", &format!("exec \"$0\" \"$@\" {redirection}"), VMLAB]).args(lab.arguments(&[ONLY_HOSTNAME]));
-        let ended = lab.bench.start_command(command).wait();
+        let ended = lab.env.start_command(command).wait();
         lab.outcome(ended).exits(exit::OK);
     }
 }
@@ -92,27 +92,27 @@ fn closed_standard_streams_break_nothing() {
 fn a_report_that_was_asked_for_on_a_closed_standard_output_is_no_success() {
     let lab = lab();
     let ended = |arguments: &str| {
-        let mut command = lab.bench.command("sh");
+        let mut command = lab.env.command("sh");
         command.args(["-c", &format!("exec \"$0\" {arguments} >&-"), VMLAB]);
-        lab.bench.start_command(command).wait()
+        lab.env.start_command(command).wait()
     };
     for arguments in ["run --report json -k /no/such/kernel", "run --report ktap -k /no/such/kernel", "list"] {
         let ended = ended(arguments);
         ended.exits(exit::LAB);
         assert!(ended.stderr.contains("standard output") && ended.stderr.contains("closed"), "{ended}");
     }
-    lab.bench.run(&lab.arguments(&[ONLY_HOSTNAME])).exits(exit::OK);
+    lab.env.run(&lab.arguments(&[ONLY_HOSTNAME])).exits(exit::OK);
     ended("report latest").exits(exit::OK);
     ended("report latest --format json").exits(exit::LAB);
 }
 
 #[test]
-fn other_commands_have_the_same_manners() {
+fn other_commands_report_a_full_standard_output_and_ignore_a_closed_pipe() {
     let lab = lab();
     let with_stdout = |redirection: &str, arguments: &[&str]| {
-        let mut command = lab.bench.command("sh");
+        let mut command = lab.env.command("sh");
         command.args(["-c", &format!("\"$0\" \"$@\" {redirection}"), VMLAB]).args(arguments);
-        lab.bench.start_command(command).wait()
+        lab.env.start_command(command).wait()
     };
     for arguments in [&["list"][..], &["list", "--json"], &["kernel", "list"], &["--help"], &["--version"]] {
         let ended = with_stdout("| true", arguments);

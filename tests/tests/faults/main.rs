@@ -1,33 +1,33 @@
-//! The fault suite, as a user runs it, on two stock kernels: 6.1, with virtio as modules, and 6.12, with virtio built in.
-//! The kernels are fetched into the cache that the tests of kernels use as well.
+//! The fault suite on two stock kernels: 6.1, with virtio as modules, and 6.12, with virtio built in. The kernels are in the
+//! cache that the `kernels` tests use as well.
 
 use std::path::Path;
 use std::time::Duration;
 
 use vmlab_events::exit;
-use vmlab_tests::bench::{Bench, Ended};
+use vmlab_tests::env::{Ended, TestEnv};
 
 const VMLAB: &str = env!("CARGO_BIN_EXE_vmlab-under-test");
 const CACHE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/vmlab-cache");
 
-/// Some faults come to their verdict by the passing of a limit, and each has a run of its own.
+/// A limit for the whole suite. Each row is a run of its own, and in some rows a limit of vmlab has to pass.
 const LIMIT: Duration = Duration::from_secs(3600);
 
-/// What is only done where it is asked for, or what neither of these kernels has.
+/// Rows that need an option, or a feature that neither of these kernels has.
 const NOT_DONE: &[&str] = &["host-clock-stepped", "lockdep", "ubsan"];
 
 fn faults(kernel: &str, more: &[&str]) -> Ended {
-    let bench = Bench::new(VMLAB).env("XDG_CACHE_HOME", Path::new(CACHE));
+    let env = TestEnv::new(VMLAB).env("XDG_CACHE_HOME", Path::new(CACHE));
     let named = ["VMLAB_QEMU", "VMLAB_DEBIAN_MIRROR", "VMLAB_DEBIAN_SECURITY_MIRROR"].into_iter();
     let named = named.filter_map(|name| Some((name, std::env::var_os(name)?)));
-    let bench = named.fold(bench, |bench, (name, value)| bench.env(name, value));
-    bench.run(&["kernel", "fetch", kernel]).exits(exit::OK);
-    let ended = bench.start(&[&["selftest", "faults", "--kernel", kernel], more].concat()).wait_within(LIMIT);
-    assert_eq!(bench.outliving(), []);
+    let env = named.fold(env, |env, (name, value)| env.env(name, value));
+    env.run(&["kernel", "fetch", kernel]).exits(exit::OK);
+    let ended = env.start(&[&["selftest", "faults", "--kernel", kernel], more].concat()).wait_within(LIMIT);
+    assert_eq!(env.outliving(), []);
     ended
 }
 
-/// Of each row its name and what is said of it.
+/// The name of each row and the rest of its line.
 fn rows(ended: &Ended) -> Vec<(&str, &str)> {
     let rows = ended
         .stdout
@@ -37,7 +37,7 @@ fn rows(ended: &Ended) -> Vec<(&str, &str)> {
     rows.filter_map(|line| line.split_once(' ')).map(|(name, rest)| (name, rest.trim_start())).collect()
 }
 
-/// `missing` is what this one does not have.
+/// Checks that every row is right. `missing` are rows that need a feature this kernel lacks.
 fn all_are_right(kernel: &str, missing: &[&str]) {
     let ended = faults(kernel, &[]);
     ended.exits(exit::OK);
@@ -51,18 +51,18 @@ fn all_are_right(kernel: &str, missing: &[&str]) {
 }
 
 #[test]
-fn on_bookworm() {
+fn every_fault_has_its_expected_verdict_on_bookworm() {
     all_are_right("debian:bookworm", &["kfence"]);
 }
 
 #[test]
-fn on_trixie() {
+fn every_fault_has_its_expected_verdict_on_trixie() {
     all_are_right("debian:trixie", &[]);
 }
 
-/// One of each kind, where each scenario has a boot of its own, and where all share one.
+/// A fault of each kind, with a boot for each scenario and with one guest for all scenarios.
 #[test]
-fn however_scenarios_are_kept_apart() {
+fn faults_have_their_expected_verdicts_in_every_isolation_mode() {
     let some = ["null-dereference", "warning", "pid1-exits", "result-twice", "exits-silently", "qemu-killed"];
     let more = [&["--isolation", "boot", "--isolation", "shared"][..], &some].concat();
     let ended = faults("debian:bookworm", &more);
@@ -73,13 +73,13 @@ fn however_scenarios_are_kept_apart() {
 }
 
 #[test]
-fn what_there_is_can_be_listed_and_a_mistyped_name_is_no_success() {
-    let bench = Bench::new(VMLAB);
-    let ended = bench.run(&["selftest", "faults", "--list"]);
+fn faults_can_be_listed_and_an_unknown_fault_is_no_success() {
+    let env = TestEnv::new(VMLAB);
+    let ended = env.run(&["selftest", "faults", "--list"]);
     ended.exits(exit::OK);
     assert!(
         ended.stdout.lines().any(|line| line.starts_with("null-dereference ") && line.contains("CRASH 3")),
         "{ended}"
     );
-    bench.run(&["selftest", "faults", "no-such-fault"]).exits(exit::NOTHING_RAN);
+    env.run(&["selftest", "faults", "no-such-fault"]).exits(exit::NOTHING_RAN);
 }

@@ -1,4 +1,4 @@
-//! A guest of its own for each scenario, forked from a template.
+//! Forks of a template: a guest of its own for each scenario.
 
 #![expect(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
 
@@ -9,14 +9,14 @@ use std::path::PathBuf;
 
 use vmlab_events::event::{JobReport, LabEvent};
 use vmlab_events::exit;
-use vmlab_tests::bench::Bench;
+use vmlab_tests::env::TestEnv;
 use vmlab_tests::lab::Outcome;
 
 use super::{BOOKWORM, TRIXIE, boot_ids, run, with_cache};
 
-/// A bench with a cache of its own, which has the kernels and no template.
-pub(crate) fn bench_without_templates() -> (Bench, tempfile::TempDir) {
-    drop(super::bench());
+/// An environment with a cache of its own, which has the kernels but no template.
+pub(crate) fn env_without_templates() -> (TestEnv, tempfile::TempDir) {
+    drop(super::env());
     let cache = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let from = PathBuf::from(super::CACHE).join("vmlab");
     let to = cache.path().join("vmlab");
@@ -26,7 +26,7 @@ pub(crate) fn bench_without_templates() -> (Bench, tempfile::TempDir) {
     (with_cache(cache.path()), cache)
 }
 
-/// How the guests came to be, in order.
+/// How the guests were started, in order.
 fn starts(outcome: &Outcome) -> Vec<&str> {
     let starts = outcome.events.iter().filter_map(|stamped| match &stamped.event {
         LabEvent::GuestStarting { start, .. } => Some(start.as_str()),
@@ -35,22 +35,23 @@ fn starts(outcome: &Outcome) -> Vec<&str> {
     starts.collect()
 }
 
-/// What the legs have drawn from getrandom(2).
+/// The bytes that the legs have read from getrandom(2).
 fn drawn(report: &JobReport) -> Vec<String> {
     report.stdout.lines().filter_map(|line| line.strip_prefix("getrandom: ")).map(str::to_owned).collect()
 }
 
 #[test]
-fn forks_of_one_template_share_nothing() {
-    let (bench, _cache) = bench_without_templates();
+fn forks_draw_their_own_entropy_and_boot_ids() {
+    let (env, _cache) = env_without_templates();
     let kernels = ["--kernel", BOOKWORM, "--kernel", TRIXIE, "=lab.fresh-guest", "=uts.hostname"];
-    let first = run(&bench, &kernels);
+    let first = run(&env, &kernels);
     first.exits(exit::OK);
     assert_eq!(starts(&first).iter().filter(|start| **start == "template").count(), 2, "{}", first.ended);
-    let second = run(&bench, &kernels);
+    let second = run(&env, &kernels);
     second.exits(exit::OK);
     assert_eq!(starts(&second), ["fork"; 4], "the templates are there: {}", second.ended);
-    // The subject and the control of two scenarios on two kernels: 2 runs, each with 2 * 2 guests and 2 * 2 draws.
+    // Two runs with two scenarios on two kernels have 8 guests. One of the scenarios reads entropy, in its subject and in its
+    // control: 8 times in all.
     let ids: BTreeSet<_> = [&first, &second].into_iter().flat_map(boot_ids).collect();
     assert_eq!(ids.len(), 8, "boot ids");
     let all: Vec<_> = [&first, &second].into_iter().flat_map(Outcome::reports).flat_map(drawn).collect();
@@ -59,19 +60,19 @@ fn forks_of_one_template_share_nothing() {
 }
 
 #[test]
-fn a_damaged_template_is_found_out_and_replaced() {
-    let (bench, cache) = bench_without_templates();
+fn a_damaged_template_is_detected_and_replaced() {
+    let (env, cache) = env_without_templates();
     let only = ["--kernel", TRIXIE, "=uts.hostname"];
-    run(&bench, &only).exits(exit::OK);
+    run(&env, &only).exits(exit::OK);
     let templates = cache.path().join("vmlab/templates");
     let template = fs::read_dir(&templates).unwrap().map(|entry| entry.unwrap().path()).find(|path| path.is_dir());
     let mut ram = File::options().write(true).open(template.unwrap().join("ram")).unwrap();
     ram.seek(SeekFrom::Start(20 << 20)).unwrap();
     ram.write_all(b"a bit of harm").unwrap();
     drop(ram);
-    let mended = run(&bench, &only);
+    let mended = run(&env, &only);
     mended.exits(exit::OK);
     assert_eq!(starts(&mended), ["template", "fork"]);
     assert!(mended.ended.stdout.contains("the template is made anew"), "{}", mended.ended);
-    assert_eq!(starts(&run(&bench, &only)), ["fork"]);
+    assert_eq!(starts(&run(&env, &only)), ["fork"]);
 }

@@ -1,5 +1,5 @@
-//! Stock Debian kernels in a real QEMU: 6.1, with virtio as modules, and 6.12, with virtio built in. They are fetched as
-//! a user's are, through apt, into a cache that all tests here share and that stays from one `cargo test` to the next.
+//! Stock Debian kernels in a real QEMU: 6.1, with virtio as modules, and 6.12, with virtio built in. They are fetched through
+//! apt into a cache that all tests here share, and that remains for the next `cargo test`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,8 +11,8 @@ use vmlab_events::event::LabEvent;
 use vmlab_events::exit;
 use vmlab_image::guest_init;
 use vmlab_protocol::message::Hello;
-use vmlab_tests::bench::{Bench, Running};
-use vmlab_tests::lab::{self, Outcome};
+use vmlab_tests::env::{Running, TestEnv, events_so_far};
+use vmlab_tests::lab::Outcome;
 
 mod evidence;
 mod forks;
@@ -23,20 +23,20 @@ mod together;
 const VMLAB: &str = env!("CARGO_BIN_EXE_vmlab-under-test");
 const CACHE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/vmlab-cache");
 
-/// Virtio as modules.
+/// A kernel with virtio as modules.
 const BOOKWORM: &str = "debian:bookworm";
-/// Virtio built in.
+/// A kernel with virtio built in.
 const TRIXIE: &str = "debian:trixie";
 
 const ONLY_HOSTNAME: &str = "=uts.hostname";
 
-/// A bench that uses the shared cache, with both kernels in it.
-fn bench() -> Bench {
+/// An environment that uses the shared cache, with both kernels in it.
+fn env() -> TestEnv {
     static FETCHED: OnceLock<()> = OnceLock::new();
     FETCHED.get_or_init(|| {
-        // Two at once: where the cache is cold, as on a fresh clone, one of them fetches and the other one waits.
-        let benches = [with_cache(Path::new(CACHE)), with_cache(Path::new(CACHE))];
-        let running = benches.each_ref().map(|bench| bench.start(&["kernel", "fetch", BOOKWORM, TRIXIE]));
+        // Two vmlabs at once: with an empty cache, as on a fresh clone, one vmlab fetches and the other waits.
+        let envs = [with_cache(Path::new(CACHE)), with_cache(Path::new(CACHE))];
+        let running = envs.each_ref().map(|env| env.start(&["kernel", "fetch", BOOKWORM, TRIXIE]));
         for running in running {
             running.wait().exits(exit::OK);
         }
@@ -46,32 +46,32 @@ fn bench() -> Bench {
     with_cache(Path::new(CACHE))
 }
 
-/// A bench that uses a certain cache, and the QEMU and the mirrors that this machine's user has named.
-fn with_cache(cache: &Path) -> Bench {
+/// An environment with this cache, and with the QEMU and the mirrors that the user of this machine has named.
+fn with_cache(cache: &Path) -> TestEnv {
     let named = ["VMLAB_QEMU", "VMLAB_DEBIAN_MIRROR", "VMLAB_DEBIAN_SECURITY_MIRROR"];
     let named = named.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
-    named.fold(Bench::new(VMLAB).env("XDG_CACHE_HOME", cache), |bench, (name, value)| bench.env(name, value))
+    named.fold(TestEnv::new(VMLAB).env("XDG_CACHE_HOME", cache), |env, (name, value)| env.env(name, value))
 }
 
-fn events_file(bench: &Bench) -> PathBuf {
-    bench.home().join("events.jsonl")
+fn events_file(env: &TestEnv) -> PathBuf {
+    env.home().join("events.jsonl")
 }
 
 /// The arguments of a run, with a JSON report.
-fn arguments(bench: &Bench, more: &[&str]) -> Vec<String> {
-    let report = format!("json={}", events_file(bench).display());
+fn arguments(env: &TestEnv, more: &[&str]) -> Vec<String> {
+    let report = format!("json={}", events_file(env).display());
     let mut all = ["run", "--offline", "--report", "human", "--report", &report].map(str::to_owned).to_vec();
     all.extend(more.iter().map(|word| (*word).to_owned()));
     all
 }
 
-/// Runs vmlab to its end, and sees to it that all is as after any run.
-fn run(bench: &Bench, more: &[&str]) -> Outcome {
-    let ended = bench.run(&arguments(bench, more));
-    Outcome::of(bench, &events_file(bench), ended)
+/// Runs vmlab to its end, and checks what must hold after every run.
+fn run(env: &TestEnv, more: &[&str]) -> Outcome {
+    let ended = env.run(&arguments(env, more));
+    Outcome::of(env, &events_file(env), ended)
 }
 
-/// What the guests said of themselves, in the order in which they did.
+/// The hellos of all guests, in order.
 fn hellos(outcome: &Outcome) -> Vec<&Hello> {
     let hellos = outcome.events.iter().filter_map(|stamped| match &stamped.event {
         LabEvent::GuestReady { hello, .. } => Some(&**hello),
@@ -80,7 +80,7 @@ fn hellos(outcome: &Outcome) -> Vec<&Hello> {
     hellos.collect()
 }
 
-/// The boot ids that the guests which ran scenarios have told.
+/// The boot ids of the guests that ran scenarios.
 fn boot_ids(outcome: &Outcome) -> BTreeSet<String> {
     let ids = outcome.events.iter().filter_map(|stamped| match &stamped.event {
         LabEvent::GuestReady { boot_id, .. } => boot_id.clone(),
@@ -90,9 +90,9 @@ fn boot_ids(outcome: &Outcome) -> BTreeSet<String> {
 }
 
 #[test]
-fn the_whole_catalogue_on_two_kernels() {
-    let bench = bench();
-    let outcome = run(&bench, &["--isolation", "shared", "--kernel", BOOKWORM, "--kernel", TRIXIE]);
+fn the_whole_catalogue_passes_or_is_skipped_with_a_reason_on_two_kernels() {
+    let env = env();
+    let outcome = run(&env, &["--isolation", "shared", "--kernel", BOOKWORM, "--kernel", TRIXIE]);
     outcome.exits(exit::OK);
     for report in outcome.reports() {
         let (word, detail) = (report.verdict.word(), report.verdict.detail());
@@ -103,7 +103,7 @@ fn the_whole_catalogue_on_two_kernels() {
     let ran =
         |kernel: &str| outcome.reports().filter(|r| r.target.as_str() == kernel && r.verdict.word() != "SKIP").count();
     assert!(ran(BOOKWORM) > count / 2 && ran(TRIXIE) > count / 2, "most of it runs: {}", outcome.ended);
-    // One guest for each kernel is enough, and each is what was asked for.
+    // One guest for each kernel is enough, and each guest is the machine that was asked for.
     assert_eq!(outcome.guests(), 2);
     for hello in hellos(&outcome) {
         let modules: BTreeSet<_> = hello.modules.iter().map(String::as_str).collect();
@@ -114,49 +114,49 @@ fn the_whole_catalogue_on_two_kernels() {
 }
 
 #[test]
-fn a_fresh_boot_for_each_scenario() {
-    let bench = bench();
-    let outcome = run(&bench, &["--kernel", TRIXIE, "--isolation", "boot", ONLY_HOSTNAME, "=pid.proc"]);
+fn isolation_boot_boots_a_guest_for_each_scenario() {
+    let env = env();
+    let outcome = run(&env, &["--kernel", TRIXIE, "--isolation", "boot", ONLY_HOSTNAME, "=pid.proc"]);
     outcome.exits(exit::OK).has("uts.hostname", "PASS", "").has("pid.proc", "PASS", "");
     assert_eq!(boot_ids(&outcome).len(), 2, "{}", outcome.ended);
 }
 
 #[test]
-fn several_processors() {
-    let bench = bench();
-    let outcome = run(&bench, &["--kernel", BOOKWORM, "--cpus", "2", "cgroup"]);
+fn a_guest_has_the_number_of_processors_that_was_asked_for() {
+    let env = env();
+    let outcome = run(&env, &["--kernel", BOOKWORM, "--cpus", "2", "cgroup"]);
     outcome.exits(exit::OK);
     // The template's guest and its forks.
     let cpus: Vec<_> = hellos(&outcome).iter().map(|hello| hello.cpus).collect();
     assert!(cpus.len() > 1 && cpus.iter().all(|&count| count == 2), "{cpus:?}");
 }
 
-/// A run that has got as far as a guest of its own.
-fn booting(bench: &Bench) -> Running {
-    let mut running = bench.start(&arguments(bench, &["--kernel", TRIXIE]));
+/// A run whose first guest boots.
+fn booting(env: &TestEnv) -> Running {
+    let mut running = env.start(&arguments(env, &["--kernel", TRIXIE]));
     running.until("QEMU", || {
         let started = |event: &LabEvent| matches!(event, LabEvent::GuestStarting { .. });
-        let told = lab::events(&events_file(bench)).iter().any(|stamped| started(&stamped.event));
-        let there = bench.processes().iter().any(|process| process.command.contains("-chardev"));
-        (told && there).then_some(())
+        let announced = events_so_far(&events_file(env)).iter().any(|stamped| started(&stamped.event));
+        let there = env.processes().iter().any(|process| process.command.contains("-chardev"));
+        (announced && there).then_some(())
     });
     running
 }
 
 #[test]
 fn an_interrupt_during_a_real_boot_leaves_no_qemu() {
-    let bench = bench();
-    let running = booting(&bench);
+    let env = env();
+    let running = booting(&env);
     running.signal(Signal::SIGINT);
-    let outcome = Outcome::of(&bench, &events_file(&bench), running.wait());
+    let outcome = Outcome::of(&env, &events_file(&env), running.wait());
     outcome.exits(exit::INTERRUPTED).has("uts.hostname", "NOT-RUN", "interrupted");
 }
 
 #[test]
-fn a_killed_vmlab_takes_a_real_qemu_along() {
-    let bench = bench();
-    let running = booting(&bench);
+fn a_killed_vmlab_leaves_no_qemu() {
+    let env = env();
+    let running = booting(&env);
     running.signal(Signal::SIGKILL);
     assert_eq!(running.wait().status.code(), None);
-    assert_eq!(bench.outliving(), []);
+    assert_eq!(env.outliving(), []);
 }

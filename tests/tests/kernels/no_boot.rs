@@ -1,14 +1,14 @@
-//! Kernels that do not get as far as the first word, and what is said of them.
+//! Kernels that do not reach the hello, and their verdicts.
 
 use vmlab_events::exit;
 use vmlab_tests::lab::Outcome;
 
-use crate::{BOOKWORM, ONLY_HOSTNAME, TRIXIE, bench, run};
+use crate::{BOOKWORM, ONLY_HOSTNAME, TRIXIE, env, run};
 
 #[test]
-fn a_panic_while_booting() {
-    let bench = bench();
-    let outcome = run(&bench, &["--kernel", TRIXIE, ONLY_HOSTNAME, "--append", "rdinit=/nonexistent"]);
+fn a_panic_while_booting_is_a_crash() {
+    let env = env();
+    let outcome = run(&env, &["--kernel", TRIXIE, ONLY_HOSTNAME, "--append", "rdinit=/nonexistent"]);
     outcome.exits(exit::CRASHED).has(
         "uts.hostname",
         "CRASH",
@@ -17,9 +17,9 @@ fn a_panic_while_booting() {
 }
 
 #[test]
-fn too_little_memory_to_reach_the_kernel() {
-    let bench = bench();
-    let outcome = run(&bench, &["--kernel", TRIXIE, "--kernel", BOOKWORM, ONLY_HOSTNAME, "--memory", "32"]);
+fn too_little_memory_for_the_kernel_is_reported_with_the_option() {
+    let env = env();
+    let outcome = run(&env, &["--kernel", TRIXIE, "--kernel", BOOKWORM, ONLY_HOSTNAME, "--memory", "32"]);
     outcome.exits(exit::LAB);
     for report in outcome.reports() {
         let (word, detail) = (report.verdict.word(), report.verdict.detail());
@@ -30,30 +30,30 @@ fn too_little_memory_to_reach_the_kernel() {
 }
 
 #[test]
-fn too_little_memory_for_the_image() {
-    let bench = bench();
-    let outcome = run(&bench, &["--kernel", TRIXIE, ONLY_HOSTNAME, "--memory", "72"]);
+fn too_little_memory_for_the_image_is_reported_with_the_option() {
+    let env = env();
+    let outcome = run(&env, &["--kernel", TRIXIE, ONLY_HOSTNAME, "--memory", "72"]);
     outcome.exits(exit::LAB).has("uts.hostname", "NO-BOOT", "it has 72 MiB, give it more with --memory");
 }
 
-/// On a kernel that hides the driver of the ports by these words on its command line.
+/// Runs a kernel whose command line disables the driver of virtio ports.
 fn without_ports(kernel: &str, hidden: &str) -> Outcome {
-    let bench = bench();
+    let env = env();
     let append = format!("{hidden} vmlab.port_timeout_ms=1000");
-    let outcome = run(&bench, &["--kernel", kernel, ONLY_HOSTNAME, "--append", &append]);
+    let outcome = run(&env, &["--kernel", kernel, ONLY_HOSTNAME, "--append", &append]);
     let words = "PID 1 said on the console: no virtio-serial port named org.vmlab.control.0 appeared within 1000 ms";
     outcome.exits(exit::LAB).has("uts.hostname", "NO-BOOT", words);
     outcome
 }
 
 #[test]
-fn no_virtio_console_built_in() {
+fn a_kernel_without_builtin_virtio_console_is_no_boot() {
     let outcome = without_ports(TRIXIE, "initcall_blacklist=virtio_console_init");
     outcome.has("uts.hostname", "NO-BOOT", "virtio devices: virtio0; ports: none");
 }
 
 #[test]
-fn no_virtio_console_as_a_module() {
+fn a_kernel_that_refuses_the_virtio_console_module_is_no_boot() {
     let outcome = without_ports(BOOKWORM, "module_blacklist=virtio_console");
     outcome.has("uts.hostname", "NO-BOOT", "cannot load the module /modules/virtio_console.ko: EPERM");
 }

@@ -1,4 +1,4 @@
-//! What vmlab asks of the machine, and what it gives to QEMU: no root, and no more system calls than QEMU needs.
+//! Privileges: vmlab needs no root, and QEMU runs under a filter of system calls.
 
 #![expect(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
 
@@ -11,18 +11,18 @@ use std::process::Command;
 
 use nix::unistd::{Gid, Uid, chown, geteuid};
 use vmlab_events::exit;
-use vmlab_tests::bench::Bench;
+use vmlab_tests::env::TestEnv;
 use vmlab_tests::lab::Outcome;
 use vmlab_tests::reports::check_ktap;
 
-use crate::forks::bench_without_templates;
+use crate::forks::env_without_templates;
 use crate::{TRIXIE, VMLAB, arguments, boot_ids, events_file, with_cache};
 
-/// A user who owns nothing: nobody.
+/// The user id of nobody.
 const NOBODY: u32 = 65534;
 
-/// How a QEMU was started, and what the kernel says of each of its threads: the mode of seccomp, as in `Seccomp:` of
-/// proc_pid_status(5), 2 being a filter.
+/// How a QEMU was started, and the seccomp mode of each of its threads, as in `Seccomp:` of proc_pid_status(5). Mode 2 is a
+/// filter.
 fn seen(pid: i32, command: &str) -> Option<(&'static str, BTreeSet<String>)> {
     if !command.contains("-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny ") {
         return None;
@@ -42,13 +42,12 @@ fn seen(pid: i32, command: &str) -> Option<(&'static str, BTreeSet<String>)> {
 
 #[test]
 fn every_qemu_runs_under_its_filter_of_system_calls() {
-    let (bench, _cache) = bench_without_templates();
+    let (env, _cache) = env_without_templates();
     for (isolation, wanted) in [("fork", BTreeSet::from(["fork", "template"])), ("boot", BTreeSet::from(["boot"]))] {
-        let mut running =
-            bench.start(&arguments(&bench, &["--kernel", TRIXIE, "--isolation", isolation, "uts", "ipc"]));
+        let mut running = env.start(&arguments(&env, &["--kernel", TRIXIE, "--isolation", isolation, "uts", "ipc"]));
         let mut filtered = BTreeSet::new();
         running.until("a filter in each kind of QEMU", || {
-            for process in bench.processes() {
+            for process in env.processes() {
                 let modes = seen(process.pid, &process.command);
                 filtered.extend(
                     modes.filter(|(_, modes)| *modes == BTreeSet::from(["2".to_owned()])).map(|(start, _)| start),
@@ -56,27 +55,27 @@ fn every_qemu_runs_under_its_filter_of_system_calls() {
             }
             wanted.is_subset(&filtered).then_some(())
         });
-        Outcome::of(&bench, &events_file(&bench), running.wait()).exits(exit::OK);
+        Outcome::of(&env, &events_file(&env), running.wait()).exits(exit::OK);
     }
 }
 
-/// A vmlab of nobody's: a bench whose directories are that user's, and the program in it, as the one that was built may
-/// be where nobody may look. Whoever runs the tests without being root is such a user already.
-fn as_nobody() -> (Bench, PathBuf) {
-    drop(super::bench());
-    let bench = with_cache(Path::new(super::CACHE));
-    let (cache, program) = (bench.cache(), bench.home().join("vmlab"));
+/// An environment whose directories belong to nobody, with a copy of vmlab, because nobody may have no access to the build's
+/// directory. Without root, the user who runs the tests takes nobody's place.
+fn as_nobody() -> (TestEnv, PathBuf) {
+    drop(super::env());
+    let env = with_cache(Path::new(super::CACHE));
+    let (cache, program) = (env.cache(), env.home().join("vmlab"));
     fs::copy(VMLAB, &program).unwrap();
-    for dir in [&cache.join("vmlab"), &bench.state()] {
+    for dir in [&cache.join("vmlab"), &env.state()] {
         fs::create_dir_all(dir).unwrap();
     }
     let from = Path::new(super::CACHE).join("vmlab/kernels");
     assert!(Command::new("cp").arg("-r").arg(from).arg(cache.join("vmlab")).status().unwrap().success());
     if geteuid().is_root() {
-        own(bench.home());
+        own(env.home());
     }
-    let bench = bench.env("XDG_CACHE_HOME", cache);
-    (bench, program)
+    let env = env.env("XDG_CACHE_HOME", cache);
+    (env, program)
 }
 
 fn own(path: &Path) {
@@ -86,15 +85,15 @@ fn own(path: &Path) {
     }
 }
 
-/// The command as that user types it, in a directory that nobody may write to.
-fn typed(bench: &Bench, program: &Path, words: &[String]) -> Command {
-    let here = bench.home().join("read-only");
+/// A command of that user, in a read-only directory.
+fn typed(env: &TestEnv, program: &Path, words: &[String]) -> Command {
+    let here = env.home().join("read-only");
     fs::create_dir_all(&here).unwrap();
     fs::set_permissions(&here, fs::Permissions::from_mode(0o555)).unwrap();
-    let mut command = bench.command(program);
+    let mut command = env.command(program);
     command.arg0("vmlab").args(words).current_dir(here);
     if geteuid().is_root() {
-        // Supplementary groups go along: the standard library clears them where a root sets another user.
+        // The standard library also clears supplementary groups when root sets another user.
         command.uid(NOBODY).gid(NOBODY);
     }
     command
@@ -102,26 +101,25 @@ fn typed(bench: &Bench, program: &Path, words: &[String]) -> Command {
 
 #[test]
 fn an_ordinary_user_boots_forks_and_reports() {
-    let (bench, program) = as_nobody();
-    let ktap = bench.home().join("ktap");
+    let (env, program) = as_nobody();
+    let ktap = env.home().join("ktap");
     let report = format!("ktap={}", ktap.display());
-    let words = arguments(&bench, &["--kernel", TRIXIE, "=user.file-owner", "uts", "--report", &report]);
-    let outcome =
-        Outcome::of(&bench, &events_file(&bench), bench.start_command(typed(&bench, &program, &words)).wait());
+    let words = arguments(&env, &["--kernel", TRIXIE, "=user.file-owner", "uts", "--report", &report]);
+    let outcome = Outcome::of(&env, &events_file(&env), env.start_command(typed(&env, &program, &words)).wait());
     outcome.exits(exit::OK).has("uts.hostname", "PASS", "");
     assert!(boot_ids(&outcome).len() > 1, "each scenario in a fork of its own: {}", outcome.ended);
     check_ktap(&fs::read_to_string(ktap).unwrap(), &outcome.events);
 }
 
 #[test]
-fn an_ordinary_user_without_sudo_is_told_what_only_root_can_do() {
-    let (bench, program) = as_nobody();
-    let empty = bench.home().join("empty");
+fn doctor_names_the_command_that_only_root_can_run() {
+    let (env, program) = as_nobody();
+    let empty = env.home().join("empty");
     fs::create_dir(&empty).unwrap();
     std::os::unix::fs::symlink("/usr/bin/apt-get", empty.join("apt-get")).unwrap();
-    let mut command = typed(&bench, &program, &["doctor".to_owned(), "--fix".to_owned()]);
+    let mut command = typed(&env, &program, &["doctor".to_owned(), "--fix".to_owned()]);
     command.env("PATH", &empty);
-    let ended = bench.start_command(command).wait();
+    let ended = env.start_command(command).wait();
     ended.exits(exit::LAB);
     assert!(
         ended.stderr.contains("only root can install packages, and there is no sudo here; as root run: "),
@@ -131,11 +129,11 @@ fn an_ordinary_user_without_sudo_is_told_what_only_root_can_do() {
 }
 
 #[test]
-fn a_user_who_may_have_no_thread_more_is_told_so() {
-    let (bench, program) = as_nobody();
-    let mut command = typed(&bench, Path::new("prlimit"), &["--nproc=1".to_owned()]);
+fn a_process_limit_that_allows_no_thread_is_reported() {
+    let (env, program) = as_nobody();
+    let mut command = typed(&env, Path::new("prlimit"), &["--nproc=1".to_owned()]);
     command.arg(program).arg("list");
-    let ended = bench.start_command(command).wait();
+    let ended = env.start_command(command).wait();
     ended.exits(exit::LAB);
     assert!(ended.stderr.contains("cannot start a thread") && !ended.stderr.contains("panicked"), "{ended}");
 }

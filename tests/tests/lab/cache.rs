@@ -1,4 +1,4 @@
-//! Templates in a cache that somebody else has been at, and what is remembered in it.
+//! Templates in a cache that another program has changed, and the facts that the cache remembers.
 
 #![expect(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
 
@@ -17,9 +17,9 @@ use crate::{HOSTNAME, ONLY_HOSTNAME, lab};
 
 const FORK: [&str; 3] = [ONLY_HOSTNAME, "--isolation", "fork"];
 
-/// The one template of a lab.
+/// The directory of the lab's only template.
 fn template(lab: &FakeLab) -> PathBuf {
-    let root = lab.bench.cache().join("vmlab/templates");
+    let root = lab.env.cache().join("vmlab/templates");
     let mut dirs = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir());
     dirs.next().unwrap()
 }
@@ -28,7 +28,7 @@ fn notices<'a>(outcome: &'a Outcome, words: &str) -> Vec<&'a str> {
     outcome.notices().filter(|text| text.contains(words)).collect()
 }
 
-/// A lab that has made a template, and then has guests for a second run.
+/// A lab that has made a template, with guests for a second run.
 fn with_template(guests: Vec<Guest>) -> FakeLab {
     let lab = lab([vec![Guest::template(), Guest::good_fork()], guests].concat());
     lab.run(&FORK).exits(exit::OK);
@@ -36,7 +36,7 @@ fn with_template(guests: Vec<Guest>) -> FakeLab {
 }
 
 #[test]
-fn a_template_that_says_of_itself_what_was_not_asked_for_is_made_anew() {
+fn a_template_whose_description_is_of_another_machine_is_made_again() {
     let lab = with_template(vec![Guest::template(), Guest::good_fork()]);
     let about = template(&lab).join("template.json");
     let Ok(Json::Read(mut content)) = sealed::read::<Value>(&about) else { panic!("no description") };
@@ -44,13 +44,13 @@ fn a_template_that_says_of_itself_what_was_not_asked_for_is_made_anew() {
     sealed::write(&about, &content).unwrap();
     let outcome = lab.run(&FORK);
     outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
-    let told = notices(&outcome, "the template is made anew");
-    assert!(matches!(&told[..], [only] if only.contains("7 processors")), "{told:?}");
+    let found = notices(&outcome, "the template is made anew");
+    assert!(matches!(&found[..], [only] if only.contains("7 processors")), "{found:?}");
     assert_eq!(lab.unclaimed(), [0; 0]);
 }
 
 #[test]
-fn a_file_in_a_templates_place_costs_one_boot() {
+fn a_file_where_a_template_belongs_costs_one_boot() {
     let lab = with_template(vec![Guest::template(), Guest::good_fork(), Guest::good_fork()]);
     let dir = template(&lab);
     fs::remove_dir_all(&dir).unwrap();
@@ -63,62 +63,62 @@ fn a_file_in_a_templates_place_costs_one_boot() {
     assert_eq!((outcome.guests(), lab.unclaimed()), (1, Vec::new()), "{}", outcome.ended);
 }
 
-/// What stays in use is more than the limit again after each template.
+/// The templates in use exceed the limit again after each new template.
 #[test]
-fn a_limit_that_cannot_be_kept_is_told_of_once_in_a_run() {
+fn a_cache_limit_that_templates_in_use_exceed_is_reported_once_in_a_run() {
     let pair = |kernel: &str| [Guest::template().on(kernel), Guest::good_fork()];
     let mut lab = lab([pair("vm-a"), pair("vm-b")].concat()).kernels(&["vm-a", "vm-b"]);
-    lab.bench = lab.bench.env("VMLAB_CACHE_LIMIT", "1");
-    // Not the same kernel by another name, which would have the same template.
-    let kernel = fs::OpenOptions::new().append(true).open(lab.bench.home().join("kernels/vm-b"));
+    lab.env = lab.env.env("VMLAB_CACHE_LIMIT", "1");
+    // The kernels differ: the same kernel under another name would have the same template.
+    let kernel = fs::OpenOptions::new().append(true).open(lab.env.home().join("kernels/vm-b"));
     kernel.unwrap().write_all(b"b").unwrap();
-    // One after the other: a fork names no kernel, so that any start could take it.
+    // One job at a time: a fork names no kernel, so any start could take a guest of the script.
     let outcome = lab.run(&[ONLY_HOSTNAME, "--isolation", "fork", "--jobs", "1", "--boot-timeout", "5"]);
     outcome.exits(exit::OK);
     assert_eq!(notices(&outcome, "more than its limit").len(), 1, "{}", outcome.ended);
 }
 
 #[test]
-fn a_cache_that_takes_nothing_ends_no_run_and_is_told_of_once() {
+fn a_cache_that_cannot_be_written_ends_no_run_and_is_reported_once() {
     let lab = lab(vec![Guest::good()]);
-    let dir = lab.bench.cache().join("vmlab");
+    let dir = lab.env.cache().join("vmlab");
     fs::create_dir_all(&dir).unwrap();
-    // Not even root can make a directory of a file.
+    // A file in place of a directory stops root as well.
     let files = ["images", "memo", "templates", "unpacked"].map(|name| dir.join(name));
     files.iter().for_each(|file| fs::write(file, "").unwrap());
-    let ended = lab.bench.run(&lab.arguments(&FORK));
+    let ended = lab.env.run(&lab.arguments(&FORK));
     files.iter().for_each(|file| fs::remove_file(file).unwrap());
     let outcome = lab.outcome(ended);
     outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
-    let told = notices(&outcome, "not kept for the next run");
-    assert!(matches!(&told[..], [only] if only.contains("the guest image")), "{told:?}");
+    let found = notices(&outcome, "not kept for the next run");
+    assert!(matches!(&found[..], [only] if only.contains("the guest image")), "{found:?}");
     assert_eq!(notices(&outcome, "none is forked").len(), 1, "{}", outcome.ended);
 }
 
-/// A QEMU whose monitor comes up and that then exits, as one does that cannot load a state.
+/// A QEMU that exits after its monitor has come up, like a QEMU that cannot load a state.
 fn cannot_restore(code: u8) -> Guest {
     let actions = vec![Action::AwaitCommand("migrate-incoming".to_owned()), Action::Exit(code)];
     Guest::new(actions)
 }
 
-/// The programs of a machine where QEMU changes: a copy of the fake one.
+/// A lab with a copy of the fake QEMU, which a test can change.
 fn with_qemu_of_its_own(guests: Vec<Guest>) -> (FakeLab, PathBuf) {
     let lab = lab(guests);
-    let qemu = lab.bench.home().join("qemu");
-    // Another process writes it: were it this one, a fork in another test's thread could hold it open for writing.
+    let qemu = lab.env.home().join("qemu");
+    // A child process writes the file, see FakeLab::script.
     assert!(std::process::Command::new("cp").arg(crate::FAKE_QEMU).arg(&qemu).status().unwrap().success());
     let lab = lab.qemu(qemu.clone());
-    settle();
+    await_cacheable();
     (lab, qemu)
 }
 
-/// What was written a moment ago is remembered by nobody (`vmlab_store::memo`).
-fn settle() {
+/// Waits until vmlab remembers facts about a new file: it remembers none about a file that was written a moment ago.
+fn await_cacheable() {
     std::thread::sleep(std::time::Duration::from_millis(2_100));
 }
 
 #[test]
-fn what_qemu_refused_is_found_out_once_and_tried_again_by_another_qemu() {
+fn a_state_that_qemu_refuses_is_remembered_until_qemu_changes() {
     let first = vec![Guest::template(), cannot_restore(1), Guest::good()];
     let second = vec![Guest::good()];
     let third = vec![Guest::template(), Guest::good_fork()];
@@ -129,8 +129,8 @@ fn what_qemu_refused_is_found_out_once_and_tried_again_by_another_qemu() {
     assert_eq!(notices(&outcome, "remembered until").len(), 1, "{}", outcome.ended);
     let outcome = lab.run(&FORK);
     outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
-    let told = notices(&outcome, "none is forked");
-    assert!(matches!(&told[..], [only] if only.contains("has refused it before")), "{told:?}");
+    let found = notices(&outcome, "none is forked");
+    assert!(matches!(&found[..], [only] if only.contains("has refused it before")), "{found:?}");
     assert_eq!(outcome.guests(), 1, "{}", outcome.ended);
     touch(&qemu);
     let outcome = lab.run(&FORK);
@@ -140,15 +140,15 @@ fn what_qemu_refused_is_found_out_once_and_tried_again_by_another_qemu() {
 
 fn touch(path: &Path) {
     fs::File::open(path).unwrap().set_modified(std::time::SystemTime::now()).unwrap();
-    settle();
+    await_cacheable();
 }
 
 #[test]
-fn what_may_have_been_the_hosts_is_not_remembered() {
+fn a_refusal_that_the_host_may_have_caused_is_not_remembered() {
     let killed = Guest::new(vec![Action::AwaitCommand("migrate-incoming".to_owned()), Action::Signal(9)]);
-    // No memory for the guest: it ends before its monitor comes up.
+    // QEMU ends before its monitor comes up, as without memory for the guest.
     let no_memory = Guest::new(vec![Action::Exit(1)]).with_qmp(Qmp::Silent);
-    // What is killed is tried a few times more.
+    // A QEMU that is killed is started again a few times.
     for (dead, forks) in [(killed, 4), (no_memory, 1), (cannot_restore(0), 1)] {
         let each = [vec![Guest::template()], vec![dead; forks], vec![Guest::good()]].concat();
         let (lab, _) = with_qemu_of_its_own([each.clone(), each].concat());
@@ -161,7 +161,7 @@ fn what_may_have_been_the_hosts_is_not_remembered() {
 }
 
 #[test]
-fn a_template_of_an_earlier_run_is_made_anew_before_qemu_is_blamed() {
+fn a_template_of_an_earlier_run_is_made_again_before_qemu_is_blamed() {
     let second = vec![cannot_restore(1), Guest::good()];
     let third = vec![Guest::template(), cannot_restore(1), Guest::good()];
     let fourth = vec![Guest::good()];
@@ -170,7 +170,7 @@ fn a_template_of_an_earlier_run_is_made_anew_before_qemu_is_blamed() {
     for (guests, remembered) in [(2, 0), (2, 0), (3, 1), (1, 1)] {
         let outcome = lab.run(&FORK);
         outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
-        let told = notices(&outcome, "remembered until").len();
-        assert_eq!((outcome.guests(), told), (guests, remembered), "{}", outcome.ended);
+        let found = notices(&outcome, "remembered until").len();
+        assert_eq!((outcome.guests(), found), (guests, remembered), "{}", outcome.ended);
     }
 }

@@ -1,4 +1,4 @@
-//! Guests that end when they should not.
+//! Guests that end too early.
 
 use serde_json::json;
 use vmlab_events::exit;
@@ -11,7 +11,7 @@ const PANIC: &str = "[    4.200000] Kernel panic - not syncing: Attempted to kil
     [    4.200001] CPU: 0 PID: 1 Comm: init Not tainted 6.12.0-fixture #1\r\n\
     [    4.200002] Call Trace:\r\n";
 
-/// QEMU's word on why the guest ends.
+/// QEMU's event with the reason why the guest ends.
 fn shutdown(reason: &str) -> Action {
     let event = json!({"event": "SHUTDOWN", "data": {"guest": true, "reason": reason}, "timestamp": {"seconds": 1, "microseconds": 2}});
     Action::Qmp(event.to_string())
@@ -38,7 +38,7 @@ fn a_panic_in_a_scenario_is_a_crash_and_the_rest_runs_in_a_fresh_guest() {
 }
 
 #[test]
-fn a_panic_while_booting_is_a_crash_of_all_and_is_not_tried_again() {
+fn a_panic_while_booting_is_a_crash_of_all_scenarios_and_is_not_retried() {
     let outcome = lab(vec![Guest::new(vec![console(PANIC), Action::Exit(0)])]).run(&["uts"]);
     outcome.exits(exit::CRASHED);
     for name in ["uts.domainname", HOSTNAME, "uts.sysctl"] {
@@ -48,19 +48,19 @@ fn a_panic_while_booting_is_a_crash_of_all_and_is_not_tried_again() {
 }
 
 #[test]
-fn a_guest_without_enough_memory_is_told_the_option() {
+fn too_little_memory_is_reported_with_the_option_that_sets_it() {
     let words = "[    1.0] Kernel panic - not syncing: System is deadlocked on memory\r\n";
     let outcome = lab(vec![Guest::new(vec![console(words), Action::Exit(0)])]).run(&[ONLY_HOSTNAME, "--memory", "32"]);
     outcome.exits(exit::LAB).has(HOSTNAME, "NO-BOOT", "it has 32 MiB, give it more with --memory");
 
-    // So little that the image's place was taken.
+    // The memory is so small that the kernel overwrites the image.
     let words = "[    1.0] Initramfs unpacking failed: invalid magic at start of compressed archive\r\n\
         [    2.0] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)\r\n";
     let outcome = lab(vec![Guest::new(vec![console(words), Action::Exit(0)])]).run(&[ONLY_HOSTNAME]);
     outcome.exits(exit::LAB).has(HOSTNAME, "NO-BOOT", "Initramfs unpacking failed: invalid magic");
     outcome.has(HOSTNAME, "NO-BOOT", "it has 256 MiB, give it more with --memory");
 
-    // So little that the kernel proper was not reached.
+    // The memory is so small that the kernel's boot code resets the guest.
     let words = "Probing EDD (edd=off to disable)... ok\r\n";
     let guest = Guest::new(vec![console(words), shutdown("guest-reset"), Action::Exit(0)]);
     let outcome = lab(vec![guest]).run(&[ONLY_HOSTNAME]);
@@ -70,7 +70,7 @@ fn a_guest_without_enough_memory_is_told_the_option() {
 }
 
 #[test]
-fn a_boot_that_ends_in_silence_is_told_by_its_last_line() {
+fn a_boot_that_ends_in_silence_is_reported_with_its_last_line() {
     let words = "[    0.0] Linux version 6.12.0-fixture\r\n[    0.1] Poking KASLR using RDRAND RDTSC...\r\n\r\n";
     let outcome = lab(vec![Guest::new(vec![console(words), Action::Exit(0)])]).run(&[ONLY_HOSTNAME]);
     outcome.exits(exit::LAB);
@@ -82,7 +82,7 @@ fn a_boot_that_ends_in_silence_is_told_by_its_last_line() {
 }
 
 #[test]
-fn a_guest_that_vanishes_in_a_scenario_is_named_and_the_rest_runs_in_a_fresh_one() {
+fn a_scenario_whose_guest_vanishes_is_vanished_and_the_rest_runs_in_a_fresh_guest() {
     let mut actions = vec![Action::AwaitRun("uts.domainname".to_owned()), started(1, "uts.domainname")];
     actions.extend([Action::Stderr("qemu: out of luck".to_owned()), Action::Signal(6)]);
     let outcome = lab(vec![booted(actions), Guest::good()]).run(&["uts"]);
@@ -93,7 +93,7 @@ fn a_guest_that_vanishes_in_a_scenario_is_named_and_the_rest_runs_in_a_fresh_one
 }
 
 #[test]
-fn an_orderly_exit_in_a_scenario_is_no_less_of_a_loss() {
+fn an_orderly_exit_of_qemu_during_a_scenario_is_a_loss() {
     let mut actions = legs(1, HOSTNAME, &passing());
     actions.extend([shutdown("guest-reset"), Action::Exit(0)]);
     let outcome = lab(vec![booted(actions)]).run(&[ONLY_HOSTNAME]);
@@ -103,7 +103,7 @@ fn an_orderly_exit_in_a_scenario_is_no_less_of_a_loss() {
 }
 
 #[test]
-fn a_guest_that_always_vanishes_on_the_same_order_is_not_started_for_ever() {
+fn guests_that_always_vanish_at_the_same_scenario_are_given_up() {
     let vanishes = |name: &str| booted([Action::AwaitRun(name.to_owned()), sigkill()]);
     let guests = ["uts.domainname", HOSTNAME, "uts.sysctl"].map(vanishes);
     let outcome = lab(guests.to_vec()).run(&["uts"]);
@@ -123,7 +123,7 @@ fn a_qemu_that_ends_before_the_hello_is_quoted() {
 }
 
 #[test]
-fn what_pid_1_says_on_the_console_is_quoted() {
+fn an_error_of_pid_1_on_the_console_is_quoted() {
     let words = "\r\nvmlab-init: no virtio-serial port named org.vmlab.control.0 appeared within 10000 ms\r\n";
     let outcome = lab(vec![Guest::new(vec![console(words), Action::Exit(0)])]).run(&[ONLY_HOSTNAME]);
     outcome.exits(exit::LAB);
@@ -131,7 +131,7 @@ fn what_pid_1_says_on_the_console_is_quoted() {
 }
 
 #[test]
-fn a_crash_between_the_last_end_and_the_goodbye_is_the_last_scenarios() {
+fn a_crash_before_the_goodbye_belongs_to_the_last_scenario() {
     let mut actions = passed_hostname();
     actions.extend([Action::AwaitFinish, console(PANIC), Action::Exit(0)]);
     let outcome = lab(vec![booted(actions)]).run(&[ONLY_HOSTNAME]);
@@ -139,7 +139,7 @@ fn a_crash_between_the_last_end_and_the_goodbye_is_the_last_scenarios() {
 }
 
 #[test]
-fn a_guest_that_vanishes_before_its_goodbye_spoils_a_pass_and_no_failure() {
+fn a_guest_that_vanishes_before_its_goodbye_changes_a_pass_but_no_failure() {
     let mut actions = passed_hostname();
     actions.extend([Action::AwaitFinish, sigkill()]);
     let outcome = lab(vec![booted(actions)]).run(&[ONLY_HOSTNAME]);
@@ -164,7 +164,7 @@ fn a_crash_beats_the_verdict_of_the_legs() {
 }
 
 #[test]
-fn a_kernel_that_broke_and_goes_on_gets_no_more_work() {
+fn a_kernel_that_survives_an_oops_gets_no_further_scenario() {
     let broken = "[    5.5][   T12] BUG: KASAN: slab-use-after-free in utsns_get+0x12/0x30\n";
     let mut actions = legs(1, "uts.domainname", &passing());
     actions.extend([console(broken), finished(1), Action::AwaitFinish, goodbye(1)]);
@@ -179,8 +179,8 @@ fn a_kernel_that_broke_and_goes_on_gets_no_more_work() {
 }
 
 #[test]
-fn what_the_console_held_back_until_the_end_still_counts() {
-    // No line end, and the port is closed before the console speaks.
+fn a_console_report_that_comes_after_the_port_has_closed_counts() {
+    // The line has no end, and the port closes before the console writes it.
     let mut actions = legs(1, HOSTNAME, &passing());
     actions.extend([Action::Close(Channel::Port), console("Kernel panic - not syncing: late"), Action::Exit(0)]);
     let outcome = lab(vec![booted(actions)]).run(&[ONLY_HOSTNAME]);
@@ -188,7 +188,7 @@ fn what_the_console_held_back_until_the_end_still_counts() {
 }
 
 #[test]
-fn the_monitor_may_say_the_unknown_or_nothing_or_be_gone() {
+fn unknown_events_silence_or_a_closed_monitor_change_no_verdict() {
     let unknown = r#"{"event": "FROM_THE_FUTURE", "data": {"x": [1]}, "timestamp": {"seconds": 1, "microseconds": 2}}"#;
     let chatty = vec![hello(), Action::Qmp(unknown.to_owned()), Action::Qmp("no JSON at all".to_owned())];
     let guests = [
@@ -203,16 +203,16 @@ fn the_monitor_may_say_the_unknown_or_nothing_or_be_gone() {
 }
 
 #[test]
-fn a_console_that_closes_early_is_no_end_while_the_guest_speaks_and_no_pass() {
+fn a_console_that_closes_early_ends_no_guest_and_allows_no_pass() {
     let actions = [vec![Action::Close(Channel::Console)], passed_hostname(), vec![Action::AwaitFinish, goodbye(1)]];
     let outcome = lab(vec![booted(actions.concat())]).run(&[ONLY_HOSTNAME]);
     outcome.exits(exit::LAB).has(HOSTNAME, "GARBLED", "the console was cut");
     assert_eq!(outcome.report(HOSTNAME).legs.len(), 3, "what it said counts as far as it went");
 }
 
-/// The goodbye may be there before the console's end is.
+/// The goodbye can arrive before the rest of the console.
 #[test]
-fn a_warning_that_comes_late_is_waited_for() {
+fn a_warning_after_the_goodbye_is_waited_for() {
     let splat = console("[    3.1] WARNING: CPU: 0 PID: 99 at kernel/utsname.c:42 clone_uts_ns+0x1/0x2\r\n");
     let late = vec![Action::HoldConsole, Action::AwaitFinish, splat, goodbye(1), Action::ReleaseConsole];
     let actions = [passed_hostname(), late].concat();
@@ -221,15 +221,15 @@ fn a_warning_that_comes_late_is_waited_for() {
 }
 
 #[test]
-fn a_console_that_ends_before_what_is_owed_came_out_is_no_pass() {
+fn a_console_that_ends_before_its_marker_allows_no_pass() {
     let late = vec![Action::HoldConsole, Action::AwaitFinish, goodbye(1), Action::Exit(0)];
     let outcome = lab(vec![booted([passed_hostname(), late].concat())]).run(&[ONLY_HOSTNAME]);
     outcome.exits(exit::LAB).has(HOSTNAME, "GARBLED", "the console was cut");
 }
 
-/// The run ends while the console is behind: nobody knows what it would have said.
+/// The run ends while the console is late, so a warning could be missing.
 #[test]
-fn a_run_that_ends_before_the_console_had_caught_up_passes_nothing() {
+fn a_run_that_ends_before_the_console_has_caught_up_allows_no_pass() {
     let late = vec![Action::HoldConsole, Action::AwaitFinish, goodbye(1), Action::Hang];
     let outcome = lab(vec![booted([passed_hostname(), late].concat())]).run(&[ONLY_HOSTNAME, "--timeout", "1"]);
     outcome.exits(exit::TIMED_OUT);
@@ -238,7 +238,7 @@ fn a_run_that_ends_before_the_console_had_caught_up_passes_nothing() {
 
 /// The guest resets itself while the announcement of its second scenario waits for the console.
 #[test]
-fn an_end_while_the_console_is_behind_is_no_wait() {
+fn a_reset_while_the_console_is_late_is_noticed_at_once() {
     let mut actions = passed_hostname();
     actions.extend([Action::HoldConsole, Action::AwaitRun("uts.sysctl".to_owned()), started(2, "uts.sysctl")]);
     actions.extend([shutdown("guest-reset"), Action::Qmp(STOP.to_owned()), Action::ReleaseConsole, Action::Hang]);

@@ -1,4 +1,4 @@
-//! What QEMU's monitor and QEMU itself tell of a guest that is lost, and what is taken from it while QEMU lives.
+//! The evidence of a lost guest: QMP events, QEMU's exit, and registers and memory, which are taken while QEMU still runs.
 
 use std::fs;
 
@@ -14,12 +14,12 @@ use crate::{HOSTNAME, ONLY_HOSTNAME, booted, goodbye, lab, passed_hostname, pass
 const PANIC: &str = "[    4.2] Kernel panic - not syncing: Fatal exception\r\n";
 const REST: &str = "[    4.3] ---[ end Kernel panic - not syncing: Fatal exception ]---\r\n";
 
-/// A guest in which the scenario runs.
+/// A guest that does this while the scenario runs.
 fn running(actions: impl IntoIterator<Item = Action>) -> Guest {
     booted([Action::AwaitRun(HOSTNAME.to_owned()), started(1, HOSTNAME)].into_iter().chain(actions))
 }
 
-/// One that panics, is let go on, prints the rest and resets itself, and whose QEMU stays.
+/// A guest that panics, continues, prints the rest and resets itself, with a QEMU that does not end.
 fn panicking() -> Vec<Action> {
     let mut actions = vec![console(PANIC)];
     actions.extend(panics());
@@ -30,7 +30,7 @@ fn panicking() -> Vec<Action> {
 }
 
 #[test]
-fn a_panic_that_qemu_is_told_of_leaves_registers_and_the_whole_console() {
+fn a_panic_that_the_guest_reports_to_qemu_leaves_registers_and_the_whole_console() {
     let outcome = lab(vec![running(panicking())]).run(&[ONLY_HOSTNAME]);
     outcome.exits(exit::CRASHED).has(HOSTNAME, "CRASH", "Kernel panic - not syncing: Fatal exception");
     let loss = outcome.loss();
@@ -44,7 +44,7 @@ fn a_panic_that_qemu_is_told_of_leaves_registers_and_the_whole_console() {
 }
 
 #[test]
-fn a_panic_that_only_qemu_is_told_of_is_a_crash() {
+fn a_panic_without_console_output_is_a_crash() {
     let mut actions = panics().to_vec();
     actions.extend(ends("guest-reset"));
     actions.push(Action::Hang);
@@ -54,7 +54,7 @@ fn a_panic_that_only_qemu_is_told_of_is_a_crash() {
 }
 
 #[test]
-fn what_the_guest_did_to_itself_is_told_apart() {
+fn every_cause_of_a_shutdown_has_a_detail_of_its_own() {
     let said = |words: &str| console(&format!("[    4.2] {words}\r\n"));
     for (before, reason, words, last_word) in [
         (
@@ -78,7 +78,7 @@ fn what_the_guest_did_to_itself_is_told_apart() {
         outcome.exits(exit::LAB).has(HOSTNAME, "VANISHED", words);
         let loss = outcome.loss();
         assert_eq!((loss.last_word, loss.shutdown.as_deref()), (last_word, Some(reason)));
-        assert!(loss.registers.is_some(), "QEMU lives, and is asked: {loss:?}");
+        assert!(loss.registers.is_some(), "QEMU still runs, so vmlab reads the registers: {loss:?}");
     }
 }
 
@@ -90,20 +90,20 @@ fn a_guest_that_halts_is_not_waited_for() {
 }
 
 #[test]
-fn what_was_said_before_the_guest_switched_itself_off_counts() {
+fn results_and_a_goodbye_before_a_power_off_count() {
     let mut actions = vec![Action::Serve(1), Action::AwaitFinish, crate::goodbye(1)];
     actions.extend(ends("guest-shutdown"));
     actions.push(Action::Hang);
     lab(vec![booted(actions)]).run(&[ONLY_HOSTNAME]).exits(exit::OK).has(HOSTNAME, "PASS", "");
 
-    // Without a goodbye it is a loss, and what has passed is not believed.
+    // Without a goodbye the guest is lost, and its last pass does not count.
     let actions = [passed_hostname(), vec![Action::AwaitFinish], ends("guest-shutdown").to_vec(), vec![Action::Hang]];
     let outcome = lab(vec![booted(actions.concat())]).run(&[ONLY_HOSTNAME]);
     outcome.exits(exit::LAB).has(HOSTNAME, "VANISHED", "the guest powered itself off before the guest's goodbye");
 }
 
 #[test]
-fn a_qemu_that_somebody_stops_is_the_labs() {
+fn a_qemu_that_a_signal_stops_is_a_fault_of_the_lab() {
     let guest = running([Action::Signal(19), Action::Hang]);
     let outcome = lab(vec![guest]).run(&[ONLY_HOSTNAME, "--silence-timeout", "1"]);
     outcome.exits(exit::LAB).has(
@@ -115,14 +115,14 @@ fn a_qemu_that_somebody_stops_is_the_labs() {
 }
 
 #[test]
-fn a_closed_monitor_is_told_of_where_the_guest_hangs() {
+fn a_closed_monitor_is_reported_for_a_guest_that_hangs() {
     let guest = running([Action::Close(Channel::Qmp), Action::Hang]);
     let outcome = lab(vec![guest]).run(&[ONLY_HOSTNAME, "--scenario-timeout", "1"]);
     outcome.exits(exit::TIMED_OUT).has(HOSTNAME, "TIMEOUT", "QEMU had closed its QMP socket and lived on");
 }
 
 #[test]
-fn a_watchdog_device_and_a_refused_command_are_told_of() {
+fn a_watchdog_device_and_a_refused_command_are_reported() {
     let fired = event("WATCHDOG", &serde_json::json!({"action": "reset"}));
     let guest = running([vec![fired], ends("guest-reset").to_vec(), vec![Action::Hang]].concat());
     let outcome = lab(vec![guest]).run(&[ONLY_HOSTNAME]);
@@ -130,19 +130,19 @@ fn a_watchdog_device_and_a_refused_command_are_told_of() {
 }
 
 #[test]
-fn memory_is_kept_where_that_is_wanted() {
+fn a_dump_of_memory_is_written_if_asked_for() {
     let lab = lab(vec![running(panicking()), Guest::good()]);
     let outcome = lab.run(&["=uts.hostname", "=uts.sysctl", "--dump"]);
     outcome.exits(exit::CRASHED).has(HOSTNAME, "CRASH", "Kernel panic").has("uts.sysctl", "PASS", "");
     let vmcore = outcome.loss().vmcore.clone().unwrap();
     assert_eq!((fs::read(&vmcore.path).unwrap().as_slice(), vmcore.bytes), (MEMORY, MEMORY.len() as u64));
-    assert!(vmcore.path.starts_with(record_dir(&lab.bench).unwrap().to_str().unwrap()), "{vmcore:?}");
+    assert!(vmcore.path.starts_with(record_dir(&lab.env).unwrap().to_str().unwrap()), "{vmcore:?}");
     let words = format!("is in {} (0 MiB), without VMCOREINFO", vmcore.path);
     assert!(vmcore.vmcoreinfo == Some(false) && outcome.ended.stdout.contains(&words), "{}", outcome.ended);
 }
 
 #[test]
-fn memory_is_kept_where_it_is_named() {
+fn a_dump_of_memory_is_written_to_the_named_directory() {
     let lab = lab(vec![running(panicking())]);
     let dir = lab.file("cores");
     let outcome = lab.run(&[ONLY_HOSTNAME, "--no-record", &format!("--dump={}", dir.display())]);
@@ -150,13 +150,13 @@ fn memory_is_kept_where_it_is_named() {
     assert_eq!(fs::read(&outcome.loss().vmcore.as_ref().unwrap().path).unwrap(), MEMORY);
     assert_eq!(fs::read_dir(dir).unwrap().count(), 1);
 
-    let ended = lab.bench.run(&lab.arguments(&[ONLY_HOSTNAME, "--no-record", "--dump"]));
+    let ended = lab.env.run(&lab.arguments(&[ONLY_HOSTNAME, "--no-record", "--dump"]));
     ended.exits(exit::USAGE);
     assert!(ended.stderr.contains("name one: --dump=DIR"), "{ended}");
 }
 
 #[test]
-fn memory_that_cannot_be_kept_is_no_reason_to_lose_the_rest() {
+fn other_evidence_survives_a_dump_that_fails() {
     let lab = lab(vec![running(panicking()).with_qmp(Qmp::RefusesDumps)]);
     let outcome = lab.run(&[ONLY_HOSTNAME, "--dump"]);
     outcome.exits(exit::CRASHED).has(HOSTNAME, "CRASH", "Kernel panic");
@@ -164,13 +164,13 @@ fn memory_that_cannot_be_kept_is_no_reason_to_lose_the_rest() {
     let notice =
         |text: &str| text.contains("the memory of guest 1 is not kept") && text.contains("failed to save memory");
     assert!(outcome.notices().any(notice), "{}", outcome.ended);
-    let left = fs::read_dir(record_dir(&lab.bench).unwrap()).unwrap().flatten();
+    let left = fs::read_dir(record_dir(&lab.env).unwrap()).unwrap().flatten();
     let names: Vec<_> = left.map(|entry| entry.file_name().into_string().unwrap()).collect();
     assert!(!names.iter().any(|name| name.starts_with("vmcore")), "{names:?}");
 }
 
 #[test]
-fn the_consoles_end_is_in_the_report_and_bounded() {
+fn the_report_has_a_bounded_end_of_the_console() {
     let lines: String = (1..=1000).map(|n| format!("[    1.0] line {n}\r\n")).collect();
     let outcome = lab(vec![running([console(&lines), Action::Exit(0)])]).run(&[ONLY_HOSTNAME]);
     outcome.exits(exit::LAB).has(HOSTNAME, "VANISHED", "QEMU exited with 0 by itself while the scenario ran");
@@ -181,9 +181,9 @@ fn the_consoles_end_is_in_the_report_and_bounded() {
     assert!(human.contains("(180 earlier lines left out)") && human.contains("console-1.log"), "{human}");
 }
 
-/// A guest that goes on as if nothing had been, which no guest of an honest QEMU does.
+/// After QEMU's event, the guest sends results as if nothing had happened. An honest QEMU has no such guest.
 #[test]
-fn what_qemu_tells_of_a_guest_counts_whatever_the_guest_says() {
+fn a_panic_or_reset_that_qemu_reports_counts_even_if_the_guest_sends_results() {
     let reason = |reason: &str| json!({"guest": true, "reason": reason});
     for (name, data, word, code) in [
         ("GUEST_PANICKED", json!({"action": "pause"}), "CRASH", exit::CRASHED),
@@ -192,8 +192,7 @@ fn what_qemu_tells_of_a_guest_counts_whatever_the_guest_says() {
         ("RESET", reason("guest-reset"), "VANISHED", exit::LAB),
         ("WATCHDOG", json!({"action": "none"}), "VANISHED", exit::LAB),
     ] {
-        let told = [Action::AwaitRun(HOSTNAME.to_owned()), started(1, HOSTNAME), event(name, &data)];
-        let mut actions = told.to_vec();
+        let mut actions = vec![Action::AwaitRun(HOSTNAME.to_owned()), started(1, HOSTNAME), event(name, &data)];
         actions.extend(passing().iter().map(|(which, outcome)| leg(1, *which, outcome.clone())));
         actions.extend([finished(1), Action::AwaitFinish, goodbye(1), Action::Hang]);
         let outcome = lab(vec![booted(actions)]).run(&[ONLY_HOSTNAME]);

@@ -14,13 +14,13 @@ use crate::{HOSTNAME, ONLY_HOSTNAME, booted, booted_then_good, goodbye, lab, lea
 
 const BOOT: [&str; 2] = ["--isolation", "boot"];
 
-/// A scenario that leaks.
+/// A scenario that fails because its subject leaks.
 fn failed() -> Vec<Action> {
     let legs = [(Leg::Probe, LegOutcome::Available), (Leg::Subject, leaked()), (Leg::Control, leaked())];
     scenario(1, HOSTNAME, &legs)
 }
 
-/// A guest whose only scenario leaks.
+/// A guest whose only scenario fails.
 fn failing() -> Guest {
     booted([failed(), vec![Action::AwaitFinish, goodbye(1)]].concat())
 }
@@ -31,7 +31,7 @@ fn panicking() -> Guest {
     booted([Action::AwaitRun(HOSTNAME.to_owned()), started(1, HOSTNAME), panic, Action::Exit(0)])
 }
 
-/// The attempts that were told of on their own, by number.
+/// The attempts with events of their own: the number and the verdict's label.
 fn attempts(outcome: &Outcome) -> Vec<(u32, &'static str)> {
     let attempts = outcome.events.iter().filter_map(|stamped| match &stamped.event {
         LabEvent::JobAttempted(report) => Some((report.attempt, report.verdict.word())),
@@ -47,15 +47,15 @@ fn runs_and_failures(report: &JobReport) -> Option<(u32, u32)> {
 }
 
 /// The arguments of a run of one scenario with one guest at a time.
-fn words<'a>(more: &[&'a str]) -> Vec<&'a str> {
+fn arguments<'a>(more: &[&'a str]) -> Vec<&'a str> {
     [&[ONLY_HOSTNAME, "--jobs", "1"], more].concat()
 }
 
 #[test]
-fn what_fails_first_and_then_passes_is_flaky_in_every_report() {
+fn a_failure_and_then_a_pass_are_flaky_in_every_report() {
     let lab = lab(vec![failing(), Guest::good()]);
     let files = ["ktap", "junit"].map(|format| format!("{format}={}", lab.file(format).display()));
-    let outcome = lab.run(&words(&["--retries", "2", "--report", &files[0], "--report", &files[1]]));
+    let outcome = lab.run(&arguments(&["--retries", "2", "--report", &files[0], "--report", &files[1]]));
     outcome.exits(exit::FAILED).has(HOSTNAME, "FLAKY", "1 of 2 attempts failed, first with FAIL: not isolated");
     assert_eq!(attempts(&outcome), [(1, "FAIL"), (2, "PASS")]);
     assert_eq!((outcome.guests(), outcome.report(HOSTNAME).guest), (2, Some(1)));
@@ -72,30 +72,30 @@ fn what_fails_first_and_then_passes_is_flaky_in_every_report() {
     let case = document.descendants().find(|node| node.has_tag_name("testcase")).unwrap();
     let below: Vec<_> = case.children().filter(|node| node.is_element()).map(|node| node.tag_name().name()).collect();
     assert_eq!(below, ["failure", "flakyFailure"], "{junit}");
-    // And from the record.
+    // The report of the record says the same.
     for (format, live) in [("human", human), ("ktap", &ktap), ("junit", &junit)] {
-        let again = lab.bench.run(&["report", "latest", "--format", format]);
+        let again = lab.env.run(&["report", "latest", "--format", format]);
         assert_eq!(again.exits(exit::OK).stdout, *live, "{format}");
     }
 }
 
 #[test]
-fn what_passes_is_not_run_again() {
-    let outcome = lab(vec![Guest::good()]).run(&words(&["--retries", "2"]));
+fn a_pass_is_not_retried() {
+    let outcome = lab(vec![Guest::good()]).run(&arguments(&["--retries", "2"]));
     outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
     assert_eq!((attempts(&outcome), outcome.guests()), (Vec::new(), 1));
 }
 
 #[test]
-fn what_always_fails_has_the_first_verdict_and_every_attempt() {
-    let outcome = lab(vec![panicking(), failing(), failing(), Guest::good()]).run(&words(&["--retries", "2"]));
+fn a_scenario_that_always_fails_has_its_first_verdict_and_all_attempts() {
+    let outcome = lab(vec![panicking(), failing(), failing(), Guest::good()]).run(&arguments(&["--retries", "2"]));
     outcome.exits(exit::CRASHED).has(HOSTNAME, "CRASH", "Kernel panic");
     assert_eq!(attempts(&outcome), [(1, "CRASH"), (2, "FAIL"), (3, "FAIL")]);
     assert_eq!(runs_and_failures(outcome.report(HOSTNAME)), Some((3, 3)));
 }
 
 #[test]
-fn in_a_shared_guest_only_what_failed_is_run_again_and_alone() {
+fn in_a_shared_guest_only_failed_scenarios_are_retried_each_alone() {
     let lab = lab(vec![booted_then_good(failed()), Guest::good()]);
     let outcome = lab.run(&[ONLY_HOSTNAME, "=uts.sysctl", "--retries", "1"]);
     outcome.exits(exit::FAILED).has(HOSTNAME, "FLAKY", "").has("uts.sysctl", "PASS", "");
@@ -104,9 +104,9 @@ fn in_a_shared_guest_only_what_failed_is_run_again_and_alone() {
 }
 
 #[test]
-fn a_kernel_that_boots_the_second_time_is_flaky_and_one_that_never_does_is_given_up() {
+fn a_kernel_that_boots_at_the_second_attempt_is_flaky_and_a_kernel_that_never_boots_is_given_up() {
     let dead = || Guest::new(vec![Action::Exit(1)]);
-    let outcome = lab(vec![dead(), Guest::good()]).run(&words(&["--retries", "1", BOOT[0], BOOT[1]]));
+    let outcome = lab(vec![dead(), Guest::good()]).run(&arguments(&["--retries", "1", BOOT[0], BOOT[1]]));
     outcome.exits(exit::FAILED).has(HOSTNAME, "FLAKY", "first with NO-BOOT");
     let outcome = lab(vec![dead(); 9]).run(&["uts", "--jobs", "1", "--retries", "1", BOOT[0], BOOT[1]]);
     outcome.exits(exit::LAB);
@@ -117,9 +117,9 @@ fn a_kernel_that_boots_the_second_time_is_flaky_and_one_that_never_does_is_given
 }
 
 #[test]
-fn repeated_runs_have_a_rate() {
+fn repeated_scenarios_have_a_failure_rate() {
     let guests = vec![Guest::good(), failing(), Guest::good(), panicking(), Guest::good()];
-    let outcome = lab(guests).run(&words(&["--repeat", "5", BOOT[0], BOOT[1]]));
+    let outcome = lab(guests).run(&arguments(&["--repeat", "5", BOOT[0], BOOT[1]]));
     outcome.exits(exit::FAILED);
     outcome.has(HOSTNAME, "FLAKY", "2 of 5 runs failed, first with FAIL after 1 good one: not isolated");
     assert_eq!(attempts(&outcome), [(1, "PASS"), (2, "FAIL"), (3, "PASS"), (4, "CRASH"), (5, "PASS")]);
@@ -129,7 +129,7 @@ fn repeated_runs_have_a_rate() {
 }
 
 #[test]
-fn in_a_shared_guest_each_round_has_a_fresh_one() {
+fn with_shared_guests_each_round_has_a_fresh_guest() {
     let outcome = lab(vec![Guest::good(); 4]).run(&["uts", "--repeat", "4", "--jobs", "2"]);
     outcome.exits(exit::OK);
     assert_eq!((outcome.guests(), attempts(&outcome).len()), (4, 12));
@@ -141,9 +141,9 @@ fn in_a_shared_guest_each_round_has_a_fresh_one() {
 }
 
 #[test]
-fn a_boot_that_fails_now_and_then_is_counted_and_one_that_always_does_is_not_tried_for_ever() {
+fn a_boot_that_fails_now_and_then_is_counted_and_a_boot_that_always_fails_is_given_up() {
     let dead = || Guest::new(vec![Action::Exit(1)]);
-    let repeat = words(&["--repeat", "6", BOOT[0], BOOT[1]]);
+    let repeat = arguments(&["--repeat", "6", BOOT[0], BOOT[1]]);
     let guests = vec![dead(), dead(), Guest::good(), dead(), dead(), dead()];
     let outcome = lab(guests).run(&repeat);
     outcome.exits(exit::FAILED).has(HOSTNAME, "FLAKY", "5 of 6 runs failed, first with NO-BOOT");
@@ -153,40 +153,40 @@ fn a_boot_that_fails_now_and_then_is_counted_and_one_that_always_does_is_not_tri
 }
 
 #[test]
-fn until_failure_ends_with_the_first_and_tells_how_many_passed() {
+fn until_failure_ends_at_the_first_failure_and_reports_how_many_passed() {
     let guests = vec![Guest::good(), Guest::good(), failing(), Guest::good()];
     let lab = lab(guests);
-    let outcome = lab.run(&words(&["--until-failure"]));
+    let outcome = lab.run(&arguments(&["--until-failure"]));
     outcome.exits(exit::FAILED).has(HOSTNAME, "FLAKY", "1 of 3 runs failed, first with FAIL after 2 good ones");
     assert_eq!((outcome.guests(), lab.unclaimed()), (3, vec![3]));
 }
 
 #[test]
 fn until_failure_takes_the_number_of_rounds_as_its_limit() {
-    let outcome = lab(vec![Guest::good(); 3]).run(&words(&["--until-failure", "--repeat", "3"]));
+    let outcome = lab(vec![Guest::good(); 3]).run(&arguments(&["--until-failure", "--repeat", "3"]));
     outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
     assert_eq!(runs_and_failures(outcome.report(HOSTNAME)), Some((3, 0)));
 }
 
-/// A guest that announces the scenario and says no more.
+/// A guest that announces the scenario and then sends nothing.
 fn stuck() -> Guest {
     booted([Action::AwaitRun(HOSTNAME.to_owned()), started(1, HOSTNAME), Action::Hang])
 }
 
 #[test]
-fn until_failure_takes_the_limit_of_the_run_as_its_end_and_what_that_cuts_short_as_nothing() {
-    let outcome = lab(vec![Guest::good(), stuck()]).run(&words(&["--until-failure", "--timeout", "3"]));
+fn until_failure_ends_well_at_the_runs_limit_and_ignores_the_attempt_that_it_cuts() {
+    let outcome = lab(vec![Guest::good(), stuck()]).run(&arguments(&["--until-failure", "--timeout", "3"]));
     outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
     assert_eq!(attempts(&outcome), [(1, "PASS"), (2, "NOT-RUN")]);
     assert_eq!(runs_and_failures(outcome.report(HOSTNAME)), Some((1, 0)));
-    // Nothing at all was found out.
-    let outcome = lab(vec![stuck()]).run(&words(&["--until-failure", "--timeout", "1"]));
+    // No attempt was completed.
+    let outcome = lab(vec![stuck()]).run(&arguments(&["--until-failure", "--timeout", "1"]));
     outcome.exits(exit::TIMED_OUT).has(HOSTNAME, "NOT-RUN", "the run limit");
 }
 
 #[test]
-fn repeated_runs_that_were_not_all_made_are_no_pass() {
-    let outcome = lab(vec![Guest::good(), stuck()]).run(&words(&["--repeat", "5", "--timeout", "3"]));
+fn an_incomplete_repetition_is_no_pass() {
+    let outcome = lab(vec![Guest::good(), stuck()]).run(&arguments(&["--repeat", "5", "--timeout", "3"]));
     outcome.exits(exit::TIMED_OUT);
     outcome.has(
         HOSTNAME,
@@ -196,23 +196,23 @@ fn repeated_runs_that_were_not_all_made_are_no_pass() {
 }
 
 #[test]
-fn an_interrupt_leaves_the_rate_of_what_was_done() {
+fn an_interrupt_leaves_the_rate_of_completed_rounds() {
     let lab = lab(vec![Guest::good(), failing(), Guest::good(), stuck()]);
-    let mut running = lab.start(&words(&["--repeat", "100"]));
+    let mut running = lab.start(&arguments(&["--repeat", "100"]));
     lab.await_event(&mut running, "the fourth run", |event| matches!(event, LabEvent::JobStarted { attempt: 4, .. }));
     running.signal(Signal::SIGINT);
     let outcome = lab.outcome(running.wait());
     outcome.exits(exit::INTERRUPTED).has(HOSTNAME, "FLAKY", "1 of 3 runs failed");
     assert!(outcome.ended.stdout.contains("1 of 3 runs failed: 33.3 % (0.84 % to 90.6 %)"), "{}", outcome.ended);
-    let again = lab.bench.run(&["report", "latest"]);
+    let again = lab.env.run(&["report", "latest"]);
     assert_eq!(again.stdout, outcome.ended.stdout);
 }
 
 #[test]
-fn retries_and_rates_do_not_go_together() {
+fn retries_and_repeat_exclude_each_other() {
     let lab = lab(Vec::new());
     for other in [&["--repeat", "2"][..], &["--until-failure"]] {
-        let ended = lab.bench.run(&[&["run", "--retries", "1"], other].concat());
+        let ended = lab.env.run(&[&["run", "--retries", "1"], other].concat());
         ended.exits(exit::USAGE);
         assert!(ended.stderr.contains("cannot be used with"), "{ended}");
     }

@@ -1,4 +1,4 @@
-//! Forks of a template, and those that were started ahead.
+//! Forks of a template, and standbys.
 
 use nix::sys::signal::Signal;
 use vmlab_events::event::LabEvent;
@@ -21,7 +21,7 @@ fn ends(outcome: &Outcome) -> Vec<&str> {
     ends.into_iter().map(|(_, how)| how).collect()
 }
 
-/// The guests whose timings were told of.
+/// The guests whose timings were reported.
 fn timed(outcome: &Outcome) -> Vec<u32> {
     let timed = outcome.events.iter().filter_map(|stamped| match &stamped.event {
         LabEvent::GuestTimings { guest, .. } => Some(*guest),
@@ -44,8 +44,8 @@ fn each_scenario_has_a_fork_of_one_template() {
 }
 
 #[test]
-fn a_fork_that_was_started_ahead_and_is_not_needed_ends_in_the_record_as_well() {
-    // The two start together, so each can be either.
+fn a_standby_that_is_not_needed_has_its_end_in_the_record() {
+    // Both guests start together, so each can be the standby.
     let marks = ["one", "other"];
     let stuck = marks.map(|mark| {
         let woken = [Action::AwaitCommand("cont".to_owned()), Action::Mark(mark.to_owned())];
@@ -62,13 +62,13 @@ fn a_fork_that_was_started_ahead_and_is_not_needed_ends_in_the_record_as_well() 
     assert_eq!(ends[..2], ["done", "the run was interrupted"]);
     assert!(ends.len() == 3 && ends[2].starts_with("not needed: it was started ahead"), "{ends:?}");
     assert_eq!(timed(&outcome), [1, 2, 3]);
-    // It was paused all the time.
+    // The standby was paused all the time.
     assert_eq!(marks.iter().filter(|mark| lab.dir().join(mark).exists()).count(), 1);
 }
 
 #[test]
-fn a_template_whose_fork_is_dead_is_taken_away_with_the_forks_that_wait() {
-    // A fork that is killed before it has begun leaves its part to the next QEMU, which is a boot.
+fn a_template_with_a_dead_fork_is_removed_together_with_its_standbys() {
+    // A fork that is killed before it runs leaves its part of the script to the next QEMU, which boots.
     let mortal = Guest::new([vec![Action::ExitAsFork(1)], Guest::good().actions].concat());
     let guests = [vec![Guest::template()], vec![mortal; 5]].concat();
     let lab = lab(guests);
@@ -78,13 +78,12 @@ fn a_template_whose_fork_is_dead_is_taken_away_with_the_forks_that_wait() {
     let ends = ends(&outcome);
     assert!(ends[2].starts_with("not needed: it is a fork of a template that was given up"), "{ends:?}");
     assert_eq!(timed(&outcome), [1, 2, 3, 4, 5, 6]);
-    let left: Vec<_> =
-        lab.bench.cached_files().into_iter().filter(|name| name.starts_with("vmlab/templates")).collect();
+    let left: Vec<_> = lab.env.cached_files().into_iter().filter(|name| name.starts_with("vmlab/templates")).collect();
     assert_eq!(left, [""; 0]);
 }
 
 #[test]
-fn a_retry_and_each_of_several_runs_has_a_fork_of_its_own() {
+fn each_retry_and_each_repetition_has_a_fork_of_its_own() {
     let only = [&["=uts.hostname"], &FORK[..]].concat();
     let dies = Guest::new(vec![Action::AwaitRun(HOSTNAME.to_owned()), started(1, HOSTNAME), Action::Exit(0)]);
     let outcome =
@@ -97,7 +96,7 @@ fn a_retry_and_each_of_several_runs_has_a_fork_of_its_own() {
 }
 
 #[test]
-fn a_fork_that_somebody_killed_is_made_again_and_its_template_stays() {
+fn a_killed_fork_is_replaced_and_its_template_stays() {
     let only = [&["=uts.hostname"], &FORK[..]].concat();
     let killed = Guest::new(vec![Action::Signal(Signal::SIGKILL as i32)]);
     let passed_over =
@@ -107,10 +106,10 @@ fn a_fork_that_somebody_killed_is_made_again_and_its_template_stays() {
     outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
     assert_eq!((outcome.guests(), passed_over(&outcome)), (3, 1));
     assert!(
-        lab.bench.cached_files().iter().any(|name| name.starts_with("vmlab/templates")),
+        lab.env.cached_files().iter().any(|name| name.starts_with("vmlab/templates")),
         "the template was taken away"
     );
-    // Where all are killed it is not tried for ever.
+    // If all forks are killed, vmlab gives up.
     let guests = [vec![Guest::template()], vec![killed; 4], vec![Guest::good()]].concat();
     let outcome = crate::lab(guests).run(&only);
     outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
@@ -118,27 +117,27 @@ fn a_fork_that_somebody_killed_is_made_again_and_its_template_stays() {
     assert!(outcome.notices().any(|text| text.contains("a fork did not come to life")), "{}", outcome.ended);
 }
 
-/// A template whose kernel has printed this when it is saved, and not ended the line.
+/// A template whose kernel has printed this, without a line end, before the guest is saved.
 fn template_that_says(line: &str) -> Guest {
     Guest::new(vec![Action::HoldConsole, hello(), console(line), Action::ReleaseConsole, Action::Hang])
 }
 
-/// Forks do not show what their template's kernel warned of, so it is kept with it.
+/// A fork's console does not show the warnings of the template's kernel, so the template keeps them.
 #[test]
-fn what_a_templates_kernel_warned_of_is_told_in_each_run_on_it() {
+fn warnings_of_a_templates_kernel_are_reported_in_each_run_with_the_template() {
     let template = template_that_says("[    3.1] WARNING: CPU: 0 PID: 1 at init/main.c:42 kernel_init+0x1/0x2");
     let lab = lab(vec![template, Guest::good_fork(), Guest::good_fork()]);
     for guests in [2, 1] {
         let outcome = lab.run(&[&["=uts.hostname"], &FORK[..]].concat());
         outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
-        let told =
+        let warning =
             |text: &&str| text.contains("the kernel warned while it booted: WARNING: CPU: 0 PID: 1 at init/main.c");
-        assert_eq!((outcome.guests(), outcome.notices().filter(told).count()), (guests, 1), "{}", outcome.ended);
+        assert_eq!((outcome.guests(), outcome.notices().filter(warning).count()), (guests, 1), "{}", outcome.ended);
     }
 }
 
 #[test]
-fn a_kernel_that_breaks_after_its_hello_is_no_template() {
+fn a_guest_whose_kernel_breaks_after_the_hello_is_not_saved() {
     let template = template_that_says("[    3.1] BUG: KASAN: slab-use-after-free in f+0x1/0x2");
     let lab = lab(vec![template, Guest::good()]);
     let outcome = lab.run(&[&["=uts.hostname"], &FORK[..]].concat());
@@ -148,11 +147,11 @@ fn a_kernel_that_breaks_after_its_hello_is_no_template() {
         "{}",
         outcome.ended
     );
-    assert!(!lab.bench.cached_files().iter().any(|name| name.contains("template.json")));
+    assert!(!lab.env.cached_files().iter().any(|name| name.contains("template.json")));
 }
 
 #[test]
-fn a_template_that_somebody_killed_says_nothing_of_the_kernel() {
+fn a_killed_template_guest_is_no_evidence_against_the_kernel() {
     let killed = Guest::new(vec![Action::Signal(Signal::SIGKILL as i32)]);
     let outcome = lab(vec![killed, Guest::good()]).run(&[&["=uts.hostname"], &FORK[..]].concat());
     outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
@@ -164,7 +163,7 @@ fn a_template_that_somebody_killed_says_nothing_of_the_kernel() {
 }
 
 #[test]
-fn a_fork_whose_qemu_was_told_to_end_is_made_again() {
+fn a_fork_whose_qemu_is_terminated_is_replaced() {
     let data = serde_json::json!({"guest": false, "reason": "host-signal"});
     let ended = Guest::new(vec![event("SHUTDOWN", &data), Action::Exit(0)]);
     let outcome =
@@ -174,14 +173,14 @@ fn a_fork_whose_qemu_was_told_to_end_is_made_again() {
 }
 
 #[test]
-fn a_template_whose_files_go_in_mid_run_costs_the_run_its_forks_only() {
+fn a_template_that_disappears_during_a_run_changes_no_verdict() {
     let go = Action::AwaitMark("gone".to_owned());
     let first =
         Guest::new(vec![Action::AwaitCommand("cont".to_owned()), Action::Mark("up".to_owned()), go, Action::ServeRest]);
     let lab = lab(vec![Guest::template(), first, Guest::good()]);
     let mut running = lab.start(&[&["=uts.hostname", "--repeat", "2"], &FORK[..]].concat());
     running.until("a fork", || lab.dir().join("up").exists().then_some(()));
-    std::fs::remove_dir_all(lab.bench.cache().join("vmlab/templates")).unwrap();
+    std::fs::remove_dir_all(lab.env.cache().join("vmlab/templates")).unwrap();
     std::fs::write(lab.dir().join("gone"), "").unwrap();
     let outcome = lab.outcome(running.wait());
     outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");

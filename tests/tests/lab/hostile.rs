@@ -1,5 +1,5 @@
-//! A guest that means harm: in every word that it, its kernel or its QEMU can put into a report. Every report stays whole,
-//! has exactly the results that there are, and does nothing to whoever shows it.
+//! Hostile text in every place of a report that a guest, its kernel or its QEMU can fill. Every report stays complete, has
+//! exactly the results of the run, and is harmless to the program that shows it.
 
 #![expect(clippy::expect_used, reason = "a failed step of a test is a failed test")]
 
@@ -16,7 +16,7 @@ use vmlab_tests::reports::{Rendered, check_json, check_junit, check_ktap, is_har
 
 use crate::{HOSTNAME, ONLY_HOSTNAME, booted, goodbye, isolated, lab, passed_hostname, passing};
 
-/// For terminals, XML, HTML, KTAP, CI services and whoever reads from left to right.
+/// Text that attacks terminals, XML, HTML, KTAP, CI services, and the direction of writing.
 const HOSTILE: &str = "::error file=x::forged ##[add-mask]x \x1b]0;owned\x07\x1b[2J\u{9b}31m\u{90}q\u{9c} ]]> <script>alert(1)</script> \
     <!-- & &amp; \"'\u{202e}desrever\u{2066}\u{200b}\u{feff}\u{fffe}\u{0}\u{7f}\t# SKIP\r\nok 1 forged\n  ok 1 uts.hostname\nnot ok 2 \
     forged # TODO\nKTAP version 1\n1..9\nBail out!\n::stop-commands::forged\n ##[error]forged\rPASS\u{8}\u{8}\u{2028}\u{e0041}";
@@ -25,20 +25,20 @@ fn hostile() -> String {
     HOSTILE.to_owned()
 }
 
-/// As a program writes it: also what is no text at all, and a line without end.
+/// Output that also has bytes that are no text, and a line without end.
 fn hostile_output() -> Vec<u8> {
     let endless = [b"x".repeat(9000), b"\xff\xfe\xc3(\xed\xa0\x80\xf4\x90\x80\x80\n".to_vec()].concat();
     [HOSTILE.as_bytes(), b"\n", &endless, HOSTILE.as_bytes()].concat()
 }
 
-/// A message that no honest guest could make, in a frame that is as it should be.
+/// A message that an honest guest cannot make, in a correct frame.
 fn raw(json: &str) -> Action {
     let mut bytes = Vec::new();
     frame::encode(Kind::Message, &[json.as_bytes()], &mut bytes).expect("it is short");
     Action::Port(bytes)
 }
 
-/// Runs, with every report, and holds all of them against the events.
+/// Runs vmlab with every report, and compares all reports with the events.
 fn run(lab: &FakeLab, more: &[&str]) -> Outcome {
     let specs = ["ktap", "junit"].map(|format| format!("{format}={}", lab.file(format).display()));
     let mut words = more.to_vec();
@@ -52,14 +52,14 @@ fn run(lab: &FakeLab, more: &[&str]) -> Outcome {
     check_json(&text("events.jsonl"), &outcome.events);
     Rendered::of(&outcome.events).check(&outcome.events);
     for arguments in [&["report", "--list"][..], &["report", "latest", "--timings"]] {
-        let shown = lab.bench.run(arguments);
+        let shown = lab.env.run(arguments);
         is_harmless(&shown.exits(exit::OK).stdout);
     }
     outcome
 }
 
 #[test]
-fn in_the_hello_the_legs_the_output_and_the_crash() {
+fn hostile_text_in_hello_legs_output_and_crash_is_harmless() {
     let device = json!({"name": HOSTILE, "id": 77, "features": HOSTILE, "status": 15});
     let mut virtio = json!([{"name": "virtio0", "id": 3, "features": "0".repeat(32) + "1", "status": 15}]);
     virtio.as_array_mut().unwrap().push(device);
@@ -86,7 +86,7 @@ fn in_the_hello_the_legs_the_output_and_the_crash() {
     actions.extend([Action::AwaitFinish, goodbye(2)]);
     let guests = vec![Guest::new(actions), booted(crash)];
     let lab = lab(guests);
-    // The first guest is spoilt by its leg that died, and is asked to leave.
+    // A leg of the first guest died, so that guest gets no further scenario.
     let outcome = run(&lab, &["uts"]);
     outcome.has("uts.domainname", "FAIL", "says that the feature is there, and it is not: ::error");
     outcome.has(HOSTNAME, "FAIL", "leg control: its process ::error").has(
@@ -94,16 +94,16 @@ fn in_the_hello_the_legs_the_output_and_the_crash() {
         "CRASH",
         "BUG: unable to handle",
     );
-    let told = outcome.events.iter().find_map(|stamped| match &stamped.event {
+    let recorded = outcome.events.iter().find_map(|stamped| match &stamped.event {
         LabEvent::GuestReady { boot_id, hello, .. } => Some((boot_id.as_deref(), hello.init_build.as_str())),
         _ => None,
     });
-    assert_eq!(told, Some((Some(HOSTILE), HOSTILE)), "the record has it as it was said");
+    assert_eq!(recorded, Some((Some(HOSTILE), HOSTILE)), "the record has the text unchanged");
     assert_eq!(outcome.report("uts.domainname").output_dropped, 0);
 }
 
 #[test]
-fn in_a_documented_leak_and_in_a_warning_of_the_kernel() {
+fn hostile_text_in_a_leak_and_in_a_kernel_warning_is_harmless() {
     let mut leaks = passing();
     leaks[1].1 = LegOutcome::Leaked { detail: hostile() };
     let actions = [scenario(1, "time.realtime", &leaks), vec![Action::AwaitFinish, goodbye(1)]].concat();
@@ -118,7 +118,7 @@ fn in_a_documented_leak_and_in_a_warning_of_the_kernel() {
 }
 
 #[test]
-fn in_the_reason_of_a_skip() {
+fn hostile_text_in_the_reason_of_a_skip_is_harmless() {
     let missing = [(Leg::Probe, LegOutcome::Missing { evidence: hostile() })];
     let actions = [scenario(1, HOSTNAME, &missing), vec![Action::AwaitFinish, goodbye(1)]].concat();
     let lab = lab(vec![booted(actions)]);
@@ -128,7 +128,7 @@ fn in_the_reason_of_a_skip() {
 }
 
 #[test]
-fn in_what_qemu_and_pid_1_say_last() {
+fn hostile_text_in_the_last_lines_of_qemu_and_pid_1_is_harmless() {
     let mut actions = vec![console(&format!("vmlab-init: {}\n", HOSTILE.replace('\n', "\nvmlab-init: ")))];
     actions.extend([Action::Stderr(hostile()), Action::Signal(6)]);
     let outcome = run(&lab(vec![Guest::new(actions.clone())]), &[ONLY_HOSTNAME]);
@@ -140,14 +140,14 @@ fn in_what_qemu_and_pid_1_say_last() {
 }
 
 #[test]
-fn in_a_last_line_of_a_silent_boot() {
+fn hostile_text_in_the_last_line_of_a_silent_boot_is_harmless() {
     let actions = vec![console("Linux version 6\n"), console(&HOSTILE.replace('\n', " ")), Action::Exit(1)];
     let outcome = run(&lab(vec![Guest::new(actions)]), &[ONLY_HOSTNAME]);
     outcome.exits(exit::LAB).has(HOSTNAME, "NO-BOOT", "the console's last line: ::error");
 }
 
 #[test]
-fn in_a_refusal_and_in_what_is_no_message() {
+fn hostile_text_in_a_refusal_and_in_a_malformed_message_is_harmless() {
     let refused = GuestMessage::Refused { run: 1, why: hostile() };
     let name = serde_json::to_string(&format!("uts.{HOSTILE}")).expect("a text is JSON");
     let cases = [
@@ -176,7 +176,7 @@ fn in_a_refusal_and_in_what_is_no_message() {
 }
 
 #[test]
-fn in_the_name_of_the_kernel_that_runs() {
+fn hostile_text_in_the_kernels_release_is_harmless() {
     for release in [HOSTILE, "../../../../etc/cron.d/x", "6.12.0-fixture/../x", ""] {
         let guest = Guest::new(vec![hello_with(json!({"kernel_release": release})), Action::Hang]);
         let outcome = run(&lab(vec![guest]), &[ONLY_HOSTNAME]);
@@ -185,13 +185,13 @@ fn in_the_name_of_the_kernel_that_runs() {
 }
 
 #[test]
-fn in_the_name_of_the_kernels_file() {
+fn hostile_text_in_the_kernels_file_name_is_harmless() {
     let name = "\u{1b}]0;x\u{7}\u{202e} # SKIP ::error::\n##[error]<x>&]]>";
     let guest = booted([passed_hostname(), vec![Action::AwaitFinish, goodbye(1)]].concat());
     let outcome = run(&lab(vec![guest]).kernels(&[name]), &[ONLY_HOSTNAME]);
     outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
     assert!(outcome.report(HOSTNAME).target.as_str().ends_with(name));
-    // A leg's word is one of few; a control that is isolated shows in the report's words.
+    // The guest cannot choose a leg's label. The detail of a control that isolates is in the report.
     let mut vacuous = passing();
     vacuous[2].1 = isolated();
     let actions = [scenario(1, HOSTNAME, &vacuous), vec![Action::AwaitFinish, goodbye(1)]].concat();

@@ -1,4 +1,4 @@
-//! Silence, and noise without end: everything that is waited for has a limit.
+//! Guests that are silent, and guests that never stop writing: every wait has a limit.
 
 use vmlab_events::exit;
 use vmlab_events::loss::Watchdog;
@@ -8,7 +8,7 @@ use vmlab_tests::fake::script::{self, Action, Channel, Guest, hello, started};
 use crate::{HOSTNAME, ONLY_HOSTNAME, booted, lab, passed_hostname};
 
 #[test]
-fn a_guest_that_never_speaks_is_ended_by_the_boot_limit() {
+fn a_guest_that_sends_nothing_ends_at_the_boot_limit() {
     let outcome = lab(vec![Guest::new(vec![Action::Hang])]).run(&["uts", "--boot-timeout", "1"]);
     outcome.exits(exit::LAB);
     outcome.has(HOSTNAME, "NO-BOOT", "the boot limit of 1000 ms passed (QEMU says of the guest: running)");
@@ -16,7 +16,7 @@ fn a_guest_that_never_speaks_is_ended_by_the_boot_limit() {
 }
 
 #[test]
-fn a_console_that_never_pauses_does_not_hold_the_boot_limit_up() {
+fn a_console_that_never_pauses_does_not_delay_the_boot_limit() {
     let noise = "[    1.0] all work and no play makes a dull kernel\r\n".repeat(2000);
     let guest = Guest::new(vec![Action::Flood(Channel::Console, noise.into_bytes())]);
     let outcome = lab(vec![guest]).run(&[ONLY_HOSTNAME, "--boot-timeout", "1"]);
@@ -24,7 +24,7 @@ fn a_console_that_never_pauses_does_not_hold_the_boot_limit_up() {
 }
 
 #[test]
-fn the_runs_limit_ends_a_scenario_and_what_was_to_follow() {
+fn the_runs_limit_ends_a_scenario_and_all_that_follow() {
     let actions = [Action::AwaitRun("uts.domainname".to_owned()), started(1, "uts.domainname"), Action::Hang];
     let outcome = lab(vec![booted(actions)]).run(&["uts", "--timeout", "1"]);
     outcome.exits(exit::TIMED_OUT).has("uts.domainname", "TIMEOUT", "the run limit of 1000 ms passed");
@@ -33,7 +33,7 @@ fn the_runs_limit_ends_a_scenario_and_what_was_to_follow() {
 }
 
 #[test]
-fn the_runs_limit_while_booting_leaves_everything_unrun() {
+fn the_runs_limit_during_the_boot_leaves_all_scenarios_not_run() {
     let outcome = lab(vec![Guest::new(vec![Action::Hang])]).run(&["uts", "--timeout", "1"]);
     outcome.exits(exit::TIMED_OUT);
     for name in ["uts.domainname", HOSTNAME, "uts.sysctl"] {
@@ -42,7 +42,7 @@ fn the_runs_limit_while_booting_leaves_everything_unrun() {
 }
 
 #[test]
-fn the_runs_limit_takes_nothing_from_what_had_ended() {
+fn the_runs_limit_changes_no_verdict_of_a_completed_scenario() {
     let actions = [passed_hostname(), vec![Action::AwaitRun("uts.sysctl".to_owned()), Action::Hang]].concat();
     let outcome = lab(vec![booted(actions)]).run(&[ONLY_HOSTNAME, "=uts.sysctl", "--timeout", "1"]);
     outcome.exits(exit::TIMED_OUT);
@@ -54,14 +54,14 @@ fn the_runs_limit_takes_nothing_from_what_had_ended() {
 }
 
 #[test]
-fn a_silent_monitor_does_not_hold_the_boot_limit_up_for_ever() {
+fn a_closed_monitor_does_not_delay_the_boot_limit() {
     let guest = Guest::new(vec![Action::Hang]).with_qmp(vmlab_tests::fake::script::Qmp::Closed);
     let outcome = lab(vec![guest]).run(&[ONLY_HOSTNAME, "--boot-timeout", "1"]);
     outcome.exits(exit::LAB).has(HOSTNAME, "NO-BOOT", "QEMU says of the guest: unknown");
 }
 
 #[test]
-fn limits_start_anew_with_every_guest() {
+fn limits_start_again_with_every_guest() {
     let dies = booted([Action::AwaitRun("uts.domainname".to_owned()), started(1, "uts.domainname"), Action::Exit(0)]);
     let silent = Guest::new(vec![Action::Hang]);
     let outcome = lab(vec![dies, silent]).run(&["uts", "--boot-timeout", "1"]);
@@ -70,7 +70,7 @@ fn limits_start_anew_with_every_guest() {
 }
 
 #[test]
-fn output_without_end_does_not_hold_the_runs_limit_up() {
+fn endless_output_does_not_delay_the_runs_limit() {
     let mut frame = Vec::new();
     let chunk = vmlab_protocol::message::RawChunk {
         run: 1,
@@ -86,13 +86,13 @@ fn output_without_end_does_not_hold_the_runs_limit_up() {
     assert!(outcome.report(HOSTNAME).output_dropped > 0);
 }
 
-/// A guest in which the scenario runs.
+/// A guest that does this while the scenario runs.
 fn running(action: Action) -> Guest {
     booted([Action::AwaitRun(HOSTNAME.to_owned()), started(1, HOSTNAME), action])
 }
 
 #[test]
-fn a_kernel_that_speaks_and_an_agent_that_does_not() {
+fn an_agent_that_sends_nothing_is_silent_even_if_the_kernel_prints() {
     let words = "[    0.0] Linux version 6.12.0-fixture\r\n";
     let guest = Guest::new(vec![script::console(words), Action::Hang]);
     let outcome = lab(vec![guest]).run(&[ONLY_HOSTNAME, "--handshake-timeout", "1"]);
@@ -103,7 +103,7 @@ fn a_kernel_that_speaks_and_an_agent_that_does_not() {
 }
 
 #[test]
-fn a_guest_that_says_and_does_nothing_is_silent() {
+fn a_guest_that_sends_nothing_and_computes_nothing_is_silent() {
     let outcome = lab(vec![running(Action::Hang)]).run(&[ONLY_HOSTNAME, "--silence-timeout", "1"]);
     outcome.exits(exit::TIMED_OUT).has(HOSTNAME, "TIMEOUT", "the silence limit of 1000 ms passed");
     let Verdict::TimedOut { which, .. } = &outcome.report(HOSTNAME).verdict else { panic!() };
@@ -112,7 +112,7 @@ fn a_guest_that_says_and_does_nothing_is_silent() {
 }
 
 #[test]
-fn a_guest_that_goes_on_talking_has_the_scenarios_limit() {
+fn a_guest_that_keeps_sending_ends_at_the_scenario_limit() {
     let noise = Action::Flood(Channel::Console, b"[    1.0] all work and no play\r\n".to_vec());
     let arguments = [ONLY_HOSTNAME, "--silence-timeout", "1", "--scenario-timeout", "2"];
     let outcome = lab(vec![running(noise)]).run(&arguments);
@@ -121,7 +121,7 @@ fn a_guest_that_goes_on_talking_has_the_scenarios_limit() {
 }
 
 #[test]
-fn each_limit_tells_its_name_to_machines() {
+fn the_events_name_the_limit_that_passed() {
     let boot = lab(vec![Guest::new(vec![Action::Hang])]).run(&[ONLY_HOSTNAME, "--boot-timeout", "1"]);
     assert_eq!(boot.loss().watchdog, Some(Watchdog::Boot));
     let run = lab(vec![running(Action::Hang)]).run(&[ONLY_HOSTNAME, "--timeout", "1"]);
@@ -130,9 +130,9 @@ fn each_limit_tells_its_name_to_machines() {
     assert_eq!(*which, Some(Watchdog::Run));
 }
 
-/// A kernel whose oops ends in another one gets to no panic.
+/// A kernel that oopses while it handles an oops never reaches its panic.
 #[test]
-fn a_kernel_that_oopses_without_end_is_not_waited_for_as_long_as_a_scenario_is() {
+fn endless_oopses_end_before_the_scenario_limit() {
     let oops = "[    3.1] BUG: kernel NULL pointer dereference, address: 0000000000000128\r\n";
     let again = oops.repeat(500).into_bytes();
     let started = [Action::AwaitRun(HOSTNAME.to_owned()), started(1, HOSTNAME)];

@@ -1,4 +1,4 @@
-//! The link: what is damaged, out of turn or about something that nobody asked for never becomes a result.
+//! The link: a message that is damaged, out of order or unasked for never becomes a result.
 
 use vmlab_events::exit;
 use vmlab_protocol::message::{GuestMessage, Leg, LegOutcome, Stream};
@@ -7,7 +7,7 @@ use vmlab_tests::lab::Outcome;
 
 use crate::{HOSTNAME, ONLY_HOSTNAME, booted, goodbye, isolated, lab, leaked, passed_hostname, passing};
 
-/// The one scenario, in a guest that boots, does this and waits.
+/// Runs one scenario in a guest that boots, does this and then hangs.
 fn run(actions: impl IntoIterator<Item = Action>) -> Outcome {
     lab(vec![booted(actions.into_iter().chain([Action::Hang]))]).run(&[ONLY_HOSTNAME])
 }
@@ -16,7 +16,7 @@ fn is_garbled(actions: impl IntoIterator<Item = Action>, words: &str) {
     run(actions).exits(exit::LAB).has(HOSTNAME, "GARBLED", words);
 }
 
-/// From the order for the scenario to its announcement.
+/// The host's order for the scenario and the scenario's announcement.
 fn announced() -> Vec<Action> {
     vec![Action::AwaitRun(HOSTNAME.to_owned()), started(1, HOSTNAME)]
 }
@@ -26,7 +26,7 @@ fn after_announcement(action: Action) -> Vec<Action> {
 }
 
 #[test]
-fn garbage_is_a_violation_wherever_it_comes() {
+fn garbage_is_a_violation_at_any_time() {
     let garbage = || Action::Port(b"login: ".to_vec());
     let outcome = lab(vec![Guest::new(vec![garbage(), Action::Hang])]).run(&["uts"]);
     outcome.exits(exit::LAB).has(HOSTNAME, "GARBLED", "bytes that belong to no frame; 7 bytes are lost");
@@ -40,11 +40,11 @@ fn garbage_is_a_violation_wherever_it_comes() {
 
 #[test]
 fn one_flipped_bit_anywhere_is_a_violation() {
-    // Magic, header version, kind, flags, length, checksum, payload.
+    // A bit each of magic, header version, kind, flags, length, checksum and payload.
     for bit in [0, 4 * 8, 5 * 8, 6 * 8, 8 * 8, 12 * 8, 16 * 8 + 3, 40 * 8 + 1] {
         let message = GuestMessage::ScenarioFinished { run: 1 };
         let mut actions = legs(1, HOSTNAME, &passing());
-        // A second message follows, so that a frame that became longer has its bytes.
+        // More bytes follow, so that a frame whose length grew is complete.
         actions.extend([Action::SayDamaged(message, Damage::FlipBit(bit)), Action::Port(vec![0; 600])]);
         is_garbled(actions, "the link is damaged");
     }
@@ -61,7 +61,7 @@ fn a_frame_that_announces_too_much_is_a_violation_at_once() {
 }
 
 #[test]
-fn a_frame_that_is_cut_by_the_end_is_told() {
+fn a_frame_that_the_end_of_the_link_truncates_is_reported() {
     for length in [1, 15, 16, 40] {
         let mut actions = legs(1, HOSTNAME, &passing());
         let cut = Action::SayDamaged(GuestMessage::ScenarioFinished { run: 1 }, Damage::Truncate(length));
@@ -73,7 +73,7 @@ fn a_frame_that_is_cut_by_the_end_is_told() {
 }
 
 #[test]
-fn results_of_what_was_not_started_are_refused() {
+fn results_of_scenarios_that_were_not_started_are_refused() {
     let probe = || leg(1, Leg::Probe, LegOutcome::Available);
     is_garbled([probe()], "came while");
     is_garbled([Action::AwaitRun(HOSTNAME.to_owned()), probe()], "came while the start of uts.hostname was due");
@@ -85,7 +85,7 @@ fn results_of_what_was_not_started_are_refused() {
 }
 
 #[test]
-fn legs_come_in_their_order_and_all_of_them() {
+fn a_missing_or_misplaced_leg_is_a_violation() {
     is_garbled(after_announcement(leg(1, Leg::Subject, isolated())), "leg subject ended, probe was due");
     is_garbled(after_announcement(finished(1)), "ended before its leg probe");
     is_garbled(scenario(1, HOSTNAME, &passing()[..2]), "ended before its leg control");
@@ -97,7 +97,7 @@ fn legs_come_in_their_order_and_all_of_them() {
 }
 
 #[test]
-fn a_lost_or_doubled_message_is_missed() {
+fn a_lost_or_repeated_message_is_a_violation() {
     let probe = || GuestMessage::LegFinished {
         run: 1,
         leg: Leg::Probe,
@@ -124,7 +124,7 @@ fn a_refusal_is_no_result() {
 }
 
 #[test]
-fn an_early_goodbye_is_no_end() {
+fn an_early_goodbye_is_a_violation() {
     is_garbled([goodbye(0)], "RunFinished");
     is_garbled(after_announcement(goodbye(1)), "RunFinished");
     let mut miscounted = passed_hostname();
@@ -133,7 +133,7 @@ fn an_early_goodbye_is_no_end() {
 }
 
 #[test]
-fn nothing_after_the_goodbye_counts() {
+fn no_message_after_the_goodbye_counts() {
     for after in [goodbye(1), Action::Port(vec![0xff; 100]), finished(1)] {
         let mut actions = passed_hostname();
         actions.extend([Action::AwaitFinish, goodbye(1), after]);
@@ -142,7 +142,7 @@ fn nothing_after_the_goodbye_counts() {
 }
 
 #[test]
-fn a_port_that_closes_while_qemu_lives_is_a_loss_within_the_limit() {
+fn a_port_that_closes_while_qemu_runs_is_a_loss_within_the_limit() {
     let guest = Guest::new(vec![Action::Close(Channel::Port), Action::Hang]);
     let outcome = lab(vec![guest]).run(&[ONLY_HOSTNAME, "--boot-timeout", "1"]);
     outcome.exits(exit::LAB).has(HOSTNAME, "NO-BOOT", "the farewell limit of");

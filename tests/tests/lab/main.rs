@@ -1,5 +1,5 @@
-//! The host whole, through its command line, on a scripted QEMU: what each thing that a guest can do comes to, by the
-//! verdict's word and vmlab's exit code. After each run nothing of it may be alive, see [`vmlab_tests::lab`].
+//! Tests of the whole host through its command line, with a scripted QEMU: which verdict and exit code follow from what a
+//! guest does. [`vmlab_tests::lab`] checks what must hold after each run, such as that no process is left.
 
 use vmlab_protocol::message::{GuestMessage, Leg, LegOutcome};
 use vmlab_tests::fake::script::{Action, Guest, hello, scenario};
@@ -23,9 +23,9 @@ mod work;
 const VMLAB: &str = env!("CARGO_BIN_EXE_vmlab-under-test");
 const FAKE_QEMU: &str = env!("CARGO_BIN_EXE_fake-qemu");
 
-/// A scenario that must isolate, with a control.
+/// A scenario with a control, which passes if its subject is isolated.
 const HOSTNAME: &str = "uts.hostname";
-/// The filter that picks it alone.
+/// The filter that picks only this scenario.
 const ONLY_HOSTNAME: &str = "=uts.hostname";
 
 fn lab(guests: Vec<Guest>) -> FakeLab {
@@ -37,7 +37,7 @@ fn booted(actions: impl IntoIterator<Item = Action>) -> Guest {
     Guest::new(std::iter::once(hello()).chain(actions).collect())
 }
 
-/// A guest that boots, does this, and then runs all else that it is asked for and leaves.
+/// A guest that boots, does this, and then runs all further scenarios with their documented results.
 fn booted_then_good(actions: impl IntoIterator<Item = Action>) -> Guest {
     booted(actions.into_iter().chain([Action::ServeRest]))
 }
@@ -55,7 +55,7 @@ fn passing() -> [(Leg, LegOutcome); 3] {
     [(Leg::Probe, LegOutcome::Available), (Leg::Subject, isolated()), (Leg::Control, leaked())]
 }
 
-/// The first scenario of a guest, passed.
+/// The first scenario of a guest, which passes.
 fn passed_hostname() -> Vec<Action> {
     scenario(1, HOSTNAME, &passing())
 }

@@ -1,24 +1,24 @@
-//! QEMU itself: missing, too old, dying, hanging, or started through a script.
+//! QEMU programs that are missing, too old, that die or hang, and a script that starts QEMU.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use nix::sys::signal::Signal;
 use vmlab_events::exit;
-use vmlab_tests::bench::Ended;
+use vmlab_tests::env::Ended;
 use vmlab_tests::fake::script::{Action, Guest, Version, hello};
 use vmlab_tests::lab::FakeLab;
 
 use crate::{FAKE_QEMU, HOSTNAME, ONLY_HOSTNAME, booted_then_good, lab};
 
-/// A run that gets no further than QEMU's version: nothing was started, nothing is left.
+/// Runs vmlab with a QEMU that it refuses, and checks that no guest was started and nothing is left.
 fn refused(lab: &FakeLab) -> Ended {
-    let ended = lab.bench.run(&lab.arguments(&["uts"]));
+    let ended = lab.env.run(&lab.arguments(&["uts"]));
     ended.exits(exit::LAB);
     assert_eq!(ended.stderr.trim_end().lines().count(), 1, "one paragraph: {ended}");
     assert!(ended.stderr.starts_with("vmlab: "), "{ended}");
-    assert_eq!(lab.bench.outliving(), []);
-    assert_eq!(lab.bench.cached_files(), [""; 0]);
+    assert_eq!(lab.env.outliving(), []);
+    assert_eq!(lab.env.cached_files(), [""; 0]);
     assert_eq!(lab.unclaimed(), [0], "no guest was started");
     ended
 }
@@ -34,16 +34,16 @@ fn version(version: Version) -> FakeLab {
 }
 
 #[test]
-fn a_qemu_that_is_not_there() {
+fn a_qemu_that_does_not_exist_is_refused() {
     let lab = lab(vec![Guest::good()]).qemu("/no/such/qemu".into());
     says(&refused(&lab), &["/no/such/qemu, which --qemu names as QEMU, does not exist", "use the one in PATH"]);
 }
 
 #[test]
-fn no_qemu_anywhere() {
+fn a_machine_without_qemu_is_refused() {
     let lab = lab(vec![Guest::good()]);
-    let kernel = lab.bench.home().join("kernels/vmlinuz");
-    let mut command = lab.bench.command(crate::VMLAB);
+    let kernel = lab.env.home().join("kernels/vmlinuz");
+    let mut command = lab.env.command(crate::VMLAB);
     command.args(["run", "-k"]).arg(kernel).env("PATH", "/no/such/dir");
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(i32::from(exit::LAB)));
@@ -52,7 +52,7 @@ fn no_qemu_anywhere() {
 }
 
 #[test]
-fn a_qemu_that_cannot_be_executed() {
+fn a_qemu_that_cannot_be_executed_is_refused() {
     let lab = lab(vec![Guest::good()]);
     let path = lab.file("qemu");
     fs::write(&path, "").unwrap();
@@ -62,37 +62,37 @@ fn a_qemu_that_cannot_be_executed() {
 }
 
 #[test]
-fn a_qemu_that_is_too_old() {
+fn a_qemu_that_is_too_old_is_refused() {
     let lab = version(Version::Says("QEMU emulator version 4.2.1 (Debian 1:4.2-3ubuntu6)".to_owned()));
     says(&refused(&lab), &["is QEMU 4.2.1, and vmlab needs 6.0.0 or later; install a newer one"]);
 }
 
 #[test]
-fn a_program_that_is_no_qemu() {
+fn a_program_that_is_no_qemu_is_refused() {
     let lab = version(Version::Says("GNU bash, version 5.2.15".to_owned()));
     says(&refused(&lab), &["GNU bash, version 5.2.15", "which is not QEMU's; name a qemu-system-x86_64"]);
 }
 
 #[test]
-fn a_qemu_whose_version_dies() {
+fn a_qemu_that_fails_to_print_its_version_is_refused() {
     let lab = version(Version::Dies { code: 127, stderr: "error while loading shared libraries".to_owned() });
     says(&refused(&lab), &["exit status: 127", "error while loading shared libraries", "anew"]);
 }
 
 #[test]
-fn a_qemu_whose_version_hangs_is_given_up() {
+fn a_qemu_that_hangs_before_its_version_is_refused() {
     says(&refused(&version(Version::Hangs)), &["--version has not ended after 10 s; name another program"]);
 }
 
 #[test]
-fn a_qemu_whose_version_hangs_can_be_interrupted() {
+fn a_qemu_that_hangs_before_its_version_can_be_interrupted() {
     let lab = version(Version::Hangs);
     let mut running = lab.start(&["uts"]);
-    running.until("QEMU", || lab.bench.processes().iter().any(|p| p.command.ends_with("--version ")).then_some(()));
+    running.until("QEMU", || lab.env.processes().iter().any(|p| p.command.ends_with("--version ")).then_some(()));
     running.signal(Signal::SIGINT);
     let ended = running.wait();
     ended.exits(exit::INTERRUPTED);
-    assert_eq!(lab.bench.outliving(), []);
+    assert_eq!(lab.env.outliving(), []);
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn a_qemu_that_dies_at_start_is_quoted_on_one_line() {
 }
 
 #[test]
-fn a_qemu_that_complains_without_end_still_runs() {
+fn a_qemu_that_prints_endless_errors_still_runs() {
     let actions = (0..4000).map(|n| Action::Stderr(format!("warning {n}: TCG doesn't support requested feature")));
     let guest = Guest::new(actions.chain([hello(), Action::ServeRest]).collect());
     lab(vec![guest]).run(&[ONLY_HOSTNAME, "--boot-timeout", "60"]).exits(exit::OK).has(HOSTNAME, "PASS", "");
@@ -119,7 +119,7 @@ fn a_script_that_runs_qemu_as_its_child_leaves_no_qemu() {
     let lab = lab.qemu(path);
     lab.run(&[ONLY_HOSTNAME]).exits(exit::OK);
 
-    // And one that hangs.
+    // The same holds for a QEMU that hangs.
     let silent = crate::lab(vec![Guest::new(vec![Action::Hang])]);
     let path = silent.script(&format!("{FAKE_QEMU} \"$@\"\nexit $?"));
     let outcome = silent.qemu(path).run(&[ONLY_HOSTNAME, "--boot-timeout", "1"]);

@@ -1,4 +1,4 @@
-//! Reports and records: several at once agree, and render again to the byte.
+//! Reports and records: all reports of a run agree, and a record renders to the same bytes.
 
 use std::fs;
 
@@ -12,7 +12,7 @@ use crate::{HOSTNAME, ONLY_HOSTNAME, booted_then_good, isolated, lab, passing};
 
 const FORMATS: [&str; 4] = ["human", "ktap", "junit", "json"];
 
-/// A run with a pass, a failure of the control, a crash and a leak, on two kernels; every report into a file.
+/// A run on two kernels, with a pass, a failure of the control, a crash and a leak, and with every report in a file.
 fn eventful() -> (FakeLab, Outcome) {
     let mut vacuous = passing();
     vacuous[2].1 = isolated();
@@ -35,12 +35,12 @@ fn eventful() -> (FakeLab, Outcome) {
 }
 
 #[test]
-fn all_reports_tell_the_same() {
+fn all_reports_of_a_run_agree() {
     let (lab, outcome) = eventful();
-    let told = outcome.words();
-    let word = |kernel: &str, scenario: &str| told[&(kernel.to_owned(), scenario.to_owned())];
-    assert_eq!(["time.realtime", HOSTNAME].map(|name| word("crashes", name)), ["CRASH", "PASS"]);
-    assert_eq!(["time.realtime", HOSTNAME].map(|name| word("vacuous", name)), ["LEAK", "VACUOUS"]);
+    let labels = outcome.labels();
+    let label = |kernel: &str, scenario: &str| labels[&(kernel.to_owned(), scenario.to_owned())];
+    assert_eq!(["time.realtime", HOSTNAME].map(|name| label("crashes", name)), ["CRASH", "PASS"]);
+    assert_eq!(["time.realtime", HOSTNAME].map(|name| label("vacuous", name)), ["LEAK", "VACUOUS"]);
 
     let table: Vec<_> = outcome.ended.stdout.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
     assert!(table.contains(&vec!["time.realtime", "CRASH", "LEAK"]), "{}", outcome.ended);
@@ -67,45 +67,45 @@ fn all_reports_tell_the_same() {
 }
 
 #[test]
-fn a_report_rendered_again_is_the_same_to_the_byte() {
+fn a_report_of_a_record_has_the_bytes_of_the_live_report() {
     let (lab, outcome) = eventful();
     for (format, live) in FORMATS.iter().zip([
-        outcome.ended.stdout,
+        outcome.ended.stdout.clone(),
         fs::read_to_string(lab.file("ktap")).unwrap(),
         fs::read_to_string(lab.file("junit")).unwrap(),
         fs::read_to_string(lab.file("events.jsonl")).unwrap(),
     ]) {
-        let again = lab.bench.run(&["report", "latest", "--format", format]);
+        let again = lab.env.run(&["report", "latest", "--format", format]);
         again.exits(exit::OK);
         assert_eq!(again.stdout, live, "{format}");
     }
-    // The JSON report is as good as the record.
+    // `vmlab report` accepts the JSON report in place of the record.
     let events = lab.file("events.jsonl");
-    let from_json = lab.bench.run(&["report", events.to_str().unwrap(), "--format", "junit"]);
+    let from_json = lab.env.run(&["report", events.to_str().unwrap(), "--format", "junit"]);
     assert_eq!(from_json.stdout, fs::read_to_string(lab.file("junit")).unwrap());
 }
 
 #[test]
-fn the_record_keeps_the_console_to_the_byte() {
+fn the_record_has_the_exact_bytes_of_the_console() {
     let every_byte: Vec<u8> = (0..=255).cycle().take(300_000).collect();
     let actions = [Action::Console(every_byte.clone()), hello(), Action::ServeRest];
     let lab = lab(vec![Guest::new(actions.to_vec())]);
     lab.run(&[ONLY_HOSTNAME]).exits(exit::OK);
-    let kept = fs::read(record_dir(&lab.bench).unwrap().join("console-1.log")).unwrap();
-    // What follows is the guest's last word.
+    let kept = fs::read(record_dir(&lab.env).unwrap().join("console-1.log")).unwrap();
+    // The rest of the console is the guest's end.
     assert!(kept.starts_with(&every_byte), "{} bytes were kept of {}", kept.len(), every_byte.len());
 }
 
 #[test]
-fn without_a_record_nothing_is_kept() {
+fn no_record_writes_no_file() {
     let lab = lab(vec![Guest::good()]);
     lab.run(&[ONLY_HOSTNAME, "--no-record"]).exits(exit::OK);
-    assert_eq!(record_dir(&lab.bench), None);
-    assert!(!lab.bench.state().join("vmlab").exists());
+    assert_eq!(record_dir(&lab.env), None);
+    assert!(!lab.env.state().join("vmlab").exists());
 }
 
 #[test]
-fn quiet_and_verbose_change_the_words_and_not_the_verdicts() {
+fn quiet_and_verbose_change_the_text_but_no_verdict() {
     for option in ["--quiet", "--verbose"] {
         let outcome = lab(vec![Guest::good()]).run(&["uts", option]);
         outcome.exits(exit::OK);
@@ -115,17 +115,17 @@ fn quiet_and_verbose_change_the_words_and_not_the_verdicts() {
 }
 
 #[test]
-fn timings_are_a_table_of_the_human_report_live_and_again() {
+fn timings_are_a_table_of_the_human_report_live_and_of_the_record() {
     let lab = lab(vec![Guest::good()]);
     let outcome = lab.run(&[ONLY_HOSTNAME, "--isolation", "shared", "--timings"]);
     outcome.exits(exit::OK);
     let rows: Vec<_> = outcome.ended.stdout.lines().filter_map(|line| line.split_whitespace().next()).collect();
     let phases = ["boot", "spawn", "qemu", "boot", "prepare", "start", "scenario", "probe", "subject", "control"];
     assert!(rows.windows(phases.len()).any(|window| window == phases), "{}", outcome.ended);
-    let again = lab.bench.run(&["report", "latest", "--timings"]);
+    let again = lab.env.run(&["report", "latest", "--timings"]);
     assert_eq!(again.stdout, outcome.ended.stdout);
-    assert!(!lab.bench.run(&["report", "latest"]).stdout.contains("timings in ms"));
-    // Where there is no table to add to, the wish is not passed over.
-    lab.bench.run(&["report", "latest", "--timings", "--format", "junit"]).exits(exit::USAGE);
-    lab.bench.run(&["run", "--timings", "--report", "json"]).exits(exit::USAGE);
+    assert!(!lab.env.run(&["report", "latest"]).stdout.contains("timings in ms"));
+    // Without a human report, --timings is an error.
+    lab.env.run(&["report", "latest", "--timings", "--format", "junit"]).exits(exit::USAGE);
+    lab.env.run(&["run", "--timings", "--report", "json"]).exits(exit::USAGE);
 }

@@ -1,4 +1,4 @@
-//! Ctrl-C once and twice, and the signal that cannot be caught.
+//! One and two interrupts, and SIGKILL.
 
 use std::fs;
 use std::io::Write as _;
@@ -13,13 +13,14 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use vmlab_events::event::LabEvent;
 use vmlab_events::exit;
-use vmlab_tests::bench::Running;
+use vmlab_tests::env::Running;
+use vmlab_tests::env::events_so_far;
 use vmlab_tests::fake::script::{Action, Guest, hello, started};
-use vmlab_tests::lab::{FakeLab, events, record_dir};
+use vmlab_tests::lab::{FakeLab, record_dir};
 
 use crate::{FAKE_QEMU, HOSTNAME, ONLY_HOSTNAME, VMLAB, booted, lab};
 
-/// A guest that says that it is there, to the test alone, and nothing to its host.
+/// A guest that marks its start for the test, and sends nothing to the host.
 fn silent() -> Guest {
     Guest::new(vec![Action::Mark("up".to_owned()), Action::Hang])
 }
@@ -49,18 +50,18 @@ fn an_interrupt_while_booting_is_orderly() {
 }
 
 #[test]
-fn signals_that_were_blocked_at_the_start_end_it_as_well() {
+fn signals_that_were_blocked_at_the_start_end_a_run_as_well() {
     let lab = lab(vec![silent()]);
-    let mut command = lab.bench.command("env");
+    let mut command = lab.env.command("env");
     command.args(["--block-signal=TERM", "--block-signal=INT", VMLAB]).args(lab.arguments(&["uts"]));
-    let mut running = lab.bench.start_command(command);
+    let mut running = lab.env.start_command(command);
     await_up(&lab, &mut running);
     running.signal(Signal::SIGTERM);
     lab.outcome(running.wait()).exits(exit::INTERRUPTED);
 }
 
 #[test]
-fn an_interrupt_in_a_scenario_keeps_what_had_ended() {
+fn an_interrupt_keeps_the_verdicts_of_completed_scenarios() {
     let actions = [Action::Serve(1), Action::AwaitRun(HOSTNAME.to_owned()), started(2, HOSTNAME), Action::Hang];
     let lab = lab(vec![booted(actions)]);
     let junit = lab.file("junit.xml");
@@ -75,15 +76,15 @@ fn an_interrupt_in_a_scenario_keeps_what_had_ended() {
     outcome.exits(exit::INTERRUPTED);
     outcome.has("uts.domainname", "PASS", "").has(HOSTNAME, "NOT-RUN", "interrupted");
     outcome.has("uts.sysctl", "NOT-RUN", "interrupted");
-    // The reports are whole, the one that is written last as well.
+    // All reports are complete, also the report that is written last.
     assert!(outcome.ended.stdout.contains("NOT-RUN"), "{}", outcome.ended);
     let junit = fs::read_to_string(junit).unwrap();
     assert_eq!(junit.matches("type=\"NOT-RUN\"").count(), 2, "{junit}");
 }
 
-/// Interrupts a vmlab again and again that waits for some seconds before its orderly end. Whether it got as far as that.
+/// Sends further interrupts to a vmlab that needs some seconds for an orderly end. Returns whether the end was orderly.
 fn interrupted_twice_it_ends_orderly() -> bool {
-    // A process that left QEMU's group and holds its standard error: vmlab waits a while for what it may still say.
+    // A process outside QEMU's group keeps QEMU's standard error open, so that vmlab waits for more output.
     let lab = lab(vec![silent()]);
     let body = format!("[ \"$1\" = --version ] || setsid sleep 1000 &\nexec {FAKE_QEMU} \"$@\"");
     let script = lab.script(&body);
@@ -92,14 +93,14 @@ fn interrupted_twice_it_ends_orderly() -> bool {
     await_up(&lab, &mut running);
     running.signal(Signal::SIGINT);
     lab.await_event(&mut running, "the interrupt", |event| *event == LabEvent::Interrupted);
-    // One that follows at once is the same wish, sent to the process and to its group as timeout(1) does; a person's
-    // second one comes later.
+    // vmlab ignores a second signal that follows at once, because timeout(1) signals both the process and its group. So this
+    // test sends signals until vmlab has ended.
     while !running.has_ended() {
         running.signal(Signal::SIGINT);
         sleep(Duration::from_millis(20));
     }
     running.wait().exits(exit::INTERRUPTED);
-    let qemus = || lab.bench.processes().into_iter().filter(|p| p.command.contains("-chardev")).collect::<Vec<_>>();
+    let qemus = || lab.env.processes().into_iter().filter(|p| p.command.contains("-chardev")).collect::<Vec<_>>();
     let deadline = Instant::now() + Duration::from_secs(10);
     while !qemus().is_empty() && Instant::now() < deadline {
         sleep(Duration::from_millis(2));
@@ -109,29 +110,30 @@ fn interrupted_twice_it_ends_orderly() -> bool {
 }
 
 #[test]
-fn a_second_interrupt_ends_it_at_once() {
-    // On a host under load this test itself may come too late with the second.
+fn a_second_interrupt_ends_vmlab_at_once() {
+    // On a busy host this test may send the second signal too late, so it tries several times.
     assert!((0..5).any(|_| !interrupted_twice_it_ends_orderly()), "it always went on to its orderly end");
 }
 
 #[test]
-fn a_reader_that_has_stopped_reading_does_not_keep_it() {
+fn a_reader_that_has_stopped_reading_does_not_delay_an_interrupt() {
     let lab = lab(vec![Guest::good()]);
     let (reader, mut stdout) = UnixStream::pair().unwrap();
     stdout.set_nonblocking(true).unwrap();
     while stdout.write(&[b' '; 4096]).is_ok() {}
     stdout.set_nonblocking(false).unwrap();
-    let mut command = lab.bench.command(crate::VMLAB);
+    let mut command = lab.env.command(crate::VMLAB);
     command.args(lab.arguments(&["uts"])).stdout(OwnedFd::from(stdout)).stderr(Stdio::null());
     let mut child = command.spawn().unwrap();
     drop(command);
-    // The record is told first; what comes next is the report that nobody reads.
+    // vmlab writes each event to the record first, and then to the report that is not read.
     let deadline = Instant::now() + Duration::from_secs(60);
-    let told = || record_dir(&lab.bench).is_some_and(|record| !events(&record.join("events.jsonl")).is_empty());
-    while !told() && Instant::now() < deadline {
+    let is_recorded =
+        || record_dir(&lab.env).is_some_and(|record| !events_so_far(&record.join("events.jsonl")).is_empty());
+    while !is_recorded() && Instant::now() < deadline {
         sleep(Duration::from_millis(2));
     }
-    // Two that come close together are one to the kernel.
+    // The kernel merges signals that are pending at the same time, so one more is sent until vmlab has ended.
     let status = loop {
         kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGINT).unwrap();
         sleep(Duration::from_millis(5));
@@ -144,48 +146,48 @@ fn a_reader_that_has_stopped_reading_does_not_keep_it() {
         }
     };
     assert_eq!(status.code(), Some(i32::from(exit::INTERRUPTED)));
-    assert_eq!(lab.bench.outliving(), []);
+    assert_eq!(lab.env.outliving(), []);
     drop(reader);
 }
 
 #[test]
-fn nothing_outlives_a_vmlab_that_was_killed_and_its_record_can_be_read() {
+fn a_killed_vmlab_leaves_no_process_and_a_readable_record() {
     let stuck = [Action::AwaitRun("uts.domainname".to_owned()), started(1, "uts.domainname"), Action::Hang];
     let lab = lab(vec![booted(stuck)]);
     let mut running = lab.start(&["uts"]);
     lab.await_event(&mut running, "a scenario", |event| matches!(event, LabEvent::JobStarted { .. }));
     running.signal(Signal::SIGKILL);
     assert_eq!(running.wait().status.signal(), Some(9));
-    assert_eq!(lab.bench.outliving(), []);
+    assert_eq!(lab.env.outliving(), []);
 
-    let report = lab.bench.run(&["report", "latest"]);
+    let report = lab.env.run(&["report", "latest"]);
     report.exits(exit::OK);
     assert!(report.stdout.contains("the run was cut off"), "{report}");
     assert!(report.stdout.contains("uts.domainname") && report.stdout.contains("NOT-RUN"), "{report}");
-    let list = lab.bench.run(&["report", "--list"]);
+    let list = lab.env.run(&["report", "--list"]);
     list.exits(exit::OK);
     assert!(list.stdout.contains("cut off"), "{list}");
-    // Every format tells all that was announced.
+    // Every format has all announced scenarios.
     for format in ["ktap", "junit", "json"] {
-        let again = lab.bench.run(&["report", "--format", format]);
+        let again = lab.env.run(&["report", "--format", format]);
         again.exits(exit::OK);
         assert!(again.stdout.contains("uts.sysctl"), "{again}");
     }
 }
 
 #[test]
-fn a_killed_vmlab_takes_a_booting_guest_along() {
+fn a_killed_vmlab_leaves_no_booting_guest() {
     let lab = lab(vec![silent()]);
     let mut running = lab.start(&[ONLY_HOSTNAME]);
     await_up(&lab, &mut running);
     running.signal(Signal::SIGKILL);
     assert_eq!(running.wait().status.signal(), Some(9));
-    assert_eq!(lab.bench.outliving(), []);
+    assert_eq!(lab.env.outliving(), []);
 }
 
 #[test]
-fn a_vmlab_that_was_stopped_for_a_while_judges_nothing_too_late() {
-    // The deadline passes while vmlab is stopped, and the guest speaks meanwhile.
+fn time_in_which_vmlab_was_stopped_changes_no_verdict() {
+    // The limit passes while vmlab is stopped, and the guest sends its results meanwhile.
     let before = [Action::Mark("up".to_owned()), Action::AwaitMark("stopped".to_owned())];
     let after = [hello(), Action::Mark("said".to_owned()), Action::ServeRest];
     let lab = lab(vec![Guest::new([before.to_vec(), after.to_vec()].concat())]);
@@ -194,7 +196,7 @@ fn a_vmlab_that_was_stopped_for_a_while_judges_nothing_too_late() {
     running.signal(Signal::SIGSTOP);
     fs::write(lab.dir().join("stopped"), "").unwrap();
     running.until("the guest's word", || lab.dir().join("said").exists().then_some(()));
-    // The limit itself has to pass, and nothing can be observed of a vmlab that is stopped.
+    // The limit has to pass in wall-clock time. A stopped vmlab shows nothing that could be waited for.
     sleep(Duration::from_millis(2_500));
     running.signal(Signal::SIGCONT);
     lab.outcome(running.wait()).exits(exit::OK).has(HOSTNAME, "PASS", "");

@@ -1,4 +1,4 @@
-//! What the legs of a scenario come to.
+//! The verdicts that follow from a scenario's legs and from kernel warnings.
 
 use vmlab_events::exit;
 use vmlab_protocol::message::{Leg, LegOutcome, Stream};
@@ -9,7 +9,7 @@ use crate::{
     HOSTNAME, ONLY_HOSTNAME, booted, booted_then_good, goodbye, isolated, lab, leaked, passed_hostname, passing,
 };
 
-/// The outcome of one scenario whose legs end so.
+/// Runs one scenario with these outcomes of its legs.
 fn run(name: &str, outcomes: &[(Leg, LegOutcome)]) -> Outcome {
     lab(vec![booted_then_good(scenario(1, name, outcomes))]).run(&[&format!("={name}")])
 }
@@ -52,7 +52,7 @@ fn a_documented_leak_is_as_expected() {
 }
 
 #[test]
-fn a_documented_leak_that_stopped_is_news() {
+fn a_documented_leak_that_stopped_is_changed() {
     let outcome = run("time.realtime", &subject_and_control(isolated(), leaked()));
     outcome.exits(exit::FAILED).has("time.realtime", "CHANGED", "a documented leak has stopped: nothing showed");
 }
@@ -65,7 +65,7 @@ fn missing() -> Vec<Action> {
 fn a_feature_that_the_kernel_was_built_without_is_skipped_with_the_symbol() {
     let outcome = lab(vec![booted_then_good(missing())]).without(&["CONFIG_UTS_NS"]).run(&[ONLY_HOSTNAME]);
     outcome.has(HOSTNAME, "SKIP", "needs CONFIG_UTS_NS (not set in this kernel): unshare: EINVAL");
-    // Nothing but skips is no success.
+    // A run in which all scenarios are skipped is no success.
     outcome.exits(exit::NOTHING_RAN);
 
     let guest = booted_then_good(missing());
@@ -74,7 +74,7 @@ fn a_feature_that_the_kernel_was_built_without_is_skipped_with_the_symbol() {
 }
 
 #[test]
-fn a_feature_that_the_config_promises_and_the_probe_misses_fails() {
+fn a_feature_that_is_configured_and_missing_fails() {
     let outcome = lab(vec![booted_then_good(missing())]).run(&[ONLY_HOSTNAME]);
     outcome.exits(exit::FAILED).has(HOSTNAME, "FAIL", "CONFIG_UTS_NS says that the feature is there, and it is not");
 }
@@ -107,7 +107,7 @@ fn after_a_leg_that_broke_off_the_rest_runs_in_a_fresh_guest() {
 }
 
 #[test]
-fn a_leg_that_the_guest_timed_out_is_a_timeout() {
+fn a_leg_that_the_agent_timed_out_is_a_timeout() {
     let outcome = run(HOSTNAME, &subject_and_control(LegOutcome::TimedOut { limit_ms: 60_000 }, leaked()));
     outcome.exits(exit::TIMED_OUT).has(HOSTNAME, "TIMEOUT", "leg subject exceeded its limit of 60000 ms");
 }
@@ -124,7 +124,7 @@ fn a_kernel_warning_fails_a_passing_scenario() {
 }
 
 #[test]
-fn a_warning_before_the_end_of_a_scenario_is_not_the_next_ones() {
+fn a_warning_before_the_end_of_a_scenario_is_not_charged_to_the_next() {
     let mut actions = legs(1, HOSTNAME, &passing());
     actions.extend([console(SPLAT), finished(1), Action::ServeRest]);
     let outcome = lab(vec![booted(actions)]).run(&[ONLY_HOSTNAME, "=uts.sysctl"]);
@@ -132,17 +132,17 @@ fn a_warning_before_the_end_of_a_scenario_is_not_the_next_ones() {
 }
 
 #[test]
-fn a_warning_between_two_scenarios_fails_the_one_that_it_followed() {
+fn a_warning_between_two_scenarios_fails_the_first() {
     let mut actions = passed_hostname();
     actions.extend([console(SPLAT), Action::ServeRest]);
     let outcome = lab(vec![booted_then_good(actions)]).run(&[ONLY_HOSTNAME, "=uts.sysctl"]);
     outcome.exits(exit::FAILED).has(HOSTNAME, "FAIL", "WARNING: CPU: 0").has("uts.sysctl", "PASS", "");
 }
 
-/// The second scenario is announced and over before its console says anything, as where vmlab had been stopped; and the
-/// kernel warned of something before or after it was asked for.
+/// The second scenario ends before the console writes anything, as happens after vmlab was stopped. The kernel warned before
+/// or after the host asked for that scenario.
 #[test]
-fn a_warning_belongs_to_the_scenario_that_it_came_with_however_late_it_is() {
+fn a_late_warning_is_charged_to_the_scenario_during_which_it_was_printed() {
     for is_firsts in [true, false] {
         let await_run = Action::AwaitRun("uts.sysctl".to_owned());
         let [first, second] = if is_firsts { [console(SPLAT), await_run] } else { [await_run, console(SPLAT)] };
@@ -159,9 +159,9 @@ fn a_warning_belongs_to_the_scenario_that_it_came_with_however_late_it_is() {
     }
 }
 
-/// vmlab is stopped while the guest announces the second scenario and the kernel warns, so that it reads both at once.
+/// vmlab is stopped while the guest announces the second scenario and the kernel warns, so vmlab reads both at once.
 #[test]
-fn a_warning_right_after_an_announcement_is_the_second_ones_alone() {
+fn a_warning_right_after_an_announcement_is_charged_to_the_announced_scenario_only() {
     let mut actions = passed_hostname();
     actions.extend([
         Action::AwaitRun("uts.sysctl".to_owned()),
@@ -177,7 +177,7 @@ fn a_warning_right_after_an_announcement_is_the_second_ones_alone() {
 }
 
 #[test]
-fn a_kernel_that_broke_after_a_scenario_is_given_up_and_the_next_one_gets_another() {
+fn a_kernel_that_breaks_after_a_scenario_gets_no_further_scenario() {
     let mut actions = passed_hostname();
     actions.extend([
         Action::HoldConsole,
@@ -193,7 +193,7 @@ fn a_kernel_that_broke_after_a_scenario_is_given_up_and_the_next_one_gets_anothe
 }
 
 #[test]
-fn a_console_that_is_cut_between_two_scenarios_spoils_the_first_and_the_second_gets_another() {
+fn a_console_that_ends_between_two_scenarios_spoils_the_first_and_the_second_runs_in_a_fresh_guest() {
     let mut actions = passed_hostname();
     actions.extend([Action::AwaitRun("uts.sysctl".to_owned()), started(2, "uts.sysctl"), Action::Hang]);
     actions.insert(0, Action::Close(Channel::Console));
@@ -202,7 +202,7 @@ fn a_console_that_is_cut_between_two_scenarios_spoils_the_first_and_the_second_g
 }
 
 #[test]
-fn a_warning_while_booting_is_told_and_fails_nothing() {
+fn a_warning_while_booting_is_reported_and_fails_nothing() {
     let guest = Guest::new(vec![console(SPLAT), vmlab_tests::fake::script::hello(), Action::ServeRest]);
     let outcome = lab(vec![guest]).run(&[ONLY_HOSTNAME]);
     outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
@@ -210,7 +210,7 @@ fn a_warning_while_booting_is_told_and_fails_nothing() {
 }
 
 #[test]
-fn a_warning_of_the_boot_that_comes_after_the_hello_is_still_the_boots() {
+fn a_boot_warning_that_comes_after_the_hello_fails_nothing() {
     let late = vec![Action::HoldConsole, console(SPLAT), vmlab_tests::fake::script::hello()];
     let guest = Guest::new([late, vec![Action::ReleaseConsole, Action::ServeRest]].concat());
     let outcome = lab(vec![guest]).run(&[ONLY_HOSTNAME]);
@@ -219,7 +219,7 @@ fn a_warning_of_the_boot_that_comes_after_the_hello_is_still_the_boots() {
 }
 
 #[test]
-fn output_is_kept_by_stream_and_bounded() {
+fn output_is_kept_for_each_stream_with_a_bound() {
     let mut actions = legs(1, HOSTNAME, &passing()[..1]);
     actions.push(Action::Output(1, Leg::Subject, Stream::Stdout, b"out \x1b[31m\xff\n".to_vec()));
     actions.push(Action::Output(1, Leg::Subject, Stream::Stderr, vec![b'e'; 20_000]));

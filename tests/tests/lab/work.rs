@@ -1,4 +1,4 @@
-//! Several kernels, several guests: what runs where, and when.
+//! Several kernels and several guests: where and when each scenario runs.
 
 use vmlab_events::event::LabEvent;
 use vmlab_events::exit;
@@ -7,7 +7,7 @@ use vmlab_tests::lab::Outcome;
 
 use crate::{HOSTNAME, ONLY_HOSTNAME, lab};
 
-/// The most guests that were there at the same time.
+/// The largest number of guests at the same time.
 fn at_once(outcome: &Outcome) -> usize {
     let (mut now, mut most) = (0, 0);
     for stamped in &outcome.events {
@@ -21,25 +21,25 @@ fn at_once(outcome: &Outcome) -> usize {
     most
 }
 
-fn word(outcome: &Outcome, kernel: &str, scenario: &str) -> &'static str {
-    outcome.words()[&(kernel.to_owned(), scenario.to_owned())]
+fn label(outcome: &Outcome, kernel: &str, scenario: &str) -> &'static str {
+    outcome.labels()[&(kernel.to_owned(), scenario.to_owned())]
 }
 
 #[test]
-fn every_scenario_runs_on_every_kernel_and_one_kernels_crash_is_its_own() {
+fn every_scenario_runs_on_every_kernel_and_a_crash_affects_one_kernel_only() {
     let panic = vec![console("[    1.0] Kernel panic - not syncing: no\n"), Action::Exit(0)];
     let guests = vec![Guest::good().on("old"), Guest::new(panic).on("broken"), Guest::good().on("new")];
     let outcome = lab(guests).kernels(&["old", "broken", "new"]).run(&["uts"]);
     outcome.exits(exit::CRASHED);
     for scenario in ["uts.domainname", HOSTNAME, "uts.sysctl"] {
-        assert_eq!(["old", "broken", "new"].map(|kernel| word(&outcome, kernel, scenario)), ["PASS", "CRASH", "PASS"]);
+        assert_eq!(["old", "broken", "new"].map(|kernel| label(&outcome, kernel, scenario)), ["PASS", "CRASH", "PASS"]);
     }
     assert_eq!(outcome.guests(), 3);
 }
 
 #[test]
 fn two_jobs_are_two_guests_at_once() {
-    // Each waits for the other, so neither passes alone.
+    // Each guest waits for the other guest, so neither passes alone.
     let meet = |own: &str, other: &str| {
         let actions = vec![Action::Mark(own.to_owned()), Action::AwaitMark(other.to_owned())];
         Guest::new([actions, vec![hello(), Action::ServeRest]].concat())
@@ -59,7 +59,7 @@ fn one_job_is_one_guest_at_a_time() {
 }
 
 #[test]
-fn a_kernel_named_twice_is_run_once() {
+fn a_kernel_named_twice_runs_once() {
     let lab = lab(vec![Guest::good()]).kernels(&["same", "same"]);
     let outcome = lab.run(&[ONLY_HOSTNAME]);
     outcome.exits(exit::OK);
@@ -67,7 +67,7 @@ fn a_kernel_named_twice_is_run_once() {
 }
 
 #[test]
-fn a_boot_for_each_scenario() {
+fn isolation_boot_boots_a_guest_for_each_scenario() {
     let outcome = lab(vec![Guest::good(); 3]).run(&["uts", "--isolation", "boot"]);
     outcome.exits(exit::OK);
     let mut guests: Vec<_> = outcome.reports().map(|report| report.guest).collect();
@@ -84,11 +84,11 @@ fn a_kernel_that_does_not_boot_is_not_tried_for_each_scenario() {
 }
 
 #[test]
-fn the_whole_catalogue_in_one_guest() {
+fn the_whole_catalogue_runs_in_one_guest() {
     let outcome = lab(vec![Guest::good()]).run(&[]);
     outcome.exits(exit::OK);
     let all = vmlab_image::guest_init::catalogue().unwrap();
     assert_eq!(outcome.reports().count(), all.len());
     assert!(outcome.reports().all(|report| report.guest == Some(1)));
-    assert!(outcome.words().values().all(|word| matches!(*word, "PASS" | "LEAK")));
+    assert!(outcome.labels().values().all(|word| matches!(*word, "PASS" | "LEAK")));
 }

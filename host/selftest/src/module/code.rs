@@ -1,84 +1,75 @@
-//! The machine code of the faults, x86-64 as the kernel is built: position-dependent within the top 2 GiB
+//! The machine code of the faults: x86-64 code that runs within the top 2 GiB of the address space, as the kernel's own does
 //! (`-mcmodel=kernel`), so that an address fits 32 signed bits.
 
-/// Where a fixup's value goes.
+/// The section that a fixup's value is written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// In the code.
+pub(crate) enum Section {
     Text,
-    /// In the data.
     Data,
 }
 
-/// What a fixup's value is made of.
+/// What a fixup's value refers to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum To {
-    /// A place in the code.
+pub(crate) enum To {
+    /// This offset in the code.
     Text(u64),
-    /// A place in the data.
+    /// This offset in the data.
     Data(u64),
-    /// What the kernel exports under this name.
+    /// The kernel's symbol of this name.
     Import(&'static str),
 }
 
 /// How a fixup's value is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// 8 bytes, absolute.
     Absolute,
     /// 4 bytes, absolute, sign-extended.
     Absolute32,
-    /// 4 bytes, counted from behind themselves, as calls and `[rip + x]` have them.
+    /// 4 bytes, counted from the byte behind them, as in calls and in `[rip + x]`.
     Relative32,
 }
 
-/// A value that is known only when the kernel has laid out the module.
+/// A value that the kernel writes when it loads the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fixup {
-    /// Where it goes.
-    pub place: Place,
-    /// And where there.
-    pub at: u64,
-    /// In which form.
-    pub kind: Kind,
-    /// What it is.
-    pub to: To,
+pub(crate) struct Fixup {
+    pub(crate) section: Section,
+    /// The offset in the section.
+    pub(crate) at: u64,
+    pub(crate) kind: Kind,
+    pub(crate) to: To,
 }
 
-/// A module's own content.
+/// A module's content.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Code {
-    /// Instructions.
-    pub text: Vec<u8>,
-    /// What they read and write.
-    pub data: Vec<u8>,
-    /// What the kernel fills in.
-    pub fixups: Vec<Fixup>,
-    /// Where in the code the init function begins.
-    pub init: u64,
-    /// An entry of `__bug_table`: the instruction it is about, and its flags.
-    pub bug: Option<(u64, u16)>,
+pub(crate) struct Code {
+    pub(crate) text: Vec<u8>,
+    pub(crate) data: Vec<u8>,
+    pub(crate) fixups: Vec<Fixup>,
+    /// The offset of the init function in the code.
+    pub(crate) init: u64,
+    /// An entry of `__bug_table`: the offset of its instruction in the code, and its flags.
+    pub(crate) bug: Option<(u64, u16)>,
 }
 
-/// Writes a module's content down.
-pub type Make = fn() -> Code;
+pub(crate) type Make = fn() -> Code;
 
-/// A module that can be made.
+/// How one fault's module is made.
 #[derive(Debug, Clone, Copy)]
-pub struct Recipe {
-    /// Its name, and that of the fault that loads it.
-    pub name: &'static str,
+pub(crate) struct Recipe {
+    /// The name of the module and of the fault that loads it.
+    pub(crate) name: &'static str,
     /// The config symbol without which the kernel cannot have this fault.
-    pub needs: Option<&'static str>,
-    /// Its content.
-    pub code: Make,
-    /// Its content where the kernel has this config symbol.
-    pub other: Option<(&'static str, Make)>,
+    pub(crate) needs: Option<&'static str>,
+    /// Makes the content.
+    pub(crate) code: Make,
+    /// A config symbol, and what makes the content for kernels that have it.
+    pub(crate) other: Option<(&'static str, Make)>,
 }
 
 impl Recipe {
-    /// Its content for a kernel.
-    pub fn code_for(&self, has: impl Fn(&str) -> bool) -> Code {
+    /// The content for a kernel. `has` says whether the kernel has a config symbol.
+    pub(crate) fn code_for(&self, has: impl Fn(&str) -> bool) -> Code {
         match self.other {
             Some((symbol, code)) if has(symbol) => code(),
             _ => (self.code)(),
@@ -90,19 +81,19 @@ const fn recipe(name: &'static str, code: fn() -> Code) -> Recipe {
     Recipe { name, needs: None, code, other: None }
 }
 
-/// What the processor does not know, and the kernel takes for BUG() where its table says so.
+/// ud2, an invalid instruction. The kernel takes it for a BUG() if `__bug_table` has an entry for it.
 const UD2: &[u8] = b"\x0f\x0b";
-/// A jump to itself.
+/// A jump to the jump itself.
 const SPIN: &[u8] = b"\xeb\xfe";
 /// xor eax, eax; mov [rax], eax
 const WRITE_TO_0: &[u8] = b"\x31\xc0\x89\x00";
-/// Between the two halves of the address space, with four-level paging and with five.
+/// An address between the two halves of the address space, with four-level and with five-level paging.
 const NON_CANONICAL: u64 = 0xdead_0000_0000_0000;
-/// `BUGFLAG_WARNING | BUGFLAG_TAINT(TAINT_WARN)` of include/asm-generic/bug.h: bit 0, and 9 in the upper byte.
+/// `BUGFLAG_WARNING | BUGFLAG_TAINT(TAINT_WARN)` of include/asm-generic/bug.h: bit 0 is set, and the upper byte is 9.
 const WARNING: u16 = 1 | 9 << 8;
 
-/// All of them.
-pub const ALL: &[Recipe] = &[
+/// The recipes of all faults that need a module.
+pub(crate) const ALL: &[Recipe] = &[
     recipe("bug", || Code::default().begin().bug(0).bytes(UD2)),
     // xor edx, edx; xor eax, eax; xor ecx, ecx; div ecx
     recipe("divide-error", || Code::default().begin().bytes(b"\x31\xd2\x31\xc0\x31\xc9\xf7\xf1").success()),
@@ -118,7 +109,7 @@ pub const ALL: &[Recipe] = &[
     recipe("hung-task", || Code::default().begin().bytes(b"\xbf\x40\x1f\x00\x00").call("msleep").success()),
     recipe("invalid-opcode", || Code::default().begin().bytes(UD2).success()),
     Recipe { name: "kfence", needs: Some("CONFIG_KFENCE"), code: kfence, other: None },
-    // What RCU_LOCKDEP_WARN() does (include/linux/rcupdate.h): mov esi, 1 (the line); rdx is what was wrong.
+    // What RCU_LOCKDEP_WARN() does (include/linux/rcupdate.h): mov esi, 1 (the line); rdx is the message.
     Recipe {
         name: "lockdep",
         needs: Some("CONFIG_PROVE_LOCKING"),
@@ -130,18 +121,18 @@ pub const ALL: &[Recipe] = &[
     },
     recipe("null-dereference", || Code::default().begin().bytes(WRITE_TO_0).success()),
     recipe("oops-in-interrupt", || {
-        // The callback; then the init function, which gives it to call_rcu(9) with a head of two words.
+        // The callback, then the init function. It gives the callback to call_rcu(9), with a head of two words.
         let callback = Code::default().data(&[0; 16]).bytes(ENDBR64).bytes(WRITE_TO_0).bytes(SPIN);
         callback.begin().rdi_data(0).rsi_text(0).call("call_rcu").success()
     }),
-    // The C string is its format; xor eax, eax says that no vector register holds an argument.
+    // The C string is the format; xor eax, eax says that no vector register holds an argument.
     recipe("panic", || {
         Code::default().data(b"the fault suite asked for this\0").begin().rdi_data(0).bytes(b"\x31\xc0").call("panic")
     }),
     Recipe { name: "rcu-stall", needs: None, code: rcu_stall, other: Some(("CONFIG_PREEMPT_RCU", rcu_reader)) },
-    // A spin lock that is free is 0; a kernel that can preempt itself does not while it holds one.
+    // A free spin lock is 0. A preemptible kernel does not preempt a task that holds a spin lock.
     recipe("soft-lockup", || Code::default().data(&[0; 64]).begin().rdi_data(0).call("_raw_spin_lock").bytes(SPIN)),
-    // call itself; a stack without a guard page runs over what lies below it, and what comes of that nobody knows
+    // call itself. Without a guard page, the stack would overwrite the memory below it, with unknown effects
     Recipe {
         name: "stack-overflow",
         needs: Some("CONFIG_VMAP_STACK"),
@@ -149,7 +140,7 @@ pub const ALL: &[Recipe] = &[
         other: None,
     },
     recipe("triple-fault", || {
-        // lidt [rip + the data], a table of no entries; what comes then has no handler, nor has the fault from that.
+        // lidt [rip + the data], a table without entries: neither the next exception nor the double fault has a handler.
         let code = Code::default().data(&[0; 16]).begin().bytes(b"\x0f\x01\x1d");
         code.fixup(Kind::Relative32, To::Data(0)).bytes(UD2)
     }),
@@ -157,10 +148,10 @@ pub const ALL: &[Recipe] = &[
     recipe("warning", || Code::default().begin().bug(WARNING).bytes(UD2).success()),
 ];
 
-/// Where an indirect call may lead to on a processor that checks that (Intel SDM, CET).
+/// endbr64, the only instruction that an indirect call may jump to on a processor that checks this (Intel SDM, CET).
 const ENDBR64: &[u8] = b"\xf3\x0f\x1e\xfa";
 
-/// Reads memory that was freed, until the detector has chosen it: it takes one allocation in each of its intervals.
+/// Allocates, frees and reads memory again and again, because KFENCE watches only one allocation per sample interval.
 fn kfence() -> Code {
     // sub rsp, 16; mov ebx, 1000
     let mut code = Code::default().data(b"victim\0").begin().bytes(b"\x48\x83\xec\x10\xbb\xe8\x03\0\0");
@@ -173,13 +164,13 @@ fn kfence() -> Code {
     code.bytes(b"\xff\xcb").bytes(b"\x0f\x85").back(again).bytes(b"\x48\x83\xc4\x10").success()
 }
 
-/// Callbacks of RCU: some that ask to be called again for ever, some ticks apart, so that one grace period follows upon the
-/// other; and two that hold their processor up, in the middle of the next.
+/// RCU callbacks of two kinds. Some queue themselves again for ever, some ticks apart, so that a grace period always follows.
+/// Two block their processor for a while, in the middle of the next grace period.
 fn rcu_stall() -> Code {
-    /// How long one of these holds it up, in ns: longer than it takes until the kernel says so, and both together shorter
-    /// than it takes to be a soft lockup.
+    /// How long one callback blocks its processor, in ns: longer than the RCU stall timeout; both together shorter than the
+    /// soft lockup threshold.
     const HOLD: u64 = 4_500_000_000;
-    /// How many of the others. All have a head of two words.
+    /// The number of callbacks that do not block. All callbacks have a head of two words.
     const OTHERS: u8 = 16;
     const HEADS: usize = OTHERS as usize + 2;
     // push rbx; call; movabs rbx, HOLD; add rbx, rax
@@ -205,8 +196,8 @@ fn rcu_stall() -> Code {
     code.rdi_data(16 * u64::from(OTHERS) + 16).rsi_text(0).call("call_rcu").success()
 }
 
-/// Where readers of RCU can be preempted: one that sleeps for ten times half a second, and asks for a grace period, which
-/// cannot end meanwhile. The kernel warns of the sleep as well.
+/// For kernels with preemptible RCU: a reader asks for a grace period and sleeps ten times for half a second. The grace
+/// period cannot end meanwhile. The kernel warns of the sleep as well.
 fn rcu_reader() -> Code {
     // The callback does nothing: ret
     let code = Code::default().data(&[0; 16]).bytes(ENDBR64).bytes(b"\xc3").begin();
@@ -218,22 +209,22 @@ fn rcu_reader() -> Code {
     code.call("__rcu_read_unlock").success()
 }
 
-/// A report as the compiler's own code makes it (lib/ubsan.h: `out_of_bounds_data`, `type_descriptor`).
+/// Calls UBSAN's handler as code from the compiler does (lib/ubsan.h: `out_of_bounds_data`, `type_descriptor`).
 fn ubsan() -> Code {
-    // An int, signed and of 2^5 bits; its name.
+    // The type int: signed, 2^5 bits, its name.
     let mut code = Code::default().data(b"\0\0\x0b\0'int [1]'\0\0\0").data(b"fault.c\0");
     let data = code.data.len() as u64;
     for (word, to) in [(0, 16), (16, 0), (24, 0)] {
-        code.fixups.push(Fixup { place: Place::Data, at: data + word, kind: Kind::Absolute, to: To::Data(to) });
+        code.fixups.push(Fixup { section: Section::Data, at: data + word, kind: Kind::Absolute, to: To::Data(to) });
     }
-    // The file, the line and the column, the array's type, the index's.
+    // File, line, column, the array's type, the index's type.
     code = code.data(&[0; 8]).data(&[1, 0, 0, 0, 1, 0, 0, 0]).data(&[0; 16]);
     // mov esi, 2
     code.begin().rdi_data(data).bytes(b"\xbe\x02\0\0\0").call("__ubsan_handle_out_of_bounds").success()
 }
 
 impl Code {
-    /// Here the init function begins, which the kernel calls with a stack aligned for calls once a word is pushed.
+    /// Begins the init function. The kernel calls it with a stack that is aligned for calls after one more push.
     fn begin(mut self) -> Self {
         self.init = self.here();
         // push rbx
@@ -255,29 +246,29 @@ impl Code {
         self
     }
 
-    /// The next instruction has an entry in the table of BUG() and WARN().
+    /// Gives the next instruction an entry in `__bug_table`.
     fn bug(mut self, flags: u16) -> Self {
         self.bug = Some((self.here(), flags));
         self
     }
 
-    /// mov rdi, the data from there on
+    /// mov rdi, the address of this offset in the data
     fn rdi_data(self, at: u64) -> Self {
         self.bytes(b"\x48\xc7\xc7").fixup(Kind::Absolute32, To::Data(at))
     }
 
-    /// mov rdx, the data from there on
+    /// mov rdx, the address of this offset in the data
     fn rdx_data(self, at: u64) -> Self {
         self.bytes(b"\x48\xc7\xc2").fixup(Kind::Absolute32, To::Data(at))
     }
 
-    /// The 4 bytes of a jump back to there, counted from behind themselves.
+    /// The 4 bytes of a jump back to this offset, counted from the byte behind them.
     fn back(self, to: u64) -> Self {
         let distance = u32::try_from(self.here() + 4 - to).unwrap_or_default();
         self.bytes(&distance.wrapping_neg().to_le_bytes())
     }
 
-    /// mov rsi, the code from there on
+    /// mov rsi, the address of this offset in the code
     fn rsi_text(self, at: u64) -> Self {
         self.bytes(b"\x48\xc7\xc6").fixup(Kind::Absolute32, To::Text(at))
     }
@@ -286,9 +277,9 @@ impl Code {
         self.bytes(b"\xe8").fixup(Kind::Relative32, To::Import(function))
     }
 
-    /// 4 bytes for the kernel to fill in.
+    /// 4 bytes that the kernel fills in.
     fn fixup(mut self, kind: Kind, to: To) -> Self {
-        self.fixups.push(Fixup { place: Place::Text, at: self.here(), kind, to });
+        self.fixups.push(Fixup { section: Section::Text, at: self.here(), kind, to });
         self.bytes(&[0; 4])
     }
 
@@ -296,8 +287,8 @@ impl Code {
         self.text.len() as u64
     }
 
-    /// What it imports.
-    pub fn imports(&self) -> impl Iterator<Item = &'static str> {
+    /// The kernel's symbols that the code refers to.
+    pub(crate) fn imports(&self) -> impl Iterator<Item = &'static str> {
         self.fixups.iter().filter_map(|fixup| match fixup.to {
             To::Import(name) => Some(name),
             To::Text(_) | To::Data(_) => None,

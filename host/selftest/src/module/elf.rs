@@ -1,4 +1,4 @@
-//! A module as a file: a relocatable ELF object, as `ld -r` leaves it at the end of a module's build.
+//! Writes a module as a file: a relocatable ELF object, as `ld -r` makes it at the end of a module's build.
 
 use object::elf;
 use object::write::{Object, Relocation, SectionId, Symbol, SymbolId, SymbolSection};
@@ -7,22 +7,22 @@ use object::{
 };
 
 use super::Unmakeable;
-use super::code::{Code, Fixup, Kind, Place, To};
+use super::code::{Code, Fixup, Kind, Section, To};
 use super::pattern::{Pattern, VERSION_BYTES};
 
-/// The file that BUG() and WARN() name. Kernels before 5.17 or so count its place from the beginning of the entry, later
-/// ones from the field itself, which is 4 bytes further on: read from either place it is the same path.
+/// The source file that BUG() and WARN() print. Kernels before about 5.17 count the reference to it from the beginning of the
+/// entry, later kernels from the field itself, 4 bytes further on. The path reads the same from both positions.
 const BUG_FILE: &[u8] = b"././fault.c\0";
-/// Where in it a reference that is counted from the field leads to.
+/// The position in the path for a reference that is counted from the field.
 const BUG_FILE_AT: u64 = 4;
-/// What no module imports by a call and every one has a checksum of (kernel/module/version.c).
+/// A symbol that no module calls, and that every module has a checksum of (kernel/module/version.c).
 const LAYOUT: &str = "module_layout";
 
 /// The file of a module with this content, for the kernel of this pattern.
 ///
 /// # Errors
 /// [`Unmakeable`]
-pub fn write(name: &str, code: &Code, pattern: &Pattern) -> Result<Vec<u8>, Unmakeable> {
+pub(crate) fn write(name: &str, code: &Code, pattern: &Pattern) -> Result<Vec<u8>, Unmakeable> {
     let mut writer = Writer::new(code);
     writer.describe(name, code, pattern)?;
     writer.fix(code)?;
@@ -51,7 +51,7 @@ impl Writer {
         Self { object, text, data, init }
     }
 
-    /// What the kernel reads before it loads the rest: `.modinfo`, `struct module` and the checksums of what is imported.
+    /// Writes what the kernel reads first: `.modinfo`, `struct module` and the checksums of imported symbols.
     fn describe(&mut self, name: &str, code: &Code, pattern: &Pattern) -> Result<(), Unmakeable> {
         let this = &pattern.this_module;
         let records = [
@@ -88,7 +88,7 @@ impl Writer {
 
     fn fix(&mut self, code: &Code) -> Result<(), Unmakeable> {
         let (text, data) = (self.object.section_symbol(self.text), self.object.section_symbol(self.data));
-        for Fixup { place, at, kind, to } in &code.fixups {
+        for Fixup { section, at, kind, to } in &code.fixups {
             let (symbol, offset) = match to {
                 To::Text(offset) => (text, *offset),
                 To::Data(offset) => (data, *offset),
@@ -100,17 +100,17 @@ impl Writer {
                 (Kind::Relative32, To::Import(_)) => (elf::R_X86_64_PLT32, 4),
                 (Kind::Relative32, _) => (elf::R_X86_64_PC32, 4),
             };
-            let section = match place {
-                Place::Text => self.text,
-                Place::Data => self.data,
+            let section = match section {
+                Section::Text => self.text,
+                Section::Data => self.data,
             };
             self.relocate(section, *at, kind, symbol, offset.cast_signed() - behind)?;
         }
         Ok(())
     }
 
-    /// One entry: the instruction, a format where the kernel has one there, the file, the line, the flags (`struct
-    /// bug_entry` of include/asm-generic/bug.h).
+    /// Writes one entry: instruction, format (on kernels that have this field), file, line, flags (`struct bug_entry` of
+    /// include/asm-generic/bug.h).
     fn bug_table(&mut self, at: u64, flags: u16, entry_bytes: usize) -> Result<(), Unmakeable> {
         let strings = self.object.add_section(Vec::new(), b".rodata".to_vec(), SectionKind::ReadOnlyData);
         self.object.append_section_data(strings, BUG_FILE, 16);

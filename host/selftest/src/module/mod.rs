@@ -1,90 +1,90 @@
-//! Kernel modules made without a compiler, without the kernel's headers and without its build tree, for any stock kernel:
-//! what the fault suite breaks a kernel with.
+//! Makes the kernel modules with which the fault suite breaks a kernel: for any stock kernel, without a compiler and without
+//! the kernel's headers.
 //!
-//! Why that works: what differs from one kernel to the next is in every module that came with it, and can be copied from
-//! there. A module is accepted where its `vermagic` is the kernel's, its `struct module` has the kernel's size, and what it
-//! imports has the checksums that the kernel has ([`pattern`]: `.modinfo`, `.gnu.linkonce.this_module` with the places of
-//! the name and of the init function's address, `__versions`). All else in `struct module` may be zero. The instructions
-//! are a few bytes written down by hand ([`code`]) and import a few functions that have not changed for years. What is
-//! put together like that ([`elf`]) is an unsigned module: a kernel takes it unless it was told not to
-//! (`CONFIG_MODULE_SIG_FORCE`, `module.sig_enforce=1`, lockdown), and then says EKEYREJECTED or EPERM.
+//! All that depends on the kernel is copied from the modules that came with it. A kernel accepts a module if its `vermagic`
+//! is the kernel's, if `struct module` has the kernel's size, and if the imported symbols have the kernel's checksums
+//! ([`pattern`] reads `.modinfo`, `__versions`, and `.gnu.linkonce.this_module` with the offsets of the name and of the init
+//! function's address). All other fields of `struct module` may be zero. The instructions are a few bytes written by hand
+//! ([`code`]), and import functions that have not changed for years. [`elf`] writes the file. The module is unsigned: a
+//! kernel accepts it unless it enforces signatures (`CONFIG_MODULE_SIG_FORCE`, `module.sig_enforce=1`, lockdown). Such a
+//! kernel refuses it with EKEYREJECTED or EPERM.
 //!
-//! Seen with stock Debian kernels 5.10, 6.1, 6.12 and 7.3.
+//! Works with stock Debian kernels 5.10, 6.1, 6.12 and 7.3.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use vmlab_image::modules::{ModuleIndex, ModulesError, read_module};
 
-pub mod code;
-pub mod elf;
-pub mod pattern;
+pub(crate) mod code;
+pub(crate) mod elf;
+pub(crate) mod pattern;
 
 use pattern::Pattern;
 
-/// Modules that most kernels have and that show most of what is wanted between them.
+/// Modules that most kernels have, and that together show most of what is wanted.
 const TELLING: &[&str] = &["loop", "tun", "softdog", "virtio_balloon", "efivarfs", "sr_mod", "ena", "e1000", "dm-mod"];
-/// How many are read at most.
+/// How many modules are read at most.
 const READ_LIMIT: usize = 12;
 
-/// A module from which nothing can be learnt.
+/// Why a module of the kernel shows nothing.
 #[derive(Debug, thiserror::Error)]
-pub enum Unusable {
-    /// It is no ELF file.
-    #[error("it cannot be read as an ELF file")]
+pub(crate) enum Unusable {
+    /// The file cannot be read.
+    #[error("cannot read it as an ELF file")]
     Elf(#[source] object::Error),
-    /// Something that every module has is not there.
+    /// A part that every module has is missing.
     #[error("it has no {0}")]
     Lacks(&'static str),
 }
 
-/// A module that cannot be made for a kernel.
+/// Why a fault's module cannot be made for a kernel.
 #[derive(Debug, thiserror::Error)]
-pub enum Unmakeable {
-    /// The kernel lacks what the fault is about.
+pub(crate) enum Unmakeable {
+    /// The kernel's configuration lacks the feature that the fault is about.
     #[error("the kernel does not have {0}")]
     Config(&'static str),
-    /// None of the modules that were read has a table of BUG() and WARN().
+    /// No module that was read has a `__bug_table`.
     #[error("the kernel's modules do not show how its table of BUG() and WARN() is laid out")]
     NoBugTable,
-    /// None of the modules that were read imports what the fault calls, and the kernel wants to know its checksum.
-    #[error("none of the kernel's modules that were read shows the checksum of {0}")]
+    /// The kernel checks checksums, and no module that was read imports the function that the fault calls.
+    #[error("no module of the kernel that was read shows the checksum of {0}")]
     Checksum(&'static str),
-    /// The name has no room in `struct module`.
+    /// The name is longer than the field in `struct module`.
     #[error("the module's name does not fit")]
     Name,
-    /// The file cannot be put together.
-    #[error("the module's file cannot be put together: {0}")]
+    /// The ELF file was not written.
+    #[error("cannot write the module's file: {0}")]
     Write(object::write::Error),
 }
 
-/// Why there is no module at all.
+/// Why no fault's module can be made for a kernel.
 #[derive(Debug, thiserror::Error)]
-pub enum NoModules {
-    /// The kernel came without any.
+pub(crate) enum NoModules {
+    /// The kernel came without modules.
     #[error("it needs the kernel's modules, and {0} came without any")]
     None(String),
-    /// They cannot be read.
+    /// The modules cannot be read.
     #[error(transparent)]
     Modules(#[from] ModulesError),
-    /// None of those that were read is like any that is known.
+    /// No module that was read has the known layout.
     #[error("the kernel's modules are unlike any that is known: {path}")]
     Unusable {
-        /// The first one, relative to the module directory.
+        /// The first module, relative to the module directory.
         path: String,
-        /// Why.
+        /// The cause.
         source: Unusable,
     },
 }
 
-/// The modules that could be made, by name, and why not where one could not.
-pub type Made = BTreeMap<&'static str, Result<Vec<u8>, Unmakeable>>;
+/// For each fault that needs a module: the module's file, or why it cannot be made.
+pub(crate) type FaultModules = BTreeMap<&'static str, Result<Vec<u8>, Unmakeable>>;
 
-/// Makes all modules for the kernel whose module directory this is. `has` tells whether the kernel has a config symbol.
+/// Makes all modules for the kernel of a module directory. `has` says whether the kernel has a config symbol.
 ///
 /// # Errors
 /// [`NoModules`]
-pub fn make_all(directory: &Path, has: impl Fn(&str) -> bool) -> Result<Made, NoModules> {
+pub(crate) fn make_all(directory: &Path, has: impl Fn(&str) -> bool) -> Result<FaultModules, NoModules> {
     let possible = code::ALL.iter().filter(|recipe| recipe.needs.is_none_or(&has));
     let wanted = possible.flat_map(|recipe| recipe.code_for(&has).imports().collect::<Vec<_>>()).collect();
     let pattern = learn(directory, &wanted)?;
@@ -95,7 +95,7 @@ pub fn make_all(directory: &Path, has: impl Fn(&str) -> bool) -> Result<Made, No
     Ok(code::ALL.iter().map(|recipe| (recipe.name, make(recipe))).collect())
 }
 
-/// As the kernel names it.
+/// The name in the kernel's messages.
 fn module_name(name: &str) -> String {
     format!("fault_{}", name.replace('-', "_"))
 }
@@ -109,7 +109,7 @@ fn learn(directory: &Path, wanted: &BTreeSet<&str>) -> Result<Pattern, NoModules
         match (&mut pattern, read) {
             (Some(pattern), Ok(read)) => pattern.learn(read),
             (None, Ok(read)) => pattern = Some(read),
-            // Some have no init function: they are left out where there are others.
+            // Some modules have no init function. They matter only if no other module can be used.
             (_, Err(source)) => {
                 unusable.get_or_insert(NoModules::Unusable { path: path.to_owned(), source });
             }

@@ -1,4 +1,4 @@
-//! What a kernel wants of its modules, read off those that came with it.
+//! Reads from a kernel's own modules what the kernel requires of a module.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,41 +7,41 @@ use object::{LittleEndian, Object as _, ObjectSection as _, ObjectSymbol as _, R
 
 use super::Unusable;
 
-/// A record of `__versions`: a checksum of 8 bytes and a name of 56, padded with NULs (`struct modversion_info` of
+/// The size of a record of `__versions`: a checksum of 8 bytes and a name of 56 bytes, padded with NULs (`struct modversion_info` of
 /// include/linux/module.h).
-pub const VERSION_BYTES: usize = 64;
+pub(crate) const VERSION_BYTES: usize = 64;
 
-/// What one kernel wants of its modules.
+/// What one kernel requires of a module.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Pattern {
-    /// `struct module`, as the build lays it out for this kernel.
-    pub this_module: ThisModule,
-    /// The record of what the module was built for: `vermagic=...`.
-    pub vermagic: String,
-    /// The checksums of what the modules that were read import, where the kernel has such (`CONFIG_MODVERSIONS`).
-    pub versions: BTreeMap<String, u64>,
-    /// Size of an entry of `__bug_table`, in bytes: 12 up to 6.x, 16 where a format has been added to it.
-    pub bug_entry: Option<usize>,
+pub(crate) struct Pattern {
+    /// The layout of `struct module`.
+    pub(crate) this_module: ThisModule,
+    /// The string `vermagic=...` of `.modinfo`.
+    pub(crate) vermagic: String,
+    /// The checksums of the symbols that the modules import; None without `CONFIG_MODVERSIONS`.
+    pub(crate) versions: BTreeMap<String, u64>,
+    /// The size of an entry of `__bug_table`, in bytes: 12 up to 6.x, 16 on kernels whose entries have a format.
+    pub(crate) bug_entry: Option<usize>,
 }
 
-/// What is known of `struct module`: its size, and the places that the build fills in. They differ from one kernel and
-/// configuration to the next.
+/// The size of `struct module` and the offsets of the fields that a build fills in. They depend on the kernel's version and
+/// configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ThisModule {
-    /// In bytes.
-    pub size: usize,
-    /// Where the name is.
-    pub name_at: usize,
-    /// Where the address of the init function is.
-    pub init_at: u64,
+pub(crate) struct ThisModule {
+    /// The size in bytes.
+    pub(crate) size: usize,
+    /// The offset of the name.
+    pub(crate) name_at: usize,
+    /// The offset of the init function's address.
+    pub(crate) init_at: u64,
 }
 
 impl Pattern {
-    /// Reads a module, an ELF file.
+    /// Reads a module's ELF file.
     ///
     /// # Errors
     /// [`Unusable`]
-    pub fn read(module: &[u8]) -> Result<Self, Unusable> {
+    pub(crate) fn read(module: &[u8]) -> Result<Self, Unusable> {
         let file = ElfFile64::<LittleEndian>::parse(module).map_err(Unusable::Elf)?;
         let info = records(section(&file, ".modinfo")?);
         let value = |key: &'static str| {
@@ -56,15 +56,15 @@ impl Pattern {
         })
     }
 
-    /// Takes over what another module of the same kernel shows and this one did not.
-    pub fn learn(&mut self, other: Self) {
+    /// Adds what another module of the same kernel shows and this pattern lacks.
+    pub(crate) fn learn(&mut self, other: Self) {
         self.versions.extend(other.versions);
         self.bug_entry = self.bug_entry.or(other.bug_entry);
     }
 
-    /// Whether another module could still show something that is wanted.
+    /// Whether the pattern has all wanted symbols, so that no other module need be read.
     #[must_use]
-    pub fn is_complete(&self, imports: &BTreeSet<&str>) -> bool {
+    pub(crate) fn is_complete(&self, imports: &BTreeSet<&str>) -> bool {
         let known = |name: &&str| self.versions.contains_key(*name);
         self.bug_entry.is_some() && (self.versions.is_empty() || imports.iter().all(known))
     }
@@ -76,7 +76,7 @@ fn section<'a>(file: &File<'a>, name: &'static str) -> Result<&'a [u8], Unusable
     file.section_by_name(name).ok_or(Unusable::Lacks(name))?.data().map_err(Unusable::Elf)
 }
 
-/// The strings of `.modinfo`, each ended by a NUL, with more of them between.
+/// The strings of `.modinfo`, which are separated by one or more NULs.
 fn records(info: &[u8]) -> Vec<&str> {
     let records = info.split(|&byte| byte == 0).filter_map(|record| std::str::from_utf8(record).ok());
     records.filter(|record| !record.is_empty()).collect()
@@ -86,7 +86,7 @@ fn this_module(file: &File<'_>, name: &str) -> Result<ThisModule, Unusable> {
     const SECTION: &str = ".gnu.linkonce.this_module";
     let content = section(file, SECTION)?;
     let wanted = [name.as_bytes(), b"\0"].concat();
-    // The name is all there is in it: the addresses are zero until the kernel fills them in.
+    // The name is the only part that is not zero: the kernel writes the addresses when it loads the module.
     let name_at = content.windows(wanted.len()).position(|window| window == wanted).ok_or(Unusable::Lacks("name"))?;
     let relocations = file.section_by_name(SECTION).into_iter().flat_map(|section| section.relocations());
     let mut places = relocations.filter_map(|(at, relocation)| {
@@ -108,7 +108,7 @@ fn versions(records: &[u8]) -> BTreeMap<String, u64> {
     read.collect()
 }
 
-/// An entry begins with a reference to code, and no other of its references is one to code.
+/// The size of an entry. Only the first reference of an entry refers to code.
 fn bug_entry(file: &File<'_>) -> Option<usize> {
     let table = file.section_by_name("__bug_table")?;
     let is_code = |index| {

@@ -5,7 +5,7 @@ use super::code::{ALL, Code, To};
 use super::pattern::ThisModule;
 use super::*;
 
-/// A kernel whose `struct module` is like no real one's.
+/// The pattern of a kernel with a `struct module` that no real kernel has.
 fn pattern(bug_entry: usize) -> Pattern {
     let imports = ALL.iter().flat_map(contents).flat_map(|code| code.imports().collect::<Vec<_>>());
     let names = imports.chain(["module_layout"]);
@@ -17,7 +17,7 @@ fn pattern(bug_entry: usize) -> Pattern {
     }
 }
 
-/// All that a recipe makes.
+/// The contents of a recipe for kernels without and with its config symbol.
 fn contents(recipe: &code::Recipe) -> Vec<Code> {
     [Some((recipe.code)()), recipe.other.map(|(_, other)| other())].into_iter().flatten().collect()
 }
@@ -27,7 +27,7 @@ fn code(name: &str) -> Code {
 }
 
 #[test]
-fn what_is_made_is_a_pattern_of_the_same_kernel() {
+fn a_module_that_was_made_shows_the_pattern_it_was_made_from() {
     for bug_entry in [12, 16] {
         let pattern = pattern(bug_entry);
         for (recipe, code) in ALL.iter().flat_map(|recipe| contents(recipe).into_iter().map(move |code| (recipe, code)))
@@ -49,7 +49,7 @@ fn what_is_made_is_a_pattern_of_the_same_kernel() {
     }
 }
 
-/// The places within a section that the kernel fills in, and what with: a symbol's or a section's name, and the addend.
+/// The relocations of a section: the offset, the name of the symbol or section, and the addend.
 fn relocations(module: &[u8], section: &str) -> Vec<(u64, String, i64)> {
     let file = ElfFile64::<LittleEndian>::parse(module).unwrap();
     let name = |target| {
@@ -65,9 +65,9 @@ fn relocations(module: &[u8], section: &str) -> Vec<(u64, String, i64)> {
 }
 
 #[test]
-fn a_call_is_counted_from_behind_itself_and_the_table_from_its_fields() {
+fn relocations_of_calls_and_of_the_bug_table_have_the_addends_that_the_kernel_expects() {
     let warning = elf::write("fault_warning", &code("warning"), &pattern(16)).unwrap();
-    // endbr64 and a push are before the instruction; the last character of the file's name is the NUL of an empty format.
+    // endbr64 and a push precede the instruction. The NUL at the end of the file's name serves as an empty format.
     let due = [(0, ".text".to_owned(), 5), (4, ".rodata".to_owned(), 11), (8, ".rodata".to_owned(), 4)];
     assert_eq!(relocations(&warning, "__bug_table"), due);
     let file = ElfFile64::<LittleEndian>::parse(&*warning).unwrap();
@@ -78,7 +78,7 @@ fn a_call_is_counted_from_behind_itself_and_the_table_from_its_fields() {
 }
 
 #[test]
-fn all_that_code_refers_to_is_there() {
+fn every_reference_of_code_is_within_the_module() {
     for (recipe, code) in ALL.iter().flat_map(|recipe| contents(recipe).into_iter().map(move |code| (recipe, code))) {
         for fixup in &code.fixups {
             match fixup.to {
@@ -92,25 +92,25 @@ fn all_that_code_refers_to_is_there() {
 }
 
 #[test]
-fn what_cannot_be_made_says_why() {
+fn a_module_that_cannot_be_made_has_a_reason() {
     let no_table = Pattern { bug_entry: None, ..pattern(12) };
     assert!(matches!(elf::write("x", &code("bug"), &no_table), Err(Unmakeable::NoBugTable)));
     let mut unknown = pattern(12);
     unknown.versions.remove("msleep");
     assert!(matches!(elf::write("x", &code("hung-task"), &unknown), Err(Unmakeable::Checksum("msleep"))));
-    // A kernel without checksums asks for none.
+    // A kernel without CONFIG_MODVERSIONS needs no checksum.
     let without = Pattern { versions: BTreeMap::new(), ..pattern(12) };
     assert!(Pattern::read(&elf::write("x", &code("hung-task"), &without).unwrap()).unwrap().versions.is_empty());
     assert!(matches!(Pattern::read(b"no module"), Err(Unusable::Elf(_))));
 }
 
 #[test]
-fn modules_are_made_from_a_directory_as_a_kernel_has_it() {
+fn modules_are_made_from_a_kernels_module_directory() {
     let dir = tempfile::tempdir().unwrap();
     let put = |name: &str, content: &[u8]| std::fs::write(dir.path().join(name), content).unwrap();
     put("modules.builtin", b"");
     put("modules.dep", b"abc.ko:\nloop.ko:\nzoo.ko:\n");
-    // Each shows a part of what is wanted, but for one that has no init function, and so shows nothing.
+    // Every module shows a part of the pattern, except one without an init function, which shows nothing.
     let mut without = elf::write("abc", &code("panic"), &pattern(16)).unwrap();
     let at = without.windows(11).position(|name| name == b"init_module").unwrap();
     without[at..at + 4].copy_from_slice(b"exit");

@@ -1,33 +1,32 @@
-//! What a suite has left behind.
+//! What runs in a test environment have left behind.
 
 use std::fmt;
 use std::fs;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::PathBuf;
 
-use super::bench::Bench;
-use super::processes;
+use super::TestEnv;
 
-/// What there is that belongs to a suite and to no run that goes on.
+/// Processes, sockets and temporary files of a test environment in which no run goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Leftovers {
-    /// Processes with the suite's mark.
+    /// Processes with the environment's marker.
     pub processes: usize,
-    /// Their sockets, and sockets among the suite's files.
+    /// Sockets that those processes have open, and socket files.
     pub sockets: usize,
-    /// Temporary files.
+    /// Files in the temporary directory, and dot files in the cache.
     pub files: usize,
 }
 
 impl Leftovers {
-    /// Counts them.
+    /// Counts what is there now.
     #[must_use]
-    pub fn count(bench: &Bench) -> Self {
-        let marked = processes::with_mark(bench.mark());
-        let mut sockets: usize = marked.iter().map(|process| processes::sockets(process.pid)).sum();
+    pub fn count(env: &TestEnv) -> Self {
+        let marked = env.processes();
+        let mut sockets: usize = marked.iter().map(super::Process::sockets).sum();
         let mut files = 0;
-        // What its children were told to use for temporary files, and their caches, where such a file begins with a point.
-        let mut open: Vec<(PathBuf, bool)> = vec![(bench.path("tmp"), true), (bench.path("cache/vmlab"), false)];
+        // In the cache, the name of a temporary file or directory begins with a dot.
+        let mut open: Vec<(PathBuf, bool)> = vec![(env.temporary(), true), (env.cache().join("vmlab"), false)];
         while let Some((dir, all)) = open.pop() {
             for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
                 let Ok(kind) = entry.file_type() else { continue };
@@ -42,7 +41,7 @@ impl Leftovers {
         Self { processes: marked.len(), sockets, files }
     }
 
-    /// Whether there is nothing.
+    /// Whether all counts are zero.
     #[must_use]
     pub const fn is_nothing(&self) -> bool {
         self.processes == 0 && self.sockets == 0 && self.files == 0

@@ -1,32 +1,32 @@
-//! Arguments that make no sense.
+//! Arguments that vmlab refuses.
 
 use vmlab_events::exit;
 
 use crate::{VMLAB, is_refused, lab};
-use vmlab_tests::bench::Bench;
+use vmlab_tests::env::TestEnv;
 
 #[test]
-fn a_filter_that_matches_nothing() {
+fn a_filter_that_matches_no_scenario_is_refused() {
     for filter in ["nothing.here", "=uts.host", "uts.hostname.more"] {
         let lab = lab();
-        let ended = lab.bench.run(&lab.arguments(&["uts", filter]));
+        let ended = lab.env.run(&lab.arguments(&["uts", filter]));
         let words = [filter.trim_start_matches('='), "`vmlab list` shows them all", "areas: cgroup ipc lab mount"];
-        is_refused(&lab.bench, &ended, exit::NOTHING_RAN, &words);
+        is_refused(&lab.env, &ended, exit::NOTHING_RAN, &words);
         assert_eq!(lab.unclaimed(), [0]);
     }
 }
 
 #[test]
-fn a_filter_that_can_match_nothing() {
+fn a_filter_that_can_match_no_name_is_refused() {
     for filter in ["UTS", "uts hostname", "uts*", "=", ""] {
         let lab = lab();
-        let ended = lab.bench.run(&lab.arguments(&[filter]));
-        is_refused(&lab.bench, &ended, exit::USAGE, &["can match no scenario: names are made of lower-case letters"]);
+        let ended = lab.env.run(&lab.arguments(&[filter]));
+        is_refused(&lab.env, &ended, exit::USAGE, &["can match no scenario: names are made of lower-case letters"]);
     }
 }
 
 #[test]
-fn words_on_the_kernels_command_line_that_no_verdict_survives() {
+fn kernel_parameters_that_hide_warnings_or_do_not_fit_are_refused() {
     let long = "x".repeat(2048);
     for (words, what) in [
         ("quiet", "--append has `quiet`, by which a warning of the kernel's could be missed"),
@@ -36,13 +36,13 @@ fn words_on_the_kernels_command_line_that_no_verdict_survives() {
         ("a\nb", "a line break"),
     ] {
         let lab = lab();
-        let ended = lab.bench.run(&lab.arguments(&["uts", "--append", words]));
-        is_refused(&lab.bench, &ended, exit::USAGE, &[what]);
+        let ended = lab.env.run(&lab.arguments(&["uts", "--append", words]));
+        is_refused(&lab.env, &ended, exit::USAGE, &[what]);
     }
 }
 
 #[test]
-fn reports_that_cannot_be() {
+fn reports_that_cannot_be_written_are_refused() {
     for (report, words) in [
         ("xml", "`xml` is not a report format: choose human, ktap, junit or json"),
         ("junit=", "names no file: write `junit=FILE`"),
@@ -52,16 +52,16 @@ fn reports_that_cannot_be() {
         ("junit=/", "name a file in a directory that can be written"),
     ] {
         let lab = lab();
-        let ended = lab.bench.run(&lab.arguments(&["uts", "--report", report]));
-        is_refused(&lab.bench, &ended, exit::USAGE, &[words]);
+        let ended = lab.env.run(&lab.arguments(&["uts", "--report", report]));
+        is_refused(&lab.env, &ended, exit::USAGE, &[words]);
         assert_eq!(lab.unclaimed(), [0], "no guest is started for {report}");
     }
 }
 
 #[test]
-fn reports_are_looked_at_before_kernels_are_fetched() {
-    let bench = Bench::new(VMLAB);
-    let path = |name: &str| bench.home().join(name).display().to_string();
+fn reports_are_checked_before_kernels_are_fetched() {
+    let env = TestEnv::new(VMLAB);
+    let path = |name: &str| env.home().join(name).display().to_string();
     for (reports, words) in [
         ([format!("junit={}", path("a.xml")), format!("json={}", path("sub/../a.xml"))], "which is the same file as"),
         (
@@ -71,13 +71,13 @@ fn reports_are_looked_at_before_kernels_are_fetched() {
     ] {
         std::fs::create_dir_all(path("sub")).unwrap();
         let arguments = ["run", "--offline", "-k", "debian:trixie", "-r", &reports[0], "-r", &reports[1]];
-        is_refused(&bench, &bench.run(&arguments), exit::USAGE, &[words]);
-        assert!(!bench.home().join("a.xml").exists() && !bench.state().exists() && !bench.cache().exists());
+        is_refused(&env, &env.run(&arguments), exit::USAGE, &[words]);
+        assert!(!env.home().join("a.xml").exists() && !env.state().exists() && !env.cache().exists());
     }
 }
 
 #[test]
-fn numbers_out_of_range() {
+fn numbers_out_of_range_are_refused() {
     for (option, value) in [
         ("--memory", "0"),
         ("--memory", "15"),
@@ -90,13 +90,13 @@ fn numbers_out_of_range() {
         ("--boot-timeout", "-1"),
     ] {
         let lab = lab();
-        let ended = lab.bench.run(&lab.arguments(&["uts", &format!("{option}={value}")]));
-        is_refused(&lab.bench, &ended, exit::USAGE, &[value, option]);
+        let ended = lab.env.run(&lab.arguments(&["uts", &format!("{option}={value}")]));
+        is_refused(&lab.env, &ended, exit::USAGE, &[value, option]);
     }
 }
 
 #[test]
-fn names_of_kernels_that_can_be_none() {
+fn malformed_kernel_names_are_refused() {
     for (name, words) in [
         ("", "a kernel's name is empty"),
         ("debian:", "is not a Debian suite's name"),
@@ -107,32 +107,32 @@ fn names_of_kernels_that_can_be_none() {
         ("debian:trixie-security", "ask for debian:trixie"),
         ("installed:../x", "is not a kernel's release"),
     ] {
-        let bench = Bench::new(VMLAB);
-        is_refused(&bench, &bench.run(&["run", "--kernel", name]), exit::USAGE, &[words]);
+        let env = TestEnv::new(VMLAB);
+        is_refused(&env, &env.run(&["run", "--kernel", name]), exit::USAGE, &[words]);
     }
 }
 
 #[test]
-fn options_that_contradict_each_other_or_are_none() {
+fn contradicting_and_unknown_options_are_refused() {
     for (arguments, words) in [
         (&["run", "--quiet", "--verbose"][..], "cannot be used with"),
         (&["run", "--isolation", "fork-bomb"], "[possible values: fork, shared, boot]"),
         (&["run", "--accel", "xen"], "[possible values: auto, kvm, tcg]"),
         (&["run", "--kernels", "x"], "unexpected argument '--kernels'"),
     ] {
-        let bench = Bench::new(VMLAB);
-        let ended = bench.run(arguments);
+        let env = TestEnv::new(VMLAB);
+        let ended = env.run(arguments);
         ended.exits(exit::USAGE);
         assert!(ended.stderr.contains(words), "{ended}");
-        assert_eq!(bench.outliving(), []);
+        assert_eq!(env.outliving(), []);
     }
 }
 
 #[test]
-fn a_command_that_is_none_gets_help() {
-    let bench = Bench::new(VMLAB);
-    let ended = bench.run(&["reprot"]);
+fn a_mistyped_command_gets_a_suggestion() {
+    let env = TestEnv::new(VMLAB);
+    let ended = env.run(&["reprot"]);
     ended.exits(exit::USAGE);
-    assert!(ended.stderr.contains("'report'"), "the word that was meant is named: {ended}");
-    bench.run(&["run", "--help"]).exits(exit::OK);
+    assert!(ended.stderr.contains("'report'"), "the error names the command that was meant: {ended}");
+    env.run(&["run", "--help"]).exits(exit::OK);
 }

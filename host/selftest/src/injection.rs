@@ -1,4 +1,4 @@
-//! What the host does to a run from outside.
+//! Faults that the host injects into a run from outside.
 
 use std::os::fd::AsRawFd as _;
 use std::time::Duration;
@@ -7,47 +7,52 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{Shutdown, shutdown};
 use nix::unistd::Pid;
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
-
-use super::bench::{Bench, Running};
-use super::clock::SetBack;
-use super::processes::{self, Process};
 use vmlab_events::event::{LabEvent, Stamped};
 use vmlab_qemu::argv;
 
-/// Between two looks at something that is waited for.
-pub const LOOK_AGAIN: Duration = Duration::from_millis(5);
+use super::clock::SetBack;
+use super::env::{Process, Running, TestEnv};
 
-/// What is done.
+/// The pause between two looks at something that is waited for.
+pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(5);
+
+/// What the host does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sabotage {
-    /// SIGKILL to the guest's QEMU.
+pub enum Injection {
+    /// Sends SIGKILL to the guest's QEMU.
     KillQemu,
-    /// SIGABRT, which is what abort(3) sends itself.
+    /// Sends SIGABRT to the guest's QEMU, as abort(3) does.
     AbortQemu,
-    /// SIGSTOP, and never a SIGCONT.
+    /// Sends SIGSTOP to the guest's QEMU, and never SIGCONT.
     StopQemu,
-    /// Its end of the monitor's socket is shut down.
+    /// Shuts down QEMU's end of the QMP socket.
     CloseQmp,
-    /// The machine's wall clock is set an hour back until vmlab has ended.
+    /// Sets the machine's wall clock one hour back until vmlab has ended.
     StepClock,
-    /// SIGKILL to vmlab.
+    /// Sends SIGKILL to vmlab.
     KillVmlab,
 }
 
-impl Sabotage {
-    /// Waits until the guest has announced the fault, and does it; what is undone at the end is what it gives. The error
-    /// says why it was not done.
-    pub async fn commit(self, bench: &Bench, running: &mut Running, fault: &str) -> Result<Option<SetBack>, String> {
+impl Injection {
+    /// Waits until the guest has announced the fault, and injects it. `events` reads the run's events so far. The returned
+    /// value undoes the injection when dropped. The error says why nothing was injected.
+    pub(crate) async fn inject(
+        self,
+        env: &TestEnv,
+        running: &mut Running,
+        fault: &str,
+        events: impl Fn() -> Vec<Stamped>,
+    ) -> Result<Option<SetBack>, String> {
         let qemu = loop {
-            if let Some(guest) = guest_of(&running.events(), fault)
-                && let Some(qemu) = qemu_of(bench, running, guest)
+            if let Some(guest) = guest_of(&events(), fault)
+                && let Some(qemu) = qemu_of(env, running, guest)
             {
                 break qemu;
             }
             if running.has_ended().map_err(|error| error.to_string())? {
                 return Err(format!("vmlab ended before {fault} was announced"));
             }
-            tokio::time::sleep(LOOK_AGAIN).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         };
         let send =
             |pid, signal| kill(Pid::from_raw(pid), signal).map_err(|error| format!("cannot send {signal}: {error}"));
@@ -63,7 +68,7 @@ impl Sabotage {
     }
 }
 
-/// The number of the guest that has announced a scenario, and of those that were started and have not ended.
+/// The number of the guest that has announced a scenario, and the numbers of all guests that have started and not ended.
 fn guest_of(events: &[Stamped], scenario: &str) -> Option<(u32, Vec<u32>)> {
     let (mut found, mut alive) = (None, Vec::new());
     for stamped in events {
@@ -77,22 +82,24 @@ fn guest_of(events: &[Stamped], scenario: &str) -> Option<(u32, Vec<u32>)> {
     found.map(|guest| (guest, alive))
 }
 
-/// Guests are numbered in the order in which their QEMUs are started. Nothing is known while not all of them are there.
-fn qemu_of(bench: &Bench, running: &Running, (guest, alive): (u32, Vec<u32>)) -> Option<Process> {
-    let qemus = processes::with_mark(bench.mark()).into_iter();
-    let mut qemus: Vec<_> = qemus.filter(|process| process.is_guest && process.parent == running.pid()).collect();
+/// The guest's QEMU. Guests are numbered in the order in which their QEMUs start, so the number is known only while all
+/// QEMUs of the living guests are there.
+fn qemu_of(env: &TestEnv, running: &Running, (guest, alive): (u32, Vec<u32>)) -> Option<Process> {
+    let processes = env.processes().into_iter();
+    let mut qemus: Vec<_> = processes.filter(|process| process.is_guest() && process.parent == running.pid()).collect();
     let at = alive.iter().position(|number| *number == guest)?;
     (qemus.len() == alive.len()).then(|| qemus.swap_remove(at))
 }
 
-/// Shuts down what QEMU has as its monitor: a duplicate of its descriptor is the same socket (pidfd_getfd(2), Linux 5.6).
+/// Shuts down QEMU's end of the QMP socket: a duplicate of QEMU's descriptor is the same socket (pidfd_getfd(2), Linux
+/// 5.6).
 fn close_qmp(pid: i32) -> Result<(), String> {
     let failed = |what: &'static str| move |error: rustix::io::Errno| format!("{what}: {error}");
-    let pid = rustix::process::Pid::from_raw(pid).ok_or("QEMU has no process number")?;
+    let pid = rustix::process::Pid::from_raw(pid).ok_or("QEMU has no process id")?;
     let process = pidfd_open(pid, PidfdFlags::empty()).map_err(failed("pidfd_open(2)"))?;
     let socket = pidfd_getfd(process, argv::DESCRIPTORS.qmp, PidfdGetfdFlags::empty())
-        .map_err(failed("pidfd_getfd(2) of QEMU's monitor"))?;
-    shutdown(socket.as_raw_fd(), Shutdown::Both).map_err(|error| format!("shutdown(2) of QEMU's monitor: {error}"))
+        .map_err(failed("pidfd_getfd(2) of QEMU's QMP socket"))?;
+    shutdown(socket.as_raw_fd(), Shutdown::Both).map_err(|error| format!("shutdown(2) of QEMU's QMP socket: {error}"))
 }
 
 #[cfg(test)]
@@ -106,12 +113,12 @@ mod tests {
         LabEvent::GuestStarting { guest, target, start, accelerator, argv: Vec::new(), console: String::new() }
     }
 
-    fn told(events: Vec<LabEvent>) -> Vec<Stamped> {
+    fn stamped(events: Vec<LabEvent>) -> Vec<Stamped> {
         events.into_iter().map(|event| Stamped { elapsed_ms: 0, event }).collect()
     }
 
     #[test]
-    fn the_guest_is_told_from_its_template_and_from_the_one_that_is_made_ready() {
+    fn the_faulty_guest_is_neither_the_template_nor_the_standby() {
         let started = |guest, scenario: &str| LabEvent::JobStarted {
             guest,
             target: TargetId::new("k"),
@@ -120,9 +127,9 @@ mod tests {
         };
         let ended = |guest| LabEvent::GuestEnded { guest, how: "done".to_owned(), console_bytes: 0 };
         let mut events = vec![starting(1), ended(1), starting(2), starting(3), started(2, "fault.qemu-killed")];
-        assert_eq!(guest_of(&told(events.clone()), "fault.qemu-killed"), Some((2, vec![2, 3])));
-        assert_eq!(guest_of(&told(events.clone()), "fault.qemu-stopped"), None);
+        assert_eq!(guest_of(&stamped(events.clone()), "fault.qemu-killed"), Some((2, vec![2, 3])));
+        assert_eq!(guest_of(&stamped(events.clone()), "fault.qemu-stopped"), None);
         events.push(ended(2));
-        assert_eq!(guest_of(&told(events), "fault.qemu-killed"), Some((2, vec![3])));
+        assert_eq!(guest_of(&stamped(events), "fault.qemu-killed"), Some((2, vec![3])));
     }
 }
