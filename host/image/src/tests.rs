@@ -160,7 +160,10 @@ fn an_image_that_the_cache_does_not_take_is_held_in_memory_and_told_of() {
     fs::write(&file, b"").unwrap();
     let (image, keeping) = build(&spec(None, &file)).unwrap();
     let bytes = fs::read(&image.path).unwrap();
-    assert_eq!((bytes.len() as u64, vmlab_store::hex(&Sha256::digest(&bytes))), (image.size_bytes, image.sha256.clone()));
+    assert_eq!(
+        (bytes.len() as u64, vmlab_store::hex(&Sha256::digest(&bytes))),
+        (image.size_bytes, image.sha256.clone())
+    );
     let notices = keeping.notices();
     assert!(matches!(&notices[..], [only] if only.contains("the guest image: ")), "{notices:?}");
     let (kept, keeping) = build(&spec(None, cache.path())).unwrap();

@@ -72,13 +72,13 @@ impl ConsoleLog {
     }
 
     /// Awaits a word: what the console tells of before it is put aside when it comes.
-    pub(super) fn await_word(&mut self, word: &str) {
+    pub(super) fn await_marker(&mut self, word: &str) {
         self.before = None;
         self.awaited = Some(Awaited { finder: Finder::new(word).into_owned(), carry: Vec::new() });
     }
 
     /// Whether a word is awaited and has not come.
-    pub(super) const fn awaits_word(&self) -> bool {
+    pub(super) const fn awaits_marker(&self) -> bool {
         self.awaited.is_some()
     }
 
@@ -152,7 +152,7 @@ mod tests {
             let line = format!("[    1.0] vmlab: wo{word}\n");
             let console = if is_before { [crash, &line] } else { [&line, crash] }.concat();
             let mut log = ConsoleLog::create(None);
-            log.await_word(word);
+            log.await_marker(word);
             console.as_bytes().chunks(1).for_each(|byte| log.push(byte));
             assert_eq!(log.take_before().map(|before| before.crashed), Some(is_before));
             assert!(log.reader.crash().is_some());
@@ -167,14 +167,14 @@ mod tests {
         for first in 0..console.len() {
             for second in [first, (first + 3).min(console.len()), console.len()] {
                 let mut log = ConsoleLog::create(None);
-                log.await_word(word);
+                log.await_marker(word);
                 for part in [&console[..first], &console[first..second], &console[second..]] {
-                    assert!(log.awaits_word() == log.before.is_none());
+                    assert!(log.awaits_marker() == log.before.is_none());
                     log.push(part.as_bytes());
                 }
                 let titles = |found: &[Finding]| found.iter().map(|f| f.title.clone()).collect::<Vec<_>>();
                 let before = log.take_before().expect("the word has come");
-                assert!(!log.awaits_word() && !before.crashed && log.take_before().is_none());
+                assert!(!log.awaits_marker() && !before.crashed && log.take_before().is_none());
                 assert_eq!(before.warnings.len(), 1, "{:?}", titles(&before.warnings));
                 assert!(titles(&before.warnings)[0].contains("a.c:1"));
                 let after = log.reader.take_warnings();

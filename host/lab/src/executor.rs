@@ -105,7 +105,7 @@ impl<'a> Drive<'a> {
             watch: Watch::new(Watchdog::Boot, prepared.limits.boot()),
         };
         if !fork {
-            drive.ledger.console.await_word(HERE);
+            drive.ledger.console.await_marker(HERE);
         }
         (drive, inputs)
     }
@@ -281,26 +281,26 @@ impl<'a> Drive<'a> {
             Some(spec) => {
                 self.watch = Watch::new(Watchdog::Start, limits.answer());
                 // Before its first scenario none had ended that could be charged.
-                let word = if self.ledger.has_open_report() { Some(self.divide()?) } else { None };
-                let order = self.session.ask(&spec, milliseconds(limits.leg(&spec)), word);
+                let marker = if self.ledger.has_open_report() { Some(self.divide()?) } else { None };
+                let order = self.session.ask(&spec, milliseconds(limits.leg(&spec)), marker);
                 self.ledger.asked(spec);
                 order
             }
             None => {
                 self.watch = Watch::new(Watchdog::Goodbye, limits.answer());
-                let word = self.divide()?;
-                self.session.dismiss(word)
+                let marker = self.divide()?;
+                self.session.dismiss(marker)
             }
         };
         let bytes = order.map_err(|violation| GuestLoss::Violation(violation.0))?;
         send(inputs, &bytes).await
     }
 
-    /// A word for the guest's kernel to print, at which its console is divided.
+    /// A random marker that divides the guest's console: the guest writes it to its kernel's log.
     fn divide(&mut self) -> Result<String, GuestLoss> {
-        let word = fresh::word().map_err(|error| GuestLoss::Host(format!("no word for the guest: {error}")))?;
-        self.ledger.console.await_word(&word);
-        Ok(word)
+        let marker = fresh::marker().map_err(|error| GuestLoss::Host(format!("cannot draw a marker: {error}")))?;
+        self.ledger.console.await_marker(&marker);
+        Ok(marker)
     }
 
     pub(super) fn notice(&self, text: &str) {

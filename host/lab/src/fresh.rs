@@ -9,11 +9,11 @@ use vmlab_protocol::message::ENTROPY_BYTES;
 use crate::guest::session::Freshness;
 use vmlab_store::hex;
 
-/// A word that no guest can know before it is told.
+/// A random marker, which no guest can know before the host sends it.
 ///
 /// # Errors
 /// /dev/urandom cannot be read.
-pub(super) fn word() -> io::Result<String> {
+pub(super) fn marker() -> io::Result<String> {
     Ok(format!("vmlab: so far {}", hex(&random::<8>()?)))
 }
 

@@ -60,7 +60,7 @@ impl Drive<'_> {
         // that ends; without it something may be missing that the kernel said.
         self.ledger.console.push(&inputs.console_now());
         let must_wait =
-            matches!(heard, Heard::Hello(_) | Heard::Started | Heard::Goodbye) && self.ledger.console.awaits_word();
+            matches!(heard, Heard::Hello(_) | Heard::Started | Heard::Goodbye) && self.ledger.console.awaits_marker();
         // Nothing that a guest sends meanwhile is to pile up here.
         inputs.hold_control(must_wait);
         if must_wait && !inputs.has_console() {
@@ -116,7 +116,7 @@ impl Drive<'_> {
 
     /// Whether the console has come to where the guest was when it said what is owed.
     pub(super) const fn has_caught_up(&self) -> bool {
-        self.owed.is_some() && !self.ledger.console.awaits_word()
+        self.owed.is_some() && !self.ledger.console.awaits_marker()
     }
 
     /// What the boot left to be said.

@@ -107,7 +107,7 @@ impl<'a> Ledger<'a> {
             self.report(running, verdict, findings, duration, if cut { Came::Cut } else { Came::Made });
         } else if by_run {
             // Where the console had not come as far, it may have had more to say.
-            let cut = self.console.awaits_word().then_some((verdict, Came::Cut));
+            let cut = self.console.awaits_marker().then_some((verdict, Came::Cut));
             self.report_ended(cut, true);
         } else if self.ended.is_some() {
             self.report_ended(Some((verdict, Came::Made)), true);
