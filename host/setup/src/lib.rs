@@ -11,13 +11,16 @@ use tokio::process::Command;
 
 use vmlab_events::progress::Progress;
 
-pub mod machine;
-pub mod manager;
-pub mod need;
-pub mod survey;
+mod machine;
+mod manager;
+mod need;
+mod survey;
 
-pub use machine::Machine;
-use need::{Need, Scope};
+use machine::Machine;
+use need::Need;
+
+pub use need::Scope;
+pub use survey::{Check, Question, Status, Survey, survey};
 
 /// Why the installation failed.
 #[derive(Debug, thiserror::Error)]

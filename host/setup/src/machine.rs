@@ -12,23 +12,23 @@ use super::need::{self, Need, Scope, Sign};
 
 /// The places to search. Tests use a directory as a machine.
 #[derive(Debug, Clone)]
-pub struct Machine {
+pub(crate) struct Machine {
     /// The value of `PATH`.
-    pub path: Option<OsString>,
+    pub(crate) path: Option<OsString>,
     /// The root directory: `/`.
-    pub root: PathBuf,
+    pub(crate) root: PathBuf,
 }
 
 impl Machine {
     /// The machine that vmlab runs on.
     #[must_use]
-    pub fn this() -> Self {
+    pub(crate) fn this() -> Self {
         Self { path: env::var_os("PATH"), root: PathBuf::from("/") }
     }
 
     /// Finds a program in `PATH`.
     #[must_use]
-    pub fn program(&self, name: &str) -> Option<PathBuf> {
+    pub(crate) fn program(&self, name: &str) -> Option<PathBuf> {
         env::split_paths(self.path.as_ref()?)
             .map(|directory| directory.join(name))
             .find(|file| file.is_file() && access(file, AccessFlags::X_OK).is_ok())
@@ -36,13 +36,13 @@ impl Machine {
 
     /// An absolute path below `root`.
     #[must_use]
-    pub fn file(&self, path: &str) -> PathBuf {
+    pub(crate) fn file(&self, path: &str) -> PathBuf {
         self.root.join(path.trim_start_matches('/'))
     }
 
     /// Whether the machine has the programs or files of a need.
     #[must_use]
-    pub fn has(&self, need: &Need) -> bool {
+    pub(crate) fn has(&self, need: &Need) -> bool {
         match need.sign {
             Sign::Programs(programs) => programs.iter().all(|program| self.program(program).is_some()),
             Sign::AnyFile(files) => files.iter().any(|file| self.file(file).is_file()),
@@ -51,13 +51,13 @@ impl Machine {
 
     /// The needs that the machine lacks.
     #[must_use]
-    pub fn missing(&self, scope: Scope) -> Vec<&'static Need> {
+    pub(crate) fn missing(&self, scope: Scope) -> Vec<&'static Need> {
         need::ALL.iter().filter(|need| need.scope <= scope && !self.has(need)).collect()
     }
 
     /// The package manager of the distribution in os-release(5), or the first one that is installed.
     #[must_use]
-    pub fn manager(&self) -> Option<Manager> {
+    pub(crate) fn manager(&self) -> Option<Manager> {
         let there = |manager: &Manager| self.program(manager.program()).is_some();
         // os-release(5): the second file is the fallback of the first.
         let os_release = ["/etc/os-release", "/usr/lib/os-release"]

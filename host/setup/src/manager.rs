@@ -1,7 +1,7 @@
 //! Package managers and their commands.
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Manager {
+pub(crate) enum Manager {
     /// Debian, Ubuntu.
     Apt,
     /// Fedora.
@@ -16,10 +16,10 @@ pub enum Manager {
 
 impl Manager {
     /// All package managers, in the order of the search on an unknown distribution.
-    pub const ALL: [Self; 5] = [Self::Apt, Self::Dnf, Self::Pacman, Self::Zypper, Self::Apk];
+    pub(crate) const ALL: [Self; 5] = [Self::Apt, Self::Dnf, Self::Pacman, Self::Zypper, Self::Apk];
 
     #[must_use]
-    pub const fn program(self) -> &'static str {
+    pub(crate) const fn program(self) -> &'static str {
         match self {
             Self::Apt => "apt-get",
             Self::Dnf => "dnf",
@@ -32,7 +32,7 @@ impl Manager {
     /// The package manager of the distribution that this os-release(5) describes. The installed programs do not tell:
     /// Fedora has a package of apt-get, and Debian has one of dnf.
     #[must_use]
-    pub fn of_system(os_release: &str) -> Option<Self> {
+    pub(crate) fn of_system(os_release: &str) -> Option<Self> {
         let value = |key: &str| {
             let line = os_release.lines().find_map(|line| line.trim().strip_prefix(key)?.strip_prefix('='));
             line.unwrap_or_default().trim_matches(['"', '\'']).to_owned()
@@ -50,7 +50,7 @@ impl Manager {
 
     /// The commands that install packages without questions, in order; each begins with its program.
     #[must_use]
-    pub fn commands(self, packages: &[&str]) -> Vec<Vec<String>> {
+    pub(crate) fn commands(self, packages: &[&str]) -> Vec<Vec<String>> {
         // env(1) sets the variable after sudo, which clears the environment. Another apt may be running, for example on
         // a cloud machine after boot: wait for its lock (apt 1.9.11).
         const APT: &[&str] = &["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-o", "DPkg::Lock::Timeout=300"];

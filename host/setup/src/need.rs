@@ -14,7 +14,7 @@ pub enum Scope {
 
 /// How the presence of a need is detected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sign {
+pub(crate) enum Sign {
     /// All of these programs are in `PATH`.
     Programs(&'static [&'static str]),
     /// One of these files exists.
@@ -23,18 +23,18 @@ pub enum Sign {
 
 /// Something that vmlab needs.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Need {
+pub(crate) struct Need {
     /// The name in messages.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// The purpose, as part of a sentence: `to run guests`.
-    pub purpose: &'static str,
-    pub scope: Scope,
-    pub sign: Sign,
+    pub(crate) purpose: &'static str,
+    pub(crate) scope: Scope,
+    pub(crate) sign: Sign,
     /// Package names in the order of [`Manager::ALL`]; None if vmlab knows no package.
     packages: [Option<&'static str>; 5],
 }
 
-pub const QEMU: Need = Need {
+pub(crate) const QEMU: Need = Need {
     name: "qemu",
     purpose: "to run guests",
     scope: Scope::Run,
@@ -48,7 +48,7 @@ pub const QEMU: Need = Need {
     ],
 };
 
-pub const ALL: &[Need] = &[
+pub(crate) const ALL: &[Need] = &[
     QEMU,
     Need {
         name: "apt",
@@ -92,7 +92,7 @@ pub const ALL: &[Need] = &[
 impl Need {
     /// The package that contains it, if known.
     #[must_use]
-    pub fn package(&self, manager: Manager) -> Option<&'static str> {
+    pub(crate) fn package(&self, manager: Manager) -> Option<&'static str> {
         Manager::ALL.iter().zip(self.packages).find(|(known, _)| **known == manager).and_then(|(_, package)| package)
     }
 }

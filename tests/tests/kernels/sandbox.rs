@@ -124,7 +124,7 @@ fn an_ordinary_user_without_sudo_is_told_what_only_root_can_do() {
     let ended = bench.start_command(command).wait();
     ended.exits(exit::LAB);
     assert!(
-        ended.stderr.contains("only root can install packages, and there is no sudo here; as root run: "),
+        ended.stderr.contains("only root can install packages, and sudo is not installed; run as root: "),
         "{ended}"
     );
     assert!(ended.stderr.contains("apt-get"), "{ended}");

@@ -21,7 +21,7 @@ use super::kind::Kind;
 
 /// The form of a report's title.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Rule {
+pub(super) struct Rule {
     kind: Kind,
     /// A text in every line that the pattern matches. The bulk search looks for anchors.
     anchor: &'static str,
@@ -29,14 +29,12 @@ struct Rule {
     /// part of the fingerprint; `func` is the failing function; `comm` and `pid` are the task.
     pattern: &'static str,
     /// A line that the rule matches.
-    #[cfg_attr(not(test), expect(dead_code, reason = "only tests read examples"))]
-    example: &'static str,
+    pub(super) example: &'static str,
     /// A similar line that no rule matches.
-    #[cfg_attr(not(test), expect(dead_code, reason = "only tests read near misses"))]
-    near_miss: &'static str,
+    pub(super) near_miss: &'static str,
 }
 
-fn all() -> impl Iterator<Item = &'static Rule> {
+pub(super) fn all() -> impl Iterator<Item = &'static Rule> {
     fatal::RULES.iter().chain(broken::RULES).chain(warned::RULES)
 }
 
