@@ -1,4 +1,4 @@
-//! `vmlab list`: the scenarios, with what they need and which part of the seeds they show.
+//! `vmlab list`: the scenarios and their requirements.
 
 use clap::Args;
 use vmlab_protocol::catalogue::{Control, Expectation, ScenarioSpec};
@@ -8,7 +8,7 @@ use vmlab_events::exit;
 use vmlab_image::guest_init;
 use vmlab_lab::plan::{self, Filter};
 
-/// List the scenarios, with what they need and which part of the seeds they show.
+/// List the scenarios and what they need of the kernel
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  vmlab list\n  vmlab list time -v\n  vmlab list --json | jq -r '.[].id'")]
 pub struct ListArgs {
@@ -40,7 +40,7 @@ pub(super) fn run(args: &ListArgs) -> Result<u8, Failure> {
 
 fn line(spec: &ScenarioSpec) -> String {
     let leak = if spec.expects == Expectation::Leak { " (leaks by design)" } else { "" };
-    format!("{:<22} {:<16} {}{leak}\n", spec.id.as_str(), spec.seed, spec.title)
+    format!("{:<22} {}{leak}\n", spec.id.as_str(), spec.title)
 }
 
 fn describe(spec: &ScenarioSpec) -> String {

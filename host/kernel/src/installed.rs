@@ -25,6 +25,7 @@ pub enum InstalledError {
         /// The installed releases, newest first.
         there: String,
     },
+    /// A directory cannot be listed.
     #[error("cannot look for installed kernels in {path}: {cause}; make it readable, or give a kernel by its path")]
     List {
         /// The path of the directory.

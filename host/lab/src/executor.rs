@@ -162,7 +162,8 @@ impl<'a> Drive<'a> {
                     self.ledger.console.push(&inputs.console_now());
                 }
                 if !self.has_caught_up()
-                    && let Some(Passed { which, limit, stretched }) = self.watch.look(Instant::now(), inputs.vitals())
+                    && let Some(Passed { which, limit, stretched }) =
+                        self.watch.look(Instant::now(), inputs.cpu_usage())
                 {
                     if self.owed.is_some() {
                         return Step::Lost(GuestLoss::Unheard);

@@ -13,9 +13,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use vmlab_qemu::cpu_usage::CpuUsage;
 use vmlab_qemu::process::{QemuEnded, QemuProcess};
-use vmlab_qemu::qmp::{self, Qmp, QmpError, Told};
-use vmlab_qemu::vitals::Vitals;
+use vmlab_qemu::qmp::{self, Qmp, QmpError, TimedQmpEvent};
 
 /// Bytes that are read at once.
 const CHUNK: usize = 64 * 1024;
@@ -41,7 +41,7 @@ pub(super) enum Input {
     /// The console was closed.
     ConsoleClosed,
     /// QMP told of an event.
-    Qmp(Told),
+    Qmp(TimedQmpEvent),
     /// QMP was closed.
     QmpClosed,
     /// QEMU has ended.
@@ -60,7 +60,7 @@ pub(super) struct Inputs {
     negotiating: JoinSet<Result<Qmp, QmpError>>,
     /// The monitor, once somebody has asked for it.
     qmp: Option<Qmp>,
-    qmp_events: Option<mpsc::Receiver<Told>>,
+    qmp_events: Option<mpsc::Receiver<TimedQmpEvent>>,
     control_open: bool,
     control_held: bool,
     console_open: bool,
@@ -201,8 +201,8 @@ impl Inputs {
     }
 
     /// How QEMU fares on this host; None where it is gone.
-    pub(super) fn vitals(&self) -> Option<Vitals> {
-        self.qemu.process.id().and_then(Vitals::of)
+    pub(super) fn cpu_usage(&self) -> Option<CpuUsage> {
+        self.qemu.process.id().and_then(CpuUsage::of)
     }
 
     /// Kills QEMU where it still runs, and gives what is left to be read, and how QEMU ended.
@@ -224,7 +224,7 @@ pub(super) struct Rest {
     /// The end of its console.
     pub(super) console: Vec<u8>,
     /// What QMP had told of and nobody had asked for yet.
-    pub(super) told: Vec<Told>,
+    pub(super) told: Vec<TimedQmpEvent>,
     /// How it ended.
     pub(super) qemu: std::io::Result<QemuEnded>,
 }
@@ -248,7 +248,7 @@ fn all_there(mut read: impl FnMut() -> nix::Result<Vec<u8>>) -> Vec<u8> {
 }
 
 /// The next event; none where there will be none any more, which then is kept in mind.
-async fn next_event(events: &mut Option<mpsc::Receiver<Told>>) -> Option<Told> {
+async fn next_event(events: &mut Option<mpsc::Receiver<TimedQmpEvent>>) -> Option<TimedQmpEvent> {
     let event = events.as_mut()?.recv().await;
     if event.is_none() {
         *events = None;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::lab::Lab;
 use vmlab_events::event::{LabEvent, LegReport, Phase};
-use vmlab_qemu::qmp::{QmpEvent, Told};
+use vmlab_qemu::qmp::{QmpEvent, TimedQmpEvent};
 
 /// A stopwatch that gives each lap its name when it ends.
 #[derive(Debug, Clone)]
@@ -131,7 +131,7 @@ impl Recorder {
     }
 
     /// What QMP told of may be such a moment.
-    pub(super) fn told(&mut self, told: &Told) {
+    pub(super) fn told(&mut self, told: &TimedQmpEvent) {
         match told.event {
             QmpEvent::Greeting => self.moment_at(Moment::Greeted, told.at),
             // What is booted may be asked for something at any time later; only forks are told ahead.
@@ -203,8 +203,8 @@ mod tests {
         phases.iter().map(|phase| format!("{} {}", phase.name, phase.us)).collect::<Vec<_>>().join(", ")
     }
 
-    fn told(at: Instant, event: QmpEvent) -> Told {
-        Told { at, event }
+    fn told(at: Instant, event: QmpEvent) -> TimedQmpEvent {
+        TimedQmpEvent { at, event }
     }
 
     fn migration(status: &str) -> QmpEvent {

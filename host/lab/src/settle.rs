@@ -25,7 +25,7 @@ impl Drive<'_> {
         let mut stopped = false;
         if let Some(loss) = &loss {
             self.recorder.end_of("lost");
-            stopped = inputs.vitals().is_some_and(|vitals| vitals.stopped);
+            stopped = inputs.cpu_usage().is_some_and(|usage| usage.stopped);
             if is_worth_an_autopsy(loss) && !stopped && !inputs.is_over() {
                 self.examine(&mut inputs).await;
             }
@@ -91,7 +91,7 @@ impl Drive<'_> {
             phase: link.phase,
             watchdog: loss.watchdog(),
             panic_told: self.monitor.panicked,
-            shutdown: self.monitor.shutdown.as_ref().map(|reason| reason.word().to_owned()),
+            shutdown: self.monitor.shutdown.as_ref().map(|reason| reason.name().to_owned()),
             last_word: LastWord::of_console(reader),
             qemu: qemu.clone(),
             qemu_stderr: stderr,

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use vmlab_events::loss::Watchdog;
-use vmlab_qemu::vitals::Vitals;
+use vmlab_qemu::cpu_usage::CpuUsage;
 
 /// How many times itself a limit may become by stretching.
 const STRETCH: u32 = 4;
@@ -28,7 +28,7 @@ struct Limit {
     limit: Duration,
     since: Instant,
     /// When half of it had passed, and what was known then.
-    half: Option<(Instant, Option<Vitals>)>,
+    half: Option<(Instant, Option<CpuUsage>)>,
     stretched: Duration,
 }
 
@@ -52,19 +52,19 @@ impl Limit {
     }
 
     /// Looks at it. Some, where it was due for the last time: what changed since its half, if that is known.
-    fn look(&mut self, now: Instant, vitals: Option<Vitals>) -> Option<Option<Since>> {
+    fn look(&mut self, now: Instant, usage: Option<CpuUsage>) -> Option<Option<Since>> {
         if now < self.due() {
             return None;
         }
         match self.half {
             None => {
-                self.half = Some((now, vitals));
+                self.half = Some((now, usage));
                 None
             }
-            Some((at, then)) => Some(then.zip(vitals).map(|(then, vitals)| Since {
+            Some((at, then)) => Some(then.zip(usage).map(|(then, usage)| Since {
                 time: now.saturating_duration_since(at),
-                had: vitals.had.saturating_sub(then.had),
-                starved: vitals.starved.saturating_sub(then.starved),
+                run: usage.run.saturating_sub(then.run),
+                runqueue_wait: usage.runqueue_wait.saturating_sub(then.runqueue_wait),
             })),
         }
     }
@@ -74,8 +74,8 @@ impl Limit {
 #[derive(Debug, Clone, Copy)]
 struct Since {
     time: Duration,
-    had: Duration,
-    starved: Duration,
+    run: Duration,
+    runqueue_wait: Duration,
 }
 
 /// A limit that has passed.
@@ -135,11 +135,11 @@ impl Watch {
     }
 
     /// Looks at it when it is due, with what the host says of QEMU then. None where the guest is to be waited for further.
-    pub(super) fn look(&mut self, now: Instant, vitals: Option<Vitals>) -> Option<Passed> {
+    pub(super) fn look(&mut self, now: Instant, usage: Option<CpuUsage>) -> Option<Passed> {
         if let Some(silence) = &mut self.silence
-            && let Some(since) = silence.look(now, vitals)
+            && let Some(since) = silence.look(now, usage)
         {
-            let works = |since: Since| since.had.max(since.starved) >= since.time / IDLE;
+            let works = |since: Since| since.run.max(since.runqueue_wait) >= since.time / IDLE;
             if since.is_some_and(works) {
                 *silence = Limit::new(silence.limit, now);
             } else {
@@ -148,8 +148,8 @@ impl Watch {
             }
         }
         let whole = &mut self.whole;
-        let since = whole.look(now, vitals)?;
-        let stretched = since.map_or(Duration::ZERO, |since| since.starved).min(whole.limit * (STRETCH - 1));
+        let since = whole.look(now, usage)?;
+        let stretched = since.map_or(Duration::ZERO, |since| since.runqueue_wait).min(whole.limit * (STRETCH - 1));
         if stretched > whole.stretched + whole.limit / WORTH {
             whole.stretched = stretched;
             if now < whole.due() {
@@ -170,14 +170,14 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    /// A watch, and looks at it at so many seconds from its start with (had, starved) until it has passed: how.
-    fn played(mut watch: Watch, vitals: impl Fn(Duration) -> Option<(Duration, Duration)>) -> (Passed, Duration) {
+    /// A watch, and looks at it at so many seconds from its start with (run, runqueue_wait) until it has passed: how.
+    fn played(mut watch: Watch, usage: impl Fn(Duration) -> Option<(Duration, Duration)>) -> (Passed, Duration) {
         let start = watch.whole.since;
         for _ in 0..1000 {
             let now = watch.due();
             let at = now - start;
-            let vitals = vitals(at).map(|(had, starved)| Vitals { had, starved, stopped: false });
-            if let Some(passed) = watch.look(now, vitals) {
+            let usage = usage(at).map(|(run, runqueue_wait)| CpuUsage { run, runqueue_wait, stopped: false });
+            if let Some(passed) = watch.look(now, usage) {
                 return (passed, at);
             }
             assert!(watch.due() > now, "it is always looked at later");
@@ -242,11 +242,11 @@ mod tests {
     fn a_word_ends_a_silence() {
         let mut watch = Watch::scenario(LIMIT, s(20));
         let start = watch.whole.since;
-        assert_eq!(watch.look(start + s(10), Some(Vitals::default())), None);
+        assert_eq!(watch.look(start + s(10), Some(CpuUsage::default())), None);
         watch.heard();
         let due = watch.due() - start;
         assert!(due >= s(10) && due < s(11), "it begins anew: {due:?}");
-        assert_eq!(watch.look(start + s(21), Some(Vitals::default())), None, "half of a new silence");
+        assert_eq!(watch.look(start + s(21), Some(CpuUsage::default())), None, "half of a new silence");
     }
 
     #[test]
@@ -258,8 +258,8 @@ mod tests {
     fn a_vmlab_that_was_stopped_looks_again() {
         let mut watch = Watch::new(Watchdog::Boot, LIMIT);
         let late = watch.whole.since + LIMIT * 2;
-        assert_eq!(watch.look(late, Some(Vitals::default())), None);
+        assert_eq!(watch.look(late, Some(CpuUsage::default())), None);
         assert_eq!(watch.due(), late + LIMIT / 2);
-        assert_eq!(watch.look(late + LIMIT / 2, Some(Vitals::default())), Some(whole(s(0))));
+        assert_eq!(watch.look(late + LIMIT / 2, Some(CpuUsage::default())), Some(whole(s(0))));
     }
 }

@@ -40,6 +40,7 @@ pub enum SetupError {
     NoPackage {
         /// The missing things, with a verb: `qemu and apt are`.
         missing: String,
+        /// The name of the package manager's program.
         manager: &'static str,
     },
     /// The user is not root, and sudo is not installed.
@@ -48,10 +49,12 @@ pub enum SetupError {
         /// The commands to run as root.
         commands: String,
     },
+    /// The package manager cannot be started.
     #[error("cannot run `{command}`")]
     Start {
         /// The command line.
         command: String,
+        /// The system's error.
         source: io::Error,
     },
     /// The package manager failed and printed the reason on standard error.
@@ -59,6 +62,7 @@ pub enum SetupError {
     Failed {
         /// The command line.
         command: String,
+        /// The exit status of the package manager.
         status: ExitStatus,
     },
     /// The package manager succeeded, but something is still missing.

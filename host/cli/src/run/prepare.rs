@@ -101,7 +101,7 @@ fn check_append(words: &str) -> Result<(), Failure> {
     if words.contains(['\0', '\n']) {
         return Err(Failure::usage("--append holds a line break or a NUL, which no kernel's command line can have"));
     }
-    if let Some(word) = argv::hushing_word(words) {
+    if let Some(word) = argv::parameter_hiding_warnings(words) {
         return Err(Failure::usage(format!(
             "--append has `{word}`, by which a warning of the kernel's could be missed, and a verdict needs them; leave it out"
         )));

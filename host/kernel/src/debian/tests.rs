@@ -138,7 +138,7 @@ async fn a_kernel_is_fetched_once_and_stays_the_same() {
     debian:bookworm: downloading linux-image-6.1.0-56-cloud-amd64 6.1.192-2
     50 %
     debian:bookworm: unpacking linux-image-6.1.0-56-cloud-amd64_6.1.192-2_amd64.deb
-    debian:bookworm: sorting out its modules
+    debian:bookworm: computing its module dependencies
     done
     ");
     let seen = fs::read_to_string(fake.bin("sources-seen")).unwrap();

@@ -28,7 +28,7 @@ use vmlab_store::memo::{self, Memo};
 use vmlab_store::shelf::{self, Shelf};
 
 mod lz4;
-pub mod payload;
+mod payload;
 
 /// Unpacked kernels are in `unpacked/RELEASE-SHA256.vmlinux`, with the hash of the bzImage.
 const SHELF: Shelf = Shelf { directory: "unpacked", suffix: ".vmlinux", kind: Kind::Unpacked };

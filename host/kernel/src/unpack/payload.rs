@@ -7,10 +7,10 @@ use crate::decompress::{self, DecompressError};
 use crate::file::{self, Format, Unbootable, bzimage};
 
 /// The size limit of a bzImage and of its vmlinux, in bytes. Stock kernels have some 14 MiB, and some 60 MiB unpacked.
-pub const LIMIT_BYTES: u64 = 1 << 30;
+pub(super) const LIMIT_BYTES: u64 = 1 << 30;
 
 /// The number of bytes that are necessary to recognise a bzImage.
-pub const HEAD_BYTES: u64 = 4096;
+pub(super) const HEAD_BYTES: u64 = 4096;
 
 /// The payload ends with its decompressed length, little-endian. gzip's format has the length there; for other formats
 /// the kernel's build appends it (`size_append` in scripts/Makefile.lib).
@@ -20,7 +20,7 @@ const GZIP: &[u8] = b"\x1f\x8b";
 
 /// Why a kernel file contains no bootable vmlinux.
 #[derive(Debug, thiserror::Error)]
-pub enum NoVmlinux {
+pub(super) enum NoVmlinux {
     /// The file is no bzImage.
     #[error("it is not a bzImage")]
     NotABzImage,
@@ -61,7 +61,7 @@ pub enum NoVmlinux {
 }
 
 #[must_use]
-pub fn is_bzimage(head: &[u8]) -> bool {
+pub(super) fn is_bzimage(head: &[u8]) -> bool {
     bzimage::is_one(head)
 }
 
@@ -69,7 +69,7 @@ pub fn is_bzimage(head: &[u8]) -> bool {
 ///
 /// # Errors
 /// [`NoVmlinux`].
-pub fn vmlinux(bytes: &[u8], release: &str) -> Result<Vec<u8>, NoVmlinux> {
+pub(super) fn vmlinux(bytes: &[u8], release: &str) -> Result<Vec<u8>, NoVmlinux> {
     if !is_bzimage(bytes) {
         return Err(NoVmlinux::NotABzImage);
     }
