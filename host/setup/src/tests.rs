@@ -96,7 +96,10 @@ fn a_need_without_a_package_is_named() {
     let fake = Fake::new("ID_LIKE=suse\n", &["zypper", "qemu-system-x86_64", "dpkg-deb"]);
     let machine = fake.machine();
     let error = plan(&machine, &machine.missing(Scope::Run), true).unwrap_err().to_string();
-    assert!(error.starts_with("apt and debian-archive-keyring are missing, and zypper"), "{error}");
+    assert!(
+        error.starts_with("apt and debian-archive-keyring are missing, and vmlab knows no package for zypper"),
+        "{error}"
+    );
     assert!(error.contains("--kernel PATH"), "{error}");
     let planned = lines(plan(&machine, &machine.missing(Scope::Tests), true));
     assert_eq!(planned, ["zypper --non-interactive install --no-recommends cpio"], "packages that exist are installed");
