@@ -74,9 +74,9 @@ fn troubles_come_back() {
 }
 
 fn a_death_before_the_answer_is_reported() {
-    let told = |how: &str| Err(Trouble(format!("the process inside the sandbox ended ({how}) before it answered")));
-    assert_eq!(Sandbox::none().run(|| -> Result<(), Trouble> { die_of(Signal::SIGABRT) }), told("killed by SIGABRT"));
-    assert_eq!(Sandbox::none().hold(|| -> Result<(), Trouble> { exit(3) }).map(drop), told("exited with 3"));
+    let died = |how: &str| Err(Trouble(format!("the process inside the sandbox ended ({how}) before it answered")));
+    assert_eq!(Sandbox::none().run(|| -> Result<(), Trouble> { die_of(Signal::SIGABRT) }), died("killed by SIGABRT"));
+    assert_eq!(Sandbox::none().hold(|| -> Result<(), Trouble> { exit(3) }).map(drop), died("exited with 3"));
 }
 
 fn an_expected_death_is_an_answer() {

@@ -13,7 +13,7 @@ use vmlab_kernel::decompress::{self, DecompressError};
 
 /// The size limit of a module file and of its decompressed contents, in bytes. Debian's largest module with debug
 /// information has about a third of it.
-pub const MAX_MODULE_BYTES: u64 = 256 << 20;
+pub(crate) const MAX_MODULE_BYTES: u64 = 256 << 20;
 
 /// Why a module is not available.
 #[derive(Debug, thiserror::Error)]

@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 
 /// The maximum length of paths and symbolic link targets in the kernel, in bytes without the NUL (`PATH_MAX` includes
 /// it). The kernel silently skips longer ones.
-pub const MAX_PATH_BYTES: usize = 4095;
+pub(crate) const MAX_PATH_BYTES: usize = 4095;
 /// The maximum size of a file, in bytes: the size field has eight hexadecimal digits.
-pub const MAX_FILE_BYTES: usize = u32::MAX as usize;
+pub(crate) const MAX_FILE_BYTES: usize = u32::MAX as usize;
 
 const TRAILER: &str = "TRAILER!!!";
 const MAX_PERMISSIONS: u16 = 0o7777;

@@ -62,7 +62,7 @@ struct Module {
 ///
 /// # Errors
 /// [`DepmodError`] if a module cannot be read or its dependencies cannot be satisfied.
-pub fn modules_dep(dir: &Path, cancelled: &AtomicBool) -> Result<String, DepmodError> {
+pub(crate) fn modules_dep(dir: &Path, cancelled: &AtomicBool) -> Result<String, DepmodError> {
     let mut paths = Vec::new();
     find(dir, &mut paths)?;
     paths.sort();

@@ -48,7 +48,7 @@ pub struct Installed {
 ///
 /// # Errors
 /// [`KernelError::Installed`], and the errors of `path::obtain`.
-pub fn obtain(root: &Path, release: Option<&str>) -> Result<Kernel, KernelError> {
+pub(crate) fn obtain(root: &Path, release: Option<&str>) -> Result<Kernel, KernelError> {
     let found = find(root)?;
     let newest = found.first().ok_or(InstalledError::None)?;
     let (label, kernel) = match release {

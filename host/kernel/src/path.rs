@@ -9,7 +9,7 @@ use super::{Kernel, KernelError, file, version_of};
 
 /// Inspects a kernel file and finds its configuration and modules. `root` is the directory of `/boot` and
 /// `/lib/modules`.
-pub fn obtain(label: &str, path: &Path, root: &Path) -> Result<Kernel, KernelError> {
+pub(crate) fn obtain(label: &str, path: &Path, root: &Path) -> Result<Kernel, KernelError> {
     let inspected = file::inspect(path)?;
     let release = inspected.image.release;
     // The search starts at the file and not at a link to it: arch/x86_64/boot/bzImage is a link.

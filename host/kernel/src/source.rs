@@ -50,7 +50,7 @@ impl DebianSource {
 
     /// The source with this [`Self::file_stem`].
     #[must_use]
-    pub fn from_file_stem(stem: &str) -> Option<Self> {
+    pub(crate) fn from_file_stem(stem: &str) -> Option<Self> {
         stem.strip_prefix("debian_")?.replacen('_', "/", 1).parse().ok()
     }
 }

@@ -5,7 +5,7 @@ pub mod argv;
 pub mod cpu_usage;
 #[cfg(test)]
 mod fake;
-pub mod probe;
+mod probe;
 pub mod process;
 pub mod qemu;
 pub mod qmp;

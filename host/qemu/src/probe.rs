@@ -34,7 +34,7 @@ const KEPT_BYTES: usize = 16 << 10;
 /// The result of a probe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
-pub enum Answer {
+pub(crate) enum Answer {
     /// The kernel booted as far as possible without a root file system.
     Works,
     /// A signal ended QEMU, for example by abort(3).
@@ -60,14 +60,14 @@ impl Answer {
     /// Whether the answer depends only on the host and its QEMU, and not on the kernel. The answers for a crashed
     /// kernel and for a QEMU that refused to start do not; such probes end quickly, so repeating them costs little.
     #[must_use]
-    pub const fn is_worth_remembering(&self) -> bool {
+    pub(crate) const fn is_worth_remembering(&self) -> bool {
         !matches!(self, Self::Ended { .. })
     }
 }
 
 /// Boots `kernel` under `accelerator` without a root file system, for at most `limit`. QEMU has ended when this
 /// returns, unless the host's kernel cannot kill it.
-pub async fn run(qemu: &Path, kernel: &Path, accelerator: Accelerator, limit: Duration) -> Answer {
+pub(crate) async fn run(qemu: &Path, kernel: &Path, accelerator: Accelerator, limit: Duration) -> Answer {
     let deadline = Instant::now() + limit;
     let mut command = Command::new(qemu);
     command.args(argv(kernel, accelerator)).kill_on_drop(true);

@@ -25,7 +25,7 @@ pub const PROGRAM: &str = "qemu-system-x86_64";
 pub const VARIABLE: &str = "VMLAB_QEMU";
 /// The oldest supported QEMU, of 2021. The features that vmlab uses are older (`-chardev socket,fd=`: 2.12; `-sandbox`:
 /// 2.11), but older versions are not tested, and refusing them is better than failing during a run.
-pub const MINIMUM: QemuVersion = QemuVersion { major: 6, minor: 0, micro: 0 };
+pub(crate) const MINIMUM: QemuVersion = QemuVersion { major: 6, minor: 0, micro: 0 };
 
 /// The time limit of `--version`, which takes 40 ms on an idle machine.
 const VERSION_LIMIT: Duration = Duration::from_secs(10);

@@ -43,7 +43,7 @@ fn own(command: &str, arguments: &Value) -> Vec<u8> {
 /// The commands that load a fork's device state from a descriptor, to be sent before QEMU starts.
 /// [`QmpEvent::Migration`] reports the end of loading.
 #[must_use]
-pub fn load_ahead(state: i32) -> Vec<u8> {
+pub(crate) fn load_ahead(state: i32) -> Vec<u8> {
     let on = |name: &str| json!({ "capability": name, "state": true });
     let capabilities = json!({ "capabilities": [on("x-ignore-shared"), on("events")] });
     [
@@ -57,7 +57,7 @@ pub fn load_ahead(state: i32) -> Vec<u8> {
 /// The command that resumes a fork, now or as soon as its state is loaded: QEMU remembers the command while it loads
 /// (`qmp_cont` in QEMU's monitor/qmp-cmds.c). [`QmpEvent::Resumed`] reports that the fork runs.
 #[must_use]
-pub fn wake() -> Vec<u8> {
+pub(crate) fn wake() -> Vec<u8> {
     own("cont", &json!({}))
 }
 
@@ -318,17 +318,17 @@ mod tests {
         let (connecting, mut events) = pump(ours);
         let qmp = connecting.negotiate(false).await.unwrap();
         assert_eq!(qmp.status().await.unwrap(), "running");
-        let mut told = Vec::new();
+        let mut received = Vec::new();
         while let Ok(next) = events.try_recv() {
-            told.push(next);
+            received.push(next);
         }
-        assert!(told.is_sorted_by_key(|told| told.at));
+        assert!(received.is_sorted_by_key(|timed| timed.at));
         let once = [
             QmpEvent::Resumed,
             QmpEvent::Other("FROM_THE_FUTURE".to_owned()),
             QmpEvent::Shutdown(ShutdownReason::GuestReset),
         ];
-        let all: Vec<_> = told.into_iter().map(|told| told.event).collect();
+        let all: Vec<_> = received.into_iter().map(|timed| timed.event).collect();
         assert_eq!(all, [&[QmpEvent::Greeting][..], &once, &once].concat());
     }
 

@@ -36,7 +36,7 @@ pub fn die_with_parent(command: &mut Command) -> &mut Command {
 ///
 /// # Errors
 /// As killpg(3), except for a group that does not exist.
-pub fn kill_group(child: &Child) -> io::Result<()> {
+pub(crate) fn kill_group(child: &Child) -> io::Result<()> {
     match child.id().and_then(|id| i32::try_from(id).ok()).map(|id| killpg(Pid::from_raw(id), Signal::SIGKILL)) {
         None | Some(Ok(()) | Err(Errno::ESRCH)) => Ok(()),
         Some(Err(error)) => Err(error.into()),

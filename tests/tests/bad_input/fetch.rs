@@ -22,7 +22,7 @@ fn no_network() {
     // A port that was free a moment ago; nobody listens there.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let bench = bench(&format!("http://127.0.0.1:{port}"));
-    let words = ["debian:trixie: no network, or the mirror cannot be reached", "a kernel fetched before works without"];
+    let words = ["debian:trixie: no network, or the mirror cannot be reached", "a kernel in the cache needs no network"];
     is_refused(&bench, &bench.run(&RUN), exit::LAB, &words);
 }
 
@@ -46,14 +46,14 @@ fn a_suite_that_does_not_exist() {
 #[test]
 fn a_mirror_that_is_no_address() {
     let bench = bench("somewhere");
-    let words = ["VMLAB_DEBIAN_MIRROR is `somewhere`, which is not the URL of a mirror: expected something like"];
+    let words = ["VMLAB_DEBIAN_MIRROR is `somewhere`, which is not the URL of a mirror: expected for example"];
     is_refused(&bench, &bench.run(&RUN), exit::USAGE, &words);
 }
 
 #[test]
 fn no_apt() {
     let bench = bench("http://127.0.0.1:9").env("PATH", "/no/such/dir");
-    is_refused(&bench, &bench.run(&RUN), exit::LAB, &["is not on this machine", "install apt"]);
+    is_refused(&bench, &bench.run(&RUN), exit::LAB, &["is not installed", "install apt"]);
 }
 
 #[test]

@@ -44,8 +44,8 @@ fn a_directory() {
 #[test]
 fn no_kernel_at_all() {
     let lab = lab();
-    refused(&lab.bench, Path::new("/etc/passwd"), &["this is not a Linux kernel", "kernels lie in /boot"]);
-    refused(&lab.bench, Path::new("/dev/null"), &["is a character device, not a kernel's file; give the path"]);
+    refused(&lab.bench, Path::new("/etc/passwd"), &["this is not a Linux kernel", "look for /boot/vmlinuz"]);
+    refused(&lab.bench, Path::new("/dev/null"), &["is a character device, not a kernel file; give the path"]);
     // An ELF file for this machine that is no kernel: vmlab itself.
     refused(&lab.bench, Path::new(VMLAB), &["this is not a Linux kernel"]);
 }
@@ -70,7 +70,7 @@ fn a_kernel_for_another_machine() {
     let mut arm64 = vec![0; 4096];
     arm64[0x38..0x3c].copy_from_slice(b"ARM\x64");
     let (bench, path) = with_file(&arm64);
-    refused(&bench, &path, &["a kernel for arm64, and vmlab boots kernels for 64-bit x86; build it with ARCH=x86_64"]);
+    refused(&bench, &path, &["a kernel for arm64, but vmlab boots kernels for 64-bit x86; build it with ARCH=x86_64"]);
 
     let mut i386 = kernel::bzimage();
     i386[0x236] = 0;
@@ -81,7 +81,7 @@ fn a_kernel_for_another_machine() {
 #[test]
 fn a_compressed_image() {
     let (bench, path) = with_file(&[0x1f, 0x8b, 8, 0, 0, 0]);
-    refused(&bench, &path, &["gzip-compressed", "unpack it with `gunzip`"]);
+    refused(&bench, &path, &["gzip-compressed", "decompress it with `gunzip`"]);
 }
 
 #[test]

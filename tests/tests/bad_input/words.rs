@@ -104,8 +104,8 @@ fn names_of_kernels_that_can_be_none() {
         ("debian:../../etc", "is not a"),
         ("debian:trixie/../../x", "flavour"),
         ("debian:trixie/cloud-arm64", "is not a flavour for amd64"),
-        ("debian:trixie-security", "ask for debian:trixie"),
-        ("installed:../x", "is not a kernel's release"),
+        ("debian:trixie-security", "use debian:trixie"),
+        ("installed:../x", "is not a kernel release"),
     ] {
         let bench = Bench::new(VMLAB);
         is_refused(&bench, &bench.run(&["run", "--kernel", name]), exit::USAGE, &[words]);

@@ -66,8 +66,8 @@ fn missing_suite(line: &str) -> Option<String> {
 /// The error lines in one paragraph, or all lines if none is marked as an error.
 fn gist(stderr: &str) -> String {
     let is_error = |line: &&str| line.starts_with("E: ") || line.starts_with("Error: ");
-    let told = |line: &&str| !HOLLOW.iter().any(|hollow| line.contains(hollow));
-    let errors: Vec<String> = stderr.lines().filter(is_error).filter(told).map(plain).collect();
+    let has_content = |line: &&str| !HOLLOW.iter().any(|hollow| line.contains(hollow));
+    let errors: Vec<String> = stderr.lines().filter(is_error).filter(has_content).map(plain).collect();
     let lines = if errors.is_empty() { stderr.lines().map(plain).collect() } else { errors };
     let mut text = lines.join("; ");
     if let Some((at, _)) = text.char_indices().nth(DETAIL_LIMIT) {
@@ -116,8 +116,8 @@ mod tests {
     fn other_messages_are_quoted_in_one_paragraph() {
         let other = "W: odd\nE: Failed to fetch http://m.example/x.deb  404  Not Found\u{1b}[0m\n\
             E: Unable to fetch some archives, maybe run apt-get update\nE: Two.\n";
-        let told = "Failed to fetch http://m.example/x.deb  404  Not Found [0m; Two";
-        assert_eq!(read(other), Complaint::Other(told.to_owned()));
+        let quoted = "Failed to fetch http://m.example/x.deb  404  Not Found [0m; Two";
+        assert_eq!(read(other), Complaint::Other(quoted.to_owned()));
         assert_eq!(read("dpkg-deb: error: 'x' is broken\n"), Complaint::Other("dpkg-deb: error: 'x' is broken".into()));
         assert_eq!(read(""), Complaint::Other("it printed no reason".into()));
         let Complaint::Other(long) = read(&"é".repeat(1000)) else { panic!("not other") };

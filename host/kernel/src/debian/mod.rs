@@ -26,7 +26,7 @@ mod unpack;
 
 pub use error::DebianError;
 pub use resolve::ResolveError;
-pub use system::System;
+pub(crate) use system::System;
 
 use apt::Apt;
 use mirrors::Suites;
@@ -54,7 +54,7 @@ pub fn all_cached(dirs: &Dirs) -> Result<Vec<DebianSource>, CacheError> {
 ///
 /// # Errors
 /// [`KernelError::Debian`] if the kernel is neither in the cache nor can be fetched.
-pub async fn obtain(
+pub(crate) async fn obtain(
     source: &DebianSource,
     dirs: &Dirs,
     policy: FetchPolicy,

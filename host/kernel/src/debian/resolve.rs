@@ -129,7 +129,7 @@ pub fn is_plain(package: &Package) -> bool {
 }
 
 /// Whether the output of `apt-cache show` describes all these packages.
-pub fn describes_all(text: &str, packages: &[Package]) -> bool {
+pub(crate) fn describes_all(text: &str, packages: &[Package]) -> bool {
     let stanzas = stanza::parse(text);
     packages.iter().all(|package| stanzas.iter().any(|stanza| is_of(stanza, package)))
 }

@@ -18,23 +18,23 @@ const SECURITY_VARIABLE: &str = "VMLAB_DEBIAN_SECURITY_MIRROR";
 
 /// The machine as fetching sees it. Tests use a directory with scripts.
 #[derive(Debug, Clone)]
-pub struct System {
+pub(crate) struct System {
     /// The directory of apt's sources: `/etc/apt`.
-    pub etc_apt: PathBuf,
+    pub(crate) etc_apt: PathBuf,
     /// Possible paths of the archive's keyring; the first existing one is used.
-    pub keyrings: Vec<PathBuf>,
+    pub(crate) keyrings: Vec<PathBuf>,
     /// The value of `VMLAB_DEBIAN_MIRROR`.
-    pub main_mirror: Option<String>,
+    pub(crate) main_mirror: Option<String>,
     /// The value of `VMLAB_DEBIAN_SECURITY_MIRROR`.
-    pub security_mirror: Option<String>,
+    pub(crate) security_mirror: Option<String>,
     /// The directory of the tools; `None` stands for `PATH`.
-    pub programs: Option<PathBuf>,
+    pub(crate) programs: Option<PathBuf>,
 }
 
 impl System {
     /// This machine and its environment.
     #[must_use]
-    pub fn from_env() -> Self {
+    pub(crate) fn from_env() -> Self {
         let mirror = |variable| env::var(variable).ok().filter(|value| !value.is_empty());
         Self {
             etc_apt: PathBuf::from("/etc/apt"),

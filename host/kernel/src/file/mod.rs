@@ -39,9 +39,9 @@ pub enum Format {
 
 /// A recognised file and its hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Inspected {
+pub(crate) struct Inspected {
     /// The recognised kernel.
-    pub image: Image,
+    pub(crate) image: Image,
     /// The SHA-256 of the whole file, in hexadecimal.
     pub sha256: String,
 }
@@ -180,7 +180,7 @@ pub fn recognise<R: Read + Seek>(input: &mut R, length: u64) -> Result<Image, Un
 ///
 /// # Errors
 /// [`FileError`] if the path is no bootable kernel.
-pub fn inspect(path: &Path) -> Result<Inspected, FileError> {
+pub(crate) fn inspect(path: &Path) -> Result<Inspected, FileError> {
     let mut file = open(path)?;
     let failed = |what| FileError::Contents { path: path.to_owned(), what };
     let length = file.metadata().map_err(|error| failed(Unbootable::Read(error)))?.len();

@@ -117,8 +117,8 @@ pub(super) fn parse(value: &Value) -> Option<QmpEvent> {
     }
     let name = value.get("event")?.as_str()?;
     let data = |field: &str| {
-        let word = value.get("data").and_then(|data| data.get(field)).and_then(Value::as_str);
-        word.unwrap_or("unknown").to_owned()
+        let text = value.get("data").and_then(|data| data.get(field)).and_then(Value::as_str);
+        text.unwrap_or("unknown").to_owned()
     };
     Some(match name {
         "SHUTDOWN" => QmpEvent::Shutdown(ShutdownReason::from_name(&data("reason"))),
@@ -160,10 +160,10 @@ mod tests {
 
     #[test]
     fn a_reason_keeps_its_name() {
-        let words = ["guest-shutdown", "guest-reset", "guest-panic", "host-signal", "host-error", "host-qmp-quit"];
-        for word in words.into_iter().chain(["host-qmp-system-reset", "host-ui", "snapshot-load"]) {
-            assert_eq!(ShutdownReason::from_name(word).name(), word);
-            assert_eq!(ShutdownReason::from_name(word).is_the_hosts(), word.starts_with("host-"), "{word}");
+        let names = ["guest-shutdown", "guest-reset", "guest-panic", "host-signal", "host-error", "host-qmp-quit"];
+        for name in names.into_iter().chain(["host-qmp-system-reset", "host-ui", "snapshot-load"]) {
+            assert_eq!(ShutdownReason::from_name(name).name(), name);
+            assert_eq!(ShutdownReason::from_name(name).is_the_hosts(), name.starts_with("host-"), "{name}");
         }
     }
 }
