@@ -304,7 +304,7 @@ impl Report {
     }
 
     /// Reads the cgroup from a line like
-    /// `oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,oom_memcg=/box,task_memcg=/box,...`
+    /// `oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,oom_memcg=/box,task_memcg=/box,…`
     /// (mm/oom_kill.c, since Linux 5.0).
     fn look_for_cgroup(&mut self, words: &str) {
         if words.contains("CONSTRAINT_MEMCG") {

@@ -22,7 +22,8 @@ fn no_network() {
     // A port that was free a moment ago; nobody listens there.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let bench = bench(&format!("http://127.0.0.1:{port}"));
-    let words = ["debian:trixie: no network, or the mirror cannot be reached", "a kernel in the cache needs no network"];
+    let words =
+        ["debian:trixie: no network, or the mirror cannot be reached", "a kernel in the cache needs no network"];
     is_refused(&bench, &bench.run(&RUN), exit::LAB, &words);
 }
 
