@@ -111,11 +111,19 @@ mod tests {
 
     #[test]
     fn a_process_that_ran_has_cpu_time() {
-        let mut own = CpuUsage::of(std::process::id()).unwrap();
-        let (before, began) = (own, Instant::now());
-        while own.run == before.run && began.elapsed() < Duration::from_secs(60) {
-            own = CpuUsage::of(std::process::id()).unwrap();
+        // A process of one thread: the longest wait of several threads becomes shorter when a thread ends.
+        let mut busy = Command::new("/bin/sh").args(["-c", "ulimit -t 100; while :; do :; done"]).spawn().unwrap();
+        let of_busy = || CpuUsage::of(busy.id()).unwrap();
+        let (before, began) = (of_busy(), Instant::now());
+        let mut usage = before;
+        while usage.run == before.run && began.elapsed() < Duration::from_secs(60) {
+            usage = of_busy();
         }
-        assert!(own.run > before.run && own.runqueue_wait >= before.runqueue_wait && !own.stopped, "{own:?}");
+        busy.kill().unwrap();
+        busy.wait().unwrap();
+        assert!(
+            usage.run > before.run && usage.runqueue_wait >= before.runqueue_wait && !usage.stopped,
+            "{usage:?}, before: {before:?}"
+        );
     }
 }

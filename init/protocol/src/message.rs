@@ -115,8 +115,8 @@ pub struct Hello {
     pub virtio: Vec<VirtioDevice>,
     /// The modules that PID 1 loaded at boot, in order.
     pub modules: Vec<String>,
-    /// The console log level, the first number in `/proc/sys/kernel/printk`: the kernel prints messages of a lower
-    /// level on its consoles.
+    /// The console log level, the first number in `/proc/sys/kernel/printk`: the kernel prints only
+    /// messages with a smaller level number on its consoles.
     pub console_level: u32,
     /// The consoles that the kernel prints on, for example `ttyS0`.
     pub consoles: Vec<String>,
