@@ -1,21 +1,21 @@
-//! Builds the guest's PID 1, static, so that the `vmlab` binary can carry it, and asks it for its scenarios.
+//! Builds the guest's PID 1 as a static binary, which is embedded in the `vmlab` binary, and lists its scenarios.
 //!
-//! Leaves three files in `OUT_DIR`: `vmlab-init`, `catalogue.json` with the scenarios as a JSON array, and `faults.json`
-//! with what the fault suite has it do.
+//! Writes three files to `OUT_DIR`: `vmlab-init`, `catalogue.json` with the scenarios as a JSON array, and
+//! `faults.json` with the faults of the fault suite.
 
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output};
 
-/// What the guest's binary is built for; vmlab's guests are x86-64 machines.
+/// The target of the guest's binary: vmlab's guests are x86-64 machines.
 const GUEST_TARGET: &str = "x86_64-unknown-linux-gnu";
 
 fn main() -> ExitCode {
     match build() {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
-            // cargo shows each such line as an error of its own (cargo 1.84), and the rest of the output not at all.
+            // cargo shows each of these lines as an error, and no other output (cargo 1.84).
             message.lines().for_each(|line| println!("cargo::error={line}"));
             ExitCode::FAILURE
         }
@@ -26,8 +26,8 @@ fn build() -> Result<(), String> {
     let (out, manifest) = (directory("OUT_DIR")?, directory("CARGO_MANIFEST_DIR")?);
     let root =
         manifest.ancestors().nth(2).ok_or_else(|| format!("{} is not two directories deep", manifest.display()))?;
-    // Relative to this package, so that a target directory which has moved with its tree, or was kept by a CI cache,
-    // looks at the sources that are here, and not at where they once were.
+    // Paths relative to this package, so that a target directory that was moved or restored by a CI cache refers to the
+    // current sources.
     for input in ["../../init", "../../Cargo.toml", "../../Cargo.lock"] {
         println!("cargo::rerun-if-changed={input}");
     }
@@ -48,8 +48,8 @@ fn directory(variable: &str) -> Result<PathBuf, String> {
     env::var_os(variable).map(PathBuf::from).ok_or_else(|| format!("cargo did not set {variable}"))
 }
 
-/// Runs a second cargo. Its target directory is its own: the outer cargo holds the lock of the usual one until this
-/// script has ended.
+/// Runs a second cargo with a separate target directory, because the outer cargo holds the lock of its target directory
+/// until this script has ended.
 fn compile(root: &Path, target_dir: &Path) -> Result<PathBuf, String> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(&cargo);
@@ -70,8 +70,8 @@ fn compile(root: &Path, target_dir: &Path) -> Result<PathBuf, String> {
     }
 }
 
-/// Whether a variable says how the outer build is to be done. The guest's binary is the same whatever builds it: clippy
-/// and rustdoc put themselves in the compiler's place, coverage tools and users add flags and profiles, and the outer
+/// Whether a variable configures the outer build. Such variables are removed, so that the guest's binary is always the
+/// same: clippy and rustdoc replace the compiler, coverage tools and users add flags and profiles, and the outer
 /// cargo's job server ends with it.
 fn is_of_the_outer_build(variable: &str) -> bool {
     const NAMES: &[&str] = &[
@@ -99,8 +99,8 @@ fn is_of_the_outer_build(variable: &str) -> bool {
     target_flags || NAMES.contains(&variable) || PREFIXES.iter().any(|prefix| variable.starts_with(prefix))
 }
 
-/// The two things that may be missing on a machine that builds everything else, by the words of rustc 1.95, GNU ld 2.40,
-/// mold 1.10 and lld 14; all else as it is.
+/// Adds hints for the two things that may be missing on a machine that can build the host's crates, recognised by the
+/// messages of rustc 1.95, GNU ld 2.40, mold 1.10 and lld 14.
 fn explain(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stderr);
     let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
@@ -110,7 +110,7 @@ fn explain(output: &Output) -> String {
              {GUEST_TARGET}`.\n"
         )
     } else if says(&["cannot find -lc", "unable to find library -lc", "library not found: c\n", "crtbeginT.o"]) {
-        "vmlab's PID 1 is linked statically, and the C library's static half (libc.a) is not installed: install libc6-dev \
+        "vmlab's PID 1 is linked statically, but the static C library (libc.a) is not installed: install libc6-dev \
          (Debian, Ubuntu), glibc-static (Fedora) or glibc-devel-static (openSUSE).\n"
             .to_owned()
     } else {
@@ -122,7 +122,7 @@ fn explain(output: &Output) -> String {
 fn ask(init: &Path, option: &str) -> Result<Vec<u8>, String> {
     let command = format!("{} {option}", init.display());
     let output = Command::new(init).arg(option).output().map_err(|error| {
-        format!("cannot run {command}: {error}; vmlab is built on x86-64 Linux, as its guest's binary must run there")
+        format!("cannot run {command}: {error}; build vmlab on x86-64 Linux, because the build runs the guest's binary")
     })?;
     if output.status.success() {
         Ok(output.stdout)

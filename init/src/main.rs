@@ -1,9 +1,9 @@
 //! vmlab's PID 1 and the scenarios.
 //!
-//! As PID 1 it mounts, loads modules, finds the control port, forks the agent, reaps and powers off ([`boot`]). The
-//! agent ([`agent`]) takes work over the port and runs each leg of a scenario in a process of its own. As any other
-//! process it only prints what it can do: `vmlab-init --catalogue` writes the scenarios as JSON, and
-//! `--faults` likewise what the fault suite has a guest do.
+//! As PID 1 the program mounts file systems, loads modules, finds the control port, forks the agent, reaps and powers
+//! off ([`boot`]). The agent ([`agent`]) takes jobs over the port and runs each leg of a scenario in its own process.
+//! Outside of a guest the program only lists its contents: `vmlab-init --catalogue` prints the scenarios as JSON, and
+//! `vmlab-init --faults` the faults of the fault suite.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -26,7 +26,9 @@ fn main() -> ExitCode {
     match arguments.as_slice() {
         [only] if only == "--catalogue" => print(scenarios::ALL.iter().copied()),
         [only] if only == "--faults" => print(faults::all().map(|fault| &fault.scenario)),
-        _ => complain("this is the PID 1 of vmlab's guests; outside of one it only knows --catalogue and --faults"),
+        _ => complain(
+            "this program is the PID 1 of vmlab's guests; outside of a guest, run it with --catalogue or --faults",
+        ),
     }
 }
 
@@ -44,7 +46,7 @@ fn try_print(scenarios: impl Iterator<Item = &'static Scenario>) -> io::Result<(
 }
 
 fn complain(text: &str) -> ExitCode {
-    // Where standard error cannot be written, the exit code still says it.
+    // If standard error cannot be written, the exit code still reports the failure.
     let _ = writeln!(io::stderr(), "vmlab-init: {text}");
     ExitCode::FAILURE
 }

@@ -1,4 +1,4 @@
-//! Kernel modules. The host has put them into the image decompressed, with lists that say in which order to load them.
+//! Loads kernel modules. The image holds them decompressed, with lists that give the order of loading.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -6,10 +6,10 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::kmod::{ModuleInitFlags, finit_module};
 
-/// Loads the modules of a list, one path a line, in order. Returns those loaded, and what went wrong.
+/// Loads the modules of a list (one path per line) in order. Returns the loaded modules and the problems.
 ///
-/// A list that does not exist is empty: the kernel has nothing there to load.
-pub fn load_list(list: &Path) -> (Vec<String>, Vec<String>) {
+/// A missing list counts as empty: the kernel needs no module for this.
+pub(crate) fn load_list(list: &Path) -> (Vec<String>, Vec<String>) {
     let (mut loaded, mut problems) = (Vec::new(), Vec::new());
     match fs::read_to_string(list) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -29,7 +29,7 @@ pub fn load_list(list: &Path) -> (Vec<String>, Vec<String>) {
 fn load(path: &str) -> Result<(), String> {
     let file = File::open(path).map_err(|error| format!("cannot open the module {path}: {error}"))?;
     match finit_module(&file, c"", ModuleInitFlags::empty()) {
-        // Another scenario of this boot has loaded it.
+        // EEXIST: another scenario of this boot has loaded the module.
         Ok(()) | Err(Errno::EEXIST) => Ok(()),
         Err(error) => Err(format!("cannot load the module {path}: {error}")),
     }

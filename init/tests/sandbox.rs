@@ -1,14 +1,14 @@
-//! The processes of a sandbox, on the machine at hand and without any rights: what comes back, how deaths are told, and
-//! that nothing is left behind. Namespaces are the guest's business.
+//! Tests of a sandbox's processes on the host, without privileges: values, ends, and leftovers. Namespaces are tested
+//! in guests.
 //!
-//! It has its own `main`: fork(2) is sound only in a process of one thread, and the test harness has several.
+//! The test has its own `main`: fork(2) is sound only in a process of one thread, and the test harness has several.
 
 #![expect(
     dead_code,
     unused_imports,
-    reason = "the modules are a binary's, which is no library to link to: this uses a part"
+    reason = "the modules belong to a binary, which a test cannot link to; the test uses only parts of them"
 )]
-#![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests, though not by the usual harness")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "this is a test without the standard harness")]
 
 use std::io::{Read, Write, pipe};
 use std::process::exit;
@@ -37,9 +37,9 @@ const TESTS: &[(&str, fn())] = &[
     ("values_come_back_from_another_process", values_come_back_from_another_process),
     ("a_value_larger_than_a_pipe_comes_back", a_value_larger_than_a_pipe_comes_back),
     ("troubles_come_back", troubles_come_back),
-    ("a_death_before_the_answer_is_told", a_death_before_the_answer_is_told),
+    ("a_death_before_the_answer_is_reported", a_death_before_the_answer_is_reported),
     ("an_expected_death_is_an_answer", an_expected_death_is_an_answer),
-    ("what_cannot_be_put_back_inside_is_trouble", what_cannot_be_put_back_inside_is_trouble),
+    ("a_failed_undo_inside_is_trouble", a_failed_undo_inside_is_trouble),
     ("held_processes_live_until_they_are_dropped", held_processes_live_until_they_are_dropped),
     ("a_sandbox_dies_with_its_leg", a_sandbox_dies_with_its_leg),
     ("missing_rights_are_not_a_missing_feature", missing_rights_are_not_a_missing_feature),
@@ -50,7 +50,7 @@ fn main() {
         test();
         let left = waitpid(None, Some(WaitPidFlag::WNOHANG));
         assert_eq!(left, Err(Errno::ECHILD), "{name} left a child");
-        assert_eq!(undo::settle(Ok(())), Ok(()), "{name}");
+        assert_eq!(undo::check_undone(Ok(())), Ok(()), "{name}");
         println!("test {name} ... ok");
     }
 }
@@ -73,26 +73,25 @@ fn troubles_come_back() {
     assert_eq!(Sandbox::none().end_of(|| Err(trouble.clone())), Err(trouble));
 }
 
-fn a_death_before_the_answer_is_told() {
-    let told =
-        |how: &str| Err(Trouble(format!("the process inside the sandbox ended ({how}) before it had an answer")));
-    assert_eq!(Sandbox::none().run(|| -> Result<(), Trouble> { die_of(Signal::SIGABRT) }), told("killed by SIGABRT"));
-    assert_eq!(Sandbox::none().hold(|| -> Result<(), Trouble> { exit(3) }).map(drop), told("exited with 3"));
+fn a_death_before_the_answer_is_reported() {
+    let died = |how: &str| Err(Trouble(format!("the process inside the sandbox ended ({how}) before it answered")));
+    assert_eq!(Sandbox::none().run(|| -> Result<(), Trouble> { die_of(Signal::SIGABRT) }), died("killed by SIGABRT"));
+    assert_eq!(Sandbox::none().hold(|| -> Result<(), Trouble> { exit(3) }).map(drop), died("exited with 3"));
 }
 
 fn an_expected_death_is_an_answer() {
     assert_eq!(Sandbox::none().end_of(|| die_of(Signal::SIGUSR1)), Ok(End::killed(Signal::SIGUSR1)));
     assert_eq!(Sandbox::none().end_of(|| exit(3)), Ok(End::Exited(3)));
     let returned = Sandbox::none().end_of(|| Ok(())).unwrap_err();
-    assert!(returned.0.starts_with("unexpected word from the sandbox"), "{returned}");
+    assert!(returned.0.starts_with("unexpected report from the sandbox"), "{returned}");
 }
 
-fn what_cannot_be_put_back_inside_is_trouble() {
+fn a_failed_undo_inside_is_trouble() {
     let result = Sandbox::none().run(|| {
         let _back = Undo::new("the clock", || Err(Trouble::new("EPERM")));
         Ok(1)
     });
-    assert_eq!(result, Err(Trouble::new("could not put back the clock: EPERM")));
+    assert_eq!(result, Err(Trouble::new("could not restore the clock: EPERM")));
 }
 
 fn held_processes_live_until_they_are_dropped() {
@@ -109,9 +108,9 @@ fn held_processes_live_until_they_are_dropped() {
     assert_eq!(pids.map(|pid| kill(pid, None)), [Err(Errno::ESRCH); 2]);
 }
 
-/// The agent kills a leg that takes too long.
+/// The agent kills a leg at its time limit.
 fn a_sandbox_dies_with_its_leg() {
-    // So that what the leg leaves behind becomes a child of this process, as it becomes the agent's in the guest.
+    // Orphans of the leg become children of this process, as they become children of the agent in a guest.
     set_child_subreaper(true).unwrap();
     let (mut reader, mut writer) = pipe().unwrap();
     let leg = fork_with(|| {
@@ -134,7 +133,7 @@ fn a_sandbox_dies_with_its_leg() {
     assert_eq!(waitpid(inside, None), Ok(WaitStatus::Signaled(inside, Signal::SIGKILL, false)));
 }
 
-/// Run by root or not: the kernels that this is built on have UTS namespaces.
+/// Holds for root and for other users, because the build host's kernel has UTS namespaces.
 fn missing_rights_are_not_a_missing_feature() {
     match scenarios::run_leg(scenarios::find("uts.hostname").unwrap(), Leg::Probe) {
         LegOutcome::Available => {}

@@ -49,7 +49,7 @@ async fn from_guest(recipe: &Recipe) -> Outcome<f64> {
         scenario: FLOOD.parse::<ScenarioId>()?,
         leg_timeout_ms: 600_000,
         output_limit: u64::MAX,
-        word: None,
+        marker: None,
     };
     send(&mut fork, &order).await?;
     let (mut decoder, mut piece) = (Decoder::default(), vec![0; PIECE_BYTES]);

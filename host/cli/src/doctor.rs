@@ -12,8 +12,7 @@ use vmlab_events::progress::Progress as _;
 use vmlab_report::progress::TerminalProgress;
 use vmlab_report::screen::Screen;
 use vmlab_report::style::Verbosity;
-use vmlab_setup::need::Scope;
-use vmlab_setup::survey::{Question, Survey, survey};
+use vmlab_setup::{Question, Scope, Survey, survey};
 
 /// Check what this machine lacks, and print the command that helps
 #[derive(Debug, clap::Args)]

@@ -1,17 +1,16 @@
-//! How fast a console is read: `cargo bench -p vmlab --bench console [MB]`. Prints MB/s (10^6 bytes) of one core, and
-//! asserts nothing about them: that is for whoever looks.
+//! Measures the speed of reading a console: `cargo bench -p vmlab-console --bench console [MB]`. Prints MB/s (10^6
+//! bytes) of a core and asserts nothing.
 //!
-//! First come kinds of spew that are written here, then each console of the corpus, upon itself without end, the slowest
-//! first.
+//! The benchmark reads synthetic output first, then each console of the corpus, repeated; the slowest is printed first.
 
 use std::path::Path;
 use std::time::Instant;
 
 use vmlab_console::ConsoleReader;
 
-/// So much comes at once from a console's socket, in bytes.
+/// The size of a read from a console's socket, in bytes.
 const CHUNK: usize = 64 << 10;
-/// The best of so many runs counts: the others were disturbed.
+/// The number of runs; the fastest counts, because other load slows down a run.
 const RUNS: usize = 5;
 
 const BOOT: &[u8] = include_bytes!("../src/corpus/clean-6.12.log");
@@ -25,7 +24,7 @@ fn main() {
         .flat_map(|line| [b"\x1b[1;32m".as_slice(), line.trim_ascii_end(), b"\x1b[0m\r\n"].concat())
         .collect();
     let warnings = b"[    1.000000] WARNING: CPU: 0 PID: 1 at kernel/x.c:1 f+0x1/0x2\r\n[    1.000000] Call Trace:\r\n";
-    // Of the same place, by a thousand processes; and of a thousand places.
+    // Warnings of the same place by a thousand processes, and of a thousand places.
     let by_others: String = (0..1000)
         .map(|n| {
             format!(
@@ -43,13 +42,13 @@ fn main() {
     for (name, pattern) in [
         ("clean boot log", BOOT),
         ("lines of one character", b"x\n"),
-        ("one endless line", b"x"),
+        ("a line without a newline", b"x"),
         ("boot log in colour (ANSI)", &coloured),
-        ("nothing but time stamps", b"[    1.000000] \n"),
-        ("warning upon warning", warnings),
-        ("the same by a thousand", by_others.as_bytes()),
-        ("warnings everywhere", elsewhere.as_bytes()),
-        ("panic upon panic", OOPS),
+        ("only time stamps", b"[    1.000000] \n"),
+        ("repeated warning", warnings),
+        ("a warning by 1000 processes", by_others.as_bytes()),
+        ("warnings at 1000 places", elsewhere.as_bytes()),
+        ("repeated panic", OOPS),
     ] {
         println!("{name:<32} {:>8.0} MB/s", speed(pattern, bytes));
     }
@@ -78,14 +77,14 @@ fn corpus() -> Vec<(String, Vec<u8>)> {
     files.filter_map(|file| read(&file.path())).collect()
 }
 
-/// In MB/s, for so many bytes of this without end.
+/// The speed in MB/s for `bytes` bytes of the repeated pattern.
 fn speed(pattern: &[u8], bytes: usize) -> f64 {
     let console: Vec<u8> = pattern.iter().copied().cycle().take(bytes).collect();
     let best = (0..RUNS).map(|_| seconds(&console)).fold(f64::INFINITY, f64::min);
     f64::from(u32::try_from(bytes / 1000).unwrap_or(u32::MAX)) / 1000.0 / best
 }
 
-/// How long it takes to read a console.
+/// The time to read a console, in seconds.
 fn seconds(console: &[u8]) -> f64 {
     let began = Instant::now();
     let mut reader = ConsoleReader::default();

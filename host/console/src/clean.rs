@@ -1,34 +1,35 @@
-//! Takes NULs and terminals' escape sequences (ECMA-48) out of a stream of bytes that is split anywhere.
+//! Removes NULs and terminal escape sequences (ECMA-48) from a byte stream, wherever the stream is split.
 
 use memchr::memchr2;
 
 const ESC: u8 = 0x1b;
 const NUL: u8 = 0;
-/// The longest escape sequence that is taken out. What is longer is text, or noise that shall hide no text.
+/// The longest escape sequence that is removed, in bytes. A longer one is treated as text, so that it cannot hide a
+/// report.
 const LONGEST: u8 = 32;
 
-/// Where in an escape sequence the stream is.
+/// The position of the stream relative to escape sequences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum State {
     #[default]
     Text,
-    /// After ESC, with intermediate bytes, as in `ESC ( B`.
+    /// After ESC, possibly with intermediate bytes, as in `ESC ( B`.
     Escape,
-    /// After `ESC [`; so many bytes.
+    /// This many bytes after `ESC [`.
     Sequence(u8),
 }
 
 /// Cleans a stream.
 ///
-/// Of an operating system command (`ESC ]`) only the introducer goes: where its end is missing, the kernel's next line
-/// would go with it, and a title that stays in the text does no harm.
+/// Of an operating system command (`ESC ]`) only the introducer is removed: if the command's end is missing, removing
+/// it would also remove the kernel's next line, and a window title in the text is harmless.
 #[derive(Debug, Default)]
 pub(super) struct Cleaner {
     state: State,
 }
 
 impl Cleaner {
-    /// What is text in `bytes`: they themselves where nothing is to be taken out, else what is then in `room`.
+    /// The cleaned text of `bytes`: `bytes` itself if there is nothing to remove, else a copy in `room`.
     pub(super) fn clean<'a>(&mut self, bytes: &'a [u8], room: &'a mut Vec<u8>) -> &'a [u8] {
         if self.state == State::Text && memchr2(ESC, NUL, bytes).is_none() {
             return bytes;
@@ -50,7 +51,7 @@ impl Cleaner {
         room
     }
 
-    /// Whether this byte belongs to the escape sequence, within one.
+    /// Whether this byte belongs to the current escape sequence.
     fn swallows(&mut self, byte: u8) -> bool {
         let (state, swallows) = match (self.state, byte) {
             (_, ESC) => (State::Escape, true),
@@ -58,7 +59,7 @@ impl Cleaner {
             (State::Escape, 0x20..=0x2f) => (State::Escape, true),
             (State::Escape, 0x30..=0x7e) => (State::Text, true),
             (State::Sequence(length), 0x20..=0x3f) if length < LONGEST => (State::Sequence(length + 1), true),
-            // `[` ends no sequence that is in use, but begins the kernel's time stamp.
+            // No sequence in use ends with `[`, which starts the kernel's time stamps.
             (State::Sequence(_), 0x40..=0x5a | 0x5c..=0x7e) => (State::Text, true),
             _ => (State::Text, false),
         };
@@ -78,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn escape_sequences_and_nuls_go_wherever_they_are_split() {
+    fn escape_sequences_and_nuls_are_removed_wherever_they_are_split() {
         let dirty = b"\x1b[1;31ma\0b\x1b[0m\x1b(Bc\x1b[?25l\x1b7d\x1b[2Je\n";
         assert_eq!(cleaned(&[dirty]), "abcde\n");
         for at in 0..dirty.len() {
@@ -87,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_end_hides_nothing() {
+    fn an_unterminated_sequence_hides_no_text() {
         assert_eq!(cleaned(&[b"\x1b]0;title[    1.0] BUG: x\n"]), "0;title[    1.0] BUG: x\n");
         assert_eq!(cleaned(&[b"\x1b[[    1.0] BUG: x\n"]), "[    1.0] BUG: x\n");
         assert_eq!(cleaned(&[b"\x1b[31", b"\nBUG: x\n"]), "\nBUG: x\n");

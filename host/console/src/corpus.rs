@@ -1,7 +1,8 @@
-//! Consoles of real kernels, and what each of them comes to.
+//! Tests with consoles of real kernels.
 //!
-//! A file of `corpus/` begins with lines in `#: `: the kernel, how it was made, then what is to be found, in order:
-//! `#: crash:` or `#: warning:` with the fingerprint, `#: panics` where the kernel gives up. All else is the console.
+//! A file in `corpus/` begins with header lines (`#: `): the kernel, how the console was produced, then the expected
+//! findings in order: `#: crash:` or `#: warning:` with the fingerprint, and `#: panics` if the kernel panics. The rest
+//! is the console.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,7 +10,7 @@ use std::path::Path;
 use super::*;
 
 struct Sample {
-    /// The file's name without kernel and ending.
+    /// The file's name without kernel version and extension.
     case: String,
     name: String,
     expected: Vec<String>,
@@ -34,14 +35,14 @@ fn sample(path: &Path) -> Sample {
     }
     let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
     for key in ["kernel: ", "made by: "] {
-        assert!(header.iter().any(|line| line.starts_with(key)), "{name} does not say its {key}");
+        assert!(header.iter().any(|line| line.starts_with(key)), "{name} has no header line `{key}`");
     }
     header.retain(|line| !line.starts_with("kernel: ") && !line.starts_with("made by: "));
     let (case, _) = name.rsplit_once('-').unwrap();
     Sample { case: case.to_owned(), name: name.clone(), expected: header, console: rest.to_vec() }
 }
 
-/// What was found, in the words of the files.
+/// The findings in the format of the files' headers.
 fn found(reader: &mut ConsoleReader) -> Vec<String> {
     let crash = reader.crash().map(|crash| format!("crash: {}", crash.fingerprint));
     let panics = reader.has_panicked().then(|| "panics".to_owned());
@@ -50,7 +51,7 @@ fn found(reader: &mut ConsoleReader) -> Vec<String> {
 }
 
 #[test]
-fn each_console_comes_to_what_its_file_says() {
+fn each_console_has_the_findings_of_its_header() {
     let mut wrong = String::new();
     for sample in samples() {
         for size in [1, 7, 4096, usize::MAX] {
@@ -67,10 +68,10 @@ fn each_console_comes_to_what_its_file_says() {
 }
 
 #[test]
-fn a_crash_has_the_same_name_on_every_kernel() {
+fn a_crash_has_the_same_fingerprint_on_every_kernel() {
     let mut cases: BTreeMap<String, Vec<(String, Vec<String>)>> = BTreeMap::new();
     for sample in samples() {
-        // How often something happens is chance.
+        // The number of repetitions is random.
         let mut expected = sample.expected;
         expected.dedup();
         cases.entry(sample.case).or_default().push((sample.name, expected));
@@ -93,14 +94,14 @@ fn reports_of_real_kernels_name_task_and_place() {
         for finding in crash.into_iter().chain(reader.take_warnings()) {
             let is_there = finding.trace.iter().any(|line| line.ends_with(&finding.title));
             assert!(is_there, "{}: {} is not in its own trace", sample.name, finding.title);
-            // Hardware's and a worker pool's troubles name no task, nor does what another report cut short.
+            // Reports on hardware and worker pools name no task, nor do reports that another report interrupted.
             let is_of_none = matches!(finding.kind, Kind::WorkqueueLockup | Kind::MachineCheck);
             let is_whole = finding.trace.iter().any(|line| line.contains("Call Trace"));
             let has_none = is_of_none || !is_whole;
             assert!(has_none || finding.task.is_some(), "{}: {} has no task", sample.name, finding.title);
             assert!(finding.trace.len() <= 200);
         }
-        // The others begin later.
+        // The other consoles begin after the banner.
         assert_eq!(reader.kernel_spoke(), sample.case == "clean", "{}", sample.name);
     }
 }

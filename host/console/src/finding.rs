@@ -1,4 +1,4 @@
-//! What was found on a console.
+//! Findings: the reports of a kernel on its console.
 
 use std::fmt;
 
@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use super::kind::{Kind, Severity};
 
-/// A task of the guest's.
+/// A task in the guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
-    /// Its name, at most 15 bytes, see `PR_SET_NAME` in prctl(2).
+    /// The task's name, at most 15 bytes (prctl(2), `PR_SET_NAME`).
     pub comm: String,
-    /// Its number in the initial pid namespace.
+    /// The task's id in the initial PID namespace.
     pub pid: u32,
 }
 
@@ -21,41 +21,42 @@ impl fmt::Display for Task {
     }
 }
 
-/// One report of the kernel's about itself.
+/// A kernel report: a crash, a warning, or an OOM kill.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Stored")]
 pub struct Finding {
-    /// What it is.
+    /// The kind of report.
     pub kind: Kind,
-    /// How bad it is.
+    /// The effect on the kernel.
     pub severity: Severity,
-    /// The line that says so, without its time stamp.
+    /// The report's title line, without its time stamp.
     pub title: String,
-    /// The lines of the report, as they were printed; at most 200.
+    /// The lines of the report as printed; at most 200.
     pub trace: Vec<String>,
-    /// The task that ran then, hung, or was killed.
+    /// The task that was running, hung, or was killed.
     pub task: Option<Task>,
-    /// The memory cgroup that ran out of memory, below the root of its file system.
+    /// The path of the memory cgroup that ran out of memory, below the cgroup root.
     pub cgroup: Option<String>,
-    /// The functions of the call trace that say something, innermost first, by the names they have on all kernels.
+    /// The significant functions of the call trace, innermost first, by names that are the same on all kernels.
     pub frames: Vec<String>,
-    /// The same for the same crash on every run and kernel: `oops:sysrq_handle_crash-1a2b3c4d`.
+    /// A name that is the same for the same crash on every run and kernel, for example
+    /// `oops:sysrq_handle_crash-1a2b3c4d`.
     pub fingerprint: String,
-    /// So many more reports with the same title came after this one, of which nothing else is kept.
+    /// The number of later reports with the same title that were only counted.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub more_alike: u64,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature of serde's skip_serializing_if")]
 const fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
-/// The first report on which a kernel cannot be trusted any more.
+/// The first report after which the kernel cannot be trusted.
 pub type Crash = Finding;
 
 impl Finding {
-    /// A finding of which nothing but its title is known.
+    /// A finding with a title and nothing else.
     #[must_use]
     pub fn of_title(kind: Kind, title: &str) -> Self {
         Self {
@@ -71,13 +72,14 @@ impl Finding {
         }
     }
 
-    /// So many reports of which nothing is kept, for want of room.
+    /// A finding that stands for `count` reports that were only counted.
     pub(super) fn of_count(kind: Kind, count: u64) -> Self {
         let title = "a report of which nothing is kept, because so many others had come before it";
         Self { more_alike: count.saturating_sub(1), ..Self::of_title(kind, title) }
     }
 
-    /// The words that a scenario's allowance is compared with: `warning: WARNING: CPU: 0 PID: 1 at kernel/x.c:1 f+0x1/0x2`.
+    /// Kind and title, which a scenario's allowance is compared with: `warning: WARNING: CPU: 0 PID: 1 at kernel/x.c:1
+    /// f+0x1/0x2`.
     #[must_use]
     pub fn headline(&self) -> String {
         format!("{}: {}", self.kind, self.title)
@@ -85,7 +87,7 @@ impl Finding {
 }
 
 impl fmt::Display for Finding {
-    /// The title, the fingerprint, and how many more there were.
+    /// The title, the fingerprint, and the number of similar reports.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.title)?;
         if !self.fingerprint.is_empty() {
@@ -95,7 +97,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// A finding in a run record. The records of vmlab's first version hold the title alone.
+/// A finding in a run record. Records of vmlab's first version contain only the title.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Stored {
@@ -135,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_of_the_first_version_has_titles_alone() {
+    fn records_of_the_first_version_with_only_titles_can_be_read() {
         let old: Vec<Finding> = serde_json::from_str(r#"["WARNING: CPU: 0 PID: 1 at a.c:1"]"#).unwrap();
         assert_eq!(old[0].headline(), "warning: WARNING: CPU: 0 PID: 1 at a.c:1");
         assert_eq!(old[0].to_string(), "WARNING: CPU: 0 PID: 1 at a.c:1");

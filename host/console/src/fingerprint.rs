@@ -1,22 +1,22 @@
-//! Names for crashes that are the same on every run and kernel.
+//! Fingerprints: names of crashes that are the same on every run and kernel.
 
 use sha2::{Digest as _, Sha256};
 
 use super::kind::Kind;
 
-/// So many functions of a call trace make a name: where it broke, and who called. Further up the compiler's inlining
+/// The number of functions of a call trace in a fingerprint: the failing function and its caller. Further up, inlining
 /// differs between kernels.
 pub(super) const NAMING_FRAMES: usize = 2;
 
-/// The name of a report: `KIND:PLACE-HASH`.
+/// The fingerprint of a report: `KIND:PLACE-HASH`.
 ///
-/// `what` is the part of the title that tells reports of this kind apart; its numbers and addresses are left out.
-/// `frames` are the functions that say something, innermost first. The place is the first of them, or `what`.
+/// `what` is the part of the title that distinguishes reports of this kind; its numbers and addresses are ignored.
+/// `frames` are the significant functions, innermost first. PLACE is the first function, or `what` without functions.
 pub(super) fn fingerprint(kind: Kind, what: &str, frames: &[String]) -> String {
     let what = stable(what);
     let frames = &frames[..frames.len().min(NAMING_FRAMES)];
     let mut hash = Sha256::new();
-    for part in [kind.word(), &what].into_iter().chain(frames.iter().map(String::as_str)) {
+    for part in [kind.label(), &what].into_iter().chain(frames.iter().map(String::as_str)) {
         hash.update(part.as_bytes());
         hash.update([0]);
     }
@@ -26,9 +26,9 @@ pub(super) fn fingerprint(kind: Kind, what: &str, frames: &[String]) -> String {
     format!("{kind}{colon}{place}-{hash}")
 }
 
-/// Words without what differs from run to run: numbers and addresses become `#`, offsets of functions go.
+/// The text without parts that differ between runs: numbers and addresses become `#`, function offsets are removed.
 ///
-/// Digits within a name stay: `ext4_put` is a name, and so is `x86`. A long hexadecimal number is an address.
+/// Digits within a name stay, as in `ext4_put` and `x86`. A long hexadecimal number is an address.
 pub(super) fn stable(words: &str) -> String {
     let mut out = String::new();
     let mut rest = words;
@@ -52,15 +52,15 @@ pub(super) fn stable(words: &str) -> String {
     out.trim().to_owned()
 }
 
-/// What reports with the same title have in common: the number of the title's rule, and its words without numbers.
+/// The key under which similar reports are counted: the number of the title's rule, and the title without numbers.
 ///
-/// The number of a source line stays (`kernel/fork.c:1723`): it tells two places apart. Offsets in a function stay as well,
-/// for the same reason; a fingerprint, which is to be the same on all kernels, has neither.
+/// Line numbers (`kernel/fork.c:1723`) and function offsets stay in the key, because they distinguish places. A
+/// fingerprint has neither, because it is the same on all kernels.
 pub(super) fn alike(rule: usize, words: &[u8], key: &mut Vec<u8>) {
     key.clear();
     key.extend_from_slice(&rule.to_le_bytes());
     let mut rest = words;
-    // Whether the last word is that of a source file.
+    // Whether the last word is a source file's extension.
     let mut in_source = false;
     while let Some(&first) = rest.first() {
         if IS_WORD[usize::from(first)] {
@@ -86,7 +86,7 @@ fn is_address(word: &[u8]) -> bool {
     word.len() >= 8 && word.iter().all(u8::is_ascii_hexdigit) && word.iter().any(u8::is_ascii_digit)
 }
 
-/// The bytes of words.
+/// The bytes that words consist of.
 const IS_WORD: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0_u8;
@@ -97,7 +97,7 @@ const IS_WORD: [bool; 256] = {
     table
 };
 
-/// What comes behind `+0x1c/0x20` at the beginning.
+/// The text after an offset such as `+0x1c/0x20` at the beginning.
 fn offset(text: &str) -> Option<&str> {
     let hex = |text: &str| text.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(text.len());
     let at = text.strip_prefix("+0x")?;
@@ -116,7 +116,7 @@ fn is_number(word: &str) -> bool {
         || (word.len() >= 8 && hex(word) && word.bytes().any(|b| b.is_ascii_digit()))
 }
 
-/// The words in small letters, joined by hyphens; at most 40 bytes.
+/// The words in lower case, joined by hyphens; at most 40 bytes.
 fn slug(words: &str) -> String {
     let mut out = String::new();
     for word in words.split(|c: char| !is_word(c)).filter(|word| !word.is_empty()) {
@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_addresses_and_offsets_are_left_out_and_names_stay() {
+    fn numbers_addresses_and_offsets_are_removed_and_names_stay() {
         for (words, same) in [
             ("ext4_put_super+0x1c/0x20 [ext4]", "ext4_put_super [ext4]"),
             ("Attempted to kill init! exitcode=0x0000000b", "Attempted to kill init! exitcode=#"),
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_has_kind_place_and_hash() {
+    fn a_fingerprint_has_kind_place_and_hash() {
         let frames = ["sysrq_handle_crash".to_owned(), "__handle_sysrq".to_owned(), "vfs_write".to_owned()];
         let name = fingerprint(Kind::Oops, "NULL pointer", &frames);
         assert!(name.starts_with("oops:sysrq_handle_crash-"), "{name}");
@@ -164,12 +164,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_name_is_the_same_for_all_numbers(address: u64, other: u64, pid: u32, offset: u16) {
+        fn a_fingerprint_does_not_depend_on_numbers(address: u64, other: u64, pid: u32, offset: u16) {
             let name = |address: u64, pid: u32, offset: u16| {
                 let what = format!("bad thing at 0x{address:016x} in f+0x{offset:x}/0x{offset:x} of {pid} ({address:016x}0)");
                 fingerprint(Kind::Kasan, &what, &[])
             };
-            // A number of letters alone may be a word.
+            // A hexadecimal number without digits may be a word.
             prop_assume!(format!("{address:016x}{other:016x}").bytes().any(|b| b.is_ascii_digit()));
             prop_assert_eq!(name(address, pid, offset), name(other, !pid, !offset));
         }

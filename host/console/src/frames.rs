@@ -1,7 +1,6 @@
-//! Functions in a kernel's call traces: how they are printed, which of them say nothing, and what they are called on
-//! every kernel.
+//! Functions in call traces: reads them from lines, normalises their names, and recognises insignificant ones.
 
-/// Functions that are in a trace because it was printed, or because every trace ends there.
+/// Functions that print a trace or that every trace ends with.
 const GENERIC: &[&str] = &[
     "__alloc_pages_may_oom",
     "__bug_table",
@@ -127,7 +126,7 @@ const GENERIC: &[&str] = &[
     "x86_64_start_reservations",
 ];
 
-/// Beginnings of such functions' names.
+/// Prefixes of such functions' names.
 const GENERIC_FAMILIES: &[&str] = &[
     "__asan_",
     "__kasan_",
@@ -184,8 +183,8 @@ const GENERIC_FAMILIES: &[&str] = &[
     "warn_alloc",
 ];
 
-/// The function in a line of a call trace, under the name that all kernels have for it. Lines that the unwinder is not
-/// sure of (`? name`) have none; nor does an address in a program.
+/// The function in a line of a call trace, by its name on all kernels. None for lines that the unwinder is not sure of
+/// (`? name`) and for addresses in programs.
 ///
 /// Forms: ` name+0x1c/0x20 [module]`, ` [<ffffffff81000000>] name+0x1c/0x20` (before Linux 4.10), and
 /// `RIP: 0010:name+0x1c/0x20`.
@@ -203,13 +202,13 @@ pub(super) fn function(words: &str) -> Option<&str> {
     (is_name && has_size).then(|| plain(name))
 }
 
-/// Whether a function says nothing about what broke.
+/// Whether a function is insignificant for the cause of a report.
 pub(super) fn is_generic(name: &str) -> bool {
     GENERIC.contains(&name) || GENERIC_FAMILIES.iter().any(|family| name.starts_with(family))
 }
 
-/// A function's name without what compilers and the kernel's macros make of it: `__x64_sys_kill`, `__do_sys_kill` and
-/// `__se_sys_kill` are `sys_kill`; `f.constprop.0`, `f.cold` and `f.isra.0.cold` are `f`.
+/// A function's name without prefixes and suffixes of macros and compilers: `__x64_sys_kill`, `__do_sys_kill` and
+/// `__se_sys_kill` become `sys_kill`; `f.constprop.0`, `f.cold` and `f.isra.0.cold` become `f`.
 pub(super) fn plain(name: &str) -> &str {
     let name = name.split_once('.').map_or(name, |(stem, _)| if stem.is_empty() { name } else { stem });
     let name = name.strip_prefix("__pfx_").unwrap_or(name);
@@ -243,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_prints_a_trace_is_generic_and_what_broke_is_not() {
+    fn functions_that_print_a_trace_are_insignificant() {
         for name in
             ["dump_stack_lvl", "panic", "asm_exc_page_fault", "exc_invalid_op", "entry_SYSCALL_64_after_hwframe"]
         {

@@ -1,48 +1,48 @@
-//! What a kernel can report about itself, and how bad each of these is.
+//! The kinds of kernel reports and their severities.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// How bad a finding is.
+/// The effect of a report on the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Worth a line in the report: it was expected, as an OOM kill in a scenario's own memory cgroup can be.
+    /// Expected, for example an OOM kill in a scenario's own memory cgroup. The finding is only noted.
     Note,
-    /// The kernel found a fault and goes on.
+    /// The kernel found a fault and continues.
     Warned,
-    /// The kernel goes on, or tries to, and cannot be trusted any more.
+    /// The kernel may continue but cannot be trusted.
     Broken,
-    /// The kernel is done for.
+    /// The kernel stops.
     Fatal,
 }
 
-/// What a kernel reported.
+/// The kind of a kernel report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// The kernel gave up, for a reason that has no kind of its own.
+    /// A panic for a reason that has no other kind.
     Panic,
     /// PID 1 ended.
     InitDied,
-    /// There is no root file system.
+    /// The kernel found no root file system.
     NoRoot,
-    /// There is nothing to run as PID 1.
+    /// The kernel found no program to run as PID 1.
     NoInit,
-    /// The processor reported broken hardware.
+    /// The CPU reported a hardware error.
     MachineCheck,
-    /// A fault in the handling of a fault.
+    /// A double fault: an exception during the handling of an exception.
     DoubleFault,
-    /// A kernel stack ran over or was overwritten.
+    /// A kernel stack overflowed or was overwritten.
     StackOverflow,
-    /// A kernel access to an address that is not there: a NULL pointer, a wild one.
+    /// A kernel access to an unmapped address, for example a NULL pointer.
     Oops,
     /// A general protection fault in the kernel.
     GeneralProtection,
     /// A division by zero in the kernel.
     DivideError,
-    /// An instruction in the kernel that is none.
+    /// An invalid instruction in the kernel.
     InvalidOpcode,
     /// A stack segment fault in the kernel.
     StackSegment,
@@ -50,56 +50,56 @@ pub enum Kind {
     KernelBug,
     /// Another line that begins with `BUG: `.
     Bug,
-    /// The address sanitizer.
+    /// A report of KASAN, the address sanitizer.
     Kasan,
-    /// The sampling detector of memory errors.
+    /// A report of KFENCE, the sampling detector of memory errors.
     Kfence,
-    /// The detector of uninitialised memory.
+    /// A report of KMSAN, the detector of uninitialised memory.
     Kmsan,
-    /// The detector of data races.
+    /// A report of KCSAN, the detector of data races.
     Kcsan,
-    /// The undefined behaviour sanitizer.
+    /// A report of UBSAN, the undefined behaviour sanitizer.
     Ubsan,
-    /// The lock validator, and RCU's.
+    /// A report of lockdep, the lock validator, including its checks of RCU.
     Lockdep,
-    /// A spin lock that is used wrongly.
+    /// Wrong use of a spin lock.
     Spinlock,
-    /// Code that may sleep was called where it must not.
+    /// A function that may sleep was called in atomic context.
     SleepInAtomic,
-    /// The scheduler was called where it must not.
+    /// The scheduler was called in atomic context.
     ScheduleInAtomic,
-    /// A linked list is damaged.
+    /// A corrupted linked list.
     ListCorruption,
-    /// A slab object is damaged.
+    /// A corrupted slab object.
     SlabCorruption,
-    /// A page, a page table or a page counter is damaged.
+    /// A corrupted page, page table or page counter.
     BadPage,
     /// A reference counter that overflowed or underflowed.
     Refcount,
-    /// Memory that nothing points to any more.
+    /// A suspected memory leak.
     Kmemleak,
-    /// A processor that did not schedule for long.
+    /// A CPU did not schedule for a long time.
     SoftLockup,
-    /// A processor that took no interrupts for long.
+    /// A CPU took no interrupts for a long time.
     HardLockup,
-    /// A grace period of RCU does not end.
+    /// An RCU grace period does not end.
     RcuStall,
-    /// A task that slept uninterruptibly for long.
+    /// A task slept uninterruptibly for a long time.
     HungTask,
     /// A worker pool that makes no progress.
     WorkqueueLockup,
-    /// A network device that cannot go because something holds it.
+    /// A network device cannot be removed because it still has references.
     NetdevRefs,
-    /// The machine ran out of memory and a process was killed.
+    /// The machine ran out of memory, and a process was killed.
     Oom,
-    /// A memory cgroup ran out of memory and a process in it was killed.
+    /// A memory cgroup ran out of memory, and a process in it was killed.
     MemcgOom,
     /// `WARN()` or `WARN_ON()`, or another line that begins with `WARNING: `.
     Warning,
 }
 
 impl Kind {
-    /// Its word, how bad it is, and how the end of its report is found.
+    /// The label, the severity, and how the end of the report is recognised.
     const fn facts(self) -> (&'static str, Severity, Ending) {
         use Severity::{Broken, Fatal, Warned};
         match self {
@@ -143,31 +143,31 @@ impl Kind {
         }
     }
 
-    /// One word for reports; the same as in JSON.
+    /// The kind's name in reports and in JSON.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub const fn label(self) -> &'static str {
         self.facts().0
     }
 
-    /// How bad it is where nobody expects it.
+    /// The severity if no scenario allows the report.
     #[must_use]
     pub const fn severity(self) -> Severity {
         self.facts().1
     }
 
-    /// How the end of its report is found.
+    /// How the end of the report is recognised.
     pub(super) const fn ending(self) -> Ending {
         self.facts().2
     }
 
-    /// Whether it is a processor's trap, or the words that come right before one: several such titles in a row, before
-    /// any trace, are one report (`kernel BUG at`, then `invalid opcode:`; `list_del corruption`, then `kernel BUG at`).
-    /// These are all whose reports end with a marker, but for the two that only warn.
+    /// Whether the kind is a CPU exception or a message right before an exception. Several such titles in a row, before
+    /// any trace, are one report (`kernel BUG at`, then `invalid opcode:`; `list_del corruption`, then `kernel BUG
+    /// at`). These are all kinds whose reports end with a marker, except the two that only warn.
     pub(super) const fn is_trap(self) -> bool {
         matches!(self.ending(), Ending::Marker) && !matches!(self, Self::Refcount | Self::Warning)
     }
 
-    /// Whether a report's title alone tells what it is, and no other title can be part of it.
+    /// Whether the title alone identifies the report, and no other title can be part of it.
     pub(super) const fn is_known_by_title(self) -> bool {
         !self.is_trap() && !matches!(self, Self::Oom | Self::MemcgOom | Self::RcuStall | Self::MachineCheck)
     }
@@ -175,24 +175,24 @@ impl Kind {
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())
+        f.write_str(self.label())
     }
 }
 
-/// How the end of a report is found.
+/// How the end of a report is recognised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
-    /// The title is all.
+    /// The report is only the title.
     Title,
-    /// `---[ end trace`
+    /// The line `---[ end trace`.
     Marker,
     /// A line of `=`, or the marker.
     Ruler,
     /// The end of a call trace.
     Trace,
-    /// The line that says who was killed.
+    /// The line that names the killed process.
     Killed,
-    /// `---[ end Kernel panic`
+    /// The line `---[ end Kernel panic`.
     Panic,
 }
 
@@ -201,10 +201,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kind_is_the_same_word_in_json() {
+    fn a_kinds_label_is_its_name_in_json() {
         for kind in [Kind::GeneralProtection, Kind::MemcgOom, Kind::Kasan, Kind::InitDied, Kind::ScheduleInAtomic] {
-            assert_eq!(serde_json::to_value(kind).unwrap(), kind.word());
-            assert_eq!(kind.to_string(), kind.word());
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.label());
+            assert_eq!(kind.to_string(), kind.label());
         }
     }
 

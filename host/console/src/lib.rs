@@ -1,7 +1,8 @@
-//! The console: bytes in, what the kernel reports about itself and PID 1's own words out. No IO, bounded memory.
+//! Reads a guest's console and finds the kernel's reports (crashes, warnings) and PID 1's messages. No IO, bounded
+//! memory.
 //!
-//! Nearly all of a console means nothing, so nearly all of it is only searched, in bulk, for words that are in every
-//! title; a line is looked at where they are found, or where a report is being read.
+//! Most of a console contains no report. The reader therefore searches it in bulk for the rules' anchors and parses
+//! only lines with an anchor and lines within a report.
 
 mod clean;
 mod finding;
@@ -11,7 +12,7 @@ mod kind;
 mod prefix;
 mod report;
 mod reports;
-pub mod rules;
+mod rules;
 mod tail;
 
 use memchr::{memchr, memrchr};
@@ -25,41 +26,41 @@ use reports::{Reports, taker};
 use rules::{Meaning, RULES, Rules};
 use tail::Tail;
 
-/// A line that is longer is read in pieces of so many bytes.
+/// Longer lines are read in pieces of this length, in bytes.
 const LINE_LIMIT: usize = 4096;
-/// Two pieces of a long line have so many bytes in common, so that no title is cut in two.
+/// The overlap of two pieces of a long line, in bytes, so that no title is cut in two.
 const OVERLAP: usize = 1024;
-/// How far on the next piece begins.
+/// The distance between the starts of two pieces, in bytes.
 const STEP: usize = LINE_LIMIT - OVERLAP;
-/// So much is read at once, in bytes.
+/// The size of a block that is searched at once, in bytes.
 const BLOCK: usize = 64 << 10;
-/// Lines of PID 1's that are kept.
+/// The maximum number of PID 1's lines that are kept.
 const INIT_LINES: usize = 200;
-/// Lines between `cut here` and a title; more are no words of a `WARN()`.
+/// The maximum number of lines between `cut here` and a title. More lines do not belong to a `WARN()`.
 const BEFORE_TITLE: usize = 6;
 
-/// Reads the console of one guest.
+/// Reads the console of a guest.
 #[derive(Debug, Default)]
 pub struct ConsoleReader {
     cleaner: Cleaner,
     room: Vec<u8>,
-    /// The line that has not ended yet.
+    /// The current, unfinished line.
     partial: Vec<u8>,
-    /// Whether the beginning of that line is gone.
+    /// Whether the beginning of that line was already dropped.
     torn: bool,
     tail: Tail,
-    /// What was printed since `cut here`.
+    /// The lines since `cut here`.
     before: Option<Vec<String>>,
     crash: Option<Report>,
     has_panicked: bool,
-    /// All other reports, until they are taken.
+    /// The reports that are not the crash, until they are taken.
     reports: Reports,
     said_by_init: Vec<String>,
     kernel_spoke: bool,
 }
 
 impl ConsoleReader {
-    /// Takes in the next bytes.
+    /// Reads the next bytes of the console.
     pub fn push(&mut self, bytes: &[u8]) {
         let mut room = std::mem::take(&mut self.room);
         for block in bytes.chunks(BLOCK) {
@@ -70,27 +71,27 @@ impl ConsoleReader {
         self.room = room;
     }
 
-    /// Says that the console has ended: a last line without an end is a line all the same.
+    /// Marks the end of the console and reads a last line without a newline.
     pub fn end(&mut self) {
         self.end_line();
         self.crash.iter_mut().chain(self.reports.open_mut()).for_each(|report| report.is_open = false);
         self.reports.sweep();
     }
 
-    /// Says that the line which has not ended ends here.
+    /// Ends the current line.
     pub fn end_line(&mut self) {
         if !self.partial.is_empty() {
             self.end_partial();
         }
     }
 
-    /// Whether the first of them is an oops, after which a kernel panics under `oops=panic`.
+    /// Whether the crash is an oops, after which a kernel with `oops=panic` panics.
     #[must_use]
     pub fn has_oopsed(&self) -> bool {
         self.crash().is_some_and(|crash| crash.kind.is_trap())
     }
 
-    /// The first report on which the kernel cannot be trusted any more, if there was one.
+    /// The first report after which the kernel cannot be trusted.
     #[must_use]
     pub const fn crash(&self) -> Option<&Crash> {
         match &self.crash {
@@ -99,30 +100,30 @@ impl ConsoleReader {
         }
     }
 
-    /// Whether the kernel has panicked, and not only found a fault: nothing more will come of it.
+    /// Whether the kernel has panicked and therefore stopped.
     #[must_use]
     pub const fn has_panicked(&self) -> bool {
         self.has_panicked
     }
 
-    /// All else that the kernel reported since the last call. What is still being printed ends here.
+    /// Takes the other reports since the last call. Ends reports that are still being printed.
     pub fn take_warnings(&mut self) -> Vec<Finding> {
         self.reports.take().into_iter().chain(rules::unread(&RULES)).collect()
     }
 
-    /// What PID 1 wrote on the console because it could not say it on the link.
+    /// The lines that PID 1 wrote to the console, without their prefix.
     #[must_use]
     pub fn said_by_init(&self) -> &[String] {
         &self.said_by_init
     }
 
-    /// Whether the kernel proper was reached: what a bootloader and the decompressor print comes before.
+    /// Whether the kernel printed its banner, which follows the output of boot loader and decompressor.
     #[must_use]
     pub const fn kernel_spoke(&self) -> bool {
         self.kernel_spoke
     }
 
-    /// The last lines.
+    /// The last lines of the console.
     pub fn last_lines(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.tail.lines().iter().map(String::as_str)
     }
@@ -140,7 +141,7 @@ impl ConsoleReader {
         self.extend_partial(&text[whole..]);
     }
 
-    /// Reads lines that have all ended.
+    /// Reads complete lines.
     fn whole_lines(&mut self, text: &[u8]) {
         let Ok(rules) = &*RULES else { return };
         let next_hit = |from: usize| rules.prefilter.find(&text[from..]).map_or(text.len(), |hit| from + hit.start());
@@ -161,14 +162,14 @@ impl ConsoleReader {
         }
     }
 
-    /// Whether each line counts.
+    /// Whether every line must be parsed, not only lines with an anchor.
     fn is_reading(&self) -> bool {
         self.before.is_some()
             || !self.reports.open().is_empty()
             || self.crash.as_ref().is_some_and(|crash| crash.is_open)
     }
 
-    /// `may_mean` is whether the words that are in every title are somewhere in it.
+    /// `may_mean` says whether the line contains an anchor.
     fn whole_line(&mut self, rules: &Rules, mut line: &[u8], may_mean: bool) {
         let mut torn = false;
         while line.len() > LINE_LIMIT {
@@ -208,9 +209,10 @@ impl ConsoleReader {
         self.partial = partial;
     }
 
-    /// Reads a line, or a piece of one: what the kernel began to print before `below`.
+    /// Reads a line or a piece of a line, as far as the kernel began to print before `below`.
     fn piece(&mut self, rules: &Rules, line: &[u8], torn: bool, below: usize, may_mean: bool) {
-        // A program may have gone back to the line's beginning: the kernel's own lines have a carriage return at their end.
+        // A carriage return within a line comes from a program that went back to the line's beginning; the kernel's
+        // lines have it only at their end.
         let line = line.trim_ascii_end();
         let mut at = 0;
         for part in line.split(|&byte| byte == b'\r') {
@@ -235,7 +237,7 @@ impl ConsoleReader {
         }
     }
 
-    /// Takes in what a line says. Gives whether it has a place then.
+    /// Processes the meaning of a line. Returns whether the line was used.
     fn learn(&mut self, rules: &Rules, meaning: Meaning, line: &[u8], start: Start) -> bool {
         let words = &line[start.words..];
         match meaning {
@@ -265,7 +267,7 @@ impl ConsoleReader {
         }
     }
 
-    /// Counts a report if enough like it are kept. Most titles of a kernel that reports without end come no further.
+    /// Counts a report if enough similar ones are kept. This is where most titles of an endless stream of reports end.
     fn count(&mut self, rules: &Rules, number: usize, words: &[u8], start: Start) -> bool {
         let Some(kind) = rules.kind(number) else { return false };
         let may_be_crash = self.crash.is_none() && kind.severity() >= Severity::Broken;
@@ -280,7 +282,7 @@ impl ConsoleReader {
         true
     }
 
-    /// A title has come that is part of no report: nobody prints two at once.
+    /// Ends the other reports of the same printer, because a CPU or task prints one report at a time.
     fn end_others(&mut self, start: Start) {
         let same = |report: &&mut Report| report.may_have(start) && report.finding.severity < Severity::Fatal;
         self.reports
@@ -303,7 +305,7 @@ impl ConsoleReader {
             self.end_others(start);
             self.open(title, start, before, line, words);
         }
-        // A report may turn out worse than its title: then it is the crash.
+        // A later title may raise the severity: the report then becomes the crash.
         if self.crash.is_none() {
             self.crash = self.reports.take_worse();
         }
@@ -322,10 +324,10 @@ impl ConsoleReader {
         }
     }
 
-    /// A panic that follows a report is its consequence, where the kernel is set to panic then.
+    /// A panic after a report is that report's consequence if the kernel is configured to panic on such reports.
     fn panic(&mut self, title: rules::Title, line: &[u8], words: &str, start: Start) {
-        /// The reasons for which a kernel panics that has told of the fault before: kernel/panic.c, kernel/watchdog.c,
-        /// kernel/hung_task.c, kernel/rcu/tree_stall.h, arch/x86/kernel/dumpstack.c, mm/kasan/report.c.
+        /// Panic messages that follow an earlier report (kernel/panic.c, kernel/watchdog.c, kernel/hung_task.c,
+        /// kernel/rcu/tree_stall.h, arch/x86/kernel/dumpstack.c, mm/kasan/report.c).
         const CONSEQUENCES: &[&str] = &[
             "Fatal exception",
             "panic_on_warn set",
@@ -352,7 +354,7 @@ impl ConsoleReader {
         }
     }
 
-    /// A line without a meaning of its own belongs to the report that was being printed, if to any.
+    /// Adds a line without its own meaning to the report that is being printed, if any.
     fn continue_report(&mut self, line: &[u8], start: Start) {
         if let Some(before) = &mut self.before {
             if before.len() < BEFORE_TITLE {
@@ -371,7 +373,7 @@ impl ConsoleReader {
     }
 }
 
-/// Whether a title says that the kernel gives up.
+/// Whether a title is a panic.
 fn is_panic(kind: Kind, words: &[u8]) -> bool {
     kind.severity() == Severity::Fatal || words.starts_with(b"Kernel panic")
 }

@@ -1,30 +1,30 @@
-//! Where in a line the kernel's words begin: behind its level, time stamp and caller.
+//! Parses the prefix of a console line: level, time stamp and caller.
 
 use memchr::memchr;
 
-/// Who printed a line, by `CONFIG_PRINTK_CALLER` (Linux 5.1): `[    T7]`, a task, or `[    C1]`, a processor.
+/// The printer of a line, from `CONFIG_PRINTK_CALLER` (Linux 5.1): `[    T7]` for a task, `[    C1]` for a CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Caller {
-    /// Whether the number is a processor's, and not a task's.
+    /// Whether the number is a CPU's (in an interrupt) or a task's.
     pub(super) in_interrupt: bool,
     pub(super) number: u32,
 }
 
-/// A place in a line where the kernel may have begun to print.
+/// A position in a line where a kernel message may begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Start {
-    /// Where its level or time stamp is.
+    /// The offset of the level or time stamp.
     pub(super) at: usize,
-    /// Where its words begin.
+    /// The offset of the text after the prefix.
     pub(super) words: usize,
     pub(super) stamped: bool,
     pub(super) caller: Option<Caller>,
 }
 
-/// The places in a line where the kernel may have begun to print: the line's beginning, and behind each time stamp,
-/// because a program may have written on the console before, and ended no line.
+/// The positions where a kernel message may begin: the beginning of the line, and each time stamp, because a program
+/// may have written to the console before without ending its line.
 ///
-/// `torn` is whether the line's beginning is not there.
+/// `torn` means that the beginning of the line is missing.
 pub(super) fn starts(line: &[u8], torn: bool) -> impl Iterator<Item = Start> {
     let first = (!torn).then(|| at_beginning(line));
     let mut from = first.map_or(0, |start| start.words);
@@ -41,9 +41,9 @@ pub(super) fn starts(line: &[u8], torn: bool) -> impl Iterator<Item = Start> {
     first.into_iter().chain(stamped)
 }
 
-/// A line's words, and whether a time stamp came before.
+/// Parses the prefix at the beginning of a line.
 pub(super) fn at_beginning(line: &[u8]) -> Start {
-    // A level, as in `<4>`, where the console shows the raw records.
+    // A level such as `<4>`, if the console shows raw records.
     let level = match line.get(..3) {
         Some([b'<', b'0'..=b'7', b'>']) => 3,
         _ => 0,
@@ -54,7 +54,7 @@ pub(super) fn at_beginning(line: &[u8]) -> Start {
     }
 }
 
-/// The length of `[   12.345678] ` or `[   12.345678][    T1] ` at the beginning.
+/// The length of `[   12.345678] ` or `[   12.345678][    T1] ` at the beginning, and the caller.
 fn stamp(bytes: &[u8]) -> Option<(usize, Option<Caller>)> {
     let (inner, mut length) = bracketed(bytes)?;
     let point = memchr(b'.', inner)?;
@@ -78,9 +78,9 @@ fn stamp(bytes: &[u8]) -> Option<(usize, Option<Caller>)> {
     Some((length, caller.map(|(caller, _)| caller)))
 }
 
-/// What is in brackets at the beginning, without the blanks before it, and the length of all.
+/// The text in brackets at the beginning, without leading blanks, and the length including the brackets.
 fn bracketed(bytes: &[u8]) -> Option<(&[u8], usize)> {
-    // No stamp is longer.
+    // No time stamp is longer.
     let bytes = &bytes[..bytes.len().min(32)];
     let rest = bytes.strip_prefix(b"[")?;
     let end = memchr(b']', rest)?;
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn words_come_after_level_stamp_and_caller() {
+    fn the_text_follows_level_stamp_and_caller() {
         for line in
             ["w x", "[    1.5] w x", "[12345.678901][    T7] w x", "[ 1.5][C1] w x", "<4>[    1.5] w x", "<6>w x"]
         {
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_begins_anywhere_behind_a_stamp() {
+    fn a_kernel_message_may_begin_at_any_time_stamp() {
         assert_eq!(words("login: [    1.5] w"), ["login: [    1.5] w", "w"]);
         assert_eq!(words("[a.b] [1.] [.5] [1.5"), ["[a.b] [1.] [.5] [1.5"]);
         let torn: Vec<_> = starts(b"orn [    1.5][   T12] w", true).collect();

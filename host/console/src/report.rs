@@ -1,4 +1,4 @@
-//! A report as it is printed: its lines, task and functions, up to its end.
+//! Reads a report while the kernel prints it: its lines, task and functions, until its end.
 
 use std::sync::LazyLock;
 
@@ -12,13 +12,13 @@ use super::prefix::{Caller, Start};
 use super::rules::Title;
 use super::tail::text;
 
-/// Lines of a report that are kept.
+/// The maximum number of lines that are kept of a report.
 const TRACE_LINES: usize = 200;
-/// Functions that are kept.
+/// The maximum number of functions that are kept.
 const FRAMES: usize = 8;
 
-/// `CPU: 0 UID: 0 PID: 61 Comm: sh Tainted: G`, `by task sh/61`, `pid: 61, name: sh`, and where a task is shown as by
-/// `sched_show_task()`, `task:sh  state:R  running task  stack:0  pid:61`. A name may have blanks in it.
+/// Matches the task in `CPU: 0 UID: 0 PID: 61 Comm: sh Tainted: G`, `by task sh/61`, `pid: 61, name: sh`, and in the
+/// format of `sched_show_task()`: `task:sh  state:R  running task  stack:0  pid:61`. A name may contain blanks.
 static TASK: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(concat!(
         r"\bPID: (?P<pid>\d+) Comm: (?P<comm>.{1,15}?) (?:Kdump: |Not tainted|Tainted: )",
@@ -29,8 +29,8 @@ static TASK: LazyLock<Option<Regex>> = LazyLock::new(|| {
     .ok()
 });
 
-/// Beginnings of the lines that belong to a report around its call trace (arch/x86/kernel/dumpstack.c,
-/// lib/dump_stack.c, lib/nmi_backtrace.c, kernel/rcu/tree_stall.h).
+/// Prefixes of lines around a call trace that belong to a report (arch/x86/kernel/dumpstack.c, lib/dump_stack.c,
+/// lib/nmi_backtrace.c, kernel/rcu/tree_stall.h).
 const AROUND_TRACE: &[&str] = &[
     "Modules linked in",
     "CPU: ",
@@ -73,33 +73,33 @@ const AROUND_TRACE: &[&str] = &[
 #[derive(Debug)]
 pub(super) struct Report {
     pub(super) finding: Finding,
-    /// Whether more of its lines may come.
+    /// Whether more lines of the report may follow.
     pub(super) is_open: bool,
-    /// Who prints it, where lines tell.
+    /// The report's printer, if the lines have a caller.
     pub(super) caller: Option<Caller>,
-    /// Its place among all reports.
+    /// The report's sequence number.
     pub(super) number: u64,
-    /// It is to be counted, and nothing of it kept but what it is counted by.
+    /// Whether the report is only counted: nothing but its key is kept.
     pub(super) is_brief: bool,
-    /// What it is counted by, where that is known from its title and it is brief.
+    /// The key to count by, if the report is brief and its title determines the key.
     pub(super) key: Vec<u8>,
     stamped: bool,
     what: String,
-    /// So many lines came.
+    /// The number of lines so far.
     lines: usize,
-    /// A call trace has begun.
+    /// Whether the current line is within a call trace.
     in_trace: bool,
-    /// Within the part of a call trace that is the interrupt's.
+    /// Whether the current line is within the interrupt's part of a call trace.
     in_interrupt: bool,
-    /// A call trace has begun at some time.
+    /// Whether the report has had a call trace.
     had_trace: bool,
-    /// Functions are taken until here: the first call trace's end.
+    /// Whether functions are still collected, which ends with the first call trace.
     wants_frames: bool,
 }
 
 impl Report {
-    /// `before` are the lines since `cut here`, `line` the title's, and `words` what the kernel said in it. One that is
-    /// brief gets its name when it turns out that it is kept all the same.
+    /// `before` are the lines since `cut here`, `line` is the title's line, and `words` its text. A brief report gets a
+    /// fingerprint only if it is kept after all.
     pub(super) fn new(
         title: Title,
         start: Start,
@@ -138,13 +138,13 @@ impl Report {
             wants_frames: true,
         };
         report.finding.frames.retain(|name| !frames::is_generic(name));
-        report.name_it();
-        // That one comes without the report before it where it is limited in rate.
+        report.set_fingerprint();
+        // With a rate limit, the kernel prints this title without the report before it.
         report.is_open &= !report.is_killed(words);
         report
     }
 
-    /// Whether a title that comes now is part of this report.
+    /// Whether this title is part of this report.
     pub(super) fn takes_title(&self, title: &Title) -> bool {
         let same_trap = self.finding.kind.is_trap() && (title.kind.is_trap() || title.kind == Kind::Warning);
         let same_kill = matches!(title.kind, Kind::Oom | Kind::MemcgOom) && title.pid.is_some();
@@ -153,13 +153,13 @@ impl Report {
             _ if !self.is_open => false,
             Kind::Oom | Kind::MemcgOom => same_kill,
             Kind::RcuStall => same_stall,
-            // One exception has several records, and the worst of them once more before the panic.
+            // A machine check exception has several records, and the worst record is repeated before the panic.
             Kind::MachineCheck => title.kind == Kind::MachineCheck,
             _ => same_trap && !self.had_trace,
         }
     }
 
-    /// Whether a title of this kind may be part of a report, if this one is still being printed.
+    /// Whether a title of this kind may be part of this report while it is being printed.
     pub(super) fn may_take(&self, kind: Kind) -> bool {
         match self.finding.kind {
             Kind::Oom | Kind::MemcgOom => kind.ending() == Ending::Killed,
@@ -168,9 +168,9 @@ impl Report {
         }
     }
 
-    /// Takes in such a title.
+    /// Adds a title to the report.
     pub(super) fn take_title(&mut self, title: &Title, line: &[u8], words: &str) {
-        // What names a report is what it began with; how bad it is may only show now.
+        // The first title names the report; a later title may raise its severity.
         if title.kind.severity() > self.finding.severity {
             self.finding.severity = title.kind.severity();
             self.keep_whole();
@@ -181,27 +181,27 @@ impl Report {
             self.finding.task = title.task();
         }
         self.push(line, words);
-        self.name_it();
+        self.set_fingerprint();
     }
 
-    /// The kernel gave up because of this.
+    /// Adds the panic that this report caused.
     pub(super) fn take_panic(&mut self, line: &[u8]) {
         self.finding.severity = Severity::Fatal;
-        // What follows it is another trace, of the giving up.
+        // The trace that follows is the panic's, not the report's.
         self.wants_frames = false;
         self.is_open = true;
         self.keep(line);
     }
 
-    /// Whether a line may belong to this report, as far as its beginning tells.
+    /// Whether a line may belong to this report, judged by the line's prefix.
     pub(super) fn may_have(&self, start: Start) -> bool {
-        // A program's words have no stamp.
+        // A program's output has no time stamp.
         let from_program = self.stamped && !start.stamped;
         let from_other = self.caller.is_some() && start.caller.is_some() && start.caller != self.caller;
         self.is_open && !from_program && !from_other
     }
 
-    /// Takes in a line.
+    /// Adds a line.
     pub(super) fn push(&mut self, line: &[u8], words: &str) {
         if self.has_ended_before(words) {
             self.is_open = false;
@@ -229,7 +229,7 @@ impl Report {
         self.is_open &= self.lines < TRACE_LINES;
     }
 
-    /// Whether a line is the first that is no part of a report whose end has no mark.
+    /// Whether a report without an end marker ended before this line.
     fn has_ended_before(&self, words: &str) -> bool {
         let indented = words.starts_with([' ', '\t']) || words.is_empty();
         let around = AROUND_TRACE.iter().any(|start| words.starts_with(start));
@@ -270,19 +270,19 @@ impl Report {
         self.finding.task = task(group(["comm", "comm2", "comm3", "comm4"]), group(["pid", "pid2", "pid3", "pid4"]));
     }
 
-    /// Functions come from the instruction pointer and the first call trace. Data races and uninitialised values are
-    /// told with traces that have no head; lockdep prints older traces before its own.
+    /// Collects functions from the instruction pointer and the first call trace. Reports of data races and
+    /// uninitialised values have traces without a heading; lockdep prints older traces before its own.
     fn look_for_function(&mut self, words: &str) {
         let kind = self.finding.kind;
         let bare = matches!(kind, Kind::Kcsan | Kind::Kmsan | Kind::Kfence);
-        // What the processor did is below the tick that found out.
+        // The code that was interrupted is below the timer tick that detected the problem.
         let by_tick = matches!(kind, Kind::RcuStall | Kind::SoftLockup | Kind::HardLockup);
         match words.trim_start() {
             "<IRQ>" => self.in_interrupt = true,
             "</IRQ>" => self.in_interrupt = false,
             _ => {}
         }
-        // The object's history comes behind.
+        // The object's history follows.
         self.wants_frames &= kind != Kind::Kfence || !words.starts_with("allocated by task");
         if !self.wants_frames || by_tick && self.in_interrupt {
             return;
@@ -293,44 +293,46 @@ impl Report {
         let at_instruction = words.starts_with("RIP: ") && !self.in_trace;
         let Some(name) = frames::function(words).filter(|_| at_instruction || self.in_trace || bare) else { return };
         let known = &mut self.finding.frames;
-        // The instruction pointer's function is often the trace's first as well, and so is what macros wrap.
+        // The instruction pointer's function is often also the first in the trace, as is the function that a macro
+        // wraps.
         if !frames::is_generic(name) && known.last().is_none_or(|last| last != name) && known.len() < FRAMES {
             known.push(name.to_owned());
             if known.len() <= NAMING_FRAMES {
-                self.name_it();
+                self.set_fingerprint();
             }
         }
     }
 
-    /// `oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,oom_memcg=/box,task_memcg=/box,...`
-    /// (mm/oom_kill.c, since Linux 5.0)
+    /// Reads the cgroup from a line like
+    /// `oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,oom_memcg=/box,task_memcg=/box,…`
+    /// (mm/oom_kill.c, since Linux 5.0).
     fn look_for_cgroup(&mut self, words: &str) {
         if words.contains("CONSTRAINT_MEMCG") {
             self.finding.kind = Kind::MemcgOom;
         }
         self.finding.cgroup = words.split(',').find_map(|part| part.strip_prefix("oom_memcg=")).map(str::to_owned);
-        self.name_it();
+        self.set_fingerprint();
     }
 
-    /// One that was brief is kept all the same.
+    /// Keeps a report that was brief.
     pub(super) fn keep_whole(&mut self) {
         self.is_brief = false;
-        self.name_it();
+        self.set_fingerprint();
     }
 
-    /// Gives the finding its name, from what is known of it.
-    fn name_it(&mut self) {
+    /// Sets the finding's fingerprint.
+    fn set_fingerprint(&mut self) {
         if self.is_brief {
             return;
         }
         let Finding { kind, frames, task, fingerprint: name, .. } = &mut self.finding;
         let comm = task.as_ref().map(|task| task.comm.clone()).unwrap_or_default();
         *name = match kind {
-            // Where memory ran out, or where it came to light that PID 1 is gone, says nothing.
+            // The place where memory ran out, or where the end of PID 1 was noticed, is insignificant.
             Kind::Oom | Kind::MemcgOom => fingerprint(*kind, &comm, &[]),
-            // A kernel without these functions is told apart by no name of theirs.
+            // Not all kernels have these functions, so their names must not be part of the fingerprint.
             Kind::NoRoot | Kind::NoInit | Kind::BadPage | Kind::WorkqueueLockup => fingerprint(*kind, &self.what, &[]),
-            // The status is what tells an exit from a signal; as a number alone it would not count.
+            // The exit status distinguishes an exit from a signal; numbers alone do not count in a fingerprint.
             Kind::InitDied => fingerprint(*kind, &format!("exit_{}", self.what.trim_start_matches('0')), &[]),
             _ => fingerprint(*kind, &self.what, frames),
         };

@@ -1,9 +1,9 @@
-//! The reports that are no crash: the first ones are kept whole, all others are counted.
+//! The reports that are not the crash: the first ones are kept, further ones are counted.
 //!
-//! A kernel can report the same thing a million times, and each report has dozens of lines. So once [`ALIKE`] reports with
-//! the same title, or [`KEPT`] of any title, are kept, a further one is only counted. Its lines are then not even looked
-//! at, unless they decide what it is: who was killed for want of memory and in which cgroup, or whether a title that
-//! follows is part of it.
+//! A kernel can print the same report a million times, with dozens of lines each. Once [`ALIKE`] reports with the same
+//! title or [`KEPT`] reports in total are kept, a further report is only counted. Its lines are not parsed, unless they
+//! decide how to count it: the killed process and cgroup of an OOM kill, or a following title that belongs to the
+//! report.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -14,53 +14,51 @@ use super::prefix::Start;
 use super::report::Report;
 use super::rules::Title;
 
-/// Reports with the same title that are kept until somebody asks for them.
+/// The maximum number of reports with the same title that are kept until they are taken.
 pub(super) const ALIKE: u64 = 8;
-/// All reports that are kept until somebody asks for them.
+/// The maximum number of reports that are kept until they are taken.
 pub(super) const KEPT: usize = 64;
 
-/// Reports with the same title.
+/// The counts of reports with the same title.
 #[derive(Debug)]
 struct Alike {
     kind: Kind,
-    /// How many are kept.
+    /// The number of kept reports.
     kept: u64,
-    /// How many more came.
+    /// The number of reports that were only counted.
     more: u64,
-    /// The number of the one that was kept last.
+    /// The number of the last kept report.
     last: u64,
 }
 
-/// All reports that are no crash, until they are taken.
+/// The reports that are not the crash, until they are taken.
 #[derive(Debug, Default)]
 pub(super) struct Reports {
-    /// Those that are being printed, in the order in which they began.
+    /// The reports that are being printed, in the order in which they began.
     open: Vec<Report>,
-    /// Those that have ended and are kept.
+    /// The kept reports that have ended.
     ended: Vec<Report>,
     alike: HashMap<Vec<u8>, Alike>,
-    /// How many came of which nothing is kept.
+    /// The number of reports of each kind of which nothing is kept.
     unkept: BTreeMap<Kind, u64>,
-    /// How many were begun.
+    /// The number of reports that have begun.
     begun: u64,
-    /// The number of the report that the last title began, or was counted with.
+    /// The number of the report that the last title began or was counted with.
     latest: u64,
-    /// The key of the title that is being looked at.
+    /// The key of the current title.
     key: Vec<u8>,
 }
 
 impl Reports {
-    /// Those that are being printed.
     pub(super) fn open(&self) -> &[Report] {
         &self.open
     }
 
-    /// Those that are being printed.
     pub(super) fn open_mut(&mut self) -> &mut [Report] {
         &mut self.open
     }
 
-    /// Counts a report if enough of it is known by its title. `rule` is the number of the title's rule.
+    /// Counts a report if its title is sufficient to do so. `rule` is the number of the title's rule.
     pub(super) fn count(&mut self, rule: usize, kind: Kind, words: &[u8]) -> bool {
         if !kind.is_known_by_title() || !self.is_brief(rule, words) {
             return false;
@@ -69,7 +67,7 @@ impl Reports {
         true
     }
 
-    /// Begins a report, whose title has this rule and these words.
+    /// Begins a report; its title has this rule and this text.
     pub(super) fn begin(&mut self, rule: usize, words: &[u8], mut report: Report) {
         alike(rule, words, &mut self.key);
         self.begun += 1;
@@ -77,7 +75,7 @@ impl Reports {
         report.number = self.begun;
         if report.is_brief {
             report.key.clone_from(&self.key);
-            // No kernel prints so many at once: the end of the oldest was not recognised.
+            // No kernel prints this many reports at once: the end of the oldest was not recognised.
             if self.open.len() > KEPT {
                 self.open[0].is_open = false;
             }
@@ -90,21 +88,21 @@ impl Reports {
         self.sweep();
     }
 
-    /// Puts away what has ended.
+    /// Moves the reports that have ended out of the open ones.
     pub(super) fn sweep(&mut self) {
         while let Some(at) = self.open.iter().position(|report| !report.is_open) {
             let report = self.open.remove(at);
-            self.settle(report);
+            self.store(report);
         }
     }
 
-    /// Gives up a report that is being printed and is so bad that it is the crash.
+    /// Removes and returns an open report whose severity makes it the crash.
     pub(super) fn take_worse(&mut self) -> Option<Report> {
         let worse = self.open.iter().position(|report| report.finding.severity >= Severity::Broken)?;
         Some(self.open.remove(worse))
     }
 
-    /// Gives up the report which the last title belongs to.
+    /// Removes and returns the report that the last title belongs to.
     pub(super) fn take_latest(&mut self) -> Option<Report> {
         let place = |reports: &[Report]| reports.iter().position(|report| report.number == self.latest);
         match (place(&self.open), place(&self.ended)) {
@@ -114,7 +112,7 @@ impl Reports {
         }
     }
 
-    /// All that came, in the order in which it began. What is being printed ends here.
+    /// Takes all reports in the order in which they began. Ends reports that are still being printed.
     pub(super) fn take(&mut self) -> Vec<Finding> {
         self.open.iter_mut().for_each(|report| report.is_open = false);
         self.sweep();
@@ -123,7 +121,7 @@ impl Reports {
         for alike in std::mem::take(&mut self.alike).into_values().filter(|alike| alike.more > 0) {
             match reports.iter_mut().find(|report| report.number == alike.last) {
                 Some(report) => report.finding.more_alike = alike.more,
-                // It has become the crash meanwhile.
+                // The report has become the crash.
                 None => *self.unkept.entry(alike.kind).or_default() += alike.more,
             }
         }
@@ -132,7 +130,7 @@ impl Reports {
         reports.into_iter().map(|report| report.finding).chain(counted).collect()
     }
 
-    /// Whether a report with this title is only counted. Leaves the title's key.
+    /// Whether a report with this title is only counted. Sets `key` to the title's key.
     pub(super) fn is_brief(&mut self, rule: usize, words: &[u8]) -> bool {
         alike(rule, words, &mut self.key);
         let enough = self.alike.get(&self.key).is_some_and(|alike| alike.kept >= ALIKE);
@@ -143,7 +141,7 @@ impl Reports {
         self.ended.len() + self.open.iter().filter(|report| !report.is_brief).count()
     }
 
-    /// Counts one more with the key that was left.
+    /// Counts a report under `key`.
     fn add(&mut self, kind: Kind) {
         match self.alike.get_mut(&self.key) {
             Some(alike) => {
@@ -154,11 +152,11 @@ impl Reports {
         }
     }
 
-    fn settle(&mut self, mut report: Report) {
+    fn store(&mut self, mut report: Report) {
         let Finding { kind, title, cgroup, .. } = &report.finding;
         let kind = *kind;
         if kind.ending() == Ending::Killed {
-            // Who was killed, and where, is what tells these apart, and is only known now.
+            // OOM kills are counted by process and cgroup, which are known only now.
             let words = format!("{title}\0{}", cgroup.as_deref().unwrap_or_default());
             alike(usize::MAX, words.as_bytes(), &mut self.key);
             if !report.is_brief || (!self.alike.contains_key(&self.key) && self.kept() < KEPT) {
@@ -183,7 +181,7 @@ impl Alike {
     }
 }
 
-/// The report that a title is part of, if one is being printed.
+/// The open report that a title is part of, if any.
 pub(super) fn taker<'a>(
     mut reports: impl Iterator<Item = &'a mut Report>,
     title: &Title,

@@ -1,4 +1,4 @@
-//! The end of a console: its last lines, in bounded memory.
+//! The last lines of a console, in bounded memory.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -7,16 +7,16 @@ use memchr::memchr;
 
 use super::LINE_LIMIT;
 
-/// Lines that are kept for a report on a guest that ended in silence.
+/// The maximum number of lines.
 const LAST_LINES: usize = 200;
-/// How much is kept, in bytes; up to twice that while it is collected.
+/// The number of bytes that are kept; up to twice as many while bytes are collected.
 const KEPT: usize = 256 << 10;
 
-/// The last bytes of a console. Lines are only made of them when somebody asks, so that keeping them costs a copy.
+/// The last bytes of a console. They are split into lines only on demand, so that keeping them costs only a copy.
 #[derive(Debug, Default)]
 pub(super) struct Tail {
     bytes: Vec<u8>,
-    /// Whether something came before `bytes`.
+    /// Whether bytes before `bytes` were dropped.
     cut: bool,
     lines: OnceCell<Vec<String>>,
 }
@@ -33,10 +33,10 @@ impl Tail {
         self.bytes.extend_from_slice(last);
     }
 
-    /// The last lines, lossily decoded, each cut to [`LINE_LIMIT`] bytes.
+    /// The last lines, decoded lossily, each cut to [`LINE_LIMIT`] bytes.
     pub(super) fn lines(&self) -> &[String] {
         self.lines.get_or_init(|| {
-            // The same lines, however the bytes came.
+            // The lines do not depend on how the bytes were split.
             let mut kept = &self.bytes[self.bytes.len().saturating_sub(KEPT)..];
             if (self.cut || kept.len() < self.bytes.len())
                 && let Some(end) = memchr(b'\n', kept)
@@ -54,12 +54,12 @@ impl Tail {
     }
 }
 
-/// A line as text.
+/// A line as text, decoded lossily.
 pub(super) fn text(line: &[u8]) -> String {
     read(line).into_owned()
 }
 
-/// A line as text, copied only where it is none.
+/// A line as text; copied only if it is not UTF-8.
 pub(super) fn read(line: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(line[..line.len().min(LINE_LIMIT)].trim_ascii_end())
 }
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn long_lines_leave_room_for_fewer() {
+    fn of_long_lines_fewer_are_kept() {
         let mut tail = Tail::default();
         let line = [b'x'; 9000];
         for _ in 0..200 {

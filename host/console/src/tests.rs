@@ -29,7 +29,7 @@ fn a_panic_is_found_however_the_bytes_are_split() {
 }
 
 #[test]
-fn words_about_a_panic_are_no_panic() {
+fn a_mention_of_a_panic_is_no_panic() {
     let reader =
         &mut read(b"[    0.1] Command line: oops=panic panic=-1\n[    0.2] the WARNING: is not at the start\n");
     assert_eq!(reader.crash(), None);
@@ -49,14 +49,14 @@ fn the_first_fault_names_the_crash_and_the_panic_is_in_its_trace() {
 }
 
 #[test]
-fn an_oops_alone_is_no_panic() {
+fn an_oops_is_no_panic() {
     let reader = read(b"[    2.0] BUG: kernel NULL pointer dereference, address: 0000000000000000\n");
     assert_eq!(reader.crash().unwrap().severity, Severity::Broken);
     assert!(!reader.has_panicked());
 }
 
 #[test]
-fn a_panic_for_want_of_patience_is_named_by_the_fault() {
+fn a_panic_of_a_watchdog_is_named_by_the_fault() {
     let reader = &mut read(
         b"[    9.0] INFO: task faulty:62 blocked for more than 5 seconds.\n\
           [    9.1] Kernel panic - not syncing: hung_task: blocked tasks\n",
@@ -65,7 +65,7 @@ fn a_panic_for_want_of_patience_is_named_by_the_fault() {
     assert_eq!((crash.kind, crash.severity), (Kind::HungTask, Severity::Fatal));
     assert!(reader.has_panicked());
     assert!(reader.take_warnings().is_empty());
-    // A panic that has a reason of its own is not for an earlier fault.
+    // A panic with another reason is not the consequence of an earlier fault.
     let reader = &mut read(
         b"[    9.0] INFO: task faulty:62 blocked for more than 5 seconds.\n\
           [    9.1] Kernel panic - not syncing: sysrq triggered crash\n",
@@ -75,7 +75,7 @@ fn a_panic_for_want_of_patience_is_named_by_the_fault() {
 }
 
 #[test]
-fn findings_are_given_once() {
+fn findings_are_returned_once() {
     let reader = &mut read(b"[    3.0] WARNING: CPU: 0 PID: 9 at kernel/foo.c:12 foo+0x1/0x2\n");
     let findings = reader.take_warnings();
     assert_eq!(findings.len(), 1);
@@ -97,14 +97,14 @@ fn endless_lines_and_foreign_bytes_are_bounded() {
 }
 
 #[test]
-fn the_kernel_is_heard_behind_a_programs_words_that_have_no_end() {
+fn a_kernel_message_is_found_after_program_output_without_a_newline() {
     for program in
         ["login: ", "\x1b[1;32mlogin:\x1b[0m \0", &"x".repeat(3 * LINE_LIMIT), "\x1b]0;title", "\u{fffd}\x1b["]
     {
         let console = format!("{program}[    2.0] BUG: KASAN: use-after-free in f+0x1/0x2\n");
         assert_eq!(read(console.as_bytes()).crash().map(|crash| crash.kind), Some(Kind::Kasan), "{program}");
     }
-    // Without a stamp nothing says that the kernel began there.
+    // Without a time stamp nothing marks the beginning of a kernel message.
     assert_eq!(read(b"login: BUG: KASAN: use-after-free in f+0x1/0x2\n").crash(), None);
 }
 
@@ -119,7 +119,7 @@ fn a_title_is_found_wherever_it_is_in_an_endless_line() {
 }
 
 #[test]
-fn two_processors_that_print_at_once_are_kept_apart() {
+fn reports_of_two_cpus_that_print_at_once_are_separated() {
     let reader = &mut read(
         b"[    2.0][    T7] WARNING: CPU: 0 PID: 7 at a.c:1 first+0x1/0x2\n\
           [    2.0][    C1] WARNING: CPU: 1 PID: 8 at b.c:1 second+0x1/0x2\n\
@@ -142,7 +142,7 @@ fn two_processors_that_print_at_once_are_kept_apart() {
 }
 
 #[test]
-fn what_a_warning_says_before_its_title_is_in_its_trace() {
+fn lines_between_cut_here_and_the_title_are_in_the_trace() {
     let reader = &mut read(
         b"[    2.0] ------------[ cut here ]------------\n\
           [    2.0] refcount_t: underflow; use-after-free.\n\
@@ -153,7 +153,7 @@ fn what_a_warning_says_before_its_title_is_in_its_trace() {
 }
 
 #[test]
-fn several_titles_of_one_trap_are_one_crash() {
+fn several_titles_of_an_exception_are_one_crash() {
     let mut reader = read(
         b"[    2.0] list_del corruption. next->prev should be 1, but was 2\n\
           [    2.0] ------------[ cut here ]------------\n\
@@ -173,7 +173,7 @@ fn several_titles_of_one_trap_are_one_crash() {
 }
 
 #[test]
-fn an_oom_kill_names_who_was_killed_and_where() {
+fn an_oom_kill_names_process_and_cgroup() {
     let console = |constraint: &str, who: &str| {
         format!(
             "[    3.5] u invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0\n\
@@ -191,18 +191,18 @@ fn an_oom_kill_names_who_was_killed_and_where() {
     assert_eq!((all.kind, all.cgroup.as_deref(), all.trace.len()), (Kind::Oom, None, 4));
 }
 
-/// A `WARN()` of this place and process.
+/// A `WARN()` at this place by this process.
 fn warning(place: &str, pid: usize) -> String {
     format!("[    1.0] WARNING: CPU: 0 PID: {pid} at {place} f+0x1/0x2\n[    1.0] words\n")
 }
 
-/// How many reports the findings stand for.
+/// The number of reports that the findings stand for.
 fn count(findings: &[Finding]) -> u64 {
     findings.iter().map(|finding| 1 + finding.more_alike).sum()
 }
 
 #[test]
-fn of_a_flood_of_reports_the_first_are_kept_whole_and_all_are_counted() {
+fn of_many_similar_reports_the_first_are_kept_and_all_are_counted() {
     let mut reader = ConsoleReader::default();
     for n in 0..10_000 {
         reader.push(warning(&format!("a.c:{}", n % 3), n).as_bytes());
@@ -214,18 +214,18 @@ fn of_a_flood_of_reports_the_first_are_kept_whole_and_all_are_counted() {
     let found = reader.take_warnings();
     assert_eq!((found.len() as u64, count(&found)), (3 * ALIKE, 10_000));
     assert!(found.iter().all(|finding| finding.trace.len() == 2));
-    // The last of each place says how many more there were of it.
+    // The last report of each place has the count of further ones.
     for (finding, more) in found[found.len() - 3..].iter().zip([3334, 3333, 3333]) {
         assert_eq!(finding.more_alike, more - ALIKE, "{finding}");
     }
     assert!(found.last().unwrap().to_string().ends_with(&format!(", and {} more like it", 3333 - ALIKE)));
-    // What was asked for is forgotten.
+    // Reports that were taken are not returned again.
     reader.push(warning("a.c:0", 1).as_bytes());
     assert_eq!(count(&reader.take_warnings()), 1);
 }
 
 #[test]
-fn of_a_flood_of_different_reports_those_without_room_are_counted_by_kind() {
+fn of_many_different_reports_those_over_the_limit_are_counted_by_kind() {
     let mut reader = ConsoleReader::default();
     for n in 0..1000 {
         reader.push(warning(&format!("a.c:{n}"), 1).as_bytes());
@@ -238,7 +238,7 @@ fn of_a_flood_of_different_reports_those_without_room_are_counted_by_kind() {
 }
 
 #[test]
-fn a_crash_is_found_among_warnings_without_end() {
+fn a_crash_is_found_among_endless_warnings() {
     let oops = "[    1.0] BUG: kernel NULL pointer dereference, address: 0000000000000010\n\
                 [    1.0] Oops: 0002 [#1] SMP\n\
                 [    1.0] CPU: 0 PID: 61 Comm: sh Not tainted 6.1.0 #1\n\
@@ -250,7 +250,7 @@ fn a_crash_is_found_among_warnings_without_end() {
         assert_eq!((crash.kind, crash.frames.as_slice()), (Kind::Oops, &["boom".to_owned(), "caller".to_owned()][..]));
         assert_eq!(count(&reader.take_warnings()), 2000);
     }
-    // One that turns out to be one by its second title.
+    // A report that becomes the crash by its second title.
     let list = "[    1.0] list_del corruption. next->prev should be 1, but was 2\n";
     let bug = "[    1.0] kernel BUG at lib/list_debug.c:62!\n[    1.0] CPU: 0 PID: 61 Comm: sh Not tainted 6.1.0 #1\n";
     let reader = &mut read(format!("{}{list}{bug}", list.repeat(100)).as_bytes());
@@ -262,7 +262,7 @@ fn a_crash_is_found_among_warnings_without_end() {
 }
 
 #[test]
-fn an_oom_kill_is_counted_by_where_it_was_and_who_was_killed() {
+fn oom_kills_are_counted_by_cgroup_and_process() {
     let kill = |cgroup: &str, comm: &str, pid: usize| {
         format!(
             "[    3.5] u invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0\n\
@@ -284,7 +284,7 @@ fn an_oom_kill_is_counted_by_where_it_was_and_who_was_killed() {
 }
 
 #[test]
-fn a_carriage_return_ends_a_line_and_hides_nothing() {
+fn a_carriage_return_ends_a_line_and_hides_no_report() {
     let stamped = "[    1.0] BUG: x happened\r\n";
     for console in [
         stamped.to_owned(),
@@ -298,7 +298,7 @@ fn a_carriage_return_ends_a_line_and_hides_nothing() {
 }
 
 #[test]
-fn a_panic_for_a_report_that_was_only_counted_is_named_by_one_like_it() {
+fn a_panic_after_a_report_that_was_only_counted_is_named_by_a_similar_one() {
     let other = "[    1.0] INFO: task a:62 blocked for more than 5 seconds.\n";
     let flood: String = (0..100).map(|pid| warning("a.c:1", pid)).collect();
     let console =
@@ -308,7 +308,7 @@ fn a_panic_for_a_report_that_was_only_counted_is_named_by_one_like_it() {
     assert_eq!(count(&reader.take_warnings()), 101);
 }
 
-/// What a console came to, whole.
+/// All results of a console.
 fn outcome(reader: &mut ConsoleReader) -> (Option<Finding>, Vec<Finding>, bool, Vec<String>, Vec<String>) {
     let last = reader.last_lines().map(str::to_owned).collect();
     let said = reader.said_by_init().to_vec();
@@ -317,13 +317,13 @@ fn outcome(reader: &mut ConsoleReader) -> (Option<Finding>, Vec<Finding>, bool, 
 
 proptest! {
     #[test]
-    fn any_split_of_any_console_comes_to_the_same(
+    fn results_do_not_depend_on_how_the_console_is_split(
         lines in prop::collection::vec((0..all_lines().len(), any::<bool>(), 0_usize..6000), 1..12),
         sizes in prop::collection::vec(1_usize..3000, 1..40),
     ) {
         let mut console = Vec::new();
         for (which, stamped, noise) in lines {
-            // Noise without an end comes before one in four lines.
+            // Every fourth line has noise without a newline before it.
             if noise % 4 == 0 {
                 console.extend(std::iter::repeat_n(b"a[\x1b\0\xff"[noise % 5], noise));
             }
@@ -346,7 +346,7 @@ proptest! {
     }
 
     #[test]
-    fn a_fingerprint_does_not_depend_on_where_and_when(
+    fn a_fingerprint_does_not_depend_on_time_cpu_task_and_offsets(
         one in any::<(u64, u32, u8, u32, u16)>(), other in any::<(u64, u32, u8, u32, u16)>(),
     ) {
         let console = |(address, pid, cpu, time, offset): (u64, u32, u8, u32, u16)| format!(
@@ -366,7 +366,7 @@ proptest! {
     }
 }
 
-/// The rules' examples and near misses, and lines of reports.
+/// The rules' examples and near misses, and other lines of reports.
 fn all_lines() -> Vec<&'static str> {
     const OTHERS: &[&str] = &[
         "------------[ cut here ]------------",

@@ -1,4 +1,4 @@
-//! The guest's PID 1, which the `vmlab` binary carries inside itself, and the scenarios it says it has.
+//! The guest's PID 1, which is embedded in the `vmlab` binary, and the list of its scenarios.
 
 use std::sync::OnceLock;
 
@@ -8,9 +8,9 @@ static INIT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/vmlab-init"));
 static CATALOGUE_JSON: &str = include_str!(concat!(env!("OUT_DIR"), "/catalogue.json"));
 static FAULTS_JSON: &str = include_str!(concat!(env!("OUT_DIR"), "/faults.json"));
 
-/// What the build left as the catalogue cannot be read: this `vmlab` was built from a damaged tree.
+/// The embedded catalogue of scenarios is malformed: this `vmlab` was built from a damaged tree.
 #[derive(Debug, thiserror::Error)]
-#[error("the catalogue of scenarios inside this vmlab cannot be read: build vmlab anew")]
+#[error("the catalogue of scenarios in this vmlab binary is malformed: rebuild vmlab")]
 pub struct CatalogueError(#[source] serde_json::Error);
 
 /// The guest's PID 1: a static ELF executable for x86-64.
@@ -19,19 +19,19 @@ pub fn init_binary() -> &'static [u8] {
     INIT
 }
 
-/// The scenarios of [`init_binary`], as it named them itself when it was built.
+/// The scenarios of [`init_binary`], as listed by the binary at build time.
 ///
 /// # Errors
-/// [`CatalogueError`] where they are not the JSON array that this version reads.
+/// [`CatalogueError`] if the embedded list is malformed.
 pub fn catalogue() -> Result<&'static [ScenarioSpec], CatalogueError> {
     static PARSED: OnceLock<Vec<ScenarioSpec>> = OnceLock::new();
     once(&PARSED, CATALOGUE_JSON)
 }
 
-/// What the fault suite has [`init_binary`] do, asked for as scenarios are.
+/// The faults of [`init_binary`] for the fault suite, in the form of scenarios.
 ///
 /// # Errors
-/// [`CatalogueError`], likewise.
+/// [`CatalogueError`] if the embedded list is malformed.
 pub fn faults() -> Result<&'static [ScenarioSpec], CatalogueError> {
     static PARSED: OnceLock<Vec<ScenarioSpec>> = OnceLock::new();
     once(&PARSED, FAULTS_JSON)
@@ -70,16 +70,16 @@ mod tests {
         for header in 0..count {
             let at = table + header * size;
             let kind = u32::from_le_bytes(elf[at..at + 4].try_into().unwrap());
-            assert_ne!(kind, PT_INTERP, "a static executable asks for no dynamic linker");
+            assert_ne!(kind, PT_INTERP, "a static executable has no dynamic linker");
         }
-        assert!(elf.len() <= 2_000_000, "{} bytes, and 2 MB are the limit", elf.len());
+        assert!(elf.len() <= 2_000_000, "{} bytes; the limit is 2 MB", elf.len());
     }
 
     #[test]
     fn the_catalogue_is_sorted_and_names_each_scenario_once() {
         let specs = catalogue().unwrap();
         assert!(specs.is_sorted_by(|a, b| a.id < b.id));
-        assert!(std::ptr::eq(specs, catalogue().unwrap()), "it is parsed once");
+        assert!(std::ptr::eq(specs, catalogue().unwrap()), "the catalogue is parsed once");
     }
 
     #[test]

@@ -1,16 +1,17 @@
-//! The guest image: an initramfs with PID 1 and the modules that it loads.
+//! Builds the guest image: an initramfs with PID 1 and the modules that it loads.
 //!
-//! What PID 1 finds in it:
+//! Contents:
 //!
-//! | path | what |
+//! | path | contents |
 //! |---|---|
-//! | `/init` | itself |
-//! | `/dev` `/etc` `/mnt` `/proc` `/root` `/run` `/sys` `/tmp` | empty directories to mount on and to work in |
-//! | `/dev/console` `/dev/null` | the two devices that a program needs before `/dev` is mounted |
-//! | `/modules/NAME.ko` | modules, decompressed, NAME with underscores |
-//! | `/modules/boot.list` | what to load before the agent starts: one path a line, in load order; may be empty |
-//! | `/faults/NAME.ko` | what the fault suite loads; the directory is not there otherwise |
-//! | `/modules/for/NAME.list` | likewise for each module that a scenario asks for, NAME as the scenario writes it; empty where it is built in, not there where the kernel was built without it |
+//! | `/init` | PID 1 |
+//! | `/dev` `/etc` `/mnt` `/proc` `/root` `/run` `/sys` `/tmp` | empty directories |
+//! | `/dev/console` `/dev/null` | the devices that a program needs before `/dev` is mounted |
+//! | `/modules/NAME.ko` | decompressed modules; NAME has underscores |
+//! | `/modules/boot.list` | the modules to load before the agent starts: a path per line, in load order; may be empty |
+//! | `/modules/for/NAME.list` | the modules to load for the module NAME of a scenario; NAME is as in the scenario. The
+//! list is empty if the kernel has the module built in, and missing if the kernel lacks it |
+//! | `/faults/NAME.ko` | modules of the fault suite, in its images only |
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -36,34 +37,34 @@ pub mod modules;
 pub mod newc;
 pub mod recipe;
 
-/// What goes into an image.
+/// The contents of an image.
 #[derive(Debug, Clone)]
 pub struct ImageSpec<'a> {
-    /// What is in it besides PID 1 and modules.
+    /// The contents besides PID 1 and scenario modules.
     pub recipe: &'a recipe::Recipe,
-    /// PID 1: [`guest_init::init_binary`].
+    /// The binary of PID 1: [`guest_init::init_binary`].
     pub init: &'a [u8],
-    /// The kernel's module directory, with `modules.dep` and `modules.builtin`; none for a kernel without modules.
+    /// The kernel's module directory, with `modules.dep` and `modules.builtin`; None for a kernel without modules.
     pub modules: Option<&'a Path>,
-    /// The modules that the scenarios ask for, by name, in any order; twice is as good as once.
+    /// The names of the modules that scenarios need.
     pub scenario_modules: BTreeSet<&'a str>,
-    /// Modules that did not come with the kernel, which something in the guest loads by itself; by name.
+    /// Modules of the fault suite, by name: they do not belong to the kernel, and a leg loads them.
     pub extra_modules: &'a BTreeMap<String, Vec<u8>>,
-    /// vmlab's cache directory; the image goes below it, to `images/SHA256.cpio`.
+    /// vmlab's cache directory, which stores the image as `images/SHA256.cpio`.
     pub cache: &'a Path,
 }
 
-/// An image in the cache.
+/// A built image.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Image {
     /// Its file; one without a name where the cache does not take it.
     pub path: PathBuf,
-    /// Of that file, hexadecimal.
+    /// The SHA-256 of the image, in hexadecimal.
     pub sha256: String,
-    /// Size of that file.
+    /// The size of the image, in bytes.
     pub size_bytes: u64,
-    /// Those of the recipe's boot modules that the kernel has neither inside nor as a file: without them no port will appear.
-    /// Empty where the spec has no module directory, as nothing is known then.
+    /// The recipe's boot modules that the kernel has neither built in nor as a file. Without them the control port does
+    /// not appear. Empty without a module directory, because the kernel's modules are unknown then.
     pub absent: Vec<String>,
     /// Keeps it in the cache while it is used.
     #[serde(skip)]
@@ -73,39 +74,39 @@ pub struct Image {
     memory: Option<Arc<OwnedFd>>,
 }
 
-/// Why there is no image.
+/// Why an image cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
-    /// The kernel's modules.
+    /// An error of the kernel's modules.
     #[error(transparent)]
     Modules(#[from] ModulesError),
-    /// The archive.
+    /// An error of the archive.
     #[error(transparent)]
     Archive(#[from] newc::NewcError),
-    /// A scenario asks for a module by a name that can be no file name.
-    #[error("a scenario asks for the kernel module {0:?}, which is no module's name (letters, digits, _ and -)")]
+    /// A scenario needs a module with an invalid name.
+    #[error("a scenario needs the kernel module {0:?}, which is no valid module name (letters, digits, _ and -)")]
     BadModuleName(String),
-    /// Neither the cache nor the host's memory takes it.
-    #[error("{cache}, and the guest image cannot be held in memory either")]
+    /// The image can be stored neither in the cache nor in memory.
+    #[error("{cache}, and the guest image cannot be stored in memory either")]
     Nowhere {
-        /// Why not in the cache.
+        /// The cache's error.
         cache: String,
-        /// Why not in memory.
+        /// The system's error for storing it in memory.
         #[source]
         memory: io::Error,
     },
 }
 
-/// Builds the image and puts it into the cache, where an image of the same content may already be; it is held in memory
-/// where the cache does not take it. Blocks: it reads, decompresses and hashes some megabytes.
+/// Builds the image and stores it in the cache, which may already contain it. If the cache cannot store the image, it
+/// stays in memory. Blocks while it reads, decompresses and hashes some megabytes.
 ///
 /// # Errors
-/// [`ImageError`].
+/// [`ImageError`] if the image cannot be built or stored.
 pub fn build(spec: &ImageSpec<'_>) -> Result<(Image, Keeping), ImageError> {
     let mut keeping = Keeping::default();
-    // A fetched kernel's modules stay as they are, and the rest of the image is in this program.
+    // The modules of a fetched kernel do not change, and the other contents are in this program's file.
     let fetched = spec.modules.filter(|modules| modules.starts_with(spec.cache));
-    // A program whose own file cannot be told has nothing to remember the image by, and builds it each time.
+    // If the program's file is unknown, the image is built each time.
     let program = std::env::current_exe().ok();
     let (Some(modules), Some(program), true) = (fetched, program, spec.extra_modules.is_empty()) else {
         return Ok((build_anew(spec, &mut keeping)?, keeping));
@@ -151,8 +152,9 @@ fn build_anew(spec: &ImageSpec<'_>, keeping: &mut Keeping) -> Result<Image, Imag
     }
 }
 
-/// A file without a name (memfd_create(2)), and a path that leads to it while this process lives (proc(5), `/proc/PID/fd`).
-/// A temporary directory may lie on the same full disk as the cache, and would stay there were vmlab killed.
+/// An unnamed file (memfd_create(2)), and its path while this process lives (proc(5), `/proc/PID/fd`). A temporary
+/// directory would be no alternative: it may be on the same full disk as the cache, and would remain if vmlab were
+/// killed.
 fn in_memory(bytes: &[u8]) -> io::Result<(PathBuf, OwnedFd)> {
     let mut file = File::from(memfd_create(c"vmlab-image", MFdFlags::MFD_CLOEXEC)?);
     file.write_all(bytes)?;
@@ -169,7 +171,7 @@ pub fn inventory(cache: &Path) -> cache::Found {
     SHELF.inventory(cache, |sha256| format!("initramfs {}", shelf::short(sha256)))
 }
 
-/// The archive, and which of the recipe's boot modules are nowhere.
+/// The archive, and the recipe's boot modules that the kernel lacks.
 fn assemble(spec: &ImageSpec<'_>) -> Result<(Archive, Vec<String>), ImageError> {
     let mut archive = Archive::default();
     archive.add("init", Node::File { permissions: 0o755, content: spec.init.to_vec() })?;
@@ -232,7 +234,7 @@ fn add_modules(archive: &mut Archive, spec: &ImageSpec<'_>) -> Result<Vec<String
     Ok(absent)
 }
 
-/// Notes files as carried, by module name, and gives their paths in the guest.
+/// Records files to include, by module name; returns their paths in the guest.
 fn carry(carried: &mut BTreeMap<String, String>, files: Vec<ModuleFile>) -> Vec<String> {
     let paths = files.iter().map(|file| format!("/modules/{}.ko", file.name)).collect();
     carried.extend(files.into_iter().map(|file| (file.name, file.path)));

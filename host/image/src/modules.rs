@@ -1,9 +1,8 @@
-//! A kernel's modules: which there are, which are built in, and in which order a wanted one and what it depends on are
-//! to be loaded.
+//! A kernel's modules: which exist, which are built in, and the load order of a module and its dependencies.
 //!
-//! The order is the kernel's own, from the `modules.dep` beside its modules, as it differs from one to the next: the
-//! `virtio` of Debian's 6.1 needs `virtio_ring`, that of 5.10 does not. Sources: depmod(8), modules.dep(5), and
-//! Documentation/kbuild/kbuild.rst of Linux 6.12 for `modules.builtin`.
+//! The order comes from the kernel's `modules.dep`, because it differs between kernels: `virtio` of Debian's 6.1 needs
+//! `virtio_ring`, `virtio` of 5.10 does not. Sources: depmod(8), modules.dep(5), and Documentation/kbuild/kbuild.rst of
+//! Linux 6.12 for `modules.builtin`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,89 +11,89 @@ use std::path::{Path, PathBuf};
 
 use vmlab_kernel::decompress::{self, DecompressError};
 
-/// The largest module file that is read, in bytes, and the largest it may become when it is decompressed. With all its
-/// debug information, the largest of Debian's has about a third of that.
-pub const MAX_MODULE_BYTES: u64 = 256 << 20;
+/// The size limit of a module file and of its decompressed contents, in bytes. Debian's largest module with debug
+/// information has about a third of it.
+pub(crate) const MAX_MODULE_BYTES: u64 = 256 << 20;
 
-/// Why a module cannot be had.
+/// Why a module is not available.
 #[derive(Debug, thiserror::Error)]
 pub enum ModulesError {
     /// A file of the module directory cannot be read.
-    #[error("cannot read {path} of the kernel's modules; give a directory as `make modules_install` leaves it")]
+    #[error("cannot read {path} of the kernel's modules; install the modules with `make modules_install`")]
     Read {
-        /// Which.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// A line of `modules.dep` or `modules.builtin` is not as documented.
-    #[error("{file} of the kernel's modules is damaged: line {line} is {problem}; run depmod(8) for it anew")]
+    /// A line of `modules.dep` or `modules.builtin` is malformed.
+    #[error("{file} of the kernel's modules is damaged: line {line} is {problem}; run depmod(8) again")]
     Line {
         /// `modules.dep` or `modules.builtin`.
         file: &'static str,
-        /// From 1.
+        /// The line number, from 1.
         line: usize,
-        /// What is wrong.
+        /// The problem.
         problem: &'static str,
     },
-    /// A module depends on one that `modules.dep` has no line for.
+    /// A module depends on a module without a line in `modules.dep`.
     #[error(
-        "modules.dep of the kernel's modules is damaged: {needed_by} needs {path}, which has no line of its own; run depmod(8) for it anew"
+        "modules.dep of the kernel's modules is damaged: {needed_by} needs {path}, which has no line; run depmod(8) again"
     )]
     UnknownDependency {
-        /// Whose line names it.
+        /// The module with the dependency.
         needed_by: String,
-        /// Relative to the module directory.
+        /// The missing module, relative to the module directory.
         path: String,
     },
-    /// A module depends on itself, through others or at once.
-    #[error("modules.dep of the kernel's modules is damaged: {0} depends on itself; run depmod(8) for it anew")]
+    /// A module depends on itself, directly or through other modules.
+    #[error("modules.dep of the kernel's modules is damaged: {0} depends on itself; run depmod(8) again")]
     Cycle(String),
-    /// A module's file is not a module.
+    /// A module's file contains no module.
     #[error("cannot use the kernel module {path}")]
     Content {
-        /// Its file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: DecompressError,
     },
 }
 
-/// What there is under a module's name.
+/// The result of looking up a module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
-    /// The kernel has it inside: nothing to load.
+    /// The module is built into the kernel.
     Builtin,
-    /// The kernel was built without it.
+    /// The kernel lacks the module.
     Absent,
-    /// The files to load, in that order; the wanted module is the last.
+    /// The files to load, in order; the module itself is the last.
     Files(Vec<ModuleFile>),
 }
 
-/// A module that is a file.
+/// A module's file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModuleFile {
-    /// Its name, with underscores: `virtio_rng`.
+    /// The module's name with underscores, for example `virtio_rng`.
     pub name: String,
-    /// Relative to the module directory: `kernel/drivers/char/hw_random/virtio-rng.ko.xz`.
+    /// The path relative to the module directory, for example `kernel/drivers/char/hw_random/virtio-rng.ko.xz`.
     pub path: String,
 }
 
-/// The modules of one kernel.
+/// The modules of a kernel.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ModuleIndex {
-    /// By path as in `modules.dep`.
+    /// The lines of `modules.dep` by path.
     lines: BTreeMap<String, Line>,
-    /// Module name to path.
+    /// Paths by module name.
     paths: BTreeMap<String, String>,
     builtin: BTreeSet<String>,
 }
 
-/// A line of `modules.dep` but for the path that it is about.
+/// A line of `modules.dep` without the module's path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Line {
     name: String,
-    /// Paths, the deepest dependency last.
+    /// Paths of dependencies, the deepest last.
     needs: Vec<String>,
 }
 
@@ -111,10 +110,10 @@ impl ModuleIndex {
         Self::parse(&text("modules.dep")?, &text("modules.builtin")?)
     }
 
-    /// Reads the texts of `modules.dep` and `modules.builtin`.
+    /// Parses the texts of `modules.dep` and `modules.builtin`.
     ///
     /// # Errors
-    /// [`ModulesError::Line`] where a line is not as documented, or leads out of the module directory.
+    /// [`ModulesError::Line`] if a line is malformed or its path is outside of the module directory.
     pub fn parse(dep: &str, builtin: &str) -> Result<Self, ModulesError> {
         let mut index = Self::default();
         for (number, line) in lines(dep) {
@@ -126,7 +125,7 @@ impl ModuleIndex {
                 module_name(path).map_err(bad)?;
             }
             if index.paths.insert(name.clone(), path.to_owned()).is_some() {
-                return Err(bad("the second for its module"));
+                return Err(bad("a duplicate"));
             }
             index.lines.insert(path.to_owned(), Line { name, needs });
         }
@@ -137,8 +136,8 @@ impl ModuleIndex {
         Ok(index)
     }
 
-    /// What there is under `name`; hyphens and underscores are the same in it, as for modprobe(8). A module that is
-    /// both a file and built in counts as built in.
+    /// Looks up a module. Hyphens and underscores are equivalent, as for modprobe(8). A module that is both a file and
+    /// built in counts as built in.
     ///
     /// # Errors
     /// [`ModulesError::UnknownDependency`] and [`ModulesError::Cycle`].
@@ -153,7 +152,7 @@ impl ModuleIndex {
         }
     }
 
-    /// The paths of all modules that are files, relative to the module directory: first those of these names.
+    /// The paths of all module files relative to the module directory, beginning with those of `names`.
     pub fn files_beginning_with<'a>(&'a self, names: &'a [&'a str]) -> impl Iterator<Item = &'a str> {
         let first = names.iter().filter_map(|name| self.paths.get(&normal(name)));
         let is_first = |name: &str| names.iter().any(|first| normal(first) == name);
@@ -161,9 +160,9 @@ impl ModuleIndex {
         first.chain(rest).map(String::as_str)
     }
 
-    /// `path` and all that it needs, each after what it needs itself. A line lists the deepest dependency last, so lines
-    /// are read from their ends; each dependency's own line has its say too, so that lists of direct dependencies are
-    /// as good as the complete ones that depmod(8) writes.
+    /// The module `wanted` and its dependencies, each after its own dependencies. A line lists the deepest dependency
+    /// last, so lines are read from the end. The lines of dependencies are read, too, so that lists of only direct
+    /// dependencies work as well as depmod(8)'s complete ones.
     fn load_order(&self, wanted: &str) -> Result<Vec<ModuleFile>, ModulesError> {
         let line = |path: &str, needed_by: &str| {
             self.lines.get_key_value(path).ok_or_else(|| ModulesError::UnknownDependency {
@@ -173,7 +172,7 @@ impl ModuleIndex {
         };
         let mut order = Vec::new();
         let mut done: BTreeSet<&str> = BTreeSet::new();
-        // The modules being looked at, each one needed by that before it, with those of its needs not yet looked at.
+        // The stack of modules being visited, each needed by the one before it, with its dependencies still to visit.
         let (path, top) = line(wanted, wanted)?;
         let mut open: Vec<(&str, &Line, &[String])> = vec![(path, top, &top.needs)];
         while let Some((path, current, rest)) = open.last_mut() {
@@ -197,11 +196,11 @@ impl ModuleIndex {
     }
 }
 
-/// Reads a module's file and decompresses it where it is compressed.
+/// Reads a module's file and decompresses it if necessary.
 ///
 /// # Errors
-/// [`ModulesError::Read`] where it cannot be read or is larger than [`MAX_MODULE_BYTES`], [`ModulesError::Content`] where
-/// what comes out is no module.
+/// [`ModulesError::Read`] if the file cannot be read or exceeds [`MAX_MODULE_BYTES`], [`ModulesError::Content`] if it
+/// contains no module.
 pub fn read_module(directory: &Path, relative: &str) -> Result<Vec<u8>, ModulesError> {
     let path = directory.join(relative);
     let size = fs::metadata(&path).map_err(|source| ModulesError::Read { path: path.clone(), source })?.len();
@@ -213,11 +212,11 @@ pub fn read_module(directory: &Path, relative: &str) -> Result<Vec<u8>, ModulesE
     decompress::module(bytes, MAX_MODULE_BYTES).map_err(|source| ModulesError::Content { path, source })
 }
 
-/// The name that a module file's path gives it, with underscores; or what is wrong with a path that is no module's, or
-/// that leads out of the directory it is relative to.
+/// The module name (with underscores) from a file's path. The error says why the path is no module's or is outside of
+/// the module directory.
 fn module_name(path: &str) -> Result<String, &'static str> {
     if path.starts_with('/') || path.split('/').any(|part| matches!(part, "" | "." | "..")) {
-        return Err("a path that is not plainly below the directory");
+        return Err("a path outside of the directory");
     }
     let file = path.rsplit_once('/').map_or(path, |(_, file)| file);
     match file.split_once(".ko") {
@@ -230,7 +229,7 @@ fn normal(name: &str) -> String {
     name.replace('-', "_")
 }
 
-/// Lines that are not empty and no comments, with their numbers from 1.
+/// Non-empty lines that are no comments, with their numbers from 1.
 fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.lines()
         .enumerate()

@@ -1,105 +1,105 @@
-//! A reproducible writer of newc archives: cpio with the magic `070701`, which the kernel unpacks as its initramfs.
+//! Writes reproducible newc archives: cpio with the magic `070701`, which the kernel unpacks as initramfs.
 //!
-//! Source of the format: Documentation/driver-api/early-userspace/buffer-format.rst of Linux 6.12, and for what the
-//! kernel passes over in silence, its init/initramfs.c. What would not arrive in the guest as it was given is an error
-//! here. The same nodes give the same bytes: entries are sorted by path, times are 0, owners are root, inode numbers
-//! count from 1.
+//! Sources: Documentation/driver-api/early-userspace/buffer-format.rst of Linux 6.12 for the format, and
+//! init/initramfs.c for entries that the kernel ignores silently. A node that would be ignored or changed is an error.
+//! The same nodes give the same bytes: entries are sorted by path, times are 0, owners are root, inode numbers count
+//! from 1.
 
 use std::collections::BTreeMap;
 
-/// The longest path and the longest symlink target that the kernel takes, in bytes without the closing NUL (`PATH_MAX`
-/// counts it); it skips what is longer and says nothing.
-pub const MAX_PATH_BYTES: usize = 4095;
-/// The largest file, in bytes: its size has eight hexadecimal digits.
-pub const MAX_FILE_BYTES: usize = u32::MAX as usize;
+/// The maximum length of paths and symbolic link targets in the kernel, in bytes without the NUL (`PATH_MAX` includes
+/// it). The kernel silently skips longer ones.
+pub(crate) const MAX_PATH_BYTES: usize = 4095;
+/// The maximum size of a file, in bytes: the size field has eight hexadecimal digits.
+pub(crate) const MAX_FILE_BYTES: usize = u32::MAX as usize;
 
 const TRAILER: &str = "TRAILER!!!";
 const MAX_PERMISSIONS: u16 = 0o7777;
 
-/// What lies at a path. Permissions are the low twelve bits of the mode.
+/// A node of the archive. Permissions are the low twelve bits of the mode.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Node {
-    /// A directory.
+    /// An empty directory.
     Directory {
-        /// As `0o755`.
+        /// For example `0o755`.
         permissions: u16,
     },
     /// A regular file.
     File {
-        /// As `0o755`.
+        /// For example `0o755`.
         permissions: u16,
-        /// At most [`MAX_FILE_BYTES`].
+        /// At most [`MAX_FILE_BYTES`] bytes.
         content: Vec<u8>,
     },
     /// A symbolic link.
     Symlink {
-        /// What it points to; neither empty nor longer than [`MAX_PATH_BYTES`].
+        /// The target: 1 to [`MAX_PATH_BYTES`] bytes.
         target: String,
     },
     /// A character device.
     CharDevice {
-        /// As `0o600`.
+        /// For example `0o600`.
         permissions: u16,
-        /// Its driver's number.
+        /// The driver's number.
         major: u32,
-        /// Its number among the driver's devices.
+        /// The device's number within the driver.
         minor: u32,
     },
 }
 
-/// Why an archive cannot be written.
+/// Why an archive cannot be created.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NewcError {
-    /// The path is not one that arrives in the guest as it was given.
+    /// The kernel would not unpack the path unchanged.
     #[error("initramfs path {path:?} is {problem}")]
     BadPath {
-        /// As given.
+        /// The path.
         path: String,
-        /// What is wrong with it.
+        /// The problem.
         problem: &'static str,
     },
-    /// Two nodes at one path.
+    /// The path was added twice.
     #[error("initramfs path {0:?} was added twice")]
     Duplicate(String),
-    /// The directory that should hold a node was never added, or is no directory.
-    #[error("initramfs path {0:?} lies in no directory of the archive")]
+    /// The parent directory was not added or is no directory.
+    #[error("initramfs path {0:?} has no parent directory in the archive")]
     NoParent(String),
-    /// A file of more than [`MAX_FILE_BYTES`].
-    #[error("initramfs file {path:?} has {size_bytes} bytes, and the format ends at {MAX_FILE_BYTES}")]
+    /// The file exceeds [`MAX_FILE_BYTES`].
+    #[error("initramfs file {path:?} has {size_bytes} bytes, more than the format's limit of {MAX_FILE_BYTES}")]
     FileTooLarge {
-        /// Its path.
+        /// The path of the node.
         path: String,
-        /// Its size.
+        /// The file's size, in bytes.
         size_bytes: usize,
     },
-    /// A symlink with an empty target, one longer than [`MAX_PATH_BYTES`], or one with a NUL.
-    #[error("initramfs symlink {0:?} has a target that is empty, too long or holds a NUL")]
+    /// The symbolic link's target is empty, longer than [`MAX_PATH_BYTES`], or contains a NUL.
+    #[error("initramfs symlink {0:?} has a target that is empty, too long, or contains a NUL")]
     BadTarget(String),
-    /// Permissions beyond the low twelve bits of the mode.
-    #[error("initramfs path {path:?} has permissions {permissions:o}, and {MAX_PERMISSIONS:o} are all there are")]
+    /// The permissions have more than the low twelve bits of the mode.
+    #[error("initramfs path {path:?} has permissions {permissions:o}; the maximum is {MAX_PERMISSIONS:o}")]
     BadPermissions {
-        /// Its path.
+        /// The path of the node.
         path: String,
-        /// As given.
+        /// The permissions.
         permissions: u16,
     },
-    /// More nodes than inode numbers.
+    /// The archive has more nodes than the format has inode numbers.
     #[error("the initramfs has more nodes than the format has inode numbers")]
     TooManyNodes,
 }
 
-/// An archive in the making.
+/// An archive under construction.
 #[derive(Debug, Clone, Default)]
 pub struct Archive {
     nodes: BTreeMap<String, Node>,
 }
 
 impl Archive {
-    /// Puts a node at `path`, which is relative to the root: `init`, `dev/console`. The order of calls is no matter; the
-    /// directories above must have been added by the time of [`Self::to_bytes`].
+    /// Adds a node at `path`, which is relative to the root, for example `dev/console`. The order of calls does not
+    /// matter, but the parent directories must be added before [`Self::to_bytes`].
     ///
     /// # Errors
-    /// [`NewcError`] where the node cannot be written, or the path is taken.
+    /// [`NewcError`] if the node is invalid or the path was already added.
     pub fn add(&mut self, path: &str, node: Node) -> Result<(), NewcError> {
         check_path(path)?;
         check_node(path, &node)?;
@@ -110,13 +110,13 @@ impl Archive {
         Ok(())
     }
 
-    /// The archive, with its trailer; its length is a multiple of 4.
+    /// The archive with its trailer. The length is a multiple of 4 bytes.
     ///
     /// # Errors
     /// [`NewcError::NoParent`] and [`NewcError::TooManyNodes`].
     pub fn to_bytes(&self) -> Result<Vec<u8>, NewcError> {
         let mut out = Vec::new();
-        // Sorted by bytes, a directory comes before all that lies in it, as its path is the beginning of theirs.
+        // In byte order, a directory comes before its contents, because its path is a prefix of theirs.
         for (index, (path, node)) in self.nodes.iter().enumerate() {
             if let Some((parent, _)) = path.rsplit_once('/')
                 && !matches!(self.nodes.get(parent), Some(Node::Directory { .. }))
@@ -135,13 +135,13 @@ fn check_path(path: &str) -> Result<(), NewcError> {
     let problem = if path.is_empty() {
         "empty"
     } else if path.len() > MAX_PATH_BYTES {
-        "longer than the kernel takes (4095 bytes)"
+        "longer than the kernel's limit (4095 bytes)"
     } else if path == TRAILER {
         "the name that ends an archive"
     } else if path.contains('\0') {
-        "one with a NUL in it"
+        "invalid: it contains a NUL"
     } else if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
-        "not relative and plain: it has an empty part, `.` or `..`"
+        "invalid: it is absolute, or has an empty part, `.` or `..`"
     } else {
         return Ok(());
     };
@@ -165,7 +165,7 @@ fn check_node(path: &str, node: &Node) -> Result<(), NewcError> {
     }
 }
 
-/// The fields of an entry's header that are ever different from 0, in the order of the format.
+/// The header fields that may differ from 0, in the order of the format.
 #[derive(Debug, Default)]
 struct Header {
     inode: u32,
@@ -176,7 +176,7 @@ struct Header {
 }
 
 fn write_entry(out: &mut Vec<u8>, inode: u32, path: &str, node: &Node) {
-    // The file types are those of inode(7).
+    // The file types of inode(7).
     let (kind, permissions, content): (u32, u16, &[u8]) = match node {
         Node::Directory { permissions } => (0o040_000, *permissions, &[]),
         Node::File { permissions, content } => (0o100_000, *permissions, content),
@@ -187,7 +187,7 @@ fn write_entry(out: &mut Vec<u8>, inode: u32, path: &str, node: &Node) {
         Node::CharDevice { major, minor, .. } => (*major, *minor),
         _ => (0, 0),
     };
-    // One link: from two on the kernel looks for another name of the same inode. Directories have their usual two.
+    // The link count is 1: from 2 on the kernel looks for a hard link. Directories have the usual 2.
     let links = if matches!(node, Node::Directory { .. }) { 2 } else { 1 };
     let header = Header { inode, mode: kind | u32::from(permissions), links, rdev_major, rdev_minor };
     write_raw(out, &header, path, content);
@@ -209,7 +209,7 @@ fn write_raw(out: &mut Vec<u8>, header: &Header, name: &str, content: &[u8]) {
     pad(out);
 }
 
-/// Header with name, and content, each end on a multiple of 4 from the archive's start.
+/// Pads to a multiple of 4 bytes from the archive's start, after header with name and after content.
 fn pad(out: &mut Vec<u8>) {
     out.resize(out.len().next_multiple_of(4), 0);
 }

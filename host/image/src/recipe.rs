@@ -1,20 +1,20 @@
-//! Recipes of guest images: what is in one besides PID 1 and modules.
+//! Recipes of guest images: the contents besides PID 1 and scenario modules.
 
 use serde::Deserialize;
 
 const SCENARIOS: &str = include_str!("../../../images/scenarios.toml");
 
-/// A recipe.
+/// A recipe of a guest image.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
-    /// What PID 1 loads before the agent starts, by name.
+    /// The names of the modules that PID 1 loads before the agent starts.
     pub boot_modules: Vec<String>,
-    /// What PID 1 loads after them, by name. That a kernel has none of these is no news.
+    /// The names of optional modules that PID 1 loads after the boot modules. A kernel may lack them.
     pub evidence_modules: Vec<String>,
-    /// Empty directories.
+    /// The empty directories.
     pub directories: Vec<Directory>,
-    /// Character devices.
+    /// The character devices.
     pub char_devices: Vec<CharDevice>,
 }
 
@@ -22,9 +22,9 @@ pub struct Recipe {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Directory {
-    /// Without a leading slash.
+    /// The path without a leading slash.
     pub path: String,
-    /// Permission bits.
+    /// The permission bits.
     pub mode: u16,
 }
 
@@ -32,26 +32,26 @@ pub struct Directory {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CharDevice {
-    /// Without a leading slash.
+    /// The path without a leading slash.
     pub path: String,
-    /// Permission bits.
+    /// The permission bits.
     pub mode: u16,
-    /// As in Documentation/admin-guide/devices.txt.
+    /// The major number (Documentation/admin-guide/devices.txt).
     pub major: u32,
-    /// Likewise.
+    /// The minor number.
     pub minor: u32,
 }
 
-/// The recipe inside this vmlab cannot be read: it was built from a damaged tree.
+/// The embedded recipe is malformed: this vmlab was built from a damaged tree.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the recipe of the guest image cannot be read: {0}")]
+#[error("the recipe of the guest image in this vmlab binary is malformed: {0}; rebuild vmlab")]
 pub struct BadRecipe(String);
 
 impl Recipe {
-    /// The image in which scenarios run: images/scenarios.toml.
+    /// The recipe of the image for scenarios: images/scenarios.toml.
     ///
     /// # Errors
-    /// [`BadRecipe`]
+    /// [`BadRecipe`] if the embedded recipe is malformed.
     pub fn scenarios() -> Result<Self, BadRecipe> {
         Self::parse(SCENARIOS)
     }
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_recipe_inside_is_good_and_a_mistyped_word_is_not() {
+    fn the_embedded_recipe_is_valid_and_a_misspelled_key_is_an_error() {
         let recipe = Recipe::scenarios().unwrap();
         assert_eq!(recipe.boot_modules, ["virtio_pci", "virtio_console"]);
         assert_eq!(recipe.evidence_modules, ["pvpanic", "pvpanic_mmio", "qemu_fw_cfg"]);

@@ -6,7 +6,7 @@ use super::*;
 
 const MODULE: &[u8] = b"\x7fELF and so on";
 
-/// A module directory where virtio_console and veth are files, virtio_pci is built in, and dummy is nowhere.
+/// A module directory where virtio_console and veth are files, virtio_pci is built in, and dummy is missing.
 fn module_directory() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let dep = "kernel/virtio_console.ko: kernel/virtio.ko\nkernel/virtio.ko:\nkernel/veth-x.ko: kernel/virtio.ko\n";
@@ -27,7 +27,7 @@ fn spec<'a>(modules: Option<&'a Path>, cache: &'a Path) -> ImageSpec<'a> {
     ImageSpec { recipe: &RECIPE, init: b"init", modules, scenario_modules, extra_modules: &NONE, cache }
 }
 
-/// Path and content of each file in the archive, by a reading of its own.
+/// Path and content of each file in the archive, by an independent parser.
 fn files(archive: &[u8]) -> BTreeMap<String, Vec<u8>> {
     let field = |at: usize, number: usize| {
         let start = at + 6 + number * 8;
@@ -50,7 +50,7 @@ fn files(archive: &[u8]) -> BTreeMap<String, Vec<u8>> {
 }
 
 #[test]
-fn the_image_has_init_and_what_is_to_be_loaded() {
+fn the_image_contains_init_and_the_modules_to_load() {
     let (kernel, cache) = (module_directory(), tempfile::tempdir().unwrap());
     let image = build(&spec(Some(kernel.path()), cache.path())).unwrap().0;
     let bytes = fs::read(&image.path).unwrap();
@@ -81,7 +81,7 @@ fn a_kernel_without_modules_gets_an_empty_list() {
 }
 
 #[test]
-fn boot_modules_that_are_nowhere_are_named() {
+fn missing_boot_modules_are_named() {
     let (kernel, cache) = (module_directory(), tempfile::tempdir().unwrap());
     fs::write(kernel.path().join("modules.dep"), "").unwrap();
     let image = build(&spec(Some(kernel.path()), cache.path())).unwrap().0;
@@ -93,7 +93,7 @@ fn identity(image: &Image) -> (&Path, &str, u64, &[String]) {
 }
 
 #[test]
-fn the_same_spec_gives_the_same_file_and_a_damaged_one_is_replaced() {
+fn the_same_spec_gives_the_same_file_and_a_damaged_file_is_replaced() {
     let (kernel, cache) = (module_directory(), tempfile::tempdir().unwrap());
     let spec = spec(Some(kernel.path()), cache.path());
     let first = build(&spec).unwrap().0;
@@ -108,7 +108,7 @@ fn the_same_spec_gives_the_same_file_and_a_damaged_one_is_replaced() {
 }
 
 #[test]
-fn builders_at_the_same_time_do_not_disturb_each_other() {
+fn concurrent_builds_of_the_same_image_succeed() {
     let (kernel, cache) = (module_directory(), tempfile::tempdir().unwrap());
     let built: Vec<Image> = std::thread::scope(|scope| {
         let spec = spec(Some(kernel.path()), cache.path());
@@ -127,7 +127,7 @@ fn builders_at_the_same_time_do_not_disturb_each_other() {
 }
 
 #[test]
-fn the_real_init_fits() {
+fn an_image_with_the_real_init_is_built() {
     let cache = tempfile::tempdir().unwrap();
     let spec = ImageSpec {
         recipe: &RECIPE,
@@ -142,7 +142,7 @@ fn the_real_init_fits() {
 }
 
 #[test]
-fn what_cannot_be_is_refused() {
+fn invalid_module_names_are_refused() {
     let (kernel, cache) = (module_directory(), tempfile::tempdir().unwrap());
     for name in ["", "../x", "a/b", "a b"] {
         let spec = ImageSpec { scenario_modules: BTreeSet::from([name]), ..spec(Some(kernel.path()), cache.path()) };
@@ -154,7 +154,7 @@ fn what_cannot_be_is_refused() {
 }
 
 #[test]
-fn an_image_that_the_cache_does_not_take_is_held_in_memory_and_told_of() {
+fn an_image_that_the_cache_cannot_store_is_held_in_memory_with_a_notice() {
     let cache = tempfile::tempdir().unwrap();
     let file = cache.path().join("file");
     fs::write(&file, b"").unwrap();
@@ -172,5 +172,5 @@ fn an_image_that_the_cache_does_not_take_is_held_in_memory_and_told_of() {
     assert!(!build(&spec(None, cache.path())).unwrap().1.grown);
     let path = image.path.clone();
     drop(image);
-    assert!(!path.exists(), "nothing of it stays");
+    assert!(!path.exists(), "the file vanishes with the image");
 }

@@ -1,4 +1,5 @@
-//! The known kernels and the config symbols that matter here: kernel-configs/kernels.toml, which is part of the program.
+//! The catalogue of known kernels and of config symbols for scenarios: kernel-configs/kernels.toml, compiled into
+//! vmlab.
 
 use serde::Deserialize;
 
@@ -6,41 +7,41 @@ use super::KernelSource;
 
 const TEXT: &str = include_str!("../../../kernel-configs/kernels.toml");
 
-/// The catalogue.
+/// The contents of kernels.toml.
 #[derive(Debug, Clone)]
 pub struct Catalogue {
-    /// In the order of the file, the oldest first.
+    /// The kernels in the order of the file, oldest first.
     pub kernels: Vec<Known>,
-    /// Config symbols by what they are about.
+    /// The config symbols, grouped by area.
     pub symbols: Vec<SymbolGroup>,
 }
 
 /// A kernel of the catalogue.
 #[derive(Debug, Clone)]
 pub struct Known {
-    /// How it is named.
+    /// The kernel's name.
     pub source: KernelSource,
-    /// As `6.12`.
+    /// The version series, for example `6.12`.
     pub series: String,
-    /// One line.
+    /// A description in one line.
     pub description: String,
-    /// Whether it is the one that is taken where none is named; true of exactly one.
+    /// Whether this is the default kernel. Exactly one kernel is.
     pub default: bool,
 }
 
-/// Config symbols that belong together.
+/// The config symbols of an area.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SymbolGroup {
-    /// What they are about.
+    /// The name of the area.
     pub area: String,
-    /// With their prefix, `CONFIG_TIME_NS`.
+    /// The symbols with their prefix, for example `CONFIG_TIME_NS`.
     pub names: Vec<String>,
 }
 
-/// The catalogue is malformed: a fault of vmlab's own, which its tests rule out.
+/// The catalogue is malformed, which is a bug in vmlab. Tests rule this out.
 #[derive(Debug, thiserror::Error)]
-#[error("vmlab's own catalogue of kernels is malformed: {0}; this is a fault of vmlab's")]
+#[error("vmlab's catalogue of kernels is malformed: {0}; this is a bug in vmlab, please report it")]
 pub struct BadCatalogue(String);
 
 #[derive(Deserialize)]
@@ -61,10 +62,10 @@ struct RawKnown {
 }
 
 impl Catalogue {
-    /// The one that vmlab carries.
+    /// The catalogue that is compiled into vmlab.
     ///
     /// # Errors
-    /// [`BadCatalogue`]
+    /// [`BadCatalogue`] if the catalogue is malformed.
     pub fn embedded() -> Result<Self, BadCatalogue> {
         Self::parse(TEXT)
     }
@@ -78,7 +79,7 @@ impl Catalogue {
         let kernels: Vec<Known> = raw.kernel.into_iter().map(known).collect::<Result<_, _>>()?;
         let defaults = kernels.iter().filter(|kernel| kernel.default).count();
         if defaults != 1 {
-            return Err(BadCatalogue(format!("{defaults} kernels are marked as the default, not one")));
+            return Err(BadCatalogue(format!("{defaults} kernels are marked as the default; expected 1")));
         }
         for symbol in raw.symbols.iter().flat_map(|group| &group.names) {
             if !symbol.starts_with("CONFIG_") {
@@ -88,13 +89,13 @@ impl Catalogue {
         Ok(Self { kernels, symbols: raw.symbols })
     }
 
-    /// The kernel that is taken where none is named.
+    /// The kernel that a command uses without `--kernel`.
     ///
     /// # Errors
-    /// [`BadCatalogue`]
+    /// [`BadCatalogue`] if the catalogue is malformed.
     pub fn default_source() -> Result<KernelSource, BadCatalogue> {
         let default = Self::embedded()?.kernels.into_iter().find(|kernel| kernel.default);
-        default.map(|kernel| kernel.source).ok_or_else(|| BadCatalogue("it has no default".to_owned()))
+        default.map(|kernel| kernel.source).ok_or_else(|| BadCatalogue("no kernel is marked as the default".to_owned()))
     }
 }
 
@@ -105,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_embedded_one_is_sound() {
+    fn the_embedded_catalogue_is_valid() {
         let catalogue = Catalogue::embedded().unwrap();
         let sources: Vec<String> = catalogue.kernels.iter().map(|kernel| kernel.source.to_string()).collect();
         assert_eq!(sources, ["debian:bullseye", "debian:bookworm", "debian:trixie", "debian:trixie-backports"]);
@@ -118,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_one_is_refused() {
+    fn a_malformed_catalogue_is_refused() {
         let sound = TEXT;
         for (from, to) in [
             ("default = true", "default = false"),

@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
-/// The symbols of a `.config` that are set.
+/// The symbols that a `.config` sets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KernelConfig {
     symbols: BTreeMap<String, String>,
-    /// Of the text, hexadecimal.
+    /// The SHA-256 of the text, in hexadecimal.
     pub sha256: String,
 }
 
 impl KernelConfig {
-    /// Reads the text of a `.config`: `CONFIG_X=value` sets a symbol, `# CONFIG_X is not set` takes it back, and all
-    /// other lines say nothing. Of several lines on a symbol the last counts, as for the kernel's own build
-    /// (scripts/kconfig/confdata.c, `conf_read_simple`).
+    /// Reads the text of a `.config`: `CONFIG_X=value` sets a symbol, `# CONFIG_X is not set` clears it, and other
+    /// lines are ignored. The last line on a symbol counts, as in the kernel's build (scripts/kconfig/confdata.c,
+    /// `conf_read_simple`).
     #[must_use]
     pub fn parse(text: &str) -> Self {
         let mut symbols = BTreeMap::new();
@@ -32,7 +32,7 @@ impl KernelConfig {
         Self { symbols, sha256: vmlab_store::hex(&Sha256::digest(text)) }
     }
 
-    /// The value of a symbol, named with its prefix: `y`, `m`, a number or a quoted string; `None` where it is not set.
+    /// The value of a symbol (with prefix): `y`, `m`, a number or a quoted string; `None` if the symbol is not set.
     #[must_use]
     pub fn get(&self, symbol: &str) -> Option<&str> {
         self.symbols.get(symbol).map(String::as_str)
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_as_written() {
+    fn values_are_read_unchanged() {
         let config = KernelConfig::parse("# Linux\nCONFIG_A=y\r\nCONFIG_B=m\nCONFIG_C=n\nCONFIG_D=\"x=y # z\"\nD=y\n");
         assert_eq!(
             ["A", "B", "C", "E"].map(|name| config.enabled(&format!("CONFIG_{name}"))),
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_word_on_a_symbol_counts() {
+    fn the_last_line_on_a_symbol_counts() {
         let config = KernelConfig::parse("CONFIG_A=y\n# CONFIG_A is not set\n# CONFIG_B is not set\nCONFIG_B=m\n");
         assert_eq!((config.get("CONFIG_A"), config.get("CONFIG_B")), (None, Some("m")));
     }

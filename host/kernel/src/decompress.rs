@@ -1,5 +1,5 @@
-//! Decompresses kernel modules and kernels, on the host, where that is quick: an old kernel cannot decompress modules, and
-//! under an emulator all of it is slow.
+//! Decompresses kernels and modules on the host: old kernels cannot decompress modules, and decompression under an
+//! emulator is slow.
 
 use std::io::{self, Read};
 
@@ -8,9 +8,9 @@ use liblzma::read::XzDecoder;
 use liblzma::stream::Stream;
 use ruzstd::decoding::StreamingDecoder;
 
-/// The memory that a compressed file may ask the decoder to set up, in bytes. The kernel's own build asks for 1 MiB for
-/// modules (scripts/Makefile.modinst of Linux 6.12) and for the kernel itself for a little more than the dictionary's 128
-/// (scripts/xz_wrap.sh of Linux 6.12, `zstd22` of scripts/Makefile.lib); `xz -9` for 65, `zstd -19` for 8.
+/// The memory limit of a decoder, in bytes. The kernel's build needs 1 MiB for modules (scripts/Makefile.modinst of
+/// Linux 6.12) and a little more than the dictionary's 128 MiB for the kernel itself (scripts/xz_wrap.sh of Linux 6.12,
+/// `zstd22` of scripts/Makefile.lib); `xz -9` needs 65 MiB, `zstd -19` 8 MiB.
 const MAX_DECODER_BYTES: u64 = 256 << 20;
 
 const ELF: &[u8] = b"\x7fELF";
@@ -18,43 +18,43 @@ const XZ: &[u8] = b"\xfd7zXZ\0";
 const GZIP: &[u8] = b"\x1f\x8b";
 const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd";
 
-/// Why data cannot be had decompressed.
+/// Why data cannot be decompressed.
 #[derive(Debug, thiserror::Error)]
 pub enum DecompressError {
-    /// It is damaged, or needs a decoder of more than 256 MiB.
+    /// The data is damaged, or its decoder needs more than 256 MiB.
     #[error("its {format} data cannot be decompressed")]
     Damaged {
-        /// As xz, gzip or zstd.
+        /// xz, gzip or zstd.
         format: &'static str,
-        /// What the decoder said.
+        /// The decoder's error.
         source: io::Error,
     },
-    /// It becomes larger than allowed.
-    #[error("decompressed it has more than {limit_bytes} bytes")]
+    /// The decompressed data exceeds the limit.
+    #[error("its decompressed data has more than {limit_bytes} bytes")]
     TooLarge {
-        /// The limit.
+        /// The limit, in bytes.
         limit_bytes: u64,
     },
-    /// What comes out is no ELF file.
-    #[error("it is no ELF file, nor one compressed with xz, gzip or zstd")]
+    /// The decompressed data is no ELF file.
+    #[error("it is neither an ELF file nor an ELF file compressed with xz, gzip or zstd")]
     NotElf,
 }
 
-/// The ELF file in `bytes`, which is as it is or compressed, by its first bytes; its name is no matter. No more than
-/// `limit_bytes` and one are ever held of what comes out.
+/// The ELF file in `bytes`, which may be compressed. The format is detected by the first bytes. Decompression stops one
+/// byte after `limit_bytes`.
 ///
 /// # Errors
-/// [`DecompressError`].
+/// [`DecompressError`] if `bytes` is damaged, too large or no ELF file.
 pub fn module(bytes: Vec<u8>, limit_bytes: u64) -> Result<Vec<u8>, DecompressError> {
     let elf = unpack(&bytes, limit_bytes)?.unwrap_or(bytes);
     if elf.starts_with(ELF) { Ok(elf) } else { Err(DecompressError::NotElf) }
 }
 
-/// What is compressed in `bytes`, by their first ones; `None` where these are not those of xz, gzip or zstd. No more than
-/// `limit_bytes` and one are ever held of what comes out.
+/// Decompresses `bytes`; `None` if they do not begin like xz, gzip or zstd. Decompression stops one byte after
+/// `limit_bytes`.
 ///
 /// # Errors
-/// [`DecompressError::Damaged`], [`DecompressError::TooLarge`]
+/// [`DecompressError::Damaged`], [`DecompressError::TooLarge`].
 pub fn unpack(bytes: &[u8], limit_bytes: u64) -> Result<Option<Vec<u8>>, DecompressError> {
     let damaged = |format| move |source| DecompressError::Damaged { format, source };
     if bytes.starts_with(XZ) {
@@ -111,7 +111,7 @@ mod tests {
     const FORMATS: [(&str, Compressor); 3] = [("xz", xz), ("gzip", gzip), ("zstd", zstd)];
 
     #[test]
-    fn each_format_comes_out_as_it_went_in() {
+    fn each_format_decompresses_to_the_original() {
         assert_eq!(module(elf(), LIMIT).unwrap(), elf());
         for (format, compress) in FORMATS {
             assert_eq!(module(compress(&elf()), LIMIT).unwrap(), elf(), "{format}");
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bomb_is_defused() {
+    fn a_decompression_bomb_stops_at_the_limit() {
         let bomb = [ELF, &vec![0; 2 << 20]].concat();
         for (format, compress) in FORMATS {
             let small = compress(&bomb);
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_file_is_an_error() {
+    fn a_truncated_file_is_an_error() {
         for (format, compress) in FORMATS {
             let mut cut = compress(&elf());
             cut.truncate(cut.len() / 2);
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_module_is_an_error() {
+    fn a_file_that_is_no_module_is_an_error() {
         for (what, bytes) in [("text", b"root:x:0:0".to_vec()), ("nothing", Vec::new()), ("xz of text", xz(b"root"))] {
             let error = module(bytes, LIMIT).unwrap_err();
             assert!(matches!(error, DecompressError::NotElf), "{what}: {error}");

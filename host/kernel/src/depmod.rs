@@ -1,9 +1,9 @@
-//! `modules.dep`, modules.dep(5), for a tree of modules that has none.
+//! Creates `modules.dep` (modules.dep(5)) for a tree of modules that has none.
 //!
-//! Debian's packages come without it: depmod(8) makes it when a package is installed. Here it is made from the `depends`
-//! field that modpost writes into every module (scripts/mod/modpost.c, `add_depends`), which names the modules whose
-//! symbols it uses: depmod comes to the same by comparing symbols. So no kmod is needed on the host, and the order comes
-//! from each kernel's own modules.
+//! Debian's packages do not contain the file: depmod(8) creates it at installation. vmlab creates it from the `depends`
+//! field that modpost writes into every module (scripts/mod/modpost.c, `add_depends`). The field names the modules
+//! whose symbols a module uses; depmod determines the same modules by comparing symbols. The host therefore needs no
+//! kmod.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -16,53 +16,53 @@ use object::LittleEndian;
 use object::elf::FileHeader64;
 use object::read::elf::{FileHeader, SectionHeader};
 
-/// Larger than any module when unpacked, in bytes.
+/// More than the decompressed size of any module, in bytes.
 const MODULE_LIMIT: u64 = 256 << 20;
 
-/// Why the order of modules cannot be told.
+/// Why `modules.dep` cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum DepmodError {
-    /// Reading failed.
+    /// A file or directory cannot be read.
     #[error("cannot read the kernel modules: {path}: {cause}")]
     Read {
-        /// The file or directory.
+        /// The path of the file or directory.
         path: PathBuf,
-        /// The system's word.
+        /// The system's error.
         cause: io::Error,
     },
-    /// Not an ELF file, or packed in a way that is not known.
-    #[error("{0} is not a kernel module; the package is damaged or of a form that vmlab does not know")]
+    /// A file is no ELF file, or is compressed in an unknown format.
+    #[error("{0} is not a kernel module; the package is damaged or has a form that vmlab does not know")]
     Malformed(PathBuf),
-    /// A module needs one that is not there.
+    /// A module needs a module that does not exist.
     #[error("the kernel module {module} needs {needed}, which is not among the modules of this kernel")]
     Lacking {
-        /// The one that needs.
+        /// The module with the dependency.
         module: String,
-        /// The one that is needed.
+        /// The missing module.
         needed: String,
     },
-    /// Modules need each other, which cannot be loaded.
-    #[error("the kernel module {0} needs itself by way of others")]
+    /// Modules depend on each other and cannot be loaded.
+    #[error("the kernel module {0} depends on itself through other modules")]
     Circular(String),
-    /// Nobody waits for the result any more.
+    /// The caller no longer waits for the result.
     #[error("stopped")]
     Cancelled,
 }
 
-/// A module, its name being that of its file with hyphens made underscores, as modprobe(8) does.
+/// A module. Its name is the file's name with underscores instead of hyphens, as for modprobe(8).
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Module {
-    /// From the directory of `modules.dep`, as `kernel/drivers/virtio/virtio_ring.ko.xz`.
+    /// The path relative to `modules.dep`, for example `kernel/drivers/virtio/virtio_ring.ko.xz`.
     path: String,
-    /// Names of the modules it needs itself.
+    /// The names of the modules that it directly depends on.
     needs: Vec<String>,
 }
 
-/// Makes the text of `modules.dep` for the modules below a directory. Reading stops early once `cancelled` is set.
+/// Creates the text of `modules.dep` for the modules below a directory. Setting `cancelled` stops the work.
 ///
 /// # Errors
-/// [`DepmodError`]
-pub fn modules_dep(dir: &Path, cancelled: &AtomicBool) -> Result<String, DepmodError> {
+/// [`DepmodError`] if a module cannot be read or its dependencies cannot be satisfied.
+pub(crate) fn modules_dep(dir: &Path, cancelled: &AtomicBool) -> Result<String, DepmodError> {
     let mut paths = Vec::new();
     find(dir, &mut paths)?;
     paths.sort();
@@ -82,7 +82,7 @@ fn find(dir: &Path, found: &mut Vec<PathBuf>) -> Result<(), DepmodError> {
     let failed = |cause| DepmodError::Read { path: dir.to_owned(), cause };
     for entry in fs::read_dir(dir).map_err(failed)? {
         let entry = entry.map_err(failed)?;
-        // Links such as `build` lead out of the tree: the type is that of the link itself.
+        // Links such as `build` point outside of the tree, so they are not followed.
         let kind = entry.file_type().map_err(failed)?;
         let name = entry.file_name();
         if kind.is_dir() {
@@ -94,7 +94,7 @@ fn find(dir: &Path, found: &mut Vec<PathBuf>) -> Result<(), DepmodError> {
     Ok(())
 }
 
-/// Where the suffix of a module begins: `.ko`, and what says how it is packed.
+/// The offset of a module's suffix: `.ko` and the extension of its compression.
 fn suffix_at(name: &str) -> Option<usize> {
     let at = name.rfind(".ko")?;
     matches!(&name[at..], ".ko" | ".ko.xz" | ".ko.zst" | ".ko.gz").then_some(at)
@@ -121,8 +121,8 @@ fn needs(path: &Path) -> Result<Vec<String>, DepmodError> {
     modinfo_depends(&bytes).ok_or_else(malformed)
 }
 
-/// The names of the modules that a module says it needs, with underscores: the `depends` field of the `.modinfo` section
-/// of its unpacked file. None for what is no module.
+/// The names (with underscores) of the modules that a module directly depends on, from the `depends` field in the
+/// `.modinfo` section of its decompressed file. None if the file is no module.
 #[must_use]
 pub fn modinfo_depends(bytes: &[u8]) -> Option<Vec<String>> {
     let header = FileHeader64::<LittleEndian>::parse(bytes).ok()?;
@@ -134,14 +134,14 @@ pub fn modinfo_depends(bytes: &[u8]) -> Option<Vec<String>> {
     Some(names.map(|name| name.replace('-', "_")).collect())
 }
 
-/// One line a module: its path, then all that it needs, each before what it needs itself. modprobe(8) loads them from
-/// the last to the first.
+/// A line per module: its path, then all modules that it depends on, each before its own dependencies. modprobe(8)
+/// loads them from the last to the first.
 fn render(modules: &BTreeMap<String, Module>) -> Result<String, DepmodError> {
     let mut lines = BTreeMap::new();
     for (name, module) in modules {
         let mut walk = Walk { modules, order: Vec::new(), done: BTreeSet::new(), open: BTreeSet::new() };
         walk.visit(name)?;
-        // The last of the order is the module itself.
+        // The last module in the order is the module itself.
         walk.order.pop();
         let needed: String = walk.order.iter().rev().flat_map(|path| [" ", path]).collect();
         lines.insert(&module.path, needed);
@@ -149,7 +149,7 @@ fn render(modules: &BTreeMap<String, Module>) -> Result<String, DepmodError> {
     Ok(lines.iter().map(|(path, needed)| format!("{path}:{needed}\n")).collect())
 }
 
-/// A walk in depth over what a module needs; what is needed comes first in the order.
+/// A depth-first traversal of a module's dependencies; dependencies come first in the order.
 struct Walk<'a> {
     modules: &'a BTreeMap<String, Module>,
     order: Vec<&'a str>,
@@ -163,7 +163,7 @@ impl<'a> Walk<'a> {
         if self.done.contains(name) {
             return Ok(());
         }
-        // Each level opens one more module, so the depth is bounded by their number.
+        // Each level visits a new module, so their number bounds the depth.
         if !self.open.insert(name) {
             return Err(DepmodError::Circular(name.to_owned()));
         }
@@ -183,7 +183,7 @@ impl<'a> Walk<'a> {
 pub(crate) mod tests {
     use super::*;
 
-    /// The least that is an ELF file with a `.modinfo` section.
+    /// A minimal ELF file with a `.modinfo` section.
     pub(crate) fn module(modinfo: &[u8]) -> Vec<u8> {
         let names = b"\0.modinfo\0.shstrtab\0";
         let (info_at, names_at) = (64, 64 + modinfo.len());
@@ -226,8 +226,8 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_needed_stands_after_what_needs_it() {
-        // As in 6.1 (virtio needs virtio_ring), packed, and a module whose file has a hyphen.
+    fn dependencies_follow_the_module_that_needs_them() {
+        // Compressed modules as in 6.1 (virtio needs virtio_ring), and a module whose file name has a hyphen.
         let dir = tree(&[
             ("kernel/drivers/virtio/virtio.ko.xz", "virtio-ring"),
             ("kernel/drivers/virtio/virtio_ring.ko.xz", ""),
@@ -245,7 +245,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_cannot_be_loaded_is_an_error() {
+    fn missing_circular_and_malformed_modules_are_errors() {
         let dir = tree(&[("a.ko", "b"), ("b.ko", "c")]);
         assert!(
             matches!(make(dir.path()), Err(DepmodError::Lacking { module, needed }) if module == "b" && needed == "c")
@@ -264,7 +264,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn it_stops_when_nobody_waits() {
+    fn setting_cancelled_stops_the_work() {
         let dir = tree(&[("a.ko", "")]);
         let result = modules_dep(dir.path(), &AtomicBool::new(true));
         assert!(matches!(result, Err(DepmodError::Cancelled)));

@@ -1,4 +1,4 @@
-//! Why a kernel cannot be had.
+//! Errors of finding or fetching a kernel.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,42 +7,42 @@ use super::debian::DebianError;
 use super::file::FileError;
 use super::installed::InstalledError;
 
-/// One paragraph each, naming the thing and the remedy.
+/// Why a kernel is not available. Each message is one paragraph and names the cause and the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
-    /// The file is no kernel to boot.
+    /// The file is no bootable kernel.
     #[error(transparent)]
     File(#[from] FileError),
-    /// No such kernel is installed.
+    /// The kernel is not installed.
     #[error(transparent)]
     Installed(#[from] InstalledError),
-    /// The archive's kernel cannot be had.
+    /// The kernel cannot be fetched from the Debian archive.
     #[error(transparent)]
     Debian(#[from] DebianError),
-    /// Its configuration is there and cannot be read.
+    /// The kernel's config file exists but cannot be read.
     #[error("cannot read {path}, the configuration of {label}: {cause}; make it readable for this user")]
     Config {
         /// The kernel's label.
         label: String,
-        /// The file.
+        /// The path of the config file.
         path: PathBuf,
-        /// The system's word.
+        /// The system's error.
         cause: io::Error,
     },
-    /// Its release does not begin with a version.
+    /// The kernel's release does not begin with a version.
     #[error(
-        "{label}: its release `{release}` does not begin with a version such as 6.12, so vmlab cannot tell what it has"
+        "{label}: its release `{release}` does not begin with a version such as 6.12, so vmlab cannot determine its features"
     )]
     Release {
         /// The kernel's label.
         label: String,
-        /// What it calls itself.
+        /// The kernel's release.
         release: String,
     },
 }
 
 impl KernelError {
-    /// Whether the user asked for something that cannot be, rather than the machine or the network failing.
+    /// Whether the cause is the user's input rather than the machine or the network.
     #[must_use]
     pub const fn is_usage(&self) -> bool {
         match self {

@@ -1,4 +1,4 @@
-//! The kernels of this machine.
+//! Finds the kernels that are installed on this machine.
 
 use std::cmp::Ordering;
 use std::fs;
@@ -8,47 +8,47 @@ use std::path::{Path, PathBuf};
 use super::source::is_release;
 use super::{Kernel, KernelError, path};
 
-/// Why no kernel of this machine can be had.
+/// Why no installed kernel is available.
 #[derive(Debug, thiserror::Error)]
 pub enum InstalledError {
-    /// There is none at all, as in most containers.
+    /// No kernel is installed, as in most containers.
     #[error(
-        "no kernel is installed on this machine (looked in /boot and /lib/modules); use one from the archive, as \
-         debian:trixie, or give one by its path"
+        "no kernel is installed on this machine (looked in /boot and /lib/modules); use a kernel from the archive, \
+        such as debian:trixie, or give a kernel by its path"
     )]
     None,
-    /// There are others.
-    #[error("no kernel {release} is installed on this machine; there is {there}")]
+    /// Only other releases are installed.
+    #[error("no kernel {release} is installed on this machine; installed: {there}")]
     NoSuchRelease {
-        /// The one that was asked for.
+        /// The requested release.
         release: String,
-        /// The ones that are there, the newest first.
+        /// The installed releases, newest first.
         there: String,
     },
-    /// A directory cannot be read.
+    /// A directory cannot be listed.
     #[error("cannot look for installed kernels in {path}: {cause}; make it readable, or give a kernel by its path")]
     List {
-        /// The directory.
+        /// The path of the directory.
         path: PathBuf,
-        /// The system's word.
+        /// The system's error.
         cause: io::Error,
     },
 }
 
-/// An installed kernel, not looked into.
+/// An installed kernel, not yet inspected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Installed {
-    /// As its file or directory is named.
+    /// The release in the name of the file or directory.
     pub release: String,
-    /// The file.
+    /// The path of the kernel file.
     pub path: PathBuf,
 }
 
-/// Takes the newest installed kernel, or the one of a release. `root` is where `/boot` is.
+/// Takes the newest installed kernel, or the one with `release`. `root` is the directory of `/boot`.
 ///
 /// # Errors
-/// [`KernelError::Installed`], and what [`path::obtain`] says.
-pub fn obtain(root: &Path, release: Option<&str>) -> Result<Kernel, KernelError> {
+/// [`KernelError::Installed`], and the errors of `path::obtain`.
+pub(crate) fn obtain(root: &Path, release: Option<&str>) -> Result<Kernel, KernelError> {
     let found = find(root)?;
     let newest = found.first().ok_or(InstalledError::None)?;
     let (label, kernel) = match release {
@@ -64,11 +64,11 @@ pub fn obtain(root: &Path, release: Option<&str>) -> Result<Kernel, KernelError>
     path::obtain(&label, &kernel.path, root)
 }
 
-/// All installed kernels, the newest first, each once: `/boot/vmlinuz-RELEASE`, `/lib/modules/RELEASE/vmlinuz` and
+/// All installed kernels, newest first, each release once: `/boot/vmlinuz-RELEASE`, `/lib/modules/RELEASE/vmlinuz` and
 /// `/usr/lib/modules/RELEASE/vmlinuz`.
 ///
 /// # Errors
-/// [`InstalledError::List`]
+/// [`InstalledError::List`] if a directory cannot be read.
 pub fn find(root: &Path) -> Result<Vec<Installed>, InstalledError> {
     let mut found = Vec::new();
     for name in names(&root.join("boot"))? {
@@ -84,7 +84,7 @@ pub fn find(root: &Path) -> Result<Vec<Installed>, InstalledError> {
         }
     }
     found.retain(|kernel| is_release(&kernel.release) && kernel.path.is_file());
-    // Stable, so of two files of one release the one that was found first stays.
+    // The sort is stable, so of two files of a release the first one found stays.
     found.sort_by(|a, b| compare(&b.release, &a.release));
     found.dedup_by(|later, earlier| later.release == earlier.release);
     Ok(found)
@@ -101,20 +101,20 @@ fn names(dir: &Path) -> Result<Vec<String>, InstalledError> {
     }
 }
 
-/// Orders releases by their numbers, `6.9` before `6.12`, then by what is between them; a release candidate goes before
-/// its release.
+/// Orders releases by their numbers (`6.9` before `6.12`), then by the text between the numbers. A release candidate
+/// comes before its release.
 fn compare(a: &str, b: &str) -> Ordering {
     let (a, b) = (a.replace("-rc", "~rc"), b.replace("-rc", "~rc"));
     parts(&a).cmp(parts(&b)).then_with(|| a.cmp(&b))
 }
 
-/// Each number with the text before it. A tilde sorts before anything, even the end, as in Debian's versions.
+/// Each number with the text before it. A tilde sorts before everything, even before the end, as in Debian's versions.
 fn parts(release: &str) -> impl Iterator<Item = (Vec<u8>, u64)> {
     let mut rest = release;
     let mut ended = false;
     std::iter::from_fn(move || {
         if rest.is_empty() {
-            // The end sorts after a tilde and before all else.
+            // The end sorts after a tilde and before everything else.
             return (!std::mem::replace(&mut ended, true)).then(|| (vec![1], 0));
         }
         let text = &rest[..rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len())];
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_is_taken_and_each_is_found_once() {
+    fn the_newest_kernel_is_taken_and_each_release_is_found_once() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
         assert!(matches!(obtain(root, None), Err(KernelError::Installed(InstalledError::None))));
@@ -181,7 +181,7 @@ mod tests {
         let error = obtain(root, Some("1.2.3")).unwrap_err().to_string();
         assert_eq!(
             error,
-            format!("no kernel 1.2.3 is installed on this machine; there is {RELEASE}, 6.0.0, 5.10.0-9-amd64")
+            format!("no kernel 1.2.3 is installed on this machine; installed: {RELEASE}, 6.0.0, 5.10.0-9-amd64")
         );
     }
 }

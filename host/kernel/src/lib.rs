@@ -1,4 +1,4 @@
-//! Where kernels come from, and what is known about each.
+//! Kernel sources: finds, fetches, recognises and unpacks the kernels that vmlab boots.
 
 use std::path::PathBuf;
 
@@ -17,7 +17,7 @@ pub mod fetched;
 pub mod file;
 pub mod installed;
 pub mod manifest;
-pub mod path;
+mod path;
 pub mod source;
 pub mod unpack;
 
@@ -26,47 +26,47 @@ mod error;
 pub use error::KernelError;
 pub use source::KernelSource;
 
-/// A kernel that can be booted.
+/// A bootable kernel.
 #[derive(Debug, Clone)]
 pub struct Kernel {
-    /// As the user named it: `debian:trixie`, `installed:6.1.0-38-amd64`, `./arch/x86/boot/bzImage`.
+    /// The name that the user gave: `debian:trixie`, `installed:6.1.0-38-amd64`, `./arch/x86/boot/bzImage`.
     pub label: String,
-    /// `uname -r` as read from the file or its package.
+    /// `uname -r`, read from the file or its package.
     pub release: String,
     /// The numbers of `release`.
     pub version: KernelVersion,
-    /// bzImage or vmlinux.
+    /// The path of the bzImage or vmlinux.
     pub path: PathBuf,
-    /// Of that file, hexadecimal.
+    /// The SHA-256 of that file, in hexadecimal.
     pub sha256: String,
-    /// Its configuration, where it is known.
+    /// The kernel's configuration, if known.
     pub config: Option<config::KernelConfig>,
-    /// The directory with `modules.dep`, as `/lib/modules/RELEASE`, where there is one.
+    /// The directory with `modules.dep`, for example `/lib/modules/RELEASE`, if there is one.
     pub modules: Option<PathBuf>,
     /// Keeps a fetched kernel in the cache while it is used.
     pub hold: Option<Hold>,
-    /// What the user should know of how it was had, each in a sentence.
+    /// Notices for the user on how the kernel was obtained, one sentence each.
     pub notices: Vec<String>,
 }
 
-/// Whether a kernel of an archive may be fetched. Kernels of this machine are always read anew.
+/// When a kernel of the archive is fetched. Installed kernels and files are always read again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FetchPolicy {
-    /// Take the one that was fetched before; fetch it where there is none or it is damaged.
+    /// Use the kernel in the cache; fetch it if it is missing or damaged.
     CacheFirst,
-    /// Likewise, and read all of it to see whether it is damaged.
+    /// As [`Self::CacheFirst`], and verify the whole kernel.
     Verify,
-    /// Ask the archive for the newest, and fetch it if it is not the one that is there.
+    /// Ask the archive for the newest version, and fetch it if the cache has another one.
     Refresh,
     /// Never use the network.
     Offline,
 }
 
-/// Finds or fetches a kernel. Its label is the source's text. Dropping the future ends what it started and leaves nothing
-/// half-done behind.
+/// Finds or fetches a kernel. Its label is the source's text. Dropping the future stops all work and removes unfinished
+/// files.
 ///
 /// # Errors
-/// [`KernelError`], which names the thing and the remedy.
+/// [`KernelError`] if the kernel is not available.
 pub async fn obtain(
     source: &KernelSource,
     dirs: &Dirs,
@@ -77,7 +77,7 @@ pub async fn obtain(
         KernelSource::Debian(debian) => {
             debian::obtain(debian, dirs, policy, progress, &debian::System::from_env()).await
         }
-        // A file of this machine is read at once: hashing it is a fraction of a second.
+        // Hashing a local file takes a fraction of a second, so it needs no worker thread.
         KernelSource::Installed(release) => installed::obtain(std::path::Path::new("/"), release.as_deref()),
         KernelSource::Path(file) => path::obtain(&source.to_string(), file, std::path::Path::new("/")),
     }

@@ -1,4 +1,4 @@
-//! A kernel given by its path, and what lies around it: its configuration and its modules.
+//! A kernel given by its path, with the configuration and modules found near it.
 
 use std::fs;
 use std::io;
@@ -7,14 +7,12 @@ use std::path::{Path, PathBuf};
 use super::config::KernelConfig;
 use super::{Kernel, KernelError, file, version_of};
 
-/// Inspects a kernel's file, and finds what belongs to it. `root` is where `/boot` and `/lib/modules` are.
-///
-/// # Errors
-/// [`KernelError::File`], [`KernelError::Config`], [`KernelError::Release`]
-pub fn obtain(label: &str, path: &Path, root: &Path) -> Result<Kernel, KernelError> {
+/// Inspects a kernel file and finds its configuration and modules. `root` is the directory of `/boot` and
+/// `/lib/modules`.
+pub(crate) fn obtain(label: &str, path: &Path, root: &Path) -> Result<Kernel, KernelError> {
     let inspected = file::inspect(path)?;
     let release = inspected.image.release;
-    // The places below are told by where the file lies, not by where a link to it does: arch/x86_64/boot/bzImage is one.
+    // The search starts at the file and not at a link to it: arch/x86_64/boot/bzImage is a link.
     let real = fs::canonicalize(path)
         .map_err(|cause| KernelError::File(file::FileError::Open { path: path.to_owned(), cause }))?;
     let dir = real.parent().unwrap_or(root);
@@ -31,18 +29,18 @@ pub fn obtain(label: &str, path: &Path, root: &Path) -> Result<Kernel, KernelErr
     })
 }
 
-/// Where the configuration may be, the surest first.
+/// The possible paths of the configuration, most reliable first.
 fn config_places(dir: &Path, release: &str, root: &Path) -> Vec<PathBuf> {
     let named = format!("config-{release}");
     let mut places = vec![dir.join(&named)];
     if dir.file_name().is_some_and(|name| name == release) {
-        // /usr/lib/modules/RELEASE/vmlinuz
+        // For /usr/lib/modules/RELEASE/vmlinuz.
         places.push(dir.join("config"));
     }
     if dir.ends_with("arch/x86/boot") {
         places.extend(dir.ancestors().nth(3).map(|tree| tree.join(".config")));
     } else {
-        // vmlinux lies at the top of its source tree.
+        // vmlinux is at the top of its source tree.
         places.push(dir.join(".config"));
     }
     places.push(root.join("boot").join(named));
@@ -52,7 +50,7 @@ fn config_places(dir: &Path, release: &str, root: &Path) -> Vec<PathBuf> {
     places
 }
 
-/// Where the modules may be: those beside the kernel before those of this machine, which belong to a kernel of the same
+/// The possible directories of modules: first those beside the kernel, then this machine's modules for the same
 /// release.
 fn module_places(dir: &Path, release: &str, root: &Path) -> Vec<PathBuf> {
     let mut places = Vec::new();
@@ -94,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_built_tree_brings_its_config() {
+    fn the_config_of_a_built_tree_is_found() {
         let dir = tempfile::tempdir().unwrap();
         let image = dir.path().join("arch/x86/boot/bzImage");
         put(&image, &bzimage(1));
@@ -109,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_beside_goes_before_what_is_installed() {
+    fn files_beside_the_kernel_take_precedence_over_installed_ones() {
         let dir = tempfile::tempdir().unwrap();
         let (root, image) = (dir.path().join("root"), dir.path().join("x/boot/vmlinuz"));
         put(&image, &bzimage(1));
@@ -131,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_among_its_modules_brings_both() {
+    fn config_and_modules_of_a_kernel_among_its_modules_are_found() {
         let dir = tempfile::tempdir().unwrap();
         let modules = dir.path().join("modules").join(RELEASE);
         put(&modules.join("vmlinuz"), &bzimage(1));

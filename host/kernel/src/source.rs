@@ -1,28 +1,28 @@
-//! How a user names a kernel.
+//! Parses the names of kernels.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// The flavour taken where none is named: made for virtual machines, small, quick to boot.
+/// The default flavour: small, quick to boot, made for virtual machines.
 const DEFAULT_FLAVOUR: &str = "cloud-amd64";
 
-/// Longest suite or flavour that is taken, in bytes. The longest in use is about half of it.
+/// The maximum length of a suite or flavour, in bytes. The longest in use has about half of it.
 const NAME_LIMIT: usize = 48;
 
-/// Where a kernel comes from. Its text is its label: parsing the text again gives the same source.
+/// The source of a kernel. Its text is the kernel's label; parsing the text gives the same source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KernelSource {
     /// A package of the Debian archive: `debian:SUITE[/FLAVOUR]`.
     Debian(DebianSource),
-    /// A kernel of this machine: `installed` is the newest, `installed:RELEASE` a certain one.
+    /// An installed kernel: `installed` is the newest, `installed:RELEASE` a specific one.
     Installed(Option<String>),
-    /// A bzImage or vmlinux: `path:P`, or anything that is none of the above.
+    /// A bzImage or vmlinux: `path:P`, or any text that is no other source.
     Path(PathBuf),
 }
 
-/// A kernel package of the Debian archive. Both parts hold only `a-z`, `0-9`, `-` and (the flavour) `.`, and begin with
-/// a letter or digit, so that they can be part of a file's name and of an argument.
+/// A kernel package of the Debian archive. Suite and flavour consist of `a-z`, `0-9`, `-` and (flavour only) `.`, and
+/// begin with a letter or digit, so that they are safe in file names and arguments.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DebianSource {
     suite: String,
@@ -30,27 +30,27 @@ pub struct DebianSource {
 }
 
 impl DebianSource {
-    /// As `trixie` or `trixie-backports`.
+    /// The suite, for example `trixie` or `trixie-backports`.
     #[must_use]
     pub fn suite(&self) -> &str {
         &self.suite
     }
 
-    /// As `cloud-amd64`: what follows `linux-image-` in the name of the metapackage.
+    /// The text after `linux-image-` in the name of the metapackage, for example `cloud-amd64`.
     #[must_use]
     pub fn flavour(&self) -> &str {
         &self.flavour
     }
 
-    /// A name for the files that belong to this source, as `debian_trixie_cloud-amd64`.
+    /// The base name of this source's files, for example `debian_trixie_cloud-amd64`.
     #[must_use]
     pub fn file_stem(&self) -> String {
         format!("debian_{}_{}", self.suite, self.flavour)
     }
 
-    /// The source whose [`Self::file_stem`] this is.
+    /// The source with this [`Self::file_stem`].
     #[must_use]
-    pub fn from_file_stem(stem: &str) -> Option<Self> {
+    pub(crate) fn from_file_stem(stem: &str) -> Option<Self> {
         stem.strip_prefix("debian_")?.replacen('_', "/", 1).parse().ok()
     }
 }
@@ -81,35 +81,35 @@ impl fmt::Display for KernelSource {
     }
 }
 
-/// Not the name of a kernel.
+/// Why a text is no kernel name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadSource {
-    /// Nothing was given.
+    /// The text is empty.
     #[error(
         "a kernel's name is empty: expected debian:SUITE[/FLAVOUR], installed, installed:RELEASE, or the path of a \
          bzImage or vmlinux"
     )]
     Empty,
-    /// What follows `debian:` is not a suite.
+    /// The text after `debian:` is no suite.
     #[error(
         "`{0}` is not a Debian suite's name: expected lower-case letters, digits and hyphens, as in debian:trixie or \
          debian:trixie-backports/amd64"
     )]
     Suite(String),
-    /// The suite is the security part of another.
-    #[error("the kernels of `{0}` are part of their suite: ask for debian:{1}, which takes its security updates in")]
+    /// The suite contains the security updates of another suite.
+    #[error("the kernels of `{0}` belong to another suite: use debian:{1}, which includes its security updates")]
     SecuritySuite(String, String),
-    /// What follows the slash is not a flavour.
+    /// The text after the slash is no flavour.
     #[error(
-        "`{0}` is not the name of a kernel's flavour: expected lower-case letters, digits, points and hyphens, as in \
+        "`{0}` is not the name of a kernel's flavour: expected lower-case letters, digits, dots and hyphens, as in \
          cloud-amd64, amd64 or rt-amd64"
     )]
     Flavour(String),
     /// The flavour is for another architecture.
     #[error("`{0}` is not a flavour for amd64, the only architecture that vmlab boots: try cloud-amd64 or amd64")]
     Architecture(String),
-    /// What follows `installed:` cannot be a release.
-    #[error("`{0}` is not a kernel's release as `uname -r` prints it: expected something like 6.1.0-38-amd64")]
+    /// The text after `installed:` is no release.
+    #[error("`{0}` is not a kernel release as printed by `uname -r`: expected for example 6.1.0-38-amd64")]
     Release(String),
 }
 
@@ -167,8 +167,8 @@ fn is_word(text: &str) -> bool {
         && !text.contains("..")
 }
 
-/// Whether a text can be a kernel's release and a file's name at once. The kernel allows 64 bytes (`__NEW_UTS_LEN`,
-/// uname(2)); Debian's own use letters, digits and `.+-~_`.
+/// Whether a text is valid as a kernel release and as a file name. The kernel allows 64 bytes (`__NEW_UTS_LEN`,
+/// uname(2)); Debian's releases consist of letters, digits and `.+-~_`.
 #[must_use]
 pub fn is_release(text: &str) -> bool {
     let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'+' | b'-' | b'~' | b'_');
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_prints_as_what_parses_to_it() {
+    fn the_text_of_a_source_parses_to_the_same_source() {
         for text in [
             "debian:trixie-backports",
             "debian:sid/rt-amd64",
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_escape_a_directory_or_become_an_option_is_refused() {
+    fn names_that_are_paths_or_options_are_refused() {
         for suite in ["", "..", "../etc", "-o", "trixie ", "Trixie", "a\nb", "trixie.", "x.y", "trixie-", "tríxie"] {
             let text = format!("debian:{suite}");
             assert!(matches!(text.parse::<KernelSource>(), Err(BadSource::Suite(_))), "{text}");
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn near_misses_say_what_was_meant() {
+    fn errors_for_near_misses_name_the_intended_source() {
         assert_eq!(
             "debian:bookworm-security".parse::<KernelSource>(),
             Err(BadSource::SecuritySuite("bookworm-security".into(), "bookworm".into()))

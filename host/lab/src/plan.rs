@@ -138,7 +138,7 @@ impl FromStr for Append {
         if words.contains(['\0', '\n']) {
             return Err(BadAppend::Byte);
         }
-        match argv::hushing_word(words) {
+        match argv::parameter_hiding_warnings(words) {
             Some(word) => Err(BadAppend::Hides(word.to_owned())),
             None => Ok(Self(Some(words.to_owned()))),
         }

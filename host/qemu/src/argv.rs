@@ -1,4 +1,4 @@
-//! QEMU's command line. Pure: what is passed in decides every word, so that a test can hold it fast.
+//! QEMU's command line. Pure: the arguments depend only on the parameters, so that tests can compare them.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -9,86 +9,86 @@ use vmlab_protocol::message::CONSOLE_LEVEL;
 
 use super::accel::Accelerator;
 
-/// The machine that a guest is to have.
+/// A guest's machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Machine {
-    /// What runs the guest's instructions.
+    /// The accelerator that executes the guest's instructions.
     pub accelerator: Accelerator,
-    /// Memory in MiB.
+    /// The guest's memory, in MiB.
     pub memory_mib: u32,
-    /// Number of processors.
+    /// The number of CPUs.
     pub cpus: u32,
 }
 
-/// What a guest boots.
+/// The parameters of a boot.
 #[derive(Debug, Clone, Copy)]
 pub struct Boot<'a> {
-    /// bzImage or vmlinux.
+    /// The bzImage or vmlinux.
     pub kernel: &'a Path,
     /// The initramfs.
     pub initrd: &'a Path,
-    /// How long PID 1 waits for the control port, in ms.
+    /// PID 1's time limit for the control port to appear, in ms.
     pub port_timeout_ms: u64,
-    /// More words for the kernel's command line, as the user gave them.
+    /// The user's additional parameters for the kernel's command line.
     pub append: Option<&'a str>,
 }
 
-/// How a guest comes to be.
+/// How a guest starts.
 #[derive(Debug, Clone, Copy)]
 pub enum Start<'a> {
-    /// By booting.
+    /// A boot.
     Boot(Boot<'a>),
-    /// By booting with its memory in a file, so that it can be saved as a template.
+    /// A boot with the memory in this file, so that the guest can be saved as a template.
     Template(Boot<'a>, &'a Path),
-    /// As a fork of the template whose memory is in the file: it reads that, and writes to pages of its own.
+    /// A fork of the template whose memory is in this file. The file is mapped privately.
     Fork(&'a Path),
 }
 
-/// Numbers of the descriptors that QEMU inherits; the first two are each one end of a connected stream socket.
+/// The numbers of the descriptors that QEMU inherits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Descriptors {
-    /// The control port.
+    /// A connected stream socket for the control port.
     pub control: i32,
-    /// QMP.
+    /// A connected stream socket for QMP.
     pub qmp: i32,
-    /// The console: the end of a pipe that is written to.
+    /// The writing end of a pipe for the console.
     pub console: i32,
-    /// A fork's device state, a file to read.
+    /// A readable file with a fork's device state.
     pub state: i32,
 }
 
-/// The descriptors as vmlab passes them: the first after the standard streams.
+/// The descriptors that vmlab passes: the numbers after the standard streams.
 pub const DESCRIPTORS: Descriptors = Descriptors { control: 3, qmp: 4, console: 5, state: 6 };
 
-/// QEMU's arguments, without its own name.
+/// QEMU's arguments, without the program's name.
 #[must_use]
 pub fn arguments(machine: &Machine, start: Start<'_>, fds: Descriptors) -> Vec<OsString> {
     let mut args: Vec<OsString> = Vec::with_capacity(48);
     let mut add = |words: &[&str]| args.extend(words.iter().map(OsString::from));
     add(&["-name", "vmlab", "-nodefaults", "-no-user-config", "-display", "none"]);
-    // A guest that panics, resets or switches off is paused, so that its registers and its memory can be had; vmlab ends
-    // QEMU. Whoever sends QEMU itself a signal ends it all the same.
+    // A guest that panics, resets or powers off is paused, so that vmlab can read its registers and memory before it
+    // ends QEMU. A signal to QEMU still ends it.
     add(&["-action", "reboot=shutdown,shutdown=pause,panic=pause"]);
-    // QEMU needs no new process and no privilege once it runs; what breaks out of the guest gets neither.
+    // A running QEMU needs no new processes and privileges; code that breaks out of the guest gets neither.
     add(&["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]);
-    // A fork must be the same machine as its template, device for device.
+    // A fork must have the same machine as its template, including all devices.
     add(&["-machine", if matches!(start, Start::Boot(_)) { "q35" } else { "q35,memory-backend=ram" }]);
     add(&["-accel", machine.accelerator.name(), "-cpu", cpu(machine)]);
     add(&["-m", &format!("{}M", machine.memory_mib), "-smp", &machine.cpus.to_string()]);
     add(&["-chardev", &format!("socket,id=control,fd={}", fds.control)]);
     add(&["-chardev", &format!("socket,id=qmp,fd={}", fds.qmp)]);
-    // In a socket each byte of the serial line would be a message of its own, and some 280 of them fill it: then the kernel
-    // waits for its line for a while, and goes on without what it had to say (`wait_for_xmitr` in its
-    // drivers/tty/serial/8250/8250_port.c). A pipe holds as many bytes as it says.
-    // QEMU would truncate a file that it is not to append to, which a pipe refuses.
+    // The console is a pipe. In a socket each byte of the serial line would be a message, and some 280 messages fill
+    // it: the kernel then waits for the line for a while and drops its output (`wait_for_xmitr` in
+    // drivers/tty/serial/8250/8250_port.c). A pipe holds bytes up to its nominal size.
+    // With append=on QEMU does not truncate the file, which a pipe refuses.
     add(&["-add-fd", &format!("fd={},set=1", fds.console)]);
     add(&["-chardev", "file,id=console,path=/dev/fdset/1,append=on"]);
     add(&["-mon", "chardev=qmp,mode=control"]);
     add(&["-serial", "chardev:console"]);
     add(&["-device", "virtio-serial-pci,max_ports=2"]);
     add(&["-device", &format!("virtserialport,chardev=control,name={CONTROL_PORT}")]);
-    // The kernel tells the first of a panic, and leaves with the second what a debugger needs to know of its memory. Both
-    // are found through ACPI, by modules that Debian's kernels have.
+    // The kernel reports a panic to pvpanic, and stores what a debugger needs to know about its memory in vmcoreinfo.
+    // Kernels find both through ACPI; Debian's kernels have the modules.
     add(&["-device", "pvpanic", "-device", "vmcoreinfo"]);
     match start {
         Start::Boot(boot) => add_boot(&mut args, &boot),
@@ -98,7 +98,7 @@ pub fn arguments(machine: &Machine, start: Start<'_>, fds: Descriptors) -> Vec<O
         }
         Start::Fork(ram) => {
             add_memory(&mut args, machine, ram, "off");
-            // It stays paused until it is woken: its clock does not run while it waits for work.
+            // The fork stays paused until it is resumed, so that its clock does not run while it waits for a job.
             args.extend(["-incoming", "defer", "-S"].map(OsString::from));
         }
     }
@@ -114,53 +114,54 @@ fn add_boot(args: &mut Vec<OsString>, boot: &Boot<'_>) {
 fn add_memory(args: &mut Vec<OsString>, machine: &Machine, file: &Path, share: &str) {
     let mut value =
         OsString::from(format!("memory-backend-file,id=ram,size={}M,share={share},mem-path=", machine.memory_mib));
-    // QEMU reads a doubled comma as one that is no separator (qemu(1), "-object").
+    // QEMU reads a doubled comma as a comma in the value (qemu(1), "-object").
     let path = file.as_os_str().as_bytes();
     let doubled = path.iter().flat_map(|&byte| std::iter::repeat_n(byte, if byte == b',' { 2 } else { 1 }));
     value.push(OsString::from_vec(doubled.collect()));
     args.extend(["-object".into(), value]);
 }
 
-/// The processor model.
+/// The CPU model.
 const fn cpu(machine: &Machine) -> &'static str {
     match (machine.accelerator, machine.cpus) {
         (Accelerator::Kvm, _) => "host",
-        // TCG of QEMU 7.2 moves one byte after the other for `rep movsb`, which a kernel takes for all copying where the
-        // processor says that it is quick (ERMS, FSRM), and does PCLMULQDQ, for checksums, bit by bit. Without the
-        // first two the link's throughput from the guest rose from 43 to 100 and from 57 to 66 MB/s (medians of two series
-        // in turn, 6.12, a noisy machine), without the third from 72 to 81 and from 63 to 74; forks were no slower.
+        // TCG of QEMU 7.2 executes `rep movsb` byte by byte, and kernels use it for all copying if the CPU has ERMS or
+        // FSRM. TCG also executes PCLMULQDQ, used for checksums, bit by bit. Link throughput from the guest with
+        // against without them, medians of two interleaved series, 6.12, on a noisy machine: ERMS and FSRM 43 against
+        // 100 and 57 against 66 MB/s, PCLMULQDQ 72 against 81 and 63 against 74 MB/s. Forks were no slower without
+        // them.
         (Accelerator::Tcg, 1) => "max,erms=off,fsrm=off,pclmulqdq=off",
-        // Under TCG of QEMU 7.2 with two or more processors, stock 6.12 died in early boot about once in six, in SLUB
-        // right after a cmpxchg16b; without that instruction 50 of 50 boots were good.
+        // Under TCG of QEMU 7.2 with two or more CPUs, about one in six boots of stock 6.12 crashed early, in SLUB
+        // right after a cmpxchg16b; without this instruction 50 of 50 boots succeeded.
         (Accelerator::Tcg, _) => "max,erms=off,fsrm=off,pclmulqdq=off,cx16=off",
     }
 }
 
-/// The longest command line that an x86 kernel takes, in bytes (`COMMAND_LINE_SIZE` of arch/x86/include/asm/setup.h,
-/// which counts a NUL); it cuts a longer one, or does not boot at all.
+/// The maximum length of an x86 kernel's command line, in bytes (`COMMAND_LINE_SIZE` of arch/x86/include/asm/setup.h,
+/// minus the NUL). A kernel truncates a longer one or does not boot.
 pub const COMMAND_LINE_LIMIT: usize = 2047;
 
 /// The kernel's name for the serial line.
 pub const CONSOLE: &str = "ttyS0";
 
-/// The first of the user's words by which a kernel would not print its warnings, or not so that they are found behind what
-/// a program left on the same line (Documentation/admin-guide/kernel-parameters.txt, "quiet", "loglevel" and
-/// "printk.time"), wherever it stands among them.
+/// The first of the user's parameters that hides kernel warnings, or removes the time stamps by which warnings are
+/// found after a program's output on the same line (Documentation/admin-guide/kernel-parameters.txt, "quiet",
+/// "loglevel" and "printk.time").
 #[must_use]
-pub fn hushing_word(append: &str) -> Option<&str> {
-    append.split_whitespace().find(|word| {
-        // The kernel takes quotes around a word away (lib/cmdline.c, next_arg).
-        let word = word.replace('"', "");
-        let level = word.strip_prefix("loglevel=").map(|level| level.parse::<u32>().unwrap_or_default());
-        // As the kernel reads a switch (kstrtobool of lib/kstrtox.c).
-        let stamps = word
+pub fn parameter_hiding_warnings(append: &str) -> Option<&str> {
+    append.split_whitespace().find(|parameter| {
+        // The kernel removes quotes (lib/cmdline.c, next_arg).
+        let parameter = parameter.replace('"', "");
+        let level = parameter.strip_prefix("loglevel=").map(|level| level.parse::<u32>().unwrap_or_default());
+        // Booleans as read by kstrtobool (lib/kstrtox.c).
+        let stamps = parameter
             .strip_prefix("printk.time=")
             .map(|on| on.starts_with(['y', 'Y', 't', 'T', '1']) || on.to_lowercase().starts_with("on"));
-        word == "quiet" || level.is_some_and(|level| level < CONSOLE_LEVEL) || stamps == Some(false)
+        parameter == "quiet" || level.is_some_and(|level| level < CONSOLE_LEVEL) || stamps == Some(false)
     })
 }
 
-/// How long the kernel's command line is with the user's words, in bytes.
+/// The length of the kernel's command line with the user's parameters, in bytes.
 #[must_use]
 pub fn command_line_bytes(append: &str) -> usize {
     let nowhere = Path::new("");
@@ -172,30 +173,30 @@ pub fn command_line_bytes(append: &str) -> usize {
 fn command_line(boot: &Boot<'_>) -> String {
     let mut words = vec![
         format!("console={CONSOLE}"),
-        // What dies before the serial driver is up says so all the same.
+        // earlyprintk shows crashes before the serial driver is up.
         format!("earlyprintk={CONSOLE}"),
-        // Warnings and worse; each line more costs time under an emulator.
+        // Print only warnings and worse, because each line costs time under an emulator.
         format!("loglevel={CONSOLE_LEVEL}"),
-        // A crash ends the guest at once: a reboot is its end, by `-action`.
+        // A crash ends the guest at once: it reboots, which QEMU turns into its end (`-action`).
         "oops=panic".to_owned(),
         "panic=-1".to_owned(),
         "reboot=t".to_owned(),
-        // A kernel that is locked up may not tell it by itself: from Linux 7.x on (seen with 7.3) a thread prints on the
-        // serial line (`pr/ttyS0`), and has no processor then. In a panic it prints at once.
+        // Without a panic, a locked-up kernel may print nothing: from Linux 7.x on (seen with 7.3) a thread
+        // (`pr/ttyS0`) prints on the serial line, and gets no CPU in a lockup. In a panic the kernel prints at once.
         "softlockup_panic=1".to_owned(),
-        // The kernel's check whether its timer interrupts come counts them during a delay that it takes by the TSC. An
-        // emulator that is not scheduled meanwhile brings too few, and the kernel panics: "IO-APIC + timer doesn't work!",
-        // seen in 4 of some 40 boots on a machine with a load of 8 or more on 2 processors. Under KVM the kernel leaves the
-        // check out by itself (arch/x86/kernel/kvm.c, paravirt_ops_setup).
+        // The kernel's timer check counts interrupts during a delay measured by the TSC. If the emulator is not
+        // scheduled in that time, it delivers too few, and the kernel panics with "IO-APIC + timer doesn't work!" (seen
+        // in 4 of some 40 boots on a machine with a load of 8 or more on 2 CPUs). Under KVM the kernel skips the check
+        // (arch/x86/kernel/kvm.c, paravirt_ops_setup).
         "no_timer_check".to_owned(),
-        // The agent's words go through the kernel's log, however much was written to that before.
+        // The agent writes markers to the kernel's log, which must not be rate-limited.
         "printk.devkmsg=on".to_owned(),
-        // What a program writes on the console need not end its line; the kernel's own words begin behind their stamp.
+        // A program's output on the console may lack a newline; time stamps mark the beginning of kernel messages.
         "printk.time=1".to_owned(),
-        // With the kernel's self-tests of its cryptography a boot takes 1.25 (6.12) and 1.17 (6.1) times as long (processor
-        // time of a whole run under TCG, 10 and 8 pairs; a run against itself: 0.93 and 1.03). Fifteen other sets of
-        // words that skip probing differed no more than that (tsc, lpj, raid, pci, i8042, 8250, libata, KASLR, IOMMU,
-        // RCU, noreplace-smp, nosmp, hashdist, random, init_on_alloc).
+        // With the kernel's self-tests of cryptography a run takes 1.25 (6.12) and 1.17 (6.1) times the CPU time (whole
+        // run under TCG, 10 and 8 pairs; a run against itself: 0.93 and 1.03). Fifteen other sets of parameters that
+        // skip probing differed no more than a run against itself (tsc, lpj, raid, pci, i8042, 8250, libata, KASLR,
+        // IOMMU, RCU, noreplace-smp, nosmp, hashdist, random, init_on_alloc).
         "cryptomgr.notests".to_owned(),
         format!("vmlab.port_timeout_ms={}", boot.port_timeout_ms),
     ];
@@ -220,17 +221,17 @@ mod tests {
     }
 
     #[test]
-    fn one_processor_under_tcg() {
+    fn arguments_for_one_cpu_under_tcg() {
         insta::assert_snapshot!(line(Accelerator::Tcg, 1));
     }
 
     #[test]
-    fn several_processors_under_tcg_do_without_cmpxchg16b() {
+    fn several_cpus_under_tcg_have_no_cmpxchg16b() {
         assert!(line(Accelerator::Tcg, 2).contains("\nmax,erms=off,fsrm=off,pclmulqdq=off,cx16=off\n"));
     }
 
     #[test]
-    fn template_and_fork_are_the_same_machine_but_for_how_they_start() {
+    fn template_and_fork_have_the_same_machine() {
         let machine = Machine { accelerator: Accelerator::Tcg, memory_mib: 256, cpus: 1 };
         let boot = Boot { kernel: Path::new("/k"), initrd: Path::new("/i"), port_timeout_ms: 1, append: None };
         let text = |start| {
@@ -247,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn words_that_hush_the_kernel_are_found_and_others_are_not() {
+    fn parameters_that_hide_warnings_are_found_and_others_are_not() {
         for words in [
             "quiet",
             "a quiet",
@@ -258,7 +259,7 @@ mod tests {
             "loglevel=\"3\"",
             "printk.time=off",
         ] {
-            assert!(hushing_word(words).is_some(), "{words}");
+            assert!(parameter_hiding_warnings(words).is_some(), "{words}");
         }
         for words in [
             "",
@@ -269,12 +270,12 @@ mod tests {
             "ignore_loglevel",
             "printk.time=on printk.time",
         ] {
-            assert_eq!(hushing_word(words), None);
+            assert_eq!(parameter_hiding_warnings(words), None);
         }
     }
 
     #[test]
-    fn kvm_takes_the_host_processor() {
+    fn kvm_uses_the_hosts_cpu_model() {
         assert!(line(Accelerator::Kvm, 4).contains("-accel\nkvm\n-cpu\nhost\n"));
     }
 }

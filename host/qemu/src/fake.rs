@@ -1,11 +1,11 @@
-//! Stand-ins for programs, in tests.
+//! Scripts that replace programs in tests.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Makes a shell script in `dir`. Another process writes the file: were it this one, a fork in another test's thread
-/// could hold it open for writing just when it is to be executed (ETXTBSY).
+/// Creates a shell script in `dir`. Another process writes the file: if this process wrote it, a fork by another test's
+/// thread could hold it open for writing when it is executed (ETXTBSY).
 pub(super) fn script(dir: &Path, name: &str, body: &str) -> PathBuf {
     let path = dir.join(name);
     let mut child = Command::new("sh")

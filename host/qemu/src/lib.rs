@@ -1,14 +1,14 @@
-//! QEMU: which one, under which accelerator, its command line, its process, its monitor.
+//! QEMU: the program, its accelerator, command line, process, monitor (QMP), and templates.
 
 pub mod accel;
 pub mod argv;
+pub mod cpu_usage;
 #[cfg(test)]
 mod fake;
-pub mod probe;
+mod probe;
 pub mod process;
 pub mod qemu;
 pub mod qmp;
 mod quote;
 pub mod spawn;
 pub mod template;
-pub mod vitals;

@@ -1,8 +1,8 @@
-//! Tries an accelerator on something real: the kernel that is to be booted, as far as it comes without a root.
+//! Tests an accelerator by booting a kernel without a root file system.
 //!
-//! That /dev/kvm opens, and that a machine can be made with it, proves nothing: where KVM is nested without VMX or SVM,
-//! QEMU aborts on a register that it cannot set, or the machine emulates so slowly that the firmware never ends. A kernel
-//! that panics because it finds no root has gone through its own start-up, drivers and all.
+//! An open /dev/kvm, or a machine created with it, is no proof that KVM works: if KVM is nested without VMX or SVM,
+//! QEMU aborts on a register that it cannot set, or runs so slowly that the firmware never ends. A kernel that panics
+//! because it finds no root file system has completed its start-up, including drivers.
 
 use std::ffi::OsString;
 use std::io;
@@ -20,82 +20,82 @@ use super::accel::Accelerator;
 use super::quote;
 use crate::spawn::{Family, die_with_parent, kill_group};
 
-/// The start of the kernel's last words. What follows says why it could not go on (kernel/panic.c).
+/// The beginning of a panic message; the reason follows (kernel/panic.c).
 const PANIC: &[u8] = b"Kernel panic - not syncing: ";
-/// What follows where all was well but for the root: mount_root_generic() in init/do_mounts.c, kernel_init() in
-/// init/main.c, the same words from 5.10 to 7.3.
+/// The reasons that mean a missing root file system: mount_root_generic() in init/do_mounts.c, kernel_init() in
+/// init/main.c. The text is the same from 5.10 to 7.3.
 const ROOTLESS: &[&[u8]] = &[b"VFS: Unable to mount root fs", b"No working init found"];
 
-/// How long QEMU has to die from SIGKILL before the probe goes on without waiting for it.
+/// The time limit for QEMU to end after SIGKILL.
 const KILL_LIMIT: Duration = Duration::from_secs(1);
-/// How much of QEMU's messages, and of the console's end, is kept, in bytes.
+/// The amount of QEMU's messages and of the console's end that is kept, in bytes.
 const KEPT_BYTES: usize = 16 << 10;
 
-/// What a probe found.
+/// The result of a probe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
-pub enum Answer {
-    /// The kernel came as far as it can without a root.
+pub(crate) enum Answer {
+    /// The kernel booted as far as possible without a root file system.
     Works,
-    /// A signal ended QEMU, as abort(3) does where it cannot go on.
+    /// A signal ended QEMU, for example by abort(3).
     Aborted {
-        /// Which, with QEMU's own words.
+        /// The signal and QEMU's messages.
         how: String,
     },
-    /// QEMU or the kernel ended otherwise.
+    /// QEMU or the kernel ended in another way.
     Ended {
-        /// How, with their own words.
+        /// How it ended, with its messages.
         how: String,
     },
-    /// Neither, in the time there was.
+    /// The boot did not end within the time limit.
     Slow {
-        /// The limit, in ms.
+        /// The time limit, in ms.
         limit_ms: u64,
-        /// How far the kernel came, by its own words.
+        /// The end of the console.
         console: String,
     },
 }
 
 impl Answer {
-    /// Whether the answer is about the host and its QEMU, whatever the kernel. That of a kernel that died is not, nor
-    /// that of a QEMU that refused to start it; these come quickly, so asking again next time costs little.
+    /// Whether the answer depends only on the host and its QEMU, and not on the kernel. The answers for a crashed
+    /// kernel and for a QEMU that refused to start do not; such probes end quickly, so repeating them costs little.
     #[must_use]
-    pub const fn is_worth_remembering(&self) -> bool {
+    pub(crate) const fn is_worth_remembering(&self) -> bool {
         !matches!(self, Self::Ended { .. })
     }
 }
 
-/// Boots `kernel` under `accelerator`, without a root, for at most `limit`. No QEMU of this probe is left when it
-/// returns, unless the host's kernel fails to end one.
-pub async fn run(qemu: &Path, kernel: &Path, accelerator: Accelerator, limit: Duration) -> Answer {
+/// Boots `kernel` under `accelerator` without a root file system, for at most `limit`. QEMU has ended when this
+/// returns, unless the host's kernel cannot kill it.
+pub(crate) async fn run(qemu: &Path, kernel: &Path, accelerator: Accelerator, limit: Duration) -> Answer {
     let deadline = Instant::now() + limit;
     let mut command = Command::new(qemu);
     command.args(argv(kernel, accelerator)).kill_on_drop(true);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut family = match die_with_parent(&mut command).spawn() {
         Ok(child) => Family(child),
-        Err(error) => return Answer::Ended { how: format!("QEMU could not be started ({error})") },
+        Err(error) => return Answer::Ended { how: format!("cannot start QEMU ({error})") },
     };
     let mut console = Console::default();
     let answer = match timeout_at(deadline, watch(&mut family.0, &mut console)).await {
         Ok(Ok(answer)) => answer,
-        Ok(Err(error)) => Answer::Ended { how: format!("QEMU's output could not be read ({error})") },
+        Ok(Err(error)) => Answer::Ended { how: format!("cannot read QEMU's output ({error})") },
         Err(_) => {
             let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
             Answer::Slow { limit_ms, console: quote::end_of(&console.kept) }
         }
     };
-    // Whatever came of it, QEMU goes. Where even SIGKILL takes longer than this (a vCPU that does not leave the host's
-    // kernel), the answer stands all the same, and tokio reaps the process when it does go.
+    // Kill QEMU in any case. If even SIGKILL takes longer than the limit (a vCPU does not leave the host's kernel), the
+    // answer is still valid, and tokio reaps the process later.
     let killed = kill_group(&family.0);
     match timeout(KILL_LIMIT, family.0.wait()).await.map(|reaped| reaped.and(killed)) {
         Ok(Ok(())) | Err(_) => answer,
-        Ok(Err(error)) => Answer::Ended { how: format!("QEMU could not be ended ({error})") },
+        Ok(Err(error)) => Answer::Ended { how: format!("cannot end QEMU ({error})") },
     }
 }
 
-/// QEMU's arguments. `quiet`: each byte on a serial line costs an exit to QEMU, and panics are shown all the same.
-/// `earlyprintk`: so are panics before the console. `rdinit`: an init inside the kernel itself is not started.
+/// QEMU's arguments. `quiet`: each byte on the serial line costs an exit to QEMU, and panics are printed nevertheless.
+/// `earlyprintk`: panics before the console is up are printed, too. `rdinit`: an init inside the kernel is not started.
 fn argv(kernel: &Path, accelerator: Accelerator) -> Vec<OsString> {
     let cpu = match accelerator {
         Accelerator::Kvm => "host",
@@ -131,10 +131,10 @@ fn argv(kernel: &Path, accelerator: Accelerator) -> Vec<OsString> {
     argv
 }
 
-/// Reads until the console or QEMU's end gives the answer.
+/// Reads until the console or the end of QEMU determines the answer.
 async fn watch(child: &mut Child, console: &mut Console) -> io::Result<Answer> {
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    // QEMU's messages are read beside the console, so that it can never stand still for a full pipe.
+    // QEMU's messages are read together with the console, so that QEMU never blocks on a full pipe.
     let messages = tokio::spawn(read_end(stderr));
     if let Some(mut stdout) = stdout {
         let mut buffer = [0; 4096];
@@ -151,7 +151,7 @@ async fn watch(child: &mut Child, console: &mut Console) -> io::Result<Answer> {
     let status = child.wait().await?;
     let messages = messages.await.map_err(io::Error::other)??;
     let (said, console) = (quote::end_of(&messages), quote::end_of(&console.kept));
-    let how = format!("QEMU ended with {status} and said: {said}; on the console: {console}");
+    let how = format!("QEMU ended with {status}, its messages: {said}; on the console: {console}");
     Ok(if status.signal().is_some() { Answer::Aborted { how } } else { Answer::Ended { how } })
 }
 
@@ -175,14 +175,14 @@ fn keep_end(kept: &mut Vec<u8>, bytes: &[u8]) {
     kept.drain(..over);
 }
 
-/// The end of what the kernel wrote.
+/// The end of the console.
 #[derive(Debug, Default)]
 struct Console {
     kept: Vec<u8>,
 }
 
 impl Console {
-    /// Takes in the next bytes, and gives the answer as soon as the line with the panic is whole.
+    /// Reads the next bytes; returns the answer as soon as the line with the panic is complete.
     fn push(&mut self, bytes: &[u8]) -> Option<Answer> {
         keep_end(&mut self.kept, bytes);
         let at = self.kept.windows(PANIC.len()).position(|window| window == PANIC)?;
@@ -192,7 +192,7 @@ impl Console {
         if ROOTLESS.iter().any(|known| why.starts_with(known)) {
             return Some(Answer::Works);
         }
-        Some(Answer::Ended { how: format!("the kernel died on the way: {}", quote::end_of(line)) })
+        Some(Answer::Ended { how: format!("the kernel panicked: {}", quote::end_of(line)) })
     }
 }
 
@@ -220,14 +220,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_kernel_without_a_root_is_enough_and_is_not_waited_for() {
+    async fn the_panic_for_a_missing_root_is_success_and_ends_the_probe() {
         let panics = "echo '[    0.61] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)'";
         assert_eq!(probe(&format!("{panics}; exec sleep 1000"), LIMIT).await, Answer::Works);
         assert_eq!(probe(panics, LIMIT).await, Answer::Works);
     }
 
     #[tokio::test]
-    async fn another_panic_is_not() {
+    async fn another_panic_is_a_failure() {
         let answer = probe("echo 'Kernel panic - not syncing: Fatal exception'; exec sleep 1000", LIMIT).await;
         assert!(matches!(&answer, Answer::Ended { how } if how.contains("Fatal exception")), "{answer:?}");
     }
@@ -240,20 +240,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refusal_is_not_the_hosts_fault() {
+    async fn a_qemu_that_refuses_the_kernel_is_not_worth_remembering() {
         let answer = probe("echo \"could not load kernel '/etc/passwd'\" >&2; exit 1", LIMIT).await;
         assert!(matches!(&answer, Answer::Ended { how } if how.contains("could not load kernel")), "{answer:?}");
         assert!(!answer.is_worth_remembering());
     }
 
     #[tokio::test]
-    async fn more_messages_than_a_pipe_holds_do_not_stop_it() {
+    async fn more_messages_than_a_pipe_holds_do_not_block_the_probe() {
         let body = "yes message | head -c 1000000 >&2; echo 'Kernel panic - not syncing: No working init found.'";
         assert_eq!(probe(body, LIMIT).await, Answer::Works);
     }
 
     #[tokio::test]
-    async fn silence_ends_at_the_limit() {
+    async fn a_silent_qemu_is_ended_at_the_limit() {
         let answer = probe("exec sleep 1000", Duration::from_millis(100)).await;
         assert_eq!(answer, Answer::Slow { limit_ms: 100, console: "nothing".to_owned() });
     }
@@ -261,7 +261,7 @@ mod tests {
     #[tokio::test]
     async fn a_program_that_cannot_start_is_an_answer() {
         let answer = run(Path::new("/nonexistent"), Path::new("/k"), Accelerator::Kvm, LIMIT).await;
-        assert!(matches!(&answer, Answer::Ended { how } if how.contains("could not be started")), "{answer:?}");
+        assert!(matches!(&answer, Answer::Ended { how } if how.contains("cannot start QEMU")), "{answer:?}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A running QEMU and the ends of its sockets.
+//! A running QEMU with its sockets and its console.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -23,63 +23,63 @@ use super::argv::DESCRIPTORS;
 use super::{qmp, quote};
 use crate::spawn::{die_with_parent, kill_group};
 
-/// How the C library's malloc(3) is to serve QEMU (glibc's manual, "Memory Allocation Tunables"; another library ignores
-/// it). The thread that translates guest code allocates all the time, and by default its own arena grows by one page and
-/// one mprotect(2) after the other: 260 in a fork that runs a scenario. One arena in big steps, of huge pages where the
-/// host has them on request, took such a fork 239 ms of processor time, and the default 253 (medians of 20 in turn, stock
-/// 6.12 under TCG of QEMU 7.2).
+/// Settings of glibc's malloc(3) for QEMU (glibc manual, "Memory Allocation Tunables"; other C libraries ignore them).
+/// The thread that translates guest code allocates constantly; by default its arena grows page by page with an
+/// mprotect(2) each: 260 calls in a fork that runs a scenario. With one arena that grows in large steps, with huge
+/// pages if the host provides them on request, such a fork takes 239 against 253 ms of CPU time (medians of 20
+/// interleaved runs, stock 6.12 under TCG of QEMU 7.2).
 const MALLOC: &str = "glibc.malloc.arena_max=1:glibc.malloc.top_pad=33554432:glibc.malloc.hugetlb=1";
-/// How much of the console waits while vmlab is stopped or has no processor, in bytes: the most that a user may ask for
-/// (proc(5), `pipe-max-size`).
+/// The capacity of the console's pipe, which buffers the console while vmlab is stopped or gets no CPU, in bytes. Users
+/// may set at most this size (proc(5), `pipe-max-size`).
 const CONSOLE_BYTES: i32 = 1 << 20;
-/// How much of the end of QEMU's standard error is kept, in bytes.
+/// The amount of the end of QEMU's standard error that is kept, in bytes.
 const STDERR_KEPT: usize = 4096;
-/// How long the end of its standard error is waited for once it is dead: a process that it left behind may hold it.
+/// The time limit for the end of QEMU's standard error after its death: a process that it left behind may hold it open.
 const STDERR_LIMIT: Duration = Duration::from_secs(2);
 
 impl Drop for QemuProcess {
     fn drop(&mut self) {
-        // Whoever wants to know how it ended has called `end`.
+        // Errors are ignored: a caller that needs the result uses `end`.
         let _ = kill_group(&self.process);
     }
 }
 
-/// A QEMU that was started. Dropping it kills it, and all that it has started.
+/// A QEMU process. Dropping it kills the process and its children.
 #[derive(Debug)]
 pub struct QemuProcess {
-    /// The process itself.
+    /// The child process.
     pub process: Child,
-    /// The end of what it has written on standard error so far.
-    said: Arc<Mutex<Vec<u8>>>,
-    /// Reads its standard error all the time, so that it never waits for somebody who does.
+    /// The end of QEMU's standard error so far.
+    stderr: Arc<Mutex<Vec<u8>>>,
+    /// The task that reads QEMU's standard error, so that QEMU never blocks on it.
     listening: JoinSet<()>,
-    /// Our end of the control port.
+    /// vmlab's end of the control port.
     pub control: UnixStream,
-    /// Our end of QMP.
+    /// vmlab's end of QMP.
     pub qmp: Option<UnixStream>,
-    /// Whether QMP's capabilities have been agreed on ahead, with the commands that load a fork's state.
+    /// Whether the QMP handshake was sent in advance, with the commands that load a fork's state.
     pub agreed: bool,
-    /// The same socket once more, for what is not to wait for its turn.
+    /// A duplicate of the QMP socket, for commands that must not wait.
     monitor: StdUnixStream,
-    /// Our end of the console.
+    /// vmlab's end of the console.
     pub console: pipe::Receiver,
 }
 
-/// QEMU could not be started.
+/// Why QEMU cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// No sockets, or no pipe.
-    #[error("cannot make QEMU's sockets")]
+    /// Sockets or pipe cannot be created.
+    #[error("cannot create QEMU's sockets")]
     Sockets(#[source] io::Error),
-    /// The descriptors cannot be handed over.
-    #[error("cannot hand descriptors to QEMU")]
+    /// The descriptors cannot be passed to QEMU.
+    #[error("cannot pass descriptors to QEMU")]
     Descriptors(#[source] command_fds::FdMappingCollision),
-    /// The program cannot be run.
+    /// The program cannot be executed.
     #[error("cannot run {}", path.display())]
     Spawn {
-        /// QEMU's path.
+        /// The path of QEMU.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
@@ -88,20 +88,20 @@ pub enum StartError {
 /// How QEMU ended.
 #[derive(Debug, Clone)]
 pub struct QemuEnded {
-    /// Its exit status, where it had ended by itself; None where it lived until it was killed here.
+    /// QEMU's exit status; None if QEMU ran until vmlab killed it.
     pub by_itself: Option<ExitStatus>,
-    /// The end of what it wrote on standard error, on one line; empty where it wrote nothing.
+    /// The end of QEMU's standard error on one line; empty if QEMU printed nothing.
     pub stderr: String,
 }
 
 impl QemuProcess {
-    /// Starts QEMU. It dies with this process, however this process ends.
+    /// Starts QEMU. The kernel kills QEMU when this process ends.
     ///
-    /// A fork gets its device state, and the QMP commands that load it ([`qmp::load_ahead`]): they are in the socket
-    /// before QEMU is there, so that it never waits for the next one.
+    /// A fork gets its device state and the QMP commands that load it ([`qmp::load_ahead`]). The commands are in the
+    /// socket before QEMU starts, so that QEMU never waits for the next command.
     ///
     /// # Errors
-    /// [`StartError`], by step.
+    /// [`StartError`].
     pub fn start(qemu: &Path, arguments: &[OsString], state: Option<File>) -> Result<Self, StartError> {
         let pair = || -> io::Result<(StdUnixStream, OwnedFd)> {
             let (ours, theirs) = StdUnixStream::pair()?;
@@ -111,7 +111,7 @@ impl QemuProcess {
         let (control, control_fd) = pair().map_err(StartError::Sockets)?;
         let (mut qmp, qmp_fd) = pair().map_err(StartError::Sockets)?;
         let (console, console_fd) = io::pipe().map_err(StartError::Sockets)?;
-        // Where it may not grow, as for a user who has many of them, it holds what pipes hold by default.
+        // If the pipe may not grow, for example because the user has many pipes, it keeps the default size.
         let _ = fcntl(&console, FcntlArg::F_SETPIPE_SZ(CONSOLE_BYTES));
         let monitor = qmp.try_clone().map_err(StartError::Sockets)?;
         let agreed = state.is_some();
@@ -133,24 +133,24 @@ impl QemuProcess {
         command.fd_mappings(mappings).map_err(StartError::Descriptors)?;
         die_with_parent(&mut command);
         let mut child = command.spawn().map_err(|source| StartError::Spawn { path: qemu.to_owned(), source })?;
-        let (said, mut listening) = (Arc::default(), JoinSet::new());
+        let (kept, mut listening) = (Arc::default(), JoinSet::new());
         if let Some(stderr) = child.stderr.take() {
-            listening.spawn(keep_end(stderr, Arc::clone(&said)));
+            listening.spawn(keep_end(stderr, Arc::clone(&kept)));
         }
-        // `command` goes here, and with it our copies of QEMU's ends: only so does its death close the sockets.
-        Ok(Self { process: child, said, listening, control, qmp, agreed, monitor, console })
+        // Dropping `command` closes our copies of QEMU's ends, so that the death of QEMU closes the sockets.
+        Ok(Self { process: child, stderr: kept, listening, control, qmp, agreed, monitor, console })
     }
 
-    /// Lets a fork run, now or as soon as it is loaded ([`qmp::wake`]).
+    /// Resumes a fork, now or as soon as its state is loaded ([`qmp::wake`]).
     ///
     /// # Errors
-    /// As write(2); that QEMU has gone is one.
+    /// As write(2), also if QEMU has ended.
     pub fn wake(&self) -> io::Result<()> {
-        // A line of this length goes into the socket's buffer whole: nothing else is in it.
+        // The socket's buffer is empty, so a line of this length is written completely.
         (&self.monitor).write_all(&qmp::wake())
     }
 
-    /// Kills QEMU and its children, where it still runs, reaps it, and gives what it said on standard error.
+    /// Kills QEMU and its children if they still run, reaps QEMU, and returns how it ended.
     ///
     /// # Errors
     /// As kill(2) and waitpid(2).
@@ -158,17 +158,17 @@ impl QemuProcess {
         let by_itself = self.process.try_wait()?;
         kill_group(&self.process)?;
         self.process.wait().await?;
-        // Whether or not that end came in time: what was read counts.
+        // The bytes that were read count, also after a timeout.
         let _ = timeout(STDERR_LIMIT, self.listening.join_next()).await;
-        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(QemuEnded { by_itself, stderr: if said.is_empty() { String::new() } else { quote::end_of(&said) } })
+        let kept = self.stderr.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(QemuEnded { by_itself, stderr: if kept.is_empty() { String::new() } else { quote::end_of(&kept) } })
     }
 }
 
 /// Reads a stream to its end and keeps the last [`STDERR_KEPT`] bytes.
 async fn keep_end(mut stream: ChildStderr, kept: Arc<Mutex<Vec<u8>>>) {
     let mut piece = [0; STDERR_KEPT];
-    // An error is an end like another: what was read before it counts.
+    // An error counts as the end; the bytes before it are kept.
     while let Ok(count @ 1..) = stream.read(&mut piece).await {
         let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.extend_from_slice(&piece[..count]);
@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_console_that_nobody_reads_takes_what_comes_byte_by_byte() {
+    async fn an_unread_console_buffers_single_bytes() {
         let bytes = 30_000;
         let script =
             format!("i=0; while [ $i -lt {bytes} ]; do printf x >&{}; i=$((i + 1)); done", DESCRIPTORS.console);

@@ -1,4 +1,4 @@
-//! Finds QEMU and asks it who it is.
+//! Finds QEMU and determines its version.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -21,26 +21,25 @@ use vmlab_store::memo::Memo;
 
 /// The program's usual name.
 pub const PROGRAM: &str = "qemu-system-x86_64";
-/// The environment variable that names another program.
+/// The environment variable for another program.
 pub const VARIABLE: &str = "VMLAB_QEMU";
-/// The oldest QEMU that is used, of 2021. All that vmlab asks of one is older (sockets as inherited descriptors,
-/// `-chardev socket,fd=`: 2.12; a sandbox: 2.11), but what nobody tries any more is better refused than met with in the
-/// middle of a run.
-pub const MINIMUM: QemuVersion = QemuVersion { major: 6, minor: 0, micro: 0 };
+/// The oldest supported QEMU, of 2021. The features that vmlab uses are older (`-chardev socket,fd=`: 2.12; `-sandbox`:
+/// 2.11), but older versions are not tested, and refusing them is better than failing during a run.
+pub(crate) const MINIMUM: QemuVersion = QemuVersion { major: 6, minor: 0, micro: 0 };
 
-/// How long `--version` may take. It takes 40 ms; a machine may be busy.
+/// The time limit of `--version`, which takes 40 ms on an idle machine.
 const VERSION_LIMIT: Duration = Duration::from_secs(10);
-/// How much of what `--version` says is read, in bytes.
+/// The limit for reading the output of `--version`, in bytes.
 const OUTPUT_LIMIT_BYTES: u64 = 64 << 10;
 
 /// A version of QEMU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct QemuVersion {
-    /// 7 in 7.2.22.
+    /// The 7 in 7.2.22.
     pub major: u32,
-    /// 2 in 7.2.22.
+    /// The 2 in 7.2.22.
     pub minor: u32,
-    /// 22 in 7.2.22.
+    /// The 22 in 7.2.22.
     pub micro: u32,
 }
 
@@ -50,106 +49,107 @@ impl fmt::Display for QemuVersion {
     }
 }
 
-/// Which build of QEMU it is: what was learnt by running one holds for as long as this stays the same.
+/// The identity of a build of QEMU. Results of running QEMU stay valid as long as its identity is the same.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct QemuIdentity {
-    /// The file, symlinks resolved.
+    /// The file, with symbolic links resolved.
     pub path: PathBuf,
-    /// First line of `--version`.
+    /// The first line of `--version`.
     pub version_line: String,
-    /// Size of the file.
+    /// The size of the file, in bytes.
     pub size_bytes: u64,
-    /// When the file was last changed, in ns since 1970 UTC.
+    /// The file's modification time, in ns since 1970 UTC.
     pub modified_ns: i128,
 }
 
-/// A QEMU that can be used.
+/// A usable QEMU.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Qemu {
-    /// The program, as it was found.
+    /// The path of the program, with symbolic links.
     pub path: PathBuf,
-    /// Its version, [`MINIMUM`] or later.
+    /// The version, [`MINIMUM`] or later.
     pub version: QemuVersion,
-    /// Which build it is.
+    /// The identity of the build.
     pub identity: QemuIdentity,
 }
 
-/// Why there is no QEMU to use.
+/// Why no usable QEMU was found.
 #[derive(Debug, thiserror::Error)]
 pub enum QemuError {
-    /// It is not in `PATH`.
+    /// QEMU is not in `PATH`.
     #[error(
-        "QEMU is missing: there is no {PROGRAM} in PATH; run `vmlab doctor --fix`, install the package qemu-system-x86, or name a program with --qemu or {VARIABLE}"
+        "QEMU is missing: {PROGRAM} is not in PATH; run `vmlab doctor --fix`, install the package qemu-system-x86, or name a program with --qemu or {VARIABLE}"
     )]
     Missing,
-    /// The program that was named is not there, or is no file.
+    /// The named program does not exist or is no file.
     #[error(
-        "{path}, which {named_by} names as QEMU, {problem}; name a {PROGRAM}, or leave {named_by} away to use the one in PATH"
+        "{path}, set by {named_by} as QEMU, {problem}; name a {PROGRAM}, or omit {named_by} to use the one in PATH"
     )]
     NotThere {
-        /// As named.
+        /// The path that the user gave.
         path: PathBuf,
-        /// `--qemu` or the variable.
+        /// `--qemu` or the environment variable.
         named_by: &'static str,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
-    /// It cannot be started.
+    /// The program cannot be executed.
     #[error(
-        "cannot execute {path} as QEMU; install the package qemu-system-x86 anew, or name another program with --qemu or {VARIABLE}"
+        "cannot execute {path} as QEMU; reinstall the package qemu-system-x86, or name another program with --qemu or {VARIABLE}"
     )]
     NotExecutable {
-        /// The program.
+        /// The path of the program.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
-    /// It ends at once, and badly.
+    /// `--version` failed.
     #[error(
-        "{path} --version ended with {status} and said: {said}; install the package qemu-system-x86 anew, or name another program with --qemu or {VARIABLE}"
+        "{path} --version ended with {status}, its output: {said}; reinstall the package qemu-system-x86, or name another program with --qemu or {VARIABLE}"
     )]
     Died {
-        /// The program.
+        /// The path of the program.
         path: PathBuf,
-        /// How it ended.
+        /// The exit status.
         status: ExitStatus,
-        /// The end of what it said.
+        /// The end of its output.
         said: String,
     },
-    /// It does not end.
+    /// `--version` did not end.
     #[error("{path} --version has not ended after {limit_s} s; name another program with --qemu or {VARIABLE}")]
     Hung {
-        /// The program.
+        /// The path of the program.
         path: PathBuf,
-        /// How long it had.
+        /// The time limit, in seconds.
         limit_s: u64,
     },
-    /// It is something else.
-    #[error("{path} --version says `{said}`, which is not QEMU's; name a {PROGRAM} with --qemu or {VARIABLE}")]
+    /// The program is not QEMU.
+    #[error("{path} --version prints `{said}`, so the program is not QEMU; name a {PROGRAM} with --qemu or {VARIABLE}")]
     NotQemu {
-        /// The program.
+        /// The path of the program.
         path: PathBuf,
-        /// The end of what it said.
+        /// The end of its output.
         said: String,
     },
-    /// It is older than [`MINIMUM`].
+    /// The version is older than [`MINIMUM`].
     #[error(
-        "{path} is QEMU {found}, and vmlab needs {MINIMUM} or later; install a newer one, or name it with --qemu or {VARIABLE}"
+        "{path} is QEMU {found}, but vmlab needs {MINIMUM} or later; install a newer version, or name another program with --qemu or {VARIABLE}"
     )]
     TooOld {
-        /// The program.
+        /// The path of the program.
         path: PathBuf,
-        /// Its version.
+        /// The program's version.
         found: QemuVersion,
     },
 }
 
-/// Finds QEMU: `option` (`--qemu`) before the environment's `VMLAB_QEMU` before `PATH`; runs it with `--version`.
+/// Finds QEMU and runs it with `--version`. `option` (`--qemu`) takes precedence over `VMLAB_QEMU`, which takes
+/// precedence over `PATH`.
 ///
-/// What a program answered is remembered in `cache` for as long as nobody writes to its file.
+/// `cache` stores the answer, which is valid until the program's file changes.
 ///
 /// # Errors
-/// [`QemuError`].
+/// [`QemuError`] if no usable QEMU was found.
 pub async fn find(option: Option<&Path>, cache: &Path) -> Result<Qemu, QemuError> {
     let path = locate(option, env::var_os(VARIABLE), env::var_os("PATH").as_deref())?;
     let memo = Memo::new(cache, "qemu", vec![&path]);
@@ -157,14 +157,14 @@ pub async fn find(option: Option<&Path>, cache: &Path) -> Result<Qemu, QemuError
         return Ok(known);
     }
     let qemu = ask(&path, VERSION_LIMIT).await?;
-    // A script may ask another program, which can change without it.
+    // A script may run another program, which can change without the script.
     if is_elf(&path) {
         memo.keep_if_possible(&qemu);
     }
     Ok(qemu)
 }
 
-/// Whether a program is one by itself, and no script that may run another.
+/// Whether a program is an ELF file and no script that may run another program.
 pub(super) fn is_elf(path: &Path) -> bool {
     let mut magic = [0; 4];
     File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && magic == *b"\x7fELF"
@@ -177,13 +177,13 @@ fn locate(option: Option<&Path>, variable: Option<OsString>, path: Option<&OsStr
     let Some((file, named_by)) = named else {
         return in_path(path).ok_or(QemuError::Missing);
     };
-    // A name without a slash means a file here, not one in PATH, as it does for --kernel.
+    // A name without a slash is a file in the working directory and not in PATH, as for --kernel.
     let absolute = |problem: String| QemuError::NotThere { path: file.clone(), named_by, problem };
     match fs::metadata(&file) {
         Ok(metadata) if metadata.is_file() => std::path::absolute(&file).map_err(|error| absolute(error.to_string())),
         Ok(_) => Err(absolute("is not a file".to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(absolute("does not exist".to_owned())),
-        Err(error) => Err(absolute(format!("cannot be looked at ({error})"))),
+        Err(error) => Err(absolute(format!("cannot be accessed ({error})"))),
     }
 }
 
@@ -196,7 +196,8 @@ fn in_path(path: Option<&OsStr>) -> Option<PathBuf> {
 
 async fn ask(path: &Path, limit: Duration) -> Result<Qemu, QemuError> {
     let not_executable = |source| QemuError::NotExecutable { path: path.to_owned(), source };
-    // Looked at before it runs: were the file replaced meanwhile, the old identity would be forgotten, not the new kept.
+    // Read the identity before running the program: if the file is replaced in the meantime, the answer is stored for
+    // the old identity and not for the new one.
     let metadata = fs::metadata(path).map_err(not_executable)?;
     let real = fs::canonicalize(path).map_err(not_executable)?;
     let (status, stdout, stderr) = match tokio::time::timeout(limit, version_output(path)).await {
@@ -218,7 +219,7 @@ async fn ask(path: &Path, limit: Duration) -> Result<Qemu, QemuError> {
     Ok(Qemu { path: path.to_owned(), version, identity })
 }
 
-/// How `--version` ended, and what it wrote to its two streams.
+/// The exit status of `--version`, its standard output and standard error.
 async fn version_output(path: &Path) -> io::Result<(ExitStatus, Vec<u8>, Vec<u8>)> {
     let mut command = Command::new(path);
     command.arg("--version").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
@@ -229,7 +230,8 @@ async fn version_output(path: &Path) -> io::Result<(ExitStatus, Vec<u8>, Vec<u8>
     Ok((child.wait().await?, stdout, stderr))
 }
 
-/// The first [`OUTPUT_LIMIT_BYTES`] of a stream. It is closed after them, so whoever writes on gets SIGPIPE.
+/// The first [`OUTPUT_LIMIT_BYTES`] of a stream. The stream is closed after them, so a program that writes more gets
+/// SIGPIPE.
 async fn read_bounded(stream: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if let Some(stream) = stream {
@@ -238,7 +240,7 @@ async fn read_bounded(stream: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<
     Ok(bytes)
 }
 
-/// From `QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)`.
+/// Parses a line like `QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)`.
 fn parse_version(line: &str) -> Option<QemuVersion> {
     let rest = line.strip_prefix("QEMU emulator version ")?;
     let numbers = rest.split(|c: char| !c.is_ascii_digit() && c != '.').next()?;

@@ -1,7 +1,7 @@
-//! QMP: qapi for the commands, a pump of our own for the events.
+//! QMP: the crate qapi handles commands; a pump in this module handles events.
 //!
-//! qapi 0.15 knows the events of one QEMU version; a name that it does not know ends its stream and fails every command
-//! in flight. So the pump takes the events out of the stream first and hands qapi only the greeting and the replies.
+//! qapi 0.15 knows the events of one QEMU version; an unknown event ends its stream and fails all commands in flight.
+//! The pump therefore takes events out of the stream and passes only the greeting and replies to qapi.
 
 use std::fmt;
 use std::fs::File;
@@ -23,15 +23,15 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use event::OWN;
-pub use event::{QmpEvent, ShutdownReason, Told};
+pub use event::{QmpEvent, ShutdownReason, TimedQmpEvent};
 
 mod event;
 
-/// A line that is longer is no QMP, in bytes.
+/// The maximum length of a QMP line, in bytes.
 const LINE_LIMIT: u64 = 1 << 20;
-/// Events that wait for whoever reads them; more are not read from QEMU.
+/// The capacity of the event queue. If it is full, the pump stops reading from QEMU.
 const EVENTS_WAITING: usize = 64;
-/// How long QEMU may take to answer a command.
+/// The time limit for the reply to a command.
 const REPLY_LIMIT: Duration = Duration::from_secs(10);
 
 fn own(command: &str, arguments: &Value) -> Vec<u8> {
@@ -40,10 +40,10 @@ fn own(command: &str, arguments: &Value) -> Vec<u8> {
     line.into_bytes()
 }
 
-/// The commands that load a fork's device state from a descriptor, to be sent before QEMU is even there.
-/// [`QmpEvent::Migration`] tells when it is done.
+/// The commands that load a fork's device state from a descriptor, to be sent before QEMU starts.
+/// [`QmpEvent::Migration`] reports the end of loading.
 #[must_use]
-pub fn load_ahead(state: i32) -> Vec<u8> {
+pub(crate) fn load_ahead(state: i32) -> Vec<u8> {
     let on = |name: &str| json!({ "capability": name, "state": true });
     let capabilities = json!({ "capabilities": [on("x-ignore-shared"), on("events")] });
     [
@@ -54,46 +54,46 @@ pub fn load_ahead(state: i32) -> Vec<u8> {
     .concat()
 }
 
-/// The command that lets a fork run, now or as soon as it is loaded: QEMU keeps it in mind while it loads (`qmp_cont` in
-/// its monitor/qmp-cmds.c). [`QmpEvent::Resumed`] tells when it runs.
+/// The command that resumes a fork, now or as soon as its state is loaded: QEMU remembers the command while it loads
+/// (`qmp_cont` in QEMU's monitor/qmp-cmds.c). [`QmpEvent::Resumed`] reports that the fork runs.
 #[must_use]
-pub fn wake() -> Vec<u8> {
+pub(crate) fn wake() -> Vec<u8> {
     own("cont", &json!({}))
 }
 
-/// QMP failed.
+/// Why QMP failed.
 #[derive(Debug, thiserror::Error)]
 pub enum QmpError {
-    /// No greeting, or no agreement.
-    #[error("QMP did not come up: {0}")]
+    /// The handshake failed: no greeting, or capabilities were refused.
+    #[error("the QMP handshake failed: {0}")]
     Negotiation(std::io::Error),
     /// QEMU answered a command with an error.
     #[error("QMP command {command}: {detail}")]
     Refused {
-        /// Its name.
+        /// The command's name.
         command: &'static str,
-        /// What QEMU said.
+        /// QEMU's error.
         detail: String,
     },
-    /// A command could not be sent, or the stream ended.
+    /// The command could not be sent, or the stream ended.
     #[error("QMP command {command}: {detail}")]
     Command {
-        /// Its name.
+        /// The command's name.
         command: &'static str,
-        /// What came back.
+        /// The reason.
         detail: String,
     },
-    /// No reply within the limit.
+    /// QEMU did not reply within the time limit.
     #[error("QMP: no reply to {command} within {limit_s} s")]
     Silent {
-        /// The command.
+        /// The command's name.
         command: &'static str,
-        /// How long it was waited for.
+        /// The time limit, in seconds.
         limit_s: u64,
     },
 }
 
-/// A QMP connection, negotiated. Dropping it ends its tasks.
+/// A QMP connection after the handshake. Dropping it ends its tasks.
 pub struct Qmp {
     service: QapiService<QmpStreamTokio<OwnedWriteHalf>>,
     _tasks: JoinSet<()>,
@@ -106,11 +106,10 @@ impl fmt::Debug for Qmp {
     }
 }
 
-/// Starts the pump on a fresh connection. The events come out of the receiver from the very first one, whether or not
-/// the connection ever gets as far as commands.
+/// Starts the pump on a new connection. The receiver gets all events from the first one on, even without a handshake.
 #[must_use]
-pub fn pump(stream: UnixStream) -> (Connecting, mpsc::Receiver<Told>) {
-    // Where there is none, whoever comes for commands is told.
+pub fn pump(stream: UnixStream) -> (Connecting, mpsc::Receiver<TimedQmpEvent>) {
+    // Without a duplicate of the socket, `negotiate` returns an error.
     let socket = stream.as_fd().try_clone_to_owned().ok();
     let (read, write) = stream.into_split();
     let (replies_in, replies) = tokio::io::duplex(64 * 1024);
@@ -120,18 +119,18 @@ pub fn pump(stream: UnixStream) -> (Connecting, mpsc::Receiver<Told>) {
     (Connecting { replies, write, tasks, socket }, events)
 }
 
-/// A connection whose greeting has not been read yet.
+/// A connection before the handshake.
 #[derive(Debug)]
 pub struct Connecting {
     replies: DuplexStream,
     write: OwnedWriteHalf,
     tasks: JoinSet<()>,
-    /// The same socket once more, for messages that carry a descriptor; None where it could not be had.
+    /// A duplicate of the socket, for messages that carry a descriptor; None if duplication failed.
     socket: Option<OwnedFd>,
 }
 
 impl Connecting {
-    /// Reads the greeting and agrees on the capabilities, unless that was done ahead.
+    /// Performs the handshake. `agreed` means that its commands were already sent in advance.
     ///
     /// # Errors
     /// [`QmpError::Negotiation`], [`QmpError::Silent`].
@@ -146,14 +145,14 @@ impl Connecting {
             .map_err(|_| QmpError::Silent { command: "qmp_capabilities", limit_s: REPLY_LIMIT.as_secs() })?
             .map_err(QmpError::Negotiation)?;
         let (service, events) = stream.into_parts();
-        // What qapi calls its events half is also what completes its commands; it has to be polled.
+        // qapi's event stream also completes its commands, so it must be polled.
         self.tasks.spawn(events.into_future());
         Ok(Qmp { service, _tasks: self.tasks, socket })
     }
 }
 
 impl Qmp {
-    /// Runs one command. Commands may be in flight together.
+    /// Executes a command. Several commands may be in flight.
     ///
     /// # Errors
     /// [`QmpError::Refused`], [`QmpError::Command`], [`QmpError::Silent`].
@@ -172,8 +171,8 @@ impl Qmp {
         })
     }
 
-    /// Saves the guest's device state into a file, while the guest runs on; its memory stays where it is, in the shared
-    /// file. [`QmpEvent::Migration`] tells when it is done, and the guest is stopped then.
+    /// Starts saving the guest's device state to a file, while the guest continues to run. The guest's memory stays in
+    /// its shared file. [`QmpEvent::Migration`] reports the end; the guest is then paused.
     ///
     /// # Errors
     /// [`QmpError`]
@@ -189,8 +188,8 @@ impl Qmp {
         Ok(())
     }
 
-    /// Hands QEMU a descriptor by a name: `getfd`, with the descriptor beside it (unix(7), `SCM_RIGHTS`), which qapi has
-    /// no way for. A name that QEMU did not take is seen when it is used.
+    /// Passes a descriptor to QEMU under a name: `getfd` with `SCM_RIGHTS` (unix(7)), which qapi does not support. If
+    /// QEMU refuses, the command that uses the name fails.
     fn give(&self, name: &str, file: &File) -> Result<(), QmpError> {
         let line = own("getfd", &json!({ "fdname": name }));
         let rights = [file.as_raw_fd()];
@@ -203,13 +202,13 @@ impl Qmp {
         );
         match sent {
             Ok(count) if count == line.len() => Ok(()),
-            Ok(_) => Err(QmpError::Command { command: "getfd", detail: "it was cut short".to_owned() }),
+            Ok(_) => Err(QmpError::Command { command: "getfd", detail: "the message was truncated".to_owned() }),
             Err(error) => Err(QmpError::Command { command: "getfd", detail: error.to_string() }),
         }
     }
 
-    /// The processors' registers, as QEMU's own monitor prints them (docs/system/monitor.rst, "info registers"). The guest
-    /// may run on meanwhile.
+    /// The CPUs' registers in the format of QEMU's monitor (docs/system/monitor.rst, "info registers"). The guest may
+    /// be running.
     ///
     /// # Errors
     /// As [`Self::execute`].
@@ -218,7 +217,7 @@ impl Qmp {
         self.execute(qmp::human_monitor_command { cpu_index: None, command_line }).await
     }
 
-    /// Lets a guest that QEMU paused go on.
+    /// Resumes a paused guest.
     ///
     /// # Errors
     /// As [`Self::execute`].
@@ -226,11 +225,11 @@ impl Qmp {
         self.execute(qmp::cont {}).await.map(drop)
     }
 
-    /// Writes the guest's memory into a file, as an ELF core with physical addresses (docs/interop/qmp-ref,
-    /// `dump-guest-memory`). QEMU pauses the guest for as long as it takes. It opens nothing: it gets the descriptor.
+    /// Writes the guest's memory to a file as an ELF core with physical addresses (docs/interop/qmp-ref,
+    /// `dump-guest-memory`). QEMU pauses the guest meanwhile, and writes to the passed descriptor.
     ///
     /// # Errors
-    /// As [`Self::execute`], but for the limit, which is the caller's.
+    /// As [`Self::execute`], with the caller's time limit.
     pub async fn dump(&self, core: &File, limit: Duration) -> Result<(), QmpError> {
         self.give("core", core)?;
         let command = qmp::dump_guest_memory {
@@ -244,37 +243,36 @@ impl Qmp {
         self.execute_within(command, limit).await.map(drop)
     }
 
-    /// What QEMU says of the guest, as `running`, `paused`, `internal-error`.
+    /// The guest's status, for example `running`, `paused` or `internal-error`.
     ///
     /// # Errors
     /// As [`Self::execute`].
     pub async fn status(&self) -> Result<String, QmpError> {
         let info = self.execute(qmp::query_status {}).await?;
-        let word = serde_json::to_value(info.status).ok();
-        Ok(word.as_ref().and_then(Value::as_str).unwrap_or("unknown").to_owned())
+        let status = serde_json::to_value(info.status).ok();
+        Ok(status.as_ref().and_then(Value::as_str).unwrap_or("unknown").to_owned())
     }
 }
 
-/// Reads lines until the stream ends; events go one way, everything else the other.
-async fn split(read: OwnedReadHalf, mut replies: DuplexStream, events: mpsc::Sender<Told>) {
+/// Reads lines until the stream ends; sends events to `events` and everything else to `replies`.
+async fn split(read: OwnedReadHalf, mut replies: DuplexStream, events: mpsc::Sender<TimedQmpEvent>) {
     use tokio::io::AsyncReadExt as _;
     let mut reader = BufReader::new(read);
     let mut line = Vec::new();
     loop {
         line.clear();
-        // The end, an error and a line without end are all the end of QMP; QEMU's own end is seen elsewhere.
+        // The end of the stream, an error and an overlong line all end QMP. The end of QEMU is detected elsewhere.
         match (&mut reader).take(LINE_LIMIT).read_until(b'\n', &mut line).await {
             Ok(count) if count > 0 && line.ends_with(b"\n") => {}
             _ => return,
         }
         let at = Instant::now();
         let event = serde_json::from_slice::<Value>(&line).ok().and_then(|value| event::parse(&value));
-        // qapi waits for the greeting as well.
+        // qapi waits for the greeting, too.
         let is_reply = matches!(event, None | Some(QmpEvent::Greeting));
-        // Where nobody listens any more on one of the ways, the other may still be wanted; the end of the stream is
-        // what ends this.
+        // If a receiver was dropped, the other may still be in use. Only the end of the stream ends this task.
         if let Some(event) = event {
-            drop(events.send(Told { at, event }).await);
+            drop(events.send(TimedQmpEvent { at, event }).await);
         }
         if is_reply {
             drop(replies.write_all(&line).await);
@@ -306,7 +304,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_event_that_qapi_does_not_know_breaks_nothing() {
+    async fn an_event_unknown_to_qapi_is_received() {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let noise = concat!(
             r#"{"event": "RESUME", "timestamp": {"seconds": 1, "microseconds": 2}}"#,
@@ -320,17 +318,17 @@ mod tests {
         let (connecting, mut events) = pump(ours);
         let qmp = connecting.negotiate(false).await.unwrap();
         assert_eq!(qmp.status().await.unwrap(), "running");
-        let mut told = Vec::new();
+        let mut received = Vec::new();
         while let Ok(next) = events.try_recv() {
-            told.push(next);
+            received.push(next);
         }
-        assert!(told.is_sorted_by_key(|told| told.at));
+        assert!(received.is_sorted_by_key(|timed| timed.at));
         let once = [
             QmpEvent::Resumed,
             QmpEvent::Other("FROM_THE_FUTURE".to_owned()),
             QmpEvent::Shutdown(ShutdownReason::GuestReset),
         ];
-        let all: Vec<_> = told.into_iter().map(|told| told.event).collect();
+        let all: Vec<_> = received.into_iter().map(|timed| timed.event).collect();
         assert_eq!(all, [&[QmpEvent::Greeting][..], &once, &once].concat());
     }
 

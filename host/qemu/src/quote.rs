@@ -1,16 +1,16 @@
-//! What another program said, made fit to stand within a sentence.
+//! Quotes another program's output within a sentence.
 
-/// The most characters that are quoted.
+/// The maximum number of quoted characters.
 const LIMIT_CHARS: usize = 300;
 
-/// The most characters that are quoted of what may be no text at all.
+/// The maximum number of quoted characters of output that may be binary.
 const STRANGE_CHARS: usize = 60;
 
-/// The beginning of what may be no text at all: its first line, at most 60 characters of it. What cannot be shown is
-/// left out, and each gap is told by one `…`; `nothing readable` where nothing can be shown.
+/// The beginning of output that may be binary: its first line, at most 60 characters. Unprintable parts are replaced by
+/// `…`; `nothing readable` if nothing is printable.
 pub(super) fn beginning_of(output: &[u8]) -> String {
     let line = output.trim_ascii_start().split(|byte| *byte == b'\n').next().unwrap_or_default();
-    // A character may be cut in two at the end, which is one more gap.
+    // A character that is cut at the end counts as unprintable.
     let text = String::from_utf8_lossy(&line[..line.len().min(STRANGE_CHARS * 4)]);
     let mut shown = String::new();
     for c in text.trim_end().chars().map(|c| if is_strange(c) { '…' } else { c }) {
@@ -27,19 +27,19 @@ pub(super) fn beginning_of(output: &[u8]) -> String {
     }
 }
 
-/// What a program said that may not be the one that was meant: [`end_of`] where it is text, else [`beginning_of`].
+/// The output of an unknown program: [`end_of`] for text, else [`beginning_of`].
 pub(super) fn of_stranger(output: &[u8]) -> String {
     let is_text = std::str::from_utf8(output).is_ok_and(|text| !text.contains('\0'));
     if is_text { end_of(output) } else { beginning_of(output) }
 }
 
 fn is_strange(c: char) -> bool {
-    // Noise has letters of all scripts in it.
+    // Binary data decodes to letters of all scripts.
     !c.is_ascii_graphic() && c != ' '
 }
 
-/// The end of a program's output on one line: its last non-empty lines as far as they fit, joined by ` / `, without
-/// control characters; `nothing` where there is none.
+/// The end of a program's output on one line: the last non-empty lines that fit, joined by ` / `, without control
+/// characters; `nothing` for empty output.
 pub(super) fn end_of(output: &[u8]) -> String {
     let text = String::from_utf8_lossy(output);
     let mut kept: Vec<String> = Vec::new();
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_end_is_kept_and_harmless() {
+    fn the_end_is_quoted_without_control_characters() {
         assert_eq!(end_of(b""), "nothing");
         assert_eq!(end_of(b"\r\n \n"), "nothing");
         assert_eq!(end_of(b"one\r\n\x1b[31mtwo\n"), "one / [31mtwo");
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn garbage_is_told_in_a_few_characters() {
+    fn binary_output_is_quoted_in_a_few_characters() {
         assert_eq!(beginning_of(b"GNU bash, version 5.2\nmore\n"), "GNU bash, version 5.2");
         assert_eq!(beginning_of(b""), "nothing readable");
         assert_eq!(beginning_of(b"\x80\xff\0\x1b"), "nothing readable");
@@ -89,14 +89,14 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_s_text_is_quoted_whole() {
+    fn text_of_an_unknown_program_is_quoted() {
         let text = "error while loading shared libraries: libfoo.so.1: cannot open shared object file: No such file";
         assert_eq!(of_stranger(text.as_bytes()), text);
         assert_eq!(of_stranger(b"/x/garbage: 1: \x80\x81\x82: not found\n\x99\n"), "/x/garbage: 1: …: not found");
     }
 
     #[test]
-    fn it_is_bounded() {
+    fn quotes_are_bounded() {
         let long = "x".repeat(1000);
         assert_eq!(end_of(long.as_bytes()).chars().count(), LIMIT_CHARS + 1);
         let many = "0123456789\n".repeat(1000);

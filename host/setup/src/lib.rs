@@ -1,6 +1,6 @@
-//! What vmlab needs on a machine, and the system's own package manager that brings it.
+//! Checks what vmlab needs on a machine, and installs it with the system's package manager.
 //!
-//! Nothing is installed without being asked for: by `vmlab doctor --fix` or `vmlab run --setup`.
+//! vmlab installs packages only on request: `vmlab doctor --fix` or `vmlab run --setup`.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -11,72 +11,75 @@ use tokio::process::Command;
 
 use vmlab_events::progress::Progress;
 
-pub mod machine;
-pub mod manager;
-pub mod need;
-pub mod survey;
+mod machine;
+mod manager;
+mod need;
+mod survey;
 
-pub use machine::Machine;
-use need::{Need, Scope};
+use machine::Machine;
+use need::Need;
 
-/// Why what is missing could not be installed.
+pub use need::Scope;
+pub use survey::{Check, Question, Status, Survey, survey};
+
+/// Why the installation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// None of the package managers that are known.
+    /// The machine has no known package manager.
     #[error(
-        "{missing} missing, and none of apt-get, dnf, pacman, zypper and apk is here to install it; install it by hand"
+        "{missing} missing, and vmlab found no package manager (apt-get, dnf, pacman, zypper or apk); install it by hand"
     )]
     NoManager {
-        /// Names of what is missing.
+        /// The missing things, with a verb: `qemu and apt are`.
         missing: String,
     },
-    /// The distribution has no package for it, as far as is known.
+    /// vmlab knows no package of the distribution that contains it.
     #[error(
-        "{missing} missing, and {manager} is not known to have a package for that; install it by hand, or use what needs none of it, as --kernel PATH"
+        "{missing} missing, and vmlab knows no package for {manager} that contains it; install it by hand, or use an option that does not need it, such as --kernel PATH"
     )]
     NoPackage {
-        /// Names of what is missing.
+        /// The missing things, with a verb: `qemu and apt are`.
         missing: String,
-        /// The package manager's program.
+        /// The name of the package manager's program.
         manager: &'static str,
     },
-    /// Only root may install, and there is no sudo.
-    #[error("only root can install packages, and there is no sudo here; as root run: {commands}")]
+    /// The user is not root, and sudo is not installed.
+    #[error("only root can install packages, and sudo is not installed; run as root: {commands}")]
     NotRoot {
-        /// The commands to run.
+        /// The commands to run as root.
         commands: String,
     },
     /// The package manager cannot be started.
     #[error("cannot run `{command}`")]
     Start {
-        /// As run.
+        /// The command line.
         command: String,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
-    /// The package manager failed; it has said why on standard error.
-    #[error("`{command}` ended with {status}; its own words are above; run it by hand when that is mended")]
+    /// The package manager failed and printed the reason on standard error.
+    #[error("`{command}` failed with {status} (its output is above); fix the cause and run the command by hand")]
     Failed {
-        /// As run.
+        /// The command line.
         command: String,
-        /// How it ended.
+        /// The exit status of the package manager.
         status: ExitStatus,
     },
-    /// The package manager was content, and still it is not there.
-    #[error("{missing} still missing after `{command}`; see what the package brought, or install it by hand")]
+    /// The package manager succeeded, but something is still missing.
+    #[error("{missing} still missing after `{command}`; check which files the package contains, or install it by hand")]
     StillMissing {
-        /// Names of what is missing.
+        /// The missing things, with a verb: `qemu and apt are`.
         missing: String,
-        /// The command that should have brought it.
+        /// The command that installed the packages.
         command: String,
     },
 }
 
-/// Installs what `scope` needs and this machine lacks, with the system's package manager; gives the names of what was
-/// missing, none where nothing was. Each command is told to `progress` before it runs, and writes to standard error.
+/// Installs what `scope` needs and this machine lacks, with the system's package manager. Returns the names of what was
+/// missing. Each command is announced to `progress` before it runs, and writes to standard error.
 ///
 /// # Errors
-/// [`SetupError`].
+/// [`SetupError`] if something is still missing at the end.
 pub async fn install_missing(scope: Scope, progress: &dyn Progress) -> Result<Vec<&'static str>, SetupError> {
     let installed = install(&Machine::this(), scope, progress).await;
     progress.done();
@@ -92,7 +95,7 @@ async fn install(machine: &Machine, scope: Scope, progress: &dyn Progress) -> Re
     let names: Vec<_> = missing.iter().map(|need| need.name).collect();
     for command in &commands {
         let line = command.join(" ");
-        progress.step(&format!("installing what is missing ({}): {line}", names.join(", ")));
+        progress.step(&format!("installing {}: {line}", names.join(", ")));
         let status = execute(command).await.map_err(|source| SetupError::Start { command: line.clone(), source })?;
         if !status.success() {
             return Err(SetupError::Failed { command: line, status });
@@ -106,10 +109,10 @@ async fn install(machine: &Machine, scope: Scope, progress: &dyn Progress) -> Re
     Err(SetupError::StillMissing { missing: sentence(&still), command })
 }
 
-/// The commands that install what is missing.
+/// The commands that install the missing packages.
 fn plan(machine: &Machine, missing: &[&'static Need], root: bool) -> Result<Vec<Vec<String>>, SetupError> {
     let manager = machine.manager().ok_or_else(|| SetupError::NoManager { missing: sentence(missing) })?;
-    // What no package brings stays missing, and is said after the rest was installed.
+    // Needs without a package stay missing; the error after the installation names them.
     let mut packages: Vec<_> = missing.iter().filter_map(|need| need.package(manager)).collect();
     packages.sort_unstable();
     packages.dedup();
@@ -136,13 +139,13 @@ fn sentence(needs: &[&Need]) -> String {
     }
 }
 
-/// Runs a command of the package manager. It is no child like others: it lives on when vmlab is killed, as half an
-/// installed package is worse than a whole one, and Ctrl-C reaches it as the terminal sends it.
+/// Runs a command of the package manager. Unlike other children, the command survives when vmlab is killed, because a
+/// half-installed package is worse than an installed one. Ctrl-C reaches it from the terminal.
 async fn execute(command: &[String]) -> io::Result<ExitStatus> {
     let [program, arguments @ ..] = command else {
         return Err(io::Error::from(io::ErrorKind::InvalidInput));
     };
-    // Standard output is for vmlab's own results. sudo may ask for a password, so standard input stays.
+    // Standard output is for vmlab's results. Standard input stays open, because sudo may ask for a password.
     let output = Stdio::from(io::stderr().as_fd().try_clone_to_owned()?);
     Command::new(program).args(arguments).stdout(output).spawn()?.wait().await
 }

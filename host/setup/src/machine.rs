@@ -1,4 +1,4 @@
-//! The machine, as far as set-up looks at it.
+//! The machine: its PATH and its files.
 
 use std::env;
 use std::ffi::OsString;
@@ -10,56 +10,56 @@ use nix::unistd::{AccessFlags, access};
 use super::manager::Manager;
 use super::need::{self, Need, Scope, Sign};
 
-/// Where to look for what.
+/// The places to search. Tests use a directory as a machine.
 #[derive(Debug, Clone)]
-pub struct Machine {
-    /// `PATH`.
-    pub path: Option<OsString>,
-    /// The directory that absolute paths are below: `/`.
-    pub root: PathBuf,
+pub(crate) struct Machine {
+    /// The value of `PATH`.
+    pub(crate) path: Option<OsString>,
+    /// The root directory: `/`.
+    pub(crate) root: PathBuf,
 }
 
 impl Machine {
-    /// This one.
+    /// The machine that vmlab runs on.
     #[must_use]
-    pub fn this() -> Self {
+    pub(crate) fn this() -> Self {
         Self { path: env::var_os("PATH"), root: PathBuf::from("/") }
     }
 
-    /// A program in `PATH`.
+    /// Finds a program in `PATH`.
     #[must_use]
-    pub fn program(&self, name: &str) -> Option<PathBuf> {
+    pub(crate) fn program(&self, name: &str) -> Option<PathBuf> {
         env::split_paths(self.path.as_ref()?)
             .map(|directory| directory.join(name))
             .find(|file| file.is_file() && access(file, AccessFlags::X_OK).is_ok())
     }
 
-    /// The file of an absolute path.
+    /// An absolute path below `root`.
     #[must_use]
-    pub fn file(&self, path: &str) -> PathBuf {
+    pub(crate) fn file(&self, path: &str) -> PathBuf {
         self.root.join(path.trim_start_matches('/'))
     }
 
-    /// Whether something that is needed is there.
+    /// Whether the machine has the programs or files of a need.
     #[must_use]
-    pub fn has(&self, need: &Need) -> bool {
+    pub(crate) fn has(&self, need: &Need) -> bool {
         match need.sign {
             Sign::Programs(programs) => programs.iter().all(|program| self.program(program).is_some()),
             Sign::AnyFile(files) => files.iter().any(|file| self.file(file).is_file()),
         }
     }
 
-    /// What is needed and not there.
+    /// The needs that the machine lacks.
     #[must_use]
-    pub fn missing(&self, scope: Scope) -> Vec<&'static Need> {
+    pub(crate) fn missing(&self, scope: Scope) -> Vec<&'static Need> {
         need::ALL.iter().filter(|need| need.scope <= scope && !self.has(need)).collect()
     }
 
-    /// The package manager: that of the system by its os-release(5), or the first that is there.
+    /// The package manager of the distribution in os-release(5), or the first one that is installed.
     #[must_use]
-    pub fn manager(&self) -> Option<Manager> {
+    pub(crate) fn manager(&self) -> Option<Manager> {
         let there = |manager: &Manager| self.program(manager.program()).is_some();
-        // os-release(5): the second file is read where the first is not there.
+        // os-release(5): the second file is the fallback of the first.
         let os_release = ["/etc/os-release", "/usr/lib/os-release"]
             .iter()
             .find_map(|path| fs::read_to_string(self.file(path)).ok())

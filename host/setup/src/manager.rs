@@ -1,8 +1,7 @@
-//! Package managers.
+//! Package managers and their commands.
 
-/// A system's package manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Manager {
+pub(crate) enum Manager {
     /// Debian, Ubuntu.
     Apt,
     /// Fedora.
@@ -16,12 +15,11 @@ pub enum Manager {
 }
 
 impl Manager {
-    /// All of them, in the order in which they are looked for where the system does not say what it is.
-    pub const ALL: [Self; 5] = [Self::Apt, Self::Dnf, Self::Pacman, Self::Zypper, Self::Apk];
+    /// All package managers, in the order of the search on an unknown distribution.
+    pub(crate) const ALL: [Self; 5] = [Self::Apt, Self::Dnf, Self::Pacman, Self::Zypper, Self::Apk];
 
-    /// Its program.
     #[must_use]
-    pub const fn program(self) -> &'static str {
+    pub(crate) const fn program(self) -> &'static str {
         match self {
             Self::Apt => "apt-get",
             Self::Dnf => "dnf",
@@ -31,10 +29,10 @@ impl Manager {
         }
     }
 
-    /// That of the system that this os-release(5) describes. A program that is there proves nothing: Fedora has a
-    /// package of apt-get, and Debian one of dnf.
+    /// The package manager of the distribution that this os-release(5) describes. The installed programs do not tell:
+    /// Fedora has a package of apt-get, and Debian has one of dnf.
     #[must_use]
-    pub fn of_system(os_release: &str) -> Option<Self> {
+    pub(crate) fn of_system(os_release: &str) -> Option<Self> {
         let value = |key: &str| {
             let line = os_release.lines().find_map(|line| line.trim().strip_prefix(key)?.strip_prefix('='));
             line.unwrap_or_default().trim_matches(['"', '\'']).to_owned()
@@ -50,11 +48,11 @@ impl Manager {
         })
     }
 
-    /// The commands that install packages without asking anything, in order; program first.
+    /// The commands that install packages without questions, in order; each begins with its program.
     #[must_use]
-    pub fn commands(self, packages: &[&str]) -> Vec<Vec<String>> {
-        // env(1) sets the variable on the other side of sudo, which keeps none of ours. Another apt may be at work, as on
-        // a cloud machine that has just been booted: wait for its lock (apt 1.9.11).
+    pub(crate) fn commands(self, packages: &[&str]) -> Vec<Vec<String>> {
+        // env(1) sets the variable after sudo, which clears the environment. Another apt may be running, for example on
+        // a cloud machine after boot: wait for its lock (apt 1.9.11).
         const APT: &[&str] = &["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-o", "DPkg::Lock::Timeout=300"];
         let line = |words: &[&[&str]]| words.concat().into_iter().map(str::to_owned).collect();
         match self {
@@ -65,7 +63,7 @@ impl Manager {
             Self::Dnf => {
                 vec![line(&[&["dnf", "install", "--assumeyes", "--setopt=install_weak_deps=False"], packages])]
             }
-            // Without -u this could leave a system half upgraded, which Arch does not support.
+            // Without --sysupgrade the system would be partially upgraded, which Arch does not support.
             Self::Pacman => {
                 vec![line(&[&["pacman", "--sync", "--refresh", "--sysupgrade", "--needed", "--noconfirm"], packages])]
             }
@@ -80,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_system_says_which() {
+    fn os_release_decides_on_the_package_manager() {
         for (os_release, manager) in [
             ("PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nID=debian\n", Some(Manager::Apt)),
             ("ID=ubuntu\nID_LIKE=debian\n", Some(Manager::Apt)),
@@ -98,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn the_commands() {
+    fn commands_install_without_questions() {
         let lines: Vec<String> = Manager::ALL
             .into_iter()
             .flat_map(|manager| manager.commands(&["a", "b"]))

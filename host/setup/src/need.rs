@@ -1,43 +1,40 @@
-//! What vmlab uses of a machine's programs and files, and the packages they come in.
+//! The programs and files that vmlab needs, and the packages that contain them.
 
 use super::manager::Manager;
 use vmlab_qemu::qemu;
 
-/// How much is to be there.
+/// Whose needs count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
-    /// What `vmlab` uses.
+    /// The needs of `vmlab`.
     Run,
-    /// What the tests of vmlab's own source use as well.
+    /// The needs of `vmlab` and of its source's tests.
     Tests,
 }
 
-/// How it shows that something is there.
+/// How the presence of a need is detected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sign {
+pub(crate) enum Sign {
     /// All of these programs are in `PATH`.
     Programs(&'static [&'static str]),
-    /// One of these files is there.
+    /// One of these files exists.
     AnyFile(&'static [&'static str]),
 }
 
-/// Something that is needed.
+/// Something that vmlab needs.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Need {
-    /// As shown.
-    pub name: &'static str,
-    /// What it is for, as part of a sentence: `to run guests`.
-    pub purpose: &'static str,
-    /// Who needs it.
-    pub scope: Scope,
-    /// How it shows that it is there.
-    pub sign: Sign,
-    /// Package names in the order of [`Manager::ALL`]; none where no package is known.
+pub(crate) struct Need {
+    /// The name in messages.
+    pub(crate) name: &'static str,
+    /// The purpose, as part of a sentence: `to run guests`.
+    pub(crate) purpose: &'static str,
+    pub(crate) scope: Scope,
+    pub(crate) sign: Sign,
+    /// Package names in the order of [`Manager::ALL`]; None if vmlab knows no package.
     packages: [Option<&'static str>; 5],
 }
 
-/// QEMU.
-pub const QEMU: Need = Need {
+pub(crate) const QEMU: Need = Need {
     name: "qemu",
     purpose: "to run guests",
     scope: Scope::Run,
@@ -51,8 +48,7 @@ pub const QEMU: Need = Need {
     ],
 };
 
-/// All of them.
-pub const ALL: &[Need] = &[
+pub(crate) const ALL: &[Need] = &[
     QEMU,
     Need {
         name: "apt",
@@ -86,7 +82,7 @@ pub const ALL: &[Need] = &[
     },
     Need {
         name: "cpio",
-        purpose: "for the tests of vmlab's own source",
+        purpose: "for the tests of vmlab's source",
         scope: Scope::Tests,
         sign: Sign::Programs(&["cpio"]),
         packages: [Some("cpio"); 5],
@@ -94,9 +90,9 @@ pub const ALL: &[Need] = &[
 ];
 
 impl Need {
-    /// The package that it comes in, where one is known.
+    /// The package that contains it, if known.
     #[must_use]
-    pub fn package(&self, manager: Manager) -> Option<&'static str> {
+    pub(crate) fn package(&self, manager: Manager) -> Option<&'static str> {
         Manager::ALL.iter().zip(self.packages).find(|(known, _)| **known == manager).and_then(|(_, package)| package)
     }
 }
@@ -106,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn debian_has_it_all() {
+    fn debian_has_a_package_for_every_need() {
         let packages: Vec<_> = ALL.iter().map(|need| need.package(Manager::Apt)).collect();
         let expected = ["qemu-system-x86", "apt", "dpkg", "debian-archive-keyring", "cpio"];
         assert_eq!(packages, expected.map(Some));

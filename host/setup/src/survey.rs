@@ -1,4 +1,4 @@
-//! What is there on a machine and what is not: the findings of `vmlab doctor`.
+//! The checks of `vmlab doctor`.
 
 use std::fmt;
 use std::fs;
@@ -19,24 +19,24 @@ use vmlab_qemu::accel::{self, AccelChoice, Accelerator, Wanted};
 use vmlab_qemu::qemu::{self, Qemu, QemuError};
 use vmlab_store::dirs::Dirs;
 
-/// The command that installs what packages bring.
+/// The command that installs packages.
 const FIX: &str = "vmlab doctor --fix";
-/// Free space that the cache should have, in MiB: a stock kernel with its modules takes about 150.
+/// Recommended free space for the cache, in MiB. A stock kernel with its modules takes about 150 MiB.
 const CACHE_MIB: u64 = 1024;
-/// Free space that the run records should have, in MiB: one takes about 1.
+/// Recommended free space for run records, in MiB. A run record takes about 1 MiB.
 const STATE_MIB: u64 = 100;
-/// What a guest of 256 MiB takes of the host with all that QEMU needs besides, in MiB.
+/// The host memory that a guest of 256 MiB and its QEMU take, in MiB.
 const GUEST_MIB: u64 = 400;
 
-/// What a check found.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// As it should be.
+    /// Nothing to do.
     Ok,
-    /// Not as it should be; the scenarios run all the same, or most of them.
+    /// A limitation: all or most scenarios run nevertheless.
     Warn,
-    /// Needed and not there.
+    /// Something required is missing.
     Missing,
 }
 
@@ -50,14 +50,14 @@ impl fmt::Display for Status {
     }
 }
 
-/// One thing that was looked at.
+/// A check and its result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// What.
+    /// The subject of the check.
     pub name: &'static str,
-    /// How it is.
+    /// The result.
     pub status: Status,
-    /// What was found, in one line.
+    /// The details, in one line.
     pub detail: String,
     /// The command that mends it, or what else to do, where something can be done.
     pub remedy: Option<String>,
@@ -68,18 +68,18 @@ impl Check {
         Self { name, status, detail: detail.into(), remedy: None }
     }
 
-    fn mended_by(mut self, command: impl Into<String>) -> Self {
+    fn with_remedy(mut self, command: impl Into<String>) -> Self {
         self.remedy = Some(command.into());
         self
     }
 }
 
-/// All that was looked at.
+/// The results of all checks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Survey {
-    /// Whether nothing that is needed is missing.
+    /// Whether no check has the status [`Status::Missing`].
     pub fit: bool,
-    /// In the order in which a run comes to need them.
+    /// The checks, in the order in which a run needs their subjects.
     pub checks: Vec<Check>,
 }
 
@@ -89,20 +89,20 @@ impl Survey {
     }
 }
 
-/// What to look at.
+/// The parameters of a survey.
 #[derive(Debug, Clone)]
 pub struct Question<'a> {
-    /// vmlab's directories. Nothing is made in them but the memory of a probe.
+    /// vmlab's directories. The survey writes only the cached result of a KVM probe.
     pub dirs: &'a Dirs,
-    /// `--qemu`
+    /// The option `--qemu`.
     pub qemu: Option<&'a Path>,
-    /// A kernel for the probe of KVM; without one, any that is at hand.
+    /// The kernel for the KVM probe; the default is any kernel in the cache or installed.
     pub kernel: Option<&'a Path>,
-    /// Whose needs count.
+    /// Whose needs are checked.
     pub scope: Scope,
 }
 
-/// Looks at this machine. Takes up to 2 s where KVM has to be probed, and as long as QEMU takes to say its version.
+/// Checks this machine. Takes up to 2 s for a KVM probe, plus the time of `qemu --version`.
 pub async fn survey(question: &Question<'_>) -> Survey {
     let machine = Machine::this();
     let qemu = qemu::find(question.qemu, &question.dirs.cache).await;
@@ -124,7 +124,7 @@ fn qemu_check(found: &Result<Qemu, QemuError>) -> Check {
     let name = need::QEMU.name;
     match found {
         Ok(qemu) => Check::new(name, Status::Ok, format!("{} at {}", qemu.version, qemu.path.display())),
-        Err(error @ QemuError::Missing) => Check::new(name, Status::Missing, error.to_string()).mended_by(FIX),
+        Err(error @ QemuError::Missing) => Check::new(name, Status::Missing, error.to_string()).with_remedy(FIX),
         Err(error) => Check::new(name, Status::Missing, chain(error)),
     }
 }
@@ -141,8 +141,8 @@ async fn accelerator_check(question: &Question<'_>, qemu: &Qemu, kernels: &Resul
             Err(error) => return Check::new(name, Status::Warn, error.to_string()),
         },
         (None, None) => {
-            let detail = "/dev/kvm opens; whether a kernel boots under it shows as soon as there is a kernel to try";
-            return Check::new(name, Status::Ok, detail).mended_by("vmlab kernel fetch");
+            let detail = "/dev/kvm can be opened; vmlab tests it with a boot as soon as there is a kernel";
+            return Check::new(name, Status::Ok, detail).with_remedy("vmlab kernel fetch");
         }
     };
     judge(&choice, Device::find(Path::new("/dev/kvm")))
@@ -171,8 +171,8 @@ impl Device {
 fn judge(choice: &AccelChoice, device: Device) -> Check {
     let check = |status| Check::new("accelerator", status, choice.explanation());
     match (device, choice.accelerator) {
-        (Device::Forbidden, _) => check(Status::Warn).mended_by("sudo usermod -aG kvm $USER, and log in again"),
-        (Device::Opens, Accelerator::Tcg) => check(Status::Warn).mended_by(
+        (Device::Forbidden, _) => check(Status::Warn).with_remedy("sudo usermod -aG kvm $USER, and log in again"),
+        (Device::Opens, Accelerator::Tcg) => check(Status::Warn).with_remedy(
             "nothing need be done, as guests run under TCG; for KVM, turn on nested virtualisation where this machine is \
              hosted, then `vmlab run --accel kvm` tries it again",
         ),
@@ -182,61 +182,60 @@ fn judge(choice: &AccelChoice, device: Device) -> Check {
 
 fn need_check(machine: &Machine, need: &Need, scope: Scope) -> Check {
     if machine.has(need) {
-        return Check::new(need.name, Status::Ok, format!("there, {}", need.purpose));
+        return Check::new(need.name, Status::Ok, format!("found; needed {}", need.purpose));
     }
     let package = machine.manager().and_then(|manager| need.package(manager));
     let status = if need.scope <= scope && package.is_some() { Status::Missing } else { Status::Warn };
-    let check = Check::new(need.name, status, format!("not there; it is needed {}", need.purpose));
+    let check = Check::new(need.name, status, format!("not found; needed {}", need.purpose));
     match (package, need.scope) {
         (None, _) => check,
-        (Some(_), Scope::Run) => check.mended_by(FIX),
-        (Some(_), Scope::Tests) => check.mended_by(format!("{FIX} --tests")),
+        (Some(_), Scope::Run) => check.with_remedy(FIX),
+        (Some(_), Scope::Tests) => check.with_remedy(format!("{FIX} --tests")),
     }
 }
 
-/// The directory need not be there yet: what counts then is the nearest one above it.
+/// Checks a directory or, if it does not exist yet, its nearest existing ancestor.
 fn directory_check(name: &'static str, directory: &Path, wanted_mib: u64, variable: &str) -> Check {
     let elsewhere = format!("export {variable}=/a/directory/with/room");
     let shown = directory.display();
     let Some(existing) = directory.ancestors().find(|path| path.exists()) else {
-        return Check::new(name, Status::Missing, format!("{shown} is not below any directory")).mended_by(elsewhere);
+        return Check::new(name, Status::Missing, format!("{shown} has no existing parent directory"))
+            .with_remedy(elsewhere);
     };
-    // A file without a name (open(2), O_TMPFILE), gone as soon as it is closed: no permission bit tells of a file system
-    // that is mounted read-only.
+    // Create an unnamed file (open(2), O_TMPFILE), which vanishes when it is closed: permission bits do not show a
+    // read-only mount.
     if let Err(error) = tempfile::tempfile_in(existing) {
-        let detail = format!("{shown} cannot be written: no file can be made in {} ({error})", existing.display());
-        return Check::new(name, Status::Missing, detail).mended_by(elsewhere);
+        let detail = format!("{shown} is not writable: cannot create a file in {} ({error})", existing.display());
+        return Check::new(name, Status::Missing, detail).with_remedy(elsewhere);
     }
     match statvfs(existing) {
         Ok(space) => {
             let free_mib = space.blocks_available().saturating_mul(space.fragment_size()) >> 20;
             let detail = format!("{shown}, {free_mib} MiB free");
             if free_mib < wanted_mib {
-                let detail = format!("{detail}, and {wanted_mib} are better");
-                return Check::new(name, Status::Warn, detail).mended_by(elsewhere);
+                let detail = format!("{detail}; at least {wanted_mib} MiB are recommended");
+                return Check::new(name, Status::Warn, detail).with_remedy(elsewhere);
             }
             Check::new(name, Status::Ok, detail)
         }
-        Err(error) => Check::new(name, Status::Warn, format!("{shown}, and its free space is unknown ({error})")),
+        Err(error) => Check::new(name, Status::Warn, format!("{shown}; cannot read its free space ({error})")),
     }
 }
 
-/// From the text of /proc/meminfo (proc_meminfo(5)).
+/// Checks memory with the text of /proc/meminfo (proc_meminfo(5)).
 fn memory_check(meminfo: &str, cores: u64) -> Check {
     let name = "memory";
     let available = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
     let kib = available.and_then(|rest| rest.trim().strip_suffix("kB")).and_then(|kib| kib.trim().parse::<u64>().ok());
     let Some(free_mib) = kib.map(|kib| kib / 1024) else {
-        return Check::new(name, Status::Warn, "/proc/meminfo does not say how much is available");
+        return Check::new(name, Status::Warn, "/proc/meminfo has no readable MemAvailable");
     };
     let guests = free_mib / GUEST_MIB;
-    let detail = format!("{free_mib} MiB available; {cores} guests at a time take about {}", cores * GUEST_MIB);
+    let detail = format!("{free_mib} MiB available; {cores} concurrent guests take about {} MiB", cores * GUEST_MIB);
     match guests {
-        0 => Check::new(
-            name,
-            Status::Missing,
-            format!("{free_mib} MiB available, and one guest takes about {GUEST_MIB}"),
-        ),
+        0 => {
+            Check::new(name, Status::Missing, format!("{free_mib} MiB available; a guest takes about {GUEST_MIB} MiB"))
+        }
         _ if guests < cores => Check::new(name, Status::Warn, detail),
         _ => Check::new(name, Status::Ok, detail),
     }
@@ -246,7 +245,7 @@ fn cores() -> u64 {
     thread::available_parallelism().map_or(1, NonZero::get) as u64
 }
 
-/// The kernels that can be had without the network.
+/// The kernels that are available without network.
 #[derive(Debug, Default)]
 struct Kernels {
     fetched: Vec<PathBuf>,
@@ -254,7 +253,8 @@ struct Kernels {
 }
 
 impl Kernels {
-    /// Or why they cannot be looked at. One that was fetched and damaged since is not counted: a run fetches it anew.
+    /// Finds the kernels; the error says why they cannot be listed. Damaged kernels in the cache do not count, because
+    /// a run fetches them again.
     fn find(cache: &Path, root: &Path) -> Result<Self, String> {
         let store = KernelStore::new(cache);
         let mut fetched = Vec::new();
@@ -267,7 +267,7 @@ impl Kernels {
         Ok(Self { fetched, installed: installed.into_iter().map(|kernel| kernel.path).collect() })
     }
 
-    /// One that can be read.
+    /// A readable kernel.
     fn first(&self) -> Option<&Path> {
         let readable = |path: &&PathBuf| access(path.as_path(), AccessFlags::R_OK).is_ok();
         self.fetched.iter().chain(&self.installed).find(readable).map(PathBuf::as_path)
@@ -281,7 +281,7 @@ fn kernels_check(kernels: &Result<Kernels, String>) -> Check {
             let counted = format!("{} fetched, {} installed", fetched.len(), installed.len());
             if fetched.is_empty() {
                 let detail = format!("{counted}; a run fetches what it needs");
-                return Check::new(name, Status::Ok, detail).mended_by("vmlab kernel fetch");
+                return Check::new(name, Status::Ok, detail).with_remedy("vmlab kernel fetch");
             }
             Check::new(name, Status::Ok, counted)
         }

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use super::manager::Manager;
 use super::*;
 
-/// A machine in a directory: `bin` is its PATH.
+/// A machine in a directory; `bin` is its PATH.
 struct Fake {
     dir: tempfile::TempDir,
 }
@@ -62,14 +62,14 @@ fn a_fresh_debian_lacks_qemu_and_the_keyring() {
 }
 
 #[test]
-fn a_file_that_is_not_executable_is_no_program() {
+fn a_file_without_execute_permission_is_no_program() {
     let fake = Fake::new("ID=debian\n", &APT_TOOLS);
     fs::write(fake.dir.path().join("bin/cpio"), "").unwrap();
     assert!(names(&fake.machine().missing(Scope::Tests)).contains(&"cpio"));
 }
 
 #[test]
-fn who_is_not_root_needs_sudo() {
+fn users_other_than_root_need_sudo() {
     let fake = Fake::new("ID=debian\n", &APT_TOOLS);
     let machine = fake.machine();
     let missing = machine.missing(Scope::Run);
@@ -81,7 +81,7 @@ fn who_is_not_root_needs_sudo() {
 }
 
 #[test]
-fn the_system_decides_which_manager_where_several_are_there() {
+fn os_release_decides_among_several_installed_managers() {
     let fake = Fake::new("ID=fedora\n", &["apt-get", "dnf"]);
     let machine = fake.machine();
     assert_eq!(machine.manager(), Some(Manager::Dnf));
@@ -92,20 +92,23 @@ fn the_system_decides_which_manager_where_several_are_there() {
 }
 
 #[test]
-fn what_no_package_brings_is_said() {
+fn a_need_without_a_package_is_named() {
     let fake = Fake::new("ID_LIKE=suse\n", &["zypper", "qemu-system-x86_64", "dpkg-deb"]);
     let machine = fake.machine();
     let error = plan(&machine, &machine.missing(Scope::Run), true).unwrap_err().to_string();
-    assert!(error.starts_with("apt and debian-archive-keyring are missing, and zypper"), "{error}");
+    assert!(
+        error.starts_with("apt and debian-archive-keyring are missing, and vmlab knows no package for zypper"),
+        "{error}"
+    );
     assert!(error.contains("--kernel PATH"), "{error}");
     let planned = lines(plan(&machine, &machine.missing(Scope::Tests), true));
-    assert_eq!(planned, ["zypper --non-interactive install --no-recommends cpio"], "what can be brought is");
+    assert_eq!(planned, ["zypper --non-interactive install --no-recommends cpio"], "packages that exist are installed");
     let bare = Fake::new("", &[]);
     let error = plan(&bare.machine(), &bare.machine().missing(Scope::Run), true).unwrap_err().to_string();
     assert!(error.starts_with("qemu and apt and dpkg-deb and debian-archive-keyring are missing"), "{error}");
 }
 
-/// Notes what it is told.
+/// Records the announced steps.
 #[derive(Default)]
 struct Notes(Mutex<Vec<String>>);
 
@@ -118,7 +121,7 @@ impl Progress for Notes {
 }
 
 #[tokio::test]
-async fn nothing_runs_where_nothing_is_missing() {
+async fn nothing_runs_if_nothing_is_missing() {
     let fake = Fake::new("ID=debian\n", &APT_TOOLS);
     fake.add("qemu-system-x86_64");
     fs::write(fake.machine().file("/usr/share/keyrings/debian-archive-keyring.gpg"), "").unwrap();
@@ -128,7 +131,7 @@ async fn nothing_runs_where_nothing_is_missing() {
 }
 
 #[tokio::test]
-async fn a_command_is_run_as_it_is_and_its_failure_is_seen() {
+async fn a_command_runs_unchanged_and_its_failure_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
     let file = dir.path().join("a file");

@@ -1,18 +1,19 @@
-//! Types that describe scenarios: what each is, needs and shows. The scenarios themselves live in the init crate.
+//! Types that describe a scenario: its name, what it shows, and what it needs of the kernel. The scenarios themselves
+//! are in the init crate.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Name of a scenario: `area.name`, both of lower-case letters, digits and hyphens.
+/// The name of a scenario: `area.name`, both parts made of lower-case letters, digits and hyphens. At most 64 bytes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ScenarioId(String);
 
-/// Not a scenario's name.
+/// The text is no scenario name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a scenario's name: expected area.name of lower-case letters, digits and hyphens")]
+#[error("`{0}` is not a scenario name: expected area.name in lower-case letters, digits and hyphens")]
 pub struct BadScenarioId(pub String);
 
 impl ScenarioId {
@@ -22,7 +23,7 @@ impl ScenarioId {
         &self.0
     }
 
-    /// The part before the point.
+    /// The part before the dot.
     #[must_use]
     pub fn area(&self) -> &str {
         self.0.split_once('.').map_or(&self.0, |(area, _)| area)
@@ -33,11 +34,11 @@ impl FromStr for ScenarioId {
     type Err = BadScenarioId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let word = |word: &str| {
-            !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        let is_part = |part: &str| {
+            !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         };
         match text.split_once('.') {
-            Some((area, name)) if word(area) && word(name) && text.len() <= 64 => Ok(Self(text.to_owned())),
+            Some((area, name)) if is_part(area) && is_part(name) && text.len() <= 64 => Ok(Self(text.to_owned())),
             _ => Err(BadScenarioId(text.to_owned())),
         }
     }
@@ -91,11 +92,12 @@ pub enum Namespace {
 pub enum Expectation {
     /// The subject leg must be isolated.
     Isolation,
-    /// Linux does not isolate this by design: the subject leg must leak. If it stops leaking, that is news.
+    /// Linux does not isolate this by design: the subject leg must leak. A subject leg that is isolated gives the
+    /// verdict CHANGED.
     Leak,
 }
 
-/// The leg that proves that the scenario can fail.
+/// The control leg, which proves that the scenario can fail.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Control {
@@ -108,27 +110,27 @@ pub enum Control {
     },
 }
 
-/// A kernel version as in `uname -r`, reduced to what can be compared.
+/// A kernel version: the leading numbers of `uname -r`, which can be compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct KernelVersion {
-    /// 6 in 6.12.3
+    /// The 6 in 6.12.3.
     pub major: u32,
-    /// 12 in 6.12.3
+    /// The 12 in 6.12.3.
     pub minor: u32,
-    /// 3 in 6.12.3; 0 where it is not given
+    /// The 3 in 6.12.3; 0 if the text has no third number.
     pub patch: u32,
 }
 
 impl KernelVersion {
-    /// A version by its numbers.
+    /// The version `major.minor.patch`.
     #[must_use]
     pub const fn new(major: u32, minor: u32, patch: u32) -> Self {
         Self { major, minor, patch }
     }
 }
 
-/// Not a kernel version.
+/// The text is no kernel version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a kernel version: expected numbers such as 6.12 or 6.12.3")]
 pub struct BadKernelVersion(pub String);
@@ -171,48 +173,50 @@ impl fmt::Display for KernelVersion {
     }
 }
 
-/// What a scenario needs of the kernel. It explains a failed probe; it never replaces the probe.
+/// What a scenario needs of the kernel. A requirement explains why a probe found nothing; it never replaces the probe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Requirement {
-    /// Config symbols with their prefix, as `CONFIG_UTS_NS`; each must be `y` or `m`.
+    /// Config symbols with their prefix, for example `CONFIG_UTS_NS`; each must be `y` or `m`.
     pub config: Vec<String>,
-    /// The mainline version that brought the feature.
+    /// The first mainline version that has the feature.
     pub since: KernelVersion,
 }
 
-/// A report of the kernel's about itself that a scenario may cause, and passes all the same.
+/// A kernel report (warning, OOM kill and the like) that a scenario causes on purpose. The report does not fail the
+/// scenario.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Allowance {
-    /// Words that are in the report's headline, which is its kind and its title: `memcg-oom: Memory cgroup out of memory`.
+    /// Text that the report's headline contains. The headline is the report's kind and title: `memcg-oom: Memory cgroup
+    /// out of memory`.
     pub pattern: String,
-    /// Why it is fine, for the report.
+    /// Why the report is expected; printed with the verdict.
     pub reason: String,
 }
 
-/// What a scenario is.
+/// The description of a scenario.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScenarioSpec {
-    /// Its name.
+    /// The scenario's name.
     pub id: ScenarioId,
-    /// What it shows, in one line.
+    /// What the scenario shows, in one line.
     pub title: String,
-    /// The seed item that it shows, as `2a` or `biederman-4`.
+    /// The code of the item in the feature list that the scenario covers, for example `2a` or `biederman-4`.
     pub seed: String,
-    /// Where the behaviour is documented: man page or kernel document.
+    /// The man page or kernel document that describes the behaviour.
     pub source: String,
     /// The namespaces in which the subject leg runs.
     pub namespaces: Vec<Namespace>,
     /// What Linux is documented to do.
     pub expects: Expectation,
-    /// The leg that proves that the scenario can fail.
+    /// The control leg, which proves that the scenario can fail.
     pub control: Control,
-    /// What it needs of the kernel.
+    /// What the scenario needs of the kernel.
     pub requires: Requirement,
-    /// Modules to load first where the kernel has them as modules, by name.
+    /// Names of modules to load before the first leg, if the kernel has them as modules.
     pub modules: Vec<String>,
-    /// How long each leg may take, in ms, at the speed of real hardware.
+    /// The time limit of each leg, in ms, at the speed of real hardware.
     pub leg_timeout_ms: u64,
-    /// What the kernel may report about itself meanwhile.
+    /// Kernel reports that do not fail the scenario.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allows: Vec<Allowance>,
 }

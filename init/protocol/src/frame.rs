@@ -1,4 +1,4 @@
-//! Frames: bytes in, frames out, no IO, bounded memory.
+//! Frames: the encoder and the decoder of the link's byte stream. No IO, bounded memory.
 //!
 //! A frame is a 16-byte little-endian header and a payload of at most [`MAX_PAYLOAD`] bytes:
 //!
@@ -11,14 +11,14 @@
 //! | 8 | 4 | payload length in bytes |
 //! | 12 | 4 | CRC-32 (IEEE) of bytes 0 to 11 and the payload |
 //!
-//! The decoder survives damage: it reports what it could not use as [`Item::Damaged`] and goes on at the next frame
-//! that is whole. Damage is never silent: whoever reads the stream decides what it is worth.
+//! The decoder survives damage: it reports unusable bytes as [`Item::Damaged`] and continues at the next whole frame.
+//! The caller decides what damage means.
 
 use std::fmt;
 
-/// The largest payload in bytes; a header that announces more is damage, and nothing is allocated for it.
+/// The largest payload in bytes. A header that announces more is damage; the decoder allocates nothing for it.
 pub const MAX_PAYLOAD: usize = 1 << 20;
-/// Size of the header in bytes.
+/// The size of the header in bytes.
 pub const HEADER_LEN: usize = 16;
 /// The version of the header's layout that this build writes and reads.
 pub const HEADER_VERSION: u8 = 1;
@@ -51,7 +51,7 @@ impl Kind {
     }
 }
 
-/// One frame, its checksum verified.
+/// A frame whose checksum was verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
     /// What the payload is.
@@ -60,14 +60,14 @@ pub struct Frame {
     pub payload: Vec<u8>,
 }
 
-/// Why bytes could not be used.
+/// Why the decoder could not use bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Damage {
-    /// No frame starts here.
+    /// The bytes do not start with a frame's magic.
     Garbage,
-    /// A header of another version than [`HEADER_VERSION`].
+    /// The header has this version instead of [`HEADER_VERSION`].
     HeaderVersion(u8),
-    /// A kind that this version does not know, or flags that it does not know.
+    /// The header has an unknown kind or unknown flags.
     UnknownKind(u8),
     /// The header announces more than [`MAX_PAYLOAD`] bytes.
     Oversize(u32),
@@ -78,7 +78,7 @@ pub enum Damage {
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Garbage => f.write_str("bytes that belong to no frame"),
+            Self::Garbage => f.write_str("bytes outside of any frame"),
             Self::HeaderVersion(version) => write!(f, "a frame header of version {version}"),
             Self::UnknownKind(kind) => write!(f, "a frame of unknown kind {kind}"),
             Self::Oversize(len) => write!(f, "a frame that announces {len} bytes (limit {MAX_PAYLOAD})"),
@@ -87,33 +87,33 @@ impl fmt::Display for Damage {
     }
 }
 
-/// What the decoder found next.
+/// A frame or a run of damaged bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Item {
     /// A whole frame.
     Frame(Frame),
-    /// This many bytes were passed over. Neighbours are reported together, with the first reason, as far as they came
-    /// in one push and no checksum had to be reckoned; where one item ends and the next begins depends on how the stream
-    /// was split, their sum does not.
+    /// Bytes that the decoder skipped. Adjacent skipped bytes of one push are reported together, with the reason of the
+    /// first; a frame with a wrong checksum ends an item. The number of items depends on how the stream was split; the
+    /// sum of their bytes does not.
     Damaged {
-        /// How many bytes were passed over.
+        /// The number of skipped bytes.
         bytes: u64,
-        /// Why the first of them could not be used.
+        /// Why the first of them was skipped.
         why: Damage,
     },
 }
 
 /// The stream ended within a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the stream ended within a frame: {have} bytes of {need} had come")]
+#[error("the stream ended within a frame: {have} of {need} bytes were received")]
 pub struct Truncated {
-    /// Bytes of the unfinished frame that had come.
+    /// Bytes received of the unfinished frame.
     pub have: usize,
-    /// Bytes that the frame needs as far as its header tells; [`HEADER_LEN`] where the header itself is cut.
+    /// The frame's length in bytes by its header; [`HEADER_LEN`] if the header itself is incomplete.
     pub need: usize,
 }
 
-/// Payload too large for one frame.
+/// A payload of this many bytes does not fit into a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0} bytes do not fit into one frame (limit {MAX_PAYLOAD})")]
 pub struct TooLarge(pub usize);
@@ -121,7 +121,7 @@ pub struct TooLarge(pub usize);
 /// Appends one frame to `out`.
 ///
 /// # Errors
-/// [`TooLarge`] where the parts together exceed [`MAX_PAYLOAD`]; `out` is unchanged then.
+/// [`TooLarge`] if the parts together exceed [`MAX_PAYLOAD`]; `out` is then unchanged.
 pub fn encode(kind: Kind, parts: &[&[u8]], out: &mut Vec<u8>) -> Result<(), TooLarge> {
     let total: usize = parts.iter().map(|part| part.len()).sum();
     let len = u32::try_from(total).ok().filter(|_| total <= MAX_PAYLOAD).ok_or(TooLarge(total))?;
@@ -156,17 +156,17 @@ pub fn encode(kind: Kind, parts: &[&[u8]], out: &mut Vec<u8>) -> Result<(), TooL
 #[derive(Debug, Default)]
 pub struct Decoder {
     buffer: Vec<u8>,
-    /// Bytes at the front of `buffer` that were used or passed over already.
+    /// Bytes at the front of `buffer` that were already decoded or skipped.
     used: usize,
-    /// Passed over and not yet reported.
+    /// Skipped bytes that were not reported yet.
     damaged: Option<(u64, Damage)>,
-    /// No more bytes will come: an unfinished frame is damage, and what follows its first byte is looked at again.
+    /// The stream has ended: an unfinished frame is damage, and the bytes after its first byte are decoded again.
     ended: bool,
-    /// The first unfinished frame that the end of the stream met.
+    /// The first frame that the end of the stream cut off.
     cut: Option<Truncated>,
 }
 
-/// What stands at the front of the buffer.
+/// The state of the bytes at the front of the buffer.
 enum Front {
     Frame { kind: Kind, len: usize },
     NeedMore(usize),
@@ -174,17 +174,17 @@ enum Front {
 }
 
 impl Decoder {
-    /// Takes in the next bytes of the stream.
+    /// Appends the next bytes of the stream.
     ///
-    /// Memory stays bounded as long as the caller takes all items out before it pushes again: at most one unfinished
-    /// frame and the bytes of this push are held.
+    /// If the caller takes all items out before each push, the decoder holds at most one unfinished frame and the bytes
+    /// of this push.
     pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.drain(..self.used);
         self.used = 0;
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next item, or `None` where more bytes are needed to tell.
+    /// The next item, or `None` if the decoder needs more bytes.
     pub fn next_item(&mut self) -> Option<Item> {
         loop {
             let front = match self.front() {
@@ -200,8 +200,8 @@ impl Decoder {
                     let skip = 1 + next_magic(&self.buffer[self.used + 1..]);
                     self.used += skip;
                     self.damaged.get_or_insert((0, why)).0 += skip as u64;
-                    // Each header costs a pass over what it announces. Were all of a megabyte of headers looked at in one
-                    // call, that would be gigabytes; as it is, whoever reads can stop at the first.
+                    // Verifying a checksum reads all bytes that the header announces. A megabyte of forged headers
+                    // would cost gigabytes of reading in one call; returning here lets the caller stop after the first.
                     if why == Damage::Checksum {
                         return self.take_damage();
                     }
@@ -219,16 +219,16 @@ impl Decoder {
         }
     }
 
-    /// Says that the stream has ended: what an unfinished frame kept back is looked at once more by the following
-    /// calls of [`Self::next_item`].
+    /// Marks the end of the stream: the following calls of [`Self::next_item`] decode the bytes of an unfinished frame
+    /// again.
     pub fn end(&mut self) {
         self.ended = true;
     }
 
-    /// Whether the stream ended between two frames. Asks only what [`Self::next_item`] has not yet taken.
+    /// Checks that the stream ended between two frames. Only bytes that [`Self::next_item`] has not taken yet count.
     ///
     /// # Errors
-    /// [`Truncated`] where a frame was begun and not finished.
+    /// [`Truncated`] if the stream ended within a frame.
     pub fn finish(&self) -> Result<(), Truncated> {
         match (self.cut, self.front()) {
             (Some(cut), _) => Err(cut),
@@ -249,7 +249,8 @@ impl Decoder {
         if bytes[..seen] != MAGIC[..seen] {
             return Front::Bad(Damage::Garbage);
         }
-        // Each field is judged as soon as it is there, so that a bad header is not waited on.
+        // Each field is checked as soon as it is complete, so that the decoder does not wait for the rest of a bad
+        // header.
         if let Some(&version) = bytes.get(4)
             && version != HEADER_VERSION
         {
@@ -258,8 +259,8 @@ impl Decoder {
         let Some((head, rest)) = bytes.split_at_checked(HEADER_LEN) else {
             return Front::NeedMore(HEADER_LEN);
         };
-        let word = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
-        let announced = word(8);
+        let u32_at = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        let announced = u32_at(8);
         let len = announced as usize;
         if len > MAX_PAYLOAD {
             return Front::Bad(Damage::Oversize(announced));
@@ -273,14 +274,14 @@ impl Decoder {
         let mut crc = crc32fast::Hasher::new();
         crc.update(&head[..12]);
         crc.update(payload);
-        if crc.finalize() != word(12) {
+        if crc.finalize() != u32_at(12) {
             return Front::Bad(Damage::Checksum);
         }
         Front::Frame { kind, len }
     }
 }
 
-/// Offset of the next place in `bytes` where a frame may start: a whole magic, or a part of one at the very end.
+/// The offset of the next possible start of a frame in `bytes`: a whole magic, or the beginning of a magic at the end.
 fn next_magic(bytes: &[u8]) -> usize {
     (0..bytes.len())
         .find(|&at| {

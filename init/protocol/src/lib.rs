@@ -1,7 +1,7 @@
-//! What vmlab's host and its guest say to each other, and nothing else: no IO, no unsafe code.
+//! The protocol between vmlab's host and its guests. No IO, no unsafe code.
 //!
-//! [`frame`] turns messages into self-delimiting, checksummed frames and finds them again in a damaged stream;
-//! [`message`] is what the two sides say; [`catalogue`] describes the scenarios that a guest can run.
+//! [`frame`] encodes and decodes frames with a length and a checksum, also in a damaged stream; [`message`] has the
+//! messages; [`catalogue`] describes the scenarios that a guest can run.
 #![forbid(unsafe_code)]
 
 pub mod catalogue;
@@ -11,7 +11,7 @@ pub mod message;
 /// Name of the virtio-serial port that carries the control link, as in `/sys/class/virtio-ports/*/name`.
 pub const CONTROL_PORT: &str = "org.vmlab.control.0";
 
-/// First words of each line that PID 1 writes to the console itself, before or instead of a word on the link.
+/// The prefix of each line that PID 1 writes to the console.
 ///
-/// The host takes such a line as the guest's explanation only where the link said nothing at all.
+/// The host uses these lines only to explain why a guest sent no hello.
 pub const CONSOLE_MARK: &str = "vmlab-init:";

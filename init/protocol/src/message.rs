@@ -1,134 +1,137 @@
-//! The messages, both directions. JSON, internally tagged; unknown fields are ignored, so that a minor version may add
-//! some. A change that an older peer would misunderstand raises [`PROTOCOL`]'s major number.
+//! The messages in both directions: internally tagged JSON. A receiver ignores unknown fields, so a minor version may
+//! add fields. A change that an older peer would misunderstand raises the major number of [`PROTOCOL`].
 
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::ScenarioId;
 use crate::frame::{self, Frame, Kind, TooLarge};
 
-/// The version that this build speaks.
+/// The protocol version of this build.
 pub const PROTOCOL: ProtocolVersion = ProtocolVersion { major: 1, minor: 0 };
 
-/// The console level at which a kernel prints its warnings, which begin at level 4 (`KERN_WARNING`).
+/// The lowest console log level at which a kernel prints warnings (`KERN_WARNING`, level 4) on its consoles.
 pub const CONSOLE_LEVEL: u32 = 5;
 
-/// What a guest has its kernel print before its hello: on the console it divides the boot from what comes later.
+/// The marker that a guest writes to the kernel's log before its hello. On the console it ends the boot.
 pub const HERE: &str = "vmlab: here";
 
-/// How much entropy a guest is given, in bytes: twice what the kernel's generator holds (drivers/char/random.c).
+/// The entropy that the host gives a guest, in bytes: twice the state of the kernel's generator
+/// (drivers/char/random.c).
 pub const ENTROPY_BYTES: usize = 64;
 
-/// Version of the protocol: `major` must be equal on both sides.
+/// A version of the protocol: `major` must be equal on both sides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProtocolVersion {
-    /// Raised by a change that an older peer would misunderstand.
+    /// Raised by changes that an older peer would misunderstand.
     pub major: u16,
-    /// Raised by an addition that an older peer may ignore.
+    /// Raised by additions that an older peer may ignore.
     pub minor: u16,
 }
 
-/// A guest's message with its place in the order of events.
+/// A guest's message with its sequence number and time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Envelope {
-    /// 0 for the first message after boot, then one more each: a gap is a lost message.
+    /// 0 for the first message after boot, then one more for each message: a gap means that a message was lost.
     pub seq: u64,
     /// `CLOCK_BOOTTIME` in ns when the message was made.
     pub boottime_ns: u64,
-    /// What is said.
+    /// The message itself; its fields are beside `seq` in the JSON object.
     #[serde(flatten)]
     pub message: GuestMessage,
 }
 
-/// What the guest says.
+/// A message from the guest to the host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum GuestMessage {
-    /// The first message: who is there. The guest waits for [`HostMessage::Prepare`], and this is the moment at which a
-    /// template is saved.
+    /// The first message: describes the guest, which then waits for [`HostMessage::Prepare`]. Templates are saved at
+    /// this point.
     Hello(Box<Hello>),
-    /// What [`HostMessage::Prepare`] asked for is done: from here on this guest is like no other.
+    /// The guest has done what [`HostMessage::Prepare`] asks: it now has its own entropy, boot id and wall clock.
     Prepared {
-        /// `/proc/sys/kernel/random/boot_id`. It is read, and so drawn, only now: forks of one template differ in it.
+        /// `/proc/sys/kernel/random/boot_id`. The kernel draws the boot id at the first read, which is now, so that
+        /// forks of one template have different ones.
         boot_id: String,
     },
-    /// A scenario is about to start; sent before any of its code runs.
+    /// A scenario is about to start. The agent sends this before any code of the scenario runs.
     ScenarioStarted {
-        /// The number that the host gave with [`HostMessage::Run`].
+        /// The run number of [`HostMessage::Run`].
         run: u32,
-        /// Its name.
+        /// The scenario's name.
         scenario: ScenarioId,
     },
-    /// One leg has ended.
+    /// A leg has ended.
     LegFinished {
-        /// The host's number.
+        /// The run number of [`HostMessage::Run`].
         run: u32,
-        /// Which leg.
+        /// The leg that ended.
         leg: Leg,
-        /// What it found.
+        /// What the leg found.
         outcome: LegOutcome,
-        /// How long it took on the guest's `CLOCK_MONOTONIC`, in ns.
+        /// The leg's duration on the guest's `CLOCK_MONOTONIC`, in ns.
         duration_ns: u64,
-        /// Bytes of output beyond the limit, which were read and dropped.
+        /// Bytes of output beyond the limit, which the agent read and dropped.
         output_dropped: u64,
     },
-    /// All legs that were to run have ended, and nothing of the scenario runs any more.
+    /// All legs have ended, and no process of the scenario is left.
     ScenarioFinished {
-        /// The host's number.
+        /// The run number of [`HostMessage::Run`].
         run: u32,
     },
-    /// The host asked for something that the guest cannot do.
+    /// The guest cannot do what the host asked for.
     Refused {
-        /// The host's number.
+        /// The run number of [`HostMessage::Run`].
         run: u32,
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// The last message: nothing more will be said.
+    /// The goodbye: the guest's last message.
     RunFinished {
-        /// How many scenarios were started since boot.
+        /// The number of scenarios started since boot.
         started: u32,
     },
 }
 
-/// Who the guest is.
+/// The description of a guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
-    /// The protocol that the guest speaks.
+    /// The guest's protocol version.
     pub protocol: ProtocolVersion,
-    /// Version and build of vmlab-init.
+    /// Name and version of vmlab-init.
     pub init_build: String,
-    /// `uname -r`
+    /// `uname -r`.
     pub kernel_release: String,
-    /// `uname -v`
+    /// `uname -v`.
     pub kernel_version: String,
-    /// `uname -m`
+    /// `uname -m`.
     pub machine: String,
-    /// `/proc/cmdline` without the line end.
+    /// `/proc/cmdline` without the newline.
     pub command_line: String,
-    /// Bytes of memory: the pages that are present in the zones of `/proc/zoneinfo`.
+    /// Memory in bytes: the pages that are present in the zones of `/proc/zoneinfo`.
     pub memory_bytes: u64,
-    /// Processors online.
+    /// The number of online processors.
     pub cpus: u32,
-    /// The virtio devices that the kernel shows.
+    /// The virtio devices that the kernel lists.
     pub virtio: Vec<VirtioDevice>,
-    /// Modules loaded at boot, in order.
+    /// The modules that PID 1 loaded at boot, in order.
     pub modules: Vec<String>,
-    /// What is less urgent than this the kernel does not print on its consoles: `/proc/sys/kernel/printk`.
+    /// The console log level, the first number in `/proc/sys/kernel/printk`: the kernel prints only
+    /// messages with a smaller level number on its consoles.
     pub console_level: u32,
-    /// The consoles that it prints on, as `ttyS0`.
+    /// The consoles that the kernel prints on, for example `ttyS0`.
     pub consoles: Vec<String>,
-    /// What went wrong during boot and did not prevent it: each is a sentence.
+    /// Problems during boot that did not prevent it, one sentence each.
     pub problems: Vec<String>,
 }
 
 /// A device under `/sys/bus/virtio/devices`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VirtioDevice {
-    /// Its directory's name, as `virtio0`.
+    /// The name of the device's directory, for example `virtio0`.
     pub name: String,
     /// The `device` attribute: virtio device id.
     pub id: u32,
-    /// The `features` attribute: negotiated features, bit 0 first, as `0` and `1`.
+    /// The `features` attribute: the negotiated features as digits `0` and `1`, bit 0 first.
     pub features: String,
     /// The `status` attribute: device status bits.
     pub status: u32,
@@ -138,16 +141,16 @@ pub struct VirtioDevice {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Leg {
-    /// Is the feature there?
+    /// Tests whether the kernel has the feature.
     Probe,
-    /// Inside the namespace: the isolation must hold.
+    /// Runs the trial inside the namespace, where the isolation must hold.
     Subject,
-    /// The same calls without it: the leak must show.
+    /// Runs the same calls without the namespace, where the leak must show.
     Control,
 }
 
 impl Leg {
-    /// As in reports.
+    /// The leg's name in reports.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -158,82 +161,83 @@ impl Leg {
     }
 }
 
-/// What a leg found.
+/// The result of a leg.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum LegOutcome {
-    /// Probe: the feature is there.
+    /// Probe: the kernel has the feature.
     Available,
-    /// Probe: positively not there.
+    /// Probe: the kernel positively lacks the feature.
     Missing {
-        /// The call and its errno, or the file, as `unshare(CLONE_NEWTIME): EINVAL`.
+        /// The call and its errno, or the missing file, for example `unshare(CLONE_NEWTIME): EINVAL`.
         evidence: String,
     },
-    /// Subject or control: what was done did not show outside.
+    /// Subject or control: the effect was not visible outside.
     Isolated {
-        /// What was seen.
+        /// The observation.
         detail: String,
     },
-    /// Subject or control: what was done showed outside.
+    /// Subject or control: the effect was visible outside.
     Leaked {
-        /// What was seen.
+        /// The observation.
         detail: String,
     },
-    /// The leg could not do what it was to do, or saw what is neither isolation nor a leak.
+    /// A step of the leg failed, or the observation is neither isolation nor a leak.
     Failed {
-        /// The step and its error.
+        /// The step and its error, or the observation.
         detail: String,
     },
-    /// The leg's process ended and had found nothing.
+    /// The leg's process ended before it reported a result.
     Died {
-        /// Its end, as `killed by SIGSEGV` or `exited with 3`.
+        /// How the process ended, for example `killed by SIGSEGV` or `exited with 3`.
         how: String,
     },
-    /// The leg was killed after its time limit.
+    /// The agent killed the leg at its time limit.
     TimedOut {
-        /// The limit, in ms.
+        /// The time limit, in ms.
         limit_ms: u64,
     },
 }
 
-/// What the host says.
+/// A message from the host to the guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum HostMessage {
-    /// Become a guest of your own: mix this entropy in and draw anew from it, set the wall clock. Comes after the hello,
-    /// once, before anything else.
+    /// Make the guest distinct from other guests with the same memory: mix the entropy in, reseed the generator, set
+    /// the wall clock. The host sends this once, first after the hello.
     Prepare {
         /// `CLOCK_REALTIME`, ns since 1970 UTC.
         wall_clock_ns: u64,
         /// [`ENTROPY_BYTES`] bytes from the host's random number generator, hexadecimal.
         entropy: String,
-        /// Whether other guests have the same memory, so that nothing less than a new key will do.
+        /// Whether the guest is a fork. A fork must reseed the generator, because other forks have the same memory; a
+        /// booted guest may continue if its kernel is too old for the call.
         fork: bool,
     },
     /// Run a scenario.
     Run {
-        /// A number for the answers, new in each guest.
+        /// The run number, which the answers repeat. Unique within a guest.
         run: u32,
-        /// Which.
+        /// The scenario's name.
         scenario: ScenarioId,
-        /// The limit of each leg, in ms.
+        /// The time limit of each leg, in ms.
         leg_timeout_ms: u64,
-        /// How many bytes of output the guest may send for this scenario.
+        /// The output that the guest may send for this scenario, in bytes.
         output_limit: u64,
-        /// A word that nobody else knows, to be written to the kernel's log before the scenario is announced: on the
-        /// console it divides what came before from what the scenario is charged with.
+        /// A random marker that the agent writes to the kernel's log before it announces the scenario. Kernel reports
+        /// after the marker on the console are charged to this scenario.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        word: Option<String>,
+        marker: Option<String>,
     },
-    /// Nothing more to do: write the word to the kernel's log, say goodbye and power off. When the word comes out on the
-    /// console, all that the kernel had to say before has.
+    /// No more work: write the marker to the kernel's log, say goodbye and power off. The marker on the console tells
+    /// the host that it has read all earlier kernel messages.
     Finish {
-        /// A word that nobody else knows.
-        word: String,
+        /// A random marker.
+        marker: String,
     },
 }
 
-/// Which output of a scenario's process.
+/// An output stream of a scenario's process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stream {
@@ -243,31 +247,31 @@ pub enum Stream {
     Stderr,
 }
 
-/// A piece of a scenario's output, as it came.
+/// A piece of a scenario's raw output.
 ///
-/// On the wire: run number (4 bytes, little-endian), leg (1 byte), stream (1 byte), two zero bytes, the output.
+/// Layout: run number (4 bytes, little-endian), leg (1 byte), stream (1 byte), two zero bytes, the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RawChunk<'a> {
-    /// The host's number of the scenario's run.
+    /// The run number of [`HostMessage::Run`].
     pub run: u32,
-    /// The leg whose process wrote.
+    /// The leg whose process wrote the output.
     pub leg: Leg,
-    /// Where it wrote.
+    /// The stream that the process wrote to.
     pub stream: Stream,
-    /// What it wrote; at most [`RawChunk::MAX_DATA`] bytes.
+    /// The output; at most [`RawChunk::MAX_DATA`] bytes.
     pub data: &'a [u8],
 }
 
 impl<'a> RawChunk<'a> {
-    /// Bytes before the output.
+    /// The length of the fields before the output, in bytes.
     const HEAD: usize = 8;
-    /// The most output that fits into one frame.
+    /// The most output that fits into a frame, in bytes.
     pub const MAX_DATA: usize = frame::MAX_PAYLOAD - Self::HEAD;
 
     /// Appends the chunk as a frame.
     ///
     /// # Errors
-    /// [`TooLarge`] where `data` exceeds [`Self::MAX_DATA`].
+    /// [`TooLarge`] if `data` exceeds [`Self::MAX_DATA`].
     pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), TooLarge> {
         let run = self.run.to_le_bytes();
         let stream = match self.stream {
@@ -278,10 +282,10 @@ impl<'a> RawChunk<'a> {
         frame::encode(Kind::Raw, &[&run, &[leg, stream, 0, 0], self.data], out)
     }
 
-    /// Reads a raw frame's payload.
+    /// Decodes a raw frame's payload.
     ///
     /// # Errors
-    /// [`BadMessage`] where the payload is no chunk.
+    /// [`BadMessage`] if the payload is no chunk.
     pub fn decode(payload: &'a [u8]) -> Result<Self, BadMessage> {
         let bad = |what: &str| BadMessage(format!("raw chunk: {what}"));
         let (head, data) = payload.split_at_checked(Self::HEAD).ok_or_else(|| bad("shorter than its head"))?;
@@ -300,7 +304,7 @@ impl<'a> RawChunk<'a> {
     }
 }
 
-/// A frame whose checksum is right and whose content is not: the other side speaks something else.
+/// A frame with a valid checksum holds no message of this protocol.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a message of this protocol: {0}")]
 pub struct BadMessage(pub String);
@@ -308,17 +312,17 @@ pub struct BadMessage(pub String);
 /// Appends a message as a frame.
 ///
 /// # Errors
-/// [`TooLarge`] where the message exceeds one frame.
+/// [`TooLarge`] if the message does not fit into a frame.
 pub fn encode<M: Serialize>(message: &M, out: &mut Vec<u8>) -> Result<(), TooLarge> {
-    // Maps have string keys only, and no type here fails to serialise, so an error can only mean size.
+    // Maps have string keys only, and no type of this module fails to serialise.
     let json = serde_json::to_vec(message).map_err(|_| TooLarge(usize::MAX))?;
     frame::encode(Kind::Message, &[&json], out)
 }
 
-/// Reads a message out of a frame of kind [`Kind::Message`].
+/// Decodes the message in a frame of kind [`Kind::Message`].
 ///
 /// # Errors
-/// [`BadMessage`] where the payload is not such a message.
+/// [`BadMessage`] if the payload is no message of type `M`.
 pub fn decode<'a, M: Deserialize<'a>>(frame: &'a Frame) -> Result<M, BadMessage> {
     serde_json::from_slice(&frame.payload).map_err(|error| BadMessage(error.to_string()))
 }

@@ -1,4 +1,4 @@
-//! The frame decoder against splits, truncation, garbage and damage.
+//! Tests of the frame decoder with split, truncated, damaged and foreign bytes.
 
 #![expect(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
 
@@ -23,7 +23,8 @@ fn encoded(frames: &[Frame]) -> Vec<u8> {
     out
 }
 
-/// What a decoder finds in pieces that come one after the other: the frames, and how many bytes it passed over.
+/// Decodes a stream that arrives in pieces: the frames, the number of skipped bytes, and whether the stream ended
+/// between two frames.
 fn decode<'a, I: IntoIterator<Item = &'a [u8]>>(pieces: I) -> (Vec<Frame>, u64, bool) {
     let mut decoder = Decoder::default();
     let (mut frames, mut damaged) = (Vec::new(), 0);
@@ -45,14 +46,14 @@ fn decode<'a, I: IntoIterator<Item = &'a [u8]>>(pieces: I) -> (Vec<Frame>, u64, 
     (frames, damaged, whole)
 }
 
-/// Garbage that holds no byte a frame can start with.
+/// Garbage without the first byte of a frame.
 fn garbage() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(any::<u8>().prop_filter("no start of a frame", |&b| b != b'V'), 1..200)
 }
 
 proptest! {
     #[test]
-    fn frames_come_out_as_they_went_in_however_they_are_split(
+    fn frames_decode_unchanged_however_the_stream_is_split(
         frames in frames(),
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..20),
     ) {
@@ -69,7 +70,7 @@ proptest! {
     }
 
     #[test]
-    fn garbage_before_between_and_after_is_counted_and_costs_no_frame(
+    fn garbage_around_frames_is_counted_and_loses_no_frame(
         frames in frames(),
         noise in prop::collection::vec(garbage(), 7),
         size in 1_usize..64,
@@ -85,7 +86,7 @@ proptest! {
     }
 
     #[test]
-    fn truncation_at_every_byte_is_named_and_never_a_frame(frames in frames(), tail in 1_usize..HEADER_LEN) {
+    fn a_frame_truncated_at_any_byte_is_reported_as_truncated(frames in frames(), tail in 1_usize..HEADER_LEN) {
         let whole = encoded(&frames);
         let last = Frame { kind: Kind::Message, payload: vec![7; 40] };
         let mut bytes = whole.clone();
@@ -112,7 +113,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_survived_and_accounted_for(bytes in prop::collection::vec(any::<u8>(), 0..2000), size in 1_usize..100) {
+    fn every_byte_of_any_input_is_a_frame_or_damage(bytes in prop::collection::vec(any::<u8>(), 0..2000), size in 1_usize..100) {
         let (frames, damaged, _) = decode(bytes.chunks(size));
         let framed: usize = frames.iter().map(|frame| HEADER_LEN + frame.payload.len()).sum();
         prop_assert_eq!(framed as u64 + damaged, bytes.len() as u64);
@@ -120,7 +121,7 @@ proptest! {
 }
 
 #[test]
-fn an_announced_length_beyond_the_limit_is_damage_at_once() {
+fn a_header_with_a_length_over_the_limit_is_damage_without_its_payload() {
     let mut bytes = encoded(&[Frame { kind: Kind::Raw, payload: vec![0; 4] }]);
     bytes[8..12].copy_from_slice(&u32::try_from(MAX_PAYLOAD + 1).unwrap().to_le_bytes());
     let mut decoder = Decoder::default();
@@ -130,8 +131,8 @@ fn an_announced_length_beyond_the_limit_is_damage_at_once() {
 }
 
 #[test]
-fn a_wrong_checksum_is_told_before_the_next_one_is_reckoned() {
-    // Otherwise a megabyte of headers, each of which announces the rest, would cost gigabytes of reckoning in one call.
+fn each_wrong_checksum_is_an_item_of_its_own() {
+    // A megabyte of headers, each of which announces the rest, would cost gigabytes of checksums in one call otherwise.
     let mut bytes = Vec::new();
     for _ in 0..3 {
         bytes.extend(encoded(&[Frame { kind: Kind::Raw, payload: vec![0; 4] }]));
@@ -156,7 +157,7 @@ fn the_largest_payload_fits_and_one_more_byte_does_not() {
 }
 
 #[test]
-fn unknown_versions_kinds_and_flags_are_named() {
+fn unknown_versions_kinds_and_flags_are_reported_as_such() {
     let good = encoded(&[Frame { kind: Kind::Raw, payload: b"x".to_vec() }]);
     for (at, value, expected) in [
         (4, 9, Damage::HeaderVersion(9)),

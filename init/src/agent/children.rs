@@ -1,4 +1,4 @@
-//! Word of children that have ended.
+//! Notification of ended children.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-/// SIGCHLD, which is blocked and read from a descriptor (signalfd(2)). It is opened once, before a template is saved.
+/// A signalfd(2) for SIGCHLD, which is blocked. Opened once, before a template is saved.
 #[derive(Debug)]
 pub(super) struct Children {
     mask: SigSet,
@@ -25,12 +25,12 @@ impl Children {
         Ok(Self { mask, ended })
     }
 
-    /// Takes the pending SIGCHLD, if any. Signals merge, so one may stand for several children.
+    /// Reads the pending SIGCHLD, if any. Signals merge, so a SIGCHLD may stand for several children.
     pub(super) fn drain(&self) -> Result<(), String> {
         self.ended.read_signal().map(|_| ()).map_err(|error| format!("cannot read the signal descriptor: {error}"))
     }
 
-    /// Waits for a child's end, at most so long.
+    /// Waits until a child ends, for at most `limit`.
     pub(super) fn wait(&self, limit: Duration) -> Result<(), String> {
         let mut fds = [PollFd::new(self.as_fd(), PollFlags::POLLIN)];
         match poll(&mut fds, PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX)) {
@@ -40,14 +40,14 @@ impl Children {
         self.drain()
     }
 
-    /// Gives a child of the agent the signal mask that any process has.
+    /// Unblocks SIGCHLD in a child of the agent.
     pub(super) fn forget_in_child(&self) -> Result<(), Errno> {
         sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&self.mask), None)
     }
 }
 
 impl AsFd for Children {
-    /// Readable when a child has ended.
+    /// The descriptor is readable after a child has ended.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.ended.as_fd()
     }

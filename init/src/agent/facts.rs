@@ -1,4 +1,4 @@
-//! What the hello says about the guest.
+//! Gathers the facts of the hello.
 
 use std::fs;
 use std::path::Path;
@@ -9,10 +9,10 @@ use vmlab_protocol::message::{Hello, PROTOCOL, VirtioDevice};
 
 use super::kernel_console::{self, KernelConsole};
 
-/// The kernel's memory, zone by zone (proc(5), Linux 2.6.13).
+/// The kernel's memory per zone (proc(5), Linux 2.6.13).
 const ZONES: &str = "/proc/zoneinfo";
 
-/// Gathers the hello. What cannot be read becomes a problem, never a guess.
+/// Makes the hello. An unreadable fact becomes a problem, never a guess.
 pub(super) fn hello(modules: Vec<String>, console: &KernelConsole, mut problems: Vec<String>) -> Hello {
     let mut read = |path: &str| {
         fs::read_to_string(path).map(|text| text.trim_end().to_owned()).unwrap_or_else(|error| {
@@ -22,7 +22,7 @@ pub(super) fn hello(modules: Vec<String>, console: &KernelConsole, mut problems:
     };
     let command_line = read("/proc/cmdline");
     let memory_bytes = memory_bytes(&read(ZONES), page_bytes()).unwrap_or_else(|| {
-        problems.push(format!("no zone with pages in {ZONES}"));
+        problems.push(format!("{ZONES} lists no zone with pages"));
         0
     });
     let names = uname();
@@ -55,8 +55,8 @@ pub(super) fn hello(modules: Vec<String>, console: &KernelConsole, mut problems:
     }
 }
 
-/// All memory that the machine has. /proc/meminfo leaves out what the kernel has set aside while it booted, which is an
-/// eighth of it for KASAN, and most of it for KMSAN.
+/// The machine's whole memory. /proc/meminfo excludes memory that the kernel reserved during boot: an eighth of the
+/// memory with KASAN, and most of it with KMSAN.
 fn memory_bytes(zones: &str, page_bytes: u64) -> Option<u64> {
     let present = zones.lines().filter_map(|line| line.trim_start().strip_prefix("present"));
     let pages: u64 = present.map(|pages| pages.trim().parse::<u64>()).sum::<Result<_, _>>().ok()?;
@@ -71,15 +71,15 @@ fn page_bytes() -> u64 {
 fn online_cpus(problems: &mut Vec<String>) -> u32 {
     let count = std::thread::available_parallelism().map(usize::from);
     count.ok().and_then(|count| u32::try_from(count).ok()).unwrap_or_else(|| {
-        problems.push("cannot tell how many processors there are".to_owned());
+        problems.push("cannot read the number of online processors".to_owned());
         0
     })
 }
 
-/// What the kernel shows under /sys/bus/virtio/devices (Documentation/ABI/testing/sysfs-bus-virtio, Linux 2.6.24).
+/// The devices in /sys/bus/virtio/devices (Documentation/ABI/testing/sysfs-bus-virtio, Linux 2.6.24).
 fn virtio_devices(problems: &mut Vec<String>) -> Vec<VirtioDevice> {
     let Ok(entries) = fs::read_dir("/sys/bus/virtio/devices") else {
-        problems.push("the kernel shows no virtio bus".to_owned());
+        problems.push("the kernel has no /sys/bus/virtio/devices".to_owned());
         return Vec::new();
     };
     let mut devices: Vec<_> = entries.flatten().filter_map(|entry| device(&entry.path(), problems)).collect();
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_that_of_all_zones_in_bytes() {
+    fn memory_is_the_sum_of_all_zones_in_bytes() {
         let zones = "Node 0, zone      DMA\n  pages free     3840\n        spanned  4095\n        present  3998\n        managed  3840\n\
                      Node 0, zone    DMA32\n        present  61408\n        managed  51968\nNode 0, zone   Normal\n        present  0\n";
         assert_eq!(memory_bytes(zones, 4096), Some((3998 + 61408) * 4096));

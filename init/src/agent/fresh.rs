@@ -1,5 +1,6 @@
-//! Making a guest one of its own. A fork wakes up with its template's memory, and with it the state of the kernel's
-//! random number generator: forks of one template drew the same bytes from getrandom(2), vmgenid or not.
+//! Renews a guest's entropy, boot id and wall clock. A fork starts with its template's memory, which includes the state
+//! of the kernel's random number generator: without this step, forks of one template draw the same bytes from
+//! getrandom(2), with and without vmgenid.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
@@ -11,8 +12,8 @@ use vmlab_protocol::message::ENTROPY_BYTES;
 
 use crate::sys::random;
 
-/// The files that this takes, opened before a template is saved: to find them costs an emulated guest more than all the
-/// rest.
+/// The files that [`Fresh::prepare`] uses. They are opened before a template is saved, because opening costs an
+/// emulated guest more than the rest of `prepare`.
 #[derive(Debug)]
 pub(super) struct Fresh {
     generator: File,
@@ -22,7 +23,7 @@ pub(super) struct Fresh {
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 impl Fresh {
-    /// Opens what will be needed. Nothing is read yet: the kernel draws the boot id when it is first read.
+    /// Opens the files and reads nothing: the kernel draws the boot id at the first read.
     pub(super) fn open() -> Result<Self, String> {
         let failed = |path: &'static str| move |error| format!("cannot open {path}: {error}");
         Ok(Self {
@@ -31,12 +32,12 @@ impl Fresh {
         })
     }
 
-    /// Mixes the entropy in, makes the generator draw anew from it, sets the wall clock, and gives the boot id.
+    /// Mixes in the entropy, reseeds the generator, sets the wall clock, and returns the boot id.
     pub(super) fn prepare(&self, wall_clock_ns: u64, entropy: &str, fork: bool) -> Result<String, String> {
-        let entropy = decode(entropy).ok_or("the entropy is not what it should be")?;
+        let entropy = decode(entropy).ok_or("the host's entropy has a wrong length or is not hexadecimal")?;
         random::add_entropy(&self.generator, &entropy).map_err(|error| format!("RNDADDENTROPY: {error}"))?;
         match random::reseed(&self.generator) {
-            // Linux before 4.17 has no such call. A guest that booted by itself can do without, a fork cannot.
+            // Linux before 4.17 lacks this ioctl. A booted guest may continue without it, a fork may not.
             Err(Errno::EINVAL) if !fork => {}
             reseeded => reseeded.map_err(|error| format!("RNDRESEEDCRNG: {error}"))?,
         }
@@ -45,8 +46,8 @@ impl Fresh {
         let nanoseconds = i64::try_from(wall_clock_ns % 1_000_000_000).map_err(out_of_range)?;
         clock_settime(ClockId::CLOCK_REALTIME, TimeSpec::new(seconds, nanoseconds))
             .map_err(|error| format!("clock_settime: {error}"))?;
-        // Read at once into what is there: to ask for the file's size and position first costs a fork 270 blocks of code,
-        // which the emulator has to translate, of the 4,000 until its answer (6.12).
+        // A plain read into a buffer: asking for the file's size and position first costs a fork the translation of 270
+        // more blocks of code in the emulator, of 4,000 until its answer (6.12).
         let mut text = [0; 64];
         let count = self.boot_id.read_at(&mut text, 0).map_err(|error| format!("cannot read {BOOT_ID}: {error}"))?;
         Ok(String::from_utf8_lossy(text.get(..count).unwrap_or_default()).trim_end().to_owned())
@@ -69,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn entropy_is_read_whole_or_not_at_all() {
+    fn entropy_of_a_wrong_length_is_refused() {
         assert_eq!(decode(&"0f".repeat(ENTROPY_BYTES)), Some([15; ENTROPY_BYTES]));
         assert_eq!(decode(&"0f".repeat(ENTROPY_BYTES - 1)), None);
         assert_eq!(decode(&"zz".repeat(ENTROPY_BYTES)), None);

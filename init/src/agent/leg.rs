@@ -1,5 +1,4 @@
-//! One leg in a process of its own: its output is forwarded as it comes, its time is bounded, and nothing of it is left
-//! when this returns.
+//! Runs a leg in its own process: forwards its output, enforces its time limit, and leaves no process of it behind.
 
 use std::io::{self, PipeReader, PipeWriter, Read as _, Write as _};
 use std::os::fd::AsFd;
@@ -24,20 +23,20 @@ use crate::scenarios::Scenario;
 use crate::scenarios::run_leg;
 use crate::sys::process::fork_with;
 
-/// The most that a leg may say about what it found, in bytes of JSON.
+/// The maximum size of a leg's result, in bytes of JSON.
 const RESULT_LIMIT: usize = 64 * 1024;
 
-/// As setpgid(2) has it: the calling process, and a group of its number.
+/// 0 stands for the calling process and for its PID as process group (setpgid(2)).
 const ITSELF: Pid = Pid::from_raw(0);
 
-/// How a leg ended.
+/// The result of a leg.
 pub(super) struct Done {
     pub(super) outcome: LegOutcome,
     pub(super) duration_ns: u64,
     pub(super) output_dropped: u64,
 }
 
-/// Runs one leg. `output_left` is what the scenario may still send, in bytes.
+/// Runs a leg. `output_left` is the output that the scenario may still send, in bytes.
 pub(super) fn run(
     link: &mut Link,
     job: &Job<'_>,
@@ -64,7 +63,7 @@ pub(super) fn run(
     Ok(Done { outcome, duration_ns, output_dropped: forwarded.dropped })
 }
 
-/// Where the leg's output goes, within its limit.
+/// Sends the leg's output to the host, up to a limit.
 struct Forwarded<'a> {
     link: &'a mut Link,
     run: u32,
@@ -86,21 +85,21 @@ impl Forwarded<'_> {
     }
 }
 
-/// How the watch over a leg's process ended.
+/// How the agent's wait for a leg's process ended.
 enum End {
     Reaped(WaitStatus),
     TimedOut,
     Lost(String),
 }
 
-/// A leg's process and its pipes. A pipe that has ended is None.
+/// A leg's process and its pipes. A pipe is None after its end of file.
 struct Running {
     pid: Pid,
     stdout: Option<PipeReader>,
     stderr: Option<PipeReader>,
     result: Option<PipeReader>,
-    said: Vec<u8>,
-    said_too_much: bool,
+    received: Vec<u8>,
+    result_too_long: bool,
     buffer: Vec<u8>,
 }
 
@@ -127,13 +126,13 @@ impl Running {
             stdout: Some(stdout),
             stderr: Some(stderr),
             result: Some(result),
-            said: Vec::new(),
-            said_too_much: false,
+            received: Vec::new(),
+            result_too_long: false,
             buffer: vec![0; 64 * 1024],
         })
     }
 
-    /// Forwards output until the leg's process has ended or its time is up.
+    /// Forwards output until the leg's process has ended or its time limit has passed.
     fn watch(
         &mut self,
         children: &Children,
@@ -158,7 +157,7 @@ impl Running {
                 .map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN))
                 .chain([PollFd::new(children.as_fd(), PollFlags::POLLIN)])
                 .collect();
-            // Rounded up: a timeout of 0 ms for the last fraction of one would spin.
+            // Rounded up: a timeout of 0 ms for the last fraction of a millisecond would make this loop spin.
             let wait = wait + Duration::from_millis(1);
             match poll(&mut fds, PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX)) {
                 Ok(_) | Err(Errno::EINTR) => {}
@@ -171,13 +170,13 @@ impl Running {
         }
     }
 
-    /// Takes what is left in the pipes once nobody writes any more.
+    /// Reads the rest of the pipes after all writers have ended.
     fn drain(&mut self, forwarded: &mut Forwarded<'_>) -> Result<(), LinkError> {
         while self.read_once(forwarded)? {}
         Ok(())
     }
 
-    /// Reads each pipe once; whether anything came.
+    /// Reads each pipe once; returns whether any pipe had data.
     fn read_once(&mut self, forwarded: &mut Forwarded<'_>) -> Result<bool, LinkError> {
         let mut any = false;
         for (pipe, stream) in [(&mut self.stdout, Stream::Stdout), (&mut self.stderr, Stream::Stderr)] {
@@ -188,27 +187,26 @@ impl Running {
         }
         if let Some(count) = read_pipe(&mut self.result, &mut self.buffer)? {
             any = true;
-            let room = RESULT_LIMIT.saturating_sub(self.said.len()).min(count);
-            self.said_too_much |= room < count;
-            self.said.extend_from_slice(self.buffer.get(..room).unwrap_or_default());
+            let room = RESULT_LIMIT.saturating_sub(self.received.len()).min(count);
+            self.result_too_long |= room < count;
+            self.received.extend_from_slice(self.buffer.get(..room).unwrap_or_default());
         }
         Ok(any)
     }
 
-    /// What the leg found, from how its process ended and what it said. A process that did not end well has found
-    /// nothing, whatever it said.
+    /// The leg's outcome, from its exit status and its result. The result counts only if the process exited with 0.
     fn outcome(&self, end: End, limit_ms: u64) -> LegOutcome {
         let how = match end {
             End::TimedOut => return LegOutcome::TimedOut { limit_ms },
             End::Lost(detail) => return LegOutcome::Failed { detail },
             End::Reaped(WaitStatus::Exited(_, 0)) => {
-                if self.said_too_much {
+                if self.result_too_long {
                     return LegOutcome::Failed { detail: format!("the result exceeds {RESULT_LIMIT} bytes") };
                 }
-                match serde_json::from_slice(&self.said) {
+                match serde_json::from_slice(&self.received) {
                     Ok(outcome) => return outcome,
-                    Err(_) if self.said.is_empty() => "exited with 0 and reported nothing".to_owned(),
-                    Err(error) => format!("exited with 0 and reported what cannot be read: {error}"),
+                    Err(_) if self.received.is_empty() => "exited with 0 without a result".to_owned(),
+                    Err(error) => format!("exited with 0 and an unreadable result: {error}"),
                 }
             }
             End::Reaped(WaitStatus::Exited(_, code)) => format!("exited with {code}"),
@@ -219,9 +217,9 @@ impl Running {
     }
 }
 
-/// The leg's process, before any scenario code: a process group of its own, pipes for output, and the signal mask as any
-/// process has it. It has nothing to read, as the agent has not. A session of its own would cost each fork 400 blocks of
-/// code, which the emulator has to translate: the scheduler groups tasks by it (kernel/sched/autogroup.c).
+/// Sets up the leg's process before any scenario code: its own process group, pipes for output, and an empty signal
+/// mask. Standard input is the agent's. A new session would cost each fork the translation of 400 more blocks of code
+/// in the emulator, because the scheduler groups tasks by session (kernel/sched/autogroup.c).
 fn enter(out: &PipeWriter, err: &PipeWriter, children: &Children, link: &Link) -> Result<(), io::Error> {
     link.close_in_child()?;
     setpgid(ITSELF, ITSELF)?;
@@ -231,7 +229,7 @@ fn enter(out: &PipeWriter, err: &PipeWriter, children: &Children, link: &Link) -
     Ok(())
 }
 
-/// Loads what the scenario needs before the first leg; then runs it.
+/// Runs the leg. The probe leg first loads the scenario's modules.
 fn leg_outcome(scenario: &'static Scenario, leg: Leg) -> LegOutcome {
     if leg == Leg::Probe {
         for name in scenario.modules {
@@ -244,7 +242,7 @@ fn leg_outcome(scenario: &'static Scenario, leg: Leg) -> LegOutcome {
     run_leg(scenario, leg)
 }
 
-/// Some(n) where n bytes were read; None where nothing is there now. A pipe that has ended is taken away.
+/// Reads from a pipe: Some(n) after n bytes, None if no data is available. Sets the pipe to None at its end of file.
 fn read_pipe(pipe: &mut Option<PipeReader>, buffer: &mut [u8]) -> Result<Option<usize>, LinkError> {
     let Some(reader) = pipe else { return Ok(None) };
     match reader.read(buffer) {

@@ -10,7 +10,7 @@ use nix::unistd::close;
 use vmlab_protocol::frame::{Decoder, Item, Kind};
 use vmlab_protocol::message::{self, Envelope, GuestMessage, HostMessage, RawChunk};
 
-/// The open port.
+/// The control port with a decoder.
 pub(crate) struct Link {
     port: File,
     decoder: Decoder,
@@ -18,7 +18,7 @@ pub(crate) struct Link {
     seq: u64,
 }
 
-/// The link cannot go on.
+/// Why the agent cannot continue.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LinkError {
     #[error("cannot open {path}: {error}")]
@@ -29,14 +29,13 @@ pub(crate) enum LinkError {
     Closed,
     #[error("the host sent {0}")]
     Damaged(String),
-    #[error("this guest cannot be made one of its own: {0}")]
-    Stale(String),
-    /// It cannot be told whether the kernel's warnings are printed.
-    #[error("the console cannot be watched over: {0}")]
-    Deaf(String),
-    #[error("the ends of legs cannot be heard of: {0}")]
-    Childless(String),
-    #[error("a message does not fit: {0}")]
+    #[error("cannot renew the guest's entropy, boot id or clock: {0}")]
+    Prepare(String),
+    #[error("cannot use the kernel's log and console settings: {0}")]
+    Console(String),
+    #[error("cannot wait for legs: {0}")]
+    Children(String),
+    #[error("a message does not fit into a frame: {0}")]
     TooLarge(#[from] vmlab_protocol::frame::TooLarge),
     #[error("cannot {what}: {error}")]
     System { what: &'static str, error: nix::Error },
@@ -52,18 +51,17 @@ impl Link {
         Ok(Self { port, decoder: Decoder::default(), out: Vec::new(), seq: 0 })
     }
 
-    /// Closes the port in a process that was forked from the agent: the port has one user, and what a scenario writes
-    /// must not be able to pass for the agent's word.
+    /// Closes the port in a child of the agent, so that a scenario cannot forge the agent's messages.
     pub(super) fn close_in_child(&self) -> Result<(), nix::Error> {
         close(self.port.as_raw_fd())
     }
 
-    /// Sends a message; returns when the host's side of the device has taken it.
+    /// Sends a message; returns when QEMU has taken it.
     pub(crate) fn send(&mut self, message: GuestMessage) -> Result<(), LinkError> {
         self.send_altered(message, |_| ())
     }
 
-    /// Sends a message whose frame something was done to first.
+    /// Sends a message after `alter` has changed its frame; used by faults.
     pub(crate) fn send_altered(
         &mut self,
         message: GuestMessage,
@@ -80,14 +78,12 @@ impl Link {
         self.flush()
     }
 
-    /// Sends a piece of output.
     pub(super) fn send_chunk(&mut self, chunk: &RawChunk<'_>) -> Result<(), LinkError> {
         self.out.clear();
         chunk.encode(&mut self.out)?;
         self.flush()
     }
 
-    /// Waits for the host's next message.
     pub(super) fn receive(&mut self) -> Result<HostMessage, LinkError> {
         let mut buffer = [0; 4096];
         loop {
@@ -115,7 +111,7 @@ impl Link {
     }
 }
 
-/// A time since boot in ns; the clock never shows one before it.
+/// A time since boot in ns. `CLOCK_BOOTTIME` is never negative.
 fn nanoseconds(seconds: i64, nanoseconds: i64) -> u64 {
     let total = i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
     u64::try_from(total).unwrap_or_default()

@@ -1,4 +1,5 @@
-//! The agent: says hello, takes work, runs it, reports. One process, one thread; it alone opens the control port.
+//! The agent: sends the hello, receives jobs, runs them, and reports the results. The agent is a single-threaded
+//! process and the only user of the control port.
 
 use std::fs::File;
 use std::path::Path;
@@ -24,23 +25,23 @@ mod leg;
 pub(crate) mod link;
 mod sweep;
 
-const NOTHING: &str = "/dev/null";
+const NULL: &str = "/dev/null";
 
-/// Serves the host until it says that nothing is left to do. Returns the process's exit code; what it cannot say on
-/// the link it says on standard error, which is the console.
+/// Serves the host until the goodbye. Returns the process's exit code; an error that ends the link goes to standard
+/// error, which is the console.
 pub(crate) fn run(port: &Path, modules: Vec<String>, mut problems: Vec<String>) -> u8 {
-    // Everything that a scenario leaves behind becomes a child of the agent, which is how it is found and ended.
+    // Orphans of a scenario become children of the agent, which finds, kills and reaps them.
     if let Err(error) = set_child_subreaper(true) {
         problems.push(format!("cannot become a subreaper: {error}"));
     }
-    // No leg has anything to read. Here that is found before a template is saved, and not by each leg.
-    if let Err(error) = File::open(NOTHING).and_then(|nothing| Ok(dup2_stdin(nothing)?)) {
-        problems.push(format!("standard input cannot be {NOTHING}: {error}"));
+    // Legs inherit /dev/null as standard input. Opening it here, before a template is saved, spares each fork the work.
+    if let Err(error) = File::open(NULL).and_then(|null| Ok(dup2_stdin(null)?)) {
+        problems.push(format!("cannot open {NULL} as standard input: {error}"));
     }
     match serve(port, modules, problems) {
         Ok(()) => 0,
         Err(error) => {
-            crate::boot::say(&format!("the agent gives up: {error}"));
+            crate::boot::say(&format!("the agent ends: {error}"));
             1
         }
     }
@@ -48,51 +49,51 @@ pub(crate) fn run(port: &Path, modules: Vec<String>, mut problems: Vec<String>) 
 
 fn serve(port: &Path, modules: Vec<String>, problems: Vec<String>) -> Result<(), LinkError> {
     let mut link = Link::open(port)?;
-    let fresh = Fresh::open().map_err(LinkError::Stale)?;
-    let console = KernelConsole::open().map_err(LinkError::Deaf)?;
-    let children = Children::open().map_err(LinkError::Childless)?;
-    console.write(HERE).map_err(LinkError::Deaf)?;
+    let fresh = Fresh::open().map_err(LinkError::Prepare)?;
+    let console = KernelConsole::open().map_err(LinkError::Console)?;
+    let children = Children::open().map_err(LinkError::Children)?;
+    console.write(HERE).map_err(LinkError::Console)?;
     link.send(GuestMessage::Hello(Box::new(facts::hello(modules, &console, problems))))?;
     let mut started = 0;
     let mut prepared = false;
     loop {
         match link.receive()? {
             HostMessage::Prepare { wall_clock_ns, entropy, fork } => {
-                let boot_id = fresh.prepare(wall_clock_ns, &entropy, fork).map_err(LinkError::Stale)?;
+                let boot_id = fresh.prepare(wall_clock_ns, &entropy, fork).map_err(LinkError::Prepare)?;
                 prepared = true;
                 link.send(GuestMessage::Prepared { boot_id })?;
             }
             HostMessage::Run { run, .. } if !prepared => {
                 link.send(GuestMessage::Refused { run, why: "the guest was not prepared".to_owned() })?;
             }
-            HostMessage::Run { run, scenario, leg_timeout_ms, output_limit, word } => {
-                if let Some(word) = word {
-                    console.write(&word).map_err(LinkError::Deaf)?;
+            HostMessage::Run { run, scenario, leg_timeout_ms, output_limit, marker } => {
+                if let Some(marker) = marker {
+                    console.write(&marker).map_err(LinkError::Console)?;
                 }
                 let job = Job { run, leg_timeout_ms, output_limit, console: &console, children: &children };
                 if run_scenario(&mut link, &job, scenario)? {
                     started += 1;
                 }
             }
-            HostMessage::Finish { word } => {
-                console.write(&word).map_err(LinkError::Deaf)?;
+            HostMessage::Finish { marker } => {
+                console.write(&marker).map_err(LinkError::Console)?;
                 return link.send(GuestMessage::RunFinished { started });
             }
         }
     }
 }
 
-/// What the host said about one scenario's run.
+/// The parameters of a scenario's run.
 struct Job<'a> {
     run: u32,
     leg_timeout_ms: u64,
-    /// Bytes of output that the run may still send.
+    /// The output that the run may send, in bytes.
     output_limit: u64,
     console: &'a KernelConsole,
     children: &'a Children,
 }
 
-/// Whether it was started.
+/// Runs a scenario or a fault; returns whether it was started.
 fn run_scenario(link: &mut Link, job: &Job<'_>, id: ScenarioId) -> Result<bool, LinkError> {
     let run = job.run;
     let fault = faults::find(id.as_str());
@@ -101,8 +102,8 @@ fn run_scenario(link: &mut Link, job: &Job<'_>, id: ScenarioId) -> Result<bool, 
         return Ok(false);
     };
     link.send(GuestMessage::ScenarioStarted { run, scenario: id })?;
-    if let Some(misdeed) = fault.and_then(|fault| fault.misdeed) {
-        misdeed(link, run)?;
+    if let Some(agent_fault) = fault.and_then(|fault| fault.agent_fault) {
+        agent_fault(link, run)?;
         return Ok(true);
     }
     let mut output_left = job.output_limit;
@@ -124,7 +125,7 @@ fn run_leg(
     output_left: &mut u64,
 ) -> Result<LegOutcome, LinkError> {
     let done = leg::run(link, job, scenario, leg, output_left)?;
-    let outcome = job.console.hushed().map_or(done.outcome, |detail| LegOutcome::Failed { detail });
+    let outcome = job.console.level_problem().map_or(done.outcome, |detail| LegOutcome::Failed { detail });
     link.send(GuestMessage::LegFinished {
         run: job.run,
         leg,

@@ -1,17 +1,17 @@
-//! Options on the kernel's command line. The kernel leaves words with a point in them alone.
+//! vmlab's options on the kernel's command line. The kernel ignores unknown parameters that have a dot in their name.
 
 use std::fs;
 use std::time::Duration;
 
-/// What the host asked for.
+/// The options that the host set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Options {
-    /// How long to wait for the control port: `vmlab.port_timeout_ms=`.
+    /// `vmlab.port_timeout_ms=`: the time limit for the control port to appear.
     pub(crate) port_timeout: Duration,
 }
 
 impl Options {
-    /// Reads `/proc/cmdline`. What cannot be read keeps its default and becomes a problem.
+    /// Reads `/proc/cmdline`. An unreadable option keeps its default and adds a problem.
     pub(crate) fn read(problems: &mut Vec<String>) -> Self {
         let text = fs::read_to_string("/proc/cmdline").unwrap_or_else(|error| {
             problems.push(format!("cannot read /proc/cmdline: {error}"));
@@ -22,11 +22,11 @@ impl Options {
 
     fn parse(text: &str, problems: &mut Vec<String>) -> Self {
         let mut options = Self { port_timeout: Duration::from_secs(10) };
-        for word in text.split_ascii_whitespace() {
-            if let Some(value) = word.strip_prefix("vmlab.port_timeout_ms=") {
+        for parameter in text.split_ascii_whitespace() {
+            if let Some(value) = parameter.strip_prefix("vmlab.port_timeout_ms=") {
                 match value.parse() {
                     Ok(ms) => options.port_timeout = Duration::from_millis(ms),
-                    Err(error) => problems.push(format!("command line: {word}: {error}")),
+                    Err(error) => problems.push(format!("kernel command line: {parameter}: {error}")),
                 }
             }
         }
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_it_knows_and_reports_what_it_cannot_read() {
+    fn an_unreadable_option_keeps_its_default_and_is_a_problem() {
         let mut problems = Vec::new();
         let options = Options::parse("console=ttyS0 vmlab.port_timeout_ms=250 quiet\n", &mut problems);
         assert_eq!(options.port_timeout, Duration::from_millis(250));

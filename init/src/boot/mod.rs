@@ -1,7 +1,8 @@
-//! PID 1: mounts, modules, the port, the agent; then it reaps, and powers off when the agent has ended.
+//! PID 1: mounts file systems, loads modules, finds the port, forks the agent, reaps, and powers off when the agent has
+//! ended.
 //!
-//! There is no panic path: what goes wrong becomes a line on the console, or one of the hello's `problems`, and an
-//! orderly power-off.
+//! PID 1 has no panic path: an error becomes a line on the console or an entry of the hello's `problems`, and leads to
+//! an orderly power-off.
 
 use std::path::Path;
 
@@ -22,22 +23,21 @@ pub(crate) use console::say;
 mod mounts;
 mod port;
 
-/// Boots, serves and powers off.
 pub(crate) fn run() -> ! {
     let mut problems = mounts::mount_all();
     problems.extend(cgroup::enable_controllers());
     let options = command_line::Options::read(&mut problems);
     match serve(&options, problems) {
         Ok(End::Exited(0)) => {}
-        Ok(end) => console::say(&format!("the agent ended before it said goodbye: {end}")),
+        Ok(end) => console::say(&format!("the agent ended before its goodbye: {end}")),
         Err(error) => console::say(&error),
     }
     power_off()
 }
 
-/// Starts the agent and reaps until it has ended; says how it ended.
+/// Starts the agent and reaps children until the agent has ended; returns how it ended.
 fn serve(options: &command_line::Options, mut problems: Vec<String>) -> Result<End, String> {
-    // The watch begins before the modules are loaded, so that no announcement of a port is missed.
+    // Listen before the modules are loaded, so that no uevent of a port is missed.
     let watch = port::Watch::start();
     let (modules, failed) = modules::load_list(Path::new("/modules/boot.list"));
     problems.extend(failed);
@@ -49,7 +49,7 @@ fn serve(options: &command_line::Options, mut problems: Vec<String>) -> Result<E
     reap_until(agent).map_err(|error| format!("cannot wait for the agent: {error}"))
 }
 
-/// Reaps every child; returns when `agent` has ended.
+/// Reaps every child until `agent` has ended.
 fn reap_until(agent: Pid) -> Result<End, Errno> {
     loop {
         match waitpid(None, None) {
@@ -67,7 +67,7 @@ fn reap_until(agent: Pid) -> Result<End, Errno> {
 fn power_off() -> ! {
     let Err(error) = reboot(RebootMode::RB_POWER_OFF);
     console::say(&format!("cannot power off: {error}"));
-    // PID 1 must never return: that would be a kernel panic. The host ends the guest after its grace period.
+    // If PID 1 returned, the kernel would panic. The host kills the guest after its grace period.
     loop {
         pause();
     }

@@ -1,4 +1,4 @@
-//! The file systems that scenarios may count on.
+//! Mounts the file systems that scenarios use.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ struct Mount {
     kind: &'static str,
     target: &'static str,
     options: &'static str,
-    /// Without it nothing works, so that its absence is a problem and not just a missing feature.
+    /// Whether the guest needs it to work: a failed mount is then a problem even if the kernel lacks the file system.
     needed: bool,
 }
 
@@ -17,7 +17,7 @@ const fn entry(kind: &'static str, target: &'static str, options: &'static str, 
     Mount { kind, target, options, needed }
 }
 
-/// In order: a target below another comes after it.
+/// In mount order: parents before children.
 const MOUNTS: &[Mount] = &[
     entry("proc", "/proc", "", true),
     entry("sysfs", "/sys", "", true),
@@ -30,7 +30,7 @@ const MOUNTS: &[Mount] = &[
     entry("cgroup2", super::cgroup::ROOT, "", false),
 ];
 
-/// Mounts them all; returns what went wrong, as sentences.
+/// Mounts all file systems; returns the problems, one sentence each.
 pub(crate) fn mount_all() -> Vec<String> {
     MOUNTS.iter().filter_map(mount_one).collect()
 }
@@ -38,13 +38,13 @@ pub(crate) fn mount_all() -> Vec<String> {
 fn mount_one(entry: &Mount) -> Option<String> {
     let Mount { kind, target, options, needed } = entry;
     if let Err(error) = fs::create_dir_all(target) {
-        // Below sysfs the kernel makes the directory, or the feature is not there.
+        // In sysfs only the kernel creates directories: a missing mount point means that the kernel lacks the feature.
         return needed.then(|| format!("cannot create {target}: {error}"));
     }
     match mount(Some(*kind), *target, Some(*kind), MsFlags::MS_NOSUID, Some(*options)) {
-        // The kernel has mounted devtmpfs itself where CONFIG_DEVTMPFS_MOUNT applies.
+        // EBUSY: with CONFIG_DEVTMPFS_MOUNT the kernel has mounted devtmpfs itself.
         Ok(()) | Err(Errno::EBUSY) => None,
-        // The kernel does not have this file system: the scenarios' probes will say so.
+        // ENODEV: the kernel lacks this file system, which the scenarios' probes report.
         Err(Errno::ENODEV) if !needed => None,
         Err(error) => Some(format!("cannot mount {kind} on {target}: {error}")),
     }

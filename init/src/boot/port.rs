@@ -1,7 +1,7 @@
-//! Finding the control port by its name.
+//! Finds the control port by its name.
 //!
-//! A port appears under /sys/class/virtio-ports some time after its driver, and gets its name some time after that; the
-//! kernel announces both as uevents (drivers/char/virtio_console.c), so nothing here has to poll.
+//! A port appears under /sys/class/virtio-ports after its driver was loaded, and gets its name later still. The kernel
+//! announces both as uevents (drivers/char/virtio_console.c), so polling is not necessary.
 
 use std::fs;
 use std::io;
@@ -16,26 +16,26 @@ use vmlab_protocol::CONTROL_PORT;
 
 const PORTS: &str = "/sys/class/virtio-ports";
 
-/// Listens for uevents.
+/// A socket that receives uevents.
 pub(crate) struct Watch {
-    /// None where the kernel has no netlink; then the directory is looked at again and again.
+    /// None if the kernel has no netlink; the directory is then polled.
     uevents: Option<OwnedFd>,
 }
 
 impl Watch {
-    /// Starts to listen.
     pub(crate) fn start() -> Self {
         Self { uevents: listen().ok() }
     }
 
-    /// The device node of the control port, as soon as it is there. The error says what was there instead.
+    /// Waits for the control port; returns its device node. The error lists the devices and ports that were found
+    /// instead.
     pub(crate) fn wait_for_port(&self, timeout: Duration) -> Result<PathBuf, String> {
         let deadline = Instant::now() + timeout;
         loop {
             let found = find_port();
             match found {
                 Ok(Some(node)) => return Ok(node),
-                // The directory appears with the driver.
+                // The directory does not exist before the driver is loaded.
                 Ok(None) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(format!("cannot read {PORTS}: {error}")),
@@ -45,7 +45,7 @@ impl Watch {
                 return Err(format!(
                     "no virtio-serial port named {CONTROL_PORT} appeared within {} ms; {}",
                     timeout.as_millis(),
-                    what_is_there()
+                    present_devices()
                 ));
             }
             self.sleep_until_event(left).map_err(|error| format!("cannot wait for uevents: {error}"))?;
@@ -66,7 +66,7 @@ impl Watch {
         loop {
             match recv(socket.as_raw_fd(), &mut event, MsgFlags::MSG_DONTWAIT) {
                 Ok(_) | Err(Errno::EINTR) => {}
-                // Events that were lost are events all the same: the directory is looked at again.
+                // ENOBUFS means lost events, which also call for a new look at the directory.
                 Err(Errno::EAGAIN | Errno::ENOBUFS) => return Ok(()),
                 Err(error) => return Err(error),
             }
@@ -84,7 +84,7 @@ fn listen() -> Result<OwnedFd, Errno> {
 fn find_port() -> io::Result<Option<PathBuf>> {
     for port in fs::read_dir(PORTS)? {
         let port = port?;
-        // A port whose name has not come yet has no such attribute, or an empty one.
+        // A port without a name yet has no `name` attribute or an empty one.
         let name = fs::read_to_string(port.path().join("name")).unwrap_or_default();
         if name.trim_end() == CONTROL_PORT {
             return Ok(Some(Path::new("/dev").join(port.file_name())));
@@ -93,8 +93,8 @@ fn find_port() -> io::Result<Option<PathBuf>> {
     Ok(None)
 }
 
-/// For whoever reads why there was no port.
-fn what_is_there() -> String {
+/// Lists the virtio devices, ports and drivers, for the error message.
+fn present_devices() -> String {
     let names = |dir: &str| -> String {
         let names: Vec<_> = fs::read_dir(dir)
             .map(|entries| entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())

@@ -1,5 +1,5 @@
-//! Faults of the agent: what it says that it may not say, and how it goes. A scenario's process cannot do these: the port
-//! is the agent's alone.
+//! Faults of the agent: protocol violations and unexpected ends. Only the agent can commit them, because only the agent
+//! has the port.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -9,66 +9,67 @@ use vmlab_protocol::message::{GuestMessage, Leg, LegOutcome};
 use super::Fault;
 use crate::agent::link::{Link, LinkError};
 
-/// What the agent does once it has announced the fault of the run with this number. The agent serves on where it returns.
-pub(crate) type Misdeed = fn(&mut Link, u32) -> Result<(), LinkError>;
+/// A fault that the agent itself commits after it has announced the run with this number. The agent continues to serve
+/// if the function returns.
+pub(crate) type AgentFault = fn(&mut Link, u32) -> Result<(), LinkError>;
 
-/// Longer than anybody waits.
+/// Longer than any time limit of the host.
 const FOR_EVER: Duration = Duration::from_secs(86_400);
-/// How long the leg's limit is where nothing ever comes, in ms, at the speed of real hardware.
+/// The time limit of a leg that never answers, in ms, at the speed of real hardware.
 const SHORT_MS: u64 = 500;
 
 pub(super) const ALL: &[Fault] = &[
-    Fault::of_agent("fault.agent-exits", "The agent exits with 0 and without a goodbye", |_, _| std::process::exit(0)),
-    Fault::of_agent("fault.bit-flip", "One bit of a message is flipped on its way", |link, run| {
+    Fault::of_agent("fault.agent-exits", "The agent exits with 0 before its goodbye", |_, _| std::process::exit(0)),
+    Fault::of_agent("fault.bit-flip", "A bit of a message is flipped in transit", |link, run| {
         link.send_altered(found(run, Leg::Probe), |bytes| {
             let middle = bytes.len() / 2;
             bytes.iter_mut().skip(middle).take(1).for_each(|byte| *byte ^= 1);
         })
     }),
-    Fault::of_agent("fault.garbage", "The port carries garbage", |link, run| {
+    Fault::of_agent("fault.garbage", "The agent writes garbage to the port", |link, run| {
         link.send_altered(found(run, Leg::Probe), |bytes| {
             *bytes = (0..10_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
         })?;
         pass(link, run)
     }),
-    Fault::of_agent("fault.goodbye-twice", "The agent says goodbye twice, and nobody asked", |link, _| {
+    Fault::of_agent("fault.goodbye-twice", "The agent says goodbye twice, without being asked", |link, _| {
         link.send(GuestMessage::RunFinished { started: 1 })?;
         link.send(GuestMessage::RunFinished { started: 1 })
     }),
-    Fault::of_agent("fault.leg-twice", "The agent gives two results for one leg", |link, run| {
+    Fault::of_agent("fault.leg-twice", "The agent sends two results for one leg", |link, run| {
         link.send(found(run, Leg::Probe))?;
         link.send(found(run, Leg::Probe))?;
         pass(link, run)
     }),
-    Fault::of_agent("fault.message-lost", "A message never arrives", |link, run| {
+    Fault::of_agent("fault.message-lost", "A message is lost", |link, run| {
         link.send_altered(found(run, Leg::Probe), Vec::clear)?;
         pass(link, run)
     }),
-    Fault::of_agent("fault.no-message", "A whole frame that holds no message", |link, run| {
+    Fault::of_agent("fault.no-message", "A valid frame contains no message", |link, run| {
         link.send_altered(found(run, Leg::Probe), |bytes| {
             bytes.clear();
-            // Far below what a frame can hold.
+            // Far below the size limit of a frame.
             let _ = vmlab_protocol::frame::encode(vmlab_protocol::frame::Kind::Message, &[b"{\"type\":[]}"], bytes);
         })?;
         pass(link, run)
     }),
-    Fault::of_agent("fault.no-subject", "The agent ends a scenario whose subject never ran", |link, run| {
+    Fault::of_agent("fault.no-subject", "The agent finishes a scenario without its subject leg", |link, run| {
         link.send(found(run, Leg::Probe))?;
         link.send(GuestMessage::ScenarioFinished { run })
     }),
-    Fault::of_agent("fault.result-twice", "The agent gives two results for one scenario", |link, run| {
+    Fault::of_agent("fault.result-twice", "The agent sends two results for one scenario", |link, run| {
         pass(link, run)?;
         link.send(GuestMessage::ScenarioFinished { run })
     }),
     Fault::of_agent(
         "fault.result-unasked",
-        "The agent gives a result for a scenario that was never started",
+        "The agent sends a result for a scenario that was not started",
         |link, run| {
             pass(link, run + 1000)?;
             pass(link, run)
         },
     ),
-    Fault::of_agent("fault.stalls", "The agent writes half a message and stops", |link, run| {
+    Fault::of_agent("fault.stalls", "The agent writes half a message and hangs", |link, run| {
         link.send_altered(found(run, Leg::Probe), halve)?;
         sleep(FOR_EVER);
         Ok(())
@@ -80,16 +81,16 @@ pub(super) const ALL: &[Fault] = &[
     }),
 ];
 
-/// A leg's good result.
+/// The result of a leg that passes.
 fn found(run: u32, leg: Leg) -> GuestMessage {
     let outcome = match leg {
         Leg::Probe => LegOutcome::Available,
-        Leg::Subject | Leg::Control => LegOutcome::Isolated { detail: "a lie".to_owned() },
+        Leg::Subject | Leg::Control => LegOutcome::Isolated { detail: "a forged result".to_owned() },
     };
     GuestMessage::LegFinished { run, leg, outcome, duration_ns: 1, output_dropped: 0 }
 }
 
-/// All that a scenario says that passes.
+/// Sends all messages of a scenario that passes.
 fn pass(link: &mut Link, run: u32) -> Result<(), LinkError> {
     link.send(found(run, Leg::Probe))?;
     link.send(found(run, Leg::Subject))?;

@@ -1,4 +1,4 @@
-//! Faults of the guest as a whole: its PID 1, its agent, its power, its clock; and waiting for what the host does.
+//! Faults of the guest as a whole (PID 1, agent, power, clock), and waits for faults that the host injects.
 
 use std::os::unix::process::parent_id;
 use std::thread::sleep;
@@ -17,9 +17,9 @@ use crate::sandbox::{During, Sandbox};
 use crate::scenarios::{Finding, Trouble};
 
 const INIT: Pid = Pid::from_raw(1);
-/// How long a leg may hang that will never end, in ms, at the speed of real hardware.
+/// The time limit of a leg that never ends, in ms, at the speed of real hardware.
 const SHORT_MS: u64 = 500;
-/// Long enough for the host to do its harm.
+/// Long enough for the host to inject its fault.
 const WAIT: Duration = Duration::from_secs(4);
 /// `exit_group` (arch/x86/entry/syscalls/syscall_64.tbl).
 const EXIT_GROUP: u64 = 231;
@@ -35,7 +35,7 @@ pub(super) const ALL: &[Fault] = &[
     Fault::new("fault.pid1-crashes", "PID 1 jumps to address 0", |_| redirect_init(|regs| regs.rip = 0)),
     Fault::new("fault.pid1-exits", "PID 1 exits", |_| {
         redirect_init(|regs| {
-            // It waits in a system call; the instruction that made it, of two bytes, is made again as another one.
+            // PID 1 waits in a system call. The two-byte syscall instruction is executed again, as another system call.
             regs.rip -= 2;
             regs.rax = EXIT_GROUP;
             regs.rdi = 7;
@@ -52,17 +52,17 @@ pub(super) const ALL: &[Fault] = &[
     Fault::new("fault.host-clock-stepped", "The host's clock is set an hour back", wait),
     Fault::new("fault.qemu-aborted", "QEMU aborts", wait),
     Fault::new("fault.qemu-killed", "QEMU is killed", wait),
-    Fault::new("fault.qemu-stopped", "QEMU is stopped and never goes on", wait).within(SHORT_MS),
+    Fault::new("fault.qemu-stopped", "QEMU is stopped and never continued", wait).within(SHORT_MS),
     Fault::new("fault.qmp-closed", "QEMU's monitor socket is closed", wait),
-    Fault::new("fault.vmlab-killed", "vmlab itself is killed", wait),
+    Fault::new("fault.vmlab-killed", "vmlab is killed", wait),
 ];
 
 fn agent() -> Pid {
-    // Process numbers are positive and far below the limit of i32 (proc(5), pid_max).
+    // PIDs are positive and far below the limit of i32 (proc(5), pid_max).
     Pid::from_raw(parent_id().cast_signed())
 }
 
-/// Gives the harm time to come about.
+/// Waits until the fault takes effect.
 fn after_all() -> Result<Finding, Trouble> {
     sleep(WAIT);
     Ok(unharmed())
@@ -82,7 +82,7 @@ fn end(mode: RebootMode) -> Result<Finding, Trouble> {
 fn agent_oom(_sandbox: &Sandbox) -> Result<Finding, Trouble> {
     write(format!("/proc/{}/oom_score_adj", agent()), "1000")?;
     write("/proc/self/oom_score_adj", "-1000")?;
-    // The OOM killer, called once (Documentation/admin-guide/sysrq.rst).
+    // sysrq f calls the OOM killer once (Documentation/admin-guide/sysrq.rst).
     write("/proc/sysrq-trigger", "f")?;
     after_all()
 }
@@ -98,16 +98,16 @@ fn clock_stepped(_sandbox: &Sandbox) -> Result<Finding, Trouble> {
     Ok(unharmed())
 }
 
-/// Has PID 1 go on elsewhere. It ignores every signal (kill(2), NOTES), and is a process like any other to a tracer.
+/// Changes the registers of PID 1. PID 1 ignores every signal (kill(2), NOTES) but can be traced like any process.
 fn redirect_init(change: fn(&mut nix::libc::user_regs_struct)) -> Result<Finding, Trouble> {
     ptrace::seize(INIT, ptrace::Options::empty()).during("PTRACE_SEIZE of PID 1")?;
     ptrace::interrupt(INIT).during("PTRACE_INTERRUPT of PID 1")?;
     match waitpid(INIT, None).during("waiting for PID 1 to stop")? {
         WaitStatus::PtraceEvent(..) | WaitStatus::Stopped(..) => {}
-        other => return Err(Trouble::new(format_args!("PID 1 was to stop, and came to {other:?}"))),
+        other => return Err(Trouble::new(format_args!("PID 1 did not stop; waitpid(2) returned {other:?}"))),
     }
     let mut regs = ptrace::getregs(INIT).during("PTRACE_GETREGS of PID 1")?;
-    // No system call is to be taken up again (arch/x86/kernel/signal.c, arch_do_signal_or_restart).
+    // The kernel must not restart a system call (arch/x86/kernel/signal.c, arch_do_signal_or_restart).
     regs.orig_rax = u64::MAX;
     change(&mut regs);
     ptrace::setregs(INIT, regs).during("PTRACE_SETREGS of PID 1")?;

@@ -1,8 +1,7 @@
-//! Faults: what `vmlab selftest faults` has a guest do, to see whether the verdict is true. They are run as scenarios
-//! are, and are none: the catalogue does not show them, and the host asks for one only when it was told to.
+//! Faults that `vmlab selftest faults` injects into a guest to test the verdicts. The agent runs a fault like a
+//! scenario, but the catalogue does not list faults, and only the fault suite asks for them.
 //!
-//! Everything they break is the guest's own. What each must come to is written down on the host's side, so that no guest
-//! has a say in it.
+//! A fault breaks only its guest. The expected verdicts are in the host's code, so that a guest cannot influence them.
 
 use std::fs;
 use std::path::Path;
@@ -15,60 +14,56 @@ mod guest;
 mod kernel;
 mod process;
 
-use agent::Misdeed;
+use agent::AgentFault;
 
-/// One fault.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Fault {
-    /// How the host asks for it.
+    /// The scenario under whose name the host asks for the fault.
     pub(crate) scenario: Scenario,
-    /// What the agent itself does in place of running the scenario's legs; none where a leg's process does the harm.
-    pub(crate) misdeed: Option<Misdeed>,
+    /// The function that the agent calls instead of running legs; None if a leg's process commits the fault.
+    pub(crate) agent_fault: Option<AgentFault>,
 }
 
 impl Fault {
-    /// One that a leg's process does.
+    /// A fault that a leg's process commits.
     const fn new(id: &'static str, title: &'static str, trial: Trial) -> Self {
         let scenario = Scenario::new(id, title, trial)
             .shows("fault", "vmlab selftest faults")
             .without_control("a fault proves nothing about the kernel");
-        Self { scenario, misdeed: None }
+        Self { scenario, agent_fault: None }
     }
 
-    /// One that the agent itself does.
-    const fn of_agent(id: &'static str, title: &'static str, misdeed: Misdeed) -> Self {
+    /// A fault that the agent commits.
+    const fn of_agent(id: &'static str, title: &'static str, agent_fault: AgentFault) -> Self {
         let fault = Self::new(id, title, not_for_a_leg);
-        Self { misdeed: Some(misdeed), ..fault }
+        Self { agent_fault: Some(agent_fault), ..fault }
     }
 
-    /// With a limit of its leg other than the usual one, in ms.
+    /// Sets the leg's time limit, in ms.
     const fn within(mut self, leg_timeout_ms: u64) -> Self {
         self.scenario = self.scenario.within(leg_timeout_ms);
         self
     }
 }
 
-/// All faults, area by area.
 const AREAS: &[&[Fault]] = &[agent::ALL, guest::ALL, kernel::ALL, process::ALL];
 
-/// All faults.
 pub(crate) fn all() -> impl Iterator<Item = &'static Fault> {
     AREAS.iter().copied().flatten()
 }
 
-/// The fault of this name.
 #[must_use]
 pub(crate) fn find(id: &str) -> Option<&'static Fault> {
     all().find(|fault| fault.scenario.id == id)
 }
 
-/// What a trial says that has done its harm and is still there.
+/// The finding of a trial that has survived its fault.
 fn unharmed() -> Finding {
-    Finding::Isolated("the fault was done, and the process is still there".to_owned())
+    Finding::Isolated("the fault was injected, and the process is still alive".to_owned())
 }
 
 fn not_for_a_leg(_sandbox: &Sandbox) -> Result<Finding, Trouble> {
-    Err(Trouble::new("this fault is the agent's to do"))
+    Err(Trouble::new("only the agent commits this fault"))
 }
 
 fn write(path: impl AsRef<Path>, text: &str) -> Result<(), Trouble> {
@@ -82,7 +77,7 @@ mod tests {
     use crate::scenarios;
 
     #[test]
-    fn each_fault_has_a_name_of_its_own_that_no_scenario_has() {
+    fn fault_names_are_unique_and_differ_from_scenario_names() {
         let mut ids: Vec<_> = all().map(|fault| fault.scenario.id).collect();
         ids.sort_unstable();
         assert!(ids.is_sorted_by(|a, b| a < b), "{ids:?}");

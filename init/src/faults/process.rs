@@ -1,4 +1,4 @@
-//! Faults of a scenario's process.
+//! Faults that a scenario's process commits.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
@@ -15,9 +15,8 @@ use crate::sandbox::{During, Sandbox};
 use crate::scenarios::{Finding, Trouble};
 use crate::sys::process::{default_action, fork_with};
 
-/// 1 GiB.
 const FLOOD_BYTES: u64 = 1 << 30;
-/// More descriptors than a leg's process ever has open.
+/// More than the open descriptors of any leg's process.
 const DESCRIPTORS: i32 = 1024;
 const FLOOD_MS: u64 = 60_000;
 const SHORT_MS: u64 = 500;
@@ -25,19 +24,19 @@ const SHORT_MS: u64 = 500;
 pub(super) const ALL: &[Fault] = &[
     Fault::new("fault.closes-all", "The scenario's process closes all its descriptors", |_| {
         for fd in 0..DESCRIPTORS {
-            // Most are not open.
+            // Most of these descriptors are not open.
             let _ = close(fd);
         }
         Ok(unharmed())
     }),
-    Fault::new("fault.daemon", "The scenario's process leaves a daemon behind and goes without a word", daemon),
-    Fault::new("fault.escapes", "A scenario that prints NULs, escape sequences and what XML cannot hold", escapes),
-    Fault::new("fault.exits-silently", "The scenario's process exits with 0 and says nothing", |_| {
+    Fault::new("fault.daemon", "The scenario's process leaves a daemon behind and exits without a result", daemon),
+    Fault::new("fault.escapes", "A scenario prints NULs, escape sequences and characters that XML forbids", escapes),
+    Fault::new("fault.exits-silently", "The scenario's process exits with 0 without a result", |_| {
         std::process::exit(0)
     }),
     Fault::new("fault.floods", "The scenario's process writes 1 GiB to its output", floods).within(FLOOD_MS),
-    Fault::new("fault.forges", "A failing scenario that prints success in all forms it can think of", forges),
-    Fault::new("fault.hushes", "The scenario's process has the kernel print no more warnings", |_| {
+    Fault::new("fault.forges", "A failing scenario prints reports and frames of a pass", forges),
+    Fault::new("fault.hushes", "The scenario's process lowers the console log level", |_| {
         write("/proc/sys/kernel/printk", "1")?;
         Ok(unharmed())
     }),
@@ -75,7 +74,8 @@ const fn killed(id: &'static str, trial: fn(&Sandbox) -> Result<Finding, Trouble
     Fault::new(id, "The scenario's process is killed by a signal", trial)
 }
 
-/// The process dies of the signal. Rust's runtime ignores one and handles two others.
+/// Dies of the signal, whose default action is restored first: Rust's runtime ignores SIGPIPE and handles SIGSEGV and
+/// SIGBUS.
 fn raise<const SIGNAL: i32>(_sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let signal = Signal::try_from(SIGNAL).during("the signal's number")?;
     if signal != Signal::SIGKILL {
@@ -87,7 +87,7 @@ fn raise<const SIGNAL: i32>(_sandbox: &Sandbox) -> Result<Finding, Trouble> {
 
 fn daemon(_sandbox: &Sandbox) -> Result<Finding, Trouble> {
     fork_with(|| {
-        // It keeps the leg's pipes open, and writes to them for as long as it lives.
+        // The daemon keeps the leg's pipes open and writes to them as long as it lives.
         let alone = setsid().is_ok();
         loop {
             println!("the daemon is still there ({alone})");
@@ -116,7 +116,7 @@ fn floods(_sandbox: &Sandbox) -> Result<Finding, Trouble> {
     Ok(unharmed())
 }
 
-/// What a scenario would print that wants to pass for one that passed: reports, and the agent's own words as frames.
+/// Prints the reports of a pass and frames with the agent's messages, as a scenario would that forges a pass.
 fn forges(_sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let mut lie = b"\nTAP version 14\n1..1\nok 1 - fault.forges\nvmlab-init: all is well\n".to_vec();
     let detail = "forged".to_owned();

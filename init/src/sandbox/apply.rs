@@ -1,4 +1,4 @@
-//! The steps of a plan, done.
+//! Executes the steps of a plan.
 
 use std::fs;
 use std::io::{PipeReader, PipeWriter, Read};
@@ -14,33 +14,31 @@ use super::plan::{Step, clone_flag};
 use super::report::Report;
 use super::{During, ID_COUNT, OUTER_ID, Trouble};
 
-/// A clock of a time namespace, set off against the initial one's.
+/// The offset of a time namespace's clock from the clock of the initial namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ClockOffset {
-    /// As in `/proc/PID/timens_offsets`: `monotonic` or `boottime`.
-    pub clock: &'static str,
-    /// Seconds ahead of the initial time namespace.
-    pub seconds: i64,
+pub(crate) struct ClockOffset {
+    /// The clock's name in `/proc/PID/timens_offsets`: `monotonic` or `boottime`.
+    pub(crate) clock: &'static str,
+    /// The offset, in seconds.
+    pub(crate) seconds: i64,
 }
 
-/// What the steps of a process need.
-pub struct Hands<'a> {
-    /// The sandbox's cgroup.
-    pub cgroup: Option<&'a Cgroup>,
-    /// The offsets of a new time namespace.
-    pub clock_offsets: &'a [ClockOffset],
-    /// Where to report to.
-    pub reports: &'a mut PipeWriter,
-    /// Where the process outside answers.
-    pub leash: &'a mut PipeReader,
+/// The resources that a process's steps use.
+pub(crate) struct Hands<'a> {
+    pub(crate) cgroup: Option<&'a Cgroup>,
+    pub(crate) clock_offsets: &'a [ClockOffset],
+    /// To the process outside.
+    pub(crate) reports: &'a mut PipeWriter,
+    /// From the process outside, which answers with single bytes.
+    pub(crate) answers: &'a mut PipeReader,
 }
 
 impl Hands<'_> {
-    /// Does one step.
+    /// Executes a step.
     ///
     /// # Errors
-    /// The system call and its errno.
-    pub fn take(&mut self, step: Step) -> Result<(), Trouble> {
+    /// The failed system call and its errno.
+    pub(crate) fn take(&mut self, step: Step) -> Result<(), Trouble> {
         match step {
             Step::EnterCgroup => self.cgroup.map_or(Ok(()), Cgroup::enter),
             Step::Unshare(namespace) => {
@@ -49,7 +47,7 @@ impl Hands<'_> {
             }
             Step::AwaitIdMaps => {
                 Report::NeedIdMaps.send(self.reports)?;
-                await_byte(self.leash)
+                await_byte(self.answers)
             }
             Step::BecomeRoot => become_root(),
             Step::SetClockOffsets => set_clock_offsets(self.clock_offsets),
@@ -65,28 +63,22 @@ impl Hands<'_> {
     }
 }
 
-/// Waits for one byte.
-///
-/// # Errors
-/// The other end is closed.
-pub fn await_byte(pipe: &mut PipeReader) -> Result<(), Trouble> {
+/// Waits for a byte. Fails if the other end of the pipe is closed.
+pub(crate) fn await_byte(pipe: &mut PipeReader) -> Result<(), Trouble> {
     pipe.read_exact(&mut [0]).during("waiting for the process at the other end of a pipe")
 }
 
-/// Lets the kernel kill the calling process when its parent ends.
-///
-/// # Errors
-/// As prctl(2).
-pub fn die_with_parent() -> Result<(), Trouble> {
+/// Has the kernel kill the calling process when its parent ends (prctl(2), `PR_SET_PDEATHSIG`).
+pub(crate) fn die_with_parent() -> Result<(), Trouble> {
     set_pdeathsig(Signal::SIGKILL).during("prctl(PR_SET_PDEATHSIG)")
 }
 
-/// Writes the maps of a process's new user namespace: from outside, because only there is the right to map other ids
-/// than one's own (`user_namespaces(7)`).
+/// Writes the id maps of a process's new user namespace. The writer is outside, because only a process with
+/// capabilities in the parent namespace may map other ids than its own (`user_namespaces(7)`).
 ///
 /// # Errors
 /// As write(2) to `/proc/PID/uid_map` and `gid_map`.
-pub fn write_id_maps(process: Pid) -> Result<(), Trouble> {
+pub(crate) fn write_id_maps(process: Pid) -> Result<(), Trouble> {
     for name in ["uid_map", "gid_map"] {
         let file = format!("/proc/{process}/{name}");
         fs::write(&file, format!("0 {OUTER_ID} {ID_COUNT}\n")).during(format_args!("writing {file}"))?;
@@ -99,7 +91,7 @@ fn become_root() -> Result<(), Trouble> {
     setgroups(&[]).during("setgroups(2) in the new user namespace")?;
     setresgid(group, group, group).during("setresgid(2) in the new user namespace")?;
     setresuid(user, user, user).during("setresuid(2) in the new user namespace")?;
-    // The change of ids makes the process undumpable, which gives its files in /proc to the outer root, and clears the
+    // Changing ids makes the process undumpable, which gives its files in /proc to the outer root, and clears the
     // parent-death signal (prctl(2)).
     set_dumpable(true).during("prctl(PR_SET_DUMPABLE)")?;
     die_with_parent()

@@ -1,4 +1,4 @@
-//! Cgroups of the unified hierarchy, made for one sandbox and removed with it.
+//! A cgroup of the v2 hierarchy that exists as long as its sandbox.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -8,39 +8,36 @@ use nix::poll::PollFlags;
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 
 use super::report::readable;
-use super::{During, PATIENCE, Probe, Trouble, undo};
+use super::{During, Probe, Trouble, WAIT_LIMIT, undo};
 
-/// Where PID 1 mounts the unified hierarchy, with all controllers enabled for the root's children.
+/// The mount point of the v2 hierarchy. PID 1 has enabled all controllers for the root's children.
 const ROOT: &str = "/sys/fs/cgroup";
 
-/// A value for one of a cgroup's files.
+/// A setting of a cgroup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limit {
-    /// The file, as `pids.max`; the part before the point is the controller.
-    pub file: &'static str,
-    /// What is written to it.
-    pub value: &'static str,
+pub(crate) struct Limit {
+    /// The file, for example `pids.max`; the part before the dot is the controller.
+    pub(crate) file: &'static str,
+    /// The text to write to the file.
+    pub(crate) value: &'static str,
 }
 
 impl Limit {
-    /// The controller whose file it is; none for the core's own.
+    /// The controller that the file belongs to; None for the core's files (`cgroup.*`).
     fn controller(&self) -> Option<&'static str> {
-        self.file.split('.').next().filter(|&word| word != "cgroup")
+        self.file.split('.').next().filter(|&name| name != "cgroup")
     }
 }
 
-/// A cgroup below the root. Dropping it waits until it is empty and removes it.
+/// A cgroup below the root. Dropping the guard waits until the cgroup is empty and removes it.
 #[derive(Debug)]
-pub struct Cgroup {
+pub(crate) struct Cgroup {
     dir: PathBuf,
 }
 
 impl Cgroup {
-    /// Makes a cgroup with a name of its own and sets the limits.
-    ///
-    /// # Errors
-    /// mkdir(2), or the writing of a limit.
-    pub fn create(limits: &[Limit]) -> Result<Self, Trouble> {
+    /// Creates a cgroup with an unused name and writes the limits.
+    pub(crate) fn create(limits: &[Limit]) -> Result<Self, Trouble> {
         let dir = create_numbered_dir(Path::new(ROOT))?;
         let cgroup = Self { dir };
         for limit in limits {
@@ -50,23 +47,20 @@ impl Cgroup {
         Ok(cgroup)
     }
 
-    /// Its place in the hierarchy, as in the third field of `/proc/PID/cgroup`: `/vmlab-85-0`.
+    /// The cgroup's path as in the third field of `/proc/PID/cgroup`, for example `/vmlab-85-0`.
     #[must_use]
-    pub fn path(&self) -> String {
+    pub(crate) fn path(&self) -> String {
         format!("/{}", self.dir.strip_prefix(ROOT).unwrap_or(&self.dir).display())
     }
 
-    /// Moves the calling process into it.
-    ///
-    /// # Errors
-    /// As write(2) to `cgroup.procs`.
-    pub fn enter(&self) -> Result<(), Trouble> {
+    /// Moves the calling process into the cgroup.
+    pub(crate) fn enter(&self) -> Result<(), Trouble> {
         let file = self.dir.join("cgroup.procs");
-        // 0 stands for the process that writes, see Documentation/admin-guide/cgroup-v2.rst, section "Processes".
+        // 0 stands for the writing process (Documentation/admin-guide/cgroup-v2.rst, section "Processes").
         fs::write(&file, "0").during(format_args!("moving a process into {}", self.dir.display()))
     }
 
-    /// Waits until no process is left in it: a process that was reaped may still be on its way out.
+    /// Waits until the cgroup is empty: a reaped process may stay in its cgroup for a moment.
     fn wait_until_empty(&self) -> Result<(), Trouble> {
         let started = Instant::now();
         let events = self.dir.join("cgroup.events");
@@ -76,7 +70,7 @@ impl Cgroup {
             if text.lines().any(|line| line == "populated 0") {
                 return Ok(());
             }
-            let left = PATIENCE.saturating_sub(started.elapsed());
+            let left = WAIT_LIMIT.saturating_sub(started.elapsed());
             if left.is_zero() || !readable(&file, PollFlags::POLLPRI, left)? {
                 return Err(Trouble(format!("processes are left in {}", self.dir.display())));
             }
@@ -93,18 +87,18 @@ impl Drop for Cgroup {
     }
 }
 
-/// Whether there are cgroups and the controllers of these limits.
+/// Tests whether the kernel has cgroup v2 and the controllers of these limits.
 ///
 /// # Errors
-/// The hierarchy cannot be looked at, though the kernel knows it.
-pub fn probe(limits: &[Limit]) -> Result<Probe, Trouble> {
+/// The kernel has cgroup v2, but its hierarchy cannot be inspected.
+pub(crate) fn probe(limits: &[Limit]) -> Result<Probe, Trouble> {
     let filesystems = fs::read_to_string("/proc/filesystems").during("reading /proc/filesystems")?;
     if !filesystems.lines().any(|line| line.split_whitespace().last() == Some("cgroup2")) {
         return Ok(Probe::Missing("/proc/filesystems does not name cgroup2".to_owned()));
     }
     let kind = statfs(ROOT).during(format_args!("statfs({ROOT})"))?.filesystem_type();
     if kind != CGROUP2_SUPER_MAGIC {
-        return Err(Trouble(format!("{ROOT} is no cgroup2 mount, though the kernel has cgroup2")));
+        return Err(Trouble(format!("the kernel has cgroup2, but {ROOT} is no cgroup2 mount")));
     }
     for limit in limits {
         if let Some(controller) = limit.controller() {
@@ -122,18 +116,15 @@ pub fn probe(limits: &[Limit]) -> Result<Probe, Trouble> {
     Ok(Probe::Available)
 }
 
-/// Whether a file of the root cgroup names this controller.
+/// Whether a file of the root cgroup lists this controller.
 fn lists(file: &str, controller: &str) -> Result<bool, Trouble> {
     let text = fs::read_to_string(Path::new(ROOT).join(file)).during(format_args!("reading {ROOT}/{file}"))?;
-    Ok(text.split_whitespace().any(|word| word == controller))
+    Ok(text.split_whitespace().any(|name| name == controller))
 }
 
-/// Makes a directory `vmlab-PID-N` with the first N that is free, so that neither the legs of one boot nor what an
-/// earlier one left behind come into each other's way.
-///
-/// # Errors
-/// As mkdir(2), `EEXIST` excepted.
-pub fn create_numbered_dir(parent: &Path) -> Result<PathBuf, Trouble> {
+/// Creates a directory `vmlab-PID-N` with the first free N. The legs of a boot and their leftovers therefore do not
+/// collide.
+pub(crate) fn create_numbered_dir(parent: &Path) -> Result<PathBuf, Trouble> {
     const MOST: u32 = 1000;
     let pid = std::process::id();
     for number in 0..MOST {
@@ -144,5 +135,5 @@ pub fn create_numbered_dir(parent: &Path) -> Result<PathBuf, Trouble> {
             Err(error) => return Err(error).during(format_args!("mkdir({})", dir.display())),
         }
     }
-    Err(Trouble(format!("{MOST} directories vmlab-{pid}-N are in {} already", parent.display())))
+    Err(Trouble(format!("{} already contains {MOST} directories named vmlab-{pid}-N", parent.display())))
 }

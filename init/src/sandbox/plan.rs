@@ -1,78 +1,79 @@
-//! Which steps lead into a sandbox, and in what order. Nothing here makes a system call.
+//! Plans the steps into a sandbox and their order. Pure: this module makes no system calls.
 
 use nix::sched::CloneFlags;
 use vmlab_protocol::catalogue::Namespace;
 
-/// A step on the way in.
+/// A step into a sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    /// Move into the sandbox's cgroup.
+pub(crate) enum Step {
     EnterCgroup,
-    /// unshare(2) of one namespace.
+    /// unshare(2) of a namespace.
     Unshare(Namespace),
     /// Wait until the process outside has written the user and group id maps.
     AwaitIdMaps,
-    /// Take on user and group 0 of the new user namespace.
+    /// Become user and group 0 of the new user namespace.
     BecomeRoot,
     /// Write the clock offsets of the new time namespace.
     SetClockOffsets,
-    /// Cut the new mount namespace off from the propagation of mounts.
+    /// Stop the propagation of mounts to and from the new mount namespace.
     MakeMountsPrivate,
     /// Mount a procfs that shows the new PID namespace.
     MountProc,
 }
 
-/// The way in: the keeper enters, then forks the process inside, which settles.
+/// The steps into a sandbox: the keeper takes the first part, then forks the process inside, which takes the second.
 ///
-/// The fork is there in every sandbox, the empty one of a control as well, so that the two legs differ by the
-/// namespaces alone; PID and time namespaces take effect in children only (`pid_namespaces(7)`, `time_namespaces(7)`).
+/// PID and time namespaces need the fork, because they take effect in children only (`pid_namespaces(7)`,
+/// `time_namespaces(7)`). Every sandbox forks, also the empty sandbox of a control, so that subject and control differ
+/// only in the namespaces.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
-    /// Steps of the keeper, before it forks.
-    pub entering: Vec<Step>,
-    /// Steps of the process inside, before the trial's code.
-    pub settling: Vec<Step>,
+pub(crate) struct Plan {
+    /// Steps of the keeper before it forks.
+    pub(crate) keeper: Vec<Step>,
+    /// Steps of the process inside before the trial's code.
+    pub(crate) inside: Vec<Step>,
 }
 
-/// Plans a sandbox of these namespaces, in whatever order they are given, with or without clock offsets and a cgroup.
+/// Plans a sandbox. The order of `namespaces` does not matter.
 ///
-/// - The cgroup comes before all: the root of a new cgroup namespace is the cgroup in which the process is then
+/// - The cgroup comes first: the root of a new cgroup namespace is the creating process's cgroup
 ///   (`cgroup_namespaces(7)`), and a mapped root may not move itself.
 /// - The user namespace comes before the others, so that it owns them (`user_namespaces(7)`).
-/// - Clock offsets can be set only as long as no process has entered the time namespace (`time_namespaces(7)`).
+/// - Clock offsets must be set before a process enters the time namespace (`time_namespaces(7)`).
 #[must_use]
-pub fn plan(namespaces: &[Namespace], clock_offsets: bool, cgroup: bool) -> Plan {
+pub(crate) fn plan(namespaces: &[Namespace], clock_offsets: bool, cgroup: bool) -> Plan {
     let mut wanted = namespaces.to_vec();
-    // The order of the type's variants is the order of entering: user first, those that wait for a child last.
+    // The order of the enum's variants is the order of the steps: user first; time and pid, which take effect in
+    // children, last.
     wanted.sort_unstable();
     wanted.dedup();
     let has = |namespace| wanted.contains(&namespace);
 
-    let mut entering = Vec::new();
+    let mut keeper = Vec::new();
     if cgroup {
-        entering.push(Step::EnterCgroup);
+        keeper.push(Step::EnterCgroup);
     }
     for &namespace in &wanted {
-        entering.push(Step::Unshare(namespace));
+        keeper.push(Step::Unshare(namespace));
         match namespace {
-            Namespace::User => entering.extend([Step::AwaitIdMaps, Step::BecomeRoot]),
-            Namespace::Time if clock_offsets => entering.push(Step::SetClockOffsets),
+            Namespace::User => keeper.extend([Step::AwaitIdMaps, Step::BecomeRoot]),
+            Namespace::Time if clock_offsets => keeper.push(Step::SetClockOffsets),
             _ => {}
         }
     }
-    let mut settling = Vec::new();
+    let mut inside = Vec::new();
     if has(Namespace::Mount) {
-        settling.push(Step::MakeMountsPrivate);
+        inside.push(Step::MakeMountsPrivate);
         if has(Namespace::Pid) {
-            settling.push(Step::MountProc);
+            inside.push(Step::MountProc);
         }
     }
-    Plan { entering, settling }
+    Plan { keeper, inside }
 }
 
-/// The flag of unshare(2) for a namespace, and its name.
+/// The unshare(2) flag of a namespace, and the flag's name.
 #[must_use]
-pub const fn clone_flag(namespace: Namespace) -> (CloneFlags, &'static str) {
+pub(crate) const fn clone_flag(namespace: Namespace) -> (CloneFlags, &'static str) {
     match namespace {
         Namespace::User => (CloneFlags::CLONE_NEWUSER, "CLONE_NEWUSER"),
         Namespace::Cgroup => (CloneFlags::CLONE_NEWCGROUP, "CLONE_NEWCGROUP"),
@@ -80,7 +81,7 @@ pub const fn clone_flag(namespace: Namespace) -> (CloneFlags, &'static str) {
         Namespace::Uts => (CloneFlags::CLONE_NEWUTS, "CLONE_NEWUTS"),
         Namespace::Mount => (CloneFlags::CLONE_NEWNS, "CLONE_NEWNS"),
         Namespace::Net => (CloneFlags::CLONE_NEWNET, "CLONE_NEWNET"),
-        // nix has no name for it; <linux/sched.h> of 5.6 has.
+        // nix lacks this flag; the value is from <linux/sched.h> of 5.6.
         Namespace::Time => (CloneFlags::from_bits_retain(0x80), "CLONE_NEWTIME"),
         Namespace::Pid => (CloneFlags::CLONE_NEWPID, "CLONE_NEWPID"),
     }
@@ -95,14 +96,14 @@ mod tests {
 
     #[test]
     fn an_empty_sandbox_takes_no_steps() {
-        assert_eq!(plan(&[], true, false), Plan { entering: vec![], settling: vec![] });
+        assert_eq!(plan(&[], true, false), Plan { keeper: vec![], inside: vec![] });
     }
 
     #[test]
-    fn all_at_once_in_the_one_right_order_however_they_are_given() {
+    fn the_order_of_steps_does_not_depend_on_the_order_of_namespaces() {
         let all = plan(&EVERY, true, true);
         assert_eq!(
-            all.entering,
+            all.keeper,
             [
                 Step::EnterCgroup,
                 Step::Unshare(User),
@@ -118,7 +119,7 @@ mod tests {
                 Step::Unshare(Pid),
             ]
         );
-        assert_eq!(all.settling, [Step::MakeMountsPrivate, Step::MountProc]);
+        assert_eq!(all.inside, [Step::MakeMountsPrivate, Step::MountProc]);
         let mut twice = EVERY.to_vec();
         twice.reverse();
         twice.extend(EVERY);
@@ -126,29 +127,29 @@ mod tests {
     }
 
     #[test]
-    fn procfs_is_mounted_only_where_both_it_and_the_mount_are_new() {
-        assert_eq!(plan(&[Mount], false, false).settling, [Step::MakeMountsPrivate]);
-        assert_eq!(plan(&[Pid], false, false).settling, []);
-        assert_eq!(plan(&[Pid, Mount], false, false).settling, [Step::MakeMountsPrivate, Step::MountProc]);
+    fn procfs_is_mounted_only_in_new_pid_and_mount_namespaces() {
+        assert_eq!(plan(&[Mount], false, false).inside, [Step::MakeMountsPrivate]);
+        assert_eq!(plan(&[Pid], false, false).inside, []);
+        assert_eq!(plan(&[Pid, Mount], false, false).inside, [Step::MakeMountsPrivate, Step::MountProc]);
     }
 
     #[test]
     fn clock_offsets_need_a_time_namespace() {
-        assert_eq!(plan(&[Time], false, false).entering, [Step::Unshare(Time)]);
-        assert_eq!(plan(&[Time], true, false).entering, [Step::Unshare(Time), Step::SetClockOffsets]);
-        assert_eq!(plan(&[Uts], true, false).entering, [Step::Unshare(Uts)]);
+        assert_eq!(plan(&[Time], false, false).keeper, [Step::Unshare(Time)]);
+        assert_eq!(plan(&[Time], true, false).keeper, [Step::Unshare(Time), Step::SetClockOffsets]);
+        assert_eq!(plan(&[Uts], true, false).keeper, [Step::Unshare(Uts)]);
     }
 
     #[test]
-    fn flags_are_distinct_and_named_as_in_the_kernel_s_header() {
+    fn flags_are_distinct_and_named_as_in_the_kernels_header() {
         let mut all = CloneFlags::empty();
         for namespace in EVERY {
             let (flag, name) = clone_flag(namespace);
-            assert!(!all.intersects(flag), "{name} twice");
+            assert!(!all.intersects(flag), "{name} overlaps with another flag");
             all |= flag;
             assert!(name.starts_with("CLONE_NEW"));
         }
-        // Sum of the eight values in <linux/sched.h>.
+        // The sum of the eight values in <linux/sched.h>.
         assert_eq!(all.bits(), 0x7e02_0080);
     }
 }

@@ -1,4 +1,4 @@
-//! Whether a kernel has what a sandbox is made of. Only positive evidence counts as absence.
+//! Tests whether a kernel has the features of a sandbox. Only positive evidence counts as absence.
 
 use nix::errno::Errno;
 use nix::sched::unshare;
@@ -7,22 +7,21 @@ use vmlab_protocol::catalogue::Namespace;
 use super::plan::clone_flag;
 use super::{Sandbox, Trouble, cgroup};
 
-/// What a probe saw.
+/// The result of a probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Probe {
-    /// The feature is there.
+pub(crate) enum Probe {
     Available,
-    /// Positively not there: the call and its errno, or the missing file, as `unshare(CLONE_NEWTIME): EINVAL`. EPERM is
-    /// never that.
+    /// The evidence of absence: the call and its errno, or the missing file, for example `unshare(CLONE_NEWTIME):
+    /// EINVAL`. EPERM is no evidence of absence.
     Missing(String),
 }
 
 /// See [`Sandbox::probe`].
-pub fn probe(sandbox: &Sandbox) -> Result<Probe, Trouble> {
+pub(crate) fn probe(sandbox: &Sandbox) -> Result<Probe, Trouble> {
     if let Some(missing @ Probe::Missing(_)) = sandbox.cgroup.map(cgroup::probe).transpose()? {
         return Ok(missing);
     }
-    // A new user namespace comes last: it takes away the rights that the others need outside of one.
+    // The user namespace comes last: it takes away the capabilities that the other namespaces need.
     let (user, others): (Vec<_>, Vec<_>) =
         sandbox.namespaces.iter().copied().partition(|namespace| *namespace == Namespace::User);
     for namespace in others.into_iter().chain(user) {
@@ -34,13 +33,15 @@ pub fn probe(sandbox: &Sandbox) -> Result<Probe, Trouble> {
     Ok(Probe::Available)
 }
 
-/// What unshare(2)'s answer says of a namespace: EINVAL and ENOSYS are those of a kernel that does not know the flag;
-/// EPERM (rights) and ENOSPC (a limit was reached) come from one that does.
+/// Judges the answer of unshare(2). EINVAL and ENOSYS mean that the kernel does not know the flag; EPERM (no
+/// capability) and ENOSPC (limit reached) come from kernels that know it.
 fn judge(name: &str, made: Result<(), Errno>) -> Result<Probe, Trouble> {
     match made {
         Ok(()) => Ok(Probe::Available),
         Err(errno @ (Errno::EINVAL | Errno::ENOSYS)) => Ok(Probe::Missing(format!("unshare({name}): {errno:?}"))),
-        Err(errno) => Err(Trouble(format!("unshare({name}): {errno}, which does not say that the kernel lacks it"))),
+        Err(errno) => {
+            Err(Trouble(format!("unshare({name}): {errno}, which does not mean that the kernel lacks the namespace")))
+        }
     }
 }
 
@@ -49,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_an_unknown_flag_or_call_is_absence() {
+    fn only_an_unknown_flag_or_call_means_absence() {
         assert_eq!(judge("CLONE_NEWTIME", Ok(())), Ok(Probe::Available));
         for (errno, evidence) in
             [(Errno::EINVAL, "unshare(CLONE_NEWTIME): EINVAL"), (Errno::ENOSYS, "unshare(CLONE_NEWTIME): ENOSYS")]

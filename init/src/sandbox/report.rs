@@ -1,4 +1,4 @@
-//! What the processes of a sandbox tell the one outside, over a pipe: one JSON text a line.
+//! Reports from the processes of a sandbox to the process outside, over a pipe: a JSON text per line.
 
 use std::fmt;
 use std::io::{PipeReader, PipeWriter, Read, Write};
@@ -14,28 +14,27 @@ use serde_json::Value;
 
 use super::{During, Trouble};
 
-/// The most that a line may hold, in bytes.
+/// The maximum length of a line, in bytes.
 const MAX_LINE: usize = 1 << 20;
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum End {
-    /// By exit(2), with this status.
+pub(crate) enum End {
+    /// exit(2) with this status.
     Exited(i32),
-    /// By the signal with this number.
+    /// Killed by the signal with this number.
     Killed(i32),
 }
 
 impl End {
-    /// By this signal.
     #[must_use]
-    pub const fn killed(signal: Signal) -> Self {
+    pub(crate) const fn killed(signal: Signal) -> Self {
         Self::Killed(signal as i32)
     }
 
-    /// From what waitpid(2) says, where it says that the process has ended.
+    /// None if the status of waitpid(2) is not the end of a process.
     #[must_use]
-    pub const fn from_status(status: WaitStatus) -> Option<Self> {
+    pub(crate) const fn from_status(status: WaitStatus) -> Option<Self> {
         match status {
             WaitStatus::Exited(_, code) => Some(Self::Exited(code)),
             WaitStatus::Signaled(_, signal, _) => Some(Self::killed(signal)),
@@ -56,53 +55,52 @@ impl fmt::Display for End {
     }
 }
 
-/// A line of the pipe. The keeper and the process inside take turns at it, so that lines are never mixed.
+/// A line of the pipe. The keeper and the process inside never write at the same time, so lines do not mix.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum Report {
+pub(crate) enum Report {
     /// The keeper is in its new user namespace and waits for the id maps.
     NeedIdMaps,
-    /// The process inside exists; its PID as the keeper sees it, which is as the process outside sees it.
+    /// The process inside exists and has this PID, as seen by the keeper and by the process outside.
     Inside(i32),
-    /// What the trial's code inside returned.
+    /// The value that the trial's code returned.
     Value(Value),
-    /// A step on the way in, or the trial's code inside, failed.
+    /// A step of the plan or the trial's code failed.
     Trouble(Trouble),
-    /// The process inside has ended. Its PID stays taken until the process outside lets it go.
+    /// The process inside has ended. The keeper reaps it, which frees its PID, only after an answer.
     Gone,
-    /// How it ended.
+    /// How the process inside ended.
     Ended(End),
 }
 
 impl Report {
-    /// Writes it as a line.
+    /// Writes the report as a line.
     ///
     /// # Errors
-    /// As write(2); `EPIPE` where the process outside is gone.
-    pub fn send(&self, pipe: &mut PipeWriter) -> Result<(), Trouble> {
+    /// As write(2); `EPIPE` if the process outside has ended.
+    pub(crate) fn send(&self, pipe: &mut PipeWriter) -> Result<(), Trouble> {
         let mut line = serde_json::to_vec(self).during("writing a report")?;
         line.push(b'\n');
         pipe.write_all(&line).during("write(2) of a report")
     }
 }
 
-/// The reading end.
+/// The reading end of the pipe.
 #[derive(Debug)]
-pub struct Reports {
+pub(crate) struct Reports {
     pipe: PipeReader,
     buffer: Vec<u8>,
 }
 
 impl Reports {
-    /// Of this pipe.
-    pub const fn new(pipe: PipeReader) -> Self {
+    pub(crate) const fn new(pipe: PipeReader) -> Self {
         Self { pipe, buffer: Vec::new() }
     }
 
-    /// The next report, which must come within `patience`.
+    /// Waits for the next report.
     ///
     /// # Errors
-    /// The time is up, the pipe was closed, or what came is no report.
-    pub fn next(&mut self, patience: Duration) -> Result<Report, Trouble> {
+    /// The timeout passed, the pipe was closed, or the line is no report.
+    pub(crate) fn next(&mut self, timeout: Duration) -> Result<Report, Trouble> {
         let started = Instant::now();
         loop {
             if let Some(end) = self.buffer.iter().position(|&byte| byte == b'\n') {
@@ -112,26 +110,26 @@ impl Reports {
             if self.buffer.len() > MAX_LINE {
                 return Err(Trouble(format!("a report of more than {MAX_LINE} bytes from the sandbox")));
             }
-            if !readable(&self.pipe, PollFlags::POLLIN, patience.saturating_sub(started.elapsed()))? {
-                return Err(Trouble(format!("no word from the sandbox within {} ms", patience.as_millis())));
+            if !readable(&self.pipe, PollFlags::POLLIN, timeout.saturating_sub(started.elapsed()))? {
+                return Err(Trouble(format!("no report from the sandbox within {} ms", timeout.as_millis())));
             }
             let mut chunk = [0; 4096];
             match self.pipe.read(&mut chunk).during("read(2) of a report")? {
-                0 => return Err(Trouble::new("the sandbox's processes are gone without a word")),
+                0 => return Err(Trouble::new("the sandbox's processes ended without a report")),
                 len => self.buffer.extend(chunk.iter().take(len)),
             }
         }
     }
 }
 
-/// Waits until poll(2) sees one of `events`, a hang-up or an error; `false` where `patience` ran out first.
+/// Waits until poll(2) reports one of `events`, a hang-up or an error; returns `false` after the timeout.
 ///
 /// # Errors
 /// As poll(2).
-pub fn readable(fd: &impl AsFd, events: PollFlags, patience: Duration) -> Result<bool, Trouble> {
+pub(crate) fn readable(fd: &impl AsFd, events: PollFlags, timeout: Duration) -> Result<bool, Trouble> {
     let started = Instant::now();
     loop {
-        let left = patience.saturating_sub(started.elapsed());
+        let left = timeout.saturating_sub(started.elapsed());
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
         match poll(&mut [PollFd::new(fd.as_fd(), events)], timeout) {
             Ok(count) => return Ok(count > 0),
@@ -168,21 +166,21 @@ mod tests {
     }
 
     #[test]
-    fn silence_closure_and_rubbish_are_told_apart() {
+    fn silence_closure_and_garbage_are_different_errors() {
         let (reader, mut writer) = std::io::pipe().unwrap();
         let mut reports = Reports::new(reader);
-        assert_eq!(reports.next(Duration::ZERO), Err(Trouble::new("no word from the sandbox within 0 ms")));
+        assert_eq!(reports.next(Duration::ZERO), Err(Trouble::new("no report from the sandbox within 0 ms")));
         writer.write_all(b"{\"Inside\":").unwrap();
-        assert_eq!(reports.next(Duration::ZERO), Err(Trouble::new("no word from the sandbox within 0 ms")));
+        assert_eq!(reports.next(Duration::ZERO), Err(Trouble::new("no report from the sandbox within 0 ms")));
         writer.write_all(b"7}\nrubbish\n").unwrap();
         assert_eq!(reports.next(SOON), Ok(Report::Inside(7)));
         assert!(reports.next(SOON).unwrap_err().0.starts_with("unreadable report from the sandbox: "));
         drop(writer);
-        assert_eq!(reports.next(SOON), Err(Trouble::new("the sandbox's processes are gone without a word")));
+        assert_eq!(reports.next(SOON), Err(Trouble::new("the sandbox's processes ended without a report")));
     }
 
     #[test]
-    fn ends_are_said_in_words() {
+    fn ends_are_described_in_text() {
         assert_eq!(End::killed(Signal::SIGSEGV).to_string(), "killed by SIGSEGV");
         assert_eq!(End::Killed(34).to_string(), "killed by signal 34");
         assert_eq!(End::Exited(3).to_string(), "exited with 3");

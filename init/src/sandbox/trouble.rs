@@ -1,17 +1,16 @@
-//! What can go wrong in a leg, and the errnos that are answers rather than errors.
+//! Errors of a leg, and errnos that are observations rather than errors.
 
 use std::{fmt, io};
 
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
-/// A leg could not do what it was to do: the step and its error, in one sentence.
+/// The step of a leg that failed and its error, in one sentence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trouble(pub String);
+pub(crate) struct Trouble(pub String);
 
 impl Trouble {
-    /// With this sentence.
-    pub fn new(what: impl fmt::Display) -> Self {
+    pub(crate) fn new(what: impl fmt::Display) -> Self {
         Self(what.to_string())
     }
 }
@@ -22,12 +21,9 @@ impl fmt::Display for Trouble {
     }
 }
 
-/// Names the step in which an error came up.
-pub trait During<T> {
-    /// The value, or a [`Trouble`] that says which step met which error.
-    ///
-    /// # Errors
-    /// The error that there was.
+/// Adds the failed step to an error.
+pub(crate) trait During<T> {
+    /// Converts an error to a [`Trouble`] with the name of the step.
     fn during(self, step: impl fmt::Display) -> Result<T, Trouble>;
 }
 
@@ -37,14 +33,13 @@ impl<T, E: fmt::Display> During<T> for Result<T, E> {
     }
 }
 
-/// An errno that a system call gave as its answer. Its `Debug` form is the errno's name, as `ESRCH`.
+/// An errno that a system call returned. The `Debug` form is the errno's name, for example `ESRCH`.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Code(i32);
+pub(crate) struct Code(i32);
 
 impl Code {
-    /// As nix has it.
     #[must_use]
-    pub fn errno(self) -> Errno {
+    pub(crate) fn errno(self) -> Errno {
         Errno::from_raw(self.0)
     }
 }
@@ -61,19 +56,19 @@ impl fmt::Debug for Code {
     }
 }
 
-/// What a system call answered, where the errno is the observation and not a mishap.
-pub type Answer<T = ()> = Result<T, Code>;
+/// The result of a system call whose errno is an observation and not an error.
+pub(crate) type Answer<T = ()> = Result<T, Code>;
 
-/// The refusal with this errno, as an answer to hold others against.
-pub fn refused<T>(errno: Errno) -> Answer<T> {
+/// The answer with this errno, to compare others with.
+pub(crate) fn refused<T>(errno: Errno) -> Answer<T> {
     Err(errno.into())
 }
 
-/// Takes a call's result as an answer.
+/// Converts a call's result to an answer.
 ///
 /// # Errors
-/// Never for an errno; [`Trouble`] for an error of `std::io` that did not come from the system.
-pub fn answer<T>(step: &str, result: Result<T, impl Into<io::Error>>) -> Result<Answer<T>, Trouble> {
+/// [`Trouble`] for an error of `std::io` without an errno.
+pub(crate) fn answer<T>(step: &str, result: Result<T, impl Into<io::Error>>) -> Result<Answer<T>, Trouble> {
     match result.map_err(Into::into) {
         Ok(value) => Ok(Ok(value)),
         Err(error) => match error.raw_os_error() {
@@ -88,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errnos_are_answers_and_other_errors_are_troubles() {
+    fn an_errno_is_an_answer_and_other_errors_are_troubles() {
         assert_eq!(answer("kill(2)", Err::<(), _>(Errno::ESRCH)), Ok(refused(Errno::ESRCH)));
         assert_eq!(answer("open(2)", Err::<(), _>(io::Error::from_raw_os_error(2))), Ok(refused(Errno::ENOENT)));
         assert_eq!(answer("connect(2)", Err::<(), _>(io::Error::other("odd"))), Err(Trouble::new("connect(2): odd")));

@@ -1,4 +1,5 @@
-//! Cgroup namespaces, and limits of cgroups. Without a namespace, the limit itself is the subject's sandbox.
+//! Cgroup namespaces and cgroup limits. For a limit, the subject's sandbox is a cgroup with the limit, without a
+//! namespace.
 
 use std::io::{Read, pipe};
 use std::time::Duration;
@@ -16,14 +17,14 @@ use crate::sandbox::cgroup::Cgroup;
 use crate::sandbox::{Answer, Code, During, Limit, Sandbox, refused};
 use crate::sys::process::fork_with;
 
-pub const CPU_MAX: Scenario =
-    Scenario::new("cgroup.cpu-max", "cpu.max throttles a cgroup that has used up its share of the period", cpu_max)
+pub(crate) const CPU_MAX: Scenario =
+    Scenario::new("cgroup.cpu-max", "cpu.max throttles a cgroup that has used up its quota of the period", cpu_max)
         .shows("5a", "Documentation/admin-guide/cgroup-v2.rst, section CPU Interface Files")
         .in_cgroup(&[Limit { file: "cpu.max", value: "10000 100000" }])
         .needs(&["CONFIG_CGROUPS", "CONFIG_CFS_BANDWIDTH"], 4, 15, 0);
 
 fn cpu_max(sandbox: &Sandbox) -> Result<Finding, Trouble> {
-    // Five periods' share, used without a pause.
+    // The quota of five periods, used without a pause.
     const WORK: Duration = Duration::from_millis(50);
     let throttled = sandbox.run(|| {
         while Duration::from(clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).during("clock_gettime(2)")?) < WORK {}
@@ -35,12 +36,15 @@ fn cpu_max(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     decide(&format!("periods in which {WORK:?} of work were throttled"), &throttled, found, "a number")
 }
 
-pub const INIT_VIEW: Scenario =
-    Scenario::new("cgroup.init-view", "A process outside the cgroup namespace's root shows as above it", init_view)
-        .shows("biederman-4", "cgroup_namespaces(7)")
-        .inside(&[Namespace::Cgroup])
-        .in_cgroup(&[])
-        .needs(&["CONFIG_CGROUPS", "CONFIG_NAMESPACES"], 4, 6, 0);
+pub(crate) const INIT_VIEW: Scenario = Scenario::new(
+    "cgroup.init-view",
+    "The cgroup of a process outside the cgroup namespace is shown above the namespace's root",
+    init_view,
+)
+.shows("biederman-4", "cgroup_namespaces(7)")
+.inside(&[Namespace::Cgroup])
+.in_cgroup(&[])
+.needs(&["CONFIG_CGROUPS", "CONFIG_NAMESPACES"], 4, 6, 0);
 
 fn init_view(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let outside = cgroup_of("1")?;
@@ -49,21 +53,21 @@ fn init_view(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     judge("the cgroup of PID 1, seen inside", &seen, &above, &outside)
 }
 
-pub const MEMORY_MAX: Scenario =
-    Scenario::new("cgroup.memory-max", "memory.max of a cgroup ends a process that takes more", memory_max)
+pub(crate) const MEMORY_MAX: Scenario =
+    Scenario::new("cgroup.memory-max", "A process that exceeds its cgroup's memory.max is killed", memory_max)
         .shows("6a", "Documentation/admin-guide/cgroup-v2.rst, section Memory Interface Files")
         .in_cgroup(&[Limit { file: "memory.max", value: "16M" }])
         .needs(&["CONFIG_CGROUPS", "CONFIG_MEMCG"], 4, 5, 0)
-        .allowing(&[("memcg-oom: Memory cgroup out of memory", "that is how the limit ends a process")]);
+        .allowing(&[("memcg-oom: Memory cgroup out of memory", "the OOM killer enforces the limit")]);
 
 fn memory_max(sandbox: &Sandbox) -> Result<Finding, Trouble> {
-    // Twice the limit; the process outside of it has room enough for that in the smallest guest.
+    // Twice the limit. The smallest guest has enough memory for this outside of the cgroup.
     const TAKEN: usize = 32 << 20;
     const PAGE: usize = 4096;
     let ended = sandbox.run(|| {
         let child = fork_with(|| {
             let mut memory = vec![0_u8; TAKEN];
-            // Memory is only taken when it is written to.
+            // The kernel allocates a page at the first write.
             memory.iter_mut().step_by(PAGE).for_each(|byte| *byte = 1);
             u8::from(std::hint::black_box(memory).iter().step_by(PAGE).any(|byte| *byte != 1))
         })
@@ -77,15 +81,12 @@ fn memory_max(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     judge("the end of a process that took 32 MiB", &ended.as_str(), &"killed by SIGKILL", &"exited with 0")
 }
 
-pub const MOUNT: Scenario = Scenario::new(
-    "cgroup.mount",
-    "The hierarchy mounted in a cgroup namespace begins at the namespace's root",
-    mount_root,
-)
-.shows("biederman-4", "cgroup_namespaces(7)")
-.inside(&[Namespace::Cgroup, Namespace::Mount])
-.in_cgroup(&[])
-.needs(&["CONFIG_CGROUPS", "CONFIG_NAMESPACES"], 4, 6, 0);
+pub(crate) const MOUNT: Scenario =
+    Scenario::new("cgroup.mount", "A cgroup2 mount in a cgroup namespace begins at the namespace's root", mount_root)
+        .shows("biederman-4", "cgroup_namespaces(7)")
+        .inside(&[Namespace::Cgroup, Namespace::Mount])
+        .in_cgroup(&[])
+        .needs(&["CONFIG_CGROUPS", "CONFIG_NAMESPACES"], 4, 6, 0);
 
 fn mount_root(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let sibling = Cgroup::create(&[])?;
@@ -95,24 +96,24 @@ fn mount_root(sandbox: &Sandbox) -> Result<Finding, Trouble> {
             .during("mount(cgroup2) inside")?;
         Ok((exists(&scratch.join("cgroup.procs"))?, exists(&scratch.join(sibling.path().trim_start_matches('/')))?))
     })?;
-    require("whether a hierarchy is mounted inside", &mounted, &true)?;
-    judge("whether it shows a sibling of the sandbox's cgroup", &shown, &false, &true)
+    require("whether cgroup2 is mounted inside", &mounted, &true)?;
+    judge("whether the mount shows a sibling of the sandbox's cgroup", &shown, &false, &true)
 }
 
-pub const PIDS_MAX: Scenario =
+pub(crate) const PIDS_MAX: Scenario =
     Scenario::new("cgroup.pids-max", "pids.max of a cgroup makes fork(2) fail with EAGAIN", pids_max)
         .shows("6b", "Documentation/admin-guide/cgroup-v2.rst, section PID")
-        // The keeper and the process inside are two.
+        // The keeper and the process inside count, so two forks are left.
         .in_cgroup(&[Limit { file: "pids.max", value: "4" }])
         .needs(&["CONFIG_CGROUPS", "CONFIG_CGROUP_PIDS"], 4, 5, 0);
 
 fn pids_max(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let forks = sandbox.run(|| fork_together(3))?;
     let (allowed, limited) = (vec![Ok(()); 3], vec![Ok(()), Ok(()), refused(Errno::EAGAIN)]);
-    judge("three fork(2) beside two processes", &forks, &limited, &allowed)
+    judge("three fork(2) calls beside two processes", &forks, &limited, &allowed)
 }
 
-/// Forks so many times, with all the children alive at once.
+/// Forks `count` times; all children are alive at the same time.
 fn fork_together(count: usize) -> Result<Vec<Answer>, Trouble> {
     let (mut end, ender) = pipe().during("pipe(2)")?;
     let mut ender = Some(ender);
@@ -120,7 +121,7 @@ fn fork_together(count: usize) -> Result<Vec<Answer>, Trouble> {
         .map(|_| {
             let child = fork_with(|| {
                 ender = None;
-                // Nothing is ever written: the read ends when the parent closes its end or is gone.
+                // The read ends when the parent closes its end of the pipe or exits.
                 u8::from(end.read(&mut [0]).is_err())
             });
             child.map_err(Code::from)
@@ -133,7 +134,7 @@ fn fork_together(count: usize) -> Result<Vec<Answer>, Trouble> {
     Ok(forks.into_iter().map(|fork| fork.map(drop)).collect())
 }
 
-pub const VIEW: Scenario =
+pub(crate) const VIEW: Scenario =
     Scenario::new("cgroup.view", "A process sees the root of its cgroup namespace as its own cgroup", view)
         .shows("biederman-4", "cgroup_namespaces(7)")
         .inside(&[Namespace::Cgroup])
@@ -149,10 +150,10 @@ fn own_cgroup() -> Result<String, Trouble> {
     cgroup_of("self")
 }
 
-/// The third field of the unified hierarchy's line in `/proc/PID/cgroup`, see `cgroups(7)`.
+/// The third field of the v2 hierarchy's line in `/proc/PID/cgroup` (`cgroups(7)`).
 fn cgroup_of(process: &str) -> Result<String, Trouble> {
     let file = format!("/proc/{process}/cgroup");
     let text = read(&file)?;
     let path = text.lines().find_map(|line| line.strip_prefix("0::"));
-    path.map(str::to_owned).ok_or_else(|| Trouble(format!("{file} has no line of the unified hierarchy")))
+    path.map(str::to_owned).ok_or_else(|| Trouble(format!("{file} has no line of the cgroup v2 hierarchy")))
 }

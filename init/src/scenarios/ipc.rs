@@ -11,8 +11,8 @@ use super::{Finding, Probe, Scenario, Trouble, Undo};
 use crate::sandbox::{Code, During, Sandbox, refused};
 use crate::sys::ipc::Kind;
 
-pub const POSIX_MQ: Scenario =
-    Scenario::new("ipc.posix-mq", "A POSIX message queue made outside cannot be opened by name inside", posix_mq)
+pub(crate) const POSIX_MQ: Scenario =
+    Scenario::new("ipc.posix-mq", "A POSIX message queue created outside cannot be opened by name inside", posix_mq)
         .shows("2a", "ipc_namespaces(7), mq_overview(7)")
         .inside(&[Namespace::Ipc])
         .needs(&["CONFIG_IPC_NS", "CONFIG_POSIX_MQUEUE"], 2, 6, 30)
@@ -21,7 +21,7 @@ pub const POSIX_MQ: Scenario =
 fn posix_mq(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let name = queue_name();
     let flags = MQ_OFlag::O_CREAT | MQ_OFlag::O_EXCL | MQ_OFlag::O_RDWR;
-    // One message of 64 bytes. Without attributes nix makes the call without mq_open(3)'s last argument.
+    // One message of 64 bytes. Without attributes nix calls mq_open(3) without its last argument.
     let queue = mq_open(name.as_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR, Some(&MqAttr::new(0, 1, 64, 0)))
         .during("mq_open(O_CREAT)")?;
     let _gone = Undo::new("the message queue", || mq_unlink(name.as_str()).during("mq_unlink(3)"));
@@ -43,8 +43,8 @@ fn queue_name() -> String {
     format!("/vmlab-{}", getpid())
 }
 
-pub const SYSV_MSG: Scenario =
-    Scenario::new("ipc.sysv-msg", "A System V message queue made outside is not found by its key inside", sysv_msg)
+pub(crate) const SYSV_MSG: Scenario =
+    Scenario::new("ipc.sysv-msg", "A System V message queue created outside is not found by its key inside", sysv_msg)
         .shows("2a", "ipc_namespaces(7)")
         .inside(&[Namespace::Ipc])
         .needs(&["CONFIG_IPC_NS", "CONFIG_SYSVIPC"], 2, 6, 19)
@@ -54,8 +54,8 @@ fn sysv_msg(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     sysv(sandbox, Kind::Msg)
 }
 
-pub const SYSV_SEM: Scenario =
-    Scenario::new("ipc.sysv-sem", "A System V semaphore set made outside is not found by its key inside", sysv_sem)
+pub(crate) const SYSV_SEM: Scenario =
+    Scenario::new("ipc.sysv-sem", "A System V semaphore set created outside is not found by its key inside", sysv_sem)
         .shows("2a", "ipc_namespaces(7)")
         .inside(&[Namespace::Ipc])
         .needs(&["CONFIG_IPC_NS", "CONFIG_SYSVIPC"], 2, 6, 19)
@@ -65,8 +65,8 @@ fn sysv_sem(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     sysv(sandbox, Kind::Sem)
 }
 
-pub const SYSV_SHM: Scenario =
-    Scenario::new("ipc.sysv-shm", "System V shared memory made outside is not found by its key inside", sysv_shm)
+pub(crate) const SYSV_SHM: Scenario =
+    Scenario::new("ipc.sysv-shm", "System V shared memory created outside is not found by its key inside", sysv_shm)
         .shows("2a", "ipc_namespaces(7)")
         .inside(&[Namespace::Ipc])
         .needs(&["CONFIG_IPC_NS", "CONFIG_SYSVIPC"], 2, 6, 19)
@@ -76,10 +76,10 @@ fn sysv_shm(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     sysv(sandbox, Kind::Shm)
 }
 
-/// Makes an object outside and looks for it inside.
+/// Creates an object outside and looks it up inside.
 fn sysv(sandbox: &Sandbox, kind: Kind) -> Result<Finding, Trouble> {
     let key = key();
-    let id = kind.create(key).during(format_args!("making an object ({kind:?}) with key {key:#x}"))?;
+    let id = kind.create(key).during(format_args!("creating an object ({kind:?}) with key {key:#x}"))?;
     let _gone = Undo::new("the System V object", || kind.remove(id).during("IPC_RMID"));
     let found = sandbox.run(|| Ok(kind.find(key).map_err(Code::from)))?;
     judge(&format!("id of the object ({kind:?}) with key {key:#x} inside"), &found, &refused(Errno::ENOENT), &Ok(id))
@@ -89,12 +89,12 @@ fn probe_sysv() -> Result<Probe, Trouble> {
     known("msgget(2)", Kind::Msg.find(key()).map(drop))
 }
 
-/// A key that no other leg uses at the same time.
+/// A key that no other leg uses.
 fn key() -> i32 {
     0x766d_0000 ^ getpid().as_raw()
 }
 
-/// Whether the kernel knows a call that was made for something that is not there.
+/// Judges the answer of a call for an object that does not exist: whether the kernel has the system call.
 fn known(call: &str, answer: nix::Result<()>) -> Result<Probe, Trouble> {
     match answer {
         Ok(()) | Err(Errno::ENOENT) => Ok(Probe::Available),
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_an_unknown_call_is_absence() {
+    fn only_an_unknown_call_means_absence() {
         assert_eq!(known("msgget(2)", Err(Errno::ENOENT)), Ok(Probe::Available));
         assert_eq!(known("msgget(2)", Err(Errno::ENOSYS)), Ok(Probe::Missing("msgget(2): ENOSYS".to_owned())));
         assert!(known("msgget(2)", Err(Errno::EPERM)).is_err());

@@ -1,4 +1,4 @@
-//! vmlab's own promise: a guest holds nothing of another one.
+//! Tests vmlab itself: a guest has no state of an earlier guest.
 
 use std::fs;
 use std::path::Path;
@@ -13,14 +13,14 @@ use crate::sys::random;
 
 const FILE: &str = "/tmp/vmlab-mark";
 const SYSCTL: &str = "/proc/sys/vm/swappiness";
-/// Not the default, 60.
+/// Differs from the default, which is 60.
 const SETTING: &str = "57";
-const LINE: &str = "vmlab: the mark of a guest that was used";
+const LINE: &str = "vmlab: the mark of a used guest";
 const MODULE: &str = "dummy";
 
-/// The sandbox of this one is the guest itself: the subject looks for marks and leaves some, the control looks again.
-pub const FRESH: Scenario =
-    Scenario::new("lab.fresh-guest", "A guest holds no file, sysctl, module or log line of an earlier one", fresh)
+/// The guest itself is the sandbox: the subject looks for marks and leaves marks; the control must find them.
+pub(crate) const FRESH: Scenario =
+    Scenario::new("lab.fresh-guest", "A new guest has no file, sysctl, module or log line of an earlier guest", fresh)
         .shows("lab", "ARCHITECTURE.md, A guest's life")
         .needs(&["CONFIG_PRINTK", "CONFIG_SYSCTL"], 3, 17, 0);
 
@@ -41,7 +41,7 @@ fn fresh(_sandbox: &Sandbox) -> Result<Finding, Trouble> {
     ];
     write(FILE, "used\n")?;
     write(SYSCTL, SETTING)?;
-    // Level 7: the console shows it only where it shows everything.
+    // Level 7, which the console shows only if it shows everything.
     write(LOG, &format!("<7>{LINE}\n"))?;
     let (_, problems) = modules::load_list(&carried);
     if let Some(problem) = problems.first() {
@@ -50,5 +50,5 @@ fn fresh(_sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let module_can_be_seen = loaded.exists();
     let none = marks.iter().all(|(_, there)| !there);
     let all = marks.iter().all(|(name, there)| *there || *name == "module" && !module_can_be_seen);
-    decide("marks of an earlier use", &marks, (none, all), "all of them or none")
+    decide("marks of an earlier guest", &marks, (none, all), "all or none")
 }

@@ -1,10 +1,10 @@
-//! The scenarios. Each is an experiment: one function, the trial, which is run twice in the same boot — as the subject,
-//! in the sandbox that the scenario names, and as the control, without it. The subject must be isolated and the control
-//! must leak. What the function sees it says; what that is worth is for the host to decide.
+//! The scenarios. Each scenario is an experiment: a function, the trial, runs twice in the same boot. As the subject it
+//! runs in the scenario's sandbox and must be isolated; as the control it runs without the sandbox and must leak. The
+//! trial reports what it observed; the host decides on the verdict.
 //!
-//! A trial puts back what it changed outside its sandbox, by guards ([`Undo`], [`support::Scratch`]), in both legs and
-//! however it ends: several scenarios may run in one boot, in any order. It calls a leak only the leak it looks for and
-//! isolation only the refusal that is documented; all else is [`Trouble`] ([`support::judge`]).
+//! Several scenarios run in a boot, in any order, so a trial undoes its changes outside the sandbox with guards
+//! ([`Undo`], [`support::Scratch`]), in both legs and however it ends. Only the expected leak counts as a leak, and
+//! only the documented refusal as isolation; any other observation is [`Trouble`] ([`support::judge`]).
 //!
 //! To add a scenario, write its function and its const in its area's file, and name the const in [`ALL`].
 
@@ -28,12 +28,12 @@ use vmlab_protocol::catalogue::{
 
 use crate::sandbox::{ClockOffset, Limit, Sandbox};
 
-pub use crate::sandbox::undo::Undo;
-pub use crate::sandbox::{Probe, Trouble};
-pub use leg::run_leg;
+pub(crate) use crate::sandbox::undo::Undo;
+pub(crate) use crate::sandbox::{Probe, Trouble};
+pub(crate) use leg::run_leg;
 
 /// All scenarios, sorted by name.
-pub const ALL: &[&Scenario] = &[
+pub(crate) const ALL: &[&Scenario] = &[
     &cgroup::CPU_MAX,
     &cgroup::INIT_VIEW,
     &cgroup::MEMORY_MAX,
@@ -76,53 +76,50 @@ pub const ALL: &[&Scenario] = &[
     &uts::SYSCTL,
 ];
 
-/// The scenario of this name.
 #[must_use]
-pub fn find(id: &str) -> Option<&'static Scenario> {
+pub(crate) fn find(id: &str) -> Option<&'static Scenario> {
     ALL.iter().copied().find(|scenario| scenario.id == id)
 }
 
-/// What a trial saw.
+/// The observation of a trial.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Finding {
-    /// The sandbox held: what was done did not show beyond it, or its limit applied.
+pub(crate) enum Finding {
+    /// The effect was not visible outside the sandbox, or the limit applied.
     Isolated(String),
-    /// What was done showed beyond the sandbox, or no limit applied.
+    /// The effect was visible outside the sandbox, or no limit applied.
     Leaked(String),
 }
 
-/// The experiment: does something, and says whether it showed outside the sandbox.
-pub type Trial = fn(&Sandbox) -> Result<Finding, Trouble>;
+/// The experiment: acts inside the sandbox and observes the effect outside.
+pub(crate) type Trial = fn(&Sandbox) -> Result<Finding, Trouble>;
 
-/// One scenario.
 #[derive(Debug, Clone, Copy)]
-pub struct Scenario {
-    /// `area.name`
-    pub id: &'static str,
+pub(crate) struct Scenario {
+    /// `area.name`.
+    pub(crate) id: &'static str,
     title: &'static str,
     seed: &'static str,
     source: &'static str,
-    /// The subject's; the control gets [`Sandbox::control`] of it.
-    pub sandbox: Sandbox,
+    /// The sandbox of the subject; the control gets its [`Sandbox::control`].
+    pub(crate) sandbox: Sandbox,
     expects: Expectation,
     no_control: Option<&'static str>,
     config: &'static [&'static str],
     since: KernelVersion,
-    /// Modules that it needs where the kernel has them as modules.
-    pub modules: &'static [&'static str],
+    /// Modules to load before the first leg, if the kernel has them as modules.
+    pub(crate) modules: &'static [&'static str],
     leg_timeout_ms: u64,
     /// Pattern and reason.
     allows: &'static [(&'static str, &'static str)],
-    /// What the sandbox's own probe does not cover.
-    pub probe: Option<fn() -> Result<Probe, Trouble>>,
-    /// The experiment.
-    pub trial: Trial,
+    /// A probe for features that the sandbox's own probe does not cover.
+    pub(crate) probe: Option<fn() -> Result<Probe, Trouble>>,
+    pub(crate) trial: Trial,
 }
 
 impl Scenario {
-    /// A scenario that shows isolation, with a control, a limit of 10 s for each leg, and no needs yet.
+    /// A scenario that shows isolation, with a control, a time limit of 10 s for each leg, and no requirements.
     #[must_use]
-    pub const fn new(id: &'static str, title: &'static str, trial: Trial) -> Self {
+    pub(crate) const fn new(id: &'static str, title: &'static str, trial: Trial) -> Self {
         Self {
             id,
             title,
@@ -141,97 +138,96 @@ impl Scenario {
         }
     }
 
-    /// The seed item that it shows, and where the behaviour is documented.
+    /// The item in the feature list, and the document that describes the behaviour.
     #[must_use]
-    pub const fn shows(mut self, seed: &'static str, source: &'static str) -> Self {
+    pub(crate) const fn shows(mut self, seed: &'static str, source: &'static str) -> Self {
         self.seed = seed;
         self.source = source;
         self
     }
 
-    /// The namespaces of the subject.
+    /// Sets the namespaces of the subject.
     #[must_use]
-    pub const fn inside(mut self, namespaces: &'static [Namespace]) -> Self {
+    pub(crate) const fn inside(mut self, namespaces: &'static [Namespace]) -> Self {
         self.sandbox = self.sandbox.with_namespaces(namespaces);
         self
     }
 
-    /// The clock offsets of the subject's time namespace.
+    /// Sets the clock offsets of the subject's time namespace.
     #[must_use]
-    pub const fn with_clock_offsets(mut self, offsets: &'static [ClockOffset]) -> Self {
+    pub(crate) const fn with_clock_offsets(mut self, offsets: &'static [ClockOffset]) -> Self {
         self.sandbox = self.sandbox.with_clock_offsets(offsets);
         self
     }
 
-    /// Both legs run in a cgroup of their own, the subject's with these limits, the control's without.
+    /// Runs each leg in its own cgroup: the subject's with these limits, the control's without.
     #[must_use]
-    pub const fn in_cgroup(mut self, limits: &'static [Limit]) -> Self {
+    pub(crate) const fn in_cgroup(mut self, limits: &'static [Limit]) -> Self {
         self.sandbox = self.sandbox.with_cgroup(limits);
         self
     }
 
-    /// The config symbols that it needs, and the mainline version that brought the feature.
+    /// Sets the required config symbols and the first mainline version that has the feature.
     #[must_use]
-    pub const fn needs(mut self, config: &'static [&'static str], major: u32, minor: u32, patch: u32) -> Self {
+    pub(crate) const fn needs(mut self, config: &'static [&'static str], major: u32, minor: u32, patch: u32) -> Self {
         self.config = config;
         self.since = KernelVersion::new(major, minor, patch);
         self
     }
 
-    /// Modules to load first, where the kernel has them as modules.
+    /// Sets the modules to load before the first leg, if the kernel has them as modules.
     #[must_use]
-    pub const fn with_modules(mut self, modules: &'static [&'static str]) -> Self {
+    pub(crate) const fn with_modules(mut self, modules: &'static [&'static str]) -> Self {
         self.modules = modules;
         self
     }
 
-    /// A probe for what the sandbox's own probe does not cover.
+    /// Adds a probe for features that the sandbox's own probe does not cover.
     #[must_use]
-    pub const fn probed_by(mut self, probe: fn() -> Result<Probe, Trouble>) -> Self {
+    pub(crate) const fn probed_by(mut self, probe: fn() -> Result<Probe, Trouble>) -> Self {
         self.probe = Some(probe);
         self
     }
 
-    /// What the kernel may report about itself meanwhile: words of the report's headline, and why that is fine.
+    /// Allows kernel reports: text that the report's headline contains, and the reason.
     #[must_use]
-    pub const fn allowing(mut self, allows: &'static [(&'static str, &'static str)]) -> Self {
+    pub(crate) const fn allowing(mut self, allows: &'static [(&'static str, &'static str)]) -> Self {
         self.allows = allows;
         self
     }
 
-    /// Linux does not isolate this by design.
+    /// Declares that Linux does not isolate this by design.
     #[must_use]
-    pub const fn leaks_by_design(mut self) -> Self {
+    pub(crate) const fn leaks_by_design(mut self) -> Self {
         self.expects = Expectation::Leak;
         self
     }
 
-    /// No control is possible; `why` goes into every report.
+    /// Declares that no control is possible; `why` is in every report.
     #[must_use]
-    pub const fn without_control(mut self, why: &'static str) -> Self {
+    pub(crate) const fn without_control(mut self, why: &'static str) -> Self {
         self.no_control = Some(why);
         self
     }
 
-    /// With a limit of each leg other than the usual one, in ms, at the speed of real hardware.
+    /// Sets the time limit of each leg, in ms, at the speed of real hardware.
     #[must_use]
-    pub const fn within(mut self, leg_timeout_ms: u64) -> Self {
+    pub(crate) const fn within(mut self, leg_timeout_ms: u64) -> Self {
         self.leg_timeout_ms = leg_timeout_ms;
         self
     }
 
-    /// Whether the control leg runs.
     #[must_use]
-    pub const fn has_control(&self) -> bool {
+    pub(crate) const fn has_control(&self) -> bool {
         self.no_control.is_none()
     }
 
-    /// As the host sees it.
+    /// The description for the host.
     ///
     /// # Errors
-    /// [`BadScenarioId`] where the name is not of the form `area.name`.
-    pub fn spec(&self) -> Result<ScenarioSpec, BadScenarioId> {
-        let owned = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
+    /// [`BadScenarioId`] if the name is not of the form `area.name`.
+    pub(crate) fn spec(&self) -> Result<ScenarioSpec, BadScenarioId> {
+        let owned = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
         Ok(ScenarioSpec {
             id: self.id.parse()?,
             title: self.title.to_owned(),
@@ -273,28 +269,28 @@ mod tests {
     }
 
     #[test]
-    fn every_scenario_says_what_it_is() {
+    fn every_scenario_has_a_title_and_requirements() {
         for scenario in ALL {
             let spec = scenario.spec().unwrap();
             for text in [&spec.title, &spec.seed, &spec.source] {
                 assert!(!text.is_empty(), "{}", spec.id);
             }
-            assert!(spec.title.len() <= 90, "the title of {} does not fit a line", spec.id);
+            assert!(spec.title.len() <= 90, "the title of {} does not fit on a line", spec.id);
             assert!(spec.leg_timeout_ms > 0, "{}", spec.id);
             assert!(spec.requires.config.iter().all(|symbol| symbol.starts_with("CONFIG_")), "{}", spec.id);
         }
     }
 
-    /// What a scenario needs names what its sandbox needs, so that a skip is explained by the right symbol.
+    /// A scenario's requirements include those of its sandbox, so that the reason for a skip names the right symbol.
     #[test]
-    fn needs_cover_the_sandbox() {
+    fn requirements_include_those_of_the_sandbox() {
         for scenario in ALL {
             let spec = scenario.spec().unwrap();
             let mut symbols = Vec::new();
             for namespace in &spec.namespaces {
                 let (symbol, since) = match namespace {
                     Namespace::User => ("CONFIG_USER_NS", KernelVersion::new(3, 8, 0)),
-                    // Neither has a symbol of its own.
+                    // These namespaces have no config symbol of their own.
                     Namespace::Cgroup => ("CONFIG_CGROUPS", KernelVersion::new(4, 6, 0)),
                     Namespace::Mount => ("", KernelVersion::new(2, 4, 19)),
                     Namespace::Ipc => ("CONFIG_IPC_NS", KernelVersion::new(2, 6, 19)),
@@ -304,7 +300,7 @@ mod tests {
                     Namespace::Pid => ("CONFIG_PID_NS", KernelVersion::new(2, 6, 24)),
                 };
                 symbols.push(symbol);
-                assert!(spec.requires.since >= since, "{} is younger than {namespace:?}", spec.id);
+                assert!(spec.requires.since >= since, "{} requires a version older than {namespace:?}", spec.id);
             }
             for symbol in symbols.into_iter().filter(|symbol| !symbol.is_empty()) {
                 assert!(spec.requires.config.iter().any(|config| config == symbol), "{} needs {symbol}", spec.id);
@@ -313,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn every_area_has_at_least_two() {
+    fn every_area_has_at_least_two_scenarios() {
         let mut areas = BTreeMap::<String, u32>::new();
         for scenario in ALL {
             *areas.entry(scenario.spec().unwrap().id.area().to_owned()).or_default() += 1;
@@ -327,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sandbox_is_more_than_its_control() {
+    fn subject_and_control_have_different_sandboxes() {
         // The sandbox of `lab.fresh-guest` is the guest itself.
         for scenario in ALL.iter().filter(|scenario| scenario.id != lab::FRESH.id) {
             let control = scenario.sandbox.control();

@@ -1,4 +1,4 @@
-//! Mount namespaces, and flags of single mounts.
+//! Mount namespaces and mount flags.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -10,9 +10,9 @@ use vmlab_protocol::catalogue::Namespace;
 use super::support::{Scratch, exists, judge, mount_tmpfs, require, write};
 use super::{Finding, Probe, Scenario, Trouble};
 use crate::sandbox::{Answer, During, Sandbox, answer, refused};
-use crate::sys::mount::{make_read_only_recursively, setattr_of_no_file};
+use crate::sys::mount::{make_read_only_recursively, setattr_errno_without_file};
 
-pub const BIND_READONLY: Scenario = Scenario::new(
+pub(crate) const BIND_READONLY: Scenario = Scenario::new(
     "mount.bind-readonly",
     "A bind mount made read-only inside leaves the path writable outside",
     bind_readonly,
@@ -32,19 +32,20 @@ fn bind_readonly(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     judge("open(O_CREAT) outside", &create(&scratch.join("outside"))?, &Ok(()), &refused(Errno::EROFS))
 }
 
-pub const PRIVATE: Scenario = Scenario::new("mount.private", "A mount made inside is not seen outside", private)
-    .shows("private-namespaces", "mount_namespaces(7)")
-    .inside(&[Namespace::Mount])
-    .needs(&[], 2, 4, 19);
+pub(crate) const PRIVATE: Scenario =
+    Scenario::new("mount.private", "A mount made inside is not visible outside", private)
+        .shows("private-namespaces", "mount_namespaces(7)")
+        .inside(&[Namespace::Mount])
+        .needs(&[], 2, 4, 19);
 
 fn private(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let scratch = Scratch::new()?;
     mount_inside(sandbox, scratch.path())
 }
 
-pub const PROPAGATION: Scenario = Scenario::new(
+pub(crate) const PROPAGATION: Scenario = Scenario::new(
     "mount.propagation",
-    "Made private inside, a shared mount no longer propagates outwards",
+    "A shared mount that is made private inside does not propagate outside",
     propagation,
 )
 .shows("private-namespaces", "mount_namespaces(7), section Shared subtrees")
@@ -60,8 +61,8 @@ fn propagation(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     mount_inside(sandbox, &below)
 }
 
-pub const SETATTR: Scenario =
-    Scenario::new("mount.setattr", "mount_setattr(2) inside makes a tree of mounts read-only inside alone", setattr)
+pub(crate) const SETATTR: Scenario =
+    Scenario::new("mount.setattr", "mount_setattr(2) inside makes a tree of mounts read-only only inside", setattr)
         .shows("0a", "mount_setattr(2)")
         .inside(&[Namespace::Mount])
         .needs(&[], 5, 12, 0)
@@ -77,22 +78,23 @@ fn setattr(sandbox: &Sandbox) -> Result<Finding, Trouble> {
         make_read_only_recursively(scratch.path()).during("mount_setattr(2) inside")?;
         create(&below.join("inside"))
     })?;
-    require("open(O_CREAT) below inside", &inside, &refused(Errno::EROFS))?;
-    judge("open(O_CREAT) below outside", &create(&below.join("outside"))?, &Ok(()), &refused(Errno::EROFS))
+    require("open(O_CREAT) on the submount inside", &inside, &refused(Errno::EROFS))?;
+    judge("open(O_CREAT) on the submount outside", &create(&below.join("outside"))?, &Ok(()), &refused(Errno::EROFS))
 }
 
 fn probe_setattr() -> Result<Probe, Trouble> {
-    match setattr_of_no_file() {
+    match setattr_errno_without_file() {
         Errno::EBADF => Ok(Probe::Available),
         Errno::ENOSYS => Ok(Probe::Missing("mount_setattr(2): ENOSYS".to_owned())),
         errno => Err(errno).during("mount_setattr(-1)"),
     }
 }
 
-pub const UMOUNT: Scenario = Scenario::new("mount.umount", "A mount detached inside stays outside", umount)
-    .shows("private-namespaces", "mount_namespaces(7)")
-    .inside(&[Namespace::Mount])
-    .needs(&[], 2, 4, 19);
+pub(crate) const UMOUNT: Scenario =
+    Scenario::new("mount.umount", "A mount detached inside stays mounted outside", umount)
+        .shows("private-namespaces", "mount_namespaces(7)")
+        .inside(&[Namespace::Mount])
+        .needs(&[], 2, 4, 19);
 
 fn umount(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let scratch = Scratch::new()?;
@@ -103,11 +105,11 @@ fn umount(sandbox: &Sandbox) -> Result<Finding, Trouble> {
         umount2(scratch.path(), MntFlags::MNT_DETACH).during("umount2(MNT_DETACH) inside")?;
         exists(&mark)
     })?;
-    require("whether the mount is there inside", &inside, &false)?;
-    judge("whether the mount is there outside", &exists(&mark)?, &true, &false)
+    require("whether the mount is visible inside", &inside, &false)?;
+    judge("whether the mount is visible outside", &exists(&mark)?, &true, &false)
 }
 
-/// Mounts inside, and looks for what is mounted outside.
+/// Mounts inside and looks for the mount outside.
 fn mount_inside(sandbox: &Sandbox, target: &Path) -> Result<Finding, Trouble> {
     let mark = target.join("mark");
     let inside = sandbox.run(|| {
@@ -115,8 +117,8 @@ fn mount_inside(sandbox: &Sandbox, target: &Path) -> Result<Finding, Trouble> {
         write(&mark, "")?;
         exists(&mark)
     })?;
-    require("whether the mount is there inside", &inside, &true)?;
-    judge("whether the mount is there outside", &exists(&mark)?, &false, &true)
+    require("whether the mount is visible inside", &inside, &true)?;
+    judge("whether the mount is visible outside", &exists(&mark)?, &false, &true)
 }
 
 fn bind(path: &Path, more: MsFlags) -> Result<(), Trouble> {

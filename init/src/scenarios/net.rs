@@ -12,9 +12,9 @@ use super::support::{Scratch, decide, judge, read, require, write};
 use super::{Finding, Probe, Scenario, Trouble, Undo, netlink};
 use crate::sandbox::{Answer, Code, During, Sandbox, answer, refused};
 
-pub const ABSTRACT_UNIX: Scenario = Scenario::new(
+pub(crate) const ABSTRACT_UNIX: Scenario = Scenario::new(
     "net.abstract-unix",
-    "An abstract Unix socket cannot be reached from another namespace",
+    "An abstract Unix socket cannot be reached from another network namespace",
     abstract_unix,
 )
 .shows("3j", "network_namespaces(7), unix(7)")
@@ -23,28 +23,31 @@ pub const ABSTRACT_UNIX: Scenario = Scenario::new(
 
 fn abstract_unix(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let name = format!("vmlab-{}", getpid());
-    let address = SocketAddr::from_abstract_name(&name).during("making an abstract address")?;
+    let address = SocketAddr::from_abstract_name(&name).during("creating an abstract address")?;
     let _listener = UnixListener::bind_addr(&address).during("bind(2) of an abstract socket")?;
     let connected = sandbox.run(|| connect(&address))?;
     judge(&format!("connect(@{name}) inside"), &connected, &refused(Errno::ECONNREFUSED), &Ok(()))
 }
 
-pub const DEVICES: Scenario =
-    Scenario::new("net.devices", "A network device outside is not listed inside, where there is a loopback", devices)
-        .shows("3j", "network_namespaces(7), rtnetlink(7)")
-        .inside(&[Namespace::Net])
-        .needs(&["CONFIG_NET_NS", "CONFIG_DUMMY"], 2, 6, 29)
-        .with_modules(&["dummy"])
-        .probed_by(probe_dummy);
+pub(crate) const DEVICES: Scenario = Scenario::new(
+    "net.devices",
+    "A network device created outside is not listed inside; a loopback device is",
+    devices,
+)
+.shows("3j", "network_namespaces(7), rtnetlink(7)")
+.inside(&[Namespace::Net])
+.needs(&["CONFIG_NET_NS", "CONFIG_DUMMY"], 2, 6, 29)
+.with_modules(&["dummy"])
+.probed_by(probe_dummy);
 
 fn devices(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let name = device_name();
     require("RTM_NEWLINK outside", &netlink::add_dummy(&name)?, &Ok(()))?;
     let _gone = Undo::new("the network device", || netlink::delete(&name));
     let inside = sandbox.run(netlink::names)?;
-    require("whether there is a loopback device inside", &inside.iter().any(|name| name == "lo"), &true)?;
+    require("whether a loopback device exists inside", &inside.iter().any(|name| name == "lo"), &true)?;
     let listed = inside.contains(&name);
-    decide("network devices inside", &inside, (!listed, listed), format_args!("{name} to be listed or not"))
+    decide("network devices inside", &inside, (!listed, listed), format_args!("a list with or without {name}"))
 }
 
 fn probe_dummy() -> Result<Probe, Trouble> {
@@ -56,14 +59,14 @@ fn probe_dummy() -> Result<Probe, Trouble> {
     }
 }
 
-/// Names of devices have at most 15 bytes (`netdevice(7)`).
+/// A name of at most 15 bytes, the limit of `netdevice(7)`.
 fn device_name() -> String {
     format!("vmlab{}", getpid())
 }
 
-pub const PATHNAME_UNIX: Scenario = Scenario::new(
+pub(crate) const PATHNAME_UNIX: Scenario = Scenario::new(
     "net.pathname-unix",
-    "A Unix socket in the file system is reached from any network namespace",
+    "A Unix socket in the file system can be reached from any network namespace",
     pathname_unix,
 )
 .shows("3j", "network_namespaces(7), unix(7)")
@@ -73,13 +76,13 @@ pub const PATHNAME_UNIX: Scenario = Scenario::new(
 
 fn pathname_unix(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let scratch = Scratch::new()?;
-    let address = SocketAddr::from_pathname(scratch.join("socket")).during("making an address")?;
+    let address = SocketAddr::from_pathname(scratch.join("socket")).during("creating an address")?;
     let _listener = UnixListener::bind_addr(&address).during("bind(2) of a socket in the file system")?;
     let connected = sandbox.run(|| connect(&address))?;
     judge("connect(2) by path inside", &connected, &refused(Errno::ECONNREFUSED), &Ok(()))
 }
 
-pub const PORT: Scenario = Scenario::new("net.port", "A TCP port that is taken outside is free inside", port)
+pub(crate) const PORT: Scenario = Scenario::new("net.port", "A TCP port that is in use outside is free inside", port)
     .shows("3j", "network_namespaces(7)")
     .inside(&[Namespace::Net])
     .needs(&["CONFIG_NET_NS", "CONFIG_INET"], 2, 6, 29);
@@ -91,8 +94,8 @@ fn port(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     judge(&format!("bind({address}) inside"), &bound, &Ok(()), &refused(Errno::EADDRINUSE))
 }
 
-pub const SYSCTL: Scenario =
-    Scenario::new("net.sysctl", "/proc/sys/net is that of the writer's network namespace", sysctl)
+pub(crate) const SYSCTL: Scenario =
+    Scenario::new("net.sysctl", "/proc/sys/net belongs to the writer's network namespace", sysctl)
         .shows("3j", "network_namespaces(7)")
         .inside(&[Namespace::Net])
         .needs(&["CONFIG_NET_NS", "CONFIG_INET", "CONFIG_PROC_FS"], 2, 6, 29);

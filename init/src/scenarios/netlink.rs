@@ -1,7 +1,7 @@
-//! Network devices over rtnetlink(7), synchronously.
+//! Synchronous requests for network devices over rtnetlink(7).
 //!
-//! Attributes are kept as bytes: netlink-packet-route's typed messages would bring the readers and writers of all of
-//! rtnetlink into the image, half a megabyte of code, to read one name.
+//! Attributes are raw bytes: the typed messages of netlink-packet-route would add half a megabyte of code to the image,
+//! to read a name.
 
 use std::io;
 
@@ -17,13 +17,14 @@ use nix::libc::{IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINKINFO, RTM_DELLINK, RTM_GET
 use nix::poll::PollFlags;
 
 use super::Trouble;
-use crate::sandbox::{Answer, During, PATIENCE, answer, readable};
+use crate::sandbox::{Answer, During, WAIT_LIMIT, answer, readable};
 
-/// Makes a device of the kind `dummy`.
+/// Creates a device of the kind `dummy`. An errno is an answer, for example `EOPNOTSUPP` from a kernel without the
+/// dummy driver.
 ///
 /// # Errors
-/// Only what keeps the kernel from answering; its errno is an answer, as `EOPNOTSUPP` where it has no such devices.
-pub fn add_dummy(name: &str) -> Result<Answer, Trouble> {
+/// The kernel did not answer.
+pub(crate) fn add_dummy(name: &str) -> Result<Answer, Trouble> {
     let kind = emitted(&[text(IFLA_INFO_KIND, "dummy")].as_slice());
     let attributes = vec![text(IFLA_IFNAME, name), DefaultNla::new(IFLA_LINKINFO, kind)];
     let answers = request(Link::new(RTM_NEWLINK, attributes), NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL)?;
@@ -33,8 +34,8 @@ pub fn add_dummy(name: &str) -> Result<Answer, Trouble> {
 /// Removes a device.
 ///
 /// # Errors
-/// The kernel's errno, as `ENODEV`.
-pub fn delete(name: &str) -> Result<(), Trouble> {
+/// The kernel's errno, for example `ENODEV`.
+pub(crate) fn delete(name: &str) -> Result<(), Trouble> {
     let answers = request(Link::new(RTM_DELLINK, vec![text(IFLA_IFNAME, name)]), NLM_F_ACK)?;
     acknowledged(answers).during("RTM_DELLINK")
 }
@@ -42,8 +43,8 @@ pub fn delete(name: &str) -> Result<(), Trouble> {
 /// The names of the devices in the calling process's network namespace.
 ///
 /// # Errors
-/// The kernel's errno, or an answer that cannot be read.
-pub fn names() -> Result<Vec<String>, Trouble> {
+/// The kernel's errno, or an unreadable answer.
+pub(crate) fn names() -> Result<Vec<String>, Trouble> {
     let mut names = Vec::new();
     for payload in request(Link::new(RTM_GETLINK, Vec::new()), NLM_F_DUMP)? {
         match payload {
@@ -55,7 +56,7 @@ pub fn names() -> Result<Vec<String>, Trouble> {
     Ok(names)
 }
 
-/// A link message: what is sent has attributes, what is received has a name.
+/// A link message. Requests have attributes; answers have a name.
 #[derive(Debug)]
 struct Link {
     message_type: u16,
@@ -114,16 +115,16 @@ fn emitted(what: &impl Emitable) -> Vec<u8> {
     bytes
 }
 
-/// The errno of an acknowledgement, which is 0 where all went well.
+/// The errno of an acknowledgement; 0 means success.
 fn acknowledged(answers: Vec<NetlinkPayload<Link>>) -> io::Result<()> {
     match answers.into_iter().next_back() {
         Some(NetlinkPayload::Error(error)) if error.code.is_none() => Ok(()),
         Some(NetlinkPayload::Error(error)) => Err(error.to_io()),
-        other => Err(io::Error::other(format!("no acknowledgement, but {other:?}"))),
+        other => Err(io::Error::other(format!("expected an acknowledgement, received {other:?}"))),
     }
 }
 
-/// Sends one request and reads all that answers it.
+/// Sends a request and reads the whole answer.
 fn request(link: Link, flags: u16) -> Result<Vec<NetlinkPayload<Link>>, Trouble> {
     let mut socket = Socket::new(NETLINK_ROUTE).during("socket(AF_NETLINK)")?;
     socket.bind_auto().during("bind(2) of a netlink socket")?;
@@ -135,8 +136,8 @@ fn request(link: Link, flags: u16) -> Result<Vec<NetlinkPayload<Link>>, Trouble>
 
     let mut answers = Vec::new();
     loop {
-        if !readable(&socket, PollFlags::POLLIN, PATIENCE)? {
-            return Err(Trouble(format!("no answer from rtnetlink within {} ms", PATIENCE.as_millis())));
+        if !readable(&socket, PollFlags::POLLIN, WAIT_LIMIT)? {
+            return Err(Trouble(format!("no answer from rtnetlink within {} ms", WAIT_LIMIT.as_millis())));
         }
         let (datagram, _kernel) = socket.recv_from_full().during("recv(2) from rtnetlink")?;
         let (done, payloads) = payloads(&datagram).during("reading rtnetlink's answer")?;
@@ -147,7 +148,7 @@ fn request(link: Link, flags: u16) -> Result<Vec<NetlinkPayload<Link>>, Trouble>
     }
 }
 
-/// The messages of a datagram, and whether nothing follows it.
+/// The messages of a datagram, and whether the datagram ends the answer.
 fn payloads(mut datagram: &[u8]) -> Result<(bool, Vec<NetlinkPayload<Link>>), DecodeError> {
     let mut payloads = Vec::new();
     while !datagram.is_empty() {
@@ -161,7 +162,7 @@ fn payloads(mut datagram: &[u8]) -> Result<(bool, Vec<NetlinkPayload<Link>>), De
             }
             part => payloads.push(part),
         }
-        // Messages are padded to four bytes: netlink(7).
+        // Messages are padded to four bytes (netlink(7)).
         datagram = datagram.get(len.next_multiple_of(4)..).unwrap_or_default();
     }
     Ok((false, payloads))
@@ -171,7 +172,7 @@ fn payloads(mut datagram: &[u8]) -> Result<(bool, Vec<NetlinkPayload<Link>>), De
 mod tests {
     use super::*;
 
-    /// An RTM_NEWLINK as the kernel sends it, with one attribute that no version of any library knows.
+    /// An RTM_NEWLINK as the kernel sends it, with an attribute that no library knows.
     fn newlink(name: &str) -> Vec<u8> {
         let attributes = vec![DefaultNla::new(0x3fff, vec![1, 2, 3]), text(IFLA_IFNAME, name)];
         let mut packet = NetlinkMessage::new(
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_read_past_attributes_that_are_not_known() {
+    fn unknown_attributes_are_skipped() {
         let datagram = [newlink("lo"), newlink("vmlab42")].concat();
         let (done, payloads) = payloads(&datagram).unwrap();
         assert!(!done);
@@ -200,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn an_errno_is_an_answer_and_a_cut_message_an_error() {
+    fn an_errno_is_an_answer_and_a_truncated_message_an_error() {
         // NLMSG_ERROR (2), 36 bytes, error -95, and the header of the request.
         let mut refusal = vec![36, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 161, 255, 255, 255];
         refusal.extend([0; 16]);

@@ -15,8 +15,8 @@ use super::{Finding, Scenario, Trouble};
 use crate::sandbox::{Code, During, End, Sandbox, refused};
 use crate::sys::process::fork_with;
 
-pub const INIT: Scenario =
-    Scenario::new("pid.init", "The first process of a PID namespace is 1 and has no parent there", init)
+pub(crate) const INIT: Scenario =
+    Scenario::new("pid.init", "The first process of a PID namespace has PID 1 and parent 0 there", init)
         .shows("3b", "pid_namespaces(7), section The namespace init process")
         .inside(&[Namespace::Pid])
         .needs(&["CONFIG_PID_NS"], 2, 6, 24);
@@ -27,9 +27,9 @@ fn init(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     judge("getpid(2) and getppid(2) inside", inside.value(), &(1, 0), &outside)
 }
 
-pub const KILL_OUTER: Scenario = Scenario::new(
+pub(crate) const KILL_OUTER: Scenario = Scenario::new(
     "pid.kill-outer",
-    "A process outside the PID namespace cannot be signalled: there is none",
+    "A process outside the PID namespace cannot be signalled: kill(2) fails with ESRCH",
     kill_outer,
 )
 .shows("2a", "pid_namespaces(7)")
@@ -42,7 +42,7 @@ fn kill_outer(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     judge(&format!("kill({outside}, 0) inside"), &answer, &refused(Errno::ESRCH), &Ok(()))
 }
 
-pub const NSPID: Scenario =
+pub(crate) const NSPID: Scenario =
     Scenario::new("pid.nspid", "NSpid of /proc/PID/status shows a process's PID in each of its namespaces", nspid)
         .shows("1c", "proc_pid_status(5)")
         .inside(&[Namespace::Pid])
@@ -57,7 +57,7 @@ fn nspid(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     judge(&format!("NSpid of /proc/{pid}/status"), &seen, &Some(Ok(vec![pid, 1])), &Some(Ok(vec![pid])))
 }
 
-pub const ORPHAN: Scenario =
+pub(crate) const ORPHAN: Scenario =
     Scenario::new("pid.orphan", "An orphan in a PID namespace becomes a child of the namespace's init", orphan)
         .shows("3b", "pid_namespaces(7), section Adoption of orphaned children")
         .inside(&[Namespace::Pid])
@@ -65,17 +65,17 @@ pub const ORPHAN: Scenario =
 
 fn orphan(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let (parent, own) = sandbox.run(|| Ok((adoptive_parent()?, getpid().as_raw())))?;
-    // The agent is a child subreaper (prctl(2)), so that outside a PID namespace the orphans of legs are its.
+    // The agent is a child subreaper (prctl(2)): outside a PID namespace, orphans of legs become its children.
     let reaper = getppid().as_raw();
     judge(
-        "the orphan's new parent, and whether that is the first process inside",
+        "the orphan's new parent, and whether it is the first process inside",
         &(parent, parent == own),
         &(1, true),
         &(reaper, false),
     )
 }
 
-/// Makes an orphan and says who adopted it.
+/// Creates an orphan and returns its new parent.
 fn adoptive_parent() -> Result<i32, Trouble> {
     let (mut start, mut starter) = pipe().during("pipe(2)")?;
     let (mut answer, mut answerer) = pipe().during("pipe(2)")?;
@@ -90,13 +90,13 @@ fn adoptive_parent() -> Result<i32, Trouble> {
     Ok(i32::from_ne_bytes(parent))
 }
 
-/// The orphan's life: when its parent is gone, it says who is its parent now.
+/// The orphan's main function: sends its parent's PID after the first parent has ended.
 fn answer_parent(start: &mut PipeReader, answerer: &mut PipeWriter) -> std::io::Result<()> {
     start.read_exact(&mut [0])?;
     answerer.write_all(&getppid().as_raw().to_ne_bytes())
 }
 
-pub const PROC: Scenario =
+pub(crate) const PROC: Scenario =
     Scenario::new("pid.proc", "A procfs mounted in a PID namespace shows that namespace's processes only", proc_list)
         .shows("2b", "pid_namespaces(7), section /proc and PID namespaces")
         .inside(&[Namespace::Mount, Namespace::Pid])
@@ -117,9 +117,9 @@ fn proc_list(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     decide("processes in /proc inside", &inside, found, format_args!("[1], or among others {outside}"))
 }
 
-pub const REBOOT: Scenario = Scenario::new(
+pub(crate) const REBOOT: Scenario = Scenario::new(
     "pid.reboot",
-    "reboot(2) in a PID namespace ends its init with SIGHUP, and not the machine",
+    "reboot(2) in a PID namespace kills its init with SIGHUP and leaves the machine running",
     reboot_inside,
 )
 .shows("3g", "reboot(2), section Behavior inside PID namespaces")
@@ -129,9 +129,9 @@ pub const REBOOT: Scenario = Scenario::new(
 
 fn reboot_inside(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let end = sandbox.end_of(|| {
-        // A restart that was not meant for this namespace would look like a kernel that gave up.
+        // Without a PID namespace the call would restart the machine, which would look like a kernel crash.
         if getpid().as_raw() != 1 {
-            return Err(Trouble::new("not in a PID namespace of its own: the machine would be restarted"));
+            return Err(Trouble::new("not in a new PID namespace: reboot(2) would restart the machine"));
         }
         reboot(RebootMode::RB_AUTOBOOT).map(drop).during("reboot(LINUX_REBOOT_CMD_RESTART) inside")
     })?;

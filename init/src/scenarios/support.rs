@@ -1,4 +1,4 @@
-//! What the trials share.
+//! Functions that trials share.
 
 use std::fmt::{self, Debug};
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -14,57 +14,51 @@ use super::{Finding, Trouble};
 use crate::sandbox::cgroup::create_numbered_dir;
 use crate::sandbox::{During, undo};
 
-/// Writes a line to the leg's output. What was found travels apart from it, so an error here is of no consequence.
-pub fn note(line: impl fmt::Display) {
+/// Writes a line to the leg's output. Errors are ignored, because the result does not travel over the output.
+pub(crate) fn note(line: impl fmt::Display) {
     let _unread = writeln!(std::io::stdout(), "{line}");
 }
 
-/// The kernel's log, Documentation/ABI/testing/dev-kmsg.
-pub const LOG: &str = "/dev/kmsg";
+/// The kernel's log (Documentation/ABI/testing/dev-kmsg).
+pub(crate) const LOG: &str = "/dev/kmsg";
 
-/// Opens the kernel's log at its oldest record; reading does not wait for more.
-///
-/// # Errors
-/// As open(2).
-pub fn open_log() -> Result<File, Trouble> {
+/// Opens the kernel's log at its oldest record, for reads that do not block.
+pub(crate) fn open_log() -> Result<File, Trouble> {
     OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(LOG).during("opening /dev/kmsg")
 }
 
-/// Whether one of the log's records that have not been read yet holds this text.
-///
-/// # Errors
-/// As read(2) of `/dev/kmsg`.
-pub fn log_has(log: &mut File, text: &str) -> Result<bool, Trouble> {
+/// Reads the unread records of the log; returns whether a record contains this text.
+pub(crate) fn log_has(log: &mut File, text: &str) -> Result<bool, Trouble> {
     let mut record = [0; 8192];
     loop {
         match log.read(&mut record) {
-            // One read gives one record.
+            // A read returns a record.
             Ok(len) => {
                 if record.get(..len).is_some_and(|record| String::from_utf8_lossy(record).contains(text)) {
                     return Ok(true);
                 }
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
-            // The log has wrapped around meanwhile; the next read goes on with the oldest record.
+            // EPIPE: the log has wrapped around; the next read returns the oldest record.
             Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
             Err(error) => return Err(error).during("reading /dev/kmsg"),
         }
     }
 }
 
-/// Judges what was seen: exactly `isolated`, or exactly `leaked`.
+/// Judges an observation, which must equal `isolated` or `leaked`.
 ///
 /// # Errors
-/// [`Trouble`] where it is neither, naming all three.
-pub fn judge<T: PartialEq + Debug>(what: &str, seen: &T, isolated: &T, leaked: &T) -> Result<Finding, Trouble> {
+/// [`Trouble`] with all three values if the observation equals neither.
+pub(crate) fn judge<T: PartialEq + Debug>(what: &str, seen: &T, isolated: &T, leaked: &T) -> Result<Finding, Trouble> {
     decide(what, seen, (seen == isolated, seen == leaked), format_args!("{isolated:?} or {leaked:?}"))
 }
 
-/// Judges what was seen by two conditions, of which exactly one must hold: that of isolation and that of a leak.
+/// Judges an observation by two conditions: isolation and leak. Exactly one of them must hold.
 ///
 /// # Errors
-/// [`Trouble`] where none or both hold, with what was `expected`.
-pub fn decide(
+/// [`Trouble`] with the text of `expected` if none or both hold.
+pub(crate) fn decide(
     what: &str,
     seen: &impl Debug,
     (isolated, leaked): (bool, bool),
@@ -79,80 +73,61 @@ fn weigh(detail: String, isolated: bool, leaked: bool, expected: impl fmt::Displ
     match (isolated, leaked) {
         (true, false) => Ok(Finding::Isolated(detail)),
         (false, true) => Ok(Finding::Leaked(detail)),
-        (true, true) => Err(Trouble(format!("{detail}, which does not tell isolation from a leak"))),
+        (true, true) => Err(Trouble(format!("{detail}, which does not distinguish isolation from a leak"))),
         (false, false) => Err(Trouble(format!("{detail}; expected {expected}"))),
     }
 }
 
-/// Makes sure of something without which the trial would show nothing.
+/// Checks a precondition of the trial.
 ///
 /// # Errors
-/// [`Trouble`] where it is otherwise.
-pub fn require<T: PartialEq + Debug>(what: &str, seen: &T, expected: &T) -> Result<(), Trouble> {
+/// [`Trouble`] if `seen` differs from `expected`.
+pub(crate) fn require<T: PartialEq + Debug>(what: &str, seen: &T, expected: &T) -> Result<(), Trouble> {
     note(format_args!("{what}: {seen:?}"));
     if seen == expected { Ok(()) } else { Err(Trouble(format!("{what}: {seen:?}; expected {expected:?}"))) }
 }
 
-/// Reads a small file, without the white space at its end.
-///
-/// # Errors
-/// As open(2) and read(2).
-pub fn read(path: impl AsRef<Path>) -> Result<String, Trouble> {
+/// Reads a small file and strips trailing white space.
+pub(crate) fn read(path: impl AsRef<Path>) -> Result<String, Trouble> {
     let path = path.as_ref();
     let text = fs::read_to_string(path).during(format_args!("reading {}", path.display()))?;
     Ok(text.trim_end().to_owned())
 }
 
-/// Writes a small file.
-///
-/// # Errors
-/// As open(2) and write(2).
-pub fn write(path: impl AsRef<Path>, text: &str) -> Result<(), Trouble> {
+pub(crate) fn write(path: impl AsRef<Path>, text: &str) -> Result<(), Trouble> {
     let path = path.as_ref();
     fs::write(path, text).during(format_args!("writing {text:?} to {}", path.display()))
 }
 
-/// Whether there is something at a path.
-///
-/// # Errors
-/// As stat(2), `ENOENT` and `ENOTDIR` excepted.
-pub fn exists(path: &Path) -> Result<bool, Trouble> {
+/// Whether the path exists. `ENOENT` and `ENOTDIR` are no errors.
+pub(crate) fn exists(path: &Path) -> Result<bool, Trouble> {
     path.try_exists().during(format_args!("stat({})", path.display()))
 }
 
-/// Mounts a new tmpfs, writable by all.
-///
-/// # Errors
-/// As mount(2).
-pub fn mount_tmpfs(target: &Path) -> Result<(), Trouble> {
+/// Mounts a new tmpfs with mode 0777.
+pub(crate) fn mount_tmpfs(target: &Path) -> Result<(), Trouble> {
     mount(Some("vmlab"), target, Some("tmpfs"), MsFlags::empty(), Some("mode=0777"))
         .during(format_args!("mount(tmpfs, {})", target.display()))
 }
 
-/// A directory outside the sandboxes, open to all. Dropping it detaches what is mounted on it and removes it.
-pub struct Scratch {
+/// A directory outside the sandboxes with mode 0777. Dropping the guard unmounts and removes it.
+pub(crate) struct Scratch {
     dir: PathBuf,
 }
 
 impl Scratch {
-    /// Makes it.
-    ///
-    /// # Errors
-    /// As mkdir(2) and chmod(2).
-    pub fn new() -> Result<Self, Trouble> {
+    pub(crate) fn new() -> Result<Self, Trouble> {
         let scratch = Self { dir: create_numbered_dir(Path::new("/tmp"))? };
-        // A root of a user namespace is nobody in particular to the file system.
+        // Outside, root of a user namespace is an ordinary user.
         fs::set_permissions(&scratch.dir, Permissions::from_mode(0o777)).during("chmod(2) of a scratch directory")?;
         Ok(scratch)
     }
 
-    /// The directory.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.dir
     }
 
-    /// A path in it.
-    pub fn join(&self, name: &str) -> PathBuf {
+    pub(crate) fn join(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
 
@@ -160,12 +135,12 @@ impl Scratch {
         loop {
             match umount2(&self.dir, MntFlags::MNT_DETACH) {
                 Ok(()) => {}
-                // Not, or no longer, a mount point.
+                // EINVAL: the directory is no mount point.
                 Err(Errno::EINVAL) => break,
                 Err(error) => return Err(error).during("umount2(2)"),
             }
         }
-        fs::remove_dir_all(&self.dir).during("removing it")
+        fs::remove_dir_all(&self.dir).during("removing the directory")
     }
 }
 
@@ -182,11 +157,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_two_expected_sights_are_findings() {
-        let weighed = |isolated, leaked| weigh("it: 1".to_owned(), isolated, leaked, "2 or 3");
-        assert_eq!(weighed(true, false), Ok(Finding::Isolated("it: 1".to_owned())));
-        assert_eq!(weighed(false, true), Ok(Finding::Leaked("it: 1".to_owned())));
-        assert_eq!(weighed(false, false), Err(Trouble::new("it: 1; expected 2 or 3")));
-        assert_eq!(weighed(true, true), Err(Trouble::new("it: 1, which does not tell isolation from a leak")));
+    fn only_the_two_expected_observations_are_findings() {
+        let weighed = |isolated, leaked| weigh("value: 1".to_owned(), isolated, leaked, "2 or 3");
+        assert_eq!(weighed(true, false), Ok(Finding::Isolated("value: 1".to_owned())));
+        assert_eq!(weighed(false, true), Ok(Finding::Leaked("value: 1".to_owned())));
+        assert_eq!(weighed(false, false), Err(Trouble::new("value: 1; expected 2 or 3")));
+        assert_eq!(
+            weighed(true, true),
+            Err(Trouble::new("value: 1, which does not distinguish isolation from a leak"))
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! The kernel's log, which has no namespace.
+//! The kernel's log, for which Linux has no namespace.
 
 use std::io::{Seek, SeekFrom};
 
@@ -9,8 +9,8 @@ use super::support::{LOG, judge, log_has, open_log, write};
 use super::{Finding, Scenario, Trouble};
 use crate::sandbox::{During, Sandbox};
 
-pub const KMSG_WRITE: Scenario =
-    Scenario::new("syslog.kmsg", "The kernel's log has no namespace: a line written inside is read outside", kmsg)
+pub(crate) const KMSG_WRITE: Scenario =
+    Scenario::new("syslog.kmsg", "The kernel's log has no namespace: a line written inside can be read outside", kmsg)
         .shows("2h", "Documentation/ABI/testing/dev-kmsg")
         .inside(&[
             Namespace::Cgroup,
@@ -41,7 +41,7 @@ fn kmsg(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let mut log = open_log()?;
     log.seek(SeekFrom::End(0)).during("lseek(2) of /dev/kmsg")?;
     let line = format!("vmlab: written in a sandbox of process {}", getpid());
-    // Level 7: the console shows it only where it shows everything.
+    // Level 7, which the console shows only if it shows everything.
     sandbox.run(|| write(LOG, &format!("<7>{line}\n")))?;
     judge("whether the line is in the log outside", &log_has(&mut log, &line)?, &false, &true)
 }

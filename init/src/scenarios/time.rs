@@ -1,4 +1,4 @@
-//! Time namespaces, and the clock that has none.
+//! Time namespaces, and CLOCK_REALTIME, which has no namespace.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::sandbox::{ClockOffset, During, Sandbox};
 const SHIFT_SECONDS: i64 = 1_000_000;
 const SHIFT: Duration = Duration::from_secs(1_000_000);
 
-pub const BOOTTIME: Scenario =
+pub(crate) const BOOTTIME: Scenario =
     Scenario::new("time.boottime", "CLOCK_BOOTTIME is shifted in a time namespace with an offset", boottime)
         .shows("3c", "time_namespaces(7)")
         .inside(&[Namespace::Time])
@@ -25,7 +25,7 @@ fn boottime(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     shifted(sandbox, "CLOCK_BOOTTIME inside", || now(ClockId::CLOCK_BOOTTIME))
 }
 
-pub const MONOTONIC: Scenario =
+pub(crate) const MONOTONIC: Scenario =
     Scenario::new("time.monotonic", "CLOCK_MONOTONIC is shifted in a time namespace with an offset", monotonic)
         .shows("3c", "time_namespaces(7)")
         .inside(&[Namespace::Time])
@@ -36,15 +36,15 @@ fn monotonic(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     shifted(sandbox, "CLOCK_MONOTONIC inside", || now(ClockId::CLOCK_MONOTONIC))
 }
 
-pub const REALTIME: Scenario =
-    Scenario::new("time.realtime", "CLOCK_REALTIME has no namespace: set inside, it is set outside", realtime)
+pub(crate) const REALTIME: Scenario =
+    Scenario::new("time.realtime", "CLOCK_REALTIME has no namespace: setting it inside sets it outside", realtime)
         .shows("3d", "time_namespaces(7)")
         .inside(&[Namespace::Time])
         .needs(&["CONFIG_TIME_NS"], 5, 6, 0)
         .leaks_by_design();
 
 fn realtime(sandbox: &Sandbox) -> Result<Finding, Trouble> {
-    // The steps of two clocks' readings differ by less than this.
+    // The maximum difference between the durations measured by two clocks.
     const SLACK: Duration = Duration::from_millis(100);
     let before = now(ClockId::CLOCK_REALTIME)?;
     let start = now(ClockId::CLOCK_BOOTTIME)?;
@@ -63,17 +63,19 @@ fn realtime(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     )
 }
 
-pub const UPTIME: Scenario = Scenario::new("time.uptime", "sysinfo(2) tells the uptime of the time namespace", uptime)
-    .shows("3c", "time_namespaces(7)")
-    .inside(&[Namespace::Time])
-    .with_clock_offsets(&[ClockOffset { clock: "boottime", seconds: SHIFT_SECONDS }])
-    .needs(&["CONFIG_TIME_NS"], 5, 6, 0);
+pub(crate) const UPTIME: Scenario =
+    Scenario::new("time.uptime", "sysinfo(2) returns the uptime of the time namespace", uptime)
+        .shows("3c", "time_namespaces(7)")
+        .inside(&[Namespace::Time])
+        .with_clock_offsets(&[ClockOffset { clock: "boottime", seconds: SHIFT_SECONDS }])
+        .needs(&["CONFIG_TIME_NS"], 5, 6, 0);
 
 fn uptime(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     shifted(sandbox, "sysinfo(2)'s uptime inside", || Ok(sysinfo().during("sysinfo(2)")?.uptime()))
 }
 
-/// Reads a clock outside, inside and outside again: shifted by the offset, or between the two.
+/// Reads a clock outside, inside, and outside again. The reading inside is either shifted by the offset or between the
+/// readings outside.
 fn shifted(sandbox: &Sandbox, what: &str, read: fn() -> Result<Duration, Trouble>) -> Result<Finding, Trouble> {
     let before = read()?;
     let inside = sandbox.run(read)?;

@@ -1,4 +1,4 @@
-//! User namespaces: ids and capabilities.
+//! User namespaces: user ids and capabilities.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, chown};
@@ -13,8 +13,8 @@ use super::support::{Scratch, judge, read, require};
 use super::{Finding, Scenario, Trouble, Undo};
 use crate::sandbox::{Code, During, ID_COUNT, OUTER_ID, Sandbox, answer, refused};
 
-pub const CAPABILITIES: Scenario =
-    Scenario::new("user.capabilities", "Root of a user namespace may not rename the host", capabilities)
+pub(crate) const CAPABILITIES: Scenario =
+    Scenario::new("user.capabilities", "Root of a user namespace may not set the host name", capabilities)
         .shows("3a", "user_namespaces(7), section Effect of capabilities within a user namespace")
         .inside(&[Namespace::User])
         .needs(&["CONFIG_USER_NS"], 3, 8, 0);
@@ -26,8 +26,8 @@ fn capabilities(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     judge("sethostname(2) inside", &answer, &refused(Errno::EPERM), &Ok(()))
 }
 
-pub const CHOWN_UNMAPPED: Scenario =
-    Scenario::new("user.chown-unmapped", "A file cannot be given to a user that is not mapped", chown_unmapped)
+pub(crate) const CHOWN_UNMAPPED: Scenario =
+    Scenario::new("user.chown-unmapped", "chown(2) to a user that is not mapped fails with EINVAL", chown_unmapped)
         .shows("biederman-4", "user_namespaces(7), section User and group ID mappings")
         .inside(&[Namespace::User])
         .needs(&["CONFIG_USER_NS"], 3, 8, 0);
@@ -42,8 +42,8 @@ fn chown_unmapped(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     judge(&format!("chown({ID_COUNT}) inside"), &given, &refused(Errno::EINVAL), &Ok(()))
 }
 
-pub const FILE_OWNER: Scenario =
-    Scenario::new("user.file-owner", "A file of the inner root belongs to the mapped user outside", file_owner)
+pub(crate) const FILE_OWNER: Scenario =
+    Scenario::new("user.file-owner", "A file created by root inside belongs to the mapped user outside", file_owner)
         .shows("biederman-4", "user_namespaces(7), section User and group ID mappings")
         .inside(&[Namespace::User])
         .needs(&["CONFIG_USER_NS"], 3, 8, 0);
@@ -59,11 +59,14 @@ fn file_owner(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     judge("the file's owner outside", &owner(&file)?, &OUTER_ID, &0)
 }
 
-pub const OVERFLOW_UID: Scenario =
-    Scenario::new("user.overflow-uid", "A file of an unmapped user belongs to the overflow user inside", overflow_uid)
-        .shows("biederman-4", "user_namespaces(7), section Unmapped user and group IDs")
-        .inside(&[Namespace::User])
-        .needs(&["CONFIG_USER_NS"], 3, 8, 0);
+pub(crate) const OVERFLOW_UID: Scenario = Scenario::new(
+    "user.overflow-uid",
+    "A file of an unmapped user appears as the overflow user's inside",
+    overflow_uid,
+)
+.shows("biederman-4", "user_namespaces(7), section Unmapped user and group IDs")
+.inside(&[Namespace::User])
+.needs(&["CONFIG_USER_NS"], 3, 8, 0);
 
 fn overflow_uid(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let scratch = Scratch::new()?;
@@ -74,7 +77,7 @@ fn overflow_uid(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     judge("the owner of root's file, inside", &inside, &overflow, &0)
 }
 
-pub const SIGNAL: Scenario =
+pub(crate) const SIGNAL: Scenario =
     Scenario::new("user.signal", "Root of a user namespace may not signal a process of the outer root", signal)
         .shows("2f", "kill(2)")
         .inside(&[Namespace::User])
@@ -90,7 +93,7 @@ fn create(path: &Path) -> Result<(), Trouble> {
     File::create_new(path).map(drop).during(format_args!("creating {}", path.display()))
 }
 
-/// The file's user id as the calling process sees it.
+/// The owner's user id as seen by the calling process.
 fn owner(path: &Path) -> Result<u32, Trouble> {
     Ok(fs::metadata(path).during(format_args!("stat({})", path.display()))?.uid())
 }

@@ -1,4 +1,4 @@
-//! UTS namespaces: the names of the machine.
+//! UTS namespaces: host name and domain name.
 
 use nix::sys::utsname::{UtsName, uname};
 use nix::unistd::sethostname;
@@ -9,8 +9,8 @@ use super::{Finding, Scenario, Trouble, Undo};
 use crate::sandbox::{During, Sandbox};
 use crate::sys::uts::setdomainname;
 
-pub const DOMAINNAME: Scenario =
-    Scenario::new("uts.domainname", "setdomainname(2) in a UTS namespace does not change the host's", domainname)
+pub(crate) const DOMAINNAME: Scenario =
+    Scenario::new("uts.domainname", "setdomainname(2) in a UTS namespace does not change the name outside", domainname)
         .shows("3a", "uts_namespaces(7)")
         .inside(&[Namespace::Uts])
         .needs(&["CONFIG_UTS_NS"], 2, 6, 19);
@@ -19,8 +19,8 @@ fn domainname(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     renamed(sandbox, "domain name", domain_name, |name| setdomainname(name).during("setdomainname(2)"))
 }
 
-pub const HOSTNAME: Scenario =
-    Scenario::new("uts.hostname", "sethostname(2) in a UTS namespace does not rename the host", hostname)
+pub(crate) const HOSTNAME: Scenario =
+    Scenario::new("uts.hostname", "sethostname(2) in a UTS namespace does not change the name outside", hostname)
         .shows("3a", "uts_namespaces(7)")
         .inside(&[Namespace::Uts])
         .needs(&["CONFIG_UTS_NS"], 2, 6, 19);
@@ -29,8 +29,8 @@ fn hostname(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     renamed(sandbox, "host name", host_name, |name| sethostname(name).during("sethostname(2)"))
 }
 
-pub const SYSCTL: Scenario =
-    Scenario::new("uts.sysctl", "/proc/sys/kernel/hostname is that of the writer's UTS namespace", sysctl)
+pub(crate) const SYSCTL: Scenario =
+    Scenario::new("uts.sysctl", "/proc/sys/kernel/hostname belongs to the writer's UTS namespace", sysctl)
         .shows("3a", "proc_sys_kernel(5)")
         .inside(&[Namespace::Uts])
         .needs(&["CONFIG_UTS_NS", "CONFIG_PROC_FS"], 2, 6, 19);
@@ -39,7 +39,7 @@ fn sysctl(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     renamed(sandbox, "host name", host_name, |name| write("/proc/sys/kernel/hostname", name))
 }
 
-/// Sets a name inside and looks at it outside.
+/// Sets a name inside and reads it outside.
 fn renamed(
     sandbox: &Sandbox,
     what: &'static str,

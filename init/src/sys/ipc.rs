@@ -1,34 +1,33 @@
-//! System V objects found by key: svipc(7).
+//! System V IPC objects (svipc(7)).
 
 use nix::Result;
 use nix::errno::Errno;
 use nix::libc;
 
-/// A kind of System V object.
+/// A kind of System V IPC object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// A shared memory segment, of one page where one is made.
+pub(crate) enum Kind {
+    /// A shared memory segment; `create` makes one page.
     Shm,
-    /// A message queue.
     Msg,
-    /// A semaphore set, of one semaphore where one is made.
+    /// A semaphore set; `create` makes one semaphore.
     Sem,
 }
 
 impl Kind {
-    /// Makes an object with this key and mode 0600; gives its id.
+    /// Creates an object with this key and mode 0600; returns its id.
     ///
     /// # Errors
-    /// `EEXIST` where there is one, `ENOSYS` in a kernel without CONFIG_SYSVIPC, `ENOSPC` beyond the limits.
-    pub fn create(self, key: i32) -> Result<i32> {
+    /// `EEXIST` if the key is taken, `ENOSYS` on a kernel without CONFIG_SYSVIPC, `ENOSPC` beyond the limits.
+    pub(crate) fn create(self, key: i32) -> Result<i32> {
         self.get(key, 1, libc::IPC_CREAT | libc::IPC_EXCL | 0o600)
     }
 
     /// The id of the object with this key in the calling process's IPC namespace.
     ///
     /// # Errors
-    /// `ENOENT` where there is none, `ENOSYS` in a kernel without CONFIG_SYSVIPC.
-    pub fn find(self, key: i32) -> Result<i32> {
+    /// `ENOENT` if no object has this key, `ENOSYS` on a kernel without CONFIG_SYSVIPC.
+    pub(crate) fn find(self, key: i32) -> Result<i32> {
         self.get(key, 0, 0)
     }
 
@@ -46,8 +45,8 @@ impl Kind {
     /// Removes the object with this id.
     ///
     /// # Errors
-    /// `EINVAL` where there is none.
-    pub fn remove(self, id: i32) -> Result<()> {
+    /// `EINVAL` if no object has this id.
+    pub(crate) fn remove(self, id: i32) -> Result<()> {
         // SAFETY: IPC_RMID ignores the third argument of all three calls: shmctl(2), msgctl(2), semctl(2).
         Errno::result(unsafe {
             match self {

@@ -1,9 +1,9 @@
-//! Thin, documented wrappers of system calls: the only unsafe code of this crate.
+//! Thin wrappers of system calls. All unsafe code of this crate is here.
 
 #![expect(unsafe_code, reason = "system calls that nix has no safe form for; each block says why it is sound")]
 
-pub mod ipc;
-pub mod mount;
-pub mod process;
-pub mod random;
-pub mod uts;
+pub(crate) mod ipc;
+pub(crate) mod mount;
+pub(crate) mod process;
+pub(crate) mod random;
+pub(crate) mod uts;

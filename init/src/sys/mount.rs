@@ -11,15 +11,15 @@ use nix::libc;
 /// Makes the mount at `path` and all mounts below it read-only.
 ///
 /// # Errors
-/// `ENOSYS` before Linux 5.12; `EINVAL` where `path` is no mount point, or holds a NUL byte; `EBUSY` where a file of
-/// one of the mounts is open for writing.
-pub fn make_read_only_recursively(path: &Path) -> Result<()> {
+/// `ENOSYS` before Linux 5.12; `EINVAL` if `path` is no mount point or contains a NUL byte; `EBUSY` if a file of one of
+/// the mounts is open for writing.
+pub(crate) fn make_read_only_recursively(path: &Path) -> Result<()> {
     let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
     setattr(libc::AT_FDCWD, &path)
 }
 
-/// What mount_setattr(2) answers for a descriptor that is never open: `EBADF`, or `ENOSYS` before Linux 5.12.
-pub fn setattr_of_no_file() -> Errno {
+/// The errno of mount_setattr(2) for a descriptor that is never open: `EBADF`, or `ENOSYS` before Linux 5.12.
+pub(crate) fn setattr_errno_without_file() -> Errno {
     setattr(-1, c"nothing").err().unwrap_or(Errno::UnknownErrno)
 }
 

@@ -167,12 +167,12 @@ impl Player {
                         self.say(GuestMessage::Prepared { boot_id })?;
                         continue;
                     }
-                    HostMessage::Run { run, scenario, word, .. } => {
-                        word.map_or(Ok(()), |word| self.print(&word))?;
+                    HostMessage::Run { run, scenario, marker, .. } => {
+                        marker.map_or(Ok(()), |marker| self.print(&marker))?;
                         return Ok(Some((run, scenario)));
                     }
-                    HostMessage::Finish { word } => {
-                        self.print(&word)?;
+                    HostMessage::Finish { marker } => {
+                        self.print(&marker)?;
                         return Ok(None);
                     }
                 },
@@ -207,10 +207,10 @@ impl Player {
         self.say(GuestMessage::ScenarioFinished { run })
     }
 
-    /// Prints a text on the console, as a kernel prints what is written to its log.
-    fn print(&mut self, word: &str) -> Result<(), String> {
+    /// Prints a line of the kernel's log on the console, as a kernel does.
+    fn print(&mut self, line: &str) -> Result<(), String> {
         if self.machine.console.is_open() {
-            self.write(Channel::Console, format!("[    9.000000] {word}\r\n").as_bytes())?;
+            self.write(Channel::Console, format!("[    9.000000] {line}\r\n").as_bytes())?;
         }
         Ok(())
     }

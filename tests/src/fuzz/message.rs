@@ -12,7 +12,7 @@ pub const WORDS: &[&[u8]] = &[
     b"\"type\":\"scenario_finished\",\"run\":1",
     b"\"type\":\"run_finished\",\"started\":1",
     b"\"type\":\"refused\",\"run\":1,\"why\":\"no\"",
-    b"{\"type\":\"finish\",\"word\":\"x\"}",
+    b"{\"type\":\"finish\",\"marker\":\"x\"}",
     b"{\"type\":\"prepare\",\"wall_clock_ns\":1,\"entropy\":\"00\",\"fork\":true}",
     b"{\"type\":\"run\",\"run\":1,\"scenario\":\"a.b\",\"leg_timeout_ms\":1,\"output_limit\":1}",
     b"18446744073709551615",

@@ -110,7 +110,7 @@ impl Play<'_> {
                     self.seen.asked += 1;
                 }
             }
-            b'd' => self.seen.dismissed |= self.session.dismiss("word".to_owned()).is_ok(),
+            b'd' => self.seen.dismissed |= self.session.dismiss("marker".to_owned()).is_ok(),
             _ => {}
         }
     }

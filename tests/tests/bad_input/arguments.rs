@@ -104,8 +104,8 @@ fn malformed_kernel_names_are_refused() {
         ("debian:../../etc", "is not a"),
         ("debian:trixie/../../x", "flavour"),
         ("debian:trixie/cloud-arm64", "is not a flavour for amd64"),
-        ("debian:trixie-security", "ask for debian:trixie"),
-        ("installed:../x", "is not a kernel's release"),
+        ("debian:trixie-security", "use debian:trixie"),
+        ("installed:../x", "is not a kernel release"),
     ] {
         let env = TestEnv::new(VMLAB);
         is_refused(&env, &env.run(&["run", "--kernel", name]), exit::USAGE, &[words]);

@@ -22,7 +22,8 @@ fn a_mirror_that_cannot_be_reached_is_named() {
     // The port was free a moment ago, so no program listens there.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let env = env(&format!("http://127.0.0.1:{port}"));
-    let words = ["debian:trixie: no network, or the mirror cannot be reached", "a kernel fetched before works without"];
+    let words =
+        ["debian:trixie: no network, or the mirror cannot be reached", "a kernel in the cache needs no network"];
     is_refused(&env, &env.run(&RUN), exit::LAB, &words);
 }
 
@@ -46,14 +47,14 @@ fn a_suite_that_the_mirror_lacks_is_refused() {
 #[test]
 fn a_mirror_that_is_no_url_is_refused() {
     let env = env("somewhere");
-    let words = ["VMLAB_DEBIAN_MIRROR is `somewhere`, which is not the URL of a mirror: expected something like"];
+    let words = ["VMLAB_DEBIAN_MIRROR is `somewhere`, which is not the URL of a mirror: expected for example"];
     is_refused(&env, &env.run(&RUN), exit::USAGE, &words);
 }
 
 #[test]
 fn a_machine_without_apt_is_refused() {
     let env = env("http://127.0.0.1:9").env("PATH", "/no/such/dir");
-    is_refused(&env, &env.run(&RUN), exit::LAB, &["is not on this machine", "install apt"]);
+    is_refused(&env, &env.run(&RUN), exit::LAB, &["is not installed", "install apt"]);
 }
 
 #[test]

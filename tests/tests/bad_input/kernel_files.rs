@@ -44,9 +44,9 @@ fn a_directory_as_kernel_is_refused() {
 #[test]
 fn a_file_that_is_no_kernel_is_refused() {
     let lab = lab();
-    refused(&lab.env, Path::new("/etc/passwd"), &["this is not a Linux kernel", "kernels lie in /boot"]);
-    refused(&lab.env, Path::new("/dev/null"), &["is a character device, not a kernel's file; give the path"]);
-    // vmlab itself is an ELF file for this machine, but no kernel.
+    refused(&lab.env, Path::new("/etc/passwd"), &["this is not a Linux kernel", "look for /boot/vmlinuz"]);
+    refused(&lab.env, Path::new("/dev/null"), &["is a character device, not a kernel file; give the path"]);
+    // An ELF file for this machine that is no kernel: vmlab itself.
     refused(&lab.env, Path::new(VMLAB), &["this is not a Linux kernel"]);
 }
 
@@ -70,7 +70,7 @@ fn a_kernel_for_another_architecture_is_refused() {
     let mut arm64 = vec![0; 4096];
     arm64[0x38..0x3c].copy_from_slice(b"ARM\x64");
     let (env, path) = with_file(&arm64);
-    refused(&env, &path, &["a kernel for arm64, and vmlab boots kernels for 64-bit x86; build it with ARCH=x86_64"]);
+    refused(&env, &path, &["a kernel for arm64, but vmlab boots kernels for 64-bit x86; build it with ARCH=x86_64"]);
 
     let mut i386 = kernel::bzimage();
     i386[0x236] = 0;
@@ -81,7 +81,7 @@ fn a_kernel_for_another_architecture_is_refused() {
 #[test]
 fn a_compressed_kernel_file_is_refused() {
     let (env, path) = with_file(&[0x1f, 0x8b, 8, 0, 0, 0]);
-    refused(&env, &path, &["gzip-compressed", "unpack it with `gunzip`"]);
+    refused(&env, &path, &["gzip-compressed", "decompress it with `gunzip`"]);
 }
 
 #[test]

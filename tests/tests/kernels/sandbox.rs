@@ -122,7 +122,7 @@ fn doctor_names_the_command_that_only_root_can_run() {
     let ended = env.start_command(command).wait();
     ended.exits(exit::LAB);
     assert!(
-        ended.stderr.contains("only root can install packages, and there is no sudo here; as root run: "),
+        ended.stderr.contains("only root can install packages, and sudo is not installed; run as root: "),
         "{ended}"
     );
     assert!(ended.stderr.contains("apt-get"), "{ended}");

@@ -156,7 +156,7 @@ fn hostile_text_in_a_refusal_and_in_a_malformed_message_is_harmless() {
             raw(&format!(
                 "{{\"seq\":2,\"boottime_ns\":1,\"type\":\"scenario_started\",\"run\":1,\"scenario\":{name}}}"
             )),
-            "is not a scenario's name",
+            "is not a scenario name",
         ),
         (
             raw("{\"seq\":2,\"boottime_ns\":1,\"type\":\"refused\",\"run\":1,\"why\":\"\\ud800\"}"),

@@ -29,7 +29,7 @@ fn after_announcement(action: Action) -> Vec<Action> {
 fn garbage_is_a_violation_at_any_time() {
     let garbage = || Action::Port(b"login: ".to_vec());
     let outcome = lab(vec![Guest::new(vec![garbage(), Action::Hang])]).run(&["uts"]);
-    outcome.exits(exit::LAB).has(HOSTNAME, "GARBLED", "bytes that belong to no frame; 7 bytes are lost");
+    outcome.exits(exit::LAB).has(HOSTNAME, "GARBLED", "bytes outside of any frame; 7 bytes are lost");
     assert_eq!(outcome.guests(), 1);
     is_garbled([garbage()], "the link is damaged");
     is_garbled(after_announcement(garbage()), "the link is damaged");
@@ -68,7 +68,7 @@ fn a_frame_that_the_end_of_the_link_truncates_is_reported() {
         actions.extend([cut, Action::Exit(0)]);
         let outcome = lab(vec![booted(actions)]).run(&[ONLY_HOSTNAME]);
         outcome.exits(exit::LAB);
-        outcome.has(HOSTNAME, "VANISHED", &format!("the stream ended within a frame: {length} bytes of "));
+        outcome.has(HOSTNAME, "VANISHED", &format!("the stream ended within a frame: {length} of "));
     }
 }
 

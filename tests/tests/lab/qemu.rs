@@ -36,7 +36,7 @@ fn version(version: Version) -> FakeLab {
 #[test]
 fn a_qemu_that_does_not_exist_is_refused() {
     let lab = lab(vec![Guest::good()]).qemu("/no/such/qemu".into());
-    says(&refused(&lab), &["/no/such/qemu, which --qemu names as QEMU, does not exist", "use the one in PATH"]);
+    says(&refused(&lab), &["/no/such/qemu, set by --qemu as QEMU, does not exist", "use the one in PATH"]);
 }
 
 #[test]
@@ -58,25 +58,25 @@ fn a_qemu_that_cannot_be_executed_is_refused() {
     fs::write(&path, "").unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     let lab = lab.qemu(path);
-    says(&refused(&lab), &["cannot execute", "Permission denied", "install the package qemu-system-x86 anew"]);
+    says(&refused(&lab), &["cannot execute", "Permission denied", "reinstall the package qemu-system-x86"]);
 }
 
 #[test]
 fn a_qemu_that_is_too_old_is_refused() {
     let lab = version(Version::Says("QEMU emulator version 4.2.1 (Debian 1:4.2-3ubuntu6)".to_owned()));
-    says(&refused(&lab), &["is QEMU 4.2.1, and vmlab needs 6.0.0 or later; install a newer one"]);
+    says(&refused(&lab), &["is QEMU 4.2.1, but vmlab needs 6.0.0 or later; install a newer version"]);
 }
 
 #[test]
 fn a_program_that_is_no_qemu_is_refused() {
     let lab = version(Version::Says("GNU bash, version 5.2.15".to_owned()));
-    says(&refused(&lab), &["GNU bash, version 5.2.15", "which is not QEMU's; name a qemu-system-x86_64"]);
+    says(&refused(&lab), &["GNU bash, version 5.2.15", "so the program is not QEMU; name a qemu-system-x86_64"]);
 }
 
 #[test]
 fn a_qemu_that_fails_to_print_its_version_is_refused() {
     let lab = version(Version::Dies { code: 127, stderr: "error while loading shared libraries".to_owned() });
-    says(&refused(&lab), &["exit status: 127", "error while loading shared libraries", "anew"]);
+    says(&refused(&lab), &["exit status: 127", "error while loading shared libraries", "reinstall"]);
 }
 
 #[test]

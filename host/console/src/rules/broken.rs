@@ -1,4 +1,5 @@
-//! The kernel cannot be trusted any more: arch/x86/kernel/{traps,dumpstack}.c, arch/x86/mm/fault.c, lib/bug.c, mm/.
+//! Titles of reports after which the kernel cannot be trusted (arch/x86/kernel/{traps,dumpstack}.c,
+//! arch/x86/mm/fault.c, lib/bug.c, mm/).
 
 use super::Rule;
 use crate::kind::Kind;

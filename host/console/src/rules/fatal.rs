@@ -1,4 +1,4 @@
-//! The kernel gives up: kernel/panic.c, init/main.c, init/do_mounts.c.
+//! Titles of panics (kernel/panic.c, init/main.c, init/do_mounts.c).
 
 use super::Rule;
 use crate::kind::Kind;

@@ -1,8 +1,8 @@
-//! What the lines look like by which kernels report on themselves: one table, in order.
+//! The titles of kernel reports, as an ordered table of rules.
 //!
-//! A rule is tried where the kernel begins to print, so no pattern matches in the middle of a line. The first rule that
-//! matches counts. The forms are those of Linux 5.10 to 7.3 on x86-64, and where they are the same words, older ones and
-//! other architectures'.
+//! A rule is tried only where a kernel message begins, so no pattern matches in the middle of a message. The first
+//! matching rule counts. The rules cover Linux 5.10 to 7.3 on x86-64, and older versions and other architectures where
+//! they print the same text.
 
 mod broken;
 mod fatal;
@@ -19,38 +19,36 @@ use vmlab_protocol::CONSOLE_MARK;
 use super::finding::Finding;
 use super::kind::Kind;
 
-/// A form of a title.
+/// The form of a report's title.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rule {
-    /// What it is.
-    pub kind: Kind,
-    /// Words that are in every line which the pattern matches: what is looked for in bulk.
-    pub anchor: &'static str,
-    /// A regular expression for the beginning of the kernel's words. Its group `what` tells reports of this kind apart
-    /// and goes into their fingerprint; `func` is the function that broke; `comm` and `pid` are the task.
-    pub pattern: &'static str,
-    /// A line that it matches.
-    pub example: &'static str,
-    /// A line that looks like it and is no report at all, by no rule.
-    pub near_miss: &'static str,
+pub(super) struct Rule {
+    kind: Kind,
+    /// A text in every line that the pattern matches. The bulk search looks for anchors.
+    anchor: &'static str,
+    /// A regular expression for the beginning of a message. The group `what` distinguishes reports of this kind and is
+    /// part of the fingerprint; `func` is the failing function; `comm` and `pid` are the task.
+    pattern: &'static str,
+    /// A line that the rule matches.
+    pub(super) example: &'static str,
+    /// A similar line that no rule matches.
+    pub(super) near_miss: &'static str,
 }
 
-/// All rules, in order.
-pub fn all() -> impl Iterator<Item = &'static Rule> {
+pub(super) fn all() -> impl Iterator<Item = &'static Rule> {
     fatal::RULES.iter().chain(broken::RULES).chain(warned::RULES)
 }
 
 /// The first line that a kernel prints (init/version.c).
 const BANNER: &str = "Linux version ";
-/// The line before a `WARN()` or `BUG()`, see kernel/panic.c.
+/// The line before a `WARN()` or `BUG()` (kernel/panic.c).
 const CUT_HERE: &str = "------------[ cut here ]";
 
-/// What a line says.
+/// The meaning of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meaning {
     /// The kernel has begun to run.
     Banner,
-    /// Words of our own PID 1 begin so many bytes on.
+    /// A message of vmlab's PID 1, whose text begins at this offset in bytes.
     InitSays(usize),
     /// A title may follow.
     CutHere,
@@ -58,21 +56,21 @@ pub(super) enum Meaning {
     Title(usize),
 }
 
-/// The rules, ready for use.
+/// The compiled rules.
 pub(super) struct Rules {
-    /// Finds every line that may mean something, and a few others.
+    /// Finds every line that may have a meaning, and some others.
     pub(super) prefilter: AhoCorasick,
-    /// Finds the first rule that matches, in one pass.
+    /// Finds the first matching rule, in one pass.
     titles: meta::Regex,
     parts: Vec<(Kind, Regex)>,
 }
 
-/// The error where the table does not compile. A test rules that out; should it happen all the same, each console says so
-/// ([`unread`]).
+/// The compiled rules, or the error of their compilation. A test makes sure that they compile; an error would be a
+/// finding on each console ([`unread`]).
 pub(super) static RULES: LazyLock<Result<Rules, String>> =
     LazyLock::new(|| Rules::compile().map_err(|error| error.to_string()));
 
-/// A console that nobody can read is a warning, so that nothing passes on it.
+/// An unreadable console counts as a warning, so that no scenario passes on it.
 pub(super) fn unread(rules: &Result<Rules, String>) -> Option<Finding> {
     let why = rules.as_ref().err()?;
     let title = format!("vmlab cannot read this console: its table of kernel reports does not compile: {why}");
@@ -84,12 +82,12 @@ impl Rules {
         let mut anchors: Vec<&str> = all().map(|rule| rule.anchor).chain([BANNER, CUT_HERE, CONSOLE_MARK]).collect();
         anchors.sort_unstable();
         anchors.dedup();
-        // One that has another within it finds nothing that the other does not.
+        // An anchor that contains another anchor is redundant.
         let alone: Vec<_> = anchors.iter().filter(|a| !anchors.iter().any(|b| a != &b && a.contains(b))).collect();
         let anchored = |rule: &Rule| format!("^(?:{})", rule.pattern);
         let part = |rule: &Rule| Ok((rule.kind, RegexBuilder::new(&anchored(rule)).unicode(false).build()?));
         Ok(Self {
-            // With leftmost matches the search is one by vector instructions.
+            // With leftmost matches the search uses vector instructions.
             prefilter: AhoCorasickBuilder::new().match_kind(MatchKind::LeftmostFirst).build(alone)?,
             titles: meta::Builder::new()
                 .syntax(syntax::Config::new().unicode(false).utf8(false))
@@ -98,7 +96,7 @@ impl Rules {
         })
     }
 
-    /// What a line says that begins with these words.
+    /// The meaning of a line with this text.
     pub(super) fn meaning(&self, words: &[u8]) -> Option<Meaning> {
         let title = Input::new(words).anchored(Anchored::Yes);
         if let Some(found) = self.titles.search_half(&title) {
@@ -116,12 +114,12 @@ impl Rules {
         }
     }
 
-    /// What a rule is for.
+    /// The kind of a rule.
     pub(super) fn kind(&self, number: usize) -> Option<Kind> {
         self.parts.get(number).map(|(kind, _)| *kind)
     }
 
-    /// A title's parts.
+    /// The parts of a title.
     pub(super) fn title(&self, number: usize, words: &str) -> Option<Title> {
         let (kind, pattern) = self.parts.get(number)?;
         let found = pattern.captures(words.as_bytes())?;
@@ -137,10 +135,10 @@ impl Rules {
     }
 }
 
-/// A title's parts.
+/// The parts of a title.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Title {
-    /// The number of its rule.
+    /// The number of the title's rule.
     pub(super) rule: usize,
     pub(super) kind: Kind,
     pub(super) what: Option<String>,

@@ -1,7 +1,7 @@
 use super::*;
 use crate::ConsoleReader;
 
-/// What a console of this one line comes to.
+/// The kinds of the reports on a console of this line.
 fn kinds(line: &str) -> Vec<Kind> {
     let mut reader = ConsoleReader::default();
     reader.push(line.as_bytes());
@@ -22,7 +22,7 @@ fn each_rule_matches_its_example_first_and_no_rule_its_near_miss() {
         assert!(!near_miss.is_empty() && near_miss != example);
         assert_eq!(kinds(near_miss), [], "{near_miss}");
         assert_eq!(kinds(&format!("[    1.234567] {near_miss}\r\n")), [], "{near_miss}");
-        // A kernel's title is never indented.
+        // The kernel never indents a title.
         assert_eq!(kinds(&format!("[    1.234567]  {example}\n")), [], "{example}");
     }
 }
@@ -76,9 +76,9 @@ const KINDS: &[Kind] = &[
     Kind::Warning,
 ];
 
-/// Other spellings: of other kernels, and of other functions of the same report.
+/// Spellings of other kernel versions, and of other functions that print the same report.
 #[test]
-fn other_spellings_are_known() {
+fn other_spellings_of_titles_match() {
     for (line, kind) in [
         ("BUG: unable to handle page fault for address: ffffc8ff12345000", Kind::Oops),
         ("BUG: unable to handle kernel paging request at ffffc8ff12345000", Kind::Oops),
@@ -136,7 +136,7 @@ fn other_spellings_are_known() {
 }
 
 #[test]
-fn words_of_programs_and_of_healthy_kernels_are_no_findings() {
+fn lines_of_programs_and_of_healthy_kernels_are_no_findings() {
     for line in [
         "[    2.1] u[84]: segfault at 0 ip 0000000000401646 sp 00007ffd2f772eb0 error 6 in u[401000+78000]",
         "[    2.1] traps: u[85] general protection fault ip:401650 sp:7ffd2f772eb0 error:0 in u[401000+78000]",
@@ -155,7 +155,7 @@ fn words_of_programs_and_of_healthy_kernels_are_no_findings() {
 }
 
 #[test]
-fn a_console_that_cannot_be_read_is_a_warning() {
+fn an_unreadable_console_is_a_warning() {
     let found = unread(&Err("unclosed group".to_owned())).unwrap();
     assert!(found.severity == Kind::Warning.severity() && found.title.contains("unclosed group"), "{found:?}");
     assert!(unread(&RULES).is_none());

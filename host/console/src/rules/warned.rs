@@ -1,6 +1,8 @@
-//! The kernel found a fault and goes on: kernel/locking/lockdep.c, kernel/rcu/, kernel/sched/core.c, lib/, mm/.
+//! Titles of reports after which the kernel continues (kernel/locking/lockdep.c, kernel/rcu/, kernel/sched/core.c,
+//! lib/, mm/).
 //!
-//! The last rules take every other line that begins with `WARNING: ` or `BUG: `: what is not known is not passed over.
+//! The last rules match every other line that begins with `WARNING: ` or `BUG: `, so that unknown reports are found,
+//! too.
 
 use super::Rule;
 use crate::kind::Kind;

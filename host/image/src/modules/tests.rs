@@ -1,6 +1,6 @@
 use super::*;
 
-/// The virtio lines of Debian's 5.10 cloud kernel: virtio and virtio_ring do not need each other.
+/// The virtio lines of Debian's 5.10 cloud kernel, where virtio and virtio_ring are independent.
 const DEP_5_10: &str = "\
 kernel/drivers/virtio/virtio.ko:
 kernel/drivers/virtio/virtio_ring.ko:
@@ -8,7 +8,7 @@ kernel/drivers/virtio/virtio_pci.ko: kernel/drivers/virtio/virtio_ring.ko kernel
 kernel/drivers/char/virtio_console.ko: kernel/drivers/virtio/virtio_ring.ko kernel/drivers/virtio/virtio.ko
 ";
 
-/// Those of 6.1: virtio needs virtio_ring.
+/// The virtio lines of 6.1, where virtio needs virtio_ring.
 const DEP_6_1: &str = "\
 kernel/drivers/virtio/virtio.ko: kernel/drivers/virtio/virtio_ring.ko
 kernel/drivers/virtio/virtio_ring.ko:
@@ -30,7 +30,7 @@ fn order(dep: &str, wanted: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_order_is_that_of_each_kernel() {
+fn the_load_order_is_that_of_the_kernels_modules_dep() {
     assert_eq!(order(DEP_5_10, "virtio_pci"), ["virtio", "virtio_ring", "virtio_pci"]);
     assert_eq!(order(DEP_5_10, "virtio_console"), ["virtio", "virtio_ring", "virtio_console"]);
     assert_eq!(
@@ -41,19 +41,19 @@ fn the_order_is_that_of_each_kernel() {
 }
 
 #[test]
-fn direct_dependencies_alone_are_enough() {
+fn lists_of_direct_dependencies_are_sufficient() {
     let dep = "d/a.ko: d/b.ko\nd/b.ko: d/c.ko d/e.ko\nd/c.ko: d/e.ko\nd/e.ko:\n";
     assert_eq!(order(dep, "a"), ["e", "c", "b", "a"]);
 }
 
 #[test]
-fn a_line_in_the_wrong_order_does_not_put_a_module_before_its_needs() {
+fn a_line_in_wrong_order_does_not_put_a_module_before_its_dependencies() {
     assert_eq!(order("a.ko: c.ko b.ko\nb.ko: c.ko\nc.ko:\n", "a"), ["c", "b", "a"]);
     assert_eq!(order("a.ko: b.ko c.ko\nb.ko: c.ko\nc.ko:\n", "a"), ["c", "b", "a"]);
 }
 
 #[test]
-fn hyphens_and_underscores_are_the_same() {
+fn hyphens_and_underscores_are_equivalent() {
     let index =
         ModuleIndex::parse("kernel/a/virtio-rng.ko.xz: kernel/a/rng-core.ko.xz\nkernel/a/rng-core.ko.xz:\n", BUILTIN)
             .unwrap();
@@ -72,7 +72,7 @@ fn hyphens_and_underscores_are_the_same() {
 }
 
 #[test]
-fn a_cycle_is_an_error_wherever_it_is() {
+fn every_dependency_cycle_is_an_error() {
     for dep in ["a.ko: a.ko\n", "a.ko: b.ko\nb.ko: a.ko\n", "a.ko: b.ko\nb.ko: c.ko\nc.ko: b.ko\n"] {
         let error = ModuleIndex::parse(dep, "").unwrap().find("a").unwrap_err();
         assert!(matches!(error, ModulesError::Cycle(_)), "{dep:?}: {error}");
@@ -89,7 +89,7 @@ fn a_dependency_without_a_line_is_an_error() {
 }
 
 #[test]
-fn malformed_lines_are_errors_with_their_number() {
+fn errors_for_malformed_lines_have_their_number() {
     for (dep, at) in [
         ("kernel/a.ko\n", 1),
         ("# by depmod\n\nkernel/a.txt:\n", 3),
@@ -112,7 +112,7 @@ fn malformed_lines_are_errors_with_their_number() {
 }
 
 #[test]
-fn a_long_chain_needs_no_deep_stack() {
+fn a_long_dependency_chain_needs_no_deep_stack() {
     let mut dep: String = (0..2_000).map(|n| format!("m{n}.ko: m{}.ko\n", n + 1)).collect();
     dep.push_str("m2000.ko:\n");
     let order = order(&dep, "m0");

@@ -11,7 +11,7 @@ fn directory() -> Node {
     Node::Directory { permissions: 0o755 }
 }
 
-/// One of each kind, with contents of every length modulo 4.
+/// A node of each kind, with contents of every length modulo 4.
 fn nodes() -> Vec<(&'static str, Node)> {
     vec![
         ("init", Node::File { permissions: 0o755, content: b"#!/bin/true\n".to_vec() }),
@@ -56,7 +56,7 @@ fn cpio(options: &[&str], dir: &std::path::Path, archive: &[u8]) -> String {
 }
 
 #[test]
-fn gnu_cpio_reads_back_what_was_put_in() {
+fn gnu_cpio_lists_the_nodes_unchanged() {
     let dir = tempfile::tempdir().unwrap();
     let bytes = archive(nodes()).to_bytes().unwrap();
     let listing = cpio(&["--quiet", "-itvn"], dir.path(), &bytes);
@@ -97,7 +97,7 @@ fn gnu_cpio_unpacks_the_contents_unchanged() {
 }
 
 #[test]
-fn the_order_of_adding_is_no_matter() {
+fn the_order_of_adding_does_not_matter() {
     let forwards = archive(nodes()).to_bytes().unwrap();
     let backwards = archive(nodes().into_iter().rev()).to_bytes().unwrap();
     assert_eq!(forwards, backwards);
@@ -105,7 +105,7 @@ fn the_order_of_adding_is_no_matter() {
 }
 
 #[test]
-fn the_header_is_the_documented_one() {
+fn the_header_has_the_documented_form() {
     let bytes = archive([("a", file(b"xyz"))]).to_bytes().unwrap();
     let header = "070701\
          00000001\
@@ -123,12 +123,12 @@ fn the_header_is_the_documented_one() {
          00000000";
     assert_eq!(std::str::from_utf8(&bytes[..110]).unwrap(), header);
     assert_eq!(&bytes[110..116], b"a\0xyz\0");
-    assert!(bytes[116..].starts_with(b"070701"), "the trailer follows on the next multiple of 4");
+    assert!(bytes[116..].starts_with(b"070701"), "the trailer follows at the next multiple of 4 bytes");
     assert!(bytes.ends_with(b"TRAILER!!!\0\0\0\0"));
 }
 
 #[test]
-fn paths_that_would_not_arrive_are_refused() {
+fn paths_that_the_kernel_would_ignore_or_change_are_refused() {
     let longest = "x".repeat(MAX_PATH_BYTES);
     let too_long = "x".repeat(MAX_PATH_BYTES + 1);
     let mut archive = Archive::default();
@@ -141,7 +141,7 @@ fn paths_that_would_not_arrive_are_refused() {
 }
 
 #[test]
-fn a_node_needs_its_directory() {
+fn a_node_needs_its_parent_directory() {
     let orphan = archive([("dev/console", file(b""))]);
     assert_eq!(orphan.to_bytes(), Err(NewcError::NoParent("dev/console".to_owned())));
     let below_a_file = archive([("dev", file(b"")), ("dev/console", file(b""))]);

@@ -1,5 +1,5 @@
-//! apt with a root of its own: its own lists, cache, empty status and sources, so that nothing of the system's apt is
-//! changed or needs a privilege, and every signature and hash is checked by the tool made for it.
+//! Runs apt with a private root: private lists, cache, sources and an empty status. The system's apt stays unchanged,
+//! no privileges are necessary, and apt verifies all signatures and hashes.
 
 use std::cell::Cell;
 use std::ffi::OsString;
@@ -17,7 +17,8 @@ use super::system::{self, Job};
 use crate::fetched::Package;
 use vmlab_store::{CacheError, atomic};
 
-/// `Acquire` settings of the system that say what to fetch rather than how, or are apt's own defaults.
+/// `Acquire` settings of the system that say what to fetch rather than how, or that are apt's defaults. They are not
+/// copied.
 const NOT_KEPT: [&str; 5] = [
     "Acquire::IndexTargets",
     "Acquire::Changelogs",
@@ -26,14 +27,14 @@ const NOT_KEPT: [&str; 5] = [
     "Acquire::GzipIndexes",
 ];
 
-/// What replaces the system's configuration. apt reads the file that `APT_CONFIG` names before it looks for the
-/// system's, apt.conf(5), so the last two lines keep the system's hooks out: a `Post-Invoke` of a container image
-/// deletes what was downloaded.
+/// The settings that replace the system's configuration. apt reads the file in `APT_CONFIG` before it looks for the
+/// system's files (apt.conf(5)), so the last two lines exclude the system's hooks: a `Post-Invoke` of container images
+/// deletes downloaded packages.
 ///
-/// apt as root would drop to the user `_apt`, who may not enter a home directory, and warn about that; the privilege
-/// it would drop is that of vmlab's caller.
+/// apt as root would change to the user `_apt`, who may not enter home directories, and warn about this. The setting
+/// keeps the user of vmlab's caller.
 ///
-/// The package lists stay compressed, as they are ten times smaller so and read once or twice.
+/// The package lists stay compressed, which makes them ten times smaller; they are read once or twice.
 const SETTINGS: &str = "Acquire::GzipIndexes \"true\";
 Acquire::Languages \"none\";
 Acquire::AllowInsecureRepositories \"false\";
@@ -55,8 +56,8 @@ pub(super) struct Apt<'a> {
 }
 
 impl<'a> Apt<'a> {
-    /// Makes the root at a path where nothing is, keeping how the system's apt reaches its mirrors: proxies and the
-    /// like. `preferred` is the suite that goes before others.
+    /// Creates the private root at `root`, which must not exist, and copies the system's settings for access to
+    /// mirrors, such as proxies. `preferred` is the suite with priority over others.
     pub(super) async fn new(job: Job<'a>, root: PathBuf, preferred: Option<String>) -> Result<Self, DebianError> {
         for dir in ["state/lists/partial", "cache/archives/partial", "debs"] {
             atomic::create_dir(&root.join(dir))?;
@@ -66,18 +67,18 @@ impl<'a> Apt<'a> {
         let mut acquire = Vec::new();
         let finished = system::run(command, |line| acquire.push(line.to_owned())).await?;
         let apt = Self { job, root, preferred };
-        apt.judge(&finished, "say how it is configured")?;
+        apt.judge(&finished, "print its configuration")?;
         apt.write("status", "")?;
         apt.write("apt.conf", &config(&acquire))?;
         Ok(apt)
     }
 
-    /// Takes the text of a `.sources` file for what [`Self::update`] reads.
+    /// Sets the `.sources` file that [`Self::update`] reads.
     pub(super) fn set_sources(&self, text: &str) -> Result<(), DebianError> {
         self.write("vmlab.sources", text)
     }
 
-    /// Fetches and verifies the package lists. `Ok(Err(suites))` says that the mirrors have no such suites.
+    /// Fetches and verifies the package lists. `Ok(Err(suites))` means that the mirrors lack these suites.
     pub(super) async fn update(&self) -> Result<Result<(), Vec<String>>, DebianError> {
         let mut command = self.command("apt-get");
         command.arg("update");
@@ -90,20 +91,20 @@ impl<'a> Apt<'a> {
         self.judge(&finished, "read the package lists").map(Ok)
     }
 
-    /// The description of the version of a package that would be installed; `None` where there is no such package.
+    /// The description of a package's candidate version; `None` if the package does not exist.
     pub(super) async fn show_candidate(&self, name: &str) -> Result<Option<String>, DebianError> {
         let mut command = self.command("apt-cache");
         command.args(["--no-all-versions", "show", "--", name]);
         let mut text = String::new();
         let finished = system::run(command, collect(&mut text)).await?;
-        // An unknown name is status 100, a virtual package no output.
+        // apt exits with 100 for an unknown name, and prints nothing for a virtual package.
         if text.trim().is_empty() && !finished.stderr.contains("No packages found") {
             self.judge(&finished, "look up a package")?;
         }
         Ok(Some(text).filter(|text| !text.trim().is_empty()))
     }
 
-    /// The descriptions of packages in certain versions.
+    /// The descriptions of packages in these versions.
     pub(super) async fn show(&self, packages: &[Package]) -> Result<String, DebianError> {
         let mut command = self.command("apt-cache");
         command.args(["show", "--"]).args(packages.iter().map(argument));
@@ -113,7 +114,7 @@ impl<'a> Apt<'a> {
         Ok(text)
     }
 
-    /// Whether the archive has packages in certain versions, and says so in a way that can be followed.
+    /// Whether the archive describes all these packages in these versions.
     pub(super) async fn has(&self, packages: &[Package]) -> Result<bool, DebianError> {
         if packages.is_empty() || !packages.iter().all(resolve::is_plain) {
             return Ok(false);
@@ -121,12 +122,12 @@ impl<'a> Apt<'a> {
         let mut command = self.command("apt-cache");
         command.args(["show", "--"]).args(packages.iter().map(argument));
         let mut text = String::new();
-        // A version that is not known is status 100.
+        // apt exits with 100 for an unknown version.
         let finished = system::run(command, collect(&mut text)).await?;
         Ok(finished.status.success() && resolve::describes_all(&text, packages))
     }
 
-    /// Downloads and verifies packages, and gives the directory that holds them.
+    /// Downloads and verifies packages; returns the directory that contains them.
     pub(super) async fn download(&self, packages: &[Package]) -> Result<PathBuf, DebianError> {
         let into = self.root.join("debs");
         let mut command = self.command("apt-get");
@@ -148,7 +149,7 @@ impl<'a> Apt<'a> {
         command
     }
 
-    /// Runs a command that uses the network, showing how far it is, as long as it gets further.
+    /// Runs a command that uses the network and reports its progress. Stops the command if it makes no progress.
     async fn run(&self, command: Command) -> Result<Finished, DebianError> {
         let changes = Cell::new(0);
         let mut last = String::new();
@@ -186,7 +187,7 @@ impl<'a> Apt<'a> {
     }
 }
 
-/// The private apt.conf, given the lines of `apt-config dump Acquire` of the system's apt.
+/// The private apt.conf. `acquire` are the lines of the system's `apt-config dump Acquire`.
 fn config(acquire: &[String]) -> String {
     let kept = |line: &&String| {
         line.starts_with("Acquire::")
@@ -199,8 +200,8 @@ fn config(acquire: &[String]) -> String {
     text
 }
 
-/// Paths go by the command line, where they need no quoting. Status lines go to standard output, where `-qq` leaves
-/// them alone.
+/// The options on apt's command line, where paths need no quoting. Status lines go to standard output; `-qq` does not
+/// suppress them.
 fn arguments(root: &Path, preferred: Option<&str>) -> Vec<OsString> {
     let set = |name: &str, value: &Path| {
         let mut setting = OsString::from(format!("{name}="));
@@ -241,7 +242,7 @@ fn collect(text: &mut String) -> impl FnMut(&str) {
     }
 }
 
-/// From `dlstatus:FILE:PERCENT:TEXT`, apt's doc/progress-reporting.md.
+/// Reads the percentage from `dlstatus:FILE:PERCENT:TEXT` (apt, doc/progress-reporting.md).
 fn percent(line: &str) -> Option<u8> {
     let percent = line.strip_prefix("dlstatus:")?.split(':').nth(1)?;
     percent.split('.').next()?.parse().ok().filter(|percent| *percent <= 100)
@@ -252,7 +253,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn how_to_reach_mirrors_is_kept_and_hooks_are_not() {
+    fn settings_for_mirrors_are_copied_and_hooks_are_not() {
         let dump = [
             "Acquire \"\";",
             "Acquire::http \"\";",
@@ -266,13 +267,13 @@ mod tests {
         let text = config(&dump.map(str::to_owned));
         assert!(text.starts_with("Acquire::http::Proxy \"http://proxy.example:3128\";\nAcquire::Retries \"5\";\n"));
         assert!(!text.contains("Invoke") && !text.contains("DEP-11") && !text.contains("Languages::"), "{text}");
-        // What comes last counts.
+        // The last setting counts.
         assert!(text.rfind("AllowInsecureRepositories \"false\"") > text.find("AllowInsecureRepositories \"1\""));
         assert!(text.contains("Dir::Etc::parts \"/dev/null\";"));
     }
 
     #[test]
-    fn everything_of_apt_s_lies_in_the_root() {
+    fn all_files_of_apt_are_in_the_root() {
         let arguments = arguments(Path::new("/c a/root"), Some("trixie-backports"));
         let text: Vec<String> = arguments.iter().map(|argument| argument.to_string_lossy().into_owned()).collect();
         insta::assert_snapshot!(text.join("\n").replace("-o\n", "-o "), @r"
@@ -293,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_line_says_how_far_it_is() {
+    fn the_percentage_is_read_from_status_lines() {
         assert_eq!(percent("dlstatus:6:96.6667:Retrieving file 6 of 6"), Some(96));
         assert_eq!(percent("dlstatus:1:100.0000:x"), Some(100));
         for other in ["dlstatus:1:101:x", "dlstatus:1:-1:x", "pmstatus:x:1:y", "Get:1 x", "dlstatus:"] {

@@ -1,4 +1,5 @@
-//! Runs one command to its end: its output line by line, bounded, and nothing of it left when the caller stops waiting.
+//! Runs a command: reads its output line by line and bounded, and kills it with its children when the caller stops
+//! waiting.
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,39 +15,40 @@ use tokio::process::Command;
 
 use vmlab_qemu::spawn;
 
-/// The most of standard output that is read, in bytes: the status lines of a download, or a few package descriptions.
+/// The limit of standard output, in bytes. Commands print the status lines of a download or a few package descriptions.
 const STDOUT_LIMIT: u64 = 16 << 20;
 
-/// How many of the last lines of standard error are kept, and how much of each, in bytes.
+/// The number of last lines of standard error that are kept.
 const STDERR_LINES: usize = 64;
+/// The length to which these lines are cut, in bytes.
 const STDERR_LINE_LIMIT: usize = 1024;
 
-/// A longer line is handed over in parts, in bytes.
+/// Longer lines are split, in bytes.
 const LINE_LIMIT: u64 = 64 * 1024;
 
-/// How a command ended.
+/// A finished command.
 #[derive(Debug)]
-pub struct Finished {
-    /// Its status.
-    pub status: ExitStatus,
-    /// The end of what it said on standard error.
-    pub stderr: String,
+pub(super) struct Finished {
+    pub(super) status: ExitStatus,
+    /// The last lines of standard error.
+    pub(super) stderr: String,
 }
 
-/// How often, and how far apart, it is seen whether a child that was killed is gone: within a moment, unless the disk
-/// holds it up.
+/// The number of checks, and the pause between them, for the end of a killed child. The child ends within a moment
+/// unless it waits for the disk.
 const REAPS: u32 = 200;
 const REAP_PAUSE: Duration = Duration::from_millis(5);
 
-/// Kills the process group of a child that was not waited for.
+/// Kills the process group of a child if the caller stops waiting for it.
 struct KillGroup(Option<Pid>);
 
 impl Drop for KillGroup {
     fn drop(&mut self) {
         let Some(group) = self.0 else { return };
-        // ESRCH, the only failure there can be, says that nobody is left to kill.
+        // The only possible error is ESRCH: no process is left.
         let _ = killpg(group, Signal::SIGKILL);
-        // The runtime would reap it later, if it lived on; and what the child works on may be removed once it is gone.
+        // The caller may remove the child's files after this, so wait until the child has ended. The runtime would reap
+        // it later.
         for _ in 0..REAPS {
             if !matches!(waitpid(group, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive)) {
                 return;
@@ -56,16 +58,16 @@ impl Drop for KillGroup {
     }
 }
 
-/// Runs a command with no standard input and hands over each line of its standard output. Dropping the future kills the
-/// command and its children.
+/// Runs a command without standard input and passes each line of its standard output to `on_line`. Dropping the future
+/// kills the command and its children.
 ///
 /// # Errors
-/// It could not be started or its output not be read.
-pub async fn run(mut command: Command, mut on_line: impl FnMut(&str)) -> io::Result<Finished> {
+/// The command cannot be started, or its output cannot be read.
+pub(super) async fn run(mut command: Command, mut on_line: impl FnMut(&str)) -> io::Result<Finished> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     spawn::die_with_parent(&mut command);
     let mut child = command.spawn()?;
-    // With a group of its own the child is its leader, so its id is the group's.
+    // The child leads its own process group, so its PID is the group's id.
     let mut guard = KillGroup(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw));
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let read_stdout = async {
@@ -89,7 +91,7 @@ pub async fn run(mut command: Command, mut on_line: impl FnMut(&str)) -> io::Res
     };
     let ((), stderr) = tokio::try_join!(read_stdout, read_stderr)?;
     let status = child.wait().await?;
-    // Its id may belong to somebody else from here on.
+    // From here on the PID may belong to another process.
     guard.0 = None;
     Ok(Finished { status, stderr })
 }

@@ -1,15 +1,15 @@
-//! What apt's standard error means. Pure; the texts are those of the C locale.
+//! Classifies the error messages of apt and dpkg in the C locale. Pure.
 
-/// A reading of what apt said.
+/// The cause in an error message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Complaint {
+pub(super) enum Complaint {
     /// The disk is full.
     Full,
     /// The mirror cannot be reached.
     Network(String),
     /// A signature cannot be verified.
     Signature(String),
-    /// These suites are not on the mirror.
+    /// The mirror lacks these suites.
     MissingSuites(Vec<String>),
     /// Anything else.
     Other(String),
@@ -35,15 +35,14 @@ const NETWORK: [&str; 12] = [
 const SIGNATURE: [&str; 6] =
     ["NO_PUBKEY", "is not signed", "BADSIG", "EXPKEYSIG", "signatures couldn't be verified", "signatures were invalid"];
 
-/// Lines that only sum up what others said.
+/// Lines that only summarise other lines.
 const HOLLOW: [&str; 2] = ["Some index files failed to download", "Unable to fetch some archives"];
 
-/// The most of apt's words that go into a message, in characters.
+/// The maximum length of the quoted text, in characters.
 const DETAIL_LIMIT: usize = 400;
 
-/// Reads what apt or dpkg said.
 #[must_use]
-pub fn read(stderr: &str) -> Complaint {
+pub(super) fn read(stderr: &str) -> Complaint {
     let line_with = |marks: &[&str]| stderr.lines().find(|line| marks.iter().any(|mark| line.contains(mark)));
     if line_with(&FULL).is_some() {
         return Complaint::Full;
@@ -58,24 +57,24 @@ pub fn read(stderr: &str) -> Complaint {
     if missing.is_empty() { Complaint::Other(gist(stderr)) } else { Complaint::MissingSuites(missing) }
 }
 
-/// From `E: The repository 'URI SUITE Release' does not have a Release file.`
+/// Reads the suite from `E: The repository 'URI SUITE Release' does not have a Release file.`
 fn missing_suite(line: &str) -> Option<String> {
     let quoted = line.strip_suffix("does not have a Release file.")?.split('\'').nth(1)?;
     quoted.split_whitespace().nth(1).map(str::to_owned)
 }
 
-/// The errors in one paragraph, or all of it where nothing is marked as one.
+/// The error lines in one paragraph, or all lines if none is marked as an error.
 fn gist(stderr: &str) -> String {
     let is_error = |line: &&str| line.starts_with("E: ") || line.starts_with("Error: ");
-    let told = |line: &&str| !HOLLOW.iter().any(|hollow| line.contains(hollow));
-    let errors: Vec<String> = stderr.lines().filter(is_error).filter(told).map(plain).collect();
+    let has_content = |line: &&str| !HOLLOW.iter().any(|hollow| line.contains(hollow));
+    let errors: Vec<String> = stderr.lines().filter(is_error).filter(has_content).map(plain).collect();
     let lines = if errors.is_empty() { stderr.lines().map(plain).collect() } else { errors };
     let mut text = lines.join("; ");
     if let Some((at, _)) = text.char_indices().nth(DETAIL_LIMIT) {
         text.truncate(at);
         text.push('…');
     }
-    if text.is_empty() { "it said nothing about why".to_owned() } else { text }
+    if text.is_empty() { "it printed no reason".to_owned() } else { text }
 }
 
 fn plain(line: &str) -> String {
@@ -104,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn signatures_and_full_disks_are_told() {
+    fn bad_signatures_and_full_disks_are_recognised() {
         let unsigned = "W: GPG error: http://m.example/debian trixie InRelease: The following signatures couldn't be \
             verified because the public key is not available: NO_PUBKEY 6ED0E7B82643E131\nE: The repository \
             'http://m.example/debian trixie InRelease' is not signed.\n";
@@ -114,13 +113,13 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_is_quoted_in_one_paragraph() {
+    fn other_messages_are_quoted_in_one_paragraph() {
         let other = "W: odd\nE: Failed to fetch http://m.example/x.deb  404  Not Found\u{1b}[0m\n\
             E: Unable to fetch some archives, maybe run apt-get update\nE: Two.\n";
-        let told = "Failed to fetch http://m.example/x.deb  404  Not Found [0m; Two";
-        assert_eq!(read(other), Complaint::Other(told.to_owned()));
+        let quoted = "Failed to fetch http://m.example/x.deb  404  Not Found [0m; Two";
+        assert_eq!(read(other), Complaint::Other(quoted.to_owned()));
         assert_eq!(read("dpkg-deb: error: 'x' is broken\n"), Complaint::Other("dpkg-deb: error: 'x' is broken".into()));
-        assert_eq!(read(""), Complaint::Other("it said nothing about why".into()));
+        assert_eq!(read(""), Complaint::Other("it printed no reason".into()));
         let Complaint::Other(long) = read(&"é".repeat(1000)) else { panic!("not other") };
         assert_eq!(long.chars().count(), DETAIL_LIMIT + 1);
     }

@@ -1,4 +1,4 @@
-//! Why a kernel of the Debian archive cannot be had.
+//! Errors of fetching kernels from the Debian archive.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,24 +8,24 @@ use crate::depmod::DepmodError;
 use crate::file::FileError;
 use vmlab_store::CacheError;
 
-/// One variant for each step that can fail. `label` is the source, `debian:trixie`.
+/// An error of fetching a kernel; a variant for each step. `label` is the source, for example `debian:trixie`.
 #[derive(Debug, thiserror::Error)]
 pub enum DebianError {
-    /// apt or dpkg is not there.
+    /// A program of apt or dpkg is not installed.
     #[error(
-        "{program} is not on this machine, and kernels of the Debian archive are fetched with apt-get, apt-cache, \
-         apt-config and dpkg-deb; install apt and dpkg, or give a kernel by its path"
+        "{program} is not installed; vmlab fetches Debian kernels with apt-get, apt-cache, apt-config and dpkg-deb: \
+        install apt and dpkg, or give a kernel by its path"
     )]
     NoTool {
-        /// The program.
+        /// The program's name.
         program: String,
     },
-    /// A program is there and does not start.
+    /// A program cannot be started.
     #[error("cannot run {program}: {cause}")]
     Start {
-        /// The program.
+        /// The program's name.
         program: String,
-        /// The system's word.
+        /// The system's error.
         cause: io::Error,
     },
     /// apt's configuration cannot be read.
@@ -33,41 +33,41 @@ pub enum DebianError {
     Sources {
         /// The file or directory.
         path: PathBuf,
-        /// The system's word.
+        /// The system's error.
         cause: io::Error,
     },
-    /// Nothing says where the archive is.
+    /// Neither apt's sources nor the environment name a mirror.
     #[error(
-        "no mirror of the Debian archive is known: none of apt's sources in {0} is one; set VMLAB_DEBIAN_MIRROR (and \
-         VMLAB_DEBIAN_SECURITY_MIRROR for security updates) to the mirror's URL, or give a kernel by its path"
+        "no mirror of the Debian archive is known: apt's sources in {0} name none; set VMLAB_DEBIAN_MIRROR (and \
+        VMLAB_DEBIAN_SECURITY_MIRROR for security updates) to the mirror's URL, or give a kernel by its path"
     )]
     NoMirror(PathBuf),
-    /// The environment names something that is no URL.
-    #[error("{variable} is `{value}`, which is not the URL of a mirror: expected something like http://HOST/debian")]
+    /// An environment variable is no URL.
+    #[error("{variable} is `{value}`, which is not the URL of a mirror: expected for example http://HOST/debian")]
     BadMirror {
         /// The variable.
         variable: &'static str,
-        /// Its value.
+        /// The variable's value.
         value: String,
     },
-    /// The archive's signatures cannot be checked.
+    /// The archive's keyring is missing.
     #[error(
-        "the keyring of the Debian archive is not on this machine (looked for {0}), so what is fetched could not be \
-         verified; install the package debian-archive-keyring"
+        "the keyring of the Debian archive is not installed (looked for {0}), so vmlab cannot verify packages; \
+        install the package debian-archive-keyring"
     )]
     NoKeyring(PathBuf),
     /// The mirror cannot be reached.
-    #[error("{label}: no network, or the mirror cannot be reached: {detail}; a kernel fetched before works without")]
+    #[error("{label}: no network, or the mirror cannot be reached: {detail}; a kernel in the cache needs no network")]
     NoNetwork {
         /// The source.
         label: String,
-        /// apt's word.
+        /// apt's message.
         detail: String,
     },
-    /// The mirror is there and has no such suite.
+    /// The mirror lacks the suite.
     #[error(
         "{label}: the mirror has no suite `{suite}`; check its spelling (`vmlab kernel list` shows suites that are \
-         known to work), or it may have left the mirrors for the archive of old releases: then set VMLAB_DEBIAN_MIRROR"
+         known to work); old releases move to another archive: set VMLAB_DEBIAN_MIRROR to it"
     )]
     NoSuchSuite {
         /// The source.
@@ -75,21 +75,21 @@ pub enum DebianError {
         /// The suite.
         suite: String,
     },
-    /// A signature is bad or its key unknown.
+    /// A signature is invalid, or its key is unknown.
     #[error(
-        "{label}: the archive's signature cannot be verified: {detail}; a newer debian-archive-keyring package may \
-         know the key"
+        "{label}: cannot verify the archive's signature: {detail}; a newer debian-archive-keyring package may \
+        contain the key"
     )]
     Signature {
         /// The source.
         label: String,
-        /// apt's word.
+        /// apt's message.
         detail: String,
     },
-    /// The suite has no such kernel.
+    /// The suite lacks the flavour.
     #[error(
         "{label}: the suite `{suite}` has no package {package}; flavours of Debian kernels are cloud-amd64, amd64 and \
-         rt-amd64, in some suites also with a series in front, as 6.12-cloud-amd64"
+         rt-amd64, in some suites also with a series as prefix, such as 6.12-cloud-amd64"
     )]
     NoSuchFlavour {
         /// The source.
@@ -99,7 +99,7 @@ pub enum DebianError {
         /// The metapackage.
         package: String,
     },
-    /// The archive's lists cannot be followed.
+    /// The kernel's packages cannot be determined from the archive's lists.
     #[error("{label}: {what}")]
     Resolve {
         /// The source.
@@ -107,35 +107,35 @@ pub enum DebianError {
         /// Why.
         what: ResolveError,
     },
-    /// apt failed in a way that has no variant of its own.
+    /// apt failed for another reason.
     #[error("{label}: apt failed to {doing}: {detail}")]
     Apt {
         /// The source.
         label: String,
-        /// As `download the packages`.
+        /// The failed step, for example `download the packages`.
         doing: &'static str,
-        /// apt's word.
+        /// apt's message.
         detail: String,
     },
-    /// The disk filled up under apt or dpkg.
+    /// The disk is full.
     #[error(
-        "{label}: no space left in vmlab's cache at {dir}: fetching a kernel takes up to 300 MB there for a while; \
-         free some, or set XDG_CACHE_HOME to a directory with more"
+        "{label}: no space left in vmlab's cache at {dir}: fetching a kernel temporarily takes up to 300 MB; \
+        free some space, or set XDG_CACHE_HOME to a directory with more space"
     )]
     Full {
         /// The source.
         label: String,
-        /// Where.
+        /// The cache directory.
         dir: PathBuf,
     },
-    /// apt runs and does nothing.
+    /// apt made no progress and was killed.
     #[error(
-        "{label}: apt got no further for {seconds} seconds and was ended; try again, or look at the mirror with `apt-get update`"
+        "{label}: apt made no progress for {seconds} seconds and was killed; try again, or check the mirror with `apt-get update`"
     )]
     Stalled {
         /// The source.
         label: String,
-        /// For how long.
+        /// The time without progress, in seconds.
         seconds: u32,
     },
     /// A package cannot be unpacked.
@@ -145,23 +145,23 @@ pub enum DebianError {
         label: String,
         /// The package's file.
         package: String,
-        /// dpkg's word.
+        /// dpkg's message.
         detail: String,
     },
-    /// The packages lack something that a kernel needs.
+    /// The packages lack a required part.
     #[error(
-        "{label}: its packages hold no {what}, so it cannot be used; fetch another flavour, or give a kernel by its path"
+        "{label}: its packages contain no {what}, so vmlab cannot use it; fetch another flavour, or give a kernel by its path"
     )]
     Incomplete {
         /// The source.
         label: String,
-        /// As `kernel`.
+        /// The missing part, for example `kernel`.
         what: &'static str,
     },
-    /// What the packages hold cannot be booted.
-    #[error("the kernel that was fetched cannot be used: {0}")]
+    /// The packages' kernel cannot be booted.
+    #[error("the fetched kernel cannot be used: {0}")]
     File(FileError),
-    /// The order of modules cannot be told.
+    /// The order of modules cannot be determined.
     #[error("{label}: {what}")]
     Depmod {
         /// The source.
@@ -169,35 +169,35 @@ pub enum DebianError {
         /// Why.
         what: DepmodError,
     },
-    /// The cache fails.
+    /// An error of the cache.
     #[error(transparent)]
     Cache(#[from] CacheError),
-    /// Nothing may be fetched and nothing was.
-    #[error("{label} is not in the cache; fetch it first, where there is a network, with `vmlab kernel fetch {label}`")]
+    /// The network may not be used, and the kernel is not in the cache.
+    #[error("{label} is not in the cache; fetch it first with `vmlab kernel fetch {label}`, which needs the network")]
     NotCached {
         /// The source.
         label: String,
     },
-    /// Nothing may be fetched, and what was is not what it should be.
+    /// The network may not be used, and the kernel in the cache is damaged.
     #[error("{label} is damaged in the cache: {damage}; fetch it again with `vmlab kernel fetch {label}`")]
     Damaged {
         /// The source.
         label: String,
-        /// What is wrong.
+        /// The damage.
         damage: String,
     },
-    /// Work on a thread of its own ended without a result.
-    #[error("{label}: preparing the kernel ended early: {detail}; this is a fault of vmlab's")]
+    /// A worker thread ended without a result.
+    #[error("{label}: preparing the kernel ended early: {detail}; this is a bug in vmlab, please report it")]
     Worker {
         /// The source.
         label: String,
-        /// The runtime's word.
+        /// The runtime's error.
         detail: String,
     },
 }
 
 impl DebianError {
-    /// Whether the user asked for something that cannot be, rather than the machine or the network failing.
+    /// Whether the cause is the user's input rather than the machine or the network.
     #[must_use]
     pub const fn is_usage(&self) -> bool {
         matches!(self, Self::NoSuchSuite { .. } | Self::NoSuchFlavour { .. } | Self::BadMirror { .. })

@@ -1,11 +1,11 @@
-//! Which mirrors of the Debian archive this machine uses, and the sources that are made of them. No host is named in
-//! vmlab: what the system's apt uses is used, or what the user's environment says.
+//! Finds the machine's mirrors of the Debian archive and composes apt sources from them. vmlab contains no host names:
+//! it uses the mirrors of the system's apt or of the user's environment.
 
 use std::fmt::Write as _;
 
 use super::sources::SourceEntry;
 
-/// Suites of the Debian archive by name. One that is not here is still known by its keyring.
+/// Names of suites of the Debian archive. Unknown suites are recognised by their keyring.
 const SUITES: [&str; 14] = [
     "stable",
     "oldstable",
@@ -23,28 +23,28 @@ const SUITES: [&str; 14] = [
     "rc-buggy",
 ];
 
-/// What a mirror of the main archive names beside a suite, and hardly anybody else does.
+/// Suffixes of suites that mirrors of the main archive list beside the suite itself; other repositories rarely do.
 const COMPANIONS: [&str; 4] = ["-updates", "-backports", "-proposed-updates", "-backports-sloppy"];
 
-/// Where to get one archive.
+/// A mirror of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mirror {
-    /// Any URI that apt takes.
-    pub uri: String,
-    /// A keyring or key of the mirror's own; `None` where the distribution's is meant.
-    pub signed_by: Option<String>,
+pub(super) struct Mirror {
+    /// Any URI that apt accepts.
+    pub(super) uri: String,
+    /// The mirror's own keyring or key; `None` stands for the distribution's.
+    pub(super) signed_by: Option<String>,
 }
 
-/// The mirrors of both archives.
+/// The mirrors of the main and security archives.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mirrors {
-    /// With `SUITE` and `SUITE-backports`.
-    pub main: Mirror,
-    /// With `SUITE-security`, where one is known.
-    pub security: Option<Mirror>,
+pub(super) struct Mirrors {
+    /// Contains `SUITE` and `SUITE-backports`.
+    pub(super) main: Mirror,
+    /// Contains `SUITE-security`.
+    pub(super) security: Option<Mirror>,
 }
 
-/// Who vouches for an entry.
+/// The signer of an entry.
 #[derive(PartialEq, Eq)]
 enum Keyring {
     Debian,
@@ -53,17 +53,17 @@ enum Keyring {
 }
 
 impl Mirrors {
-    /// Finds the mirrors among the system's entries. `None` where no entry is for Debian's main archive.
+    /// Finds the mirrors among the system's entries. `None` if no entry is for Debian's main archive.
     ///
-    /// An entry is for the security archive if it names `SUITE-security`, for the main archive if it names a suite of
-    /// Debian's. Others use Debian's suite names too: an entry that Debian's keyring signs goes before one whose URI
-    /// also carries `SUITE-updates` or `SUITE-backports`, and that one before any other. One that names neither and is
-    /// signed by a keyring of its own is a third party's.
+    /// An entry is for the security archive if it names `SUITE-security`, and for the main archive if it names a suite
+    /// of Debian. Other repositories use Debian's suite names, too. Entries are therefore ranked: first those that
+    /// Debian's keyring signs, then those whose URI also has `SUITE-updates` or `SUITE-backports`, then others. An
+    /// entry without these suites and with its own keyring belongs to a third party.
     #[must_use]
-    pub fn find(entries: &[SourceEntry]) -> Option<Self> {
+    pub(super) fn find(entries: &[SourceEntry]) -> Option<Self> {
         let best = |security: bool| {
             let ranked = entries.iter().filter_map(|entry| Some((rank(entry, entries, security)?, entry)));
-            // The first of the best, as apt itself prefers what it reads first.
+            // The first entry of the best rank: apt also prefers the entry that it reads first.
             let (_, entry) = ranked.reduce(|best, next| if next.0 > best.0 { next } else { best })?;
             let signed_by = entry.signed_by.clone().filter(|_| keyring(entry) == Keyring::Own);
             Some(Mirror { uri: entry.uris.first()?.clone(), signed_by })
@@ -80,7 +80,7 @@ fn keyring(entry: &SourceEntry) -> Keyring {
     }
 }
 
-/// How surely an entry is for an archive of Debian's; `None` where it is not.
+/// The rank of an entry for a Debian archive; `None` if the entry is for something else.
 fn rank(entry: &SourceEntry, all: &[SourceEntry], security: bool) -> Option<u8> {
     let usable = entry.components.iter().any(|component| component == "main")
         && entry.uris.first().is_some_and(|uri| is_uri(uri) && !uri.starts_with("cdrom:"));
@@ -108,30 +108,31 @@ fn without_companion(suite: &str) -> &str {
     COMPANIONS.iter().find_map(|companion| suite.strip_suffix(companion)).unwrap_or(suite)
 }
 
-/// Whether a text can stand as a URI in a source list.
+/// Whether a text is valid as a URI in a source list.
 #[must_use]
-pub fn is_uri(text: &str) -> bool {
+pub(super) fn is_uri(text: &str) -> bool {
     let scheme = text.split_once(':').map(|(scheme, _)| scheme).unwrap_or_default();
     scheme.starts_with(|c: char| c.is_ascii_alphabetic())
         && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+')
         && !text.contains(|c: char| c.is_whitespace() || c.is_control())
 }
 
-/// The suites that make up a source: from the main mirror, and from the security mirror.
+/// The archive's suites for a kernel source.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Suites {
-    /// At least one.
-    pub main: Vec<String>,
-    /// `SUITE-security`, where such a thing can be.
-    pub security: Option<String>,
-    /// The one whose packages go before the others, as those of backports do not by themselves.
-    pub preferred: Option<String>,
+pub(super) struct Suites {
+    /// The suites of the main mirror, at least one.
+    pub(super) main: Vec<String>,
+    /// `SUITE-security`, if the suite has security updates.
+    pub(super) security: Option<String>,
+    /// The suite with priority over the others. Backports need this, because apt gives them a low priority.
+    pub(super) preferred: Option<String>,
 }
 
 impl Suites {
-    /// `X` is `X` and `X-security`; `X-backports` is `X` and `X-backports`; sid and experimental have no security part.
+    /// `X` uses `X` and `X-security`; `X-backports` uses `X` and `X-backports`; sid and experimental have no security
+    /// updates.
     #[must_use]
-    pub fn of(suite: &str) -> Self {
+    pub(super) fn of(suite: &str) -> Self {
         let base = suite.strip_suffix("-sloppy").unwrap_or(suite);
         if let Some(base) = base.strip_suffix("-backports") {
             let main = vec![base.to_owned(), suite.to_owned()];
@@ -148,13 +149,13 @@ impl Suites {
     }
 }
 
-/// The text of a `.sources` file. `keyring` signs what the mirrors say nothing about.
+/// The text of a `.sources` file. `keyring` is for mirrors without their own keyring.
 #[must_use]
-pub fn compose(mirrors: &Mirrors, suites: &Suites, keyring: &str) -> String {
+pub(super) fn compose(mirrors: &Mirrors, suites: &Suites, keyring: &str) -> String {
     let mut text = String::new();
     let mut add = |mirror: &Mirror, suites: &str| {
         let signed_by = mirror.signed_by.as_deref().unwrap_or(keyring).trim();
-        // A key in several lines begins on the line after the field's name, sources.list(5).
+        // A multi-line key begins on the line after the field's name (sources.list(5)).
         let separator = if signed_by.contains('\n') { "\n " } else { " " };
         let signed_by = signed_by.replace('\n', "\n ");
         // Writing to a string cannot fail.
@@ -186,7 +187,7 @@ mod tests {
         Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n";
 
     #[test]
-    fn main_and_security_are_told_apart() {
+    fn main_and_security_mirrors_are_distinguished() {
         let both = Mirrors {
             main: mirror("http://mirror.example/debian"),
             security: Some(mirror("http://mirror.example/security")),
@@ -201,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn third_parties_are_passed_over() {
+    fn third_party_repositories_are_ignored() {
         let thirds = "deb [signed-by=/etc/apt/keyrings/a.gpg] http://a.example/linux/debian bookworm stable\n\
             deb [signed-by=/etc/apt/keyrings/b.gpg] http://b.example bookworm main\n\
             deb [signed-by=/etc/apt/keyrings/c.gpg] http://c.example stable main\n\
@@ -212,7 +213,7 @@ mod tests {
             deb http://f.example noble-security main\n\
             deb cdrom:[Debian]/ bookworm main\n";
         assert_eq!(Mirrors::find(&parse_one_line(thirds)), None);
-        // Neither does a third party without a keyring, read first, hide the mirror.
+        // A third party without a keyring does not hide the mirror, even if its entry is first.
         let mixed = format!(
             "deb http://g.example stable main\n{thirds}deb http://m.example/d bookworm main\n\
             deb http://m.example/d bookworm-updates main\n"
@@ -224,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mirror_with_a_keyring_of_its_own_keeps_it() {
+    fn a_mirrors_own_keyring_is_kept() {
         let text = "Types: deb\nURIs: https://own.example/debian\nSuites: trixie trixie-updates\nComponents: main\n\
             Signed-By:\n -----BEGIN\n .\n key\n -----END\n";
         let found = Mirrors::find(&parse_deb822(text)).unwrap();
@@ -235,13 +236,13 @@ mod tests {
     }
 
     #[test]
-    fn a_suite_not_known_by_name_is_known_by_its_keyring() {
+    fn an_unknown_suite_is_recognised_by_its_keyring() {
         let text = DEB822.replace("bookworm", "buzz-lightyear");
         assert_eq!(Mirrors::find(&parse_deb822(&text)).unwrap().main, mirror("http://mirror.example/debian"));
     }
 
     #[test]
-    fn suites_bring_what_belongs_to_them() {
+    fn a_suite_includes_its_security_or_base_suite() {
         let mirrors = Mirrors::find(&parse_deb822(DEB822)).unwrap();
         let suites = |suite: &str| -> Vec<String> {
             let text = compose(&mirrors, &Suites::of(suite), "/k.gpg");
@@ -257,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_uri_is_refused() {
+    fn invalid_uris_are_refused() {
         for good in ["http://m.example/d", "mirror+file:/etc/apt/mirrors/debian.list", "file:///srv/debian"] {
             assert!(is_uri(good), "{good}");
         }

@@ -1,4 +1,4 @@
-//! Kernels of the Debian archive: fetched through apt, kept in the store, pinned.
+//! Fetches kernels of the Debian archive through apt, stores them in the cache, and pins their versions.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -26,14 +26,14 @@ mod unpack;
 
 pub use error::DebianError;
 pub use resolve::ResolveError;
-pub use system::System;
+pub(crate) use system::System;
 
 use apt::Apt;
 use mirrors::Suites;
 use resolve::Walk;
 use system::Job;
 
-/// What is known of a source without fetching or verifying anything.
+/// Looks up a source in the cache, without fetching or verifying.
 ///
 /// # Errors
 /// The cache cannot be read.
@@ -41,7 +41,7 @@ pub fn cached(source: &DebianSource, dirs: &Dirs) -> Result<Lookup, CacheError> 
     KernelStore::new(&dirs.cache).peek(&source.file_stem())
 }
 
-/// All sources that are pinned in the cache, sorted.
+/// All sources that are in the cache, sorted.
 ///
 /// # Errors
 /// The cache cannot be read.
@@ -50,11 +50,11 @@ pub fn all_cached(dirs: &Dirs) -> Result<Vec<DebianSource>, CacheError> {
     Ok(stems.iter().filter_map(|stem| DebianSource::from_file_stem(stem)).collect())
 }
 
-/// Takes a kernel from the cache or fetches it. Dropping the future ends apt and leaves nothing of a fetch behind.
+/// Takes a kernel from the cache or fetches it. Dropping the future kills apt and removes the unfinished fetch.
 ///
 /// # Errors
-/// [`KernelError::Debian`]
-pub async fn obtain(
+/// [`KernelError::Debian`] if the kernel is neither in the cache nor can be fetched.
+pub(crate) async fn obtain(
     source: &DebianSource,
     dirs: &Dirs,
     policy: FetchPolicy,
@@ -90,7 +90,7 @@ struct Fetch<'a> {
 }
 
 impl Fetch<'_> {
-    /// The kernel, and what the user should know of how it was had.
+    /// The kernel, and notices for the user.
     async fn entry(&self, policy: FetchPolicy) -> Result<(Entry, Vec<String>), DebianError> {
         let trust = match policy {
             FetchPolicy::CacheFirst | FetchPolicy::Offline => Trust::Fingerprints,
@@ -110,10 +110,10 @@ impl Fetch<'_> {
             }
         }
         let stem = self.source.file_stem();
-        let waiting = || self.job.step("waiting for another vmlab, which is fetching it");
+        let waiting = || self.job.step("waiting for another vmlab that is fetching it");
         let _lock = Lock::take(&self.store.lock_path(&stem), waiting).await?;
         let (present, damage) = match self.lookup(trust).await? {
-            // Another vmlab has fetched it meanwhile.
+            // Another vmlab has fetched it in the meantime.
             Lookup::Found(entry) if policy != FetchPolicy::Refresh => return Ok((*entry, Vec::new())),
             Lookup::Found(entry) => (Some(*entry), None),
             Lookup::Missing => (None, None),
@@ -124,26 +124,22 @@ impl Fetch<'_> {
         let kept = if policy == FetchPolicy::Refresh { &[] } else { pinned.as_slice() };
         let entry = self.fetch(&staging, present, kept).await?;
         self.store.pin(&stem, &entry, now_unix_ms())?;
-        let notice = damage.map(|damage| self.tell_of(&damage, &pinned, &entry));
+        let notice = damage.map(|damage| self.refetch_notice(&damage, &pinned, &entry));
         Ok((entry, notice.into_iter().collect()))
     }
 
-    /// What came of a kernel that was damaged: whether it is still the same.
-    fn tell_of(&self, damage: &str, pinned: &[Package], entry: &Entry) -> String {
+    /// The notice on a damaged kernel that was fetched again: whether its version is the same.
+    fn refetch_notice(&self, damage: &str, pinned: &[Package], entry: &Entry) -> String {
         let version = &entry.record.version;
         let came_of_it = match pinned.first() {
             _ if pinned == entry.record.packages => format!("in the same version, {version}"),
-            Some(image) => format!("as {version}, which the archive has now in place of {}", image.version),
-            None => format!("as {version}, which the archive has now; which one it was before cannot be told"),
+            Some(image) => format!("as {version}, which has replaced {} in the archive", image.version),
+            None => format!("as {version}, the archive's current version; the version before is unknown"),
         };
-        format!(
-            "{} could not be used as it was in the cache: {damage}; it was fetched again {came_of_it}",
-            self.job.label
-        )
+        format!("{} was not usable in the cache: {damage}; it was fetched again {came_of_it}", self.job.label)
     }
 
-    /// Fetches the packages that are pinned, where there are such and the archive still has them, else those that it
-    /// has now.
+    /// Fetches the pinned packages if the archive still has them, else the current ones.
     async fn fetch(&self, staging: &Staging, present: Option<Entry>, pinned: &[Package]) -> Result<Entry, DebianError> {
         let suites = Suites::of(self.source.suite());
         let root = staging.path().join("apt");
@@ -158,7 +154,7 @@ impl Fetch<'_> {
         let debs = apt.download(&packages).await?;
         let tree = staging.path().join("tree");
         unpack::unpack(self.job, &debs, &tree).await?;
-        self.job.step("sorting out its modules");
+        self.job.step("computing its module dependencies");
         let prepared = staging.path().join("entry");
         let release = unpack::assemble(self.job.label, tree, prepared.clone()).await?;
         let identity = Identity {
@@ -171,7 +167,7 @@ impl Fetch<'_> {
         Ok(self.store.publish(staging, &prepared, &identity)?)
     }
 
-    /// Reads the package lists; a mirror need not have the suite's security part.
+    /// Reads the package lists. The mirror may lack the suite's security updates.
     async fn update(&self, apt: &Apt<'_>, mut suites: Suites) -> Result<(), DebianError> {
         let (mirrors, keyring) = (self.job.system.mirrors()?, self.job.system.keyring()?.to_string_lossy());
         loop {
@@ -188,7 +184,7 @@ impl Fetch<'_> {
         }
     }
 
-    /// The packages that hold the kernel which the suite offers now.
+    /// The packages of the suite's current kernel.
     async fn resolve(&self, apt: &Apt<'_>) -> Result<Vec<Package>, DebianError> {
         self.job.step("looking up its packages");
         let failed = |what| DebianError::Resolve { label: self.job.label.to_owned(), what };
@@ -205,7 +201,7 @@ impl Fetch<'_> {
         Ok(walk.into_packages())
     }
 
-    /// What the cache has. Hashing is done on a thread of its own, so that signals are heard meanwhile.
+    /// Looks up the kernel in the cache. A worker thread does the hashing, so that signals are handled in the meantime.
     async fn lookup(&self, trust: Trust) -> Result<Lookup, DebianError> {
         let (store, stem) = (self.store.clone(), self.source.file_stem());
         let found = tokio::task::spawn_blocking(move || store.lookup(&stem, trust)).await;
@@ -217,7 +213,7 @@ impl Fetch<'_> {
     }
 }
 
-/// Wall clock, ms since 1970 UTC; 0 on a clock that stands before it.
+/// The wall clock in ms since 1970 UTC; 0 if the clock is before 1970.
 fn now_unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

@@ -1,45 +1,45 @@
-//! From the metapackage of a flavour to the packages that hold its kernel, by the packages' own dependencies. Pure: it
-//! says what it wants to know next and takes in what `apt-cache show` prints.
+//! Determines the packages of a kernel by following the dependencies of a flavour's metapackage. Pure: the caller
+//! passes in the output of `apt-cache show` for the packages that are asked for.
 
 use super::stanza::{self, Stanza};
 use crate::fetched::Package;
 
-/// The most packages that one kernel may be spread over; it has been one, and four from Linux 7.0 on.
+/// The maximum number of packages of a kernel. Debian used one package, and uses four from Linux 7.0 on.
 const PACKAGES_LIMIT: usize = 16;
 
-/// What the archive's package lists say that cannot be followed.
+/// Why the kernel's packages cannot be determined.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ResolveError {
-    /// The metapackage leads to no image.
+    /// The metapackage depends on no image package.
     #[error(
-        "the package {0} depends on no linux-image-* of a certain version, so it cannot be told which kernel it means; \
+        "the package {0} depends on no exact version of a linux-image-* package, so vmlab cannot determine its kernel; \
          try another flavour or suite"
     )]
     NoImage(String),
-    /// The lists contradict themselves.
+    /// The lists do not describe a dependency.
     #[error(
         "the archive's lists do not describe {0} {1}, which the kernel's packages depend on; the mirror may just be \
          updating: try again in a while"
     )]
     Undescribed(String, String),
-    /// The dependencies do not end.
-    #[error("the kernel {0} depends on more than {PACKAGES_LIMIT} packages of its own, which vmlab does not follow")]
+    /// The kernel depends on too many packages.
+    #[error("the kernel {0} consists of more than {PACKAGES_LIMIT} packages, which is vmlab's limit")]
     TooMany(String),
 }
 
-/// A walk along the dependencies of one kernel.
+/// A traversal of a kernel's dependencies.
 #[derive(Debug)]
 pub struct Walk {
     taken: Vec<Package>,
     wanted: Vec<Package>,
-    passed_over: Vec<Package>,
+    skipped: Vec<Package>,
 }
 
 impl Walk {
-    /// Begins at a metapackage: `text` is its description.
+    /// Begins at a metapackage with the description `text`.
     ///
     /// # Errors
-    /// [`ResolveError::NoImage`]
+    /// [`ResolveError::NoImage`] if the metapackage depends on no image package.
     pub fn from_metapackage(name: &str, text: &str) -> Result<Self, ResolveError> {
         let stanzas = stanza::parse(text);
         let described = stanzas.iter().find(|stanza| stanza.get("Package") == Some(name));
@@ -48,20 +48,20 @@ impl Walk {
         if wanted.is_empty() {
             return Err(ResolveError::NoImage(name.to_owned()));
         }
-        Ok(Self { taken: Vec::new(), wanted, passed_over: Vec::new() })
+        Ok(Self { taken: Vec::new(), wanted, skipped: Vec::new() })
     }
 
-    /// Which packages must be described next; empty when all is known.
+    /// The packages whose descriptions are needed next; empty at the end.
     #[must_use]
     pub fn wanted(&self) -> &[Package] {
         &self.wanted
     }
 
-    /// Takes in the descriptions of all that was wanted. Packages built from the kernel's source are taken, and what
-    /// they depend on in an exact version is wanted next; others, such as kmod, are no part of the kernel.
+    /// Processes the descriptions of all wanted packages. Packages built from the kernel's source belong to the kernel,
+    /// and their exact-version dependencies are wanted next; others, such as kmod, do not belong to it.
     ///
     /// # Errors
-    /// [`ResolveError::Undescribed`], [`ResolveError::TooMany`]
+    /// [`ResolveError::Undescribed`] if a description is missing, [`ResolveError::TooMany`] beyond the limit.
     pub fn take_in(&mut self, text: &str) -> Result<(), ResolveError> {
         let stanzas = stanza::parse(text);
         for package in std::mem::take(&mut self.wanted) {
@@ -69,7 +69,7 @@ impl Walk {
                 return Err(ResolveError::Undescribed(package.name, package.version));
             };
             if !is_from_kernel_source(described) {
-                self.passed_over.push(package);
+                self.skipped.push(package);
                 continue;
             }
             self.taken.push(package);
@@ -77,25 +77,25 @@ impl Walk {
                 return Err(ResolveError::TooMany(self.taken.swap_remove(0).name));
             }
             for next in exact_dependencies(described) {
-                if ![&self.taken, &self.wanted, &self.passed_over].iter().any(|seen| seen.contains(&next)) {
+                if ![&self.taken, &self.wanted, &self.skipped].iter().any(|seen| seen.contains(&next)) {
                     self.wanted.push(next);
                 }
             }
         }
-        // What was wanted twice in one round has been taken by now.
+        // A package that was wanted twice in a round has already been taken.
         self.wanted.retain(|next| !self.taken.contains(next));
         Ok(())
     }
 
-    /// The packages, the image package first.
+    /// The kernel's packages; the image package is first.
     #[must_use]
     pub fn into_packages(self) -> Vec<Package> {
         self.taken
     }
 }
 
-/// Whether a package is built from the kernel's source or from the signed copy of it: `linux`, `linux-6.12`,
-/// `linux-signed-amd64`, `linux-signed-6.12-amd64`; not `linux-base`.
+/// Whether a package is built from the kernel's source or its signed copy: `linux`, `linux-6.12`, `linux-signed-amd64`,
+/// `linux-signed-6.12-amd64`, but not `linux-base`.
 fn is_from_kernel_source(stanza: &Stanza) -> bool {
     let source = stanza.get("Source").or_else(|| stanza.get("Package")).unwrap_or_default();
     let source = source.split_whitespace().next().unwrap_or_default();
@@ -119,7 +119,7 @@ fn exact_dependency(text: &str) -> Option<Package> {
     Some(Package { name: name.to_owned(), version: version.to_owned() }).filter(is_plain)
 }
 
-/// Whether this looks like a package and its version. Both become an argument of apt's: what does not is not handed on.
+/// Whether name and version have valid characters. Both become part of an argument of apt, so others are rejected.
 pub fn is_plain(package: &Package) -> bool {
     let plain = |text: &str, also: &str| {
         text.starts_with(|c: char| c.is_ascii_alphanumeric())
@@ -128,8 +128,8 @@ pub fn is_plain(package: &Package) -> bool {
     plain(&package.name, "+-.") && plain(&package.version, "+-.~:")
 }
 
-/// Whether descriptions of packages, as `apt-cache show` prints them, are of all these.
-pub fn describes_all(text: &str, packages: &[Package]) -> bool {
+/// Whether the output of `apt-cache show` describes all these packages.
+pub(crate) fn describes_all(text: &str, packages: &[Package]) -> bool {
     let stanzas = stanza::parse(text);
     packages.iter().all(|package| stanzas.iter().any(|stanza| is_of(stanza, package)))
 }
@@ -142,7 +142,7 @@ fn is_of(stanza: &Stanza, package: &Package) -> bool {
 mod tests {
     use super::*;
 
-    /// As `apt-cache show` prints them, less the fields that are not read.
+    /// Output of `apt-cache show`, without the fields that vmlab does not read.
     const META_6_1: &str = "Package: linux-image-cloud-amd64\nSource: linux-signed-amd64 (6.1.192+2)\n\
         Version: 6.1.192-2\nDepends: linux-image-6.1.0-56-cloud-amd64 (= 6.1.192-2)\nDescription: Linux\n for clouds\n";
     const IMAGE_6_1: &str = "Package: linux-image-6.1.0-56-cloud-amd64\nSource: linux-signed-amd64 (6.1.192+2)\n\
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_kernel_s_own_source_is_followed() {
+    fn only_packages_of_the_kernels_source_are_followed() {
         let foreign = IMAGE_6_1.replace("kmod,", "other (= 1),");
         let mut walk = Walk::from_metapackage("linux-image-cloud-amd64", META_6_1).unwrap();
         walk.take_in(&foreign).unwrap();
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_followed_is_named() {
+    fn unresolvable_dependencies_are_named() {
         let error = Walk::from_metapackage("linux-image-amd64", META_6_1).unwrap_err();
         assert_eq!(error, ResolveError::NoImage("linux-image-amd64".into()));
         let mut walk = Walk::from_metapackage("linux-image-cloud-amd64", META_6_1).unwrap();
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_could_be_an_option_is_handed_on() {
+    fn names_that_could_be_options_are_rejected() {
         for text in ["-o (= 1)", "a (= -1)", "a (= 1 2)", "a/b (= 1)", "a (>= 1)", "a", "a (= 1) | b (= 1)"] {
             assert_eq!(exact_dependency(text), None, "{text}");
         }

@@ -1,20 +1,20 @@
-//! Reads apt's source lists, sources.list(5), in both of their formats. Pure; what apt would refuse is passed over here,
-//! since apt itself says so to the user.
+//! Reads apt's source lists in both formats (sources.list(5)). Pure. Invalid entries are ignored, because apt itself
+//! reports them to the user.
 
-/// One entry for binary packages.
+/// An entry for binary packages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceEntry {
-    /// As `https://mirror.example/debian`; a trailing slash is taken off.
+    /// URIs without a trailing slash, for example `https://mirror.example/debian`.
     pub uris: Vec<String>,
-    /// As `bookworm`, `bookworm-updates`.
+    /// Suites, for example `bookworm` and `bookworm-updates`.
     pub suites: Vec<String>,
-    /// As `main`.
+    /// Components, for example `main`.
     pub components: Vec<String>,
-    /// What `Signed-By` holds: paths, fingerprints or a whole key in several lines.
+    /// The value of `Signed-By`: paths, fingerprints, or a multi-line key.
     pub signed_by: Option<String>,
 }
 
-/// Reads a `.list` file: `deb [OPTION=VALUE…] URI SUITE COMPONENT…`, one entry a line.
+/// Reads a `.list` file with an entry per line: `deb [OPTION=VALUE…] URI SUITE COMPONENT…`.
 #[must_use]
 pub fn parse_one_line(text: &str) -> Vec<SourceEntry> {
     text.lines().filter_map(one_line).collect()
@@ -38,7 +38,7 @@ fn one_line(line: &str) -> Option<SourceEntry> {
     })
 }
 
-/// Reads a `.sources` file in the deb822 format: stanzas of fields, parted by empty lines.
+/// Reads a `.sources` file in deb822 format: stanzas of fields, separated by empty lines.
 #[must_use]
 pub fn parse_deb822(text: &str) -> Vec<SourceEntry> {
     let uncommented: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();

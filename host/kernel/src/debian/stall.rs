@@ -1,5 +1,5 @@
-//! Notices an apt that gets no further. apt 2.6 waits for ever when the disk fills up under one of its methods: the
-//! method gives up without a word.
+//! Detects an apt without progress. apt 2.6 waits forever when the disk is full, because its method ends without a
+//! message.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -8,29 +8,29 @@ use std::time::Duration;
 use nix::sys::statvfs::statvfs;
 use nix::unistd::geteuid;
 
-/// How often it is looked.
+/// The interval of checks.
 const TICK: Duration = Duration::from_secs(1);
 
-/// After so many ticks without a change a full disk is the reason.
+/// The number of ticks without progress after which the disk is checked.
 const FULL_AFTER: u32 = 3;
 
-/// After so many ticks without a change nothing more is to be expected: apt itself gives up on a mirror that does not
-/// answer after four times 30 seconds, apt.conf(5) and apt-transport-http(1).
+/// The number of ticks without progress after which apt is killed. apt itself gives up on a silent mirror after four
+/// times 30 seconds (apt.conf(5), apt-transport-http(1)).
 pub(super) const SILENT_AFTER: u32 = 180;
 
-/// A disk with less than this is full, in bytes.
+/// A disk with less free space than this counts as full, in bytes.
 const FULL_BELOW: u64 = 128 * 1024;
 
-/// Why apt gets no further.
+/// Why apt makes no progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stall {
     /// The disk is full.
     Full,
-    /// For no reason that can be seen.
+    /// The reason is unknown.
     Silent,
 }
 
-/// Waits until apt, which works in a directory, gets no further. `changes` counts what it has said that was new.
+/// Waits until apt stops making progress. `dir` is apt's directory; `changes` counts new output.
 pub(super) async fn watch(dir: &Path, changes: &Cell<u64>) -> Stall {
     let (mut seen, mut quiet) = (changes.get(), 0);
     loop {
@@ -50,10 +50,10 @@ fn judge(quiet: u32, free: impl Fn() -> Option<u64>) -> Option<Stall> {
     (quiet >= SILENT_AFTER).then_some(Stall::Silent)
 }
 
-/// What this user can still write where a directory is; `None` where the system does not say.
+/// The free space for this user on the directory's file system, in bytes; `None` if it is unknown.
 fn free_bytes(dir: &Path) -> Option<u64> {
     let stat = statvfs(dir).ok()?;
-    // Some blocks are kept for root.
+    // Blocks reserved for root do not count.
     let blocks = if geteuid().is_root() { stat.blocks_free() } else { stat.blocks_available() };
     Some(blocks.saturating_mul(stat.fragment_size()))
 }
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_disk_is_told_from_silence() {
+    fn a_full_disk_is_distinguished_from_silence() {
         for (quiet, free, stall) in [
             (FULL_AFTER - 1, Some(0), None),
             (FULL_AFTER, Some(0), Some(Stall::Full)),

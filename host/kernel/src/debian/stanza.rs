@@ -1,18 +1,18 @@
-//! Debian's control format: stanzas of `Field: value`, parted by empty lines, deb822(5).
+//! Reads Debian's control format: stanzas of `Field: value`, separated by empty lines (deb822(5)).
 
-/// The fields of one stanza, as written; names are compared without case.
+/// The fields of a stanza. Names are case-insensitive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stanza(Vec<(String, String)>);
 
 impl Stanza {
-    /// A field's value; further lines follow newlines, without the space they begin with.
+    /// A field's value. Continuation lines are separated by newlines, without their leading space.
     #[must_use]
     pub fn get(&self, field: &str) -> Option<&str> {
         self.0.iter().find(|(name, _)| name.eq_ignore_ascii_case(field)).map(|(_, value)| value.as_str())
     }
 }
 
-/// Reads all stanzas of a text. Lines that are neither a field nor go on with one are passed over.
+/// Reads all stanzas of a text. Lines that are neither fields nor continuation lines are ignored.
 #[must_use]
 pub fn parse(text: &str) -> Vec<Stanza> {
     let mut stanzas = Vec::new();
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_and_further_lines_are_read() {
+    fn fields_and_continuation_lines_are_read() {
         let stanzas = parse("\nPackage: a\nDescription: one\n two\n .\nodd line\n\n\n  \nPackage: b\n");
         assert_eq!(stanzas.len(), 2);
         assert_eq!(stanzas[0].get("package"), Some("a"));

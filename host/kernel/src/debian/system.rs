@@ -1,4 +1,4 @@
-//! What of this machine a fetch uses: its tools, apt's sources, the archive's keyring.
+//! The parts of the machine that a fetch uses: tools, apt's sources, the archive's keyring.
 
 use std::env;
 use std::fs;
@@ -16,29 +16,29 @@ use vmlab_events::progress::Progress;
 const MAIN_VARIABLE: &str = "VMLAB_DEBIAN_MIRROR";
 const SECURITY_VARIABLE: &str = "VMLAB_DEBIAN_SECURITY_MIRROR";
 
-/// The machine, as far as fetching sees it.
+/// The machine as fetching sees it. Tests use a directory with scripts.
 #[derive(Debug, Clone)]
-pub struct System {
-    /// Where apt's sources are; `/etc/apt`.
-    pub etc_apt: PathBuf,
-    /// Where the archive's keyring may be, the first that exists being taken.
-    pub keyrings: Vec<PathBuf>,
-    /// `VMLAB_DEBIAN_MIRROR`
-    pub main_mirror: Option<String>,
-    /// `VMLAB_DEBIAN_SECURITY_MIRROR`
-    pub security_mirror: Option<String>,
-    /// Where the tools are; `None` leaves that to `PATH`.
-    pub programs: Option<PathBuf>,
+pub(crate) struct System {
+    /// The directory of apt's sources: `/etc/apt`.
+    pub(crate) etc_apt: PathBuf,
+    /// Possible paths of the archive's keyring; the first existing one is used.
+    pub(crate) keyrings: Vec<PathBuf>,
+    /// The value of `VMLAB_DEBIAN_MIRROR`.
+    pub(crate) main_mirror: Option<String>,
+    /// The value of `VMLAB_DEBIAN_SECURITY_MIRROR`.
+    pub(crate) security_mirror: Option<String>,
+    /// The directory of the tools; `None` stands for `PATH`.
+    pub(crate) programs: Option<PathBuf>,
 }
 
 impl System {
-    /// This machine, and the mirrors that the environment names.
+    /// This machine and its environment.
     #[must_use]
-    pub fn from_env() -> Self {
+    pub(crate) fn from_env() -> Self {
         let mirror = |variable| env::var(variable).ok().filter(|value| !value.is_empty());
         Self {
             etc_apt: PathBuf::from("/etc/apt"),
-            // Named .pgp from Debian 13 on, with the old name beside it.
+            // Debian 13 names the file .pgp and keeps the old name beside it.
             keyrings: ["gpg", "pgp"]
                 .map(|suffix| format!("/usr/share/keyrings/debian-archive-keyring.{suffix}").into())
                 .to_vec(),
@@ -48,7 +48,7 @@ impl System {
         }
     }
 
-    /// A command for one of the tools, to say what it says in the C locale.
+    /// A command for a tool, with messages in the C locale.
     pub(super) fn command(&self, program: &str) -> Command {
         let path = self.programs.as_ref().map_or_else(|| PathBuf::from(program), |dir| dir.join(program));
         let mut command = Command::new(path);
@@ -56,14 +56,14 @@ impl System {
         command
     }
 
-    /// The keyring that signs what a mirror says nothing about.
+    /// The keyring for mirrors without their own keyring.
     pub(super) fn keyring(&self) -> Result<&Path, DebianError> {
         let found = self.keyrings.iter().find(|path| path.is_file());
         let first = || self.keyrings.first().cloned().unwrap_or_default();
         found.map(PathBuf::as_path).ok_or_else(|| DebianError::NoKeyring(first()))
     }
 
-    /// The mirrors: the environment's, or those that apt uses.
+    /// The mirrors of the environment or of apt's sources.
     pub(super) fn mirrors(&self) -> Result<Mirrors, DebianError> {
         let named = |variable, value: &Option<String>| match value {
             Some(uri) if mirrors::is_uri(uri) => {
@@ -75,7 +75,7 @@ impl System {
         let main = named(MAIN_VARIABLE, &self.main_mirror)?;
         let security = named(SECURITY_VARIABLE, &self.security_mirror)?;
         match main {
-            // Whoever names one mirror means that one: the system's other mirror may not even be reachable.
+            // A user who names the main mirror means only that one: the system's security mirror may be unreachable.
             Some(main) => Ok(Mirrors { main, security }),
             None => {
                 let found = Mirrors::find(&self.source_entries()?);
@@ -85,7 +85,7 @@ impl System {
         }
     }
 
-    /// All of apt's entries, in apt's order: `sources.list`, then the parts by name.
+    /// All of apt's entries in apt's order: `sources.list`, then the other files by name.
     fn source_entries(&self) -> Result<Vec<SourceEntry>, DebianError> {
         let mut files = vec![self.etc_apt.join("sources.list")];
         let parts = self.etc_apt.join("sources.list.d");
@@ -116,30 +116,28 @@ impl System {
     }
 }
 
-/// What every step of a fetch is given.
+/// The context of a fetch's steps.
 #[derive(Clone, Copy)]
 pub(super) struct Job<'a> {
-    /// The machine.
     pub system: &'a System,
-    /// The source, `debian:trixie`.
+    /// The source, for example `debian:trixie`.
     pub label: &'a str,
-    /// vmlab's cache, to be named when it is full.
+    /// vmlab's cache, named in errors about a full disk.
     pub cache: &'a Path,
-    /// Where to say how far it is.
     pub progress: &'a dyn Progress,
 }
 
 impl Job<'_> {
-    /// Says what is being done now.
+    /// Reports the current step.
     pub(super) fn step(&self, what: &str) {
         self.progress.step(&format!("{}: {what}", self.label));
     }
 }
 
-/// Runs a tool to its end.
+/// Runs a tool. The caller judges its exit status.
 ///
 /// # Errors
-/// [`DebianError::NoTool`], [`DebianError::Start`]; what the tool says by its status is the caller's to judge.
+/// [`DebianError::NoTool`], [`DebianError::Start`].
 pub(super) async fn run(command: Command, on_line: impl FnMut(&str)) -> Result<Finished, DebianError> {
     let path = PathBuf::from(command.as_std().get_program());
     child::run(command, on_line).await.map_err(|cause| {

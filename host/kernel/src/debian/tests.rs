@@ -1,4 +1,4 @@
-//! Fetching, with apt and dpkg being small scripts.
+//! Tests of fetching with scripts in place of apt and dpkg.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -13,11 +13,11 @@ use crate::depmod::tests::module;
 use crate::file::tests::{RELEASE, bzimage};
 use vmlab_events::progress::Silent;
 
-/// The scripts. They are linked to, not copied: a file that was just written may still be open for writing in a child
-/// that another test is about to start, and then cannot be executed (ETXTBSY, execve(2)).
+/// The scripts. Tests link to them instead of copying: a file that was just written may still be open for writing in a
+/// child of another test, and cannot be executed then (ETXTBSY, execve(2)).
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/debian/fake");
 
-/// A machine with fake tools, and vmlab's directories on it.
+/// A machine with fake tools, and vmlab's directories.
 struct Fake {
     root: tempfile::TempDir,
     system: System,
@@ -58,7 +58,7 @@ impl Fake {
         self.root.path().join("bin").join(name)
     }
 
-    /// The archive has the image in this version.
+    /// Sets the version of the archive's image package.
     fn offer(&self, version: &str) {
         let image = format!("linux-image-{RELEASE}");
         let meta = format!("Package: linux-image-cloud-amd64\nVersion: {version}\nDepends: {image} (= {version})\n");
@@ -138,13 +138,13 @@ async fn a_kernel_is_fetched_once_and_stays_the_same() {
     debian:bookworm: downloading linux-image-6.1.0-56-cloud-amd64 6.1.192-2
     50 %
     debian:bookworm: unpacking linux-image-6.1.0-56-cloud-amd64_6.1.192-2_amd64.deb
-    debian:bookworm: sorting out its modules
+    debian:bookworm: computing its module dependencies
     done
     ");
     let seen = fs::read_to_string(fake.bin("sources-seen")).unwrap();
     assert!(seen.contains("Suites: bookworm\n") && seen.contains("Suites: bookworm-security\n"), "{seen}");
 
-    // The archive moves on, and nobody asks it.
+    // A newer version in the archive does not matter, because vmlab does not ask.
     fake.offer("6.1.193-1");
     for policy in [FetchPolicy::CacheFirst, FetchPolicy::Offline] {
         assert_eq!(fake.obtain(policy).await.unwrap().path, kernel.path);
@@ -166,7 +166,7 @@ async fn refreshing_downloads_only_what_is_new() {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn two_at_once_fetch_once() {
+async fn two_concurrent_runs_fetch_once() {
     let fake = Fake::new();
     let (one, two) = (Recorder::default(), Recorder::default());
     let (first, second) = tokio::join!(
@@ -175,14 +175,14 @@ async fn two_at_once_fetch_once() {
     );
     assert_eq!(first.unwrap().path, second.unwrap().path);
     assert_eq!(fake.log(), "update download");
-    let waited = "debian:bookworm: waiting for another vmlab, which is fetching it".to_owned();
-    // Either may be the quicker one.
+    let waited = "debian:bookworm: waiting for another vmlab that is fetching it".to_owned();
+    // Either of them may be faster.
     let steps = [one, two].map(|recorder| recorder.0.into_inner().unwrap());
     assert_eq!(steps.iter().filter(|steps| **steps == [waited.as_str(), "done"]).count(), 1, "{steps:?}");
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn damage_is_fetched_again_or_named() {
+async fn a_damaged_kernel_is_fetched_again_or_named() {
     let fake = Fake::new();
     let kernel = fake.obtain(FetchPolicy::CacheFirst).await.unwrap();
     fs::write(&kernel.path, "damaged").unwrap();
@@ -195,7 +195,7 @@ async fn damage_is_fetched_again_or_named() {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn damaged_modules_are_fetched_again_whatever_asks() {
+async fn damaged_modules_are_fetched_again_with_every_policy() {
     for policy in [FetchPolicy::CacheFirst, FetchPolicy::Verify, FetchPolicy::Refresh] {
         let fake = Fake::new();
         let kernel = fake.obtain(FetchPolicy::CacheFirst).await.unwrap();
@@ -219,7 +219,7 @@ async fn damaged_modules_are_fetched_again_whatever_asks() {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn what_was_pinned_is_fetched_again_as_long_as_the_archive_has_it() {
+async fn the_pinned_version_is_fetched_again_while_the_archive_has_it() {
     let fake = Fake::new();
     let first = fake.obtain(FetchPolicy::CacheFirst).await.unwrap();
     let old = fs::read_to_string(fake.bin("image")).unwrap();
@@ -235,12 +235,12 @@ async fn what_was_pinned_is_fetched_again_as_long_as_the_archive_has_it() {
     fs::write(&first.path, "damaged").unwrap();
     let third = fake.obtain(FetchPolicy::CacheFirst).await.unwrap();
     assert_ne!(third.path, first.path);
-    let words = "it was fetched again as 6.1.193-1, which the archive has now in place of 6.1.192-2";
+    let words = "it was fetched again as 6.1.193-1, which has replaced 6.1.192-2 in the archive";
     assert!(third.notices[0].ends_with(words), "{:?}", third.notices);
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn what_an_older_vmlab_fetched_is_fetched_again() {
+async fn a_kernel_fetched_by_an_older_vmlab_is_fetched_again() {
     let fake = Fake::new();
     fake.obtain(FetchPolicy::CacheFirst).await.unwrap();
     let pin = fake.dirs.cache.join("kernels/refs/debian_bookworm_cloud-amd64.json");
@@ -254,7 +254,7 @@ async fn what_an_older_vmlab_fetched_is_fetched_again() {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn a_mirror_without_the_security_part_will_do() {
+async fn a_mirror_without_the_security_suite_is_sufficient() {
     let fake = Fake::new();
     fs::write(fake.bin("no-security"), "").unwrap();
     fake.obtain(FetchPolicy::CacheFirst).await.unwrap();
@@ -263,7 +263,7 @@ async fn a_mirror_without_the_security_part_will_do() {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn what_apt_cannot_fetch_is_told_apart() {
+async fn apts_errors_are_distinguished() {
     let fake = Fake::new();
     let says = |name: &str, text: &str| fs::write(fake.bin(name), text).unwrap();
     says("update-fails", "E: The repository 'http://m.example/d bookworm Release' does not have a Release file.\n");
@@ -287,7 +287,7 @@ async fn what_apt_cannot_fetch_is_told_apart() {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn packages_that_lack_something_are_named() {
+async fn a_missing_part_of_the_packages_is_named() {
     for (gone, lacking) in [
         (format!("boot/vmlinuz-{RELEASE}"), "kernel"),
         (format!("boot/config-{RELEASE}"), "config"),
@@ -311,7 +311,7 @@ async fn packages_that_lack_something_are_named() {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn what_the_machine_lacks_is_named() {
+async fn a_missing_tool_mirror_or_keyring_is_named() {
     let mut fake = Fake::new();
     assert!(matches!(
         fake.obtain(FetchPolicy::Offline).await,
@@ -328,7 +328,7 @@ async fn what_the_machine_lacks_is_named() {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn a_mirror_of_the_environment_goes_before_apt_s() {
+async fn the_environments_mirror_takes_precedence_over_apts() {
     let mut fake = Fake::new();
     fake.system.main_mirror = Some("http://other.example/debian/".into());
     fake.obtain(FetchPolicy::CacheFirst).await.unwrap();
@@ -337,9 +337,9 @@ async fn a_mirror_of_the_environment_goes_before_apt_s() {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn a_cache_that_cannot_be_written_is_named() {
+async fn an_unwritable_cache_is_named() {
     let mut fake = Fake::new();
-    // Not even root can make directories there.
+    // Even root cannot create directories there.
     fake.dirs.cache = PathBuf::from("/sys/kernel/vmlab");
     let error = fake.obtain(FetchPolicy::CacheFirst).await.unwrap_err();
     assert!(!error.is_usage());
@@ -348,7 +348,7 @@ async fn a_cache_that_cannot_be_written_is_named() {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn giving_up_in_the_middle_leaves_nothing_behind() {
+async fn an_interrupted_fetch_leaves_nothing_behind() {
     let fake = Fake::new();
     fs::write(fake.bin("download-hangs"), "").unwrap();
     let pid_file = fake.bin("hanging");
@@ -366,20 +366,20 @@ async fn giving_up_in_the_middle_leaves_nothing_behind() {
     while is_alive(pid.trim()) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    // The lock is free again, too.
+    // The lock is released, too.
     fs::remove_file(fake.bin("download-hangs")).unwrap();
     fake.obtain(FetchPolicy::CacheFirst).await.unwrap();
 }
 
 #[tokio::test(flavor = "current_thread", start_paused = true)]
-async fn an_apt_that_gets_no_further_is_ended() {
+async fn an_apt_without_progress_is_killed() {
     let fake = Fake::new();
     fs::write(fake.bin("download-hangs"), "").unwrap();
-    // With the clock paused, whatever waits for nothing but time goes on at once.
+    // With the clock paused, waits for time end at once.
     assert!(matches!(fake.fails().await, DebianError::Stalled { .. }));
 }
 
-/// Whether a process still runs; one that was killed may stay a while as a zombie of whoever adopted it.
+/// Whether a process still runs. A killed process may remain as a zombie until its new parent reaps it.
 fn is_alive(pid: &str) -> bool {
     let stat = fs::read_to_string(Path::new("/proc").join(pid).join("stat")).unwrap_or_default();
     stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next()).is_some_and(|state| state != "Z")

@@ -1,4 +1,4 @@
-//! From downloaded packages to the directory that becomes an entry of the store.
+//! Unpacks downloaded packages and assembles the directory that becomes an entry of the store.
 
 use std::fs;
 use std::io;
@@ -15,7 +15,7 @@ use crate::file;
 use crate::manifest::Manifest;
 use vmlab_store::{CacheError, atomic};
 
-/// Unpacks all packages of a directory on top of each other.
+/// Unpacks all packages of a directory into one tree.
 pub(super) async fn unpack(job: Job<'_>, debs: &Path, into: &Path) -> Result<(), DebianError> {
     atomic::create_dir(into)?;
     let listing: io::Result<Vec<PathBuf>> =
@@ -42,7 +42,7 @@ pub(super) async fn unpack(job: Job<'_>, debs: &Path, into: &Path) -> Result<(),
     Ok(())
 }
 
-/// Tells work on another thread to stop when the future that waits for it is dropped.
+/// Stops a worker thread when the waiting future is dropped.
 struct StopOnDrop(Arc<AtomicBool>);
 
 impl Drop for StopOnDrop {
@@ -51,12 +51,12 @@ impl Drop for StopOnDrop {
     }
 }
 
-/// Moves what is kept from an unpacked tree to `prepared`, makes `modules.dep` where the packages bring none, lists the
-/// modules' files, and gives the kernel's release.
+/// Moves kernel, config and modules from an unpacked tree to `prepared`, creates `modules.dep` if the packages have
+/// none, lists the modules' files, and returns the kernel's release.
 pub(super) async fn assemble(label: &str, tree: PathBuf, prepared: PathBuf) -> Result<String, DebianError> {
     let stop = StopOnDrop(Arc::new(AtomicBool::new(false)));
     let (stopped, owned_label) = (Arc::clone(&stop.0), label.to_owned());
-    // Unpacking and reading a thousand modules takes seconds; meanwhile signals must be heard.
+    // Reading a thousand modules takes seconds, in which signals must be handled.
     let work = tokio::task::spawn_blocking(move || assemble_now(&owned_label, &tree, &prepared, &stopped));
     let result = work.await;
     drop(stop);
@@ -93,7 +93,7 @@ fn assemble_now(label: &str, tree: &Path, prepared: &Path, stopped: &AtomicBool)
     Ok(release)
 }
 
-/// The kernel of an unpacked tree: `boot/vmlinuz-RELEASE`, or from Linux 7.0 on `usr/lib/modules/RELEASE/vmlinuz`.
+/// The kernel in an unpacked tree: `boot/vmlinuz-RELEASE`, or from Linux 7.0 on `usr/lib/modules/RELEASE/vmlinuz`.
 fn find_kernel(tree: &Path) -> Result<Option<PathBuf>, CacheError> {
     let in_boot = list(&tree.join("boot"))?
         .into_iter()
@@ -101,12 +101,12 @@ fn find_kernel(tree: &Path) -> Result<Option<PathBuf>, CacheError> {
     let mut with_modules = list(&tree.join("usr/lib/modules"))?;
     with_modules.extend(list(&tree.join("lib/modules"))?);
     let with_modules = with_modules.into_iter().map(|dir| dir.join("vmlinuz"));
-    // A link in a package could lead out of the tree.
+    // A symbolic link in a package could point outside of the tree.
     let is_plain = |path: &PathBuf| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file());
     Ok(in_boot.chain(with_modules).find(is_plain))
 }
 
-/// What a directory holds, sorted; nothing where there is none.
+/// The sorted contents of a directory; empty if it does not exist.
 fn list(dir: &Path) -> Result<Vec<PathBuf>, CacheError> {
     let listing: io::Result<Vec<PathBuf>> = match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -1,4 +1,5 @@
-//! The real-mode header of a bzImage: the kernel's Documentation/arch/x86/boot.rst, "The Real-Mode Kernel Header".
+//! Reads the real-mode header of a bzImage (the kernel's Documentation/arch/x86/boot.rst, "The Real-Mode Kernel
+//! Header").
 
 use super::{Format, Image, Unbootable};
 use crate::source::is_release;
@@ -14,21 +15,21 @@ const XLOADFLAGS: usize = 0x236;
 const PAYLOAD_OFFSET: usize = 0x248;
 const PAYLOAD_LENGTH: usize = 0x24c;
 
-/// End of the header fields that are read here.
+/// The end of the header fields that this module reads.
 const HEADER_END: usize = 0x238;
 
 /// Bit 0 of `xloadflags`: the kernel has the 64-bit entry point.
 const XLF_KERNEL_64: u16 = 1;
 
-/// The first protocol with `xloadflags`.
+/// The first boot protocol with `xloadflags`.
 const OLDEST_PROTOCOL: u16 = 0x020c;
 
-/// Whether the boot flag and `HdrS` are where they must be.
+/// Whether the boot flag and `HdrS` are at their offsets.
 pub(crate) fn is_one(head: &[u8]) -> bool {
     head.get(BOOT_FLAG..BOOT_FLAG + 2) == Some(&[0x55, 0xaa]) && head.get(MAGIC..MAGIC + 4) == Some(b"HdrS")
 }
 
-/// Reads the header of a file of `length` bytes whose front is `head`.
+/// Reads the header of a file of `length` bytes that begins with `head`.
 pub(super) fn recognise(head: &[u8], length: u64) -> Result<Image, Unbootable> {
     let Some(header) = head.get(..HEADER_END) else {
         return Err(Unbootable::Truncated { expected: HEADER_END as u64, actual: length });
@@ -52,15 +53,14 @@ pub(super) fn recognise(head: &[u8], length: u64) -> Result<Image, Unbootable> {
     Ok(Image { format: Format::BzImage, release })
 }
 
-/// The compressed kernel in a whole bzImage; `None` where the header names none, or one beyond the end.
+/// The compressed kernel in a bzImage; `None` if the header names no payload or a payload beyond the end.
 pub(crate) fn payload(file: &[u8]) -> Option<&[u8]> {
     let protected_mode = file.get(setup_bytes(*file.get(SETUP_SECTS)?) as usize..)?;
     let offset = u32_at(file, PAYLOAD_OFFSET).filter(|&offset| offset != 0)?;
     protected_mode.get(offset as usize..)?.get(..u32_at(file, PAYLOAD_LENGTH)? as usize)
 }
 
-/// The length of what comes before the protected-mode code: "If setup_sects contains 0, the real value is 4"; the boot
-/// sector comes on top.
+/// The length of boot sector and setup code, in bytes: "If setup_sects contains 0, the real value is 4".
 fn setup_bytes(setup_sects: u8) -> u32 {
     (u32::from(if setup_sects == 0 { 4 } else { setup_sects }) + 1) * 512
 }
@@ -69,7 +69,7 @@ fn u32_at(file: &[u8], at: usize) -> Option<u32> {
     file.get(at..)?.first_chunk().copied().map(u32::from_le_bytes)
 }
 
-/// The first word of the version string, whose place is given less 0x200; 0 says that there is none.
+/// The first word of the version string. `pointer` is its offset minus 0x200; 0 means that there is no version string.
 fn release(head: &[u8], pointer: usize) -> Option<String> {
     let text = head.get(pointer + 0x200..).filter(|_| pointer != 0)?;
     let word = text.split(|byte| matches!(byte, 0 | b' ')).next()?;

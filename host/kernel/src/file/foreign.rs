@@ -1,12 +1,12 @@
-//! Names what is neither a bzImage nor an ELF file, as far as its first bytes tell.
+//! Identifies files that are neither a bzImage nor an ELF file by their first bytes.
 
 use super::Unbootable;
 
-/// Where arm64 and RISC-V images keep their magic: the kernel's Documentation/arch/arm64/booting.rst and
-/// Documentation/arch/riscv/boot-image-header.rst.
+/// The offset of the magic in arm64 and RISC-V images (the kernel's Documentation/arch/arm64/booting.rst and
+/// Documentation/arch/riscv/boot-image-header.rst).
 const IMAGE_MAGIC: usize = 0x38;
 
-/// The form, its first bytes, and what unpacks it.
+/// Compression formats: name, first bytes, and the command that decompresses.
 const COMPRESSED: [(&str, &[u8], &str); 7] = [
     ("gzip", &[0x1f, 0x8b], "gunzip"),
     ("xz", &[0xfd, b'7', b'z', b'X', b'Z', 0], "unxz"),
@@ -17,7 +17,7 @@ const COMPRESSED: [(&str, &[u8], &str); 7] = [
     ("lz4", &[0x04, 0x22, 0x4d, 0x18], "unlz4"),
 ];
 
-/// What a file that begins like this is.
+/// The error for a file with these first bytes.
 pub(super) fn name(head: &[u8]) -> Unbootable {
     if let Some(architecture) = architecture(head) {
         return Unbootable::Architecture(architecture.to_owned());
@@ -34,10 +34,10 @@ fn architecture(head: &[u8]) -> Option<&'static str> {
         Some(b"RSC\x05") => return Some("RISC-V"),
         _ => {}
     }
-    // The kernel's Documentation/arch/arm/booting.rst: the magic word of a zImage.
+    // The magic number of a zImage (the kernel's Documentation/arch/arm/booting.rst).
     if head.get(0x24..0x28) == Some(&0x016f_2818_u32.to_le_bytes()) {
         return Some("32-bit ARM");
     }
-    // A self-extracting EFI image (CONFIG_EFI_ZBOOT), which x86 does not have.
+    // A self-extracting EFI image (CONFIG_EFI_ZBOOT), which does not exist on x86.
     (head.starts_with(b"MZ") && head.get(4..8) == Some(b"zimg")).then_some("another architecture (an EFI zboot image)")
 }

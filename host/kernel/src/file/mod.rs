@@ -1,5 +1,5 @@
-//! What a kernel's file is, and whether it can be booted. Recognising works on anything that can be read and sought, so
-//! that the tests need no file; [`inspect`] is the edge that opens one.
+//! Recognises kernel files and checks whether QEMU can boot them. [`recognise`] works on any seekable reader, so that
+//! tests need no files; [`inspect`] opens a file.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -12,145 +12,144 @@ pub(super) mod bzimage;
 mod foreign;
 mod vmlinux;
 
-/// How much of the front is read to recognise a file: the setup part of a bzImage is at most 65 sectors of 512 bytes,
-/// and an ELF program header table follows right after its header.
+/// The number of bytes at the front that are read to recognise a file. The setup part of a bzImage has at most 65
+/// sectors of 512 bytes, and an ELF program header table follows the header.
 const HEAD_BYTES: u64 = 64 * 1024;
 
-/// Larger than any kernel; a vmlinux with all debugging information is about 1 GiB.
+/// More than any kernel, in bytes; a vmlinux with full debug information has about 1 GiB.
 const LENGTH_LIMIT: u64 = 4 << 30;
 
-/// A file that can be booted.
+/// A bootable file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
-    /// Its form.
+    /// The file's format.
     pub format: Format,
-    /// `uname -r` of the kernel in it.
+    /// `uname -r` of the kernel.
     pub release: String,
 }
 
-/// The two forms that QEMU's `-kernel` takes.
+/// The formats that QEMU's `-kernel` accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// The compressed kernel with its real-mode header, the kernel's Documentation/arch/x86/boot.rst.
+    /// A compressed kernel with a real-mode header (the kernel's Documentation/arch/x86/boot.rst).
     BzImage,
-    /// The ELF file, entered through its PVH note.
+    /// An ELF file, which QEMU enters through its PVH note.
     Vmlinux,
 }
 
-/// An image and the file's hash.
+/// A recognised file and its hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Inspected {
-    /// What it is.
-    pub image: Image,
-    /// Of the whole file, hexadecimal.
+pub(crate) struct Inspected {
+    /// The recognised kernel.
+    pub(crate) image: Image,
+    /// The SHA-256 of the whole file, in hexadecimal.
     pub sha256: String,
 }
 
-/// Why a file's contents cannot be booted.
+/// Why a file's contents are not bootable.
 #[derive(Debug, thiserror::Error)]
 pub enum Unbootable {
-    /// Nothing in it.
+    /// The file is empty.
     #[error("the file is empty; build or fetch the kernel again")]
     Empty,
-    /// Its header promises more than there is.
-    #[error("the kernel is truncated: its header promises {expected} bytes, the file has {actual}; copy it again")]
+    /// The file is shorter than its header says.
+    #[error("the kernel is truncated: its header requires {expected} bytes, the file has {actual}; copy it again")]
     Truncated {
-        /// The least that a whole one has, in bytes.
+        /// The minimum length by the header, in bytes.
         expected: u64,
-        /// What is there, in bytes.
+        /// The file's length, in bytes.
         actual: u64,
     },
-    /// A kernel for another machine.
-    #[error("this is a kernel for {0}, and vmlab boots kernels for 64-bit x86; build it with ARCH=x86_64")]
+    /// The kernel is for another architecture.
+    #[error("this is a kernel for {0}, but vmlab boots kernels for 64-bit x86; build it with ARCH=x86_64")]
     Architecture(String),
-    /// A bzImage from before boot protocol 2.12 (Linux 3.8), which does not say whether it is 64-bit.
+    /// The bzImage has a boot protocol before 2.12 (Linux 3.8), which does not say whether the kernel is 64-bit.
     #[error(
-        "this kernel speaks boot protocol {major}.{minor:02}; 2.12, of Linux 3.8, is the oldest that says whether a \
-         kernel is 64-bit, so use a newer kernel"
+        "this kernel has boot protocol {major}.{minor:02}, which does not say whether the kernel is 64-bit; use a \
+        kernel with protocol 2.12 or later (Linux 3.8)"
     )]
     OldProtocol {
-        /// 2 in 2.11
+        /// The 2 in 2.11.
         major: u8,
-        /// 11 in 2.11
+        /// The 11 in 2.11.
         minor: u8,
     },
-    /// A compressed file that is not a bzImage.
-    #[error("the file is {form}-compressed, and QEMU takes no bare compressed kernel; unpack it with `{tool}`")]
+    /// The file is compressed and no bzImage.
+    #[error(
+        "the file is {form}-compressed, and QEMU accepts no compressed kernel except a bzImage; decompress it with `{tool}`"
+    )]
     Compressed {
-        /// As `gzip`.
+        /// The compression format, for example `gzip`.
         form: &'static str,
-        /// The command that unpacks it.
+        /// The command that decompresses it.
         tool: &'static str,
     },
-    /// An ELF kernel that QEMU cannot enter.
+    /// The vmlinux has no PVH entry point.
     #[error(
         "this vmlinux has no PVH entry point, which QEMU needs to start an uncompressed kernel; set CONFIG_PVH=y, or \
          give the bzImage of the same build (arch/x86/boot/bzImage)"
     )]
     NoPvh,
-    /// A kernel that does not say which.
-    #[error(
-        "the kernel holds no release name, so it cannot be told which it is; use a bzImage as the kernel's own build makes it"
-    )]
+    /// The kernel has no release name.
+    #[error("the kernel contains no release name, so vmlab cannot identify it; use a bzImage from the kernel's build")]
     NoRelease,
-    /// Anything else.
+    /// The file has an unknown format.
     #[error(
-        "this is not a Linux kernel: it is neither a bzImage nor a vmlinux; kernels lie in /boot/vmlinuz-* and arch/x86/boot/bzImage"
+        "this is not a Linux kernel: it is neither a bzImage nor a vmlinux; look for /boot/vmlinuz-* or arch/x86/boot/bzImage"
     )]
     NotAKernel,
-    /// More bytes than any kernel has.
+    /// The file is larger than any kernel.
     #[error("the file has {0} bytes, more than any kernel; give a bzImage or a vmlinux")]
     TooLarge(u64),
-    /// The medium failed, or the file shrank meanwhile.
-    #[error("reading failed: {0}")]
+    /// The file cannot be read, or became shorter during reading.
+    #[error("cannot read the file: {0}")]
     Read(io::Error),
 }
 
-/// Why a file is no kernel to boot.
+/// Why a path is no bootable kernel.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// Nothing has that name.
+    /// The path does not exist.
     #[error(
-        "no kernel at {0}: there is no such file; a kernel is named by its path, or as debian:SUITE, or as installed \
-         (see `vmlab kernel list`)"
+        "no kernel at {0}: there is no such file; give a path, debian:SUITE, or installed (see `vmlab kernel list`)"
     )]
     Missing(PathBuf),
-    /// A directory, with a kernel in it where one was seen.
+    /// The path is a directory. The hint names a kernel in it, if there is one.
     #[error("{path} is a directory, not a kernel; {hint}")]
     Directory {
-        /// The directory.
+        /// The path of the directory.
         path: PathBuf,
-        /// What to give instead.
+        /// The path to give instead.
         hint: String,
     },
-    /// A device, FIFO or socket.
-    #[error("{path} is a {kind}, not a kernel's file; give the path of a bzImage or vmlinux")]
+    /// The path is a device, FIFO or socket.
+    #[error("{path} is a {kind}, not a kernel file; give the path of a bzImage or vmlinux")]
     Special {
-        /// What was named.
+        /// The path.
         path: PathBuf,
-        /// As `FIFO`.
+        /// The type of file, for example `FIFO`.
         kind: &'static str,
     },
-    /// It is there, but not for this user.
+    /// The user may not read the file.
     #[error(
-        "{0} may not be read by this user; some distributions keep their kernels to root: make it readable with `sudo \
-         chmod a+r {0}`, or use a kernel from the archive, as debian:trixie"
+        "{0} is not readable for this user (some distributions restrict kernels to root); make it readable with `sudo \
+        chmod a+r {0}`, or use a kernel from the archive, such as debian:trixie"
     )]
     Forbidden(PathBuf),
-    /// It cannot be opened for another reason.
+    /// The file cannot be opened for another reason.
     #[error("cannot open {path}: {cause}")]
     Open {
-        /// What was named.
+        /// The path.
         path: PathBuf,
-        /// The system's word.
+        /// The system's error.
         cause: io::Error,
     },
-    /// It was read, and is no kernel to boot.
+    /// The file is no bootable kernel.
     #[error("{path}: {what}")]
     Contents {
-        /// What was named.
+        /// The path.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         what: Unbootable,
     },
 }
@@ -158,7 +157,7 @@ pub enum FileError {
 /// Recognises a kernel in `length` bytes.
 ///
 /// # Errors
-/// [`Unbootable`], the variant being the first thing found to be wrong.
+/// [`Unbootable`] with the first problem found.
 pub fn recognise<R: Read + Seek>(input: &mut R, length: u64) -> Result<Image, Unbootable> {
     match length {
         0 => return Err(Unbootable::Empty),
@@ -177,11 +176,11 @@ pub fn recognise<R: Read + Seek>(input: &mut R, length: u64) -> Result<Image, Un
     }
 }
 
-/// Opens a file, recognises the kernel in it and hashes it. Never blocks on a FIFO or device.
+/// Opens a file, recognises its kernel and hashes it. Never blocks on a FIFO or device.
 ///
 /// # Errors
-/// [`FileError`]
-pub fn inspect(path: &Path) -> Result<Inspected, FileError> {
+/// [`FileError`] if the path is no bootable kernel.
+pub(crate) fn inspect(path: &Path) -> Result<Inspected, FileError> {
     let mut file = open(path)?;
     let failed = |what| FileError::Contents { path: path.to_owned(), what };
     let length = file.metadata().map_err(|error| failed(Unbootable::Read(error)))?.len();
@@ -196,11 +195,11 @@ fn open(path: &Path) -> Result<File, FileError> {
         io::ErrorKind::PermissionDenied => FileError::Forbidden(path.to_owned()),
         _ => FileError::Open { path: path.to_owned(), cause },
     };
-    // A look before opening: opening a device can have effects of its own.
+    // Check before opening, because opening a device can have effects.
     regular(path, &fs::metadata(path).map_err(failed)?)?;
     let flags = OFlag::O_NONBLOCK.bits();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;
-    // And one after it: the name may mean another file by now.
+    // Check again after opening, because the path may have changed.
     regular(path, &file.metadata().map_err(failed)?)?;
     Ok(file)
 }
@@ -228,7 +227,7 @@ fn directory_hint(path: &Path) -> String {
         .map(|below| path.join(below))
         .find(|candidate| candidate.is_file())
         .map_or_else(
-            || "give the path of the bzImage or vmlinux itself".to_owned(),
+            || "give the path of the bzImage or vmlinux".to_owned(),
             |candidate| format!("did you mean {}?", candidate.display()),
         )
 }

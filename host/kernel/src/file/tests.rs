@@ -4,7 +4,7 @@ use super::*;
 
 pub(crate) const RELEASE: &str = "6.1.0-56-cloud-amd64";
 
-/// A bzImage of two setup sectors, the version string in the second, and `paragraphs` times 16 bytes of kernel.
+/// A bzImage with two setup sectors, the version string in the second, and `paragraphs` times 16 bytes of kernel.
 pub(crate) fn bzimage(paragraphs: u32) -> Vec<u8> {
     let mut bytes = vec![0; 3 * 512 + paragraphs as usize * 16];
     bytes[0x1f1] = 2;
@@ -27,7 +27,7 @@ fn segment(kind: u32, offset: u64, length: u64) -> Vec<u8> {
     bytes
 }
 
-/// An x86-64 vmlinux: the banner `at` bytes into its one loaded segment, and a Xen note of a type.
+/// An x86-64 vmlinux with the banner at offset `at` of its loaded segment and a Xen note of type `note`.
 pub(crate) fn vmlinux(at: usize, note: u32) -> Vec<u8> {
     let mut bytes = vec![0; 0x1000];
     bytes[..20].copy_from_slice(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0");
@@ -59,16 +59,16 @@ fn release_of(bytes: &[u8]) -> (Format, String) {
 }
 
 #[test]
-fn a_whole_bzimage_says_its_release() {
+fn the_release_of_a_bzimage_is_found() {
     assert_eq!(release_of(&bzimage(100)), (Format::BzImage, RELEASE.to_owned()));
-    // A signature may follow.
+    // A signature may follow the kernel.
     let mut signed = bzimage(100);
     signed.extend_from_slice(b"signature");
     assert_eq!(release_of(&signed).1, RELEASE);
 }
 
 #[test]
-fn a_bzimage_cut_anywhere_is_truncated() {
+fn a_bzimage_cut_at_any_length_is_truncated() {
     let whole = bzimage(100);
     for length in [0x206, 0x237, 0x238, 0x500, 3 * 512, whole.len() - 1] {
         match look(&whole[..length]) {
@@ -83,7 +83,7 @@ fn a_bzimage_cut_anywhere_is_truncated() {
 }
 
 #[test]
-fn a_bzimage_for_another_machine_or_time_is_named() {
+fn a_bzimage_of_another_architecture_or_protocol_is_named() {
     let mut narrow = bzimage(1);
     narrow[0x236] = 0;
     assert!(matches!(look(&narrow), Err(Unbootable::Architecture(name)) if name == "32-bit x86"));
@@ -98,15 +98,15 @@ fn a_bzimage_for_another_machine_or_time_is_named() {
 }
 
 #[test]
-fn a_vmlinux_says_its_release_wherever_the_banner_is() {
-    // 1 MiB is the search's window: before, across and after its border.
+fn the_release_of_a_vmlinux_is_found_at_any_offset() {
+    // The search's window has 1 MiB: test before, across and after its border.
     for at in [0, (1 << 20) - 40, (1 << 20) - 10, (1 << 20) + 3, 3 << 20] {
         assert_eq!(release_of(&vmlinux(at, 18)), (Format::Vmlinux, RELEASE.to_owned()), "{at}");
     }
 }
 
 #[test]
-fn a_vmlinux_that_qemu_cannot_start_is_named() {
+fn a_vmlinux_that_qemu_cannot_enter_is_named() {
     assert!(matches!(look(&vmlinux(9, 17)), Err(Unbootable::NoPvh)));
     let whole = vmlinux(9, 18);
     for length in [4, 63, 64, 100, 0x1000, whole.len() - 1] {
@@ -122,7 +122,7 @@ fn a_vmlinux_that_qemu_cannot_start_is_named() {
     big_endian[5] = 2;
     big_endian[18..20].copy_from_slice(&[0, 22]);
     assert!(matches!(look(&big_endian), Err(Unbootable::Architecture(seen)) if seen == "s390"));
-    // An ordinary program is an ELF file without a banner.
+    // An ordinary program is an ELF file without a kernel banner.
     let mut program = whole;
     program[0x1000..].fill(0);
     assert!(matches!(look(&program), Err(Unbootable::NotAKernel)));
@@ -141,7 +141,7 @@ fn other_files_are_named() {
 }
 
 #[test]
-fn what_is_not_a_file_is_named_without_waiting() {
+fn special_files_are_named_without_blocking() {
     let dir = tempfile::tempdir().unwrap();
     let fifo = dir.path().join("fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
@@ -151,7 +151,7 @@ fn what_is_not_a_file_is_named_without_waiting() {
     assert!(matches!(inspect(Path::new("/etc/passwd/x")), Err(FileError::Missing(_))));
 
     let plain = inspect(dir.path()).unwrap_err().to_string();
-    assert!(plain.ends_with("give the path of the bzImage or vmlinux itself"), "{plain}");
+    assert!(plain.ends_with("give the path of the bzImage or vmlinux"), "{plain}");
     let built = dir.path().join("arch/x86/boot/bzImage");
     fs::create_dir_all(built.parent().unwrap()).unwrap();
     fs::write(&built, bzimage(1)).unwrap();

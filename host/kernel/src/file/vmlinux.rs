@@ -1,4 +1,4 @@
-//! A kernel as an ELF file, elf(5).
+//! Recognises a kernel in an ELF file (elf(5)).
 
 use std::io::{Read, Seek, SeekFrom};
 
@@ -9,22 +9,22 @@ use object::read::elf::{FileHeader, ProgramHeader};
 use super::{Format, Image, Unbootable};
 use crate::source::is_release;
 
-/// What the banner begins with (init/version.c).
+/// The beginning of the kernel's banner (init/version.c).
 const BANNER: &[u8] = b"Linux version ";
 
-/// Read at a time when looking for the banner, in bytes.
+/// The window of the search for the banner, in bytes.
 const WINDOW_BYTES: usize = 1 << 20;
 
-/// Kept from one window to the next, so that a banner across the border is found whole.
+/// The overlap of two windows, in bytes, so that a banner across their border is found.
 const OVERLAP_BYTES: usize = 128;
 
-/// How much is searched for the banner at most: it lies in `.rodata`, well within the first of these.
+/// The limit of the search, in bytes: the banner is in `.rodata`, well within this limit.
 const SEARCH_LIMIT: u64 = 256 << 20;
 
-/// The most of a note segment that is read, in bytes.
+/// The limit for reading a note segment, in bytes.
 const NOTES_LIMIT: u64 = 64 * 1024;
 
-/// `XEN_ELFNOTE_PHYS32_ENTRY` of xen/interface/elfnote.h: the PVH entry point, what QEMU looks for.
+/// `XEN_ELFNOTE_PHYS32_ENTRY` of xen/interface/elfnote.h: the PVH entry point, which QEMU looks for.
 const PVH_NOTE: u32 = 18;
 
 type Segment = ProgramHeader64<LittleEndian>;
@@ -33,7 +33,7 @@ pub(super) fn is_elf(head: &[u8]) -> bool {
     head.starts_with(&elf::ELFMAG)
 }
 
-/// Recognises a kernel in an ELF file of `length` bytes whose front is `head`.
+/// Recognises a kernel in an ELF file of `length` bytes that begins with `head`.
 pub(super) fn recognise<R: Read + Seek>(input: &mut R, head: &[u8], length: u64) -> Result<Image, Unbootable> {
     let header_bytes = size_of::<FileHeader64<LittleEndian>>() as u64;
     let truncated = |expected| Unbootable::Truncated { expected, actual: length };
@@ -136,7 +136,7 @@ fn search(input: &mut impl Read) -> std::io::Result<Option<String>> {
 fn find_banner(window: &[u8]) -> Option<String> {
     window.windows(BANNER.len()).enumerate().filter(|(_, seen)| *seen == BANNER).find_map(|(at, _)| {
         let rest = &window[at + BANNER.len()..];
-        // Without its end the word may be cut off; it is seen again, whole, in the next window.
+        // Without a terminator the release may be cut off; the next window contains it completely.
         let word = &rest[..rest.iter().position(|&byte| byte == b' ')?];
         let word = std::str::from_utf8(word).ok()?;
         (is_release(word) && word.starts_with(|c: char| c.is_ascii_digit())).then(|| word.to_owned())
@@ -155,7 +155,8 @@ fn has_pvh_note<R: Read + Seek>(input: &mut R, segments: &[Segment]) -> Result<b
     Ok(false)
 }
 
-/// Owner and type of each note, elf(5) "Notes": three words, then name and contents, each padded to four bytes.
+/// Owner and type of each note (elf(5), "Notes"): three 32-bit words, then name and contents, each padded to four
+/// bytes.
 fn note_types(mut notes: &[u8]) -> impl Iterator<Item = (&[u8], u32)> {
     let padded = |length: u32| (length as usize).saturating_add(3) & !3;
     std::iter::from_fn(move || {

@@ -1,16 +1,16 @@
-//! LZ4's legacy frames, which `lz4 -l` writes and the kernel's build uses (`cmd_lz4` in scripts/Makefile.lib): a magic
-//! number, then blocks, each with its compressed length in front, each of 8 MiB when unpacked but the last
-//! (doc/lz4_Frame_format.md of LZ4, "Legacy frame").
+//! Decompresses LZ4's legacy frames, which `lz4 -l` writes and the kernel's build uses (`cmd_lz4` in
+//! scripts/Makefile.lib). A frame is a magic number and blocks. Each block begins with its compressed length, and has 8
+//! MiB when decompressed, except the last (doc/lz4_Frame_format.md of LZ4, "Legacy frame").
 
 use lz4_flex::block;
 
-/// What such a frame begins with.
+/// The first bytes of a legacy frame.
 pub(super) const MAGIC: &[u8] = b"\x02\x21\x4c\x18";
 
-/// What a block becomes at most, in bytes.
+/// The maximum decompressed size of a block, in bytes.
 const BLOCK_BYTES: usize = 8 << 20;
 
-/// Unpacks one frame of which `length` bytes are to come. `None` where it is cut or damaged, or more or less would come.
+/// Decompresses a frame to `length` bytes. `None` if the frame is truncated, damaged, or has another length.
 pub(super) fn unpack(frame: &[u8], length: usize) -> Option<Vec<u8>> {
     let mut rest = frame.strip_prefix(MAGIC)?;
     let (mut out, mut filled) = (vec![0; length], 0);

@@ -1,14 +1,14 @@
-//! Booting the vmlinux in a bzImage instead of the bzImage.
+//! Unpacks the vmlinux from a bzImage, to boot it instead of the bzImage.
 //!
-//! A bzImage is a program that decompresses the kernel in it and enters that. Under an emulator this is a good part of a
-//! boot: in CPU seconds of QEMU 7.2 from its start to the agent's hello, bzImage against vmlinux, medians of three, it
-//! was 2.60 against 2.40 on stock 5.10, 3.10 against 2.36 on 6.1, 4.55 against 2.99 on 6.12 and 4.49 against 3.79 on 7.3.
-//! So the kernel is decompressed once, here, and QEMU enters it through its PVH note. Under KVM the decompressor takes
-//! some ms, and the bzImage is booted.
+//! A bzImage decompresses its kernel and enters it, which takes a large part of a boot under an emulator. CPU seconds
+//! of QEMU 7.2 (TCG) from start to the agent's hello, bzImage against vmlinux, medians of three: 2.60 against 2.40 on
+//! stock 5.10, 3.10 against 2.36 on 6.1, 4.55 against 2.99 on 6.12, 4.49 against 3.79 on 7.3. vmlab therefore
+//! decompresses the kernel once, and QEMU enters it through its PVH note. Under KVM the decompressor takes some ms, and
+//! vmlab boots the bzImage.
 //!
-//! What is lost with the decompressor: it is what picks a random physical and virtual base for the kernel
-//! (`choose_random_location` in arch/x86/boot/compressed/kaslr.c), so without it the kernel's text lies where it was
-//! linked. The regions for the direct map, vmalloc and vmemmap are the kernel's own to pick (arch/x86/mm/kaslr.c).
+//! Without the decompressor the kernel's text is at its linked address, because the decompressor chooses the random
+//! physical and virtual base (`choose_random_location` in arch/x86/boot/compressed/kaslr.c). The kernel itself chooses
+//! the regions of the direct map, vmalloc and vmemmap (arch/x86/mm/kaslr.c).
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -28,20 +28,20 @@ use vmlab_store::memo::{self, Memo};
 use vmlab_store::shelf::{self, Shelf};
 
 mod lz4;
-pub mod payload;
+mod payload;
 
-/// Where they are kept: `unpacked/RELEASE-SHA256.vmlinux`, the hash being the bzImage's.
+/// Unpacked kernels are in `unpacked/RELEASE-SHA256.vmlinux`, with the hash of the bzImage.
 const SHELF: Shelf = Shelf { directory: "unpacked", suffix: ".vmlinux", kind: Kind::Unpacked };
 
 /// What was found out is remembered under this; its number is raised when another vmlab could find out otherwise.
 const MEMO: &str = "vmlinux 1";
 
-/// The file that QEMU is given as a kernel.
+/// The file for QEMU's `-kernel`.
 #[derive(Debug, Clone)]
 pub struct BootFile {
     /// A bzImage, or a vmlinux with a PVH note.
     pub path: PathBuf,
-    /// Of that file, hexadecimal.
+    /// The SHA-256 of that file, in hexadecimal.
     pub sha256: String,
     /// Keeps an unpacked one in the cache while it is used.
     pub hold: Option<Hold>,
@@ -56,9 +56,9 @@ struct Answer {
     vmlinux_sha256: Result<String, String>,
 }
 
-/// What a kernel is booted from: the vmlinux in it where that is quicker and can be had, else its own file. Where a bzImage
-/// holds nothing that can be unpacked it may still boot, and if it does not, the guest's console tells why. Blocks for some
-/// seconds the first time. A cache that does not take the vmlinux costs no more than the time that it saves.
+/// The file to boot a kernel from: its vmlinux if this is faster and possible, else the kernel file itself. A bzImage
+/// that cannot be unpacked may still boot; if not, the guest's console says why. Blocks for some seconds the first
+/// time. If the cache cannot store the vmlinux, the bzImage is booted.
 #[must_use]
 pub fn boot_file(kernel: &Kernel, machine: &Machine, cache: &Path) -> (BootFile, Keeping) {
     let mut keeping = Keeping::default();
@@ -70,15 +70,15 @@ pub fn boot_file(kernel: &Kernel, machine: &Machine, cache: &Path) -> (BootFile,
     (unpacked.filter(|file| fits(file, machine)).unwrap_or(own), keeping)
 }
 
-/// Whether there is room for a vmlinux, which loads to 16 MiB and higher, and for what it sets up. Where there is not, the
-/// bzImage's decompressor ends the guest at once, and a kernel that was entered all the same hangs without a word (seen
-/// with 5.10 in 16 MiB).
+/// Whether the guest's memory is large enough for a vmlinux, which is loaded at 16 MiB and above, and for the kernel's
+/// own allocations. With less memory the bzImage's decompressor ends the guest at once, whereas a vmlinux hangs without
+/// output (seen with 5.10 in 16 MiB).
 fn fits(file: &BootFile, machine: &Machine) -> bool {
     let memory_bytes = u64::from(machine.memory_mib) << 20;
     fs::metadata(&file.path).is_ok_and(|file| file.len() <= memory_bytes / 2)
 }
 
-/// The vmlinux in a kernel's file, from the cache or put there now; `None` where there is none to boot.
+/// The vmlinux of a kernel, from the cache or unpacked now; `None` if there is no bootable vmlinux.
 fn unpacked(kernel: &Kernel, cache: &Path, keeping: &mut Keeping) -> Option<BootFile> {
     let place = SHELF.place(cache, &format!("{}-{}", kernel.release, kernel.sha256));
     let memo = Memo::new(cache, MEMO, vec![&kernel.path]);
@@ -93,7 +93,7 @@ fn unpacked(kernel: &Kernel, cache: &Path, keeping: &mut Keeping) -> Option<Boot
         }
         None => {}
     }
-    // Who cannot read the kernel now, or reads another than the one that was named, is told by QEMU or by the guest.
+    // If the kernel file cannot be read or has changed, QEMU or the guest reports the problem.
     let packed = read(&kernel.path).ok().filter(|bytes| hash(bytes) == kernel.sha256)?;
     let answer = |vmlinux_sha256| Answer { kernel_sha256: kernel.sha256.clone(), vmlinux_sha256 };
     let (answer, file) = match payload::vmlinux(&packed, &kernel.release) {
@@ -118,7 +118,7 @@ pub fn inventory(cache: &Path) -> Found {
     })
 }
 
-/// A bzImage; of any other file no more than is needed to tell.
+/// Reads a bzImage, or only the head of any other file.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let (mut file, mut bytes) = (File::open(path)?, Vec::new());
     file.by_ref().take(payload::HEAD_BYTES).read_to_end(&mut bytes)?;

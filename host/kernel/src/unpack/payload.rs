@@ -1,4 +1,4 @@
-//! From a bzImage to the vmlinux in it. Pure.
+//! Extracts the vmlinux from a bzImage. Pure.
 
 use std::io::Cursor;
 
@@ -6,72 +6,70 @@ use super::lz4;
 use crate::decompress::{self, DecompressError};
 use crate::file::{self, Format, Unbootable, bzimage};
 
-/// The most that is read of a bzImage, and the most that its kernel may become, in bytes. Stock kernels are some 14 MiB, and
-/// some 60 unpacked.
-pub const LIMIT_BYTES: u64 = 1 << 30;
+/// The size limit of a bzImage and of its vmlinux, in bytes. Stock kernels have some 14 MiB, and some 60 MiB unpacked.
+pub(super) const LIMIT_BYTES: u64 = 1 << 30;
 
-/// What must be there of a file to tell whether it is a bzImage, in bytes.
-pub const HEAD_BYTES: u64 = 4096;
+/// The number of bytes that are necessary to recognise a bzImage.
+pub(super) const HEAD_BYTES: u64 = 4096;
 
-/// The payload's last bytes are the length of what is in it, little-endian; gzip's own format has it there, after the others
+/// The payload ends with its decompressed length, little-endian. gzip's format has the length there; for other formats
 /// the kernel's build appends it (`size_append` in scripts/Makefile.lib).
 const LENGTH_BYTES: usize = 4;
 
 const GZIP: &[u8] = b"\x1f\x8b";
 
-/// Why a kernel's file holds no vmlinux to boot.
+/// Why a kernel file contains no bootable vmlinux.
 #[derive(Debug, thiserror::Error)]
-pub enum NoVmlinux {
-    /// It is one itself, or nothing.
+pub(super) enum NoVmlinux {
+    /// The file is no bzImage.
     #[error("it is not a bzImage")]
     NotABzImage,
-    /// The header's fields make no sense.
+    /// The header's payload fields are invalid.
     #[error("its header names no payload within the file")]
     NoPayload,
-    /// bzip2, LZMA, LZO, or what is yet to come.
-    #[error("its payload is in no known form: it begins with {0:02x?}")]
+    /// The payload's compression is not supported: bzip2, LZMA, LZO or a future format.
+    #[error("its payload has an unknown compression format: it begins with {0:02x?}")]
     Unknown(Vec<u8>),
-    /// A decoder refused it.
+    /// Decompression failed.
     #[error(transparent)]
     Decompress(#[from] DecompressError),
-    /// Likewise.
+    /// LZ4 decompression failed.
     #[error("its LZ4 data cannot be decompressed")]
     Lz4,
-    /// Something else came out than went in.
-    #[error("its payload is to become {promised} bytes, and became {actual}")]
+    /// The decompressed length differs from the length in the payload.
+    #[error("its payload has {actual} bytes decompressed instead of {promised}")]
     Length {
-        /// As the payload says.
+        /// The length in the payload, in bytes.
         promised: u32,
-        /// What came out.
+        /// The decompressed length, in bytes.
         actual: usize,
     },
-    /// It would be too large.
-    #[error("its payload is to become {0} bytes, more than any kernel has")]
+    /// The length in the payload exceeds the limit.
+    #[error("its payload claims {0} bytes decompressed, more than any kernel has")]
     TooLarge(u32),
-    /// What came out is not what QEMU boots: above all a kernel without `CONFIG_PVH`.
+    /// QEMU cannot boot the vmlinux, usually because of a missing `CONFIG_PVH`.
     #[error("its payload: {0}")]
     Unbootable(#[from] Unbootable),
-    /// What came out is another kernel, or no vmlinux.
+    /// The payload is another kernel, or no vmlinux.
     #[error("its payload is a {format:?} of {release}")]
     Another {
-        /// Its form.
+        /// The format of the payload.
         format: Format,
-        /// Its release.
+        /// The release of the payload.
         release: String,
     },
 }
 
-/// Whether a file that begins so is a bzImage.
 #[must_use]
-pub fn is_bzimage(head: &[u8]) -> bool {
+pub(super) fn is_bzimage(head: &[u8]) -> bool {
     bzimage::is_one(head)
 }
 
-/// The vmlinux in a bzImage, which QEMU can enter and which is the kernel `release`.
+/// The vmlinux in a bzImage. Checks that QEMU can boot it and that its release is `release`.
 ///
 /// # Errors
-/// [`NoVmlinux`]
-pub fn vmlinux(bytes: &[u8], release: &str) -> Result<Vec<u8>, NoVmlinux> {
+/// [`NoVmlinux`].
+pub(super) fn vmlinux(bytes: &[u8], release: &str) -> Result<Vec<u8>, NoVmlinux> {
     if !is_bzimage(bytes) {
         return Err(NoVmlinux::NotABzImage);
     }

@@ -17,7 +17,7 @@ fn elf() -> Vec<u8> {
     files::vmlinux(9, PVH_NOTE)
 }
 
-/// As `lz4 -l` writes it.
+/// Compresses like `lz4 -l`.
 fn lz4(bytes: &[u8]) -> Vec<u8> {
     let mut frame = lz4::MAGIC.to_vec();
     for block in bytes.chunks(8 << 20) {
@@ -44,13 +44,13 @@ fn zstd(bytes: &[u8]) -> Vec<u8> {
     ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest)
 }
 
-/// Packed data with the length behind it, as the kernel's build appends it.
+/// Appends the length to compressed data, like the kernel's build.
 fn with_length(mut packed: Vec<u8>, length: usize) -> Vec<u8> {
     packed.extend_from_slice(&u32::try_from(length).unwrap().to_le_bytes());
     packed
 }
 
-/// A bzImage with this payload, 0x30 bytes into its protected-mode code.
+/// A bzImage with this payload at offset 0x30 of its protected-mode code.
 fn bzimage(payload: &[u8]) -> Vec<u8> {
     let paragraphs = u32::try_from(payload.len().div_ceil(16) + 4).unwrap();
     let mut bytes = files::bzimage(paragraphs);
@@ -66,8 +66,8 @@ fn packed(elf: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn what_was_packed_comes_out_in_each_form() {
-    // Larger than one LZ4 block.
+fn each_compression_format_is_unpacked() {
+    // Larger than an LZ4 block.
     let large = files::vmlinux(9 << 20, PVH_NOTE);
     for elf in [elf(), large] {
         let forms = [
@@ -83,7 +83,7 @@ fn what_was_packed_comes_out_in_each_form() {
 }
 
 #[test]
-fn what_cannot_be_booted_unpacked_is_told_apart() {
+fn payloads_that_cannot_be_booted_are_distinguished() {
     let elf = elf();
     let look = |payload: &[u8]| vmlinux(&bzimage(payload), RELEASE).unwrap_err();
     assert!(matches!(vmlinux(&elf, RELEASE), Err(NoVmlinux::NotABzImage)));
@@ -100,7 +100,7 @@ fn what_cannot_be_booted_unpacked_is_told_apart() {
 }
 
 #[test]
-fn a_damaged_payload_is_found_out() {
+fn a_damaged_payload_is_detected() {
     let elf = elf();
     for (packed, name) in [(xz(&elf), "xz"), (zstd(&elf), "zstd"), (lz4(&elf), "lz4")] {
         let cut = with_length(packed[..packed.len() / 2].to_vec(), elf.len());
@@ -121,11 +121,11 @@ fn a_damaged_payload_is_found_out() {
         }
     }
     let huge = vmlinux(&bzimage(&with_length(lz4(&elf), u32::MAX as usize)), RELEASE).unwrap_err();
-    assert!(matches!(huge, NoVmlinux::TooLarge(u32::MAX)), "nothing is set up for what cannot come");
+    assert!(matches!(huge, NoVmlinux::TooLarge(u32::MAX)), "no memory is allocated for it");
 }
 
 #[test]
-fn a_payload_beyond_the_end_is_none() {
+fn a_payload_beyond_the_end_of_the_file_is_refused() {
     let mut bytes = packed(&elf());
     for (at, value) in [(0x248, u32::MAX), (0x24c, u32::MAX), (0x248, 0)] {
         let mut bytes = bytes.clone();
@@ -164,7 +164,7 @@ fn under_tcg_the_vmlinux_is_kept_and_held_and_under_kvm_nothing_is() {
 }
 
 #[test]
-fn a_guest_that_is_too_small_for_the_vmlinux_boots_the_bzimage() {
+fn a_guest_too_small_for_the_vmlinux_boots_the_bzimage() {
     let dir = tempfile::tempdir().unwrap();
     let kernel = kernel(dir.path(), &packed(&files::vmlinux(9 << 20, PVH_NOTE)));
     for (memory_mib, unpacked) in [(16, false), (18, false), (20, true)] {
@@ -187,14 +187,14 @@ fn a_damaged_file_in_the_cache_is_replaced() {
 }
 
 #[test]
-fn what_cannot_be_unpacked_is_booted_as_it_is() {
+fn a_kernel_that_cannot_be_unpacked_is_booted_unchanged() {
     let dir = tempfile::tempdir().unwrap();
     for bytes in [files::bzimage(100), elf(), bzimage(b"BZh91AY&SY...")] {
         let kernel = kernel(dir.path(), &bytes);
         let file = boot_file(&kernel, &TCG, dir.path()).0;
         assert_eq!((&file.path, &file.sha256), (&kernel.path, &kernel.sha256));
     }
-    // Changed since it was named: the hash says which kernel was meant.
+    // The file has changed since it was named; the hash identifies the intended kernel.
     let kernel = kernel(dir.path(), &packed(&elf()));
     fs::write(&kernel.path, packed(&files::vmlinux(20, PVH_NOTE))).unwrap();
     assert_eq!(boot_file(&kernel, &TCG, dir.path()).0.path, kernel.path);
@@ -221,7 +221,7 @@ fn what_was_found_out_is_remembered() {
 }
 
 #[test]
-fn a_cache_that_does_not_take_the_vmlinux_has_the_bzimage_booted() {
+fn the_bzimage_is_booted_if_the_cache_cannot_store_the_vmlinux() {
     let dir = tempfile::tempdir().unwrap();
     let kernel = kernel(dir.path(), &packed(&elf()));
     let cache = dir.path().join("file");

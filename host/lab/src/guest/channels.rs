@@ -13,9 +13,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::input::Input;
+use vmlab_qemu::cpu_usage::CpuUsage;
 use vmlab_qemu::process::{QemuEnded, QemuProcess};
-use vmlab_qemu::qmp::{self, Qmp, QmpError, Told};
-use vmlab_qemu::vitals::Vitals;
+use vmlab_qemu::qmp::{self, Qmp, QmpError, TimedQmpEvent};
 
 /// Bytes that are read at once.
 const CHUNK: usize = 64 * 1024;
@@ -47,7 +47,7 @@ pub(crate) struct Channels {
     negotiating: JoinSet<Result<Qmp, QmpError>>,
     /// The monitor, once somebody has asked for it.
     qmp: Option<Qmp>,
-    qmp_events: Option<mpsc::Receiver<Told>>,
+    qmp_events: Option<mpsc::Receiver<TimedQmpEvent>>,
     control_open: bool,
     console_open: bool,
     exited: bool,
@@ -177,8 +177,8 @@ impl Channels {
     }
 
     /// How QEMU fares on this host; None where it is gone.
-    pub(crate) fn vitals(&self) -> Option<Vitals> {
-        self.qemu.process.id().and_then(Vitals::of)
+    pub(crate) fn cpu_usage(&self) -> Option<CpuUsage> {
+        self.qemu.process.id().and_then(CpuUsage::of)
     }
 
     /// Kills QEMU where it still runs, and gives what is left to be read, and how QEMU ended.
@@ -200,7 +200,7 @@ pub(crate) struct Rest {
     /// The end of its console.
     pub(crate) console: Vec<u8>,
     /// What QMP had told of and nobody had asked for yet.
-    pub(crate) told: Vec<Told>,
+    pub(crate) told: Vec<TimedQmpEvent>,
     /// How it ended.
     pub(crate) qemu: std::io::Result<QemuEnded>,
 }
@@ -224,7 +224,7 @@ fn all_there(mut read: impl FnMut() -> nix::Result<Vec<u8>>) -> Vec<u8> {
 }
 
 /// The next event; none where there will be none any more, which then is kept in mind.
-async fn next_event(events: &mut Option<mpsc::Receiver<Told>>) -> Option<Told> {
+async fn next_event(events: &mut Option<mpsc::Receiver<TimedQmpEvent>>) -> Option<TimedQmpEvent> {
     let event = events.as_mut()?.recv().await;
     if event.is_none() {
         *events = None;

@@ -11,7 +11,7 @@
 use std::time::{Duration, Instant};
 
 use vmlab_events::loss::Watchdog;
-use vmlab_qemu::vitals::Vitals;
+use vmlab_qemu::cpu_usage::CpuUsage;
 
 /// How many times its own length a limit may reach.
 const MAX_STRETCH: u32 = 4;
@@ -26,7 +26,7 @@ struct Limit {
     limit: Duration,
     since: Instant,
     /// When half of it had passed, and QEMU's CPU usage then.
-    half: Option<(Instant, Option<Vitals>)>,
+    half: Option<(Instant, Option<CpuUsage>)>,
     stretched: Duration,
 }
 
@@ -51,19 +51,19 @@ impl Limit {
     }
 
     /// Checks it. Some where it has passed: what changed since its half, where the host can tell.
-    fn check(&mut self, now: Instant, vitals: Option<Vitals>) -> Option<Option<Since>> {
+    fn check(&mut self, now: Instant, usage: Option<CpuUsage>) -> Option<Option<Since>> {
         if now < self.due() {
             return None;
         }
         match self.half {
             None => {
-                self.half = Some((now, vitals));
+                self.half = Some((now, usage));
                 None
             }
-            Some((at, then)) => Some(then.zip(vitals).map(|(then, vitals)| Since {
+            Some((at, then)) => Some(then.zip(usage).map(|(then, usage)| Since {
                 time: now.saturating_duration_since(at),
-                had: vitals.had.saturating_sub(then.had),
-                starved: vitals.starved.saturating_sub(then.starved),
+                run: usage.run.saturating_sub(then.run),
+                runqueue_wait: usage.runqueue_wait.saturating_sub(then.runqueue_wait),
             })),
         }
     }
@@ -73,8 +73,8 @@ impl Limit {
 #[derive(Debug, Clone, Copy)]
 struct Since {
     time: Duration,
-    had: Duration,
-    starved: Duration,
+    run: Duration,
+    runqueue_wait: Duration,
 }
 
 /// A limit that has passed.
@@ -133,11 +133,11 @@ impl Deadlines {
     }
 
     /// Checks what is due, with QEMU's CPU usage. None where the host waits on.
-    pub(crate) fn check(&mut self, now: Instant, vitals: Option<Vitals>) -> Option<Passed> {
+    pub(crate) fn check(&mut self, now: Instant, usage: Option<CpuUsage>) -> Option<Passed> {
         if let Some(silence) = &mut self.silence
-            && let Some(since) = silence.check(now, vitals)
+            && let Some(since) = silence.check(now, usage)
         {
-            let works = |since: Since| since.had.max(since.starved) >= since.time / IDLE_PART;
+            let works = |since: Since| since.run.max(since.runqueue_wait) >= since.time / IDLE_PART;
             if since.is_some_and(works) {
                 *silence = Limit::new(silence.limit, now);
             } else {
@@ -146,8 +146,8 @@ impl Deadlines {
             }
         }
         let whole = &mut self.whole;
-        let since = whole.check(now, vitals)?;
-        let stretched = since.map_or(Duration::ZERO, |since| since.starved).min(whole.limit * (MAX_STRETCH - 1));
+        let since = whole.check(now, usage)?;
+        let stretched = since.map_or(Duration::ZERO, |since| since.runqueue_wait).min(whole.limit * (MAX_STRETCH - 1));
         if stretched > whole.stretched + whole.limit / MIN_STRETCH_PART {
             whole.stretched = stretched;
             if now < whole.due() {
@@ -171,14 +171,14 @@ mod tests {
     /// Checks deadlines whenever they are due, with (run time, wait for a processor) at that time, until a limit has passed.
     fn played(
         mut deadlines: Deadlines,
-        vitals: impl Fn(Duration) -> Option<(Duration, Duration)>,
+        usage: impl Fn(Duration) -> Option<(Duration, Duration)>,
     ) -> (Passed, Duration) {
         let start = deadlines.whole.since;
         for _ in 0..1000 {
             let now = deadlines.due();
             let at = now - start;
-            let vitals = vitals(at).map(|(had, starved)| Vitals { had, starved, stopped: false });
-            if let Some(passed) = deadlines.check(now, vitals) {
+            let usage = usage(at).map(|(run, runqueue_wait)| CpuUsage { run, runqueue_wait, stopped: false });
+            if let Some(passed) = deadlines.check(now, usage) {
                 return (passed, at);
             }
             assert!(deadlines.due() > now, "it is always looked at later");
@@ -243,11 +243,11 @@ mod tests {
     fn a_word_ends_a_silence() {
         let mut deadlines = Deadlines::job(LIMIT, s(20), Instant::now());
         let start = deadlines.whole.since;
-        assert_eq!(deadlines.check(start + s(10), Some(Vitals::default())), None);
+        assert_eq!(deadlines.check(start + s(10), Some(CpuUsage::default())), None);
         deadlines.activity(Instant::now());
         let due = deadlines.due() - start;
         assert!(due >= s(10) && due < s(11), "it begins anew: {due:?}");
-        assert_eq!(deadlines.check(start + s(21), Some(Vitals::default())), None, "half of a new silence");
+        assert_eq!(deadlines.check(start + s(21), Some(CpuUsage::default())), None, "half of a new silence");
     }
 
     #[test]
@@ -259,8 +259,8 @@ mod tests {
     fn a_vmlab_that_was_stopped_looks_again() {
         let mut deadlines = Deadlines::new(Watchdog::Boot, LIMIT, Instant::now());
         let late = deadlines.whole.since + LIMIT * 2;
-        assert_eq!(deadlines.check(late, Some(Vitals::default())), None);
+        assert_eq!(deadlines.check(late, Some(CpuUsage::default())), None);
         assert_eq!(deadlines.due(), late + LIMIT / 2);
-        assert_eq!(deadlines.check(late + LIMIT / 2, Some(Vitals::default())), Some(whole(s(0))));
+        assert_eq!(deadlines.check(late + LIMIT / 2, Some(CpuUsage::default())), Some(whole(s(0))));
     }
 }

@@ -7,7 +7,7 @@ use tracing::{Instrument as _, Span, debug, debug_span, trace};
 use vmlab_events::error::chain;
 use vmlab_events::loss::QemuEnd;
 use vmlab_qemu::process::QemuEnded;
-use vmlab_qemu::qmp::{QmpError, QmpEvent, Told};
+use vmlab_qemu::qmp::{QmpError, QmpEvent, TimedQmpEvent};
 use vmlab_qemu::template::Draft;
 
 use super::channels::{self, Channels, Next, Rest};
@@ -99,11 +99,11 @@ impl Driver<'_> {
         match self.channels.next(deadline, reads_control, &self.run.cancel).await {
             Ok(Next::Input(input)) => {
                 match &input {
-                    Input::Control(_) | Input::Qmp(Told { event: QmpEvent::GuestPanicked, .. }) => {
+                    Input::Control(_) | Input::Qmp(TimedQmpEvent { event: QmpEvent::GuestPanicked, .. }) => {
                         self.feed_console().await;
                     }
                     // All that the guest has said is in the sockets now.
-                    Input::Qmp(Told { event: QmpEvent::Stopped, .. }) => {
+                    Input::Qmp(TimedQmpEvent { event: QmpEvent::Stopped, .. }) => {
                         let control = self.channels.control_now();
                         self.feed_console().await;
                         if !control.is_empty() {
@@ -116,7 +116,7 @@ impl Driver<'_> {
             }
             Ok(Next::Deadline) => {
                 self.feed_console().await;
-                self.feed(Input::Deadline(self.channels.vitals())).await;
+                self.feed(Input::Deadline(self.channels.cpu_usage())).await;
             }
             Ok(Next::Cancelled) => {
                 let stop = self.run.stopped().unwrap_or(Stop::Interrupted);
@@ -198,7 +198,7 @@ impl Driver<'_> {
 
     async fn end(&mut self, lost: bool, ask_state: bool, examine: bool) -> End {
         let state = if ask_state { Some(self.channels.state_by_qmp().await) } else { None };
-        let stopped = lost && self.channels.vitals().is_some_and(|vitals| vitals.stopped);
+        let stopped = lost && self.channels.cpu_usage().is_some_and(|usage| usage.stopped);
         if examine && !stopped {
             self.postmortem.take(self.run, &mut self.channels).await;
         }

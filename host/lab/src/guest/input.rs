@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use vmlab_events::event::{JobReport, LabEvent};
 use vmlab_events::loss::{QemuEnd, Vmcore};
-use vmlab_qemu::qmp::Told;
-use vmlab_qemu::vitals::Vitals;
+use vmlab_qemu::cpu_usage::CpuUsage;
+use vmlab_qemu::qmp::TimedQmpEvent;
 
 use crate::attempts::AttemptEnd;
 use crate::context::Stop;
@@ -34,14 +34,14 @@ pub(crate) enum Input {
     /// The console was closed.
     ConsoleClosed,
     /// QMP reported an event.
-    Qmp(Told),
+    Qmp(TimedQmpEvent),
     /// QMP was closed.
     QmpClosed,
     /// The QEMU process has ended.
     Exited(ExitStatus),
     /// The time that [`super::machine::GuestMachine::deadline`] names has come. None where the host cannot tell how much
     /// processor time QEMU had.
-    Deadline(Option<Vitals>),
+    Deadline(Option<CpuUsage>),
     /// QMP refused to save the guest ([`Action::Save`]), or the command could not be sent.
     SaveFailed {
         /// QEMU itself refused: a further attempt would fail as well.
@@ -115,7 +115,7 @@ pub(crate) struct End {
     /// The rest of the console.
     pub(crate) console: Vec<u8>,
     /// What QMP had reported and nobody had read yet.
-    pub(crate) qmp: Vec<Told>,
+    pub(crate) qmp: Vec<TimedQmpEvent>,
     /// How QEMU ended.
     pub(crate) qemu: QemuEnd,
     /// The end of what QEMU wrote on standard error, on one line; empty where it wrote nothing.

@@ -200,7 +200,7 @@ impl Session {
     }
 
     /// Asks for a scenario: the bytes to send. After [`Self::prepare`], whose answer need not be waited for, or in answer
-    /// to [`SessionEvent::Finished`]. The guest has its kernel print the word, if there is one, before it starts.
+    /// to [`SessionEvent::Finished`]. The guest writes the marker, if there is one, to its kernel's log before it starts.
     ///
     /// # Errors
     /// [`Violation`] where the guest is busy: a fault of the caller's, which must not be passed over.
@@ -208,7 +208,7 @@ impl Session {
         &mut self,
         spec: &ScenarioSpec,
         leg_timeout_ms: u64,
-        word: Option<String>,
+        marker: Option<String>,
     ) -> Result<Vec<u8>, Violation> {
         let run = self.next_run;
         let asked = (run, Box::new(spec.clone()));
@@ -219,19 +219,19 @@ impl Session {
         }
         self.next_run += 1;
         let scenario = spec.id.clone();
-        encode(&HostMessage::Run { run, scenario, leg_timeout_ms, output_limit: OUTPUT_LIMIT, word })
+        encode(&HostMessage::Run { run, scenario, leg_timeout_ms, output_limit: OUTPUT_LIMIT, marker })
     }
 
-    /// Asks the guest to say goodbye, and to have its kernel print a word before: the bytes to send.
+    /// Asks the guest to write the marker to its kernel's log and to say goodbye: the bytes to send.
     ///
     /// # Errors
     /// As [`Self::ask`].
-    pub fn dismiss(&mut self, word: String) -> Result<Vec<u8>, Violation> {
+    pub fn dismiss(&mut self, marker: String) -> Result<Vec<u8>, Violation> {
         if !matches!(self.state, State::Idle) {
             return violation("the guest was dismissed while it was not idle");
         }
         self.state = State::Leaving;
-        encode(&HostMessage::Finish { word })
+        encode(&HostMessage::Finish { marker })
     }
 
     /// How far it has come.

@@ -10,7 +10,7 @@ use vmlab_events::event::{LabEvent, LegReport, Phase};
 use vmlab_events::target::TargetId;
 
 use crate::laps::Laps;
-use vmlab_qemu::qmp::{QmpEvent, Told};
+use vmlab_qemu::qmp::{QmpEvent, TimedQmpEvent};
 
 /// How a guest starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +87,7 @@ impl Timings {
     }
 
     /// An event of QMP's may be such a moment.
-    pub(crate) fn qmp(&mut self, told: &Told) {
+    pub(crate) fn qmp(&mut self, told: &TimedQmpEvent) {
         match told.event {
             QmpEvent::Greeting => self.moment(Moment::Greeted, told.at),
             // What is booted may be asked for something at any time later; only forks are told ahead.
@@ -158,8 +158,8 @@ mod tests {
         phases.iter().map(|phase| format!("{} {}", phase.name, phase.us)).collect::<Vec<_>>().join(", ")
     }
 
-    fn told(at: Instant, event: QmpEvent) -> Told {
-        Told { at, event }
+    fn told(at: Instant, event: QmpEvent) -> TimedQmpEvent {
+        TimedQmpEvent { at, event }
     }
 
     fn migration(status: &str) -> QmpEvent {

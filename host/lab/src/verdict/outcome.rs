@@ -101,13 +101,13 @@ fn the_hosts(evidence: &Evidence<'_>) -> Option<String> {
     let when = evidence.link.phase.when();
     match (&evidence.monitor.shutdown, evidence.qemu) {
         (Some(reason @ ShutdownReason::HostSignal), _) => {
-            Some(format!("a signal told QEMU to end ({}) {when}", reason.word()))
+            Some(format!("a signal told QEMU to end ({}) {when}", reason.name()))
         }
         (Some(reason @ ShutdownReason::HostMonitor(_)), _) => {
-            Some(format!("QEMU was told to end through its monitor ({}) {when}", reason.word()))
+            Some(format!("QEMU was told to end through its monitor ({}) {when}", reason.name()))
         }
         (Some(reason @ ShutdownReason::HostError), _) => {
-            Some(format!("QEMU met an error that it cannot go on with ({}) {when}", reason.word()))
+            Some(format!("QEMU met an error that it cannot go on with ({}) {when}", reason.name()))
         }
         (_, QemuEnd::Killed(signal)) => Some(format!("QEMU was killed by signal {}", signal_words(*signal))),
         (_, QemuEnd::Lived { stopped: true }) => {
@@ -137,10 +137,10 @@ fn the_end(evidence: &Evidence<'_>) -> String {
             "the guest's machine was reset {when}, and its kernel did not say that it reboots: a triple fault, or a reset \
              through the hardware"
         )),
-        (Some(reason), _) => Some(format!("the guest ended {when} ({})", reason.word())),
+        (Some(reason), _) => Some(format!("the guest ended {when} ({})", reason.name())),
         (None, None) => evidence.monitor.reset.as_ref().map(|_| format!("the guest's machine was reset {when}")),
     };
-    let shut_down = evidence.monitor.shutdown.as_ref().map(|reason| format!("QEMU shut down ({})", reason.word()));
+    let shut_down = evidence.monitor.shutdown.as_ref().map(|reason| format!("QEMU shut down ({})", reason.name()));
     let qemu = match evidence.qemu {
         QemuEnd::Exited(code) if guest.is_some() => format!("QEMU exited with {code}"),
         QemuEnd::Exited(code) => format!("QEMU exited with {code} by itself {when}"),
@@ -196,7 +196,7 @@ fn supplement(evidence: &Evidence<'_>) -> String {
             .as_ref()
             .map(|what| format!("a watchdog device of the guest's ran out ({what})"))
             .unwrap_or_default(),
-        monitor.reset.as_ref().map(|why| format!("the machine was reset ({})", why.word())).unwrap_or_default(),
+        monitor.reset.as_ref().map(|why| format!("the machine was reset ({})", why.name())).unwrap_or_default(),
         if closed { "QEMU had closed its QMP socket and lived on".to_owned() } else { String::new() },
         if evidence.stderr.is_empty() { String::new() } else { format!("QEMU said: {}", evidence.stderr) },
         init,

@@ -28,7 +28,7 @@ fn versions_are_read_from_the_first_line() {
 }
 
 #[tokio::test]
-async fn a_good_one_is_known_by_its_build() {
+async fn the_identity_changes_with_the_build() {
     let dir = tempfile::tempdir().unwrap();
     let path = script(dir.path(), "qemu", GOOD);
     let first = ask(&path, VERSION_LIMIT).await.unwrap();
@@ -44,7 +44,7 @@ async fn a_good_one_is_known_by_its_build() {
 }
 
 #[tokio::test]
-async fn too_old_names_both_versions() {
+async fn the_error_for_an_old_qemu_names_both_versions() {
     let error = ask_script("echo QEMU emulator version 5.2.0").await.unwrap_err();
     assert!(matches!(error, QemuError::TooOld { .. }), "{error}");
     let text = error.to_string();
@@ -52,7 +52,7 @@ async fn too_old_names_both_versions() {
 }
 
 #[tokio::test]
-async fn one_that_dies_is_quoted() {
+async fn a_failing_programs_output_is_quoted() {
     let error = ask_script("echo 'libfoo.so.1: cannot open' >&2; exit 127").await.unwrap_err();
     assert!(matches!(&error, QemuError::Died { said, .. } if said == "libfoo.so.1: cannot open"), "{error}");
     let error = ask_script("kill -ABRT $$").await.unwrap_err();
@@ -60,12 +60,12 @@ async fn one_that_dies_is_quoted() {
 }
 
 #[tokio::test]
-async fn one_that_hangs_is_ended() {
+async fn a_hanging_program_is_killed() {
     let dir = tempfile::tempdir().unwrap();
     let hangs = format!("echo $$ >{}/pid; exec sleep 1000", dir.path().display());
     let error = ask(&script(dir.path(), "qemu", &hangs), Duration::from_millis(300)).await.unwrap_err();
     assert!(matches!(error, QemuError::Hung { .. }), "{error}");
-    // A busy machine may not have got as far as the script's first line.
+    // On a busy machine the script may not have executed its first line yet.
     if let Ok(pid) = fs::read_to_string(dir.path().join("pid"))
         && !pid.trim().is_empty()
     {
@@ -78,7 +78,7 @@ async fn one_that_hangs_is_ended() {
 }
 
 #[tokio::test]
-async fn something_else_is_not_taken_for_qemu() {
+async fn another_program_is_refused() {
     for body in ["echo GNU bash, version 5.2.15", "true", "yes"] {
         let error = ask_script(body).await.unwrap_err();
         let refused = matches!(error, QemuError::NotQemu { .. } | QemuError::Died { .. });
@@ -92,7 +92,7 @@ async fn something_else_is_not_taken_for_qemu() {
 }
 
 #[test]
-fn the_option_comes_before_the_variable_before_the_path() {
+fn the_option_takes_precedence_over_variable_and_path() {
     let dir = tempfile::tempdir().unwrap();
     let [a, b] = ["a", "b"].map(|name| script(dir.path(), name, GOOD));
     let in_path = script(dir.path(), PROGRAM, GOOD);
@@ -104,7 +104,7 @@ fn the_option_comes_before_the_variable_before_the_path() {
 }
 
 #[test]
-fn what_is_not_there_is_said_with_the_remedy() {
+fn errors_for_missing_programs_name_the_remedy() {
     let dir = tempfile::tempdir().unwrap();
     let error = locate(None, None, Some(dir.path().as_os_str())).unwrap_err();
     assert!(matches!(error, QemuError::Missing));
@@ -115,7 +115,7 @@ fn what_is_not_there_is_said_with_the_remedy() {
     assert!(error.contains("--qemu") && error.contains("does not exist"), "{error}");
     let error = locate(None, Some(dir.path().into()), None).unwrap_err().to_string();
     assert!(error.contains(VARIABLE) && error.contains("is not a file"), "{error}");
-    // Not executable, so not a program, though the name is right.
+    // The file has the right name but no execute permission.
     fs::write(dir.path().join(PROGRAM), "").unwrap();
     assert!(matches!(locate(None, None, Some(dir.path().as_os_str())).unwrap_err(), QemuError::Missing));
 }

@@ -1,112 +1,112 @@
-//! What QMP tells of its own accord (docs/interop/qmp-ref, "Events"), as far as a verdict or the timings need it. Pure.
+//! The QMP events (docs/interop/qmp-ref, "Events") that verdicts and timings need. Pure.
 
 use std::time::Instant;
 
 use serde_json::Value;
 
-/// An event and when it was read from the socket, whoever reads it from here and whenever.
+/// An event and the time at which it was read from the socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Told {
-    /// On the host's clock.
+pub struct TimedQmpEvent {
+    /// The time on the host's clock.
     pub at: Instant,
-    /// What happened.
+    /// The event.
     pub event: QmpEvent,
 }
 
-/// An event that a verdict or the timings may need.
+/// A QMP event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum QmpEvent {
-    /// No event but the greeting, the first that QEMU says (docs/interop/qmp-spec, "Server Greeting").
+    /// QEMU's greeting, which precedes all events (docs/interop/qmp-spec, "Server Greeting").
     Greeting,
-    /// SHUTDOWN: the guest ends, and why.
+    /// SHUTDOWN: the guest ends, with the reason.
     Shutdown(ShutdownReason),
-    /// RESET: the guest's machine was reset, and why. With `reboot=shutdown` none comes but by the host's doing.
+    /// RESET: the guest's machine was reset, with the reason. With `reboot=shutdown` only the host can cause this.
     Reset(ShutdownReason),
     /// `GUEST_PANICKED`, through pvpanic.
     GuestPanicked,
-    /// WATCHDOG: a watchdog device of the guest's ran out, and what QEMU does about it, as `reset`, `pause`.
+    /// WATCHDOG: a watchdog device of the guest expired.
     Watchdog {
-        /// QEMU's word for it.
+        /// QEMU's action, for example `reset` or `pause`.
         action: String,
     },
     /// STOP: the guest is paused.
     Stopped,
-    /// RESUME: the guest runs, after it was paused or its state was loaded.
+    /// RESUME: the guest runs after a pause, or after its state was loaded.
     Resumed,
-    /// MIGRATION: how far the saving of a template is, as `active`, `completed`, `failed`.
+    /// MIGRATION: the progress of saving or loading device state.
     Migration {
-        /// QEMU's word for it.
+        /// The status, for example `active`, `completed` or `failed`.
         status: String,
     },
-    /// The reply to a command that did not go through qapi: None where it was done.
+    /// The reply to a command that vmlab sent without qapi.
     Reply {
         /// The command's name.
         command: String,
-        /// What QEMU had against it.
+        /// QEMU's error; None if the command succeeded.
         error: Option<String>,
     },
-    /// Any other.
+    /// Another event, by name.
     Other(String),
 }
 
-/// Why a guest ends or is reset (qapi/run-state.json of QEMU 7.2, `ShutdownCause`).
+/// The reason for a guest's end or reset (qapi/run-state.json of QEMU 7.2, `ShutdownCause`).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ShutdownReason {
-    /// `guest-shutdown`: the guest switched its machine off.
+    /// `guest-shutdown`: the guest powered off.
     GuestShutdown,
-    /// `guest-reset`: the guest asked for a reset, or its processor had a triple fault.
+    /// `guest-reset`: the guest asked for a reset, or its CPU had a triple fault.
     GuestReset,
-    /// `guest-panic`: the guest told of a panic, and QEMU ends for it.
+    /// `guest-panic`: the guest reported a panic.
     GuestPanic,
-    /// `host-signal`: a signal told QEMU to end.
+    /// `host-signal`: QEMU received a signal.
     HostSignal,
-    /// `host-qmp-quit`, `host-qmp-system-reset`, `host-ui`: somebody told QEMU so over its monitor or its window.
+    /// `host-qmp-quit`, `host-qmp-system-reset`, `host-ui`: a command on QEMU's monitor or window.
     HostMonitor(String),
-    /// `host-error`: QEMU met an error that it cannot go on with.
+    /// `host-error`: QEMU had a fatal error.
     HostError,
-    /// Any other word.
+    /// Another reason, by QEMU's name.
     Other(String),
 }
 
 impl ShutdownReason {
-    /// From QEMU's word.
+    /// Parses QEMU's name of the reason.
     #[must_use]
-    pub fn from_word(word: &str) -> Self {
-        match word {
+    pub fn from_name(name: &str) -> Self {
+        match name {
             "guest-shutdown" => Self::GuestShutdown,
             "guest-reset" => Self::GuestReset,
             "guest-panic" => Self::GuestPanic,
             "host-signal" => Self::HostSignal,
             "host-error" => Self::HostError,
-            "host-qmp-quit" | "host-qmp-system-reset" | "host-ui" => Self::HostMonitor(word.to_owned()),
+            "host-qmp-quit" | "host-qmp-system-reset" | "host-ui" => Self::HostMonitor(name.to_owned()),
             other => Self::Other(other.to_owned()),
         }
     }
 
-    /// QEMU's word.
+    /// QEMU's name of the reason.
     #[must_use]
-    pub fn word(&self) -> &str {
+    pub fn name(&self) -> &str {
         match self {
             Self::GuestShutdown => "guest-shutdown",
             Self::GuestReset => "guest-reset",
             Self::GuestPanic => "guest-panic",
             Self::HostSignal => "host-signal",
             Self::HostError => "host-error",
-            Self::HostMonitor(word) | Self::Other(word) => word,
+            Self::HostMonitor(name) | Self::Other(name) => name,
         }
     }
 
-    /// Whether the host did it, or somebody on it, and not the guest.
+    /// Whether the host caused it, and not the guest.
     #[must_use]
     pub const fn is_the_hosts(&self) -> bool {
         matches!(self, Self::HostSignal | Self::HostMonitor(_) | Self::HostError)
     }
 }
 
-/// What the ids of vmlab's own commands begin with.
+/// The prefix of the ids of commands that vmlab sends without qapi.
 pub(super) const OWN: &str = "vmlab:";
 
-/// The event that a line is; None for the reply to a command that went through qapi, and for what is no QMP.
+/// The event in a line; None for replies to commands of qapi, and for lines that are no QMP.
 pub(super) fn parse(value: &Value) -> Option<QmpEvent> {
     if let Some(command) = value.get("id").and_then(Value::as_str).and_then(|id| id.strip_prefix(OWN)) {
         let error = value.pointer("/error/desc").and_then(Value::as_str).map(str::to_owned);
@@ -117,12 +117,12 @@ pub(super) fn parse(value: &Value) -> Option<QmpEvent> {
     }
     let name = value.get("event")?.as_str()?;
     let data = |field: &str| {
-        let word = value.get("data").and_then(|data| data.get(field)).and_then(Value::as_str);
-        word.unwrap_or("unknown").to_owned()
+        let text = value.get("data").and_then(|data| data.get(field)).and_then(Value::as_str);
+        text.unwrap_or("unknown").to_owned()
     };
     Some(match name {
-        "SHUTDOWN" => QmpEvent::Shutdown(ShutdownReason::from_word(&data("reason"))),
-        "RESET" => QmpEvent::Reset(ShutdownReason::from_word(&data("reason"))),
+        "SHUTDOWN" => QmpEvent::Shutdown(ShutdownReason::from_name(&data("reason"))),
+        "RESET" => QmpEvent::Reset(ShutdownReason::from_name(&data("reason"))),
         "GUEST_PANICKED" => QmpEvent::GuestPanicked,
         "WATCHDOG" => QmpEvent::Watchdog { action: data("action") },
         "STOP" => QmpEvent::Stopped,
@@ -159,11 +159,11 @@ mod tests {
     }
 
     #[test]
-    fn a_reason_keeps_its_word() {
-        let words = ["guest-shutdown", "guest-reset", "guest-panic", "host-signal", "host-error", "host-qmp-quit"];
-        for word in words.into_iter().chain(["host-qmp-system-reset", "host-ui", "snapshot-load"]) {
-            assert_eq!(ShutdownReason::from_word(word).word(), word);
-            assert_eq!(ShutdownReason::from_word(word).is_the_hosts(), word.starts_with("host-"), "{word}");
+    fn a_reason_keeps_its_name() {
+        let names = ["guest-shutdown", "guest-reset", "guest-panic", "host-signal", "host-error", "host-qmp-quit"];
+        for name in names.into_iter().chain(["host-qmp-system-reset", "host-ui", "snapshot-load"]) {
+            assert_eq!(ShutdownReason::from_name(name).name(), name);
+            assert_eq!(ShutdownReason::from_name(name).is_the_hosts(), name.starts_with("host-"), "{name}");
         }
     }
 }

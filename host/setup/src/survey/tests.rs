@@ -5,13 +5,13 @@ fn check(status: Status) -> Check {
 }
 
 #[test]
-fn a_machine_is_fit_as_long_as_nothing_is_missing() {
+fn a_machine_is_fit_if_nothing_is_missing() {
     assert!(Survey::of(vec![check(Status::Ok), check(Status::Warn)]).fit);
     assert!(!Survey::of(vec![check(Status::Ok), check(Status::Missing)]).fit);
 }
 
 #[test]
-fn qemu_that_is_missing_can_be_installed_and_one_that_is_too_old_cannot() {
+fn a_missing_qemu_has_a_remedy_and_an_old_one_has_none() {
     let missing = qemu_check(&Err(QemuError::Missing));
     assert_eq!((missing.status, missing.remedy.as_deref()), (Status::Missing, Some(FIX)));
     let found = qemu::QemuVersion { major: 5, minor: 2, micro: 0 };
@@ -21,7 +21,7 @@ fn qemu_that_is_missing_can_be_installed_and_one_that_is_too_old_cannot() {
 }
 
 #[test]
-fn a_need_that_a_package_brings_has_a_remedy() {
+fn a_missing_need_with_a_package_has_a_remedy() {
     let dir = tempfile::tempdir().unwrap();
     let nowhere = Machine { path: None, root: dir.path().to_owned() };
     for need in need::ALL {
@@ -43,12 +43,12 @@ fn a_need_that_a_package_brings_has_a_remedy() {
 }
 
 #[test]
-fn directories_that_are_not_there_yet_are_judged_by_those_above() {
+fn a_missing_directory_is_judged_by_its_nearest_ancestor() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("not/there/yet");
     let check = directory_check("cache", &path, 0, "XDG_CACHE_HOME");
     assert_eq!(check.status, Status::Ok, "{}", check.detail);
-    assert!(!dir.path().join("not").exists(), "nothing is made");
+    assert!(!dir.path().join("not").exists(), "the check creates nothing");
     let full = directory_check("cache", &path, u64::MAX, "XDG_CACHE_HOME");
     assert_eq!(full.status, Status::Warn);
     assert!(full.remedy.unwrap().contains("XDG_CACHE_HOME"));
@@ -62,7 +62,7 @@ fn directories_that_are_not_there_yet_are_judged_by_those_above() {
 }
 
 #[test]
-fn memory_is_held_against_the_guests() {
+fn memory_is_compared_with_the_need_of_the_guests() {
     let meminfo = |mib: u64| format!("MemTotal: 99 kB\nMemAvailable:   {} kB\n", mib * 1024);
     assert_eq!(memory_check(&meminfo(8000), 2).status, Status::Ok);
     assert_eq!(memory_check(&meminfo(500), 2).status, Status::Warn);

@@ -127,7 +127,7 @@ impl GuestMachine {
             phase: link.phase,
             watchdog: loss.watchdog(),
             panic_told: monitor.panicked,
-            shutdown: monitor.shutdown.as_ref().map(|reason| reason.word().to_owned()),
+            shutdown: monitor.shutdown.as_ref().map(|reason| reason.name().to_owned()),
             last_word: LastWord::of_console(reader),
             qemu: qemu.clone(),
             qemu_stderr: stderr,

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use vmlab_events::event::LabEvent;
 use vmlab_events::loss::Watchdog;
 use vmlab_protocol::message::{HERE, Hello};
-use vmlab_qemu::vitals::Vitals;
+use vmlab_qemu::cpu_usage::CpuUsage;
 
 pub(crate) use end::{DeadFork, NotSaved, Outcome};
 use qemu::QemuView;
@@ -251,7 +251,7 @@ impl GuestMachine {
         }
     }
 
-    fn check_deadline(&mut self, now: Now, usage: Option<Vitals>) {
+    fn check_deadline(&mut self, now: Now, usage: Option<CpuUsage>) {
         if let Stage::Saving(until) = self.stage {
             if now.at >= until {
                 let why = format!("it was not saved within {} s", SAVE_LIMIT.as_secs());

@@ -2,7 +2,7 @@
 
 use vmlab_console::ConsoleReader;
 use vmlab_events::loss::LastWord;
-use vmlab_qemu::qmp::{QmpEvent, Told};
+use vmlab_qemu::qmp::{QmpEvent, TimedQmpEvent};
 
 use super::{Action, Ending, GuestMachine, NotSaved, Now, Stage, Start};
 use crate::verdict::evidence::{GuestLoss, Monitor};
@@ -40,12 +40,12 @@ impl QemuView {
 }
 
 impl GuestMachine {
-    pub(super) fn note_qmp(&mut self, event: &Told) {
+    pub(super) fn note_qmp(&mut self, event: &TimedQmpEvent) {
         self.timings.qmp(event);
         self.qemu.monitor.told(&event.event);
     }
 
-    pub(super) fn handle_qmp(&mut self, now: Now, event: &Told) {
+    pub(super) fn handle_qmp(&mut self, now: Now, event: &TimedQmpEvent) {
         self.note_qmp(event);
         if self.is_saving() {
             return self.handle_qmp_while_saving(now, &event.event);

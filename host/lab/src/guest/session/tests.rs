@@ -83,7 +83,7 @@ fn a_scenario_from_hello_to_goodbye() {
     let Some(SessionEvent::Finished(findings)) = hear(&mut session, &bytes).unwrap() else { panic!("not finished") };
     assert_eq!(findings.legs.len(), 3);
     assert_eq!(findings.stdout.text(), "out");
-    session.dismiss("word".to_owned()).unwrap();
+    session.dismiss("marker".to_owned()).unwrap();
     let goodbye = guest.says(GuestMessage::RunFinished { started: 1 });
     assert!(matches!(hear(&mut session, &goodbye).unwrap(), Some(SessionEvent::Goodbye)));
     assert!(session.closed().is_ok());

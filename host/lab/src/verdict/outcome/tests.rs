@@ -55,7 +55,7 @@ impl Case {
     }
 
     fn shutdown(mut self, word: &str) -> Self {
-        self.monitor.shutdown = Some(ShutdownReason::from_word(word));
+        self.monitor.shutdown = Some(ShutdownReason::from_name(word));
         self.qemu = QemuEnd::Lived { stopped: false };
         self
     }
@@ -146,7 +146,7 @@ fn each_case(mut check: impl FnMut(&Case)) {
                         case.qemu = qemu;
                         for full in [false, true] {
                             let refused = full.then(|| "getfd: no".to_owned());
-                            let (shutdown, closed) = (shutdown.map(ShutdownReason::from_word), full);
+                            let (shutdown, closed) = (shutdown.map(ShutdownReason::from_name), full);
                             let state = full.then(|| Ok("running".to_owned()));
                             case.monitor = Monitor { panicked, shutdown, closed, refused, state, ..Monitor::default() };
                             case.link.cut = full.then(|| CUT.to_owned());

@@ -171,16 +171,16 @@ impl Witness {
         }
         match self.play.orders.remove(0) {
             HostMessage::Prepare { .. } => _ = self.play.says(GuestMessage::Prepared { boot_id: "a".to_owned() }),
-            HostMessage::Run { run, scenario, word, .. } => {
-                if let Some(marker) = word {
+            HostMessage::Run { run, scenario, marker, .. } => {
+                if let Some(marker) = marker {
                     self.obey(marker, hasty);
                 }
                 self.current = Some((run, 0));
                 self.play.says(GuestMessage::ScenarioStarted { run, scenario });
             }
-            HostMessage::Finish { word } => {
+            HostMessage::Finish { marker } => {
                 let started = self.announced.values().sum();
-                self.obey(word, hasty);
+                self.obey(marker, hasty);
                 self.play.says(GuestMessage::RunFinished { started });
             }
         }
@@ -205,7 +205,7 @@ impl Witness {
 
     fn due_marker(&self) -> Option<String> {
         self.play.orders.iter().find_map(|order| match order {
-            HostMessage::Run { word: Some(marker), .. } | HostMessage::Finish { word: marker } => Some(marker.clone()),
+            HostMessage::Run { marker: Some(marker), .. } | HostMessage::Finish { marker } => Some(marker.clone()),
             _ => None,
         })
     }

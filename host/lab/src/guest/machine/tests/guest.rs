@@ -16,7 +16,7 @@ use vmlab_protocol::message::{
 };
 use vmlab_qemu::accel::Accelerator;
 use vmlab_qemu::argv::Machine;
-use vmlab_qemu::qmp::{QmpEvent, Told};
+use vmlab_qemu::qmp::{QmpEvent, TimedQmpEvent};
 
 use super::super::{GuestMachine, Outcome, Secrets, Start};
 use crate::attempts::AttemptEnd;
@@ -155,7 +155,7 @@ impl Play {
 
     pub(super) fn qmp(&mut self, event: QmpEvent) -> &mut Self {
         let at = self.began + self.now;
-        self.give(Input::Qmp(Told { at, event }))
+        self.give(Input::Qmp(TimedQmpEvent { at, event }))
     }
 
     /// QEMU was killed as ordered.
@@ -192,15 +192,15 @@ impl Play {
     pub(super) fn obeys(&mut self) -> &mut Self {
         let order = self.orders.remove(0);
         match order {
-            HostMessage::Run { run, scenario, word, .. } => {
-                if let Some(marker) = word {
+            HostMessage::Run { run, scenario, marker, .. } => {
+                if let Some(marker) = marker {
                     self.prints(&marker);
                 }
                 self.says(GuestMessage::ScenarioStarted { run, scenario })
             }
-            HostMessage::Finish { word } => {
+            HostMessage::Finish { marker } => {
                 let started = u32::try_from(self.started()).unwrap();
-                self.prints(&word).says(GuestMessage::RunFinished { started })
+                self.prints(&marker).says(GuestMessage::RunFinished { started })
             }
             HostMessage::Prepare { .. } => panic!("it is prepared"),
         }

@@ -191,10 +191,10 @@ fn each_loss_comes_to_its_verdict_and_the_other_jobs_get_another_guest() {
 fn a_message_is_held_back_until_the_console_has_reached_its_marker() {
     let mut play = running(1);
     play.passes(1);
-    let HostMessage::Finish { word } = play.orders.remove(0) else { panic!("{:?}", play.orders) };
+    let HostMessage::Finish { marker } = play.orders.remove(0) else { panic!("{:?}", play.orders) };
     play.says(GuestMessage::RunFinished { started: 1 });
     assert!(!play.machine.reads_control() && play.done.is_empty(), "{:?}", play.done);
-    play.prints(OOPS).prints(&word);
+    play.prints(OOPS).prints(&marker);
     assert!(play.machine.reads_control());
     ends(&mut play);
     assert_eq!(play.labels(), [("CRASH", Complete)]);
