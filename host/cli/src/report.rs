@@ -99,7 +99,7 @@ fn refuse(error: &RecordError) -> Failure {
         | RecordError::Ambiguous { .. }
         | RecordError::NotARecord(_) => Failure::usage(error),
         RecordError::Read { .. }
-        | RecordError::Journal { .. }
+        | RecordError::Events { .. }
         | RecordError::Create { .. }
         | RecordError::Append { .. } => Failure::lab(error),
     }

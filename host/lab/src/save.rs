@@ -64,13 +64,13 @@ pub(super) async fn save_guest(
     });
     let boot_notes = std::mem::take(&mut drive.boot_notes);
     let (_, mut recorder) = drive.end(inputs, None).await;
-    let kept = saved.and_then(|()| {
-        let kept = draft.keep(&lab.cache, key, *hello, boot_notes).map_err(|error| NotSaved::Failed(error.to_string()));
+    let published = saved.and_then(|()| {
+        let published = draft.publish(&lab.cache, key, *hello, boot_notes);
         recorder.end_of("keep");
-        kept
+        published.map_err(|error| NotSaved::Failed(error.to_string()))
     });
     recorder.finish(lab);
-    kept
+    published
 }
 
 async fn save(inputs: &mut Inputs, drive: &mut Drive<'_>, draft: &Draft) -> Result<(), NotSaved> {

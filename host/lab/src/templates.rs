@@ -32,7 +32,7 @@ pub(super) struct DeadFork {
 
 /// Finds the kernel's template or makes it. The error is what came of a guest that never said hello.
 pub(super) async fn source(lab: &Lab, prepared: &Prepared) -> Result<Source, Verdict> {
-    if let Some(why) = refusal::recall(&lab.cache, &key(lab, prepared), &lab.qemu) {
+    if let Some(why) = refusal::known(&lab.cache, &key(lab, prepared), &lab.qemu) {
         let why = format!("this QEMU has refused it before, which is {REMEMBERED}: {why}");
         return Ok(cold(lab, prepared, &why));
     }
@@ -65,7 +65,7 @@ pub(super) fn without_forks(lab: &Lab, prepared: &Prepared, template: &Template,
 
 /// How long a refusal of QEMU's is remembered, and what ends that.
 const REMEMBERED: &str =
-    "remembered until this machine is booted again or QEMU changes (`vmlab cache clear memos` forgets it)";
+    "remembered until this machine is booted again or QEMU changes (`vmlab cache clear facts` forgets it)";
 
 /// Remembers that this QEMU makes no forks of this guest, for the next run. Gives what is to be said of that.
 fn remember(lab: &Lab, prepared: &Prepared, why: &str) -> String {
@@ -85,11 +85,11 @@ fn cold(lab: &Lab, prepared: &Prepared, why: &str) -> Source {
     Source::ColdBoots
 }
 
-/// Takes a template away whose fork did not come to life; the next run makes a new one. Where another vmlab uses it, or
-/// has made a new one meanwhile, it stays. Removing files can take a while, in which other guests are to be heard.
+/// Removes a template whose fork did not come to life; the next run makes a new one. If another process uses it, or has
+/// made a new one meanwhile, it stays. Removing files can take a while, so other guests are served meanwhile.
 pub(super) async fn take_away(lab: &Lab, prepared: &Prepared) {
     let (cache, key) = (lab.cache.clone(), key(lab, prepared));
-    match tokio::task::spawn_blocking(move || template::take_away(&cache, &key)).await {
+    match tokio::task::spawn_blocking(move || template::remove(&cache, &key)).await {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => lab.emitter.notice(error.to_string()),
         Err(error) => lab.emitter.notice(format!("a fault in vmlab itself: {error}")),
@@ -126,7 +126,7 @@ async fn find_or_make(lab: &Lab, prepared: &Prepared) -> Result<Box<Template>, N
     if let Found::Whole(template) = find(lab, prepared, &key).map_err(failed)? {
         return Ok(template);
     }
-    let lock_file = template::inventory::lock_path(&lab.cache, key.name());
+    let lock_file = template::lock_path(&lab.cache, key.name());
     let lock = Lock::take(&lock_file, || {
         lab.emitter.notice(format!("{label}: waiting for another vmlab that makes the same template"));
     });
@@ -134,7 +134,7 @@ async fn find_or_make(lab: &Lab, prepared: &Prepared) -> Result<Box<Template>, N
         lock = lock => lock.map_err(failed)?,
         () = lab.cancel.cancelled() => return Err(NotSaved::Failed("the run was stopped".to_owned())),
     };
-    // Whoever held the lock has made it, or what is there is damaged.
+    // The process that had the lock has made it, or what is there is damaged.
     match find(lab, prepared, &key).map_err(failed)? {
         Found::Whole(template) => return Ok(template),
         Found::Damaged(why) => lab.emitter.notice(format!("{label}: the template is made anew: {why}")),
@@ -151,11 +151,11 @@ async fn find_or_make(lab: &Lab, prepared: &Prepared) -> Result<Box<Template>, N
     saved.map(Box::new)
 }
 
-/// Keeps the cache within its limit. All that this run uses is held, and stays. Removing files can take a while, in which
-/// other guests are to be heard.
+/// Keeps the cache within its limit. All that this run uses has a lease, and stays. Removing files can take a while, so
+/// other guests are served meanwhile.
 async fn make_room(lab: &Lab) {
     let (dir, limit) = (lab.cache.clone(), lab.options.cache_limit);
-    match tokio::task::spawn_blocking(move || cache::keep_within(&dir, crate::cache::KINDS, limit)).await {
+    match tokio::task::spawn_blocking(move || cache::keep_within(&dir, &crate::cache::KINDS, limit)).await {
         Ok(Room { notices, over }) => {
             let over = over.filter(|_| lab.tells_of_limit());
             notices.into_iter().chain(over).for_each(|text| lab.emitter.notice(text));

@@ -21,7 +21,7 @@ use vmlab_qemu::accel::{self, AccelChoice};
 use vmlab_qemu::argv::{self, Machine};
 use vmlab_qemu::qemu::{self, Qemu};
 use vmlab_store::cache::{self, Limit, Room};
-use vmlab_store::keeping::Keeping;
+use vmlab_store::warnings::CacheWarnings;
 
 /// What a run needs, found or made.
 pub(super) struct Ready {
@@ -58,17 +58,17 @@ pub(super) async fn prepare(
     let limits = Limits::new(machine.accelerator, args.limits());
     let extra = extra_modules(args)?;
     let mut prepared = Vec::with_capacity(kernels.len());
-    let mut keeping = Keeping::default();
+    let mut warnings = CacheWarnings::default();
     for kernel in kernels {
         progress.step(&format!("{}: building the guest image", kernel.label));
-        let (image, kept) = build_image(&kernel, context, &extra)?;
-        keeping.add(kept);
-        let (boot_file, kept) = boot_file(&kernel, machine, context, progress).await?;
-        keeping.add(kept);
+        let (image, of_image) = build_image(&kernel, context, &extra)?;
+        warnings.add(of_image);
+        let (boot_file, of_boot_file) = boot_file(&kernel, machine, context, progress).await?;
+        warnings.add(of_boot_file);
         prepared.push(Prepared { kernel, boot_file, image, machine, limits });
     }
-    let mut notices = keeping.notices();
-    if keeping.grown {
+    let mut notices = warnings.notices();
+    if warnings.grown {
         notices.extend(make_room(args, context, cache_limit).await?);
     }
     laps.lap("prepare-images");
@@ -76,10 +76,10 @@ pub(super) async fn prepare(
     Ok(Ready { qemu, accelerator, kernels: prepared, notices })
 }
 
-/// Keeps the cache within its limit. All that this run has prepared is held, and stays.
+/// Keeps the cache within its limit. All that this run has prepared has a lease, and stays.
 async fn make_room(args: &RunArgs, context: &Context, limit: Limit) -> Result<Vec<String>, Failure> {
     let dir = context.dirs.cache.clone();
-    let Room { notices, over } = in_background(move || cache::keep_within(&dir, KINDS, limit)).await?;
+    let Room { notices, over } = in_background(move || cache::keep_within(&dir, &KINDS, limit)).await?;
     // Where templates are made, room is made once more, and what is still too much is told of then.
     let over = over.filter(|_| Isolation::from(args.isolation) != Isolation::Fork);
     Ok(notices.into_iter().chain(over).collect())
@@ -158,7 +158,7 @@ fn build_image(
     kernel: &Kernel,
     context: &Context,
     extra_modules: &BTreeMap<String, Vec<u8>>,
-) -> Result<(Image, Keeping), Failure> {
+) -> Result<(Image, CacheWarnings), Failure> {
     // Whatever was picked, the image is the same, and so is what is kept by its hash.
     let catalogue = guest_init::catalogue().map_err(|error| Failure::lab(chain(&error)))?;
     let wanted = catalogue.iter().flat_map(|spec| spec.modules.iter().map(String::as_str)).collect();
@@ -179,7 +179,7 @@ async fn boot_file(
     machine: Machine,
     context: &Context,
     progress: &dyn Progress,
-) -> Result<(BootFile, Keeping), Failure> {
+) -> Result<(BootFile, CacheWarnings), Failure> {
     progress.step(&format!("{}: looking for the quickest way to boot it", kernel.label));
     let (kernel, cache) = (kernel.clone(), context.dirs.cache.clone());
     in_background(move || unpack::boot_file(&kernel, &machine, &cache)).await
