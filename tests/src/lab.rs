@@ -173,7 +173,7 @@ pub fn is_lasting(name: &str) -> bool {
         let name = name.strip_prefix(dir).and_then(|name| name.strip_suffix(ending));
         name.is_some_and(|name| name.len() == length)
     };
-    // A mark of what is used stays, as a lock's file does.
+    // A mark of the last use stays, as a lock's file does.
     let marks = name == "vmlab/changes.lock" || whole("vmlab/images/", ".used", 64);
     let template =
         ["ram", "state", "template.json"].iter().any(|file| whole("vmlab/templates/", &format!("/{file}"), 32));
@@ -181,7 +181,7 @@ pub fn is_lasting(name: &str) -> bool {
         || template
         || whole("vmlab/templates/", ".lock", 32)
         || whole("vmlab/images/", ".cpio", 64)
-        || whole("vmlab/memo/", ".json", 32)
+        || whole("vmlab/stat-cache/", ".json", 32)
 }
 
 /// What came of a run.

@@ -160,7 +160,10 @@ fn an_image_that_the_cache_does_not_take_stays_in_memory_with_a_warning() {
     fs::write(&file, b"").unwrap();
     let (image, warnings) = build(&spec(None, &file)).unwrap();
     let bytes = fs::read(&image.path).unwrap();
-    assert_eq!((bytes.len() as u64, vmlab_store::hex(&Sha256::digest(&bytes))), (image.size_bytes, image.sha256.clone()));
+    assert_eq!(
+        (bytes.len() as u64, vmlab_store::hex(&Sha256::digest(&bytes))),
+        (image.size_bytes, image.sha256.clone())
+    );
     let notices = warnings.notices();
     assert!(matches!(&notices[..], [only] if only.contains("the guest image: ")), "{notices:?}");
     let (stored, warnings) = build(&spec(None, cache.path())).unwrap();

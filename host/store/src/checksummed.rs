@@ -63,8 +63,8 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Stored<T>, CacheError> {
 /// # Errors
 /// [`CacheError`]
 pub fn write<T: Serialize>(path: &Path, content: &T) -> Result<(), CacheError> {
-    let content =
-        serde_json::to_string_pretty(content).map_err(|error| CacheError::on("write", path)(io::Error::other(error)))?;
+    let content = serde_json::to_string_pretty(content)
+        .map_err(|error| CacheError::on("write", path)(io::Error::other(error)))?;
     let text = format!("{{\n\"sha256\": \"{}\",\n\"content\": {content}\n}}\n", checksum(&content));
     atomic::write(path, text.as_bytes())
 }

@@ -103,7 +103,9 @@ mod tests {
         let lines = CacheError::by_reason(&[error("/a", denied), error("/b", full), error("/c", denied)]);
         assert_eq!(lines.len(), 2, "{lines:?}");
         assert!(
-            lines[0].contains("/a: ") && lines[0].contains("and likewise 1 more") && lines[0].contains("make it writable")
+            lines[0].contains("/a: ")
+                && lines[0].contains("and likewise 1 more")
+                && lines[0].contains("make it writable")
         );
         assert_eq!(lines[1], error("/b", full).to_string());
         assert_eq!(CacheError::by_reason(&[]), Vec::<String>::new());

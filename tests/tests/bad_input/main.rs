@@ -56,7 +56,7 @@ fn is_refused(bench: &Bench, ended: &Ended, code: u8, words: &[&str]) {
     leaves_nothing(bench);
 }
 
-/// Nothing runs, and nothing half-done is in the cache: images and memos are whole or not there, and a lock's file
+/// Nothing runs, and nothing half-done is in the cache: images and facts are whole or not there, and a lock's file
 /// stays.
 fn leaves_nothing(bench: &Bench) {
     assert_eq!(bench.outliving(), []);

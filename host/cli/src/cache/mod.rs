@@ -116,9 +116,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
             let used_before = older_than.and_then(days_ago);
             prune(dir, Goal { limit: max_size.unwrap_or(limit), used_before, pinned: *pinned }, *dry_run)
         }
-        Command::Clear { kinds, yes } => {
-            clear(dir, if kinds.is_empty() { &KINDS } else { kinds }, *yes)
-        }
+        Command::Clear { kinds, yes } => clear(dir, if kinds.is_empty() { &KINDS } else { kinds }, *yes),
     }
 }
 

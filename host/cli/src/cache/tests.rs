@@ -40,10 +40,7 @@ fn entry(kind: &'static EntryKind, what: &str, size_bytes: u64) -> Entry {
 
 fn entries() -> Vec<Entry> {
     vec![
-        Entry {
-            useless: Some("the process that made it has ended".into()),
-            ..entry(&LEFTOVER, "half a file", 4096)
-        },
+        Entry { useless: Some("the process that made it has ended".into()), ..entry(&LEFTOVER, "half a file", 4096) },
         Entry { in_use: true, ..entry(&TEMPLATES, "6.1.0\x1b[2J, 256M, 1 CPU, tcg", 119_857_152) },
         entry(&IMAGES, "initramfs 759123de462b", 1_710_080),
         Entry {
@@ -134,5 +131,8 @@ fn every_kind_is_understood_by_its_plural_and_its_name_and_listed_in_the_help() 
         }
     }
     let help = Command::try_parse_from(["cache", "clear", "--help"]).unwrap_err().to_string();
-    assert!(vmlab_lab::cache::KINDS.iter().all(|kind| help.contains(kind.plural) && help.contains(kind.help)), "{help}");
+    assert!(
+        vmlab_lab::cache::KINDS.iter().all(|kind| help.contains(kind.plural) && help.contains(kind.help)),
+        "{help}"
+    );
 }

@@ -50,8 +50,9 @@ pub(super) fn record(dir: &Path) -> Option<Record> {
         let (sha256, size, path) = (parts.next()?, parts.next()?, parts.next()?);
         Some(format!("{sha256} {size} {}/{path}", below.display()))
     };
-    let mut lines = vec![own(CONFIG, &old.config_sha256)?, own(KERNEL, &old.kernel_sha256)?];
+    let mut lines = vec![own(CONFIG, &old.config_sha256)?];
     lines.extend(modules.lines().map(in_entry).collect::<Option<Vec<_>>>()?);
+    lines.push(own(KERNEL, &old.kernel_sha256)?);
     let OldRecord { label, suite, release, version, packages, fetched_at_unix_ms, .. } = old;
     let files = Integrity::from_lines(lines.into_iter())?;
     Some(Record { format: FORMAT, label, suite, release, version, packages, fetched_at_unix_ms, files })

@@ -87,8 +87,7 @@ fn make_format_2(store: &KernelStore, entry: &Entry) {
     let manifest = line("kernel/virtio.ko") + &line("modules.dep");
     fs::write(entry.dir.join("modules.manifest"), &manifest).unwrap();
     let Record { label, suite, release, version, packages, .. } = &entry.record;
-    let (kernel, config, list) =
-        (sum(&entry.kernel()), sum(&entry.config()), sum(&entry.dir.join("modules.manifest")));
+    let (kernel, config, list) = (sum(&entry.kernel()), sum(&entry.config()), sum(&entry.dir.join("modules.manifest")));
     let record = serde_json::json!({
         "format": 2, "label": label, "suite": suite, "release": release, "version": version, "packages": packages,
         "kernel_sha256": kernel, "config_sha256": config, "manifest_sha256": list, "fetched_at_unix_ms": 7,
@@ -108,7 +107,10 @@ fn a_kernel_of_format_2_stays_usable_and_its_files_are_compared() {
     let entry = publish(&store, "a");
     make_format_2(&store, &entry);
     let again = found(&store, "a");
-    assert_eq!((again.record.files.clone(), again.kernel_sha256()), (entry.record.files.clone(), entry.kernel_sha256()));
+    assert_eq!(
+        (again.record.files.clone(), again.kernel_sha256()),
+        (entry.record.files.clone(), entry.kernel_sha256())
+    );
     assert_eq!(store.pinned_packages("a").unwrap(), entry.record.packages);
     for path in [entry.kernel(), entry.config(), entry.modules().join("kernel/virtio.ko")] {
         let bytes = fs::read(&path).unwrap();

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use vmlab_kernel::fetched::fixture::publish;
 use vmlab_kernel::fetched::{KERNELS, KernelStore};
 use vmlab_qemu::template::TEMPLATES;
-use vmlab_store::cache::leftovers::LEFTOVER;
+use vmlab_store::cache::leftovers::{LEFTOVER, OLDER};
 use vmlab_store::cache::{Entry, EntryKind, Goal, Limit, Outcome, Removal, Room, Why, disk, remove};
 use vmlab_store::fixture::{NOT_REGULAR, put};
 use vmlab_store::lease::Lease;
@@ -84,8 +84,9 @@ impl Made {
         made.write("kernels/entries/unpinned/vmlinuz", &[3; 32 << 10], 1);
         Fact::new(made.path(), "sha256", &[]).put(&"x").unwrap();
         Fact::new(made.path(), "KVM", &[]).on_boot(host_boot_id().unwrap()).put(&"x").unwrap();
-        made.write("memo/1.json", br#"{"kind":"sha256","files":[],"value":"x"}"#, 3);
-        made.write("accel.json", br#"{"boot_id":"b","answers":[]}"#, 3);
+        let [directory, file] = OLDER;
+        made.write(&format!("{directory}/1.json"), br#"{"kind":"sha256","files":[],"value":"x"}"#, 3);
+        made.write(file, br#"{"boot_id":"b","answers":[]}"#, 3);
         made.write("templates/half.draft/ram", &[1; 8192], 1);
         made.write("kernels/staging/debian_trixie_amd64/apt/lists", &[4; 8192], 1);
         made.write("stat-cache/.tmpAbCdEf", b"{", 1);
@@ -167,17 +168,13 @@ fn pruning_leaves_no_trace_of_removed_entries_and_all_of_the_others() {
     assert_eq!(dry.removed.len(), outcome.removed.len());
     assert_eq!(outcome.removed.iter().filter(|(_, why)| matches!(why, Why::Useless(_))).count(), 6);
     assert_eq!(scan(&made).entries.len(), 6);
-    let outcome =
-        well(prune(&made, Goal { limit: Limit::Bytes(400 << 10), ..GOAL }, false));
+    let outcome = well(prune(&made, Goal { limit: Limit::Bytes(400 << 10), ..GOAL }, false));
     let removed: Vec<_> = outcome.removed.iter().map(|(entry, why)| (entry.path.clone(), why.clone())).collect();
     assert_eq!(removed, [(made.at("templates/old"), Why::Room)]);
     well(prune(&made, GOAL, false));
     let mut left = names(&scan(&made).entries);
     left.sort();
-    assert_eq!(
-        left,
-        ["fact KVM", "fact sha256", "kernel 6.1.0-56-cloud-amd64 (6.1.192-2)"]
-    );
+    assert_eq!(left, ["fact KVM", "fact sha256", "kernel 6.1.0-56-cloud-amd64 (6.1.192-2)"]);
     let empty = |below: &str| fs::read_dir(made.at(below)).unwrap().count() == 0;
     assert!(empty("templates") && empty("images") && empty("kernels/staging"));
     let outcome = well(prune(&made, Goal { pinned: true, ..GOAL }, false));
@@ -261,8 +258,7 @@ fn several_at_once_remove_everything_once_and_fail_at_nothing() {
     }
     // What each saw another remove it counted as in use or gone; nothing is left that only one more round would find.
     well(prune(&made, GOAL, false));
-    let left: BTreeSet<_> =
-        scan(&made).entries.iter().map(|entry| entry.kind.name).collect();
+    let left: BTreeSet<_> = scan(&made).entries.iter().map(|entry| entry.kind.name).collect();
     assert_eq!(left, BTreeSet::from([KERNELS.name, FACT.name]));
 }
 
@@ -357,8 +353,8 @@ const PLACES: [&str; 12] = [
     "images/aa11.used",
     "unpacked/6.1-aa.vmlinux",
     "stat-cache/1.json",
-    "memo",
-    "accel.json",
+    OLDER[0],
+    OLDER[1],
     "kernels/entries/unpinned",
     "kernels/entries/unpinned/kernel.json",
     "kernels/refs/debian_sid_cloud-amd64.json",

@@ -20,8 +20,8 @@ pub static LEFTOVER: EntryKind = EntryKind {
 const PREFIX: &str = ".tmp";
 /// Writing such a file takes some ms. No process writes to an older one any more.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(3600);
-/// What vmlab before December 2026 remembered, which this version does not read.
-const OLDER: [&str; 2] = ["memo", "accel.json"];
+/// What vmlab before December 2026 remembered, and this version does not read.
+pub const OLDER: [&str; 2] = ["memo", "accel.json"];
 
 fn list(cache: &Path) -> Listing {
     let mut listing = half_written(cache);

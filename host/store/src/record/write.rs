@@ -77,8 +77,10 @@ impl RunRecord {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(why)) => {
-                notices
-                    .push(format!("cannot lock {}, so another vmlab may remove it as an old one: {why}", dir.display()));
+                notices.push(format!(
+                    "cannot lock {}, so another vmlab may remove it as an old one: {why}",
+                    dir.display()
+                ));
             }
         }
         if events.metadata()?.nlink() == 0 {
