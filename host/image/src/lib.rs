@@ -252,8 +252,8 @@ fn add_list(archive: &mut Archive, name: &str, paths: &[String]) -> Result<(), I
 }
 
 fn check_name(name: &str) -> Result<(), ImageError> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
-    if !name.is_empty() && name.bytes().all(plain) { Ok(()) } else { Err(ImageError::BadModuleName(name.to_owned())) }
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    if !name.is_empty() && name.bytes().all(allowed) { Ok(()) } else { Err(ImageError::BadModuleName(name.to_owned())) }
 }
 
 #[cfg(test)]

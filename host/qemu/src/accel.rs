@@ -85,7 +85,7 @@ pub struct AccelChoice {
     pub accelerator: Accelerator,
     /// Why, in one line.
     pub why: String,
-    /// Whether a probe's answer is kept for the next run, until the machine is booted again or QEMU is another.
+    /// Whether a probe's answer is remembered until the host is booted again or QEMU changes.
     pub remembered: bool,
 }
 

@@ -1,5 +1,5 @@
 //! Checksummed JSON: every small file of the cache. A flipped bit or an edit is found out even where the result can be
-//! parsed. A file that does not hold is damage, not a failure of the cache: its content is made anew.
+//! parsed. Such a file is damage, not a failure of the cache: its content is made anew.
 
 use std::io;
 use std::path::Path;

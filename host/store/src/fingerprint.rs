@@ -19,7 +19,7 @@ pub(crate) struct Fingerprint {
     pub(crate) size_bytes: u64,
     /// ns since 1970 UTC.
     modified_ns: i128,
-    /// Likewise; unlike `modified_ns` nobody can set it (inode(7)).
+    /// Likewise; no process can set it (inode(7)).
     changed_ns: i128,
 }
 

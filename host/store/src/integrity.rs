@@ -1,8 +1,9 @@
-//! Lists of files with their digests, kept in checksummed JSON: what a directory of the cache consists of.
+//! Lists of files with their digests, stored in checksummed JSON: what a directory of the cache consists of.
 //!
-//! A file's digest is its SHA-256. The exception is a saved guest's memory, which has a CRC-32 of its blocks: 66 MiB take
-//! SHA-256 about 0.25 s on a processor without instructions for it, a tenth of making the template. Both detect damage;
-//! neither is against malice, as the cache belongs to its user.
+//! A file's digest is its SHA-256. The exception is a saved guest, whose digests are CRC-32: making a template takes about
+//! 3 s under TCG, and SHA-256 of its 66 MiB took 0.05 s of that with the processor's SHA extensions and 0.15 s without
+//! them (OpenSSL 3.0, a cloud machine of 2 x86-64 cores). Both detect damage; neither is against malice, as the cache
+//! belongs to its user.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -80,8 +81,8 @@ impl Integrity {
                 return Ok(None);
             }
             let below = path.strip_prefix(dir).ok().and_then(Path::to_str);
-            let odd = || io::Error::new(io::ErrorKind::InvalidData, "its name is not UTF-8");
-            let below = below.ok_or_else(|| CacheError::on("list", &path)(odd()))?;
+            let not_utf8 = || io::Error::new(io::ErrorKind::InvalidData, "its name is not UTF-8");
+            let below = below.ok_or_else(|| CacheError::on("list", &path)(not_utf8()))?;
             files.push(Listed::of(dir, below, Algorithm::Sha256)?);
         }
         Ok(Some(Self(files)))

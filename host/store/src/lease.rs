@@ -106,7 +106,7 @@ mod tests {
             drop((first, second));
             assert!(matches!(Lease::exclusive(path).unwrap(), Exclusive::InUse), "a clone is left");
             drop(clone);
-            let Exclusive::Taken(alone) = Lease::exclusive(path).unwrap() else { panic!("nobody uses it") };
+            let Exclusive::Taken(alone) = Lease::exclusive(path).unwrap() else { panic!("it is in use") };
             assert!(Lease::shared(path).is_none());
             drop(alone);
             assert!(Lease::shared(path).is_some());
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_goes_with_its_entry() {
+    fn a_lease_moves_with_its_entry() {
         let dir = tempfile::tempdir().unwrap();
         let (from, to) = (dir.path().join("from"), dir.path().join("to"));
         fs::create_dir(&from).unwrap();

@@ -6,7 +6,7 @@
 //!
 //! All of it has one integrity scheme. Every small file is checksummed JSON ([`checksummed`]). Large files are listed
 //! with their digests in checksummed JSON ([`integrity`], [`stat_cache::sha256`]), and are read again only where stat(2)
-//! says that they have changed. What does not hold counts as absent, and is made or found out anew.
+//! says that they have changed. A damaged file counts as absent: its content is made or found out anew.
 
 use std::fs;
 use std::io::{self, Read};
@@ -33,8 +33,8 @@ pub mod warnings;
 
 pub use error::CacheError;
 
-/// The lock between processes that put entries into the cache and processes that remove entries. It is held shared while
-/// an entry is put in place, and exclusively while one is moved away.
+/// The lock between processes that put entries into the cache and processes that remove entries. It is taken shared to
+/// put an entry in place, and exclusively to move one away.
 #[must_use]
 pub fn changes_lock(cache: &Path) -> PathBuf {
     cache.join("changes.lock")

@@ -37,12 +37,12 @@ impl Drop for Locked {
     }
 }
 
-/// Who may have the lock at the same time.
+/// Which other processes may have the lock at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Others with this mode.
+    /// Those that take it with this mode.
     Shared,
-    /// Nobody.
+    /// None.
     Exclusive,
 }
 

@@ -101,14 +101,17 @@ impl Entry {
     }
 }
 
+/// Removes what leads to an entry of a cache, such as a kernel's pins; false where that has changed since the entry was
+/// listed, and the entry stays.
+pub type Unlink = fn(&Path, &Entry) -> Result<bool, CacheError>;
+
 /// How an entry is removed so that no other process sees half of it.
 #[derive(Debug, Clone, Default)]
 pub struct Disposal {
     /// The process that makes the entry has this lock. Its file is removed with the entry.
     pub lock: Option<PathBuf>,
-    /// Removes what leads to the entry, such as a kernel's pins; false where that has changed since the entry was listed,
-    /// and the entry stays. Runs under the exclusive lock on changes.
-    pub unlink: Option<fn(&Path, &Entry) -> Result<bool, CacheError>>,
+    /// Runs first, under the exclusive lock on changes.
+    pub unlink: Option<Unlink>,
     /// Where it is moved to, in the same file system, before it is removed: a place where leftovers of the same lock are
     /// looked for. `None` for a single file, and for a leftover.
     pub aside: Option<PathBuf>,

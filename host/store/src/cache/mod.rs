@@ -25,7 +25,7 @@ use remove::is_in_use;
 pub type Kinds = [&'static EntryKind];
 
 /// The result of making room.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Outcome {
     /// What was removed, in order, and why.
     pub removed: Vec<(Entry, Why)>,
@@ -38,6 +38,19 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Removes an entry, and gives it back if it stays.
+    fn remove(&mut self, cache: &Path, entry: Entry, why: Why) -> Option<Entry> {
+        match if entry.in_use { Ok(Removal::InUse) } else { remove(cache, &entry) } {
+            Ok(Removal::Gone) => {
+                self.removed.push((entry, why));
+                return None;
+            }
+            Ok(Removal::InUse) => self.in_use.push(entry.clone()),
+            Err(error) => self.errors.push(error),
+        }
+        Some(entry)
+    }
+
     /// What was freed, in bytes.
     #[must_use]
     pub fn freed_bytes(&self) -> u64 {
@@ -71,23 +84,18 @@ pub fn scan(cache: &Path, kinds: &Kinds) -> Listing {
 /// Makes room. With `dry_run` nothing is removed, and the outcome says what would be.
 #[must_use]
 pub fn prune(cache: &Path, kinds: &Kinds, goal: Goal, dry_run: bool) -> Outcome {
-    let Listing { entries, mut errors } = scan(cache, kinds);
-    let (mut removed, mut in_use) = (Vec::new(), Vec::new());
+    let Listing { entries, errors } = scan(cache, kinds);
+    let mut outcome = Outcome { errors, ..Outcome::default() };
     let mut plan = Plan::new(entries, goal);
     while let Some((entry, why)) = plan.take_next() {
-        match if dry_run { Ok(Removal::Gone) } else { remove(cache, &entry) } {
-            Ok(Removal::Gone) => removed.push((entry, why)),
-            Ok(Removal::InUse) => {
-                in_use.push(entry.clone());
-                plan.stays(entry);
-            }
-            Err(error) => {
-                errors.push(error);
-                plan.stays(entry);
-            }
+        if dry_run {
+            outcome.removed.push((entry, why));
+        } else if let Some(entry) = outcome.remove(cache, entry, why) {
+            plan.stays(entry);
         }
     }
-    Outcome { removed, in_use, left: plan.left().cloned().collect(), errors }
+    outcome.left = plan.left().cloned().collect();
+    outcome
 }
 
 /// Removes all entries of the kinds in `which` that no process uses; `all` are the kinds that the program uses.
@@ -95,23 +103,10 @@ pub fn prune(cache: &Path, kinds: &Kinds, goal: Goal, dry_run: bool) -> Outcome 
 pub fn clear(cache: &Path, all: &Kinds, which: &Kinds) -> Outcome {
     // Each kind lists leftovers of its own.
     let Listing { entries, errors } = scan(cache, all);
-    let mut outcome = Outcome { removed: Vec::new(), in_use: Vec::new(), left: Vec::new(), errors };
+    let mut outcome = Outcome { errors, ..Outcome::default() };
     for entry in entries {
-        if !which.contains(&entry.kind) {
-            outcome.left.push(entry);
-            continue;
-        }
-        match if entry.in_use { Ok(Removal::InUse) } else { remove(cache, &entry) } {
-            Ok(Removal::Gone) => outcome.removed.push((entry, Why::Asked)),
-            Ok(Removal::InUse) => {
-                outcome.in_use.push(entry.clone());
-                outcome.left.push(entry);
-            }
-            Err(error) => {
-                outcome.errors.push(error);
-                outcome.left.push(entry);
-            }
-        }
+        let left = if which.contains(&entry.kind) { outcome.remove(cache, entry, Why::Asked) } else { Some(entry) };
+        outcome.left.extend(left);
     }
     outcome
 }
