@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::de::IgnoredAny;
+
 use super::{KernelStore, RECORD, Record, read_record};
 use crate::source::DebianSource;
 use vmlab_store::cache::leftovers::{self, LEFTOVER};
 use vmlab_store::cache::{Disposal, Entry, EntryKind, Listing, disk};
-use vmlab_store::checksummed::Stored;
+use vmlab_store::checksummed::{self, Stored};
 use vmlab_store::{CacheError, atomic, regular};
 
 /// A fetched kernel is had again over the network, if the archive still has that version.
@@ -36,12 +38,13 @@ fn list(cache: &Path) -> Listing {
 }
 
 impl KernelStore {
-    /// All pins.
+    /// All pins but those of another version of vmlab, which are whole.
     fn pins(&self) -> Result<Vec<Pinned>, CacheError> {
         let mut pins = Vec::new();
         for stem in self.pinned()? {
             match self.read_pin(&stem)? {
                 Stored::Sound(pin) => pins.push((stem, Ok(pin.entry))),
+                Stored::Damaged(_) if is_whole(&self.pin_path(&stem))? => {}
                 // It pins nothing: its source is fetched again.
                 Stored::Damaged(why) => pins.push((stem, Err(why))),
                 Stored::Missing => {}
@@ -95,6 +98,10 @@ impl KernelStore {
             ..Entry::at(&LEFTOVER, what, dir)
         }
     }
+}
+
+fn is_whole(path: &Path) -> Result<bool, CacheError> {
+    Ok(matches!(checksummed::read::<IgnoredAny>(path)?, Stored::Sound(_)))
 }
 
 /// Removes the pins of a kernel; false where the kernel is pinned by other sources than when it was listed.

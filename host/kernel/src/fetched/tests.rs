@@ -54,6 +54,19 @@ fn a_pin_that_leads_elsewhere_is_damage() {
     }
 }
 
+#[test]
+fn a_pin_of_another_version_is_not_listed_as_a_leftover() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = KernelStore::new(dir.path());
+    publish(&store, "a");
+    let path = store.pin_path("a");
+    let leftovers = || (KERNELS.list)(dir.path()).entries.into_iter().filter(|entry| entry.path == path).count();
+    checksummed::write(&path, &serde_json::json!({ "format": FORMAT + 1, "kernel": "a" })).unwrap();
+    assert_eq!(leftovers(), 0);
+    fs::write(&path, "{").unwrap();
+    assert_eq!(leftovers(), 1);
+}
+
 /// A flipped bit costs the time of fetching the kernel again, and no more than that.
 #[test]
 fn a_flipped_byte_in_a_pin_or_a_record_is_damage_and_mended_by_publishing_again() {
