@@ -180,7 +180,7 @@ pub fn is_lasting(name: &str) -> bool {
         || template
         || whole("vmlab/templates/", ".lock", 32)
         || whole("vmlab/images/", ".cpio", 64)
-        || whole("vmlab/memo/", ".json", 32)
+        || whole("vmlab/stat-cache/", ".json", 32)
 }
 
 /// A run that has ended.

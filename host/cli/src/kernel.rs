@@ -170,9 +170,9 @@ impl Listed {
             Lookup::Found(entry) => {
                 listed.cached = true;
                 listed.path = Some(entry.kernel());
+                listed.sha256 = Some(entry.kernel_sha256().to_owned());
                 listed.release = Some(entry.record.release);
                 listed.version = Some(entry.record.version);
-                listed.sha256 = Some(entry.record.kernel_sha256);
             }
         }
         Ok(listed)

@@ -98,7 +98,7 @@ fn refuse(error: &RecordError) -> Failure {
         | RecordError::Ambiguous { .. }
         | RecordError::NotARecord(_) => Failure::usage(error),
         RecordError::Read { .. }
-        | RecordError::Journal { .. }
+        | RecordError::Events { .. }
         | RecordError::Create { .. }
         | RecordError::Append { .. } => Failure::lab(error),
     }
@@ -277,7 +277,7 @@ mod tests {
             let args = ["--format", format.name(), "--output", again.to_str().unwrap()];
             assert_eq!(vmlab_report(&context, &args).unwrap(), exit::OK);
             let text = fs::read_to_string(&again).unwrap();
-            assert!(text.contains("the run was cut off: it was interrupted"), "{format}: {text}");
+            assert!(text.contains("the run was cut off: vmlab ended"), "{format}: {text}");
         }
     }
 

@@ -26,11 +26,11 @@ use sha2::{Digest, Sha256};
 
 use modules::{Found, ModuleFile, ModuleIndex, ModulesError};
 use newc::{Archive, Node};
-use vmlab_store::cache::{self, Kind};
-use vmlab_store::hold::Hold;
-use vmlab_store::keeping::Keeping;
-use vmlab_store::memo::{self, Memo};
-use vmlab_store::shelf::{self, Shelf};
+use vmlab_store::blob::{self, Blob, BlobDir};
+use vmlab_store::cache::{EntryKind, Listing};
+use vmlab_store::lease::Lease;
+use vmlab_store::stat_cache::{FACTS, Fact};
+use vmlab_store::warnings::CacheWarnings;
 
 pub mod guest_init;
 pub mod modules;
@@ -54,8 +54,8 @@ pub struct ImageSpec<'a> {
     pub cache: &'a Path,
 }
 
-/// A built image.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// An image in the cache.
+#[derive(Debug, Clone)]
 pub struct Image {
     /// Its file; one without a name where the cache does not take it.
     pub path: PathBuf,
@@ -67,14 +67,20 @@ pub struct Image {
     /// not appear. Empty without a module directory, because the kernel's modules are unknown then.
     pub absent: Vec<String>,
     /// Keeps it in the cache while it is used.
-    #[serde(skip)]
-    pub hold: Option<Hold>,
-    /// Holds one that the cache does not take.
-    #[serde(skip)]
+    pub lease: Option<Lease>,
+    /// The file of an image that the cache does not take.
     memory: Option<Arc<OwnedFd>>,
 }
 
-/// Why an image cannot be built.
+/// What is remembered of an image.
+#[derive(Debug, Serialize, Deserialize)]
+struct Built {
+    sha256: String,
+    size_bytes: u64,
+    absent: Vec<String>,
+}
+
+/// Why there is no image.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// An error of the kernel's modules.
@@ -86,8 +92,8 @@ pub enum ImageError {
     /// A scenario needs a module with an invalid name.
     #[error("a scenario needs the kernel module {0:?}, which is no valid module name (letters, digits, _ and -)")]
     BadModuleName(String),
-    /// The image can be stored neither in the cache nor in memory.
-    #[error("{cache}, and the guest image cannot be stored in memory either")]
+    /// Neither the cache nor the host's memory takes it.
+    #[error("{cache}, and the guest image cannot be put into memory either")]
     Nowhere {
         /// The cache's error.
         cache: String,
@@ -97,57 +103,56 @@ pub enum ImageError {
     },
 }
 
-/// Builds the image and stores it in the cache, which may already contain it. If the cache cannot store the image, it
-/// stays in memory. Blocks while it reads, decompresses and hashes some megabytes.
+/// Builds the image and puts it into the cache, where an image of the same content may already be; it stays in memory
+/// where the cache does not take it. Blocks: it reads, decompresses and hashes some megabytes.
 ///
 /// # Errors
-/// [`ImageError`] if the image cannot be built or stored.
-pub fn build(spec: &ImageSpec<'_>) -> Result<(Image, Keeping), ImageError> {
-    let mut keeping = Keeping::default();
-    // The modules of a fetched kernel do not change, and the other contents are in this program's file.
+/// [`ImageError`].
+pub fn build(spec: &ImageSpec<'_>) -> Result<(Image, CacheWarnings), ImageError> {
+    let mut warnings = CacheWarnings::default();
+    // A fetched kernel's modules stay as they are, and the rest of the image is in this program.
     let fetched = spec.modules.filter(|modules| modules.starts_with(spec.cache));
-    // If the program's file is unknown, the image is built each time.
+    // Where the file of this program is unknown, the image cannot be remembered, and is built each time.
     let program = std::env::current_exe().ok();
     let (Some(modules), Some(program), true) = (fetched, program, spec.extra_modules.is_empty()) else {
-        return Ok((build_anew(spec, &mut keeping)?, keeping));
+        return Ok((build_anew(spec, &mut warnings)?, warnings));
     };
     let (dep, builtin) = (modules.join("modules.dep"), modules.join("modules.builtin"));
     let kind = format!("image with {:?} and {} bytes of init", spec.scenario_modules, spec.init.len());
-    let memo = Memo::new(spec.cache, &kind, vec![&program, &dep, &builtin]);
-    if let Some(image) = memo.recall::<Image>().and_then(|image| still_there(spec.cache, image)) {
-        return Ok((image, keeping));
+    let files = [program.as_path(), &dep, &builtin];
+    let fact = Fact::new(spec.cache, &kind, &files);
+    let known =
+        fact.get::<Built>().and_then(|known| Some((BLOBS.find(spec.cache, &known.sha256, &known.sha256)?, known)));
+    if let Some((blob, Built { size_bytes, absent, .. })) = known {
+        return Ok((in_cache(blob, size_bytes, absent), warnings));
     }
-    let image = build_anew(spec, &mut keeping)?;
+    let image = build_anew(spec, &mut warnings)?;
     if image.memory.is_none() {
-        keeping.note(memo::FACTS, memo.keep(&image));
+        let Image { sha256, size_bytes, absent, .. } = image.clone();
+        warnings.note(FACTS, fact.put(&Built { sha256, size_bytes, absent }));
     }
-    Ok((image, keeping))
+    Ok((image, warnings))
 }
 
-/// Takes hold of an image that was built before, if it is there and what it was.
-fn still_there(cache: &Path, mut image: Image) -> Option<Image> {
-    let place = SHELF.place(cache, &image.sha256);
-    image.hold = place.hold();
-    let whole = image.hold.is_some() && memo::sha256(cache, &image.path).is_ok_and(|sha256| sha256 == image.sha256);
-    whole.then_some(image)
+fn in_cache(Blob { path, sha256, lease, .. }: Blob, size_bytes: u64, absent: Vec<String>) -> Image {
+    Image { path, sha256, size_bytes, absent, lease, memory: None }
 }
 
-fn build_anew(spec: &ImageSpec<'_>, keeping: &mut Keeping) -> Result<Image, ImageError> {
+fn build_anew(spec: &ImageSpec<'_>, warnings: &mut CacheWarnings) -> Result<Image, ImageError> {
     let (archive, absent) = assemble(spec)?;
     let bytes = archive.to_bytes()?;
     let sha256 = vmlab_store::hex(&Sha256::digest(&bytes));
     let size_bytes = bytes.len() as u64;
-    let place = SHELF.place(spec.cache, &sha256);
-    match SHELF.keep(spec.cache, &place, &bytes) {
-        Ok(kept) => {
-            keeping.grown |= kept.new;
-            Ok(Image { path: place.path, sha256, size_bytes, absent, hold: kept.hold, memory: None })
+    match BLOBS.put(spec.cache, &sha256, &bytes) {
+        Ok(blob) => {
+            warnings.grown |= blob.new;
+            Ok(in_cache(blob, size_bytes, absent))
         }
         Err(error) => {
             let cache = error.cause();
-            keeping.note("the guest image", Err::<(), _>(error));
+            warnings.note("the guest image", Err::<(), _>(error));
             let (path, memory) = in_memory(&bytes).map_err(|memory| ImageError::Nowhere { cache, memory })?;
-            Ok(Image { path, sha256, size_bytes, absent, hold: None, memory: Some(Arc::new(memory)) })
+            Ok(Image { path, sha256, size_bytes, absent, lease: None, memory: Some(Arc::new(memory)) })
         }
     }
 }
@@ -162,13 +167,15 @@ fn in_memory(bytes: &[u8]) -> io::Result<(PathBuf, OwnedFd)> {
     Ok((path, file.into()))
 }
 
-/// Where images are kept.
-const SHELF: Shelf = Shelf { directory: "images", suffix: ".cpio", kind: Kind::Image };
+/// An image is built again in a second.
+pub static IMAGES: EntryKind =
+    EntryKind { name: "image", plural: "images", help: "Initramfs images", rank: Some(3), list };
 
-/// The images in the cache, for whoever lists it or makes room.
-#[must_use]
-pub fn inventory(cache: &Path) -> cache::Found {
-    SHELF.inventory(cache, |sha256| format!("initramfs {}", shelf::short(sha256)))
+/// Images are `images/SHA256.cpio`.
+const BLOBS: BlobDir = BlobDir { directory: "images", suffix: ".cpio", kind: &IMAGES };
+
+fn list(cache: &Path) -> Listing {
+    BLOBS.list(cache, |sha256| format!("initramfs {}", blob::short(sha256)))
 }
 
 /// The archive, and the recipe's boot modules that the kernel lacks.
@@ -247,8 +254,8 @@ fn add_list(archive: &mut Archive, name: &str, paths: &[String]) -> Result<(), I
 }
 
 fn check_name(name: &str) -> Result<(), ImageError> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
-    if !name.is_empty() && name.bytes().all(plain) { Ok(()) } else { Err(ImageError::BadModuleName(name.to_owned())) }
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    if !name.is_empty() && name.bytes().all(allowed) { Ok(()) } else { Err(ImageError::BadModuleName(name.to_owned())) }
 }
 
 #[cfg(test)]

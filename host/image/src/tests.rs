@@ -104,7 +104,7 @@ fn the_same_spec_gives_the_same_file_and_a_damaged_file_is_replaced() {
         assert_eq!(identity(&build(&spec).unwrap().0), identity(&first));
         assert_eq!(fs::read(&first.path).unwrap(), bytes);
     }
-    assert_eq!(inventory(cache.path()).entries.len(), 1);
+    assert_eq!(list(cache.path()).entries.len(), 1);
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn concurrent_builds_of_the_same_image_succeed() {
         threads.into_iter().map(|thread| thread.join().unwrap().unwrap().0).collect()
     });
     assert!(built.iter().all(|image| identity(image) == identity(&built[0])));
-    assert_eq!(inventory(cache.path()).entries.len(), 1);
+    assert_eq!(list(cache.path()).entries.len(), 1);
 }
 
 #[test]
@@ -154,21 +154,21 @@ fn invalid_module_names_are_refused() {
 }
 
 #[test]
-fn an_image_that_the_cache_cannot_store_is_held_in_memory_with_a_notice() {
+fn an_image_that_the_cache_does_not_take_stays_in_memory_with_a_warning() {
     let cache = tempfile::tempdir().unwrap();
     let file = cache.path().join("file");
     fs::write(&file, b"").unwrap();
-    let (image, keeping) = build(&spec(None, &file)).unwrap();
+    let (image, warnings) = build(&spec(None, &file)).unwrap();
     let bytes = fs::read(&image.path).unwrap();
     assert_eq!(
         (bytes.len() as u64, vmlab_store::hex(&Sha256::digest(&bytes))),
         (image.size_bytes, image.sha256.clone())
     );
-    let notices = keeping.notices();
+    let notices = warnings.notices();
     assert!(matches!(&notices[..], [only] if only.contains("the guest image: ")), "{notices:?}");
-    let (kept, keeping) = build(&spec(None, cache.path())).unwrap();
-    assert!(keeping.grown && keeping.notices().is_empty());
-    assert_eq!((kept.sha256, fs::read(kept.path).unwrap()), (image.sha256.clone(), bytes));
+    let (stored, warnings) = build(&spec(None, cache.path())).unwrap();
+    assert!(warnings.grown && warnings.notices().is_empty());
+    assert_eq!((stored.sha256, fs::read(stored.path).unwrap()), (image.sha256.clone(), bytes));
     assert!(!build(&spec(None, cache.path())).unwrap().1.grown);
     let path = image.path.clone();
     drop(image);

@@ -1,42 +1,43 @@
 //! Fetched kernels. Below `$CACHE/kernels`:
 //!
-//! - `entries/RELEASE-HASH/`: `vmlinuz`, `config`, `lib/modules/RELEASE/`, `modules.manifest`, which lists the files in
-//!   there, and `kernel.json`; the hash is over what the kernel is, so an entry never changes and two sources that mean
-//!   the same kernel share it;
+//! - `entries/RELEASE-HASH/`: `vmlinuz`, `config`, `lib/modules/RELEASE/`, and `kernel.json`, which lists all files with
+//!   their digests. The hash is over what the kernel is, so an entry never changes, and two sources that mean the same
+//!   kernel share it.
 //! - `refs/SOURCE.json`: the pin, which says what a source such as `debian:bookworm` resolved to, so that it is the same
-//!   kernel tomorrow, with no network;
-//! - `locks/SOURCE.lock`: held while a source is fetched;
+//!   kernel tomorrow, without a network.
+//! - `locks/SOURCE.lock`: the lock of fetching a source.
 //! - `staging/SOURCE/`: where a fetch prepares its entry.
 //!
 //! The time of `kernel.json` is when the entry was last looked up.
 
-use std::fs::{self, File};
-use std::io;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::manifest::{self, Manifest, Trust};
 use vmlab_store::atomic::{self, Staging};
-use vmlab_store::hold::{Hold, touch};
-use vmlab_store::json::{self, Json};
+use vmlab_store::cache::disk;
+use vmlab_store::checksummed::{self, Stored};
+use vmlab_store::integrity::{Integrity, Lasts, Trust};
+use vmlab_store::lease::{Lease, touch};
 use vmlab_store::lock::{Lock, Mode};
-use vmlab_store::{CacheError, hex, memo, plain, sha256_of};
+use vmlab_store::{CacheError, hex};
 
 #[cfg(any(test, feature = "fixture"))]
 pub mod fixture;
-pub mod inventory;
+mod format2;
+mod list;
 
-/// Version of the two JSON files. Others are treated as damage: the kernel is fetched again.
-const FORMAT: u32 = 2;
+pub use list::KERNELS;
+
+/// Version of the two JSON files. [`format2`] is read, too; others are damage: the kernel is fetched again.
+const FORMAT: u32 = 3;
 
 /// The kernel within an entry.
-pub const KERNEL: &str = "vmlinuz";
+pub(crate) const KERNEL: &str = "vmlinuz";
 /// Its configuration.
-pub const CONFIG: &str = "config";
-/// The list of its modules' files, a [`Manifest`].
-pub const MANIFEST: &str = "modules.manifest";
+pub(crate) const CONFIG: &str = "config";
 const RECORD: &str = "kernel.json";
 
 /// What an entry is: `kernel.json`.
@@ -53,14 +54,10 @@ pub struct Record {
     pub version: String,
     /// All packages its files come from, the image package first.
     pub packages: Vec<Package>,
-    /// Of `vmlinuz`, hexadecimal.
-    pub kernel_sha256: String,
-    /// Of `config`, hexadecimal.
-    pub config_sha256: String,
-    /// Of `modules.manifest`, hexadecimal.
-    pub manifest_sha256: String,
     /// Wall clock, ms since 1970 UTC.
     pub fetched_at_unix_ms: u64,
+    /// All files but this one.
+    files: Integrity,
 }
 
 /// A distribution package.
@@ -77,13 +74,8 @@ pub struct Package {
 struct Pin {
     format: u32,
     entry: String,
-    release: String,
-    version: String,
-    /// An older vmlab's pin has none.
-    #[serde(default)]
+    /// Those of the entry, which are fetched again should it be damaged.
     packages: Vec<Package>,
-    kernel_sha256: String,
-    config_sha256: String,
     resolved_at_unix_ms: u64,
 }
 
@@ -94,7 +86,7 @@ pub struct Entry {
     /// What it is.
     pub record: Record,
     /// Keeps it in the cache; `None` where it was only looked at.
-    pub hold: Option<Hold>,
+    pub lease: Option<Lease>,
 }
 
 impl Entry {
@@ -102,6 +94,13 @@ impl Entry {
     #[must_use]
     pub fn kernel(&self) -> PathBuf {
         self.dir.join(KERNEL)
+    }
+
+    /// SHA-256 of the bzImage, hexadecimal.
+    #[must_use]
+    pub fn kernel_sha256(&self) -> &str {
+        // A record without it is damage.
+        self.record.files.sha256(KERNEL).unwrap_or_default()
     }
 
     /// Its `.config`.
@@ -116,54 +115,29 @@ impl Entry {
         self.dir.join(modules_below(&self.record.release))
     }
 
-    fn manifest(&self) -> PathBuf {
-        self.dir.join(MANIFEST)
-    }
-
-    /// Compares the files with their hashes; `Some` says what is wrong. `cache` is where is remembered which files were
-    /// hashed already.
+    /// Compares the files with their digests; `Some` says what is wrong.
     fn damage(&self, cache: &Path, trust: Trust) -> Result<Option<String>, CacheError> {
-        let Record { kernel_sha256, config_sha256, manifest_sha256, .. } = &self.record;
-        let manifest = self.manifest();
-        let files =
-            [(self.kernel(), kernel_sha256), (self.config(), config_sha256), (manifest.clone(), manifest_sha256)];
-        for (path, expected) in files {
-            let actual = match trust {
-                Trust::Fingerprints => memo::sha256(cache, &path),
-                Trust::Nothing => plain::open(&path).and_then(|mut file| sha256_of(&mut file)),
-            };
-            match actual {
-                Ok(actual) if actual == *expected => {}
-                Ok(_) => return Ok(Some(manifest::changed(&path))),
-                Err(error) => return manifest::damage_or(&path, error).map(Some),
-            }
-        }
-        let text = fs::read_to_string(&manifest).map_err(CacheError::on("read", &manifest))?;
-        match Manifest::parse(&text) {
-            Some(list) => list.damage(&manifest, &self.modules(), cache, trust),
-            None => Ok(Some(format!("{} is malformed", manifest.display()))),
-        }
+        self.record.files.damage(&self.dir, cache, trust, Lasts::WhileUnchanged)
     }
 }
 
 /// Where a release's modules are within an entry.
-#[must_use]
-pub fn modules_below(release: &str) -> PathBuf {
+pub(crate) fn modules_below(release: &str) -> PathBuf {
     Path::new("lib/modules").join(release)
 }
 
 /// What the cache has for a source.
 #[derive(Debug)]
 pub enum Lookup {
-    /// Never fetched.
+    /// It was never fetched.
     Missing,
-    /// Fetched, and something happened to it.
+    /// It was fetched, and has been damaged.
     Damaged(String),
-    /// There.
+    /// It is there.
     Found(Box<Entry>),
 }
 
-/// What is known of a kernel before it has a place in the store.
+/// What is known of a kernel before it is an entry.
 #[derive(Debug, Clone)]
 pub struct Identity<'a> {
     /// As [`Record::label`].
@@ -178,7 +152,7 @@ pub struct Identity<'a> {
     pub now_unix_ms: u64,
 }
 
-/// The store of fetched kernels. Nothing of it need exist.
+/// The fetched kernels of a cache.
 #[derive(Debug, Clone)]
 pub struct KernelStore {
     cache: PathBuf,
@@ -192,13 +166,13 @@ impl KernelStore {
         Self { cache: cache.to_owned(), root: cache.join("kernels") }
     }
 
-    /// The lock that a fetch of a source must hold. `stem` is the source's name for files.
+    /// The lock that a fetch of a source must have. `stem` is the source's name for files.
     #[must_use]
     pub fn lock_path(&self, stem: &str) -> PathBuf {
         self.root.join("locks").join(format!("{stem}.lock"))
     }
 
-    /// The place where a fetch prepares its entry, in the same file system as the entries.
+    /// The directory where a fetch prepares its entry, in the same file system as the entries.
     ///
     /// # Errors
     /// [`CacheError`]
@@ -206,17 +180,17 @@ impl KernelStore {
         Staging::new(self.root.join("staging").join(stem))
     }
 
-    /// Finds what a source is pinned to, and compares its files, the modules' among them, with their hashes.
+    /// Finds what a source is pinned to, and compares all its files with their digests.
     ///
     /// # Errors
     /// [`CacheError`] where something is there and cannot be read.
     pub fn lookup(&self, stem: &str, trust: Trust) -> Result<Lookup, CacheError> {
         Ok(match self.peek(stem)? {
             Lookup::Found(mut entry) => {
-                entry.hold = Hold::share(&entry.dir);
+                entry.lease = Lease::shared(&entry.dir);
                 match entry.damage(&self.cache, trust)? {
-                    // It was taken away since it was looked at, and its pin before that.
-                    _ if entry.hold.is_none() => Lookup::Missing,
+                    // It was removed since it was looked at, and its pin before that.
+                    _ if entry.lease.is_none() => Lookup::Missing,
                     Some(damage) => Lookup::Damaged(damage),
                     None => {
                         touch(&entry.dir.join(RECORD));
@@ -228,53 +202,51 @@ impl KernelStore {
         })
     }
 
-    /// As [`Self::lookup`], without comparing hashes: for lists.
+    /// As [`Self::lookup`], without comparing digests: for lists.
     ///
     /// # Errors
     /// [`CacheError`]
     pub fn peek(&self, stem: &str) -> Result<Lookup, CacheError> {
-        let pin: Pin = match json::read(&self.pin_path(stem))? {
-            Json::Missing => return Ok(Lookup::Missing),
-            Json::Malformed(what) => return Ok(Lookup::Damaged(what)),
-            Json::Read(pin) => pin,
+        let pin = match self.read_pin(stem)? {
+            Stored::Missing => return Ok(Lookup::Missing),
+            Stored::Damaged(why) => return Ok(Lookup::Damaged(why)),
+            Stored::Sound(pin) => pin,
         };
-        if pin.format != FORMAT || pin.entry.contains('/') || pin.entry.starts_with('.') {
-            return Ok(Lookup::Damaged(format!("{} is of an older or a newer vmlab", self.pin_path(stem).display())));
-        }
         let dir = self.entries().join(&pin.entry);
-        let path = dir.join(RECORD);
-        let record: Record = match json::read(&path)? {
-            Json::Missing => return Ok(Lookup::Damaged(format!("{} is missing", path.display()))),
-            Json::Malformed(what) => return Ok(Lookup::Damaged(what)),
-            Json::Read(record) => record,
-        };
-        if record.format != FORMAT || record.kernel_sha256 != pin.kernel_sha256 || record.release != pin.release {
-            return Ok(Lookup::Damaged(format!("{} is not what was pinned", path.display())));
-        }
-        Ok(Lookup::Found(Box::new(Entry { dir, record, hold: None })))
+        Ok(match read_record(&dir)? {
+            Stored::Missing => Lookup::Damaged(format!("{} is missing", dir.join(RECORD).display())),
+            Stored::Damaged(why) => Lookup::Damaged(why),
+            Stored::Sound(record) if record.packages == pin.packages && record.files.sha256(KERNEL).is_some() => {
+                Lookup::Found(Box::new(Entry { dir, record, lease: None }))
+            }
+            Stored::Sound(_) => Lookup::Damaged(format!("{} is not what was pinned", dir.join(RECORD).display())),
+        })
     }
 
-    /// The packages that a source is pinned to, the image package first, whatever became of its entry; none where that
-    /// cannot be told any more.
+    /// The packages that a source is pinned to, the image package first, even if its entry is damaged or gone; none where
+    /// the pin cannot be read any more.
     ///
     /// # Errors
     /// [`CacheError`]
     pub fn pinned_packages(&self, stem: &str) -> Result<Vec<Package>, CacheError> {
-        Ok(match json::read::<Pin>(&self.pin_path(stem))? {
-            Json::Read(pin) => pin.packages,
-            Json::Missing | Json::Malformed(_) => Vec::new(),
+        Ok(match self.read_pin(stem)? {
+            Stored::Sound(pin) => pin.packages,
+            Stored::Missing | Stored::Damaged(_) => Vec::new(),
         })
     }
 
-    /// Turns a prepared directory (`vmlinuz`, `config`, `lib/modules/RELEASE`, `modules.manifest`) into an entry, at once and whole. An
-    /// entry that is there already and sound is taken instead, one that is damaged is replaced.
+    /// Turns a prepared directory (`vmlinuz`, `config`, `lib/modules/RELEASE`) into an entry, at once and whole; `files`
+    /// lists its files. A sound entry that is there already is taken instead, and a damaged one is replaced.
     ///
     /// # Errors
     /// [`CacheError`]
-    pub fn publish(&self, staging: &Staging, prepared: &Path, identity: &Identity<'_>) -> Result<Entry, CacheError> {
-        let hash = |path: PathBuf| {
-            File::open(&path).and_then(|mut file| sha256_of(&mut file)).map_err(CacheError::on("read", &path))
-        };
+    pub fn publish(
+        &self,
+        staging: &Staging,
+        prepared: &Path,
+        identity: &Identity<'_>,
+        files: Integrity,
+    ) -> Result<Entry, CacheError> {
         let record = Record {
             format: FORMAT,
             label: identity.label.to_owned(),
@@ -282,21 +254,19 @@ impl KernelStore {
             release: identity.release.to_owned(),
             version: identity.packages.first().map(|package| package.version.clone()).unwrap_or_default(),
             packages: identity.packages.to_vec(),
-            kernel_sha256: hash(prepared.join(KERNEL))?,
-            config_sha256: hash(prepared.join(CONFIG))?,
-            manifest_sha256: hash(prepared.join(MANIFEST))?,
             fetched_at_unix_ms: identity.now_unix_ms,
+            files,
         };
         atomic::create_dir(&self.entries())?;
-        let mut entry = Entry { dir: self.entries().join(entry_name(&record)), record, hold: None };
-        json::write(&prepared.join(RECORD), &entry.record)?;
+        let mut entry = Entry { dir: self.entries().join(entry_name(&record)), record, lease: None };
+        checksummed::write(&prepared.join(RECORD), &entry.record)?;
         atomic::sync_tree(prepared)?;
-        // Until it is held nobody may take it away.
+        // No process may remove it before the lease is taken.
         let _changes = Lock::wait(&vmlab_store::changes_lock(&self.cache), Mode::Shared)?;
         if let Some(sound) = self.sound_entry(&entry.dir)? {
             return Ok(sound);
         }
-        entry.hold = Hold::share(prepared);
+        entry.lease = Lease::shared(prepared);
         if fs::symlink_metadata(&entry.dir).is_ok() {
             let aside = staging.path().join("damaged");
             fs::rename(&entry.dir, &aside).map_err(CacheError::on("replace", &entry.dir))?;
@@ -314,24 +284,18 @@ impl KernelStore {
     /// Notes what a source resolved to.
     ///
     /// # Errors
-    /// [`CacheError`]; the old pin then still holds.
+    /// [`CacheError`]; the old pin is then unchanged.
     pub fn pin(&self, stem: &str, entry: &Entry, now_unix_ms: u64) -> Result<(), CacheError> {
-        let record = &entry.record;
         let pin = Pin {
             format: FORMAT,
             entry: entry.dir.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-            release: record.release.clone(),
-            version: record.version.clone(),
-            packages: record.packages.clone(),
-            kernel_sha256: record.kernel_sha256.clone(),
-            config_sha256: record.config_sha256.clone(),
+            packages: entry.record.packages.clone(),
             resolved_at_unix_ms: now_unix_ms,
         };
-        let path = self.pin_path(stem);
-        atomic::create_dir(&self.root.join("refs"))?;
-        // Whoever takes kernels away looks at the pins first, and takes none that is pinned meanwhile.
+        atomic::create_dir(&self.refs())?;
+        // A process that removes a kernel looks at the pins first, and removes none that is pinned meanwhile.
         let _changes = Lock::wait(&vmlab_store::changes_lock(&self.cache), Mode::Shared)?;
-        json::write(&path, &pin)
+        checksummed::write(&self.pin_path(stem), &pin)
     }
 
     /// The stems of all sources that are pinned, sorted.
@@ -339,42 +303,62 @@ impl KernelStore {
     /// # Errors
     /// [`CacheError`] where the directory is there and cannot be read.
     pub fn pinned(&self) -> Result<Vec<String>, CacheError> {
-        let refs = self.root.join("refs");
-        let listing = match fs::read_dir(&refs) {
-            Ok(listing) => listing,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(CacheError::on("list", &refs)(error)),
-        };
-        let mut stems = Vec::new();
-        for file in listing {
-            let name = file.map_err(CacheError::on("list", &refs))?.file_name();
-            stems.extend(name.to_string_lossy().strip_suffix(".json").map(str::to_owned));
-        }
-        stems.sort();
-        Ok(stems)
+        let names = disk::list(&self.refs())?;
+        Ok(names.iter().filter_map(|(name, _)| name.strip_suffix(".json").map(str::to_owned)).collect())
     }
 
     fn entries(&self) -> PathBuf {
         self.root.join("entries")
     }
 
+    fn refs(&self) -> PathBuf {
+        self.root.join("refs")
+    }
+
     fn pin_path(&self, stem: &str) -> PathBuf {
-        self.root.join("refs").join(format!("{stem}.json"))
+        self.refs().join(format!("{stem}.json"))
+    }
+
+    fn read_pin(&self, stem: &str) -> Result<Stored<Pin>, CacheError> {
+        let path = self.pin_path(stem);
+        let stored = match checksummed::read(&path)? {
+            Stored::Damaged(why) => format2::pin(&path).map_or(Stored::Damaged(why), Stored::Sound),
+            other => other,
+        };
+        Ok(match stored {
+            Stored::Sound(Pin { format, ref entry, .. })
+                if format != FORMAT || entry.contains('/') || entry.starts_with('.') =>
+            {
+                Stored::Damaged(of_another_version(&path))
+            }
+            other => other,
+        })
     }
 
     fn sound_entry(&self, dir: &Path) -> Result<Option<Entry>, CacheError> {
-        let Json::Read(record) = json::read::<Record>(&dir.join(RECORD))? else { return Ok(None) };
-        let entry = Entry { dir: dir.to_owned(), record, hold: Hold::share(dir) };
+        let Stored::Sound(record) = read_record(dir)? else { return Ok(None) };
+        let entry = Entry { dir: dir.to_owned(), record, lease: Lease::shared(dir) };
         Ok(if entry.damage(&self.cache, Trust::Nothing)?.is_none() { Some(entry) } else { None })
     }
+}
+
+fn read_record(dir: &Path) -> Result<Stored<Record>, CacheError> {
+    let path = dir.join(RECORD);
+    Ok(match checksummed::read::<Record>(&path)? {
+        Stored::Damaged(why) => format2::record(dir).map_or(Stored::Damaged(why), Stored::Sound),
+        Stored::Sound(record) if record.format != FORMAT => Stored::Damaged(of_another_version(&path)),
+        other => other,
+    })
+}
+
+fn of_another_version(path: &Path) -> String {
+    format!("{} is of an older or a newer vmlab", path.display())
 }
 
 /// The release, to be read by people, and a hash over everything that makes the kernel what it is.
 fn entry_name(record: &Record) -> String {
     let mut hash = Sha256::new();
-    for part in [&record.kernel_sha256, &record.config_sha256, &record.manifest_sha256] {
-        hash.update(part);
-    }
+    hash.update(record.files.digest());
     for package in &record.packages {
         hash.update(format!("\n{}={}", package.name, package.version));
     }
@@ -382,4 +366,4 @@ fn entry_name(record: &Record) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+mod tests;

@@ -6,7 +6,7 @@ use vmlab_protocol::catalogue::KernelVersion;
 
 use vmlab_events::progress::Progress;
 use vmlab_store::dirs::Dirs;
-use vmlab_store::hold::Hold;
+use vmlab_store::lease::Lease;
 
 pub mod catalogue;
 pub mod config;
@@ -16,7 +16,6 @@ pub mod depmod;
 pub mod fetched;
 pub mod file;
 pub mod installed;
-pub mod manifest;
 mod path;
 pub mod source;
 pub mod unpack;
@@ -44,7 +43,7 @@ pub struct Kernel {
     /// The directory with `modules.dep`, for example `/lib/modules/RELEASE`, if there is one.
     pub modules: Option<PathBuf>,
     /// Keeps a fetched kernel in the cache while it is used.
-    pub hold: Option<Hold>,
+    pub lease: Option<Lease>,
     /// Notices for the user on how the kernel was obtained, one sentence each.
     pub notices: Vec<String>,
 }

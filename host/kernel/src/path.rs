@@ -24,7 +24,7 @@ pub(crate) fn obtain(label: &str, path: &Path, root: &Path) -> Result<Kernel, Ke
         modules: module_places(dir, &release, root).into_iter().find(|place| place.join("modules.dep").is_file()),
         path: path.to_owned(),
         release,
-        hold: None,
+        lease: None,
         notices: Vec::new(),
     })
 }

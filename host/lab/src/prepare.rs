@@ -17,7 +17,7 @@ use vmlab_qemu::argv::Machine;
 use vmlab_qemu::qemu::{self, Qemu};
 use vmlab_store::cache::{self, Limit, Room};
 use vmlab_store::dirs::Dirs;
-use vmlab_store::keeping::Keeping;
+use vmlab_store::warnings::CacheWarnings;
 
 use crate::cache::KINDS;
 use crate::error::RunError;
@@ -56,19 +56,19 @@ pub(crate) async fn prepare(
     let machine = Machine { accelerator: accelerator.accelerator, memory_mib: plan.memory_mib, cpus: plan.cpus };
     let limits = Limits::new(machine.accelerator, plan.limits);
     let mut targets = Vec::with_capacity(kernels.len());
-    let mut keeping = Keeping::default();
+    let mut warnings = CacheWarnings::default();
     for kernel in kernels {
         progress.step(&format!("{}: building the guest image", kernel.label));
         let (image, kept) = build_image(&kernel, dirs, &plan.extra_modules)?;
-        keeping.add(kept);
+        warnings.add(kept);
         progress.step(&format!("{}: looking for the quickest way to boot it", kernel.label));
         let (boot_file, kept) = boot_file(&kernel, machine, dirs).await?;
-        keeping.add(kept);
+        warnings.add(kept);
         let target = Rc::new(Target { id: TargetId::new(kernel.label.clone()), kernel, machine, limits });
         targets.push(BootableTarget { target, boot_file, image });
     }
-    let mut notices = keeping.notices();
-    if keeping.grown {
+    let mut notices = warnings.notices();
+    if warnings.grown {
         notices.extend(make_room(plan.isolation, dirs, cache_limit).await?);
     }
     laps.lap("prepare-images");
@@ -79,7 +79,7 @@ pub(crate) async fn prepare(
 /// Keeps the cache within its limit. All that this run has prepared is in use, and stays.
 async fn make_room(isolation: Isolation, dirs: &Dirs, limit: Limit) -> Result<Vec<String>, RunError> {
     let dir = dirs.cache.clone();
-    let Room { notices, over } = in_background(move || cache::keep_within(&dir, KINDS, limit)).await?;
+    let Room { notices, over } = in_background(move || cache::keep_within(&dir, &KINDS, limit)).await?;
     // Where a template is made, room is made once more afterwards, and an exceeded limit is reported then.
     let over = over.filter(|_| isolation != Isolation::Fork);
     Ok(notices.into_iter().chain(over).collect())
@@ -124,7 +124,7 @@ fn build_image(
     kernel: &Kernel,
     dirs: &Dirs,
     extra_modules: &BTreeMap<String, Vec<u8>>,
-) -> Result<(Image, Keeping), RunError> {
+) -> Result<(Image, CacheWarnings), RunError> {
     // The image is the same whatever jobs were picked, and so is a template, which is keyed by the image's hash.
     let catalogue = guest_init::catalogue()?;
     let wanted = catalogue.iter().flat_map(|spec| spec.modules.iter().map(String::as_str)).collect();
@@ -140,7 +140,7 @@ fn build_image(
     vmlab_image::build(&spec).map_err(|source| RunError::Image { kernel: kernel.label.clone(), source })
 }
 
-async fn boot_file(kernel: &Kernel, machine: Machine, dirs: &Dirs) -> Result<(BootFile, Keeping), RunError> {
+async fn boot_file(kernel: &Kernel, machine: Machine, dirs: &Dirs) -> Result<(BootFile, CacheWarnings), RunError> {
     let (kernel, cache) = (kernel.clone(), dirs.cache.clone());
     in_background(move || unpack::boot_file(&kernel, &machine, &cache)).await
 }

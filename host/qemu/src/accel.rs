@@ -1,7 +1,7 @@
 //! Which accelerator a guest runs under, and why.
 
 use std::fmt;
-use std::fs::{self, OpenOptions};
+use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -12,19 +12,14 @@ use serde::{Deserialize, Serialize};
 use super::probe::{self, Answer};
 use super::qemu::{Qemu, QemuIdentity};
 use vmlab_events::error::chain;
-use vmlab_store::cache::entry::{Entry, Found, Kind};
-use vmlab_store::json::{self, Json};
-use vmlab_store::{CacheError, atomic};
+use vmlab_store::stat_cache::Fact;
+use vmlab_store::{CacheError, host_boot_id};
 
 /// The probe's limit where nobody asked for KVM. A stock kernel takes 0.6 s to its panic under a KVM that is one; with
 /// the time to end QEMU, no run loses more than 2 s.
 const AUTO_LIMIT: Duration = Duration::from_millis(1_800);
 /// The probe's limit where the user asked for KVM, and rather waits than goes without.
 const ASKED_LIMIT: Duration = Duration::from_secs(20);
-/// The file of remembered answers within the cache.
-const FILE: &str = "accel.json";
-/// How many answers are remembered: one for each build of QEMU.
-const ANSWERS_KEPT: usize = 16;
 
 /// How QEMU executes the guest's instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -92,7 +87,7 @@ pub struct AccelChoice {
     pub asked: bool,
     /// Why, in one line, which quotes QEMU and the kernel where they said something.
     pub why: String,
-    /// Whether a probe's answer is kept for the next run, until the machine is booted again or QEMU is another.
+    /// Whether a probe's answer is remembered until the host is booted again or QEMU changes.
     pub remembered: bool,
 }
 
@@ -127,14 +122,13 @@ pub struct KvmUnusable {
 #[derive(Debug, Clone)]
 struct Host {
     device: PathBuf,
-    /// None where it cannot be read; nothing is remembered then.
+    /// `None` where it cannot be read; nothing is remembered then.
     boot_id: Option<String>,
 }
 
 impl Host {
     fn this() -> Self {
-        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
-        Self { device: PathBuf::from("/dev/kvm"), boot_id: boot_id.map(|id| id.trim().to_owned()) }
+        Self { device: PathBuf::from("/dev/kvm"), boot_id: host_boot_id().ok() }
     }
 
     /// Why KVM cannot be used, as far as that shows without starting anything.
@@ -170,7 +164,7 @@ fn known_on(host: &Host, qemu: &Qemu, cache: &Path) -> Option<AccelChoice> {
     if let Some(why) = host.obstacle() {
         return Some(AccelChoice { accelerator: Accelerator::Tcg, asked: false, why, remembered: false });
     }
-    let answer = Memory::read(cache, host.boot_id.as_deref()?).answer(&qemu.identity)?;
+    let answer = known_answer(host, qemu, cache)?;
     Some(from_answer(&answer, true))
 }
 
@@ -202,7 +196,7 @@ async fn choose_on(
     let limit = if wanted == Wanted::Kvm { ASKED_LIMIT } else { AUTO_LIMIT };
     let answer = probe::run(&qemu.path, kernel, Accelerator::Kvm, limit).await;
     let mut choice = from_answer(&answer, false);
-    match remember(host, qemu, cache, answer) {
+    match remember(host, qemu, cache, &answer) {
         Ok(remembered) => choice.remembered = remembered,
         Err(error) => choice.why.push_str(&format!(" (not remembered: {})", chain(&error))),
     }
@@ -230,66 +224,21 @@ fn from_answer(answer: &Answer, remembered: bool) -> AccelChoice {
     AccelChoice { accelerator, asked: false, why, remembered }
 }
 
-/// Answers of probes on this boot of the host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Memory {
-    boot_id: String,
-    answers: Vec<Remembered>,
+/// What is remembered of a build of QEMU on this boot of the host.
+fn known_answer(host: &Host, qemu: &Qemu, cache: &Path) -> Option<Answer> {
+    Fact::new(cache, &kind(&qemu.identity), &[]).on_boot(host.boot_id.clone()?).get()
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Remembered {
-    qemu: QemuIdentity,
-    #[serde(flatten)]
-    answer: Answer,
-}
-
-impl Memory {
-    /// What is remembered; nothing where the file is not there, is damaged, or is from before the host was booted. In
-    /// each of these cases a new probe is the remedy.
-    fn read(cache: &Path, boot_id: &str) -> Self {
-        match json::read::<Self>(&cache.join(FILE)) {
-            Ok(Json::Read(memory)) if memory.boot_id == boot_id => memory,
-            _ => Self { boot_id: boot_id.to_owned(), answers: Vec::new() },
-        }
-    }
-
-    fn answer(&self, qemu: &QemuIdentity) -> Option<Answer> {
-        self.answers.iter().find(|known| known.qemu == *qemu).map(|known| known.answer.clone())
-    }
-
-    /// Puts an answer first, in place of what was known of the same build.
-    fn put(&mut self, qemu: QemuIdentity, answer: Answer) {
-        self.answers.retain(|known| known.qemu != qemu);
-        self.answers.insert(0, Remembered { qemu, answer });
-        self.answers.truncate(ANSWERS_KEPT);
-    }
-}
-
-/// Keeps an answer; false where it is not worth it, or the host does not say which boot this is. Of two vmlabs at once the later one's file
-/// stands; what the other one learnt is probed again.
-fn remember(host: &Host, qemu: &Qemu, cache: &Path, answer: Answer) -> Result<bool, CacheError> {
-    let Some(boot_id) = host.boot_id.as_ref().filter(|_| answer.is_worth_remembering()) else { return Ok(false) };
-    let mut memory = Memory::read(cache, boot_id);
-    memory.put(qemu.identity.clone(), answer);
-    let file = cache.join(FILE);
-    atomic::create_dir(cache)?;
-    json::write(&file, &memory)?;
+/// Remembers an answer; false where it may be another next time, or the host does not say which boot this is.
+fn remember(host: &Host, qemu: &Qemu, cache: &Path, answer: &Answer) -> Result<bool, CacheError> {
+    let Some(boot_id) = host.boot_id.clone().filter(|_| answer.is_worth_remembering()) else { return Ok(false) };
+    Fact::new(cache, &kind(&qemu.identity), &[]).on_boot(boot_id).put(answer)?;
     Ok(true)
 }
 
-/// The file of remembered answers, for whoever lists the cache or makes room.
-#[must_use]
-pub fn inventory(cache: &Path) -> Found {
-    let path = cache.join(FILE);
-    let (useless, unreadable) = match json::read::<Memory>(&path) {
-        Ok(Json::Missing) => return Found::default(),
-        Ok(Json::Malformed(why)) => (Some(why), None),
-        Ok(Json::Read(_)) => (None, None),
-        Err(error) => (None, Some(error.cause())),
-    };
-    let entry = Entry::at(Kind::Memo, "accelerators that were tried out".to_owned(), path);
-    Found { entries: vec![Entry { useless, unreadable, ..entry }], errors: Vec::new() }
+/// The fact follows from the program and not from the path it was found by, so the identity is in its name.
+fn kind(QemuIdentity { path, version_line, size_bytes, modified_ns }: &QemuIdentity) -> String {
+    format!("KVM with {} of {size_bytes} bytes, changed at {modified_ns} ns, {version_line}", path.display())
 }
 
 #[cfg(test)]

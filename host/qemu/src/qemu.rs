@@ -17,7 +17,7 @@ use tokio::process::Command;
 
 use super::quote;
 use crate::spawn::{Family, die_with_parent};
-use vmlab_store::memo::Memo;
+use vmlab_store::stat_cache::Fact;
 
 /// The program's usual name.
 pub const PROGRAM: &str = "qemu-system-x86_64";
@@ -146,25 +146,31 @@ pub enum QemuError {
 /// Finds QEMU and runs it with `--version`. `option` (`--qemu`) takes precedence over `VMLAB_QEMU`, which takes
 /// precedence over `PATH`.
 ///
-/// `cache` stores the answer, which is valid until the program's file changes.
+/// The answer of a program is remembered in `cache` while its file is unchanged.
 ///
 /// # Errors
 /// [`QemuError`] if no usable QEMU was found.
 pub async fn find(option: Option<&Path>, cache: &Path) -> Result<Qemu, QemuError> {
     let path = locate(option, env::var_os(VARIABLE), env::var_os("PATH").as_deref())?;
-    let memo = Memo::new(cache, "qemu", vec![&path]);
-    if let Some(known) = memo.recall() {
-        return Ok(known);
+    let files = [path.as_path()];
+    let fact = Fact::new(cache, "qemu", &files);
+    // A link may lead to another program by now, with the same times.
+    if let Some(known) = fact.get::<Qemu>().filter(|known| leads_to(&path, &known.identity.path)) {
+        return Ok(Qemu { path, ..known });
     }
     let qemu = ask(&path, VERSION_LIMIT).await?;
     // A script may run another program, which can change without the script.
     if is_elf(&path) {
-        memo.keep_if_possible(&qemu);
+        fact.put_if_possible(&qemu);
     }
     Ok(qemu)
 }
 
-/// Whether a program is an ELF file and no script that may run another program.
+fn leads_to(path: &Path, real: &Path) -> bool {
+    fs::canonicalize(path).is_ok_and(|now| now == real)
+}
+
+/// Whether a program is an executable by itself, and not a script that may run another.
 pub(super) fn is_elf(path: &Path) -> bool {
     let mut magic = [0; 4];
     File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && magic == *b"\x7fELF"

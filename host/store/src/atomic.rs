@@ -1,4 +1,4 @@
-//! Files and directories that are there whole or not at all: written aside, flushed, renamed.
+//! Files and directories that are there whole or not at all: written under another name, flushed, renamed.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -9,21 +9,21 @@ use std::time::Duration;
 
 use tempfile::{Builder, NamedTempFile};
 
-use super::CacheError;
+use crate::CacheError;
 
-/// How often, and how far apart, a staging directory's removal is tried. A child that has just been killed may still
-/// be making a file in it.
+/// How often, and how far apart, removing a staging directory is tried. A child that has just been killed may still be
+/// creating a file in it.
 const REMOVALS: u32 = 50;
 const REMOVAL_PAUSE: Duration = Duration::from_millis(10);
 
-/// Writes a file whole. Its directory must exist. A directory that stands in the file's place goes.
+/// Writes a file whole. Its directory must exist. A directory that stands in the file's place is removed.
 ///
 /// # Errors
 /// [`CacheError`]; what was there before is then unchanged.
 pub fn write(path: &Path, contents: &[u8]) -> Result<(), CacheError> {
     let dir = path.parent().unwrap_or(Path::new("."));
     let mut file = temporary(dir, ".tmp", 0o600).map_err(CacheError::on("write in", dir))?;
-    // Through the file itself: the error of a named one names it, and it is nothing that the user knows.
+    // Through the file itself: the error of a named file has its temporary name, which means nothing to the user.
     file.as_file_mut().write_all(contents).map_err(CacheError::on("write", path))?;
     file.as_file().sync_all().map_err(CacheError::on("flush", path))?;
     // rename(2) puts a file in the place of anything else.
@@ -38,9 +38,9 @@ pub fn write(path: &Path, contents: &[u8]) -> Result<(), CacheError> {
     sync_dir(dir)
 }
 
-/// A file of its own in a directory, which goes away when it is dropped. The umask takes its part of the permissions.
+/// A temporary file in a directory, which is removed when it is dropped. The umask applies to the permissions.
 ///
-/// The tempfile crate's own way of opening one puts its name into errors, which is nothing that the user knows.
+/// The tempfile crate's own function puts the temporary name into errors, where it means nothing to the user.
 ///
 /// # Errors
 /// As open(2).
@@ -66,7 +66,7 @@ pub fn sync_tree(dir: &Path) -> Result<(), CacheError> {
     File::open(dir).and_then(|dir| Ok(nix::unistd::syncfs(&dir)?)).map_err(CacheError::on("flush", dir))
 }
 
-/// Makes a directory and all above it.
+/// Creates a directory and all above it.
 ///
 /// # Errors
 /// [`CacheError`]
@@ -74,15 +74,15 @@ pub fn create_dir(dir: &Path) -> Result<(), CacheError> {
     fs::create_dir_all(dir).map_err(CacheError::on("create", dir))
 }
 
-/// A directory to prepare something in; gone, with all in it, when this is dropped.
+/// A directory to prepare something in, which is removed with its contents when this is dropped.
 #[derive(Debug)]
 pub struct Staging {
     path: PathBuf,
 }
 
 impl Staging {
-    /// Makes the directory, empty. What is there from a vmlab that was killed is removed, so the caller must hold the
-    /// lock that makes it the only user of this path.
+    /// Creates the directory, empty. What a killed process left there is removed, so the caller must have the lock that
+    /// makes it the only user of this path.
     ///
     /// # Errors
     /// [`CacheError`]
@@ -102,12 +102,12 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        // Nothing depends on this: the next fetch of the same kernel removes what could not be removed here.
+        // Nothing depends on this: the next process that prepares the same thing removes what is left here.
         let _ = remove_tree(&self.path);
     }
 }
 
-/// Removes a directory and all in it, or whatever else is there; fine if nothing is.
+/// Removes a directory with its contents, or whatever else is there, if anything is.
 ///
 /// # Errors
 /// It is still there.
@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_replaced_whole_and_nothing_else_stays() {
+    fn a_file_is_replaced_whole_and_no_other_file_stays() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ref.json");
         write(&path, b"one").unwrap();
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_staging_directory_starts_empty_and_goes() {
+    fn a_staging_directory_starts_empty_and_is_removed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("staging");
         fs::create_dir_all(path.join("left/over")).unwrap();

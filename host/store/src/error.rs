@@ -1,4 +1,4 @@
-//! Why the cache could not be used, told so that the user can mend it.
+//! Why the cache could not be used, and what the user can do about it.
 
 use std::fmt;
 use std::io;
@@ -13,12 +13,12 @@ pub struct CacheError {
 }
 
 impl CacheError {
-    /// For `map_err`: what was being done, as `create`, to what.
+    /// For `map_err`: the step, as `create`, and its file.
     pub fn on(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |cause| Self { action, path: path.to_owned(), cause }
     }
 
-    /// What kind of failure it was.
+    /// The kind of the underlying failure.
     #[must_use]
     pub fn kind(&self) -> io::ErrorKind {
         self.cause.kind()
@@ -31,13 +31,13 @@ impl CacheError {
         format!("cannot {action} {}: {cause}", path.display())
     }
 
-    /// What is to be done about it: `make it readable for this user, or …`.
+    /// What to do about it: `make it readable for this user, or …`.
     #[must_use]
     pub fn remedy(&self) -> &'static str {
         remedy(self.action, self.cause.kind())
     }
 
-    /// Whether another step failed for the same reason, be it on another file.
+    /// Whether another step failed for the same reason, on the same or another file.
     #[must_use]
     pub fn has_reason_of(&self, other: &Self) -> bool {
         self.remedy() == other.remedy() && self.cause.to_string() == other.cause.to_string()
@@ -55,7 +55,7 @@ impl CacheError {
         }
         let line = |(error, count): (&Self, usize)| match count - 1 {
             0 => error.to_string(),
-            more => format!("{CANNOT}: {}, and so {more} more of its files; {}", error.cause(), error.remedy()),
+            more => format!("{CANNOT}: {}, and likewise {more} more of its files; {}", error.cause(), error.remedy()),
         };
         reasons.into_iter().map(line).collect()
     }
@@ -72,14 +72,14 @@ impl fmt::Display for CacheError {
 
 impl std::error::Error for CacheError {}
 
-/// The steps that only look.
-const LOOKS: [&str; 3] = ["read", "list", "look at"];
+/// The steps that only read.
+const READS: [&str; 3] = ["read", "list", "look at"];
 
 /// What to do about a kind of failure of a step on the cache.
 #[must_use]
 fn remedy(action: &str, kind: io::ErrorKind) -> &'static str {
     match kind {
-        io::ErrorKind::PermissionDenied if LOOKS.contains(&action) => {
+        io::ErrorKind::PermissionDenied if READS.contains(&action) => {
             "make it readable for this user, or set XDG_CACHE_HOME to a directory that is"
         }
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
@@ -103,7 +103,9 @@ mod tests {
         let lines = CacheError::by_reason(&[error("/a", denied), error("/b", full), error("/c", denied)]);
         assert_eq!(lines.len(), 2, "{lines:?}");
         assert!(
-            lines[0].contains("/a: ") && lines[0].contains("and so 1 more") && lines[0].contains("make it writable")
+            lines[0].contains("/a: ")
+                && lines[0].contains("and likewise 1 more")
+                && lines[0].contains("make it writable")
         );
         assert_eq!(lines[1], error("/b", full).to_string());
         assert_eq!(CacheError::by_reason(&[]), Vec::<String>::new());

@@ -4,40 +4,36 @@ use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+/// A file that was changed more recently could be changed again without a change of its times.
+const SETTLED: Duration = Duration::from_secs(2);
+
 /// What stat(2) says of a file that changes with every change of its content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fingerprint {
+pub(crate) struct Fingerprint {
     device: u64,
     inode: u64,
-    size_bytes: u64,
+    pub(crate) size_bytes: u64,
     /// ns since 1970 UTC.
     modified_ns: i128,
-    /// Likewise; unlike `modified_ns` nobody can set it (inode(7)).
+    /// Likewise; no process can set it (inode(7)).
     changed_ns: i128,
 }
 
 impl Fingerprint {
-    /// Of the file that a path leads to.
-    ///
-    /// # Errors
-    /// As stat(2).
-    pub fn of(path: &Path) -> io::Result<Self> {
+    /// Of the file that a path leads to; fails as stat(2) does.
+    pub(crate) fn of(path: &Path) -> io::Result<Self> {
         fs::metadata(path).map(|metadata| Self::from(&metadata))
     }
 
-    /// Size of the file.
-    #[must_use]
-    pub const fn size_bytes(&self) -> u64 {
-        self.size_bytes
-    }
-
-    /// When the file was last changed, ns since 1970 UTC.
-    #[must_use]
-    pub const fn changed_ns(&self) -> i128 {
-        self.changed_ns
+    /// Whether the file was changed so long ago that every further change shows in its fingerprint.
+    pub(crate) fn is_settled(&self) -> bool {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let age_ns = i128::try_from(now.as_nanos()).unwrap_or(i128::MAX) - self.changed_ns;
+        age_ns > i128::try_from(SETTLED.as_nanos()).unwrap_or(i128::MAX)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Files for tests of what is kept on disk.
+//! Files for tests of the cache.
 #![expect(clippy::unwrap_used, reason = "made for tests only")]
 
 use std::fs;
@@ -7,25 +7,25 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::stat::{Mode, SFlag, mknod};
 
-/// Puts something in a file's place.
-pub type Oddity = fn(&Path);
+/// Makes a file.
+pub type MakeFile = fn(&Path);
 
-/// All that can stand in a file's place without being root.
-pub const ODDITIES: [(&str, Oddity); 4] = [
+/// All kinds of files other than regular ones that can be made without being root.
+pub const NOT_REGULAR: [(&str, MakeFile); 4] = [
     ("a directory", |path| fs::create_dir_all(path.join("with/something")).unwrap()),
     ("a FIFO", |path| nix::unistd::mkfifo(path, Mode::S_IRWXU).unwrap()),
     ("a socket", |path| mknod(path, SFlag::S_IFSOCK, Mode::S_IRWXU, 0).unwrap()),
     ("an endless link", |path| symlink(path, path).unwrap()),
 ];
 
-/// Takes away what is at a path and puts an oddity there.
-pub fn put(path: &Path, oddity: Oddity) {
+/// Removes what is at a path and makes another kind of file there.
+pub fn put(path: &Path, make: MakeFile) {
     crate::atomic::remove_tree(path).unwrap();
     fs::create_dir_all(path.parent().unwrap()).unwrap();
-    oddity(path);
+    make(path);
 }
 
-/// A program that has not been touched for a while, as the test's own may have been: a ctime cannot be set.
+/// A program that was not changed recently: a ctime cannot be set, and the test itself may have just been built.
 pub fn old_file() -> PathBuf {
     fs::canonicalize("/bin/sh").unwrap()
 }

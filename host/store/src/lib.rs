@@ -1,32 +1,40 @@
 //! What vmlab keeps on disk: a cache that can be deleted at any time, and run records.
+//!
+//! The cache has few nouns. A [`blob::Blob`] is one large file, written whole. A [`stat_cache::Fact`] is an answer that
+//! holds while stat(2) says that the files it follows from are unchanged. A [`lease::Lease`] is the lock that says that
+//! an entry is in use. [`cache`] lists the entries of all kinds and removes some to make room.
+//!
+//! All of it has one integrity scheme. Every small file is checksummed JSON ([`checksummed`]). Large files are listed
+//! with their digests in checksummed JSON ([`integrity`], [`stat_cache::sha256`]), and are read again only where stat(2)
+//! says that they have changed. A damaged file counts as absent: its content is made or found out anew.
 
+use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 pub mod atomic;
+pub mod blob;
 pub mod cache;
+pub mod checksummed;
 pub mod dirs;
-pub mod fingerprint;
+mod error;
+mod fingerprint;
 #[cfg(any(test, feature = "fixture"))]
 pub mod fixture;
-pub mod hold;
-pub mod keeping;
+pub mod integrity;
+pub mod lease;
 pub mod lock;
-pub mod memo;
-pub mod plain;
 pub mod record;
-pub mod sealed;
-pub mod shelf;
-
-mod error;
-pub mod json;
+pub mod regular;
+pub mod stat_cache;
+pub mod warnings;
 
 pub use error::CacheError;
 
-/// The lock between those who put entries into the cache and who take some away: held shared while one is put in place,
-/// and alone while one is moved away.
+/// The lock between processes that put entries into the cache and processes that remove entries. It is taken shared to
+/// put an entry in place, and exclusively to move one away.
 #[must_use]
 pub fn changes_lock(cache: &Path) -> PathBuf {
     cache.join("changes.lock")
@@ -38,7 +46,7 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// SHA-256 of all that is left to read, hexadecimal.
+/// SHA-256 of the rest of the input, hexadecimal.
 ///
 /// # Errors
 /// Reading failed.
@@ -53,4 +61,12 @@ pub fn sha256_of(input: &mut impl Read) -> io::Result<String> {
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Names this boot of the host.
+///
+/// # Errors
+/// /proc is not mounted.
+pub fn host_boot_id() -> io::Result<String> {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim_end().to_owned())
 }

@@ -1,4 +1,4 @@
-//! Locks between vmlabs that work on the same thing.
+//! Locks between processes that work on the same thing.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -7,16 +7,16 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{CacheError, atomic, plain};
+use crate::{CacheError, atomic, regular};
 
-/// How often a lock that another holds is tried.
+/// How often a lock that another process has is tried.
 const POLL: Duration = Duration::from_millis(100);
-/// The same for [`Lock::wait`], whose locks are held for a rename or two.
+/// The same for [`Lock::wait`], whose locks are for a rename or two.
 const SHORT_POLL: Duration = Duration::from_millis(2);
-/// How long [`Lock::wait`] waits: far more than what is done under such a lock takes on a slow disk.
+/// How long [`Lock::wait`] waits: far longer than the work under such a lock takes on a slow disk.
 const WAIT_LIMIT: Duration = Duration::from_secs(10);
 
-/// Held until dropped; the kernel lets go of it when the process ends, however that happens (flock(2)).
+/// A lock until it is dropped; the kernel releases it when the process ends, however that happens (flock(2)).
 #[derive(Debug)]
 pub struct Lock {
     _file: Locked,
@@ -28,7 +28,7 @@ pub struct Lock {
 /// Closing it would not do: a process that another thread starts has a copy of the descriptor until its program runs, and
 /// a lock is let go of when the last copy is closed, or by asking for it (flock(2)).
 #[derive(Debug)]
-pub(super) struct Locked(pub(super) File);
+pub(crate) struct Locked(pub(crate) File);
 
 impl Drop for Locked {
     fn drop(&mut self) {
@@ -37,17 +37,17 @@ impl Drop for Locked {
     }
 }
 
-/// With whom a lock is held.
+/// Which other processes may have the lock at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// With others of the same mode.
+    /// Those that take it with this mode.
     Shared,
-    /// With nobody.
-    Alone,
+    /// None.
+    Exclusive,
 }
 
 impl Lock {
-    /// Takes the lock on a file, which is made if need be. `waiting` is called once if another holds it. Dropping the
+    /// Takes the lock on a file, which is created if need be. `waiting` is called once if another process has it. Dropping the
     /// future stops waiting.
     ///
     /// # Errors
@@ -65,18 +65,18 @@ impl Lock {
         }
     }
 
-    /// As [`Self::take`], but gives `None` where another holds it.
+    /// As [`Self::take`], but gives `None` where another process has it.
     ///
     /// # Errors
     /// As [`Self::take`].
     pub fn try_take(path: &Path) -> Result<Option<Self>, CacheError> {
-        Self::attempt(path, Mode::Alone)
+        Self::attempt(path, Mode::Exclusive)
     }
 
-    /// Takes a lock under which nothing but a few renames is done. Blocks for as long as these take.
+    /// Takes a lock under which only a few renames are done. Blocks for as long as these take.
     ///
     /// # Errors
-    /// As [`Self::take`], and where another holds it for ten seconds: it is stopped, or its disk is.
+    /// As [`Self::take`], and where another process has it for ten seconds: that one is stopped, or its disk is.
     pub fn wait(path: &Path, mode: Mode) -> Result<Self, CacheError> {
         let began = Instant::now();
         loop {
@@ -84,25 +84,25 @@ impl Lock {
                 return Ok(lock);
             }
             if began.elapsed() > WAIT_LIMIT {
-                let why = format!("another vmlab has held it for {} s", WAIT_LIMIT.as_secs());
+                let why = format!("another vmlab has had it for {} s", WAIT_LIMIT.as_secs());
                 return Err(CacheError::on("lock", path)(io::Error::new(io::ErrorKind::TimedOut, why)));
             }
             thread::sleep(SHORT_POLL);
         }
     }
 
-    /// Whether nobody works under the lock at this moment. Makes no file.
+    /// Whether no process has the lock at this moment. Creates no file.
     ///
     /// # Errors
     /// [`CacheError`] where the file is there and cannot be opened or locked.
     pub fn is_free(path: &Path) -> Result<bool, CacheError> {
-        let file = match plain::open_any(path) {
+        let file = match regular::open_any(path) {
             Ok(file) => file,
-            // What is no file goes when the lock is taken.
-            Err(error) if is_absence(&error) || plain::is_odd(&error) => return Ok(true),
+            // Taking the lock removes what is not a regular file.
+            Err(error) if is_absence(&error) || regular::is_not_regular(&error) => return Ok(true),
             Err(error) => return Err(CacheError::on("open the lock", path)(error)),
         };
-        // Shared, so that two who only ask are not in each other's way.
+        // Shared, so that two processes that only ask do not block each other.
         match file.try_lock_shared() {
             Ok(()) => {
                 drop(Locked(file));
@@ -113,7 +113,7 @@ impl Lock {
         }
     }
 
-    /// Lets go of the lock and removes its file. Who waits for it takes the next file of that name.
+    /// Releases the lock and removes its file. A process that waits takes the next file of that name.
     ///
     /// # Errors
     /// [`CacheError`]
@@ -129,10 +129,10 @@ impl Lock {
             atomic::create_dir(dir)?;
         }
         loop {
-            let file = match plain::create(path) {
+            let file = match regular::create(path) {
                 Ok(file) => file,
-                // No vmlab holds what no vmlab makes.
-                Err(error) if plain::is_odd(&error) => {
+                // vmlab never creates such files, so none can be locked.
+                Err(error) if regular::is_not_regular(&error) => {
                     atomic::remove_tree(path).map_err(CacheError::on("remove", path))?;
                     continue;
                 }
@@ -140,11 +140,11 @@ impl Lock {
             };
             let locked = match mode {
                 Mode::Shared => file.try_lock_shared(),
-                Mode::Alone => file.try_lock(),
+                Mode::Exclusive => file.try_lock(),
             };
             match locked {
                 Ok(()) if is_at(&file, path) => return Ok(Some(Self { _file: Locked(file), path: path.to_owned() })),
-                // It was removed while it was opened: the lock is another file by now, or none.
+                // The file was removed while it was opened: the lock is another file by now, or none.
                 Ok(()) => drop(Locked(file)),
                 Err(TryLockError::WouldBlock) => return Ok(None),
                 Err(TryLockError::Error(error)) => return Err(CacheError::on("lock", path)(error)),
@@ -154,7 +154,7 @@ impl Lock {
 }
 
 /// Whether a path still leads to a file that was opened by it.
-pub(super) fn is_at(file: &File, path: &Path) -> bool {
+pub(crate) fn is_at(file: &File, path: &Path) -> bool {
     match (file.metadata(), fs::symlink_metadata(path)) {
         (Ok(opened), Ok(there)) => (opened.dev(), opened.ino()) == (there.dev(), there.ino()),
         _ => false,
@@ -162,7 +162,7 @@ pub(super) fn is_at(file: &File, path: &Path) -> bool {
 }
 
 /// Whether an error says that there is no such file.
-pub(super) fn is_absence(error: &io::Error) -> bool {
+pub(crate) fn is_absence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
@@ -176,7 +176,7 @@ mod tests {
     async fn the_second_waits_for_the_first_and_says_so() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("locks/x.lock");
-        let first = Lock::take(&path, || panic!("nobody holds it")).await.unwrap();
+        let first = Lock::take(&path, || panic!("no process has it")).await.unwrap();
         assert!(!Lock::is_free(&path).unwrap());
         let (waited, mut first) = (Cell::new(false), Some(first));
         let second = Lock::take(&path, || {
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_that_was_let_go_of_is_free_whoever_has_a_copy_of_its_descriptor() {
+    fn a_released_lock_is_free_even_while_a_child_has_a_copy_of_its_descriptor() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.lock");
         let lock = Lock::try_take(&path).unwrap().unwrap();
@@ -213,12 +213,12 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_in_a_locks_place_goes() {
-        use crate::fixture::{ODDITIES, put};
+    fn another_kind_of_file_in_a_locks_place_is_removed() {
+        use crate::fixture::{NOT_REGULAR, put};
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.lock");
-        for (name, oddity) in ODDITIES {
-            put(&path, oddity);
+        for (name, make) in NOT_REGULAR {
+            put(&path, make);
             assert!(Lock::is_free(&path).unwrap(), "{name}");
             let lock = Lock::try_take(&path).unwrap().unwrap();
             assert!(Lock::try_take(&path).unwrap().is_none(), "{name}");
@@ -233,7 +233,7 @@ mod tests {
         let both = [Mode::Shared; 2].map(|mode| Lock::wait(&path, mode).unwrap());
         assert!(Lock::try_take(&path).unwrap().is_none());
         drop(both);
-        let alone = Lock::wait(&path, Mode::Alone).unwrap();
+        let alone = Lock::wait(&path, Mode::Exclusive).unwrap();
         assert!(Lock::attempt(&path, Mode::Shared).unwrap().is_none());
         drop(alone);
     }

@@ -24,7 +24,7 @@ fn not_tried(what: &str) {
 fn goes_on(lab: &FakeLab, ended: Ended, words: &[&str]) {
     let outcome = lab.outcome(ended);
     outcome.exits(exit::OK).has("uts.hostname", "PASS", "");
-    let notes: Vec<_> = outcome.notices().filter(|text| text.starts_with("not kept for the next run")).collect();
+    let notes: Vec<_> = outcome.notices().filter(|text| text.starts_with("not stored for the next run")).collect();
     assert!(notes.len() == 1 && words.iter().all(|words| notes[0].contains(words)), "{notes:?}");
 }
 

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use vmlab_events::exit;
-use vmlab_store::json::Json;
-use vmlab_store::sealed;
+use vmlab_store::cache::leftovers::OLDER;
+use vmlab_store::checksummed::{self, Stored};
 use vmlab_tests::fake::script::{Action, Guest, Qmp};
 use vmlab_tests::lab::{FakeLab, Outcome};
 
@@ -39,9 +39,9 @@ fn with_template(guests: Vec<Guest>) -> FakeLab {
 fn a_template_whose_description_is_of_another_machine_is_made_again() {
     let lab = with_template(vec![Guest::template(), Guest::good_fork()]);
     let about = template(&lab).join("template.json");
-    let Ok(Json::Read(mut content)) = sealed::read::<Value>(&about) else { panic!("no description") };
+    let Ok(Stored::Sound(mut content)) = checksummed::read::<Value>(&about) else { panic!("no description") };
     content["hello"]["cpus"] = 7.into();
-    sealed::write(&about, &content).unwrap();
+    checksummed::write(&about, &content).unwrap();
     let outcome = lab.run(&FORK);
     outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
     let found = notices(&outcome, "the template is made anew");
@@ -83,19 +83,72 @@ fn a_cache_that_cannot_be_written_ends_no_run_and_is_reported_once() {
     let lab = lab(vec![Guest::good()]);
     let dir = lab.env.cache().join("vmlab");
     fs::create_dir_all(&dir).unwrap();
-    // A file in place of a directory stops root as well.
-    let files = ["images", "memo", "templates", "unpacked"].map(|name| dir.join(name));
+    // Not even root can make a directory of a file.
+    let files = ["images", "stat-cache", "templates", "unpacked"].map(|name| dir.join(name));
     files.iter().for_each(|file| fs::write(file, "").unwrap());
     let ended = lab.env.run(&lab.arguments(&FORK));
     files.iter().for_each(|file| fs::remove_file(file).unwrap());
     let outcome = lab.outcome(ended);
     outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
-    let found = notices(&outcome, "not kept for the next run");
-    assert!(matches!(&found[..], [only] if only.contains("the guest image")), "{found:?}");
+    let told = notices(&outcome, "not stored for the next run");
+    assert!(matches!(&told[..], [only] if only.contains("the guest image")), "{told:?}");
     assert_eq!(notices(&outcome, "none is forked").len(), 1, "{}", outcome.ended);
 }
 
-/// A QEMU that exits after its monitor has come up, like a QEMU that cannot load a state.
+/// All small files of a cache.
+fn json_files(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            json_files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "json") {
+            found.push(path);
+        }
+    }
+}
+
+/// A flipped bit costs the time of finding out or making something once more, and no run its end.
+#[test]
+fn a_flipped_byte_in_any_small_file_ends_no_run_and_is_mended_by_it() {
+    let made_anew = vec![Guest::template(), Guest::good_fork(), Guest::good_fork()];
+    let (lab, _) = with_qemu_of_its_own([made_anew.clone(), made_anew].concat());
+    lab.run(&FORK).exits(exit::OK);
+    lab.run(&FORK).exits(exit::OK);
+    let mut files = Vec::new();
+    json_files(&lab.env.cache().join("vmlab"), &mut files);
+    assert!(files.iter().any(|path| path.ends_with("template.json")) && files.len() > 2, "{files:?}");
+    for path in &files {
+        let mut bytes = fs::read(path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(path, bytes).unwrap();
+    }
+    let outcome = lab.run(&FORK);
+    outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
+    assert_eq!(notices(&outcome, "the template is made anew").len(), 1, "{}", outcome.ended);
+    let outcome = lab.run(&FORK);
+    outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
+    assert_eq!((outcome.guests(), lab.unclaimed()), (1, Vec::new()), "{}", outcome.ended);
+    assert!(files.iter().all(|path| checksummed_is_sound(path)), "all were written again");
+}
+
+fn checksummed_is_sound(path: &Path) -> bool {
+    matches!(checksummed::read::<Value>(path), Ok(Stored::Sound(_)))
+}
+
+#[test]
+fn what_an_older_vmlab_remembered_ends_no_run_and_is_removed_to_make_room() {
+    let lab = lab(vec![Guest::good()]);
+    let dir = lab.env.cache().join("vmlab");
+    let [older_dir, older_file] = OLDER.map(|name| dir.join(name));
+    fs::create_dir_all(&older_dir).unwrap();
+    fs::write(older_dir.join("0123.json"), "{}").unwrap();
+    fs::write(&older_file, "{}").unwrap();
+    lab.run(&[ONLY_HOSTNAME]).exits(exit::OK);
+    assert!(!older_dir.exists() && !older_file.exists());
+}
+
+/// A QEMU whose monitor comes up and that then exits, as one does that cannot load a state.
 fn cannot_restore(code: u8) -> Guest {
     let actions = vec![Action::AwaitCommand("migrate-incoming".to_owned()), Action::Exit(code)];
     Guest::new(actions)
@@ -112,7 +165,7 @@ fn with_qemu_of_its_own(guests: Vec<Guest>) -> (FakeLab, PathBuf) {
     (lab, qemu)
 }
 
-/// Waits until vmlab remembers facts about a new file: it remembers none about a file that was written a moment ago.
+/// Nothing is remembered of a file that was written a moment ago (`vmlab_store::stat_cache`).
 fn await_cacheable() {
     std::thread::sleep(std::time::Duration::from_millis(2_100));
 }

@@ -4,7 +4,8 @@ use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use clap::{Subcommand, ValueEnum};
+use clap::Subcommand;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde::Serialize;
 
 use super::{Context, Failure, output};
@@ -13,23 +14,23 @@ use vmlab_events::text;
 use vmlab_lab::cache::KINDS;
 use vmlab_store::CacheError;
 use vmlab_store::cache::size::human;
-use vmlab_store::cache::{self, Entry, Goal, Kind, Limit, Outcome};
+use vmlab_store::cache::{self, Entry, EntryKind, Goal, Limit, Outcome};
 
 mod show;
 
 const ABOUT: &str = "\
-The cache is $XDG_CACHE_HOME/vmlab, or ~/.cache/vmlab. All of it can be had again: templates, unpacked kernels and images \
-by the next run, kernels over the network. After something was put into it, what was not used for longest goes until the limit \
-is met: templates first, then unpacked kernels, then images, then kernels that no source means any more, never a pinned \
-kernel, and never what a vmlab uses. The limit is 10 GiB; VMLAB_CACHE_LIMIT sets another, as 500M, 5G or none. What the \
-cache cannot hold is told of once and had again by each run; it ends none.
+The cache is $XDG_CACHE_HOME/vmlab, or ~/.cache/vmlab. All of it can be made again: templates, unpacked kernels and images \
+by the next run, kernels over the network. After something was put into the cache, the least recently used entries are \
+removed until the limit is met: templates first, then unpacked kernels, then images, then kernels that no source is pinned \
+to. A pinned kernel and an entry that is in use are never removed. The limit is 10 GiB; VMLAB_CACHE_LIMIT sets another, \
+as 500M, 5G or none. If the cache cannot be written to, each run says so once, makes the entries again, and goes on.
 
 Examples:
   vmlab cache list
   vmlab cache prune --max-size 2G        down to 2 GiB
   vmlab cache clear templates            asks before it removes all templates
-  vmlab cache clear memos --yes          does not ask
-  vmlab cache clear --yes                everything that nobody uses, in a script";
+  vmlab cache clear facts --yes          does not ask
+  vmlab cache clear --yes                everything that is not in use, in a script";
 
 const LIST_HELP: &str = "\
 Examples:
@@ -37,9 +38,9 @@ Examples:
   vmlab cache list --json | jq '.entries[] | select(.kind == \"template\")'";
 
 const PRUNE_HELP: &str = "\
-What nobody can use any more goes in any case: leftovers of a vmlab that was killed, damaged templates, kernels without \
-their description, memos about files that have changed. A pinned kernel is what a source such as debian:trixie means \
-here; once it is gone, the next fetch takes what the archive has then.
+Useless entries are removed in any case: leftovers of killed and older versions of vmlab, damaged templates, kernels \
+without their description, facts about files that have changed. A pinned kernel is what a source such as debian:trixie \
+means here; once it is removed, the next fetch takes what the archive has then.
 
 Examples:
   vmlab cache prune                    down to the limit
@@ -50,7 +51,7 @@ Examples:
 const CLEAR_HELP: &str = "\
 Examples:
   vmlab cache clear templates images   asks; the next runs make them again
-  vmlab cache clear memos --yes        does not ask; QEMU is tried anew
+  vmlab cache clear facts --yes        does not ask; QEMU and KVM are tried anew
   vmlab cache clear --yes              everything, in a script";
 
 /// The cache: what is in it, and making room
@@ -63,74 +64,46 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show what the cache holds, what that takes on the disk, and when it was last used
+    /// Show the entries of the cache, their sizes on the disk, and when they were last used
     #[command(after_help = LIST_HELP)]
     List {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Take away what was not used for longest, until the limit is met
+    /// Remove the least recently used entries until the limit is met
     #[command(after_help = PRUNE_HELP)]
     Prune {
-        /// How much may stay, as 500M, 5G or none [default: $VMLAB_CACHE_LIMIT, or 10 GiB]
+        /// The size that may stay, as 500M, 5G or none [default: $VMLAB_CACHE_LIMIT, or 10 GiB]
         #[arg(long, value_name = "SIZE")]
         max_size: Option<Limit>,
-        /// Take away what was not used for so many days, too
+        /// Also remove what was not used for so many days
         #[arg(long, value_name = "DAYS")]
         older_than: Option<u16>,
-        /// Pinned kernels may go, too: last of the kernels
+        /// Also remove pinned kernels, last of all
         #[arg(long)]
         pinned: bool,
-        /// Show what would go, and take nothing away
+        /// Show what would be removed, and remove nothing
         #[arg(long)]
         dry_run: bool,
     },
-    /// Take everything away, pinned kernels too, but what another vmlab uses
+    /// Remove everything, pinned kernels too, except what is in use
     #[command(after_help = CLEAR_HELP)]
     Clear {
-        /// Only these
-        #[arg(value_name = "KIND")]
-        kinds: Vec<KindArg>,
+        /// Only entries of these kinds
+        #[arg(value_name = "KIND", value_parser = kind_parser())]
+        kinds: Vec<&'static EntryKind>,
         /// Do not ask
         #[arg(long)]
         yes: bool,
     },
 }
 
-/// A kind of entries, as users name it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum KindArg {
-    /// Booted guests
-    #[value(alias = "template")]
-    Templates,
-    /// Kernels out of their bzImages
-    Unpacked,
-    /// Initramfs images
-    #[value(alias = "image")]
-    Images,
-    /// Fetched kernels
-    #[value(alias = "kernel")]
-    Kernels,
-    /// What was found out about files
-    #[value(alias = "memo")]
-    Memos,
-    /// What vmlabs that were killed left behind
-    #[value(alias = "leftover")]
-    Leftovers,
-}
-
-impl From<KindArg> for Kind {
-    fn from(arg: KindArg) -> Self {
-        match arg {
-            KindArg::Templates => Self::Template,
-            KindArg::Unpacked => Self::Unpacked,
-            KindArg::Images => Self::Image,
-            KindArg::Kernels => Self::Kernel,
-            KindArg::Memos => Self::Memo,
-            KindArg::Leftovers => Self::Leftover,
-        }
-    }
+/// Kinds of entries by their plurals; the singulars are understood, too.
+fn kind_parser() -> impl TypedValueParser<Value = &'static EntryKind> {
+    let value = |kind: &&EntryKind| PossibleValue::new(kind.plural).alias(kind.name).help(kind.help);
+    let named = |name: String| KINDS.into_iter().find(|kind| [kind.name, kind.plural].contains(&name.as_str()));
+    PossibleValuesParser::new(KINDS.iter().map(value)).try_map(move |name| named(name).ok_or("not a kind of entries"))
 }
 
 /// Runs the command.
@@ -143,10 +116,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
             let used_before = older_than.and_then(days_ago);
             prune(dir, Goal { limit: max_size.unwrap_or(limit), used_before, pinned: *pinned }, *dry_run)
         }
-        Command::Clear { kinds, yes } => {
-            let kinds: Vec<Kind> = kinds.iter().copied().map(Kind::from).collect();
-            clear(dir, if kinds.is_empty() { &Kind::ALL } else { &kinds }, *yes)
-        }
+        Command::Clear { kinds, yes } => clear(dir, if kinds.is_empty() { &KINDS } else { kinds }, *yes),
     }
 }
 
@@ -164,18 +134,18 @@ struct Listed<'a> {
 }
 
 fn list(dir: &Path, limit: Limit, json: bool) -> Result<u8, Failure> {
-    let found = cache::scan(dir, KINDS);
-    let total_bytes = found.entries.iter().map(|entry| entry.size_bytes).sum();
+    let listing = cache::scan(dir, &KINDS);
+    let total_bytes = listing.entries.iter().map(|entry| entry.size_bytes).sum();
     if json {
-        output::print_json(&Listed { cache: dir, limit_bytes: limit.bytes(), total_bytes, entries: &found.entries })?;
+        output::print_json(&Listed { cache: dir, limit_bytes: limit.bytes(), total_bytes, entries: &listing.entries })?;
     } else {
-        output::print(&show::table(dir, &found.entries, limit))?;
+        output::print(&show::table(dir, &listing.entries, limit))?;
     }
-    all_well(&found.errors)
+    all_well(&listing.errors)
 }
 
 fn prune(dir: &Path, goal: Goal, dry_run: bool) -> Result<u8, Failure> {
-    let outcome = cache::prune(dir, KINDS, goal, dry_run);
+    let outcome = cache::prune(dir, &KINDS, goal, dry_run);
     output::print(&show::outcome(&outcome, if dry_run { "would remove" } else { "removed" }))?;
     for hint in show::hints(&outcome, goal) {
         tell(&hint);
@@ -183,34 +153,34 @@ fn prune(dir: &Path, goal: Goal, dry_run: bool) -> Result<u8, Failure> {
     all_well(&outcome.errors)
 }
 
-fn clear(dir: &Path, kinds: &[Kind], yes: bool) -> Result<u8, Failure> {
+fn clear(dir: &Path, kinds: &cache::Kinds, yes: bool) -> Result<u8, Failure> {
     if !yes && !confirmed(dir, kinds)? {
         output::print("nothing was removed\n")?;
         return Ok(exit::OK);
     }
-    let outcome = cache::clear(dir, KINDS, kinds);
+    let outcome = cache::clear(dir, &KINDS, kinds);
     output::print(&show::outcome(&outcome, "removed"))?;
     all_well(&outcome.errors)?;
-    kept(&outcome)
+    in_use(&outcome)
 }
 
-/// Who asked for everything to go is told, by the exit code too, where not everything went.
-fn kept(outcome: &Outcome) -> Result<u8, Failure> {
+/// Says what was asked to be removed and is in use, by the exit code too.
+fn in_use(outcome: &Outcome) -> Result<u8, Failure> {
     if outcome.in_use.is_empty() {
         return Ok(exit::OK);
     }
     let paths: Vec<_> = outcome.in_use.iter().map(|entry| entry.path.display().to_string()).collect();
     let (what, paths) = (text::count(paths.len(), "item"), paths.join(", "));
-    let why = "stayed because another vmlab is at work there; try again when it has ended";
+    let why = "not removed, because another vmlab makes or uses them; try again when it has ended";
     Err(Failure::lab(format!("{what} {why}: {paths}")))
 }
 
-fn confirmed(dir: &Path, kinds: &[Kind]) -> Result<bool, Failure> {
+fn confirmed(dir: &Path, kinds: &cache::Kinds) -> Result<bool, Failure> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return Err(Failure::usage("nobody can be asked whether to clear the cache: give --yes to do it unasked"));
     }
-    let found = cache::scan(dir, KINDS);
-    let doomed: Vec<_> = found.entries.iter().filter(|entry| kinds.contains(&entry.kind)).collect();
+    let listing = cache::scan(dir, &KINDS);
+    let doomed: Vec<_> = listing.entries.iter().filter(|entry| kinds.contains(&entry.kind)).collect();
     if doomed.is_empty() {
         return Ok(true);
     }

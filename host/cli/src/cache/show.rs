@@ -7,27 +7,29 @@ use chrono::{DateTime, Utc};
 
 use crate::output;
 use vmlab_events::{clean, text};
+use vmlab_kernel::fetched::KERNELS;
 use vmlab_store::cache::size::human;
-use vmlab_store::cache::{Entry, Goal, Kind, Limit, Outcome, Why};
+use vmlab_store::cache::{Entry, Goal, Limit, Outcome, Why};
+use vmlab_store::stat_cache::FACT;
 
-/// A line for each entry, with the memos, of which there are many small ones, in one, and the total.
+/// A line for each entry, one line for all facts, which are many and small, and the total.
 pub(super) fn table(dir: &Path, entries: &[Entry], limit: Limit) -> String {
     let total: u64 = entries.iter().map(|entry| entry.size_bytes).sum();
     let sum = format!("{} of {limit} in {}\n", human(total), clean::line(&dir.display().to_string()));
     if entries.is_empty() {
         return format!("The cache is empty.\n{sum}");
     }
-    let (memos, others): (Vec<_>, Vec<_>) = entries.iter().partition(|entry| entry.kind == Kind::Memo);
+    let (facts, others): (Vec<_>, Vec<_>) = entries.iter().partition(|entry| *entry.kind == FACT);
     let mut rows = vec![["KIND", "SIZE", "LAST USED (UTC)", "WHAT", "STATE"].map(str::to_owned)];
     rows.extend(others.into_iter().map(row));
-    if let Some(last_used) = memos.iter().map(|entry| entry.last_used).max() {
-        let bytes = memos.iter().map(|entry| entry.size_bytes).sum();
-        rows.push([Kind::Memo.name().to_owned(), human(bytes), time(last_used), facts(memos.len()), String::new()]);
+    if let Some(last_used) = facts.iter().map(|entry| entry.last_used).max() {
+        let bytes = facts.iter().map(|entry| entry.size_bytes).sum();
+        rows.push([FACT.name.to_owned(), human(bytes), time(last_used), count_of_facts(facts.len()), String::new()]);
     }
     format!("{}\n{sum}", output::columns(&rows))
 }
 
-fn facts(count: usize) -> String {
+fn count_of_facts(count: usize) -> String {
     format!("{} about files", text::count(count, "fact"))
 }
 
@@ -40,19 +42,19 @@ fn row(entry: &Entry) -> [String; 5] {
     }
     states.extend(entry.unreadable.as_ref().map(|why| format!("unreadable: {}", clean::line(why))));
     match &entry.pinned_by[..] {
-        [] if entry.kind == Kind::Kernel => states.push("not pinned".to_owned()),
+        [] if *entry.kind == KERNELS => states.push("not pinned".to_owned()),
         [] => {}
         sources => states.push(format!("pinned by {}", clean::line(&sources.join(", ")))),
     }
     let what = clean::line(&entry.what);
-    [entry.kind.name().to_owned(), human(entry.size_bytes), time(entry.last_used), what, states.join("; ")]
+    [entry.kind.name.to_owned(), human(entry.size_bytes), time(entry.last_used), what, states.join("; ")]
 }
 
 fn time(time: SystemTime) -> String {
     DateTime::<Utc>::from(time).format("%Y-%m-%d %H:%M").to_string()
 }
 
-/// A line for each entry that went, and the sum. `verb` is `removed` or `would remove`.
+/// A line for each entry that was removed, and the sum. `verb` is `removed` or `would remove`.
 pub(super) fn outcome(outcome: &Outcome, verb: &str) -> String {
     let row = |(entry, why): &(Entry, Why)| {
         let why = match why {
@@ -61,13 +63,13 @@ pub(super) fn outcome(outcome: &Outcome, verb: &str) -> String {
             Why::Room => "to make room".to_owned(),
             Why::Asked => String::new(),
         };
-        [verb.to_owned(), entry.kind.name().to_owned(), human(entry.size_bytes), clean::line(&entry.what), why]
+        [verb.to_owned(), entry.kind.name.to_owned(), human(entry.size_bytes), clean::line(&entry.what), why]
     };
-    let (memos, others): (Vec<_>, Vec<_>) = outcome.removed.iter().partition(|(entry, _)| entry.kind == Kind::Memo);
+    let (facts, others): (Vec<_>, Vec<_>) = outcome.removed.iter().partition(|(entry, _)| *entry.kind == FACT);
     let mut rows: Vec<_> = others.into_iter().map(row).collect();
-    if !memos.is_empty() {
-        let bytes = memos.iter().map(|(entry, _)| entry.size_bytes).sum();
-        rows.push([verb.to_owned(), Kind::Memo.name().to_owned(), human(bytes), facts(memos.len()), String::new()]);
+    if !facts.is_empty() {
+        let bytes = facts.iter().map(|(entry, _)| entry.size_bytes).sum();
+        rows.push([verb.to_owned(), FACT.name.to_owned(), human(bytes), count_of_facts(facts.len()), String::new()]);
     }
     let mut out = output::columns(&rows);
     let what = text::count(outcome.removed.len(), "item");
@@ -86,18 +88,18 @@ pub(super) fn hints(outcome: &Outcome, goal: Goal) -> Vec<String> {
     if pinned > 0 && !goal.pinned {
         let pinned = human(pinned);
         hints.push(format!(
-            "more than {} is left: {pinned} are pinned kernels, which only go with --pinned",
+            "more than {} is left: {pinned} are pinned kernels, which only --pinned removes",
             human(limit)
         ));
     }
     if used > 0 {
         hints.push(format!("more than {} is left: another vmlab makes or uses {}", human(limit), human(used)));
     }
-    let memos: u64 = bytes(|entry| entry.kind == Kind::Memo);
-    if memos > limit {
+    let facts: u64 = bytes(|entry| *entry.kind == FACT);
+    if facts > limit {
         hints.push(format!(
-            "{} are memos, which never go to make room; `vmlab cache clear memos` does it",
-            human(memos)
+            "{} are facts, which are never removed to make room; `vmlab cache clear facts` removes them",
+            human(facts)
         ));
     }
     hints

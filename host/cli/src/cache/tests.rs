@@ -4,9 +4,13 @@ use std::path::PathBuf;
 use clap::Parser;
 
 use super::*;
-use vmlab_store::cache::Why;
-use vmlab_store::cache::entry::Way;
+use vmlab_image::IMAGES;
+use vmlab_kernel::fetched::KERNELS;
+use vmlab_qemu::template::TEMPLATES;
+use vmlab_store::cache::leftovers::LEFTOVER;
+use vmlab_store::cache::{Disposal, Why};
 use vmlab_store::dirs::Dirs;
+use vmlab_store::stat_cache::FACT;
 
 #[derive(Debug, Parser)]
 struct Command {
@@ -19,7 +23,7 @@ fn vmlab_cache(dir: &Path, args: &[&str]) -> Result<u8, Failure> {
     run(&args, &Context { dirs: Dirs { cache: dir.to_owned(), state: dir.join("state") } })
 }
 
-fn entry(kind: Kind, what: &str, size_bytes: u64) -> Entry {
+fn entry(kind: &'static EntryKind, what: &str, size_bytes: u64) -> Entry {
     Entry {
         kind,
         what: what.to_owned(),
@@ -30,26 +34,23 @@ fn entry(kind: Kind, what: &str, size_bytes: u64) -> Entry {
         pinned_by: Vec::new(),
         useless: None,
         unreadable: None,
-        way: Way::default(),
+        disposal: Disposal::default(),
     }
 }
 
 fn entries() -> Vec<Entry> {
     vec![
-        Entry {
-            useless: Some("the vmlab that made it has ended".into()),
-            ..entry(Kind::Leftover, "half a file", 4096)
-        },
-        Entry { in_use: true, ..entry(Kind::Template, "6.1.0\x1b[2J, 256M, 1 CPU, tcg", 119_857_152) },
-        entry(Kind::Image, "initramfs 759123de462b", 1_710_080),
+        Entry { useless: Some("the process that made it has ended".into()), ..entry(&LEFTOVER, "half a file", 4096) },
+        Entry { in_use: true, ..entry(&TEMPLATES, "6.1.0\x1b[2J, 256M, 1 CPU, tcg", 119_857_152) },
+        entry(&IMAGES, "initramfs 759123de462b", 1_710_080),
         Entry {
             pinned_by: vec!["debian:trixie".into(), "debian:sid".into()],
-            ..entry(Kind::Kernel, "6.12.1 (6.12.1-1)", 1 << 30)
+            ..entry(&KERNELS, "6.12.1 (6.12.1-1)", 1 << 30)
         },
-        entry(Kind::Kernel, "6.11.1 (6.11.1-1)", 1 << 27),
-        Entry { unreadable: Some("cannot read /c/t: no\x1b".into()), ..entry(Kind::Template, "0123abcd", 0) },
-        entry(Kind::Memo, "sha256 of /a", 4096),
-        entry(Kind::Memo, "qemu of /b", 4096),
+        entry(&KERNELS, "6.11.1 (6.11.1-1)", 1 << 27),
+        Entry { unreadable: Some("cannot read /c/t: no\x1b".into()), ..entry(&TEMPLATES, "0123abcd", 0) },
+        entry(&FACT, "sha256 of /a", 4096),
+        entry(&FACT, "qemu of /b", 4096),
     ]
 }
 
@@ -80,7 +81,7 @@ fn a_limit_that_is_not_met_has_its_reasons() {
     assert_eq!(hints.len(), 2);
     assert!(hints[0].contains("1.0 GiB are pinned") && hints[1].contains("uses 114.3 MiB"), "{hints:?}");
     let hints = show::hints(&outcome, goal(0, true));
-    assert!(hints.len() == 2 && hints[1].contains("8.0 KiB are memos"), "{hints:?}");
+    assert!(hints.len() == 2 && hints[1].contains("8.0 KiB are facts"), "{hints:?}");
 }
 
 #[test]
@@ -95,10 +96,10 @@ fn clearing_is_refused_where_nobody_can_be_asked_and_done_where_told() {
     }
     assert_eq!(vmlab_cache(dir.path(), &["clear", "templates", "--yes"]).unwrap(), exit::OK);
     assert!(image.exists());
-    let hold = vmlab_store::hold::Hold::share(&image);
-    let kept = vmlab_cache(dir.path(), &["clear", "--yes"]).unwrap_err();
-    assert!(kept.code == exit::LAB && kept.to_string().contains("aa.cpio"), "{kept}");
-    drop(hold);
+    let lease = vmlab_store::lease::Lease::shared(&image);
+    let refused = vmlab_cache(dir.path(), &["clear", "--yes"]).unwrap_err();
+    assert!(refused.code == exit::LAB && refused.to_string().contains("aa.cpio"), "{refused}");
+    drop(lease);
     assert_eq!(vmlab_cache(dir.path(), &["clear", "image", "--yes"]).unwrap(), exit::OK);
     assert!(!image.exists());
 }
@@ -119,4 +120,19 @@ fn arguments_that_mean_nothing_are_refused() {
     for args in [&["prune", "--max-size", "1.5G"][..], &["prune", "--older-than", "-1"], &["clear", "disks"], &[]] {
         assert!(Command::try_parse_from([&["cache"], args].concat()).is_err(), "{args:?}");
     }
+}
+
+#[test]
+fn every_kind_is_understood_by_its_plural_and_its_name_and_listed_in_the_help() {
+    for kind in vmlab_lab::cache::KINDS {
+        for name in [kind.plural, kind.name] {
+            let args = Command::try_parse_from(["cache", "clear", name]).unwrap().args;
+            assert!(matches!(args.command, super::Command::Clear { kinds, .. } if kinds == [kind]), "{name}");
+        }
+    }
+    let help = Command::try_parse_from(["cache", "clear", "--help"]).unwrap_err().to_string();
+    assert!(
+        vmlab_lab::cache::KINDS.iter().all(|kind| help.contains(kind.plural) && help.contains(kind.help)),
+        "{help}"
+    );
 }

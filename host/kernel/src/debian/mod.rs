@@ -1,15 +1,15 @@
-//! Fetches kernels of the Debian archive through apt, stores them in the cache, and pins their versions.
+//! Kernels of the Debian archive: fetched through apt, put into the cache, pinned.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::source::DebianSource;
 use super::{FetchPolicy, Kernel, KernelError, config};
 use crate::fetched::{Entry, Identity, KernelStore, Lookup, Package};
-use crate::manifest::Trust;
 use vmlab_events::progress::Progress;
 use vmlab_store::CacheError;
 use vmlab_store::atomic::Staging;
 use vmlab_store::dirs::Dirs;
+use vmlab_store::integrity::Trust;
 use vmlab_store::lock::Lock;
 
 mod apt;
@@ -75,10 +75,10 @@ pub(crate) async fn obtain(
         label,
         release: record.release.clone(),
         path: entry.kernel(),
-        sha256: record.kernel_sha256.clone(),
+        sha256: entry.kernel_sha256().to_owned(),
         config: Some(config::KernelConfig::parse(&String::from_utf8_lossy(&text))),
         modules: Some(entry.modules()),
-        hold: entry.hold,
+        lease: entry.lease,
         notices,
     })
 }
@@ -93,7 +93,7 @@ impl Fetch<'_> {
     /// The kernel, and notices for the user.
     async fn entry(&self, policy: FetchPolicy) -> Result<(Entry, Vec<String>), DebianError> {
         let trust = match policy {
-            FetchPolicy::CacheFirst | FetchPolicy::Offline => Trust::Fingerprints,
+            FetchPolicy::CacheFirst | FetchPolicy::Offline => Trust::Stat,
             FetchPolicy::Verify | FetchPolicy::Refresh => Trust::Nothing,
         };
         if policy != FetchPolicy::Refresh {
@@ -121,8 +121,8 @@ impl Fetch<'_> {
         };
         let pinned = self.store.pinned_packages(&stem)?;
         let staging = self.store.staging(&stem)?;
-        let kept = if policy == FetchPolicy::Refresh { &[] } else { pinned.as_slice() };
-        let entry = self.fetch(&staging, present, kept).await?;
+        let wanted = if policy == FetchPolicy::Refresh { &[] } else { pinned.as_slice() };
+        let entry = self.fetch(&staging, present, wanted).await?;
         self.store.pin(&stem, &entry, now_unix_ms())?;
         let notice = damage.map(|damage| self.refetch_notice(&damage, &pinned, &entry));
         Ok((entry, notice.into_iter().collect()))
@@ -156,7 +156,7 @@ impl Fetch<'_> {
         unpack::unpack(self.job, &debs, &tree).await?;
         self.job.step("computing its module dependencies");
         let prepared = staging.path().join("entry");
-        let release = unpack::assemble(self.job.label, tree, prepared.clone()).await?;
+        let (release, files) = unpack::assemble(self.job.label, tree, prepared.clone()).await?;
         let identity = Identity {
             label: self.job.label,
             suite: self.source.suite(),
@@ -164,7 +164,7 @@ impl Fetch<'_> {
             packages: &packages,
             now_unix_ms: now_unix_ms(),
         };
-        Ok(self.store.publish(staging, &prepared, &identity)?)
+        Ok(self.store.publish(staging, &prepared, &identity, files)?)
     }
 
     /// Reads the package lists. The mirror may lack the suite's security updates.

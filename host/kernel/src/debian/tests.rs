@@ -12,6 +12,7 @@ use super::*;
 use crate::depmod::tests::module;
 use crate::file::tests::{RELEASE, bzimage};
 use vmlab_events::progress::Silent;
+use vmlab_store::checksummed::{self, Stored};
 
 /// The scripts. Tests link to them instead of copying: a file that was just written may still be open for writing in a
 /// child of another test, and cannot be executed then (ETXTBSY, execve(2)).
@@ -244,10 +245,9 @@ async fn a_kernel_fetched_by_an_older_vmlab_is_fetched_again() {
     let fake = Fake::new();
     fake.obtain(FetchPolicy::CacheFirst).await.unwrap();
     let pin = fake.dirs.cache.join("kernels/refs/debian_bookworm_cloud-amd64.json");
-    let mut old: serde_json::Value = serde_json::from_slice(&fs::read(&pin).unwrap()).unwrap();
+    let Stored::Sound(mut old) = checksummed::read::<serde_json::Value>(&pin).unwrap() else { panic!("no pin") };
     old["format"] = 1.into();
-    old.as_object_mut().unwrap().remove("packages");
-    fs::write(&pin, old.to_string()).unwrap();
+    checksummed::write(&pin, &old).unwrap();
     let kernel = fake.obtain(FetchPolicy::CacheFirst).await.unwrap();
     assert!(kernel.notices[0].contains("is of an older or a newer vmlab; it was fetched again as 6.1.192-2"));
     assert_eq!(fake.obtain(FetchPolicy::Offline).await.unwrap().notices, [""; 0]);

@@ -10,9 +10,9 @@ use super::complaint::{self, Complaint};
 use super::error::DebianError;
 use super::system::{self, Job};
 use crate::depmod::{self, DepmodError};
-use crate::fetched::{CONFIG, KERNEL, MANIFEST, modules_below};
+use crate::fetched::{CONFIG, KERNEL, modules_below};
 use crate::file;
-use crate::manifest::Manifest;
+use vmlab_store::integrity::Integrity;
 use vmlab_store::{CacheError, atomic};
 
 /// Unpacks all packages of a directory into one tree.
@@ -51,9 +51,13 @@ impl Drop for StopOnDrop {
     }
 }
 
-/// Moves kernel, config and modules from an unpacked tree to `prepared`, creates `modules.dep` if the packages have
-/// none, lists the modules' files, and returns the kernel's release.
-pub(super) async fn assemble(label: &str, tree: PathBuf, prepared: PathBuf) -> Result<String, DebianError> {
+/// Moves the files that an entry consists of from an unpacked tree to `prepared`, makes `modules.dep` where the packages
+/// bring none, and returns the kernel's release and the list of the files.
+pub(super) async fn assemble(
+    label: &str,
+    tree: PathBuf,
+    prepared: PathBuf,
+) -> Result<(String, Integrity), DebianError> {
     let stop = StopOnDrop(Arc::new(AtomicBool::new(false)));
     let (stopped, owned_label) = (Arc::clone(&stop.0), label.to_owned());
     // Reading a thousand modules takes seconds, in which signals must be handled.
@@ -63,7 +67,12 @@ pub(super) async fn assemble(label: &str, tree: PathBuf, prepared: PathBuf) -> R
     result.map_err(|error| DebianError::Worker { label: label.to_owned(), detail: error.to_string() })?
 }
 
-fn assemble_now(label: &str, tree: &Path, prepared: &Path, stopped: &AtomicBool) -> Result<String, DebianError> {
+fn assemble_now(
+    label: &str,
+    tree: &Path,
+    prepared: &Path,
+    stopped: &AtomicBool,
+) -> Result<(String, Integrity), DebianError> {
     let incomplete = |what| DebianError::Incomplete { label: label.to_owned(), what };
     let kernel = find_kernel(tree)?.ok_or_else(|| incomplete("kernel"))?;
     let release = file::inspect(&kernel).map_err(DebianError::File)?.image.release;
@@ -74,23 +83,22 @@ fn assemble_now(label: &str, tree: &Path, prepared: &Path, stopped: &AtomicBool)
         .find(|path| path.is_file())
         .ok_or_else(|| incomplete("config"))?;
 
-    let kept_modules = prepared.join(modules_below(&release));
-    atomic::create_dir(kept_modules.parent().unwrap_or(prepared))?;
-    let keep = |from: &Path, to: &Path| fs::rename(from, to).map_err(CacheError::on("keep", from));
-    keep(&kernel, &prepared.join(KERNEL))?;
-    keep(&config, &prepared.join(CONFIG))?;
-    keep(modules, &kept_modules)?;
+    let module_dir = prepared.join(modules_below(&release));
+    atomic::create_dir(module_dir.parent().unwrap_or(prepared))?;
+    let move_to = |from: &Path, to: &Path| fs::rename(from, to).map_err(CacheError::on("move", from));
+    move_to(&kernel, &prepared.join(KERNEL))?;
+    move_to(&config, &prepared.join(CONFIG))?;
+    move_to(modules, &module_dir)?;
 
-    let list = kept_modules.join("modules.dep");
+    let list = module_dir.join("modules.dep");
     if !list.is_file() {
-        let text = depmod::modules_dep(&kept_modules, stopped)
+        let text = depmod::modules_dep(&module_dir, stopped)
             .map_err(|what| DebianError::Depmod { label: label.to_owned(), what })?;
         atomic::write(&list, text.as_bytes())?;
     }
-    let manifest = Manifest::of(&kept_modules, stopped)?
+    let files = Integrity::of_tree(prepared, stopped)?
         .ok_or_else(|| DebianError::Depmod { label: label.to_owned(), what: DepmodError::Cancelled })?;
-    atomic::write(&prepared.join(MANIFEST), manifest.to_text().as_bytes())?;
-    Ok(release)
+    Ok((release, files))
 }
 
 /// The kernel in an unpacked tree: `boot/vmlinuz-RELEASE`, or from Linux 7.0 on `usr/lib/modules/RELEASE/vmlinuz`.
@@ -101,9 +109,9 @@ fn find_kernel(tree: &Path) -> Result<Option<PathBuf>, CacheError> {
     let mut with_modules = list(&tree.join("usr/lib/modules"))?;
     with_modules.extend(list(&tree.join("lib/modules"))?);
     let with_modules = with_modules.into_iter().map(|dir| dir.join("vmlinuz"));
-    // A symbolic link in a package could point outside of the tree.
-    let is_plain = |path: &PathBuf| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file());
-    Ok(in_boot.chain(with_modules).find(is_plain))
+    // A link in a package could lead out of the tree.
+    let is_regular = |path: &PathBuf| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file());
+    Ok(in_boot.chain(with_modules).find(is_regular))
 }
 
 /// The sorted contents of a directory; empty if it does not exist.

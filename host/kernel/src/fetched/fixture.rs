@@ -4,8 +4,8 @@
 use std::fs;
 use std::sync::atomic::AtomicBool;
 
-use super::{CONFIG, Entry, Identity, KERNEL, KernelStore, MANIFEST, Package, modules_below};
-use crate::manifest::Manifest;
+use super::{CONFIG, Entry, Identity, KERNEL, KernelStore, Package, modules_below};
+use vmlab_store::integrity::Integrity;
 
 /// What the kernel calls itself.
 pub const RELEASE: &str = "6.1.0-56-cloud-amd64";
@@ -21,11 +21,10 @@ pub fn publish(store: &KernelStore, stem: &str) -> Entry {
     fs::write(modules.join("modules.dep"), "kernel/virtio.ko:\n").unwrap();
     fs::create_dir(modules.join("kernel")).unwrap();
     fs::write(modules.join("kernel/virtio.ko"), "module").unwrap();
-    let manifest = Manifest::of(&modules, &AtomicBool::new(false)).unwrap().unwrap();
-    fs::write(prepared.join(MANIFEST), manifest.to_text()).unwrap();
     let packages = [Package { name: "linux-image".into(), version: "6.1.192-2".into() }];
     let identity = Identity { label: stem, suite: "bookworm", release: RELEASE, packages: &packages, now_unix_ms: 7 };
-    let entry = store.publish(&staging, &prepared, &identity).unwrap();
+    let files = Integrity::of_tree(&prepared, &AtomicBool::new(false)).unwrap().unwrap();
+    let entry = store.publish(&staging, &prepared, &identity, files).unwrap();
     store.pin(stem, &entry, 7).unwrap();
     entry
 }

@@ -20,21 +20,24 @@ use sha2::{Digest as _, Sha256};
 use super::Kernel;
 use vmlab_qemu::accel::Accelerator;
 use vmlab_qemu::argv::Machine;
-use vmlab_store::cache::Kind;
-use vmlab_store::cache::entry::Found;
-use vmlab_store::hold::Hold;
-use vmlab_store::keeping::Keeping;
-use vmlab_store::memo::{self, Memo};
-use vmlab_store::shelf::{self, Shelf};
+use vmlab_store::blob::{self, Blob, BlobDir};
+use vmlab_store::cache::{EntryKind, Listing};
+use vmlab_store::lease::Lease;
+use vmlab_store::stat_cache::{FACTS, Fact};
+use vmlab_store::warnings::CacheWarnings;
 
 mod lz4;
 mod payload;
 
-/// Unpacked kernels are in `unpacked/RELEASE-SHA256.vmlinux`, with the hash of the bzImage.
-const SHELF: Shelf = Shelf { directory: "unpacked", suffix: ".vmlinux", kind: Kind::Unpacked };
+/// An unpacked kernel is had again in a second or two.
+pub static UNPACKED: EntryKind =
+    EntryKind { name: "unpacked", plural: "unpacked", help: "Kernels out of their bzImages", rank: Some(2), list };
 
-/// What was found out is remembered under this; its number is raised when another vmlab could find out otherwise.
-const MEMO: &str = "vmlinux 1";
+/// Unpacked kernels are `unpacked/RELEASE-SHA256.vmlinux`, with the bzImage's hash.
+const BLOBS: BlobDir = BlobDir { directory: "unpacked", suffix: ".vmlinux", kind: &UNPACKED };
+
+/// The kind of facts about unpacking. The number is raised when another version of vmlab could find another answer.
+const FACT_KIND: &str = "vmlinux 2";
 
 /// The file for QEMU's `-kernel`.
 #[derive(Debug, Clone)]
@@ -43,11 +46,11 @@ pub struct BootFile {
     pub path: PathBuf,
     /// The SHA-256 of that file, in hexadecimal.
     pub sha256: String,
-    /// Keeps an unpacked one in the cache while it is used.
-    pub hold: Option<Hold>,
+    /// Keeps an unpacked kernel in the cache while it is used.
+    pub lease: Option<Lease>,
 }
 
-/// What came of looking into a kernel's file.
+/// The result of looking into a kernel's file.
 #[derive(Debug, Serialize, Deserialize)]
 struct Answer {
     /// Of the kernel's file.
@@ -56,18 +59,18 @@ struct Answer {
     vmlinux_sha256: Result<String, String>,
 }
 
-/// The file to boot a kernel from: its vmlinux if this is faster and possible, else the kernel file itself. A bzImage
-/// that cannot be unpacked may still boot; if not, the guest's console says why. Blocks for some seconds the first
-/// time. If the cache cannot store the vmlinux, the bzImage is booted.
+/// What a kernel is booted from: the vmlinux in it where that is quicker and possible, otherwise its own file. A bzImage
+/// that cannot be unpacked may still boot, and if it does not, the guest's console says why. Blocks for some seconds the
+/// first time. A cache that does not take the vmlinux costs no more than the time that it saves.
 #[must_use]
-pub fn boot_file(kernel: &Kernel, machine: &Machine, cache: &Path) -> (BootFile, Keeping) {
-    let mut keeping = Keeping::default();
-    let own = BootFile { path: kernel.path.clone(), sha256: kernel.sha256.clone(), hold: kernel.hold.clone() };
+pub fn boot_file(kernel: &Kernel, machine: &Machine, cache: &Path) -> (BootFile, CacheWarnings) {
+    let mut warnings = CacheWarnings::default();
+    let own = BootFile { path: kernel.path.clone(), sha256: kernel.sha256.clone(), lease: kernel.lease.clone() };
     if machine.accelerator == Accelerator::Kvm {
-        return (own, keeping);
+        return (own, warnings);
     }
-    let unpacked = unpacked(kernel, cache, &mut keeping);
-    (unpacked.filter(|file| fits(file, machine)).unwrap_or(own), keeping)
+    let unpacked = unpacked(kernel, cache, &mut warnings);
+    (unpacked.filter(|file| fits(file, machine)).unwrap_or(own), warnings)
 }
 
 /// Whether the guest's memory is large enough for a vmlinux, which is loaded at 16 MiB and above, and for the kernel's
@@ -78,43 +81,46 @@ fn fits(file: &BootFile, machine: &Machine) -> bool {
     fs::metadata(&file.path).is_ok_and(|file| file.len() <= memory_bytes / 2)
 }
 
-/// The vmlinux of a kernel, from the cache or unpacked now; `None` if there is no bootable vmlinux.
-fn unpacked(kernel: &Kernel, cache: &Path, keeping: &mut Keeping) -> Option<BootFile> {
-    let place = SHELF.place(cache, &format!("{}-{}", kernel.release, kernel.sha256));
-    let memo = Memo::new(cache, MEMO, vec![&kernel.path]);
-    let known = memo.recall::<Answer>().filter(|answer| answer.kernel_sha256 == kernel.sha256);
+/// The vmlinux in a kernel's file, from the cache or put there now; `None` where there is none to boot.
+fn unpacked(kernel: &Kernel, cache: &Path, warnings: &mut CacheWarnings) -> Option<BootFile> {
+    let name = format!("{}-{}", kernel.release, kernel.sha256);
+    let files = [kernel.path.as_path()];
+    let fact = Fact::new(cache, FACT_KIND, &files);
+    let known = fact.get::<Answer>().filter(|answer| answer.kernel_sha256 == kernel.sha256);
     match known.map(|answer| answer.vmlinux_sha256) {
         Some(Err(_)) => return None,
         Some(Ok(sha256)) => {
-            let hold = place.hold();
-            if hold.is_some() && memo::sha256(cache, &place.path).is_ok_and(|there| there == sha256) {
-                return Some(BootFile { path: place.path, sha256, hold });
+            if let Some(blob) = BLOBS.find(cache, &name, &sha256) {
+                return Some(blob.into());
             }
         }
         None => {}
     }
-    // If the kernel file cannot be read or has changed, QEMU or the guest reports the problem.
+    // If the kernel cannot be read now, or is another one by now, QEMU or the guest will say so.
     let packed = read(&kernel.path).ok().filter(|bytes| hash(bytes) == kernel.sha256)?;
     let answer = |vmlinux_sha256| Answer { kernel_sha256: kernel.sha256.clone(), vmlinux_sha256 };
     let (answer, file) = match payload::vmlinux(&packed, &kernel.release) {
         Ok(vmlinux) => {
-            let sha256 = hash(&vmlinux);
-            let kept = keeping.note("the kernel out of its bzImage", SHELF.keep(cache, &place, &vmlinux))?;
-            keeping.grown |= kept.new;
-            (answer(Ok(sha256.clone())), Some(BootFile { path: place.path, sha256, hold: kept.hold }))
+            let blob = warnings.note("the kernel out of its bzImage", BLOBS.put(cache, &name, &vmlinux))?;
+            warnings.grown |= blob.new;
+            (answer(Ok(blob.sha256.clone())), Some(blob.into()))
         }
         Err(why) => (answer(Err(why.to_string())), None),
     };
-    keeping.note(memo::FACTS, memo.keep(&answer));
+    warnings.note(FACTS, fact.put(&answer));
     file
 }
 
-/// The unpacked kernels in the cache, for whoever lists it or makes room.
-#[must_use]
-pub fn inventory(cache: &Path) -> Found {
-    SHELF.inventory(cache, |name| {
+impl From<Blob> for BootFile {
+    fn from(Blob { path, sha256, lease, .. }: Blob) -> Self {
+        Self { path, sha256, lease }
+    }
+}
+
+fn list(cache: &Path) -> Listing {
+    BLOBS.list(cache, |name| {
         let (release, sha256) = name.rsplit_once('-').unwrap_or(("", name));
-        format!("{release} from the bzImage {}", shelf::short(sha256))
+        format!("{release} from the bzImage {}", blob::short(sha256))
     })
 }
 

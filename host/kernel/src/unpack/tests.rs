@@ -7,6 +7,7 @@ use crate::decompress::DecompressError;
 use crate::file::tests::{self as files, RELEASE};
 use crate::file::{Format, Unbootable};
 use vmlab_store::cache;
+use vmlab_store::cache::Kinds;
 
 const PVH_NOTE: u32 = 18;
 
@@ -143,23 +144,24 @@ fn kernel(dir: &Path, bytes: &[u8]) -> Kernel {
 }
 
 #[test]
-fn under_tcg_the_vmlinux_is_kept_and_held_and_under_kvm_nothing_is() {
+fn the_vmlinux_is_stored_and_leased_under_tcg_and_not_under_kvm() {
     let dir = tempfile::tempdir().unwrap();
     let kernel = kernel(dir.path(), &packed(&elf()));
     let under_kvm = boot_file(&kernel, &KVM, dir.path()).0;
     assert_eq!((&under_kvm.path, &under_kvm.sha256), (&kernel.path, &kernel.sha256));
-    assert!(inventory(dir.path()).entries.is_empty());
+    assert!(list(dir.path()).entries.is_empty());
 
     let unpacked = boot_file(&kernel, &TCG, dir.path()).0;
     assert!(fs::read(&unpacked.path).unwrap() == elf());
     assert_eq!(unpacked.sha256, hash(&elf()));
-    let listed = inventory(dir.path()).entries;
+    let listed = list(dir.path()).entries;
     assert_eq!(listed.len(), 1);
-    assert_eq!((listed[0].kind, &listed[0].path), (Kind::Unpacked, &unpacked.path));
+    assert_eq!((listed[0].kind, &listed[0].path), (&UNPACKED, &unpacked.path));
     assert_eq!(listed[0].what, format!("{RELEASE} from the bzImage {}", &kernel.sha256[..12]));
-    assert_eq!(cache::clear(dir.path(), &[super::inventory], &[Kind::Unpacked]).in_use.len(), 1);
+    let kinds: &Kinds = &[&UNPACKED];
+    assert_eq!(cache::clear(dir.path(), kinds, kinds).in_use.len(), 1);
     drop(unpacked);
-    let cleared = cache::clear(dir.path(), &[super::inventory], &[Kind::Unpacked]);
+    let cleared = cache::clear(dir.path(), kinds, kinds);
     assert_eq!((cleared.removed.len(), fs::read_dir(dir.path().join("unpacked")).unwrap().count()), (1, 0));
 }
 
@@ -198,25 +200,25 @@ fn a_kernel_that_cannot_be_unpacked_is_booted_unchanged() {
     let kernel = kernel(dir.path(), &packed(&elf()));
     fs::write(&kernel.path, packed(&files::vmlinux(20, PVH_NOTE))).unwrap();
     assert_eq!(boot_file(&kernel, &TCG, dir.path()).0.path, kernel.path);
-    assert!(inventory(dir.path()).entries.is_empty());
+    assert!(list(dir.path()).entries.is_empty());
 }
 
 #[test]
-fn what_was_found_out_is_remembered() {
+fn the_answer_of_unpacking_is_remembered() {
     let dir = tempfile::tempdir().unwrap();
     // A file that was written before this was compiled: one that was just written is not remembered.
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
     let kernel = Kernel { path, ..kernel(dir.path(), &packed(&elf())) };
-    let memo = Memo::new(dir.path(), MEMO, vec![&kernel.path]);
-    let place = SHELF.place(dir.path(), &format!("{RELEASE}-{}", kernel.sha256));
-    SHELF.keep(dir.path(), &place, b"unpacked before").unwrap();
+    let files = [kernel.path.as_path()];
+    let fact = Fact::new(dir.path(), FACT_KIND, &files);
+    let blob = BLOBS.put(dir.path(), &format!("{RELEASE}-{}", kernel.sha256), b"unpacked before").unwrap();
     let answer = |kernel_sha256: &str| Answer {
         kernel_sha256: kernel_sha256.to_owned(),
         vmlinux_sha256: Ok(hash(b"unpacked before")),
     };
-    memo.keep(&answer(&kernel.sha256)).unwrap();
-    assert_eq!(boot_file(&kernel, &TCG, dir.path()).0.path, place.path);
-    memo.keep(&answer("another")).unwrap();
+    fact.put(&answer(&kernel.sha256)).unwrap();
+    assert_eq!(boot_file(&kernel, &TCG, dir.path()).0.path, blob.path);
+    fact.put(&answer("another")).unwrap();
     assert_eq!(boot_file(&kernel, &TCG, dir.path()).0.path, kernel.path);
 }
 
@@ -226,12 +228,12 @@ fn the_bzimage_is_booted_if_the_cache_cannot_store_the_vmlinux() {
     let kernel = kernel(dir.path(), &packed(&elf()));
     let cache = dir.path().join("file");
     fs::write(&cache, "").unwrap();
-    let (file, keeping) = boot_file(&kernel, &TCG, &cache);
+    let (file, warnings) = boot_file(&kernel, &TCG, &cache);
     assert_eq!((&file.path, &file.sha256), (&kernel.path, &kernel.sha256));
-    let notices = keeping.notices();
+    let notices = warnings.notices();
     assert!(matches!(&notices[..], [only] if only.contains("the kernel out of its bzImage: ")), "{notices:?}");
-    let (_held, keeping) = boot_file(&kernel, &TCG, dir.path());
-    assert!(keeping.grown && keeping.notices().is_empty());
+    let (_file, warnings) = boot_file(&kernel, &TCG, dir.path());
+    assert!(warnings.grown && warnings.notices().is_empty());
     assert!(!boot_file(&kernel, &TCG, dir.path()).1.grown);
 }
 
@@ -241,8 +243,8 @@ fn whatever_stands_in_the_place_of_an_unpacked_kernel_is_replaced() {
     let kernel = kernel(dir.path(), &packed(&elf()));
     let path = boot_file(&kernel, &TCG, dir.path()).0.path;
     for place in [&path, &path.with_extension("used")] {
-        for (name, oddity) in vmlab_store::fixture::ODDITIES {
-            vmlab_store::fixture::put(place, oddity);
+        for (name, make) in vmlab_store::fixture::NOT_REGULAR {
+            vmlab_store::fixture::put(place, make);
             let again = boot_file(&kernel, &TCG, dir.path()).0;
             assert!(again.path == path && fs::read(&path).unwrap() == elf(), "{name}");
         }

@@ -1,15 +1,16 @@
 //! The kinds of entries that vmlab's cache holds.
 
-use vmlab_store::cache::Inventory;
+use vmlab_store::cache::EntryKind;
+use vmlab_store::cache::leftovers::LEFTOVER;
 
-/// All kinds, each listed by the crate that makes such entries.
-pub const KINDS: &[Inventory] = &[
-    vmlab_qemu::template::inventory::inventory,
-    vmlab_image::inventory,
-    vmlab_kernel::unpack::inventory,
-    vmlab_kernel::fetched::inventory::inventory,
-    vmlab_store::memo::inventory::inventory,
-    vmlab_qemu::accel::inventory,
+/// All kinds. Each is defined by the crate that makes such entries.
+pub static KINDS: [&EntryKind; 6] = [
+    &LEFTOVER,
+    &vmlab_qemu::template::TEMPLATES,
+    &vmlab_kernel::unpack::UNPACKED,
+    &vmlab_image::IMAGES,
+    &vmlab_kernel::fetched::KERNELS,
+    &vmlab_store::stat_cache::FACT,
 ];
 
 #[cfg(test)]

@@ -7,14 +7,16 @@ use std::time::{Duration, SystemTime};
 use serde_json::json;
 use tempfile::TempDir;
 
-use vmlab_kernel::fetched::KernelStore;
 use vmlab_kernel::fetched::fixture::publish;
-use vmlab_store::cache::remove::{self, Removal};
-use vmlab_store::cache::{Entry, Goal, Kind, Limit, Outcome, Room, Why, disk};
-use vmlab_store::fixture::{ODDITIES, put};
-use vmlab_store::hold::Hold;
+use vmlab_kernel::fetched::{KERNELS, KernelStore};
+use vmlab_qemu::template::TEMPLATES;
+use vmlab_store::cache::leftovers::{LEFTOVER, OLDER};
+use vmlab_store::cache::{Entry, EntryKind, Goal, Limit, Outcome, Removal, Room, Why, disk, remove};
+use vmlab_store::fixture::{NOT_REGULAR, put};
+use vmlab_store::lease::Lease;
 use vmlab_store::lock::Lock;
-use vmlab_store::{atomic, sealed};
+use vmlab_store::stat_cache::{FACT, Fact};
+use vmlab_store::{atomic, checksummed, host_boot_id};
 
 use super::KINDS;
 
@@ -62,7 +64,7 @@ impl Made {
         });
         let dir = self.at(&format!("templates/{key}"));
         let path = dir.join("template.json");
-        sealed::write(&path, &about).unwrap();
+        checksummed::write(&path, &about).unwrap();
         File::open(path).unwrap().set_modified(days_ago(age_days)).unwrap();
         dir
     }
@@ -80,11 +82,14 @@ impl Made {
         made.image("aa11", 5);
         publish(&KernelStore::new(made.path()), "debian_sid_cloud-amd64");
         made.write("kernels/entries/unpinned/vmlinuz", &[3; 32 << 10], 1);
-        made.write("memo/1.json", br#"{"kind":"sha256","files":[],"value":"x"}"#, 3);
-        made.write("accel.json", br#"{"boot_id":"b","answers":[]}"#, 3);
+        Fact::new(made.path(), "sha256", &[]).put(&"x").unwrap();
+        Fact::new(made.path(), "KVM", &[]).on_boot(host_boot_id().unwrap()).put(&"x").unwrap();
+        let [directory, file] = OLDER;
+        made.write(&format!("{directory}/1.json"), br#"{"kind":"sha256","files":[],"value":"x"}"#, 3);
+        made.write(file, br#"{"boot_id":"b","answers":[]}"#, 3);
         made.write("templates/half.draft/ram", &[1; 8192], 1);
         made.write("kernels/staging/debian_trixie_amd64/apt/lists", &[4; 8192], 1);
-        made.write("memo/.tmpAbCdEf", b"{", 1);
+        made.write("stat-cache/.tmpAbCdEf", b"{", 1);
         made
     }
 }
@@ -92,7 +97,19 @@ impl Made {
 const GOAL: Goal = Goal { limit: Limit::Bytes(0), used_before: None, pinned: false };
 
 fn names(entries: &[Entry]) -> Vec<String> {
-    entries.iter().map(|entry| format!("{} {}", entry.kind, entry.what)).collect()
+    entries.iter().map(|entry| format!("{} {}", entry.kind.name, entry.what)).collect()
+}
+
+fn scan(made: &Made) -> vmlab_store::cache::Listing {
+    vmlab_store::cache::scan(made.path(), &KINDS)
+}
+
+fn prune(made: &Made, goal: Goal, dry_run: bool) -> Outcome {
+    vmlab_store::cache::prune(made.path(), &KINDS, goal, dry_run)
+}
+
+fn clear(made: &Made, which: &[&'static EntryKind]) -> Outcome {
+    vmlab_store::cache::clear(made.path(), &KINDS, which)
 }
 
 fn well(outcome: Outcome) -> Outcome {
@@ -101,31 +118,33 @@ fn well(outcome: Outcome) -> Outcome {
 }
 
 #[test]
-fn a_scan_tells_what_everything_is_for_and_what_it_takes() {
+fn a_scan_says_what_each_entry_is_for_and_its_size() {
     let made = Made::full();
-    let found = vmlab_store::cache::scan(made.path(), KINDS);
+    let found = scan(&made);
     assert!(found.errors.is_empty(), "{:?}", found.errors);
     let mut listed = names(&found.entries);
     listed.sort();
     assert_eq!(
         listed,
         [
+            "fact KVM",
+            "fact sha256",
             "image initramfs aa11",
             "kernel 6.1.0-56-cloud-amd64 (6.1.192-2)",
             "kernel unpinned",
             "leftover a template that is not whole",
             "leftover files and package lists of a fetch: debian:trixie/amd64",
             "leftover half a file",
-            "memo accelerators that were tried out",
-            "memo sha256",
+            "leftover what an older version of vmlab remembered",
+            "leftover what an older version of vmlab remembered",
             "template 6.1.0, 256M, 2 CPUs, tcg",
             "template 6.1.0, 256M, 2 CPUs, tcg",
         ]
     );
     for entry in &found.entries {
         let expected = match entry.kind {
-            Kind::Template => 256 << 10..320 << 10,
-            Kind::Image => 64 << 10..68 << 10,
+            kind if *kind == TEMPLATES => 256 << 10..320 << 10,
+            kind if *kind == vmlab_image::IMAGES => 64 << 10..68 << 10,
             _ => 1..64 << 10,
         };
         assert!(expected.contains(&entry.size_bytes), "{entry:?}");
@@ -135,48 +154,44 @@ fn a_scan_tells_what_everything_is_for_and_what_it_takes() {
     assert_eq!(find("6.1.0-56").pinned_by, ["debian:sid"]);
     assert!(find("6.1.0-56").useless.is_none() && find("unpinned").useless.is_some());
     assert_eq!(find("aa11").last_used, disk::modified(&made.at("images/aa11.used")).unwrap().unwrap());
-    let templates: Vec<_> = found.entries.iter().filter(|entry| entry.kind == Kind::Template).collect();
+    let templates: Vec<_> = found.entries.iter().filter(|entry| *entry.kind == TEMPLATES).collect();
     assert!(templates[0].path.ends_with("new") && templates[1].path.ends_with("old"), "the last used first");
 }
 
 #[test]
-fn pruning_leaves_no_trace_of_what_goes_and_all_of_what_stays() {
+fn pruning_leaves_no_trace_of_removed_entries_and_all_of_the_others() {
     let made = Made::full();
     let goal = Goal { limit: Limit::Bytes(700 << 10), ..GOAL };
-    let dry = well(vmlab_store::cache::prune(made.path(), KINDS, goal, true));
-    assert_eq!(vmlab_store::cache::scan(made.path(), KINDS).entries.len(), 10, "a dry run removes nothing");
-    let outcome = well(vmlab_store::cache::prune(made.path(), KINDS, goal, false));
+    let dry = well(prune(&made, goal, true));
+    assert_eq!(scan(&made).entries.len(), 12, "a dry run removes nothing");
+    let outcome = well(prune(&made, goal, false));
     assert_eq!(dry.removed.len(), outcome.removed.len());
-    assert_eq!(outcome.removed.iter().filter(|(_, why)| matches!(why, Why::Useless(_))).count(), 4);
-    assert_eq!(vmlab_store::cache::scan(made.path(), KINDS).entries.len(), 6);
-    let outcome =
-        well(vmlab_store::cache::prune(made.path(), KINDS, Goal { limit: Limit::Bytes(400 << 10), ..GOAL }, false));
+    assert_eq!(outcome.removed.iter().filter(|(_, why)| matches!(why, Why::Useless(_))).count(), 6);
+    assert_eq!(scan(&made).entries.len(), 6);
+    let outcome = well(prune(&made, Goal { limit: Limit::Bytes(400 << 10), ..GOAL }, false));
     let removed: Vec<_> = outcome.removed.iter().map(|(entry, why)| (entry.path.clone(), why.clone())).collect();
     assert_eq!(removed, [(made.at("templates/old"), Why::Room)]);
-    well(vmlab_store::cache::prune(made.path(), KINDS, GOAL, false));
-    let mut left = names(&vmlab_store::cache::scan(made.path(), KINDS).entries);
+    well(prune(&made, GOAL, false));
+    let mut left = names(&scan(&made).entries);
     left.sort();
-    assert_eq!(
-        left,
-        ["kernel 6.1.0-56-cloud-amd64 (6.1.192-2)", "memo accelerators that were tried out", "memo sha256"]
-    );
+    assert_eq!(left, ["fact KVM", "fact sha256", "kernel 6.1.0-56-cloud-amd64 (6.1.192-2)"]);
     let empty = |below: &str| fs::read_dir(made.at(below)).unwrap().count() == 0;
     assert!(empty("templates") && empty("images") && empty("kernels/staging"));
-    let outcome = well(vmlab_store::cache::prune(made.path(), KINDS, Goal { pinned: true, ..GOAL }, false));
+    let outcome = well(prune(&made, Goal { pinned: true, ..GOAL }, false));
     assert_eq!(outcome.removed.len(), 1);
     assert!(empty("kernels/entries") && empty("kernels/refs"));
 }
 
 #[test]
-fn what_is_made_or_used_survives_everything() {
+fn an_entry_that_is_made_or_used_is_never_removed() {
     let made = Made::full();
     let store = KernelStore::new(made.path());
     let vmlab_kernel::fetched::Lookup::Found(kernel) =
-        store.lookup("debian_sid_cloud-amd64", vmlab_kernel::manifest::Trust::Nothing).unwrap()
+        store.lookup("debian_sid_cloud-amd64", vmlab_store::integrity::Trust::Nothing).unwrap()
     else {
         panic!("it was published")
     };
-    let _holds = ["templates/new", "images/aa11.cpio"].map(|below| Hold::share(&made.at(below)).unwrap());
+    let _leases = ["templates/new", "images/aa11.cpio"].map(|below| Lease::shared(&made.at(below)).unwrap());
     let locks = ["templates/half.lock", "kernels/locks/debian_trixie_amd64.lock"]
         .map(|below| Lock::try_take(&made.at(below)).unwrap().unwrap());
     let survivors =
@@ -185,35 +200,35 @@ fn what_is_made_or_used_survives_everything() {
         assert!(survivors.iter().all(|below| made.at(below).exists()) && kernel.kernel().exists());
         assert!(matches!(store.peek("debian_sid_cloud-amd64").unwrap(), vmlab_kernel::fetched::Lookup::Found(_)));
     };
-    well(vmlab_store::cache::prune(made.path(), KINDS, Goal { pinned: true, ..GOAL }, false));
+    well(prune(&made, Goal { pinned: true, ..GOAL }, false));
     stay();
     assert!(!made.at("templates/old").exists());
-    let outcome = well(vmlab_store::cache::clear(made.path(), KINDS, &Kind::ALL));
+    let outcome = well(clear(&made, &KINDS));
     stay();
     assert_eq!(outcome.in_use.len(), 5);
     assert_eq!(outcome.left.len(), 5);
     drop((kernel, locks));
-    let outcome = well(vmlab_store::cache::clear(made.path(), KINDS, &[Kind::Kernel, Kind::Leftover]));
+    let outcome = well(clear(&made, &[&KERNELS, &LEFTOVER]));
     assert_eq!(outcome.removed.len(), 3);
-    assert_eq!(vmlab_store::cache::scan(made.path(), KINDS).entries.len(), 2);
+    assert_eq!(scan(&made).entries.len(), 2);
 }
 
 #[test]
-fn what_began_to_be_used_after_the_scan_survives() {
+fn an_entry_that_is_used_since_the_scan_is_not_removed() {
     let made = Made::full();
-    let entries = vmlab_store::cache::scan(made.path(), KINDS).entries;
-    let find = |kind: Kind| entries.iter().find(|entry| entry.kind == kind && entry.useless.is_none()).unwrap();
-    let (template, kernel) = (find(Kind::Template), find(Kind::Kernel));
-    let hold = Hold::share(&template.path).unwrap();
-    assert_eq!(remove::remove(made.path(), template).unwrap(), Removal::InUse);
-    drop(hold);
-    let lock = Lock::try_take(template.way.lock.as_ref().unwrap()).unwrap().unwrap();
-    assert_eq!(remove::remove(made.path(), template).unwrap(), Removal::InUse);
+    let entries = scan(&made).entries;
+    let find = |kind: &EntryKind| entries.iter().find(|entry| entry.kind == kind && entry.useless.is_none()).unwrap();
+    let (template, kernel) = (find(&TEMPLATES), find(&KERNELS));
+    let lease = Lease::shared(&template.path).unwrap();
+    assert_eq!(remove(made.path(), template).unwrap(), Removal::InUse);
+    drop(lease);
+    let lock = Lock::try_take(template.disposal.lock.as_ref().unwrap()).unwrap().unwrap();
+    assert_eq!(remove(made.path(), template).unwrap(), Removal::InUse);
     drop(lock);
-    assert_eq!(remove::remove(made.path(), template).unwrap(), Removal::Gone);
-    assert_eq!(remove::remove(made.path(), template).unwrap(), Removal::Gone, "it is gone already");
+    assert_eq!(remove(made.path(), template).unwrap(), Removal::Gone);
+    assert_eq!(remove(made.path(), template).unwrap(), Removal::Gone, "it is gone already");
     publish(&KernelStore::new(made.path()), "debian_trixie_cloud-amd64");
-    assert_eq!(remove::remove(made.path(), kernel).unwrap(), Removal::InUse, "it was pinned meanwhile");
+    assert_eq!(remove(made.path(), kernel).unwrap(), Removal::InUse, "it was pinned meanwhile");
     assert!(kernel.path.exists());
 }
 
@@ -229,9 +244,9 @@ fn several_at_once_remove_everything_once_and_fail_at_nothing() {
                 let cache = made.path();
                 scope.spawn(move || {
                     if number % 2 == 0 {
-                        vmlab_store::cache::prune(cache, KINDS, GOAL, false)
+                        vmlab_store::cache::prune(cache, &KINDS, GOAL, false)
                     } else {
-                        vmlab_store::cache::clear(cache, KINDS, &[Kind::Template])
+                        vmlab_store::cache::clear(cache, &KINDS, &[&TEMPLATES])
                     }
                 })
             })
@@ -242,10 +257,9 @@ fn several_at_once_remove_everything_once_and_fail_at_nothing() {
         assert!(outcome.errors.is_empty(), "{:?}", outcome.errors);
     }
     // What each saw another remove it counted as in use or gone; nothing is left that only one more round would find.
-    well(vmlab_store::cache::prune(made.path(), KINDS, GOAL, false));
-    let left: BTreeSet<_> =
-        vmlab_store::cache::scan(made.path(), KINDS).entries.iter().map(|entry| entry.kind).collect();
-    assert_eq!(left, BTreeSet::from([Kind::Kernel, Kind::Memo]));
+    well(prune(&made, GOAL, false));
+    let left: BTreeSet<_> = scan(&made).entries.iter().map(|entry| entry.kind.name).collect();
+    assert_eq!(left, BTreeSet::from([KERNELS.name, FACT.name]));
 }
 
 #[test]
@@ -256,33 +270,33 @@ fn makers_and_removers_do_not_disturb_each_other() {
         let maker = scope.spawn(|| {
             for _ in 0..60 {
                 let entry = publish(&store, "debian_sid_cloud-amd64");
-                assert!(entry.kernel().exists(), "what is held stays");
-                assert!(entry.hold.is_some());
+                assert!(entry.kernel().exists(), "an entry with a lease stays");
+                assert!(entry.lease.is_some());
             }
         });
         while !maker.is_finished() {
-            well(vmlab_store::cache::clear(made.path(), KINDS, &[Kind::Kernel]));
+            well(clear(&made, &[&KERNELS]));
         }
         maker.join().unwrap();
     });
 }
 
 #[test]
-fn what_cannot_be_read_is_named_and_the_rest_is_done() {
+fn an_unreadable_directory_is_named_and_the_rest_is_done() {
     let made = Made::full();
     fs::remove_dir_all(made.at("images")).unwrap();
     made.write("images", b"no directory", 0);
-    let outcome = vmlab_store::cache::prune(made.path(), KINDS, GOAL, false);
+    let outcome = prune(&made, GOAL, false);
     let errors: Vec<_> = outcome.errors.iter().map(ToString::to_string).collect();
     assert!(matches!(&errors[..], [only] if only.contains(made.at("images").to_str().unwrap())), "{errors:?}");
     assert!(!made.at("templates/old").exists() && !made.at("kernels/staging/debian_trixie_amd64").exists());
 }
 
 #[test]
-fn age_alone_takes_what_was_not_used() {
+fn age_alone_removes_unused_entries() {
     let made = Made::full();
     let goal = Goal { limit: Limit::None, used_before: Some(days_ago(10)), pinned: false };
-    let outcome = well(vmlab_store::cache::prune(made.path(), KINDS, goal, false));
+    let outcome = well(prune(&made, goal, false));
     let old: Vec<_> = outcome.removed.iter().filter(|(_, why)| *why == Why::Old).collect();
     assert_eq!(old.len(), 1);
     assert_eq!(old[0].0.path, made.at("templates/old"));
@@ -291,31 +305,31 @@ fn age_alone_takes_what_was_not_used() {
 #[test]
 fn a_run_keeps_the_cache_within_its_limit_and_says_so() {
     let made = Made::full();
-    assert_eq!(vmlab_store::cache::keep_within(made.path(), KINDS, Limit::None), Room::default());
-    assert_eq!(vmlab_store::cache::scan(made.path(), KINDS).entries.len(), 10);
+    assert_eq!(vmlab_store::cache::keep_within(made.path(), &KINDS, Limit::None), Room::default());
+    assert_eq!(scan(&made).entries.len(), 12);
     assert_eq!(
-        vmlab_store::cache::keep_within(made.path(), KINDS, Limit::default()),
+        vmlab_store::cache::keep_within(made.path(), &KINDS, Limit::default()),
         Room::default(),
-        "leftovers go without a word"
+        "leftovers are removed silently"
     );
-    assert_eq!(vmlab_store::cache::scan(made.path(), KINDS).entries.len(), 6);
-    let hold = Hold::share(&made.at("templates/old"));
-    let Room { notices, over } = vmlab_store::cache::keep_within(made.path(), KINDS, Limit::Bytes(100 << 10));
+    assert_eq!(scan(&made).entries.len(), 6);
+    let lease = Lease::shared(&made.at("templates/old"));
+    let Room { notices, over } = vmlab_store::cache::keep_within(made.path(), &KINDS, Limit::Bytes(100 << 10));
     assert_eq!(notices.len(), 1, "{notices:?}");
     assert!(notices[0].contains("limit of 100.0 KiB") && notices[0].contains("2 items"), "{notices:?}");
     let over = over.unwrap();
     assert!(over.contains("vmlab cache list") && over.contains("VMLAB_CACHE_LIMIT"), "{over}");
     assert!(made.at("templates/old").exists() && !made.at("templates/new").exists());
-    drop(hold);
+    drop(lease);
 }
 
 #[test]
-fn what_a_killed_remover_left_is_found_by_the_next() {
+fn leftovers_of_a_killed_remover_are_found_by_the_next() {
     let made = Made::full();
     atomic::create_dir(&made.at("kernels/staging")).unwrap();
     fs::rename(made.at("kernels/entries/unpinned"), made.at("kernels/staging/unpinned")).unwrap();
     fs::rename(made.at("templates/old"), made.at("templates/old.draft")).unwrap();
-    well(vmlab_store::cache::prune(made.path(), KINDS, Goal { limit: Limit::None, ..GOAL }, false));
+    well(prune(&made, Goal { limit: Limit::None, ..GOAL }, false));
     assert!(!made.at("kernels/staging/unpinned").exists());
     assert!(!made.at("templates/old.draft").exists() && !made.at("templates/old.lock").exists());
     assert!(made.at("templates/new").exists());
@@ -324,46 +338,47 @@ fn what_a_killed_remover_left_is_found_by_the_next() {
 #[test]
 fn an_empty_cache_is_empty() {
     let home = tempfile::tempdir().unwrap();
-    let found = vmlab_store::cache::scan(&home.path().join("none"), KINDS);
+    let found = vmlab_store::cache::scan(&home.path().join("none"), &KINDS);
     assert!(found.entries.is_empty() && found.errors.is_empty());
-    well(vmlab_store::cache::clear(&home.path().join("none"), KINDS, &Kind::ALL));
+    well(vmlab_store::cache::clear(&home.path().join("none"), &KINDS, &KINDS));
     assert!(!home.path().join("none").exists());
 }
 
 /// The places of files and directories of the cache, one of each kind.
-const PLACES: [&str; 11] = [
+const PLACES: [&str; 12] = [
     "templates/old",
     "templates/old/template.json",
     "templates/old.lock",
     "images/aa11.cpio",
     "images/aa11.used",
     "unpacked/6.1-aa.vmlinux",
-    "memo/1.json",
-    "accel.json",
+    "stat-cache/1.json",
+    OLDER[0],
+    OLDER[1],
     "kernels/entries/unpinned",
     "kernels/entries/unpinned/kernel.json",
     "kernels/refs/debian_sid_cloud-amd64.json",
 ];
 
 #[test]
-fn whatever_stands_in_an_entrys_place_is_listed_and_goes() {
+fn whatever_stands_in_an_entrys_place_is_listed_and_removed() {
     for place in PLACES {
-        for (name, oddity) in ODDITIES {
+        for (name, make) in NOT_REGULAR {
             let made = Made::full();
-            put(&made.at(place), oddity);
-            let found = vmlab_store::cache::scan(made.path(), KINDS);
+            put(&made.at(place), make);
+            let found = scan(&made);
             assert!(found.errors.is_empty(), "{name} as {place}: {:?}", found.errors);
             let at_place = |entry: &&Entry| made.at(place).starts_with(&entry.path);
             let entry = found.entries.iter().find(at_place);
             let no_entry_by_itself = place.ends_with(".lock") || place.ends_with(".used");
             let whole = name == "a directory" && matches!(place, "templates/old" | "kernels/entries/unpinned");
             assert!(no_entry_by_itself || whole || entry.unwrap().useless.is_some(), "{name} as {place}: {entry:?}");
-            well(vmlab_store::cache::prune(made.path(), KINDS, Goal { limit: Limit::None, ..GOAL }, false));
+            well(prune(&made, Goal { limit: Limit::None, ..GOAL }, false));
             if !no_entry_by_itself {
                 assert!(fs::symlink_metadata(made.at(place)).is_err(), "{name} as {place} was not pruned");
             }
-            well(vmlab_store::cache::clear(made.path(), KINDS, &Kind::ALL));
-            let left = vmlab_store::cache::scan(made.path(), KINDS).entries;
+            well(clear(&made, &KINDS));
+            let left = scan(&made).entries;
             assert!(left.is_empty() && fs::symlink_metadata(made.at(place)).is_err(), "{name} as {place}: {left:?}");
         }
     }
@@ -375,10 +390,10 @@ fn a_damaged_pin_that_was_mended_meanwhile_stays() {
     let store = KernelStore::new(made.path());
     publish(&store, "debian_sid_cloud-amd64");
     let pin = made.write("kernels/refs/debian_sid_cloud-amd64.json", b"{", 0);
-    let entries = vmlab_store::cache::scan(made.path(), KINDS).entries;
+    let entries = scan(&made).entries;
     let damaged = entries.iter().find(|entry| entry.path == pin).unwrap();
-    assert_eq!((damaged.kind, &damaged.what[..]), (Kind::Leftover, "what debian:sid was pinned to"));
+    assert_eq!((damaged.kind, &damaged.what[..]), (&LEFTOVER, "what debian:sid was pinned to"));
     publish(&store, "debian_sid_cloud-amd64");
-    assert_eq!(remove::remove(made.path(), damaged).unwrap(), Removal::InUse);
+    assert_eq!(remove(made.path(), damaged).unwrap(), Removal::InUse);
     assert!(matches!(store.peek("debian_sid_cloud-amd64").unwrap(), vmlab_kernel::fetched::Lookup::Found(_)));
 }

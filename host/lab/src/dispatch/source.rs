@@ -23,7 +23,7 @@ pub(super) enum Source {
 
 /// Finds the kernel's template or makes it. The error is what came of a guest that never said hello.
 pub(super) async fn source(run: &RunContext, bootable: &BootableTarget) -> Result<Source, Verdict> {
-    if let Some(why) = refusal::recall(&run.cache, &key(run, bootable), &run.qemu) {
+    if let Some(why) = refusal::known(&run.cache, &key(run, bootable), &run.qemu) {
         let why = format!("this QEMU has refused it before, which is {REMEMBERED}: {why}");
         return Ok(cold(run, bootable, &why));
     }
@@ -85,7 +85,7 @@ fn cold(run: &RunContext, bootable: &BootableTarget, why: &str) -> Source {
 /// has made a new one meanwhile, it stays. Removing files can take a while, in which other guests are to be heard.
 pub(super) async fn take_away(run: &RunContext, bootable: &BootableTarget) {
     let (cache, key) = (run.cache.clone(), key(run, bootable));
-    match tokio::task::spawn_blocking(move || template::take_away(&cache, &key)).await {
+    match tokio::task::spawn_blocking(move || template::remove(&cache, &key)).await {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => run.emitter.notice(error.to_string()),
         Err(error) => run.emitter.notice(format!("a fault in vmlab itself: {error}")),
@@ -124,7 +124,7 @@ async fn find_or_make(run: &RunContext, bootable: &BootableTarget) -> Result<Box
     if let Found::Whole(template) = find(run, bootable, &key).map_err(failed)? {
         return Ok(template);
     }
-    let lock_file = template::inventory::lock_path(&run.cache, key.name());
+    let lock_file = template::lock_path(&run.cache, key.name());
     let lock = Lock::take(&lock_file, || {
         run.emitter.notice(format!("{label}: waiting for another vmlab that makes the same template"));
     });
@@ -154,7 +154,7 @@ async fn save(run: &RunContext, guest: Guest, draft: Draft, key: &Key) -> Result
     let (outcome, mut timings) = guest.save(run, &draft).await;
     let kept = match outcome {
         Outcome::Saved { hello, boot_notes } => {
-            let kept = draft.keep(&run.cache, key, *hello, boot_notes);
+            let kept = draft.publish(&run.cache, key, *hello, boot_notes);
             timings.end_of("keep", Instant::now());
             kept.map_err(|error| NotSaved::Failed(error.to_string()))
         }
@@ -169,7 +169,7 @@ async fn save(run: &RunContext, guest: Guest, draft: Draft, key: &Key) -> Result
 /// other guests are to be heard.
 async fn make_room(run: &RunContext) {
     let (dir, limit) = (run.cache.clone(), run.options.cache_limit);
-    match tokio::task::spawn_blocking(move || cache::keep_within(&dir, crate::cache::KINDS, limit)).await {
+    match tokio::task::spawn_blocking(move || cache::keep_within(&dir, &crate::cache::KINDS, limit)).await {
         Ok(Room { notices, over }) => {
             let over = over.filter(|_| run.tells_of_limit());
             notices.into_iter().chain(over).for_each(|text| run.emitter.notice(text));

@@ -1,3 +1,5 @@
+use std::fs;
+
 use super::*;
 use crate::fake::script;
 use crate::qemu::QemuVersion;
@@ -90,16 +92,26 @@ async fn a_remembered_answer_ends_with_the_boot_and_with_the_build() {
 }
 
 #[tokio::test]
-async fn a_damaged_memory_is_replaced() {
+async fn a_damaged_answer_is_found_out_once_more() {
     let lab = Lab::new(ABORTS);
-    for damage in ["", "{", "[]", "{\"boot_id\": \"first boot\", \"answers\": [{}]}"] {
-        fs::create_dir_all(lab.cache()).unwrap();
-        fs::write(lab.cache().join(FILE), damage).unwrap();
+    let choice = lab.choose(Wanted::Auto).await.unwrap();
+    let path = fs::read_dir(lab.cache().join("stat-cache")).unwrap().next().unwrap().unwrap().path();
+    for (number, damage) in ["", "{", "[]", "{\"boot_id\": \"first boot\", \"answers\": [{}]}"].iter().enumerate() {
+        fs::write(&path, damage).unwrap();
+        assert_eq!(known_on(&lab.host, &lab.qemu, &lab.cache()), None);
         lab.choose(Wanted::Auto).await.unwrap();
+        assert_eq!(lab.starts(), number + 2);
     }
-    assert_eq!(lab.starts(), 4);
+    let bytes = fs::read(&path).unwrap();
+    for at in 0..bytes.len() {
+        let mut harmed = bytes.clone();
+        harmed[at] ^= 1;
+        fs::write(&path, &harmed).unwrap();
+        assert!(known_on(&lab.host, &lab.qemu, &lab.cache()).is_none_or(|known| known == choice), "byte {at}");
+    }
     lab.choose(Wanted::Auto).await.unwrap();
-    assert_eq!(lab.starts(), 4);
+    lab.choose(Wanted::Auto).await.unwrap();
+    assert_eq!(lab.starts(), 6);
 }
 
 #[tokio::test]
@@ -152,11 +164,9 @@ fn too_slow_is_remembered_as_that() {
     let asked = from_answer(&Answer::Slow { limit_ms: 20_000, console: "nothing".to_owned() }, false).explanation();
     assert!(!asked.contains("--accel kvm"), "it has had that: {asked}");
     let dir = tempfile::tempdir().unwrap();
-    let mut memory = Memory::read(dir.path(), "boot");
     let lab = Lab::new("");
-    memory.put(lab.qemu.identity.clone(), answer.clone());
-    fs::write(dir.path().join(FILE), serde_json::to_vec(&memory).unwrap()).unwrap();
-    assert_eq!(Memory::read(dir.path(), "boot").answer(&lab.qemu.identity), Some(answer));
+    assert!(remember(&lab.host, &lab.qemu, dir.path(), &answer).unwrap());
+    assert_eq!(known_answer(&lab.host, &lab.qemu, dir.path()), Some(answer));
 }
 
 #[test]

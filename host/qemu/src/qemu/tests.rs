@@ -119,3 +119,38 @@ fn errors_for_missing_programs_name_the_remedy() {
     fs::write(dir.path().join(PROGRAM), "").unwrap();
     assert!(matches!(locate(None, None, Some(dir.path().as_os_str())).unwrap_err(), QemuError::Missing));
 }
+
+/// A program that was not changed recently, and an answer that is remembered of it.
+fn remembered(cache: &Path) -> (Qemu, PathBuf) {
+    let path = vmlab_store::fixture::old_file();
+    let identity = QemuIdentity { path: path.clone(), version_line: String::new(), size_bytes: 1, modified_ns: 2 };
+    let qemu = Qemu { path: path.clone(), version: QemuVersion { major: 7, minor: 2, micro: 22 }, identity };
+    Fact::new(cache, "qemu", &[&path]).put(&qemu).unwrap();
+    let fact = fs::read_dir(cache.join("stat-cache")).unwrap().next().unwrap().unwrap().path();
+    (qemu, fact)
+}
+
+#[tokio::test]
+async fn a_flipped_byte_in_the_remembered_answer_is_not_believed() {
+    let cache = tempfile::tempdir().unwrap();
+    let (qemu, fact) = remembered(cache.path());
+    assert_eq!(find(Some(&qemu.path), cache.path()).await.unwrap(), qemu);
+    let text = fs::read_to_string(&fact).unwrap();
+    for (from, to) in [("\"major\": 7", "\"major\": 5"), ("/bin", "/bim"), ("\"qemu\"", "\"qemt\"")] {
+        assert!(text.contains(from), "{text}");
+        fs::write(&fact, text.replace(from, to)).unwrap();
+        // The program is asked, and it is not QEMU.
+        assert!(find(Some(&qemu.path), cache.path()).await.is_err(), "{to}");
+    }
+    fs::write(&fact, text).unwrap();
+    assert_eq!(find(Some(&qemu.path), cache.path()).await.unwrap(), qemu);
+}
+
+#[tokio::test]
+async fn a_remembered_answer_about_another_program_is_not_believed() {
+    let cache = tempfile::tempdir().unwrap();
+    let (mut qemu, _) = remembered(cache.path());
+    qemu.identity.path = PathBuf::from("/no/such/program");
+    Fact::new(cache.path(), "qemu", &[&qemu.path]).put(&qemu).unwrap();
+    assert!(find(Some(&qemu.path), cache.path()).await.is_err());
+}

@@ -11,8 +11,8 @@ use crate::argv::{self, Boot, Machine, Start};
 use crate::qemu::Qemu;
 use vmlab_store::hex;
 
-/// Raised when templates of an older vmlab are not to be used any more, although everything else is the same.
-const FORMAT: u32 = 2;
+/// Raised when templates of older versions are not to be used any more, although everything else is the same.
+const FORMAT: u32 = 3;
 
 /// The key of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,9 +1,9 @@
-//! Templates: booted guests, saved at the moment at which their agent waits for its first order. Any number of guests
-//! can be started from one, each at the price of a process.
+//! Templates: booted guests, saved at the moment at which their agent waits for its first order. Any number of guests can
+//! be started from a template, each at the price of a process.
 //!
 //! A template is a directory of three files: the guest's memory, as QEMU wrote it (`ram`, mapped privately by every
-//! fork), its device state (`state`), and what is known of both (`template.json`). It appears whole, by a rename, under
-//! the name of its key.
+//! fork), its device state (`state`), and a description with the digests of both (`template.json`). It appears whole, by
+//! a rename, under the name of its key.
 
 use std::fs::{self, File};
 use std::io;
@@ -15,17 +15,18 @@ use serde::{Deserialize, Serialize};
 use vmlab_protocol::message::Hello;
 
 use key::Key;
-use mark::Mark;
 use vmlab_store::atomic;
-use vmlab_store::cache::remove::{self, Removal};
-use vmlab_store::hold::{Hold, touch};
-use vmlab_store::json::Json;
-use vmlab_store::{CacheError, plain, sealed};
+use vmlab_store::cache::{self, Removal};
+use vmlab_store::checksummed::{self, Stored};
+use vmlab_store::integrity::{Integrity, Lasts, Trust};
+use vmlab_store::lease::{Lease, touch};
+use vmlab_store::{CacheError, regular};
 
-pub mod inventory;
 pub mod key;
-mod mark;
+mod list;
 pub mod refusal;
+
+pub use list::{TEMPLATES, lock_path};
 
 /// Name of the memory's file.
 pub const RAM: &str = "ram";
@@ -33,55 +34,49 @@ pub const RAM: &str = "ram";
 pub const STATE: &str = "state";
 /// Name of the description's file.
 const ABOUT: &str = "template.json";
-/// What follows the key in the name of a template in the making, or in the unmaking.
+/// What follows the key in the name of a template that is being made or removed.
 const DRAFT: &str = ".draft";
-/// The same for the lock of those who make or unmake it.
+/// The same for the lock of the process that does that.
 const LOCK: &str = ".lock";
 
 /// A template that can be used.
 #[derive(Debug, Clone)]
 pub struct Template {
     dir: PathBuf,
-    /// What the template's guest said when it was ready; its forks do not say it again.
+    /// The template's hello; its forks do not say it again.
     pub hello: Hello,
-    /// What its boot left to be said, such as its kernel's warnings; its forks do not show that.
+    /// Notes about its boot, such as its kernel's warnings, which its forks do not show.
     pub boot_notes: Vec<String>,
-    /// It was made a moment ago, by this process.
+    /// This process has just made it.
     pub new: bool,
     /// Keeps it in the cache while forks are made from it.
-    _hold: Option<Hold>,
+    _lease: Option<Lease>,
 }
 
-/// What `template.json` holds, with a checksum.
+/// The content of `template.json`.
 #[derive(Debug, Serialize, Deserialize)]
 struct About {
-    /// The key, so that a directory under a wrong name is found out.
+    /// The key, so that a directory under another name is found out.
     key: String,
     /// What the key was made from, for people.
     made_from: serde_json::Value,
     hello: Hello,
     boot_notes: Vec<String>,
-    ram: Mark,
-    state: Mark,
-    /// The host's boot id when the files' marks were taken: what was not written out before a crash of the host is
-    /// found out by comparing contents once after each boot.
-    host_boot_id: String,
+    files: Integrity,
 }
 
-/// What there is under a key.
+/// What was found under a key.
 #[derive(Debug)]
 pub enum Found {
     /// Nothing.
     Nothing,
-    /// Something that is not what it was, and why that is known.
+    /// A template that is not what it was, and how that was found out.
     Damaged(String),
     /// A template.
     Whole(Box<Template>),
 }
 
-/// Where templates are kept.
-#[must_use]
-pub fn root(cache: &Path) -> PathBuf {
+fn root(cache: &Path) -> PathBuf {
     cache.join("templates")
 }
 
@@ -91,80 +86,49 @@ pub fn root(cache: &Path) -> PathBuf {
 /// The cache cannot be read, or this user's QEMU may not open the memory.
 pub fn find(cache: &Path, key: &Key) -> Result<Found, CacheError> {
     let dir = root(cache).join(key.name());
-    // First, so that it is not taken away while it is looked at.
-    let Some(hold) = Hold::share(&dir) else { return Ok(Found::Nothing) };
-    if let Some(why) = plain::no_directory(&dir) {
+    // First, so that it is not removed while it is looked at.
+    let Some(lease) = Lease::shared(&dir) else { return Ok(Found::Nothing) };
+    if let Some(why) = regular::no_directory(&dir) {
         return Ok(Found::Damaged(why));
     }
-    let about: About = match sealed::read(&dir.join(ABOUT))? {
-        Json::Missing if !dir.exists() => return Ok(Found::Nothing),
-        Json::Missing => return Ok(Found::Damaged(format!("{} has no {ABOUT}", dir.display()))),
-        Json::Malformed(why) => return Ok(Found::Damaged(why)),
-        Json::Read(about) => about,
+    let about: About = match checksummed::read(&dir.join(ABOUT))? {
+        Stored::Missing if !dir.exists() => return Ok(Found::Nothing),
+        Stored::Missing => return Ok(Found::Damaged(format!("{} has no {ABOUT}", dir.display()))),
+        Stored::Damaged(why) => return Ok(Found::Damaged(why)),
+        Stored::Sound(about) => about,
     };
-    // The name is a hash of the ingredients; what is copied under another name is found out by these themselves.
+    // The name is a hash of the ingredients. A copy under another name is found out by the ingredients themselves.
     if about.key != key.name() || about.made_from != *key.made_from() {
         return Ok(Found::Damaged(format!("{} holds the template of another key", dir.display())));
     }
-    match verify(&dir, about) {
-        Ok(Ok((hello, boot_notes))) => {
-            let ram = dir.join(RAM);
-            // QEMU opens a fork's memory for writing, although it writes to pages of its own (7.2, file_ram_open in
-            // softmmu/physmem.c). Where it may not, that is known without starting one.
-            File::options().read(true).write(true).open(&ram).map_err(CacheError::on("open for writing", &ram))?;
-            // For whoever makes room: what was used last goes last.
-            touch(&dir.join(ABOUT));
-            Ok(Found::Whole(Box::new(Template { dir, hello, boot_notes, new: false, _hold: Some(hold) })))
-        }
-        Ok(Err(why)) => Ok(Found::Damaged(why)),
-        Err(error) => match plain::damage(&dir, &error) {
-            Some(_) if error.kind() == io::ErrorKind::NotFound => {
-                Ok(Found::Damaged(format!("a file is missing in {}", dir.display())))
-            }
-            Some(why) => Ok(Found::Damaged(why)),
-            None => Err(CacheError::on("read", &dir)(error)),
-        },
+    if let Some(why) = about.files.damage(&dir, cache, Trust::Stat, Lasts::UntilReboot)? {
+        return Ok(Found::Damaged(why));
     }
+    let ram = dir.join(RAM);
+    // QEMU opens a fork's memory for writing, although it writes to pages of its own (7.2, file_ram_open in
+    // softmmu/physmem.c). Where it may not, that is known without starting one.
+    File::options().read(true).write(true).open(&ram).map_err(CacheError::on("open for writing", &ram))?;
+    // The entry's last use.
+    touch(&dir.join(ABOUT));
+    let About { hello, boot_notes, .. } = about;
+    Ok(Found::Whole(Box::new(Template { dir, hello, boot_notes, new: false, _lease: Some(lease) })))
 }
 
-/// Whether both files are what they were. Their marks tell at once; where those have changed, the contents decide.
-fn verify(dir: &Path, about: About) -> io::Result<Result<(Hello, Vec<String>), String>> {
-    let now = host_boot_id()?;
-    let same_boot = about.host_boot_id == now;
-    let (ram, state) = (dir.join(RAM), dir.join(STATE));
-    if same_boot && about.ram.is_unchanged(&ram)? && about.state.is_unchanged(&state)? {
-        return Ok(Ok((about.hello, about.boot_notes)));
-    }
-    for (mark, path) in [(&about.ram, &ram), (&about.state, &state)] {
-        if !mark.has_same_content(path)? {
-            return Ok(Err(format!("{} is not what was saved", path.display())));
-        }
-    }
-    let about = About { ram: Mark::of(&ram)?, state: Mark::of(&state)?, host_boot_id: now, ..about };
-    // Where the cache is read-only the contents are compared again next time, and that is all.
-    let _ = sealed::write(&dir.join(ABOUT), &about);
-    Ok(Ok((about.hello, about.boot_notes)))
-}
-
-fn host_boot_id() -> io::Result<String> {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim_end().to_owned())
-}
-
-/// A template in the making: the files that QEMU writes.
+/// A template that is being made: the files that QEMU writes.
 #[derive(Debug)]
 pub struct Draft {
     staging: atomic::Staging,
 }
 
 impl Draft {
-    /// An empty one, for a guest with so much memory. The caller holds the key's lock.
+    /// An empty one, for a guest with so much memory. The caller has the key's lock.
     ///
     /// # Errors
     /// The cache cannot be written, or has no room for the memory: QEMU would find that out page by page, and die of
     /// SIGBUS.
     pub fn new(cache: &Path, key: &Key, memory_bytes: u64) -> Result<Self, CacheError> {
         let staging = atomic::Staging::new(root(cache).join(format!("{}{DRAFT}", key.name())))?;
-        let failed = |error: io::Error| CacheError::on("keep a guest's memory in", staging.path())(error);
+        let failed = |error: io::Error| CacheError::on("save a guest's memory in", staging.path())(error);
         let disk = statvfs(staging.path()).map_err(|error| failed(error.into()))?;
         if disk.blocks_available().saturating_mul(disk.fragment_size()) < memory_bytes {
             return Err(failed(io::ErrorKind::StorageFull.into()));
@@ -192,53 +156,53 @@ impl Draft {
         File::create_new(&path).map_err(CacheError::on("create", &path))
     }
 
-    /// Makes it the template of the key; QEMU must have ended. What was there before goes.
+    /// Makes it the template of the key; QEMU must have ended. A template that was there before is removed.
     ///
-    /// The memory is not forced to the disk: that would cost more than all the rest, and what a crash of the host left
-    /// out is found out by [`find`].
+    /// The memory is not forced to the disk: that would take longer than all the rest. If a crash of the host loses a
+    /// part of it, [`find`] finds that out.
     ///
     /// # Errors
     /// The cache cannot be written.
-    pub fn keep(self, cache: &Path, key: &Key, hello: Hello, boot_notes: Vec<String>) -> Result<Template, CacheError> {
+    pub fn publish(
+        self,
+        cache: &Path,
+        key: &Key,
+        hello: Hello,
+        boot_notes: Vec<String>,
+    ) -> Result<Template, CacheError> {
         let from = self.staging.path();
-        let mark = |name: &str| Mark::of(&from.join(name)).map_err(CacheError::on("read", &from.join(name)));
         let about = About {
             key: key.name().to_owned(),
             made_from: key.made_from().clone(),
             hello,
             boot_notes,
-            ram: mark(RAM)?,
-            state: mark(STATE)?,
-            host_boot_id: host_boot_id().map_err(CacheError::on("identify the boot of", Path::new("this machine")))?,
+            files: Integrity::of_guest(from, &[RAM, STATE])?,
         };
-        sealed::write(&from.join(ABOUT), &about)?;
+        checksummed::write(&from.join(ABOUT), &about)?;
         let dir = root(cache).join(key.name());
         discard(cache, key)?;
-        // The hold goes with it through the rename.
-        let hold = Hold::share(from);
+        // The lease stays with it through the rename.
+        let lease = Lease::shared(from);
         fs::rename(from, &dir).map_err(CacheError::on("rename into place", &dir))?;
+        about.files.remember(&dir, cache, Lasts::UntilReboot);
         let About { hello, boot_notes, .. } = about;
-        Ok(Template { dir, hello, boot_notes, new: true, _hold: hold })
+        Ok(Template { dir, hello, boot_notes, new: true, _lease: lease })
     }
 }
 
-/// Takes away the template of a key, unless another vmlab makes one or uses it: whoever uses it opens its files for each
-/// fork.
+/// Removes the template of a key, unless another process makes one or uses it: a process that uses a template opens its
+/// files for each fork.
 ///
 /// # Errors
 /// The cache cannot be read or written.
-pub fn take_away(cache: &Path, key: &Key) -> Result<Removal, CacheError> {
-    match inventory::entry(cache, key.name()) {
-        Some(entry) => remove::remove(cache, &entry),
+pub fn remove(cache: &Path, key: &Key) -> Result<Removal, CacheError> {
+    match list::entry(cache, key.name()) {
+        Some(entry) => cache::remove(cache, &entry),
         None => Ok(Removal::Gone),
     }
 }
 
-/// Removes what there is under a key. The caller holds the key's lock. Guests that were started from it keep what they
-/// have mapped.
-///
-/// # Errors
-/// The cache cannot be written.
+/// Removes what is there under a key. The caller has the key's lock. Running forks keep what they have mapped.
 fn discard(cache: &Path, key: &Key) -> Result<(), CacheError> {
     let dir = root(cache).join(key.name());
     atomic::remove_tree(&dir).map_err(CacheError::on("remove", &dir))
@@ -256,7 +220,7 @@ impl Template {
     /// # Errors
     /// It is gone.
     pub fn open_state(&self) -> io::Result<File> {
-        plain::open(&self.dir.join(STATE))
+        regular::open(&self.dir.join(STATE))
     }
 }
 

@@ -8,7 +8,7 @@ use crate::qemu::{Qemu, QemuIdentity, QemuVersion};
 use tempfile::TempDir;
 use vmlab_events::fixture::hello;
 use vmlab_store::fixture::old_file;
-use vmlab_store::fixture::{ODDITIES, put};
+use vmlab_store::fixture::{NOT_REGULAR, put};
 use vmlab_store::lock::Lock;
 
 fn qemu() -> Qemu {
@@ -43,7 +43,7 @@ fn make(cache: &TempDir, key: &Key) -> Template {
     ram.write_all(&[2; 5000]).unwrap();
     ram.set_len(32 << 20).unwrap();
     draft.create_state().unwrap().write_all(b"device state").unwrap();
-    draft.keep(cache.path(), key, hello(), notes()).unwrap()
+    draft.publish(cache.path(), key, hello(), notes()).unwrap()
 }
 
 fn notes() -> Vec<String> {
@@ -51,7 +51,7 @@ fn notes() -> Vec<String> {
 }
 
 fn about_of(dir: &Path) -> serde_json::Value {
-    let Json::Read(about) = sealed::read(&dir.join(ABOUT)).unwrap() else { panic!("no description") };
+    let Stored::Sound(about) = checksummed::read(&dir.join(ABOUT)).unwrap() else { panic!("no description") };
     about
 }
 
@@ -70,7 +70,7 @@ fn damage_of(cache: &TempDir, key: &Key) -> String {
 }
 
 #[test]
-fn what_was_kept_is_found_and_leaves_no_draft() {
+fn a_published_template_is_found_and_leaves_no_draft() {
     let (cache, key, template) = made();
     let Found::Whole(found) = find(cache.path(), &key).unwrap() else { panic!("not found") };
     assert_eq!((found.ram(), &found.hello), (template.ram(), &hello()));
@@ -90,16 +90,16 @@ fn a_draft_that_is_dropped_leaves_nothing() {
 }
 
 #[test]
-fn what_nobody_uses_can_be_taken_away_and_what_another_makes_or_uses_stays() {
+fn a_template_is_removed_unless_another_process_makes_or_uses_it() {
     let (cache, key, template) = made();
-    assert_eq!(take_away(cache.path(), &key).unwrap(), Removal::InUse);
+    assert_eq!(remove(cache.path(), &key).unwrap(), Removal::InUse);
     drop(template);
-    let lock = Lock::try_take(&inventory::lock_path(cache.path(), key.name())).unwrap().unwrap();
-    assert_eq!(take_away(cache.path(), &key).unwrap(), Removal::InUse);
+    let lock = Lock::try_take(&lock_path(cache.path(), key.name())).unwrap().unwrap();
+    assert_eq!(remove(cache.path(), &key).unwrap(), Removal::InUse);
     drop(lock);
     assert!(matches!(find(cache.path(), &key).unwrap(), Found::Whole(_)));
     for _ in 0..2 {
-        assert_eq!(take_away(cache.path(), &key).unwrap(), Removal::Gone);
+        assert_eq!(remove(cache.path(), &key).unwrap(), Removal::Gone);
         assert_eq!(fs::read_dir(root(cache.path())).unwrap().count(), 0);
     }
 }
@@ -126,16 +126,16 @@ fn a_missing_cut_or_foreign_part_is_found_out() {
         ("ram cut", |dir| File::options().write(true).open(dir.join(RAM)).unwrap().set_len(1 << 20).unwrap()),
         ("description cut", |dir| fs::write(dir.join(ABOUT), "{").unwrap()),
         ("hello edited", |dir| edit(dir, &hello().kernel_release, "6.6.6")),
-        ("format edited", |dir| edit(dir, "\"format\": 2", "\"format\": 3")),
+        ("format edited", |dir| edit(dir, "\"format\": 3", "\"format\": 4")),
         ("description of another", |dir| {
             let mut about = about_of(dir);
             about["key"] = "0".into();
-            sealed::write(&dir.join(ABOUT), &about).unwrap();
+            checksummed::write(&dir.join(ABOUT), &about).unwrap();
         }),
         ("description of another under this key", |dir| {
             let mut about = about_of(dir);
             about["made_from"]["kernel_sha256"] = "another".into();
-            sealed::write(&dir.join(ABOUT), &about).unwrap();
+            checksummed::write(&dir.join(ABOUT), &about).unwrap();
         }),
         ("a file in its place", |dir| {
             fs::remove_dir_all(dir).unwrap();
@@ -153,16 +153,16 @@ fn a_missing_cut_or_foreign_part_is_found_out() {
 }
 
 #[test]
-fn whatever_stands_in_a_templates_place_is_found_out_and_replaced() {
+fn whatever_stands_in_a_templates_place_is_damage_and_replaced() {
     let (cache, key, template) = made();
     let dir = template.dir.clone();
     drop(template);
-    let lock = inventory::lock_path(cache.path(), key.name());
+    let lock = lock_path(cache.path(), key.name());
     let draft = root(cache.path()).join(format!("{}{DRAFT}", key.name()));
     let places = [&dir, &dir.join(ABOUT), &dir.join(RAM), &dir.join(STATE), &lock, &draft];
     for place in places {
-        for (name, oddity) in ODDITIES {
-            put(place, oddity);
+        for (name, other) in NOT_REGULAR {
+            put(place, other);
             if place.starts_with(&dir) {
                 assert!(!damage_of(&cache, &key).is_empty(), "{name} as {}", place.display());
             }
@@ -182,7 +182,7 @@ fn memory_that_qemu_may_not_open_is_told_of_before_qemu_runs() {
     // Another process writes it: were it this one, a fork in another test's thread could hold it open for writing.
     assert!(std::process::Command::new("cp").arg("/bin/sleep").arg(draft.ram()).status().unwrap().success());
     draft.create_state().unwrap();
-    let template = draft.keep(cache.path(), &key, hello(), notes()).unwrap();
+    let template = draft.publish(cache.path(), &key, hello(), notes()).unwrap();
     // Nobody, not even root, may write to a program that runs (execve(2), ETXTBSY).
     let mut running = std::process::Command::new(template.ram()).arg("60").spawn().unwrap();
     let found = find(cache.path(), &key);
@@ -194,29 +194,41 @@ fn memory_that_qemu_may_not_open_is_told_of_before_qemu_runs() {
 }
 
 #[test]
-fn what_qemu_refused_is_remembered_for_that_key_and_that_qemu_until_the_next_boot() {
+fn a_refusal_is_remembered_for_that_key_and_that_qemu_until_the_next_boot() {
     let cache = tempfile::tempdir().unwrap();
     let qemu = Qemu { path: old_file(), ..qemu() };
     let key = Key::of(&ingredients(&qemu, &MACHINE));
-    assert_eq!(refusal::recall(cache.path(), &key, &qemu), None);
+    assert_eq!(refusal::known(cache.path(), &key, &qemu), None);
     assert!(refusal::remember(cache.path(), &key, &qemu, "no").unwrap());
-    assert_eq!(refusal::recall(cache.path(), &key, &qemu), Some("no".to_owned()));
+    assert_eq!(refusal::known(cache.path(), &key, &qemu), Some("no".to_owned()));
     let other_key = Key::of(&ingredients(&qemu, &Machine { cpus: 2, ..MACHINE }));
-    assert_eq!(refusal::recall(cache.path(), &other_key, &qemu), None);
+    assert_eq!(refusal::known(cache.path(), &other_key, &qemu), None);
     let script = Qemu { path: cache.path().join("qemu"), ..qemu.clone() };
     fs::write(&script.path, "#!/bin/sh\nexec qemu\n").unwrap();
     assert!(!refusal::remember(cache.path(), &key, &script, "no").unwrap());
-    let memo = fs::read_dir(cache.path().join("memo")).unwrap().next().unwrap().unwrap().path();
-    let text = fs::read_to_string(&memo).unwrap();
-    fs::write(&memo, text.replace(&host_boot_id().unwrap(), "another boot")).unwrap();
-    assert_eq!(refusal::recall(cache.path(), &key, &qemu), None);
+    let fact = fs::read_dir(cache.path().join("stat-cache")).unwrap().next().unwrap().unwrap().path();
+    let Stored::Sound(sound) = checksummed::read::<serde_json::Value>(&fact).unwrap() else { panic!("no fact") };
+    let mut other = sound.clone();
+    other["boot_id"] = "another boot".into();
+    checksummed::write(&fact, &other).unwrap();
+    assert_eq!(refusal::known(cache.path(), &key, &qemu), None);
+    // A flipped bit costs the boot of one more guest, which tells again.
+    checksummed::write(&fact, &sound).unwrap();
+    let bytes = fs::read(&fact).unwrap();
+    for at in 0..bytes.len() {
+        let mut harmed = bytes.clone();
+        harmed[at] ^= 1;
+        fs::write(&fact, &harmed).unwrap();
+        assert!(refusal::known(cache.path(), &key, &qemu).is_none_or(|why| why == "no"), "byte {at}");
+    }
+    assert!(refusal::remember(cache.path(), &key, &qemu, "no").unwrap());
 }
 
 #[test]
 fn a_disk_without_room_for_the_memory_is_found_out_before_qemu_is() {
     let (cache, key, _) = made();
     let error = Draft::new(cache.path(), &key, u64::MAX).unwrap_err();
-    assert!(error.to_string().contains("keep a guest's memory in"), "{error}");
+    assert!(error.to_string().contains("save a guest's memory in"), "{error}");
 }
 
 #[test]
@@ -225,14 +237,57 @@ fn a_copy_and_another_boot_of_the_host_are_no_damage() {
     let copy = template.dir.join("copy");
     fs::copy(template.ram(), &copy).unwrap();
     fs::rename(copy, template.ram()).unwrap();
-    let mut about = about_of(&template.dir);
-    about["host_boot_id"] = "another boot".into();
-    sealed::write(&template.dir.join(ABOUT), &about).unwrap();
+    for fact in fs::read_dir(cache.path().join("stat-cache")).unwrap() {
+        let path = fact.unwrap().path();
+        let Stored::Sound(mut fact) = checksummed::read::<serde_json::Value>(&path).unwrap() else { panic!("no fact") };
+        fact["boot_id"] = "another boot".into();
+        checksummed::write(&path, &fact).unwrap();
+    }
     for _ in 0..2 {
         assert!(matches!(find(cache.path(), &key).unwrap(), Found::Whole(_)));
     }
-    let about = fs::read_to_string(template.dir.join(ABOUT)).unwrap();
-    assert!(about.contains(&host_boot_id().unwrap()), "the contents are not compared again");
+}
+
+/// What a crash of the host loses does not show in a stat.
+#[test]
+fn a_templates_files_are_read_once_on_each_boot_and_not_more_often() {
+    let (cache, key, template) = made();
+    let mut about = about_of(&template.dir);
+    let list = about["files"].as_array_mut().unwrap();
+    list[0] = list[0].as_str().unwrap().replace("crc32:", "crc32:f").into();
+    checksummed::write(&template.dir.join(ABOUT), &about).unwrap();
+    // Rewriting the description changed its directory, so the files are read.
+    assert!(damage_of(&cache, &key).contains(RAM));
+    let (cache, key, template) = made();
+    let text = fs::read(template.dir.join(ABOUT)).unwrap();
+    fs::write(template.dir.join(ABOUT), text).unwrap();
+    assert!(matches!(find(cache.path(), &key).unwrap(), Found::Whole(_)), "its own files are trusted at once");
+    let fact = fs::read_dir(cache.path().join("stat-cache")).unwrap().next().unwrap().unwrap().path();
+    let used = || fs::metadata(&fact).unwrap().modified().unwrap();
+    let before = used();
+    assert!(matches!(find(cache.path(), &key).unwrap(), Found::Whole(_)));
+    assert!(used() > before, "the answer comes from the stat cache");
+}
+
+/// A flipped bit costs the boot of a new template, and no more than that.
+#[test]
+fn a_flipped_byte_in_a_description_is_damage_and_mended_by_making_it_again() {
+    let (cache, key, template) = made();
+    let path = template.dir.join(ABOUT);
+    let bytes = fs::read(&path).unwrap();
+    for at in 0..bytes.len() {
+        let mut harmed = bytes.clone();
+        harmed[at] ^= 1;
+        fs::write(&path, &harmed).unwrap();
+        match find(cache.path(), &key).unwrap() {
+            Found::Whole(same) => assert_eq!((same.hello, same.boot_notes), (hello(), notes()), "byte {at}"),
+            Found::Damaged(_) => {}
+            Found::Nothing => panic!("byte {at}"),
+        }
+    }
+    drop(template);
+    drop(make(&cache, &key));
+    assert!(matches!(find(cache.path(), &key).unwrap(), Found::Whole(_)));
 }
 
 #[test]

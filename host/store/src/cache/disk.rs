@@ -1,4 +1,4 @@
-//! Looking at directories of which another vmlab may take away parts meanwhile.
+//! Looking at directories while another process may remove parts of them.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt as _;
@@ -11,7 +11,7 @@ use crate::lock::is_absence;
 /// The unit of `st_blocks`, whatever the file system's own is (stat(3type)).
 const BLOCK_BYTES: u64 = 512;
 
-/// What is in a directory, by name, sorted; nothing where it is not there.
+/// The names and paths in a directory, sorted; none where it is missing.
 ///
 /// # Errors
 /// [`CacheError`]
@@ -30,18 +30,16 @@ pub fn list(dir: &Path) -> Result<Vec<(String, PathBuf)>, CacheError> {
     Ok(names)
 }
 
-/// What a file, or a directory and all in it, takes on the disk.
+/// What a file, or a directory with its contents, takes on the disk.
 #[derive(Debug, Default)]
-pub struct Usage {
-    /// Bytes, of what could be looked at. A hole takes nothing.
-    pub bytes: u64,
+pub(crate) struct Usage {
+    /// Bytes in all that could be looked at. A hole takes none.
+    pub(crate) bytes: u64,
     /// The first thing that could not be looked at.
-    pub unreadable: Option<CacheError>,
+    pub(crate) unreadable: Option<CacheError>,
 }
 
-/// Adds up what there is at a path.
-#[must_use]
-pub fn usage(path: &Path) -> Usage {
+pub(crate) fn usage(path: &Path) -> Usage {
     let mut usage = Usage::default();
     add(path, &mut usage);
     usage
@@ -59,7 +57,7 @@ fn add(path: &Path, usage: &mut Usage) {
     }
 }
 
-/// When a file was last written to or touched; `None` where it is not there.
+/// When a file was last written to or touched; `None` where it is missing.
 ///
 /// # Errors
 /// [`CacheError`]
@@ -80,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn holes_take_nothing_and_absence_is_nothing() {
+    fn holes_and_missing_files_take_no_space() {
         let dir = tempfile::tempdir().unwrap();
         let below = dir.path().join("a/b");
         fs::create_dir_all(&below).unwrap();

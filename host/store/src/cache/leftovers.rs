@@ -1,36 +1,50 @@
-//! Files that were being written when their vmlab was killed.
+//! What killed processes and older versions left behind.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::disk;
-use super::entry::{Entry, Found, Kind};
+use super::entry::{Entry, EntryKind, Listing};
 
-/// What the names of files that are not whole yet begin with ([`tempfile::NamedTempFile`]).
+/// What no process can use any more. Other kinds list the leftovers of making their entries.
+pub static LEFTOVER: EntryKind = EntryKind {
+    name: "leftover",
+    plural: "leftovers",
+    help: "What killed and older versions of vmlab left behind",
+    rank: Some(0),
+    list,
+};
+
+/// What the names of files that are being written begin with ([`crate::atomic::write`]).
 const PREFIX: &str = ".tmp";
-/// Writing such a file takes some ms. One that is older than this belongs to nobody.
+/// Writing such a file takes some ms. No process writes to an older one any more.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(3600);
+/// What vmlab before December 2026 remembered, and this version does not read.
+pub const OLDER: [&str; 2] = ["memo", "accel.json"];
 
-/// All of them in the directories of the cache into which files are written.
-#[must_use]
-pub fn inventory(cache: &Path, now: SystemTime) -> Found {
-    let mut found = Found::default();
-    for below in ["", "images", "memo", "unpacked", "kernels/refs"] {
-        // Who cannot list these says so where it looks for entries; only the first is nobody else's.
-        match disk::list(&cache.join(below)) {
-            Ok(files) => {
-                let files = files.into_iter().filter(|(name, _)| name.starts_with(PREFIX));
-                found.entries.extend(files.map(|(_, path)| look(path, now)));
-            }
-            Err(error) if below.is_empty() => found.errors.push(error),
-            Err(_) => {}
-        }
+fn list(cache: &Path) -> Listing {
+    let mut listing = half_written(cache);
+    if let Err(error) = disk::list(cache) {
+        listing.errors.push(error);
     }
-    found
+    let older = OLDER.map(|name| cache.join(name)).into_iter().filter(|path| fs::symlink_metadata(path).is_ok());
+    let useless = || Some("this version of vmlab does not use it".to_owned());
+    let what = || "what an older version of vmlab remembered".to_owned();
+    listing.entries.extend(older.map(|path| Entry { useless: useless(), ..Entry::at(&LEFTOVER, what(), path) }));
+    listing
 }
 
-fn look(path: PathBuf, now: SystemTime) -> Entry {
-    let entry = Entry::at(Kind::Leftover, "half a file".to_owned(), path);
-    let being_written = now.duration_since(entry.last_used).is_ok_and(|age| age < WRITTEN_WITHIN);
-    Entry { in_use: being_written, useless: Some("the vmlab that wrote it has ended".to_owned()), ..entry }
+/// The files in a directory that were being written when their process was killed. A directory that cannot be listed is
+/// told of by the code that lists its entries.
+#[must_use]
+pub fn half_written(dir: &Path) -> Listing {
+    let files = disk::list(dir).unwrap_or_default().into_iter().filter(|(name, _)| name.starts_with(PREFIX));
+    Listing { entries: files.map(|(_, path)| look(path)).collect(), errors: Vec::new() }
+}
+
+fn look(path: PathBuf) -> Entry {
+    let entry = Entry::at(&LEFTOVER, "half a file".to_owned(), path);
+    let being_written = SystemTime::now().duration_since(entry.last_used).is_ok_and(|age| age < WRITTEN_WITHIN);
+    Entry { in_use: being_written, useless: Some("the process that wrote it has ended".to_owned()), ..entry }
 }

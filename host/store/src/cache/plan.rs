@@ -1,75 +1,72 @@
-//! Which entry is to go next. Pure.
+//! Which entry is removed next. Pure.
 //!
-//! First goes what nobody can use any more, then what is older than asked for, then, until the limit is met, one kind
-//! after the other in the order of [`Kind`], least recently used first. A pinned kernel is what makes a source mean the
-//! same kernel tomorrow: it goes only where that was asked for, and last of all. Memos never go to make room: all of them
-//! are some KiB, and each saves more time than anything of its size.
+//! Useless entries go first, then entries that are older than asked for, then, until the limit is met, one kind after the
+//! other in the order of [`EntryKind::rank`], least recently used first. A pinned kernel is what makes a source mean the
+//! same kernel tomorrow: it is removed only where that was asked for, and last of all.
+//!
+//! [`EntryKind::rank`]: super::EntryKind::rank
 
 use std::time::SystemTime;
 
-use super::entry::{Entry, Kind};
+use super::entry::Entry;
 use super::size::Limit;
 
-/// What is to be reached.
+/// The aim of making room.
 #[derive(Debug, Clone, Copy)]
 pub struct Goal {
     /// How much may stay.
     pub limit: Limit,
-    /// What was last used before this goes.
+    /// Entries that were last used before this time are removed.
     pub used_before: Option<SystemTime>,
-    /// Whether pinned kernels may go.
+    /// Whether pinned kernels may be removed.
     pub pinned: bool,
 }
 
-/// Why an entry goes.
+/// Why an entry is removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Why {
-    /// Nobody can use it any more, for this reason.
+    /// It cannot be used any more, for this reason.
     Useless(String),
     /// It was not used for too long.
     Old,
     /// To make room.
     Room,
-    /// The user said so.
+    /// The user asked for it.
     Asked,
 }
 
-/// Entries of which some are to go.
+/// Entries of which some are to be removed.
 #[derive(Debug)]
-pub struct Plan {
+pub(super) struct Plan {
     goal: Goal,
     may_go: Vec<Entry>,
     stays: Vec<Entry>,
 }
 
 impl Plan {
-    /// For what the cache holds.
-    #[must_use]
-    pub fn new(entries: Vec<Entry>, goal: Goal) -> Self {
+    pub(super) fn new(entries: Vec<Entry>, goal: Goal) -> Self {
         let (may_go, stays) =
             entries.into_iter().partition(|entry| !entry.in_use && (goal.pinned || entry.pinned_by.is_empty()));
         Self { goal, may_go, stays }
     }
 
-    /// The next entry that is to go. It counts as gone unless it is handed to [`Self::stays`].
-    pub fn take_next(&mut self) -> Option<(Entry, Why)> {
+    /// The next entry to remove. It counts as removed unless it is handed to [`Self::stays`].
+    pub(super) fn take_next(&mut self) -> Option<(Entry, Why)> {
         let (at, why) = self.useless().or_else(|| self.old()).or_else(|| self.too_much())?;
         Some((self.may_go.swap_remove(at), why))
     }
 
-    /// Takes back an entry that could not be taken away.
-    pub fn stays(&mut self, entry: Entry) {
+    /// Takes back an entry that could not be removed.
+    pub(super) fn stays(&mut self, entry: Entry) {
         self.stays.push(entry);
     }
 
-    /// What is there, in bytes.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
+    fn bytes(&self) -> u64 {
         self.left().map(|entry| entry.size_bytes).sum()
     }
 
-    /// What is there.
-    pub fn left(&self) -> impl Iterator<Item = &Entry> {
+    /// The entries that were not removed.
+    pub(super) fn left(&self) -> impl Iterator<Item = &Entry> {
         self.may_go.iter().chain(&self.stays)
     }
 
@@ -87,9 +84,10 @@ impl Plan {
         if self.goal.limit.bytes().is_none_or(|limit| self.bytes() <= limit) {
             return None;
         }
-        let rank = |entry: &Entry| (entry.kind, !entry.pinned_by.is_empty(), entry.last_used);
-        let of_size = self.may_go.iter().enumerate().filter(|(_, entry)| entry.kind != Kind::Memo);
-        of_size.min_by_key(|(_, entry)| rank(entry)).map(|(at, _)| (at, Why::Room))
+        let ranked = |(at, entry): (usize, &Entry)| {
+            entry.kind.rank.map(|rank| ((rank, !entry.pinned_by.is_empty(), entry.last_used), at))
+        };
+        self.may_go.iter().enumerate().filter_map(ranked).min().map(|(_, at)| (at, Why::Room))
     }
 }
 
@@ -99,10 +97,21 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::cache::entry::Way;
+    use crate::cache::entry::{Disposal, EntryKind, Listing};
+
+    const fn kind(name: &'static str, rank: Option<u8>) -> EntryKind {
+        EntryKind { name, plural: name, help: name, rank, list: |_| Listing::default() }
+    }
+
+    static LEFTOVER: EntryKind = kind("leftover", Some(0));
+    static TEMPLATE: EntryKind = kind("template", Some(1));
+    static UNPACKED: EntryKind = kind("unpacked", Some(2));
+    static IMAGE: EntryKind = kind("image", Some(3));
+    static KERNEL: EntryKind = kind("kernel", Some(4));
+    static FACT: EntryKind = kind("fact", None);
 
     /// `used` is in days since 1970.
-    fn entry(name: &str, kind: Kind, size_bytes: u64, used: u64) -> Entry {
+    fn entry(name: &str, kind: &'static EntryKind, size_bytes: u64, used: u64) -> Entry {
         Entry {
             kind,
             what: name.to_owned(),
@@ -113,7 +122,7 @@ mod tests {
             pinned_by: Vec::new(),
             useless: None,
             unreadable: None,
-            way: Way::default(),
+            disposal: Disposal::default(),
         }
     }
 
@@ -121,18 +130,18 @@ mod tests {
         SystemTime::UNIX_EPOCH + Duration::from_secs(day * 24 * 3600)
     }
 
-    /// One of everything, 10 bytes each but the memo, which has 1.
+    /// One of everything, 10 bytes each but the fact, which has 1.
     fn entries() -> Vec<Entry> {
         vec![
-            entry("memo", Kind::Memo, 1, 1),
-            Entry { pinned_by: vec!["debian:sid".into()], ..entry("pinned kernel", Kind::Kernel, 10, 2) },
-            entry("kernel", Kind::Kernel, 10, 9),
-            entry("image", Kind::Image, 10, 4),
-            entry("unpacked", Kind::Unpacked, 10, 9),
-            entry("new template", Kind::Template, 10, 9),
-            entry("old template", Kind::Template, 10, 8),
-            Entry { in_use: true, ..entry("used template", Kind::Template, 10, 0) },
-            Entry { useless: Some("cut".into()), ..entry("leftover", Kind::Leftover, 10, 9) },
+            entry("fact", &FACT, 1, 1),
+            Entry { pinned_by: vec!["debian:sid".into()], ..entry("pinned kernel", &KERNEL, 10, 2) },
+            entry("kernel", &KERNEL, 10, 9),
+            entry("image", &IMAGE, 10, 4),
+            entry("unpacked", &UNPACKED, 10, 9),
+            entry("new template", &TEMPLATE, 10, 9),
+            entry("old template", &TEMPLATE, 10, 8),
+            Entry { in_use: true, ..entry("used template", &TEMPLATE, 10, 0) },
+            Entry { useless: Some("cut".into()), ..entry("leftover", &LEFTOVER, 10, 9) },
         ]
     }
 
@@ -145,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn room_is_made_in_the_order_of_what_is_had_again_soonest() {
+    fn room_is_made_by_rank_and_then_by_last_use() {
         let order = ["leftover", "old template", "new template", "unpacked", "image", "kernel"];
         for (limit, count) in
             [(1000, 1), (71, 1), (70, 2), (61, 2), (60, 3), (50, 4), (40, 5), (30, 6), (20, 6), (0, 6)]
@@ -156,20 +165,20 @@ mod tests {
         let mut plan = Plan::new(entries(), Goal { pinned: true, ..goal(0) });
         let order = ["leftover", "old template", "new template", "unpacked", "image", "kernel", "pinned kernel"];
         assert_eq!(all(&mut plan), order);
-        assert_eq!(plan.bytes(), 11, "what is in use stays, and the memo");
+        assert_eq!(plan.bytes(), 11, "what is in use stays, and the fact");
     }
 
     #[test]
-    fn age_counts_for_every_kind_but_not_for_what_is_pinned() {
+    fn age_counts_for_every_kind_but_not_for_pinned_kernels() {
         let goal = Goal { limit: Limit::None, used_before: Some(day(5)), pinned: false };
-        assert_eq!(all(&mut Plan::new(entries(), goal)), ["leftover", "memo", "image"]);
+        assert_eq!(all(&mut Plan::new(entries(), goal)), ["leftover", "fact", "image"]);
         let mut pinned = all(&mut Plan::new(entries(), Goal { pinned: true, ..goal }));
         pinned.sort();
-        assert_eq!(pinned, ["image", "leftover", "memo", "pinned kernel"]);
+        assert_eq!(pinned, ["fact", "image", "leftover", "pinned kernel"]);
     }
 
     #[test]
-    fn what_cannot_be_taken_away_counts_and_another_goes_instead() {
+    fn an_entry_that_cannot_be_removed_counts_and_another_goes_instead() {
         let mut plan = Plan::new(entries(), goal(51));
         let mut gone = Vec::new();
         while let Some((entry, why)) = plan.take_next() {

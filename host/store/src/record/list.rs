@@ -1,4 +1,4 @@
-//! Looking at all records, without reading all of each.
+//! Listing all records, from the first and the last event of each.
 
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::open::{is_running, state};
 use super::{EVENTS, RecordError, RunState, run_ids, runs_dir};
 use crate::dirs::Dirs;
-use crate::plain;
+use crate::regular;
 use vmlab_events::event::{LabEvent, Stamped};
 use vmlab_events::log;
 use vmlab_events::target::TargetId;
@@ -14,7 +14,7 @@ use vmlab_events::target::TargetId;
 /// The last event of a run is far shorter.
 const TAIL: u64 = 64 << 10;
 
-/// What a list tells of a record.
+/// A record in a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
     /// The run's name.
@@ -29,7 +29,7 @@ pub struct Listed {
     pub state: Result<RunState, String>,
 }
 
-/// All records, newest first, and those that cannot be read among them.
+/// All records, newest first, including those that cannot be read.
 ///
 /// # Errors
 /// [`RecordError::Read`] where the records' directory cannot be read.
@@ -40,7 +40,7 @@ pub fn list(dirs: &Dirs) -> Result<Vec<Listed>, RecordError> {
         let dir = runs.join(&id);
         let (first, state) = match ends(&dir.join(EVENTS)) {
             Ok((first, state)) => (first, Ok(state)),
-            // A run that was killed before its first event, or a record that went while the list was made.
+            // A run that was killed before its first event, or a record that was removed while the list was made.
             Err(error) if error.kind() == io::ErrorKind::NotFound => (None, Ok(RunState::CutOff)),
             Err(why) => (None, Err(why.to_string())),
         };
@@ -53,9 +53,9 @@ pub fn list(dirs: &Dirs) -> Result<Vec<Listed>, RecordError> {
     Ok(listed)
 }
 
-/// The first event, and what the last one says of the run.
+/// The first event, and the state that follows from the last one.
 fn ends(events: &Path) -> io::Result<(Option<Stamped>, RunState)> {
-    let mut file = plain::open(events)?;
+    let mut file = regular::open(events)?;
     let running = is_running(&file);
     let mut line = Vec::new();
     BufReader::new(file.by_ref()).take(log::MAX_LINE).read_until(b'\n', &mut line)?;

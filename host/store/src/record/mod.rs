@@ -1,13 +1,13 @@
-//! Run records: what stays of a run, under `$XDG_STATE_HOME/vmlab/runs/RUN_ID/`.
+//! Run records, under `$XDG_STATE_HOME/vmlab/runs/RUN_ID/`.
 //!
 //! A record is `events.jsonl`, one event a line in order, and a console file for each guest. `runs/latest` points to the
-//! run that was started last. While a run is going on it holds a lock (flock(2)) on its events, so that nobody takes the
-//! record away and readers can tell a run that goes on from one that was killed.
+//! run that was started last. A run that is going on has a lock (flock(2)) on its events, so that no other process removes
+//! the record, and readers can tell it from a run that was killed.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::dirs::Dirs;
+use crate::dirs::Dirs;
 use vmlab_events::log::JournalError;
 
 mod list;
@@ -17,7 +17,6 @@ mod write;
 
 pub use list::{Listed, list};
 pub use open::{RunState, StoredRun, open};
-pub use prune::{KEPT_RUNS, prune};
 pub use write::RunRecord;
 
 /// The events' file within a record.
@@ -25,7 +24,7 @@ pub const EVENTS: &str = "events.jsonl";
 /// The link to the run that was started last.
 pub const LATEST: &str = "latest";
 
-/// Where all records are.
+/// The directory of all records.
 #[must_use]
 pub fn runs_dir(dirs: &Dirs) -> PathBuf {
     dirs.state.join("runs")
@@ -48,10 +47,10 @@ pub fn is_run_id(name: &str) -> bool {
         })
 }
 
-/// A run record cannot be made or read.
+/// Why a run record cannot be made or read.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
-    /// No place for a record.
+    /// The record cannot be created.
     #[error(
         "cannot keep a record of the run in {dir}: {why}; make room there or make it writable, or set XDG_STATE_HOME to \
          a directory that can be written",
@@ -63,7 +62,7 @@ pub enum RecordError {
         /// What the system said.
         why: io::Error,
     },
-    /// A record that was begun cannot be carried on.
+    /// A record that was begun cannot be continued.
     #[error(
         "cannot write to {path}: {why}; the record ends here. Make room there, or set XDG_STATE_HOME to a directory \
          that can be written",
@@ -86,7 +85,7 @@ pub enum RecordError {
     /// There is no record at all.
     #[error("there is no record of a run in {dir} yet: `vmlab run` makes one", dir = .0.display())]
     NoRuns(PathBuf),
-    /// No record of that name.
+    /// No record has that name.
     #[error("there is no record of a run `{name}` in {dir}: `vmlab report --list` names those there are", dir = dir.display())]
     Unknown {
         /// As typed.
@@ -94,7 +93,7 @@ pub enum RecordError {
         /// Where it was looked for.
         dir: PathBuf,
     },
-    /// Nothing is at a path.
+    /// The path leads nowhere.
     #[error(
         "there is no record of a run `{path}`: nothing is at that path; `vmlab report --list` names the runs that are \
          kept, and a file of events can be given by its path",
@@ -111,7 +110,7 @@ pub enum RecordError {
         /// The newest of them.
         some: String,
     },
-    /// A directory of something else.
+    /// The directory holds something else.
     #[error(
         "{dir} is no record of a run: there is no {EVENTS} in it; `vmlab report --list` names the runs that are kept",
         dir = .0.display()
@@ -119,7 +118,7 @@ pub enum RecordError {
     NotARecord(PathBuf),
     /// Its events cannot be read.
     #[error("{path} is no whole record of a run: {why}", path = path.display())]
-    Journal {
+    Events {
         /// The events' file.
         path: PathBuf,
         /// What is wrong with it.
@@ -127,7 +126,7 @@ pub enum RecordError {
     },
 }
 
-/// The names of all runs in a directory of records, oldest first. The names begin with the time.
+/// The names of all runs in a directory of records, oldest first: the names begin with the time.
 fn run_ids(runs: &Path) -> Result<Vec<String>, RecordError> {
     let failed = |why| RecordError::Read { path: runs.to_owned(), why };
     let entries = match runs.read_dir() {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::{EVENTS, LATEST, RecordError, run_ids, runs_dir};
 use crate::dirs::Dirs;
-use crate::plain;
+use crate::regular;
 use vmlab_events::event::{Counts, LabEvent, Stamped};
 use vmlab_events::{log, order};
 
@@ -15,7 +15,7 @@ use vmlab_events::{log, order};
 pub enum RunState {
     /// It is going on.
     Running,
-    /// It ended without its last word: vmlab was killed, or the record was cut.
+    /// It ended without its last event: vmlab was killed, or the record was cut.
     CutOff,
     /// It ended.
     Finished {
@@ -33,7 +33,7 @@ pub struct StoredRun {
     pub dir: Option<PathBuf>,
     /// Its events, in order; at least one.
     pub events: Vec<Stamped>,
-    /// What is missing of it, and why, each in a sentence.
+    /// What is missing, and why, each in a sentence.
     pub notices: Vec<String>,
     /// How far it got.
     pub state: RunState,
@@ -48,27 +48,27 @@ pub fn open(dirs: &Dirs, name: &str) -> Result<StoredRun, RecordError> {
     let path = resolve(&runs_dir(dirs), name)?;
     let (dir, events) = if path.is_dir() { (Some(path.clone()), path.join(EVENTS)) } else { (None, path) };
     // A path of the user's may be a pipe, a record's file may not.
-    let opened = if dir.is_some() { plain::open(&events) } else { File::open(&events) };
+    let opened = if dir.is_some() { regular::open(&events) } else { File::open(&events) };
     let file = opened.map_err(|why| match (why.kind(), &dir) {
         (io::ErrorKind::NotFound, Some(dir)) => RecordError::NotARecord(dir.clone()),
         (io::ErrorKind::NotFound, None) => RecordError::NoSuchPath(name.into()),
         _ => RecordError::Read { path: events.clone(), why },
     })?;
     let running = is_running(&file);
-    let damaged = |why| RecordError::Journal { path: events.clone(), why };
-    let journal = log::read(BufReader::new(file)).map_err(damaged)?;
-    order::check(&journal.events).map_err(|why| damaged(why.into()))?;
-    let state = state(journal.events.last(), running);
-    let mut notices = journal.notices;
+    let damaged = |why| RecordError::Events { path: events.clone(), why };
+    let log = log::read(BufReader::new(file)).map_err(damaged)?;
+    order::check(&log.events).map_err(|why| damaged(why.into()))?;
+    let state = state(log.events.last(), running);
+    let mut notices = log.notices;
     match state {
-        RunState::Running => notices.push("the run is still going on: this is what it has told so far".to_owned()),
-        RunState::CutOff => notices.push("the run was cut off: it was interrupted before it told its end".to_owned()),
+        RunState::Running => notices.push("the run is still going on: these are its events so far".to_owned()),
+        RunState::CutOff => notices.push("the run was cut off: vmlab ended before the run's last event".to_owned()),
         RunState::Finished { .. } => {}
     }
-    Ok(StoredRun { dir, events: journal.events, notices, state })
+    Ok(StoredRun { dir, events: log.events, notices, state })
 }
 
-/// Whether somebody writes to it. Where locks do not work, nobody does.
+/// Whether a process writes to it; false where locks do not work.
 pub(super) fn is_running(events: &File) -> bool {
     matches!(events.try_lock_shared(), Err(TryLockError::WouldBlock))
 }
@@ -90,7 +90,7 @@ fn resolve(runs: &Path, name: &str) -> Result<PathBuf, RecordError> {
     }
     let ids = run_ids(runs)?;
     if name == LATEST {
-        // The path is made of the name, not resolved: it is to be the one that the run itself told.
+        // The path is made of the name, not resolved: it is the one that the run itself printed.
         let target = runs.join(LATEST).read_link().ok().map(|id| runs.join(id)).filter(|target| target.is_dir());
         let newest = || ids.last().map(|id| runs.join(id)).ok_or_else(|| RecordError::NoRuns(runs.to_owned()));
         return target.map_or_else(newest, Ok);

@@ -1,4 +1,4 @@
-//! Taking old records away.
+//! Removing old records.
 
 use std::fs::{self, TryLockError};
 use std::io;
@@ -6,17 +6,17 @@ use std::path::Path;
 
 use super::{EVENTS, RecordError, run_ids, runs_dir};
 use crate::dirs::Dirs;
-use crate::plain;
+use crate::regular;
 
-/// How many records are kept.
-pub const KEPT_RUNS: usize = 200;
+/// The number of records, beside that of the run that is starting, that are not removed.
+pub(super) const MAX_RECORDS: usize = 200;
 
-/// Takes away all records but the `keep` newest, and never one whose run is going on. Nothing but records is touched.
-/// Gives how many went.
+/// Removes all records but the `keep` newest, except those of runs that are going on. Nothing but records is touched.
+/// Returns how many were removed.
 ///
 /// # Errors
-/// [`RecordError::Read`] names what could not be read or taken away.
-pub fn prune(dirs: &Dirs, keep: usize) -> Result<usize, RecordError> {
+/// [`RecordError::Read`] names what could not be read or removed.
+pub(crate) fn prune(dirs: &Dirs, keep: usize) -> Result<usize, RecordError> {
     let runs = runs_dir(dirs);
     let ids = run_ids(&runs)?;
     let mut removed = 0;
@@ -27,17 +27,17 @@ pub fn prune(dirs: &Dirs, keep: usize) -> Result<usize, RecordError> {
     Ok(removed)
 }
 
-/// Whether the record is gone now. Its lock is held meanwhile, so that nobody reads half a record.
+/// Whether the record was removed now. It is locked meanwhile, so that no process reads half a record.
 fn remove(dir: &Path) -> io::Result<bool> {
-    let gone = match plain::open_any(&dir.join(EVENTS)) {
+    let gone = match regular::open_any(&dir.join(EVENTS)) {
         Ok(events) => match events.try_lock() {
             Ok(()) => fs::remove_dir_all(dir),
             Err(TryLockError::WouldBlock) => return Ok(false),
             Err(TryLockError::Error(why)) => return Err(why),
         },
-        // A run that was killed before its first event, or that is starting this moment; it tries another name then.
+        // A run that was killed before its first event, or that is starting this moment and then tries another name.
         Err(error) if error.kind() == io::ErrorKind::NotFound => match fs::remove_dir(dir) {
-            // It has started meanwhile: from its events on it is a run that goes on.
+            // It has started meanwhile: a run with events is going on.
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && dir.join(EVENTS).exists() => {
                 return Ok(false);
             }
@@ -47,7 +47,7 @@ fn remove(dir: &Path) -> io::Result<bool> {
         Err(error) => Err(error),
     };
     match gone {
-        // Another vmlab was faster.
+        // Another process was faster.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         gone => gone.map(|()| true),
     }

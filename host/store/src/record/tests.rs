@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
+use super::prune::{MAX_RECORDS, prune};
 use super::*;
 use vmlab_events::event::Stamped;
 use vmlab_events::fixture;
@@ -27,7 +28,7 @@ fn record(dirs: &Dirs, now: SystemTime, events: &[Stamped]) -> RunRecord {
 }
 
 #[test]
-fn what_is_written_is_read_again() {
+fn a_record_reads_back_as_it_was_written() {
     let home = TempDir::new().unwrap();
     let dirs = dirs(&home);
     let events = fixture::run();
@@ -53,7 +54,7 @@ fn what_is_written_is_read_again() {
 fn a_clock_that_was_set_back_costs_no_run_its_record() {
     let home = TempDir::new().unwrap();
     let dirs = dirs(&home);
-    for second in 0..=u64::try_from(KEPT_RUNS).unwrap() {
+    for second in 0..=u64::try_from(MAX_RECORDS).unwrap() {
         record(&dirs, at(86_400 + second), &[]).finish().unwrap();
     }
     let events = fixture::run();
@@ -62,7 +63,7 @@ fn a_clock_that_was_set_back_costs_no_run_its_record() {
     assert!(id.starts_with("20261122-"), "{id}");
     earlier.finish().unwrap();
     let run = open(&dirs, LATEST).unwrap();
-    assert!(run.dir.unwrap().ends_with(&id), "the run that was started last is the latest, whatever its name tells");
+    assert!(run.dir.unwrap().ends_with(&id), "the run that was started last is the latest, whatever its name says");
     assert_eq!(run.events, events);
 }
 
@@ -89,7 +90,7 @@ fn latest_is_the_run_that_was_started_last() {
 }
 
 #[test]
-fn a_run_without_its_last_word_is_going_on_or_was_cut_off() {
+fn a_run_without_its_last_event_is_going_on_or_was_cut_off() {
     let home = TempDir::new().unwrap();
     let dirs = dirs(&home);
     let record = record(&dirs, at(0), &fixture::run()[..5]);
@@ -131,7 +132,7 @@ fn a_state_directory_that_cannot_be_used_is_named() {
 }
 
 #[test]
-fn a_record_that_cannot_be_carried_on_ends_with_a_whole_line() {
+fn a_record_that_cannot_be_continued_ends_with_a_whole_line() {
     let home = TempDir::new().unwrap();
     let dirs = dirs(&home);
     let events = fixture::run();
@@ -147,7 +148,7 @@ fn a_record_that_cannot_be_carried_on_ends_with_a_whole_line() {
 }
 
 #[test]
-fn old_records_go_and_running_ones_and_other_files_stay() {
+fn old_records_are_removed_and_running_ones_and_other_files_stay() {
     let home = TempDir::new().unwrap();
     let dirs = dirs(&home);
     let running = record(&dirs, at(0), &fixture::run()[..1]);
@@ -164,7 +165,7 @@ fn old_records_go_and_running_ones_and_other_files_stay() {
 }
 
 #[test]
-fn many_vmlabs_at_once_never_take_a_record_from_each_other() {
+fn many_runs_at_once_never_remove_each_others_records() {
     let home = TempDir::new().unwrap();
     let dirs = dirs(&home);
     std::thread::scope(|scope| {
@@ -186,7 +187,7 @@ fn many_vmlabs_at_once_never_take_a_record_from_each_other() {
 }
 
 #[test]
-fn a_list_tells_each_run_newest_first() {
+fn a_list_has_each_run_newest_first() {
     let home = TempDir::new().unwrap();
     let dirs = dirs(&home);
     assert_eq!(list(&dirs).unwrap(), []);
@@ -210,7 +211,7 @@ fn a_list_tells_each_run_newest_first() {
 }
 
 #[test]
-fn a_truncated_record_is_told_as_far_as_it_goes() {
+fn a_truncated_record_is_read_as_far_as_it_goes() {
     let home = TempDir::new().unwrap();
     let dirs = dirs(&home);
     let record = record(&dirs, at(0), &fixture::run());

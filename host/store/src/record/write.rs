@@ -10,7 +10,8 @@ use std::time::SystemTime;
 
 use chrono::{DateTime, Utc};
 
-use super::{EVENTS, KEPT_RUNS, LATEST, RecordError, console_name, prune, runs_dir};
+use super::prune::{MAX_RECORDS, prune};
+use super::{EVENTS, LATEST, RecordError, console_name, runs_dir};
 use crate::dirs::Dirs;
 use vmlab_events::event::Stamped;
 use vmlab_events::log;
@@ -18,14 +19,14 @@ use vmlab_events::log;
 /// How many names are tried: more runs never start in one second.
 const ATTEMPTS: usize = 64;
 
-/// The record of a run that is going on. Its lock goes when it is dropped.
+/// The record of a run that is going on. Its lock ends when it is dropped.
 #[derive(Debug)]
 pub struct RunRecord {
     /// The run's name, as `20261122-110203-4f2a`.
     pub id: String,
     /// The record's directory.
     pub dir: PathBuf,
-    /// What went wrong beside the record and does not prevent it: each is a sentence for a notice.
+    /// Failures that do not prevent the record; each is a sentence for a notice.
     pub notices: Vec<String>,
     events: File,
     /// Bytes of whole lines.
@@ -34,15 +35,14 @@ pub struct RunRecord {
 }
 
 impl RunRecord {
-    /// Begins a record whose name tells `now`, points `latest` to it, and takes away what is older than the
-    /// [`KEPT_RUNS`] newest.
+    /// Begins a record whose name says `now`, points `latest` to it, and removes all but the newest records.
     ///
     /// # Errors
-    /// [`RecordError::Create`] where there is no place for it; a run can go on without.
+    /// [`RecordError::Create`]; a run can go on without a record.
     pub fn create(dirs: &Dirs, now: SystemTime) -> Result<Self, RecordError> {
         let runs = runs_dir(dirs);
         let failed = |why| RecordError::Create { dir: runs.clone(), why };
-        // What a guest printed is nobody else's business: mode 0700, as the XDG specification asks for.
+        // What a guest printed is private: mode 0700, as the XDG specification asks for.
         DirBuilder::new().recursive(true).mode(0o700).create(&runs).map_err(failed)?;
         let time = DateTime::<Utc>::from(now).format("%Y%m%d-%H%M%S");
         for _ in 0..ATTEMPTS {
@@ -51,8 +51,8 @@ impl RunRecord {
                 if let Err(why) = point_latest(&runs, &record.id) {
                     record.notices.push(format!("cannot point {} to this run: {why}", runs.join(LATEST).display()));
                 }
-                if let Err(error) = prune(dirs, KEPT_RUNS) {
-                    record.notices.push(format!("cannot take old run records away: {error}"));
+                if let Err(error) = prune(dirs, MAX_RECORDS) {
+                    record.notices.push(format!("cannot remove old run records: {error}"));
                 }
                 return Ok(record);
             }
@@ -60,7 +60,7 @@ impl RunRecord {
         Err(failed(io::Error::other(format!("all of {ATTEMPTS} names for a run at {time} are taken"))))
     }
 
-    /// `None` where the name is taken, or somebody takes the new directory for an old one: try another name.
+    /// `None` where the name is taken, or another process removes the new directory as an old one: try another name.
     fn try_create(runs: &Path, id: String) -> io::Result<Option<Self>> {
         let dir = runs.join(&id);
         let gone = |error: &io::Error| matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound);
@@ -77,8 +77,10 @@ impl RunRecord {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(why)) => {
-                notices
-                    .push(format!("cannot lock {}, so others may take this run for an old one: {why}", dir.display()));
+                notices.push(format!(
+                    "cannot lock {}, so another vmlab may remove it as an old one: {why}",
+                    dir.display()
+                ));
             }
         }
         if events.metadata()?.nlink() == 0 {
@@ -100,7 +102,7 @@ impl RunRecord {
         let line = log::encode(event).map_err(failed)?;
         if let Err(why) = self.events.write_all(&line) {
             self.broken = true;
-            // Where not even this works, the cut line stays the last one, and readers know what to do with that.
+            // Where not even this works, the cut line stays the last one, which readers expect.
             self.events.set_len(self.written).unwrap_or_default();
             return Err(failed(why));
         }
@@ -108,13 +110,13 @@ impl RunRecord {
         Ok(())
     }
 
-    /// Where a guest's console goes.
+    /// The file of a guest's console.
     #[must_use]
     pub fn console_path(&self, guest: u32) -> PathBuf {
         self.dir.join(console_name(guest))
     }
 
-    /// Makes sure that the events survive a power cut. Called after the last event.
+    /// Forces the events to the disk, so that they survive a power cut.
     ///
     /// # Errors
     /// [`RecordError::Append`]
@@ -123,12 +125,12 @@ impl RunRecord {
     }
 }
 
-/// Makes `latest` point to a run. Whoever looks sees the old or the new one.
+/// Makes `latest` point to a run. A reader sees the old or the new target.
 fn point_latest(runs: &Path, id: &str) -> io::Result<()> {
     let aside = runs.join(format!(".{LATEST}-{id}"));
     symlink(id, &aside)?;
     fs::rename(&aside, runs.join(LATEST)).inspect_err(|_| {
-        // The rename's error is the one to tell; a link that stays behind harms nobody.
+        // The rename's error is the one to report; a link that stays behind is harmless.
         fs::remove_file(&aside).unwrap_or_default();
     })
 }

@@ -70,7 +70,7 @@ fn target() -> Rc<Target> {
         sha256: String::new(),
         config: None,
         modules: None,
-        hold: None,
+        lease: None,
         notices: Vec::new(),
     };
     let machine = Machine { accelerator: Accelerator::Tcg, memory_mib: MEMORY_MIB, cpus: 1 };

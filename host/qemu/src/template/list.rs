@@ -1,4 +1,4 @@
-//! The templates in the cache, for whoever lists it or makes room.
+//! The templates as entries of the cache.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,10 +7,14 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{ABOUT, DRAFT, LOCK, root};
-use vmlab_store::cache::disk;
-use vmlab_store::cache::entry::{Entry, Found, Kind, Way};
-use vmlab_store::json::Json;
-use vmlab_store::{plain, sealed};
+use vmlab_store::cache::leftovers::LEFTOVER;
+use vmlab_store::cache::{Disposal, Entry, EntryKind, Listing, disk};
+use vmlab_store::checksummed::{self, Stored};
+use vmlab_store::regular;
+
+/// A template is had again by a boot.
+pub static TEMPLATES: EntryKind =
+    EntryKind { name: "template", plural: "templates", help: "Booted guests", rank: Some(1), list };
 
 /// What is shown of `template.json`.
 #[derive(Debug, Deserialize)]
@@ -25,20 +29,18 @@ struct Hello {
     kernel_release: String,
 }
 
-/// All templates, and what those who made some left behind.
-#[must_use]
-pub fn inventory(cache: &Path) -> Found {
-    let mut found = Found::default();
+fn list(cache: &Path) -> Listing {
+    let mut listing = Listing::default();
     let names = match disk::list(&root(cache)) {
         Ok(names) => names,
         Err(error) => {
-            found.errors.push(error);
-            return found;
+            listing.errors.push(error);
+            return listing;
         }
     };
     for (name, path) in &names {
         let has = |key: &str, suffix: &str| names.iter().any(|(name, _)| *name == format!("{key}{suffix}"));
-        found.entries.extend(if let Some(key) = name.strip_suffix(DRAFT) {
+        listing.entries.extend(if let Some(key) = name.strip_suffix(DRAFT) {
             Some(leftover(path, "a template that is not whole", lock_path(cache, key)))
         } else if let Some(key) = name.strip_suffix(LOCK) {
             let orphan = !has(key, "") && !has(key, DRAFT);
@@ -47,16 +49,16 @@ pub fn inventory(cache: &Path) -> Found {
             Some(look(cache, name, path.clone()))
         });
     }
-    found
+    listing
 }
 
-/// The lock that whoever makes a template holds.
+/// The lock of the process that makes a template.
 #[must_use]
 pub fn lock_path(cache: &Path, key: &str) -> PathBuf {
     root(cache).join(format!("{key}{LOCK}"))
 }
 
-/// The template under a key, or what is left of one.
+/// The template under a key, or what is left of it.
 pub(super) fn entry(cache: &Path, key: &str) -> Option<Entry> {
     let path = root(cache).join(key);
     fs::symlink_metadata(&path).is_ok().then(|| look(cache, key, path))
@@ -64,32 +66,32 @@ pub(super) fn entry(cache: &Path, key: &str) -> Option<Entry> {
 
 fn look(cache: &Path, key: &str, dir: PathBuf) -> Entry {
     let about = dir.join(ABOUT);
-    let (mut useless, mut unreadable) = (plain::no_directory(&dir), None);
+    let (mut useless, mut unreadable) = (regular::no_directory(&dir), None);
     let mut title = key.to_owned();
     if useless.is_none() {
-        match sealed::read::<About>(&about) {
-            Ok(Json::Read(about)) if about.key == key => title = what(&about),
-            Ok(Json::Read(_)) => useless = Some(format!("{} is of another key", about.display())),
-            Ok(Json::Missing) => useless = Some(format!("{} is missing", about.display())),
-            Ok(Json::Malformed(why)) => useless = Some(why),
-            // Another user's may be as good as any.
+        match checksummed::read::<About>(&about) {
+            Ok(Stored::Sound(about)) if about.key == key => title = what(&about),
+            Ok(Stored::Sound(_)) => useless = Some(format!("{} is of another key", about.display())),
+            Ok(Stored::Missing) => useless = Some(format!("{} is missing", about.display())),
+            Ok(Stored::Damaged(why)) => useless = Some(why),
+            // It may be another user's, and sound.
             Err(error) => unreadable = Some(error.cause()),
         }
     }
-    let entry = Entry::at(Kind::Template, title, dir).used_as(&about);
-    let way = Way {
+    let entry = Entry::at(&TEMPLATES, title, dir).used_as(&about);
+    let disposal = Disposal {
         lock: Some(lock_path(cache, key)),
         aside: Some(root(cache).join(format!("{key}{DRAFT}"))),
-        ..Way::default()
+        ..Disposal::default()
     };
-    Entry { useless, unreadable: unreadable.or_else(|| entry.unreadable.clone()), way, ..entry }
+    Entry { useless, unreadable: unreadable.or_else(|| entry.unreadable.clone()), disposal, ..entry }
 }
 
 fn leftover(path: &Path, what: &str, lock: PathBuf) -> Entry {
     Entry {
-        useless: Some("the vmlab that made it has ended".to_owned()),
-        way: Way { lock: Some(lock), ..Way::default() },
-        ..Entry::at(Kind::Leftover, what.to_owned(), path.to_owned())
+        useless: Some("the process that made it has ended".to_owned()),
+        disposal: Disposal { lock: Some(lock), ..Disposal::default() },
+        ..Entry::at(&LEFTOVER, what.to_owned(), path.to_owned())
     }
 }
 

@@ -1,0 +1,129 @@
+//! Checksummed JSON: every small file of the cache. A flipped bit or an edit is found out even where the result can be
+//! parsed. Such a file is damage, not a failure of the cache: its content is made anew.
+
+use std::io;
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
+
+use crate::lock::is_absence;
+use crate::{CacheError, atomic, hex, regular};
+
+/// The largest file that vmlab writes, a kernel's list of 4000 modules, has 600 KiB.
+const LIMIT_BYTES: u64 = 4 << 20;
+
+/// What was found in a file's place.
+#[derive(Debug)]
+pub enum Stored<T> {
+    /// There is no such file.
+    Missing,
+    /// It is not what was written; the text names the file and says why.
+    Damaged(String),
+    /// The value.
+    Sound(T),
+}
+
+/// The file's text.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Envelope {
+    /// Of the text of `content`, hexadecimal.
+    sha256: String,
+    content: Box<RawValue>,
+}
+
+/// Reads a file that [`write()`] wrote.
+///
+/// # Errors
+/// The host does not let the file be read.
+pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Stored<T>, CacheError> {
+    let bytes = match regular::read(path, LIMIT_BYTES) {
+        Ok(bytes) => bytes,
+        Err(error) if is_absence(&error) => return Ok(Stored::Missing),
+        Err(error) => {
+            let damage = regular::damage(path, &error).map(Stored::Damaged);
+            return damage.ok_or_else(|| CacheError::on("read", path)(error));
+        }
+    };
+    let malformed = |error| Stored::Damaged(format!("{} is malformed ({error})", path.display()));
+    Ok(match serde_json::from_slice::<Envelope>(&bytes) {
+        Err(error) => malformed(error),
+        Ok(Envelope { sha256, content }) if sha256 != checksum(content.get()) => {
+            Stored::Damaged(format!("{} is damaged: its checksum does not match", path.display()))
+        }
+        Ok(Envelope { content, .. }) => serde_json::from_str(content.get()).map_or_else(malformed, Stored::Sound),
+    })
+}
+
+/// Writes a file whole.
+///
+/// # Errors
+/// [`CacheError`]
+pub fn write<T: Serialize>(path: &Path, content: &T) -> Result<(), CacheError> {
+    let content = serde_json::to_string_pretty(content)
+        .map_err(|error| CacheError::on("write", path)(io::Error::other(error)))?;
+    let text = format!("{{\n\"sha256\": \"{}\",\n\"content\": {content}\n}}\n", checksum(&content));
+    atomic::write(path, text.as_bytes())
+}
+
+fn checksum(text: &str) -> String {
+    hex(&Sha256::digest(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::fixture::{NOT_REGULAR, put};
+
+    #[test]
+    fn every_flipped_bit_that_changes_the_content_is_found_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        let content = vec![("name".to_owned(), 7_u64), ("ä\"".to_owned(), u64::MAX)];
+        write(&path, &content).unwrap();
+        let bytes = fs::read(&path).unwrap();
+        for bit in 0..bytes.len() * 8 {
+            let mut harmed = bytes.clone();
+            harmed[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&path, &harmed).unwrap();
+            match read::<Vec<(String, u64)>>(&path).unwrap() {
+                // A line feed outside the content that became another white space.
+                Stored::Sound(same) => assert_eq!(same, content, "bit {bit}"),
+                Stored::Damaged(why) => assert!(why.contains(path.to_str().unwrap()), "{why}"),
+                Stored::Missing => panic!("bit {bit}"),
+            }
+        }
+    }
+
+    #[test]
+    fn an_edit_an_addition_and_another_type_are_found_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        write(&path, &"text").unwrap();
+        assert!(matches!(read::<String>(&path).unwrap(), Stored::Sound(text) if text == "text"));
+        assert!(matches!(read::<u64>(&path).unwrap(), Stored::Damaged(_)));
+        let text = fs::read_to_string(&path).unwrap();
+        for edited in [text.replace("text", "other"), text.replace('}', r#", "more": 1}"#), "\"text\"".to_owned()] {
+            fs::write(&path, edited).unwrap();
+            assert!(matches!(read::<String>(&path).unwrap(), Stored::Damaged(_)));
+        }
+        assert!(matches!(read::<String>(&dir.path().join("none")).unwrap(), Stored::Missing));
+    }
+
+    #[test]
+    fn whatever_stands_in_a_files_place_is_damage_and_is_replaced_by_writing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.json");
+        for (name, make) in NOT_REGULAR {
+            put(&path, make);
+            assert!(matches!(read::<u32>(&path).unwrap(), Stored::Damaged(_)), "{name}");
+            write(&path, &7).unwrap();
+            assert!(matches!(read::<u32>(&path).unwrap(), Stored::Sound(7)), "{name}");
+        }
+    }
+}
