@@ -49,7 +49,7 @@ pub enum Repetition {
         /// How many times more.
         at_most: u32,
     },
-    /// So many times, whatever comes of it.
+    /// So many times, whatever the verdicts are.
     Runs {
         /// How many times.
         count: u32,
@@ -73,15 +73,36 @@ impl Repetition {
         }
     }
 
-    /// Whether it is to be found out how often scenarios fail.
+    /// Whether the run measures how often scenarios fail.
     #[must_use]
     pub const fn measures(self) -> bool {
         matches!(self, Self::Runs { .. } | Self::UntilFailure { .. })
     }
 
-    /// What one of several is called.
+    /// What one of several executions of a job is called.
+    #[must_use]
+    pub const fn unit(self) -> Attempted {
+        if self.measures() { Attempted::Run } else { Attempted::Attempt }
+    }
+}
+
+/// What one of several executions of a job is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Attempted {
+    /// One of a number of runs that are counted.
+    Run,
+    /// One of the attempts of which the next follows a failure.
+    Attempt,
+}
+
+impl Attempted {
+    /// `run` or `attempt`.
     #[must_use]
     pub const fn noun(self) -> &'static str {
-        if self.measures() { "run" } else { "attempt" }
+        match self {
+            Self::Run => "run",
+            Self::Attempt => "attempt",
+        }
     }
 }

@@ -12,6 +12,8 @@ use vmlab_events::event::{JobReport, LabEvent};
 use vmlab_events::job::Job;
 use vmlab_events::schedule::Repetition;
 use vmlab_events::target::TargetId;
+use crate::verdict::merge::{Outcomes, merge};
+use crate::verdict::{cut_short, failure_found, lab_fault};
 use vmlab_events::verdict::{Class, Verdict};
 
 /// How an attempt came to what it came to.
@@ -80,11 +82,11 @@ impl Book {
     }
 
     /// What failed, where the run is to end with the first failure.
-    pub(super) fn has_found(&self) -> Option<String> {
+    pub(super) fn has_found(&self) -> Option<Verdict> {
         let searching = matches!(self.repetition, Repetition::UntilFailure { .. });
         let tries = self.tries.borrow();
         let mut failed = tries.iter().filter(|(_, tries)| searching && tries.attempts.failures > 0);
-        failed.next().map(|((kernel, scenario), _)| format!("{scenario} on {kernel} failed"))
+        failed.next().map(|((target, job), _)| failure_found(job.clone(), target.clone()))
     }
 
     /// An attempt has ended. `over` is whether no other one can follow. Gives what is to be told.
@@ -92,7 +94,7 @@ impl Book {
         let mut tries = self.tries.borrow_mut();
         let tries = tries.entry((report.target.clone(), report.job.clone())).or_default();
         tries.due = false;
-        let nothing = JobReport::without_guest(report.target.clone(), report.job.clone(), lost());
+        let nothing = JobReport::without_guest(report.target.clone(), report.job.clone(), lab_fault());
         let only = match self.repetition {
             Repetition::Once => true,
             // Nothing to tell apart, where the first attempt is the last.
@@ -121,20 +123,11 @@ impl Book {
         let mut tries = self.tries.borrow_mut();
         let open = tries.iter_mut().filter(|(_, tries)| !tries.settled);
         open.map(|((kernel, scenario), tries)| {
-            let verdict = stopped.map_or_else(lost, Stop::not_run);
+            let verdict = stopped.map_or_else(lab_fault, Stop::not_run);
             tries.settle(self.repetition, JobReport::without_guest(kernel.clone(), scenario.clone(), verdict))
         })
         .collect()
     }
-}
-
-fn good(runs: u32) -> String {
-    format!("{runs} good one{}", if runs == 1 { "" } else { "s" })
-}
-
-/// What can only come of a fault of vmlab's own, which has then said so.
-fn lost() -> Verdict {
-    Verdict::NotRun { reason: "a fault in vmlab itself lost its verdict".to_owned() }
 }
 
 impl Tries {
@@ -143,14 +136,14 @@ impl Tries {
         match came {
             Came::Made => {}
             Came::Cut => {
-                report.verdict = Verdict::NotRun { reason: report.verdict.detail().to_owned() };
+                report.verdict = cut_short(report.verdict);
             }
             Came::Never => {
                 self.never.get_or_insert(report);
                 return None;
             }
         }
-        self.attempts.add(&report);
+        self.attempts.add(report.in_short());
         let class = report.verdict.class();
         if class.is_failure() && self.first_failed.is_none() {
             self.good_before = self.attempts.runs - 1;
@@ -180,31 +173,21 @@ impl Tries {
 
     /// The verdict on all attempts; none where it is that of the evidence.
     fn verdict(&self, repetition: Repetition) -> Option<Verdict> {
-        let Attempts { runs, failures, .. } = self.attempts;
-        match (&self.first_failed, &self.first_skipped, &self.first_good) {
-            // All failed: the first one's verdict stands.
-            (Some(_), None, None) => None,
-            (Some(failed), ..) => {
-                let after =
-                    if self.good_before == 0 { String::new() } else { format!(" after {}", good(self.good_before)) };
-                let (word, why, noun) = (failed.verdict.word(), failed.verdict.detail(), repetition.noun());
-                let detail = format!("{failures} of {runs} {noun}s failed, first with {word}{after}: {why}");
-                Some(Verdict::Flaky { detail })
-            }
-            (None, Some(skipped), Some(_)) => {
-                let why = skipped.verdict.detail();
-                Some(Verdict::Flaky { detail: format!("skipped in some of {runs} runs and not in others: {why}") })
-            }
-            _ => match repetition {
-                Repetition::Runs { count } if 0 < runs && runs < count => {
-                    let why = self.never.as_ref().map_or_else(lost, |never| never.verdict.clone());
-                    let reason =
-                        format!("only {runs} of {count} runs were made, none of which failed: {}", why.detail());
-                    Some(Verdict::NotRun { reason })
-                }
-                _ => None,
-            },
+        fn verdict(report: &Option<JobReport>) -> Option<&Verdict> {
+            report.as_ref().map(|report| &report.verdict)
         }
+        merge(
+            repetition,
+            Outcomes {
+                runs: self.attempts.runs,
+                failures: self.attempts.failures,
+                good_before: self.good_before,
+                failed: verdict(&self.first_failed),
+                skipped: verdict(&self.first_skipped),
+                good: verdict(&self.first_good),
+                never: verdict(&self.never),
+            },
+        )
     }
 }
 

@@ -13,7 +13,8 @@ use super::executor::{GuestRun, run_guest};
 use super::lab::{Lab, Prepared, Stop};
 use super::launch::{Guest, Origin, launch};
 use super::templates::{self, DeadFork, Source};
-use vmlab_events::event::JobReport;
+use crate::verdict;
+use vmlab_events::event::{JobReport, NotNeeded};
 use vmlab_events::job::Job;
 use vmlab_events::schedule::{Isolation, Repetition};
 use vmlab_events::verdict::Verdict;
@@ -25,7 +26,7 @@ pub async fn run(lab: &Rc<Lab>, kernels: Vec<Prepared>, scenarios: &[ScenarioSpe
     let columns: Vec<_> = kernels.into_iter().map(|prepared| Rc::new(Column::new(Rc::clone(lab), prepared))).collect();
     LocalSet::new().run_until(run_rounds(lab, &columns, scenarios)).await;
     for column in &columns {
-        column.dismiss_spares("it was started ahead, and there was no more work").await;
+        column.dismiss_spares(NotNeeded::NoMoreWork).await;
     }
     lab.book.close(lab.stopped()).into_iter().for_each(|event| lab.emitter.emit(event));
 }
@@ -122,8 +123,7 @@ impl Column {
             let before = batch.len();
             batch = match run_guest(&self.lab, &self.prepared, guest, batch).await {
                 GuestRun::Served(rest) if rest.len() == before && self.lab.stopped().is_none() => {
-                    let detail = "the guest was lost before it announced anything".to_owned();
-                    return self.report_all(rest, &Verdict::GuestVanished { detail }, Came::Made);
+                    return self.report_all(rest, &verdict::nothing_announced(), Came::Made);
                 }
                 GuestRun::Served(rest) => {
                     self.came_up.set(true);
@@ -178,7 +178,7 @@ impl Column {
                 Ok(guest) => guest,
                 // Its files are gone, or no QEMU can be had; the boot tells which.
                 Err(why) => {
-                    self.give_up_forks(&DeadFork { why, refused: false, by_others: false }).await;
+                    self.give_up_forks(&DeadFork { why: why.to_string(), refused: false, by_others: false }).await;
                     return self.launch(&Origin::Boot);
                 }
             },
@@ -217,14 +217,13 @@ impl Column {
     }
 
     fn launch(&self, origin: &Origin<'_>) -> Result<Guest, (Verdict, Came)> {
-        launch(&self.lab, &self.prepared, origin).map_err(|detail| (Verdict::LaunchFailed { detail }, Came::Made))
+        launch(&self.lab, &self.prepared, origin).map_err(|why| (verdict::not_started(why), Came::Made))
     }
 
     /// The verdict on all that is left, where nothing more is to be started.
     fn over(&self) -> Option<Verdict> {
-        let found =
-            || self.lab.book.has_found().map(|what| Verdict::NotRun { reason: format!("{what}, which ended the run") });
-        self.dead.borrow().clone().or_else(|| self.lab.stopped().map(Stop::not_run)).or_else(found)
+        let stopped = || self.lab.stopped().map(Stop::not_run);
+        self.dead.borrow().clone().or_else(stopped).or_else(|| self.lab.book.has_found())
     }
 
     /// Whether a dead fork is no reason to give up forks: another one is made. Says so.
@@ -247,12 +246,12 @@ impl Column {
             *source = Some(instead);
             templates::take_away(&self.lab, &self.prepared).await;
             drop(source);
-            self.dismiss_spares("it is a fork of a template that was given up").await;
+            self.dismiss_spares(NotNeeded::TemplateGivenUp).await;
         }
     }
 
     /// Ends the guests that were started ahead.
-    async fn dismiss_spares(&self, why: &str) {
+    async fn dismiss_spares(&self, why: NotNeeded) {
         for guest in self.spare.take() {
             guest.dismiss(&self.lab, why).await;
         }

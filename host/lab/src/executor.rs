@@ -19,8 +19,9 @@ use super::phases::{Kind, Moment, Recorder};
 use super::templates::DeadFork;
 use super::watch::{Passed, Watch};
 use crate::guest::session::{Heard, Session};
-use crate::verdict::evidence::{GuestLoss, Monitor};
-use vmlab_events::loss::{LastWord, Watchdog};
+use crate::verdict::evidence::{GuestLoss, Monitor, refused};
+use vmlab_events::loss::{Deadline, ShutdownLine};
+use vmlab_events::verdict::HostFault;
 use vmlab_events::verdict::Verdict;
 use vmlab_qemu::qmp::QmpEvent;
 
@@ -102,7 +103,7 @@ impl<'a> Drive<'a> {
             spoiled: false,
             monitor: Monitor::default(),
             autopsy: Autopsy::default(),
-            watch: Watch::new(Watchdog::Boot, prepared.limits.boot()),
+            watch: Watch::new(Deadline::Boot, prepared.limits.boot()),
         };
         if !fork {
             drive.ledger.console.await_word(HERE);
@@ -123,7 +124,7 @@ impl<'a> Drive<'a> {
                     Step::GoOn if self.has_caught_up() => self.hear(&[], inputs).await,
                     step => step,
                 },
-                Err(error) => Step::Lost(GuestLoss::Host(format!("the host cannot read from QEMU: {error}"))),
+                Err(error) => Step::Lost(GuestLoss::Host(HostFault::Read { error: error.to_string() })),
             };
             match step {
                 Step::GoOn => {}
@@ -165,11 +166,11 @@ impl<'a> Drive<'a> {
                     && let Some(Passed { which, limit, stretched }) = self.watch.look(Instant::now(), inputs.vitals())
                 {
                     if self.owed.is_some() {
-                        return Step::Lost(GuestLoss::Unheard);
+                        return Step::Lost(GuestLoss::ConsoleCut);
                     }
                     self.monitor.state = Some(inputs.state_by_qmp().await);
                     let (limit_ms, stretched_ms) = (milliseconds(limit), milliseconds(stretched));
-                    return Step::Lost(GuestLoss::Watchdog { which, limit_ms, stretched_ms });
+                    return Step::Lost(GuestLoss::Deadline { which, limit_ms, stretched_ms });
                 }
             }
         }
@@ -184,22 +185,22 @@ impl<'a> Drive<'a> {
         let had_spoken = reader.kernel_spoke();
         self.ledger.console.push(bytes);
         let reader = &self.ledger.console.reader;
-        if !had_spoken && reader.kernel_spoke() && self.watch.which() == Watchdog::Boot {
-            self.watch = Watch::new(Watchdog::Handshake, self.prepared.limits.handshake());
+        if !had_spoken && reader.kernel_spoke() && self.watch.which() == Deadline::Boot {
+            self.watch = Watch::new(Deadline::Handshake, self.prepared.limits.handshake());
         }
         // A kernel that has panicked or halted has said all that it will; where it does not end by itself, as under
         // `panic=0`, it need not be waited for. One that has oopsed is to panic (`oops=panic`), and may oops on its way there
         // without end.
         let ends = reader.has_panicked()
             || reader.has_oopsed()
-            || reader.last_lines().rev().take(LINES).any(|l| LastWord::of_line(l).is_some());
-        if ends && self.watch.which() != Watchdog::Farewell {
+            || reader.last_lines().rev().take(LINES).any(|l| ShutdownLine::of_line(l).is_some());
+        if ends && self.watch.which() != Deadline::Exit {
             self.shorten();
         }
     }
 
     async fn qmp(&mut self, event: QmpEvent, inputs: &mut Inputs) -> Step {
-        self.monitor.told(&event);
+        self.monitor.observe(&event);
         match event {
             QmpEvent::GuestPanicked => {
                 self.ledger.console.push(&inputs.console_now());
@@ -225,7 +226,7 @@ impl<'a> Drive<'a> {
                 return self.hear(&said, inputs).await;
             }
             QmpEvent::Reply { command, error: Some(error) } => {
-                return Step::Lost(GuestLoss::Host(format!("QEMU refused {command}: {error}")));
+                return Step::Lost(GuestLoss::Host(HostFault::Refused(refused(&command, &error))));
             }
             _ => {}
         }
@@ -240,7 +241,7 @@ impl<'a> Drive<'a> {
     /// One of QEMU's signs of life has ended; the others follow soon, or never.
     fn closing(&mut self, inputs: &Inputs) -> Step {
         if self.owed.is_some() && !inputs.has_console() {
-            return Step::Lost(GuestLoss::Unheard);
+            return Step::Lost(GuestLoss::ConsoleCut);
         }
         if inputs.is_over() {
             return Step::Lost(GuestLoss::Ended);
@@ -251,13 +252,13 @@ impl<'a> Drive<'a> {
 
     /// Waits no longer than for a farewell from here on.
     pub(super) fn shorten(&mut self) {
-        self.watch = Watch::new(Watchdog::Farewell, FAREWELL.min(self.watch.left()));
+        self.watch = Watch::new(Deadline::Exit, FAREWELL.min(self.watch.left()));
     }
 
     /// Lets a fork run.
     fn wake(&mut self, inputs: &Inputs) -> Result<(), GuestLoss> {
         self.recorder.moment(Moment::Ordered);
-        self.watch = Watch::new(Watchdog::Handshake, self.prepared.limits.prepare());
+        self.watch = Watch::new(Deadline::Handshake, self.prepared.limits.prepare());
         arrived(inputs.wake())
     }
 
@@ -265,11 +266,11 @@ impl<'a> Drive<'a> {
     pub(super) async fn prepare(&mut self, inputs: &mut Inputs) -> Result<(), GuestLoss> {
         self.recorder.moment(Moment::Ordered);
         let fresh = fresh::draw(self.recorder.kind() == Kind::Fork)
-            .map_err(|error| GuestLoss::Host(format!("no entropy for the guest: {error}")))?;
-        let order = self.session.prepare(&fresh).map_err(|violation| GuestLoss::Violation(violation.0))?;
+            .map_err(|error| GuestLoss::Host(HostFault::Entropy { error: error.to_string() }))?;
+        let order = self.session.prepare(&fresh).map_err(GuestLoss::Violation)?;
         send(inputs, &order).await?;
         self.ask_next(inputs).await?;
-        self.watch = Watch::new(Watchdog::Handshake, self.prepared.limits.prepare());
+        self.watch = Watch::new(Deadline::Handshake, self.prepared.limits.prepare());
         Ok(())
     }
 
@@ -279,7 +280,7 @@ impl<'a> Drive<'a> {
         let next = if self.spoiled { None } else { self.queue.pop_front() };
         let order = match next {
             Some(spec) => {
-                self.watch = Watch::new(Watchdog::Start, limits.answer());
+                self.watch = Watch::new(Deadline::Start, limits.answer());
                 // Before its first scenario none had ended that could be charged.
                 let word = if self.ledger.has_open_report() { Some(self.divide()?) } else { None };
                 let order = self.session.ask(&spec, milliseconds(limits.leg(&spec)), word);
@@ -287,18 +288,18 @@ impl<'a> Drive<'a> {
                 order
             }
             None => {
-                self.watch = Watch::new(Watchdog::Goodbye, limits.answer());
+                self.watch = Watch::new(Deadline::Goodbye, limits.answer());
                 let word = self.divide()?;
                 self.session.dismiss(word)
             }
         };
-        let bytes = order.map_err(|violation| GuestLoss::Violation(violation.0))?;
+        let bytes = order.map_err(GuestLoss::Violation)?;
         send(inputs, &bytes).await
     }
 
     /// A word for the guest's kernel to print, at which its console is divided.
     fn divide(&mut self) -> Result<String, GuestLoss> {
-        let word = fresh::word().map_err(|error| GuestLoss::Host(format!("no word for the guest: {error}")))?;
+        let word = fresh::word().map_err(|error| GuestLoss::Host(HostFault::Entropy { error: error.to_string() }))?;
         self.ledger.console.await_word(&word);
         Ok(word)
     }
@@ -316,7 +317,7 @@ async fn send(inputs: &mut Inputs, bytes: &[u8]) -> Result<(), GuestLoss> {
 fn arrived(sent: std::io::Result<()>) -> Result<(), GuestLoss> {
     match sent {
         Err(error) if !super::inputs::is_end(&error) => {
-            Err(GuestLoss::Host(format!("the host cannot write to the guest: {error}")))
+            Err(GuestLoss::Host(HostFault::Write { error: error.to_string() }))
         }
         _ => Ok(()),
     }

@@ -10,7 +10,7 @@ use crate::guest::session::Heard;
 use crate::verdict::evidence::GuestLoss;
 use vmlab_console::Finding;
 use vmlab_events::event::LabEvent;
-use vmlab_events::loss::Watchdog;
+use vmlab_events::loss::Deadline;
 
 impl Drive<'_> {
     /// Takes in bytes of the control port, and does what is due after what they say.
@@ -40,7 +40,7 @@ impl Drive<'_> {
         }
         let ends = self.monitor.shutdown.is_some() || self.ledger.console.reader.has_panicked();
         // What was heard last may have had a limit of its own.
-        if ends && self.watch.which() != Watchdog::Farewell {
+        if ends && self.watch.which() != Deadline::Exit {
             self.shorten();
         }
         Step::GoOn
@@ -50,10 +50,10 @@ impl Drive<'_> {
     fn next_heard(&mut self, inputs: &mut Inputs) -> Result<Option<Heard>, GuestLoss> {
         let next = match self.owed.take() {
             Some(owed) => Some(owed),
-            None => self.session.next_heard().map_err(|violation| GuestLoss::Violation(violation.0))?,
+            None => self.session.next_heard().map_err(GuestLoss::Violation)?,
         };
         let Some(heard) = next else { return Ok(None) };
-        if matches!(heard, Heard::Finished(_) | Heard::Goodbye) && self.monitor.belies_the_guest() {
+        if matches!(heard, Heard::Finished(_) | Heard::Goodbye) && self.monitor.contradicts_guest() {
             return Err(GuestLoss::Ended);
         }
         // All that the kernel printed before this was said belongs to what was before. A word on the console says where
@@ -64,7 +64,7 @@ impl Drive<'_> {
         // Nothing that a guest sends meanwhile is to pile up here.
         inputs.hold_control(must_wait);
         if must_wait && !inputs.has_console() {
-            return Err(GuestLoss::Unheard);
+            return Err(GuestLoss::ConsoleCut);
         }
         if must_wait {
             self.owed = Some(heard);
@@ -91,7 +91,7 @@ impl Drive<'_> {
             Heard::Prepared { boot_id } => {
                 self.recorder.moment(Moment::Prepared);
                 self.booted = true;
-                self.watch = Watch::new(Watchdog::Start, self.prepared.limits.answer());
+                self.watch = Watch::new(Deadline::Start, self.prepared.limits.answer());
                 self.ready(Some(boot_id));
             }
             // What was announced has come to the wrong guest, and gets another one.

@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -10,11 +9,10 @@ use tokio_util::sync::CancellationToken;
 use super::attempts::{Book, Came};
 use super::emitter::Emitter;
 use super::limits::Limits;
-use crate::verdict::evidence::GuestLoss;
+pub use super::stop::Stop;
 use vmlab_events::event::JobReport;
 use vmlab_events::schedule::{Isolation, Repetition};
 use vmlab_events::target::TargetId;
-use vmlab_events::verdict::Verdict;
 use vmlab_image::Image;
 use vmlab_kernel::Kernel;
 use vmlab_kernel::unpack::BootFile;
@@ -44,38 +42,6 @@ pub struct Options {
 /// How many guests' memories a run keeps: each is as large as the guest's memory, and a kernel that always crashes would
 /// fill the disk.
 const DUMPS: u32 = 8;
-
-/// Why a run ends before its work is done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stop {
-    /// The user interrupted it.
-    Interrupted,
-    /// The limit of the whole run has passed.
-    RunLimit(Duration),
-}
-
-impl Stop {
-    /// What that means for a guest that runs.
-    #[must_use]
-    pub fn loss(self) -> GuestLoss {
-        match self {
-            Self::Interrupted => GuestLoss::Interrupted,
-            Self::RunLimit(limit) => {
-                GuestLoss::RunLimit { limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX) }
-            }
-        }
-    }
-
-    /// What that means for a scenario that was never announced.
-    #[must_use]
-    pub fn not_run(self) -> Verdict {
-        let reason = match self {
-            Self::Interrupted => "the run was interrupted".to_owned(),
-            Self::RunLimit(limit) => format!("the run's limit of {} s passed before its turn came", limit.as_secs()),
-        };
-        Verdict::NotRun { reason }
-    }
-}
 
 /// What all guests of a run share.
 pub struct Lab {

@@ -10,7 +10,8 @@ use super::inputs::{Inputs, Rest};
 use super::lab::{Lab, Prepared};
 use super::phases::{Kind, Moment, Recorder};
 use vmlab_events::error::chain;
-use vmlab_events::event::LabEvent;
+use vmlab_events::event::{GuestEnding, LabEvent, NotNeeded};
+use vmlab_events::verdict::{LaunchFailure, StartFailure};
 use vmlab_qemu::argv::{self, Boot, Start};
 use vmlab_qemu::process::QemuProcess;
 use vmlab_qemu::template::Template;
@@ -37,7 +38,7 @@ pub(super) struct Guest {
 
 impl Guest {
     /// Ends a guest that nothing was asked of, and tells of its end.
-    pub(super) async fn dismiss(self, lab: &Lab, why: &str) {
+    pub(super) async fn dismiss(self, lab: &Lab, reason: NotNeeded) {
         let Self { number, mut recorder, inputs, mut console, .. } = self;
         // Up to here it waited for work.
         recorder.moment(Moment::Ordered);
@@ -45,7 +46,7 @@ impl Guest {
         recorder.end_of("end");
         told.iter().for_each(|told| recorder.told(told));
         console.push(&bytes);
-        let (how, console_bytes) = (format!("not needed: {why}"), console.bytes());
+        let (how, console_bytes) = (GuestEnding::NotNeeded { reason }, console.bytes());
         lab.emitter.emit(LabEvent::GuestEnded { guest: number, how, console_bytes });
         recorder.finish(lab);
     }
@@ -62,7 +63,7 @@ pub(super) fn boot_of<'a>(lab: &'a Lab, prepared: &'a Prepared) -> Boot<'a> {
 }
 
 /// Starts a guest. The error says why there is none.
-pub(super) fn launch(lab: &Lab, prepared: &Prepared, origin: &Origin<'_>) -> Result<Guest, String> {
+pub(super) fn launch(lab: &Lab, prepared: &Prepared, origin: &Origin<'_>) -> Result<Guest, LaunchFailure> {
     let number = lab.next_guest();
     let boot = boot_of(lab, prepared);
     let fork_ram;
@@ -86,14 +87,15 @@ pub(super) fn launch(lab: &Lab, prepared: &Prepared, origin: &Origin<'_>) -> Res
         console: console_name.clone(),
     });
     let console = ConsoleLog::create(lab.record_dir.as_deref().map(|dir| dir.join(console_name)).as_deref());
+    let not_started = |error| (StartFailure::Process, chain(&error));
     let mut recorder = Recorder::new(number, prepared.target.clone(), kind, Instant::now());
     let started = match origin {
         Origin::Fork(template) => template
             .open_state()
-            .map_err(|error| format!("cannot open the template's state: {error}"))
-            .and_then(|state| QemuProcess::start(&lab.qemu.path, &arguments, Some(state)).map_err(|e| chain(&e))),
+            .map_err(|error| (StartFailure::TemplateState, error.to_string()))
+            .and_then(|state| QemuProcess::start(&lab.qemu.path, &arguments, Some(state)).map_err(not_started)),
         Origin::Boot | Origin::ToBeSaved(_) => {
-            QemuProcess::start(&lab.qemu.path, &arguments, None).map_err(|error| chain(&error))
+            QemuProcess::start(&lab.qemu.path, &arguments, None).map_err(not_started)
         }
     };
     match started {
@@ -102,9 +104,11 @@ pub(super) fn launch(lab: &Lab, prepared: &Prepared, origin: &Origin<'_>) -> Res
             let hello = if let Origin::Fork(template) = origin { Some(template.hello.clone()) } else { None };
             Ok(Guest { number, recorder, inputs: Inputs::new(qemu), console, hello })
         }
-        Err(how) => {
-            lab.emitter.emit(LabEvent::GuestEnded { guest: number, how: how.clone(), console_bytes: 0 });
-            Err(how)
+        Err((step, error)) => {
+            let reason = LaunchFailure::NotStarted { step, error };
+            let how = GuestEnding::NotStarted { reason: reason.clone() };
+            lab.emitter.emit(LabEvent::GuestEnded { guest: number, how, console_bytes: 0 });
+            Err(reason)
         }
     }
 }

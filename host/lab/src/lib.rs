@@ -21,6 +21,8 @@ pub mod phases;
 pub mod plan;
 mod save;
 mod settle;
+mod stop;
+
 mod templates;
 pub mod verdict;
 mod watch;

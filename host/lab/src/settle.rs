@@ -11,10 +11,10 @@ use super::phases::{Kind, Recorder};
 use super::templates::DeadFork;
 use crate::verdict::evidence::{Console, Evidence, GuestLoss, Link, Monitor};
 use crate::verdict::outcome;
-use vmlab_events::event::LabEvent;
+use vmlab_events::event::{GuestEnding, LabEvent};
 use vmlab_events::job::Job;
 use vmlab_events::loss::LossReport;
-use vmlab_events::loss::{LastWord, QemuEnd};
+use vmlab_events::loss::{QemuEnd, ShutdownLine};
 use vmlab_events::verdict::Verdict;
 use vmlab_qemu::process::QemuEnded;
 use vmlab_qemu::qmp::ShutdownReason;
@@ -35,10 +35,10 @@ impl Drive<'_> {
         self.recorder.end_of("end");
         for told in &told {
             self.recorder.told(told);
-            self.monitor.told(&told.event);
+            self.monitor.observe(&told.event);
         }
         // What QEMU tells of a guest is true whatever that guest has said.
-        let loss = loss.or_else(|| self.monitor.belies_the_guest().then_some(GuestLoss::Ended));
+        let loss = loss.or_else(|| self.monitor.contradicts_guest().then_some(GuestLoss::Ended));
         self.ledger.console.push(&console);
         self.ledger.console.reader.end();
         let console = &mut self.ledger.console;
@@ -52,7 +52,10 @@ impl Drive<'_> {
             }
             Some(loss) => Some(self.settle(loss, &end, stderr)),
         };
-        let how = verdict.as_ref().map_or("done", Verdict::detail).to_owned();
+        let how = verdict.clone().map_or(GuestEnding::Done, |verdict| {
+            let verdict = Box::new(verdict.without_trace());
+            GuestEnding::Lost { verdict }
+        });
         let console_bytes = self.ledger.console.bytes();
         self.lab.emitter.emit(LabEvent::GuestEnded { guest: self.number, how: how.clone(), console_bytes });
         let rest = self.ledger.take_unannounced().into_iter().chain(self.queue).collect();
@@ -64,7 +67,7 @@ impl Drive<'_> {
                     && is_of_forks(self.recorder.kind(), by_others, &verdict) =>
             {
                 let refused = is_refusal(&self.monitor, &end);
-                GuestRun::ForkFailed(DeadFork { why: how, refused, by_others }, rest)
+                GuestRun::ForkFailed(DeadFork { why: how.to_string(), refused, by_others }, rest)
             }
             Some(verdict) if !self.booted => GuestRun::NeverReady(verdict, rest),
             _ => GuestRun::Served(rest),
@@ -75,7 +78,7 @@ impl Drive<'_> {
     /// Puts the evidence together, tells of it, and has the scenario in flight get its last word.
     fn settle(&mut self, loss: &GuestLoss, qemu: &QemuEnd, stderr: String) -> Verdict {
         // QEMU does not close the port when the guest powers off, so it is only now that a frame is known to stay cut.
-        let cut = self.session.closed().err().map(|cut| cut.to_string());
+        let cut = self.session.closed().err();
         let link = Link { booted: self.booted, phase: self.session.phase(), cut, closed: self.port_closed };
         let reader = &self.ledger.console.reader;
         let evidence =
@@ -90,10 +93,10 @@ impl Drive<'_> {
             target: self.prepared.target.clone(),
             job: self.ledger.in_flight().filter(|_| self.booted).map(|spec| Job::Scenario(spec.id.clone())),
             phase: link.phase,
-            watchdog: loss.watchdog(),
-            panic_told: self.monitor.panicked,
-            shutdown: self.monitor.shutdown.as_ref().map(|reason| reason.word().to_owned()),
-            last_word: LastWord::of_console(reader),
+            deadline: loss.deadline(),
+            panic_reported: self.monitor.panicked,
+            shutdown: self.monitor.shutdown.clone(),
+            shutdown_line: ShutdownLine::of_console(reader),
             qemu: qemu.clone(),
             qemu_stderr: stderr,
             console: reader.last_lines().map(str::to_owned).collect(),
@@ -127,7 +130,7 @@ const fn is_of_forks(kind: Kind, by_others: bool, verdict: &Verdict) -> bool {
 
 /// Whether the guest's registers may tell something of the loss.
 const fn is_worth_an_autopsy(loss: &GuestLoss) -> bool {
-    matches!(loss, GuestLoss::Ended | GuestLoss::Watchdog { .. } | GuestLoss::Broken)
+    matches!(loss, GuestLoss::Ended | GuestLoss::Deadline { .. } | GuestLoss::Broken)
 }
 
 /// Whether QEMU ended or stands still by the doing of a user, a supervisor or a kernel that is short of memory.
@@ -162,13 +165,14 @@ fn of_status(status: ExitStatus) -> QemuEnd {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::verdict::evidence::refused;
 
     #[test]
     fn only_what_qemu_itself_would_not_do_is_a_refusal() {
         let up = Monitor { answered: true, ..Monitor::default() };
-        let refused = Monitor { refused: Some("migrate-incoming: no".to_owned()), ..Monitor::default() };
+        let by_reply = Monitor { refused: Some(refused("migrate-incoming", "no")), ..Monitor::default() };
         let lived = QemuEnd::Lived { stopped: false };
-        assert!(is_refusal(&up, &QemuEnd::Exited(1)) && is_refusal(&refused, &lived));
+        assert!(is_refusal(&up, &QemuEnd::Exited(1)) && is_refusal(&by_reply, &lived));
         for (monitor, end) in [
             (&up, lived),
             (&up, QemuEnd::Lived { stopped: true }),

@@ -1,4 +1,4 @@
-//! Watchdogs: what is waited for, until when, and whether a guest that did not come in time is slow or dead. Pure: the
+//! Deadlines: what is waited for, until when, and whether a guest that did not come in time is slow or dead. Pure: the
 //! clock and what the host says of QEMU are passed in.
 //!
 //! A limit is wall-clock time, but its second half counts only while QEMU could run: by as much as its threads stood
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use vmlab_events::loss::Watchdog;
+use vmlab_events::loss::Deadline;
 use vmlab_qemu::vitals::Vitals;
 
 /// How many times itself a limit may become by stretching.
@@ -81,7 +81,7 @@ struct Since {
 /// A limit that has passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Passed {
-    pub(super) which: Watchdog,
+    pub(super) which: Deadline,
     pub(super) limit: Duration,
     pub(super) stretched: Duration,
 }
@@ -89,7 +89,7 @@ pub(super) struct Passed {
 /// What a guest is waited for.
 #[derive(Debug, Clone)]
 pub(super) struct Watch {
-    which: Watchdog,
+    which: Deadline,
     whole: Limit,
     /// While a scenario runs.
     silence: Option<Limit>,
@@ -97,7 +97,7 @@ pub(super) struct Watch {
 
 impl Watch {
     /// From now on.
-    pub(super) fn new(which: Watchdog, limit: Duration) -> Self {
+    pub(super) fn new(which: Deadline, limit: Duration) -> Self {
         Self { which, whole: Limit::new(limit, Instant::now()), silence: None }
     }
 
@@ -105,14 +105,14 @@ impl Watch {
     pub(super) fn scenario(limit: Duration, silence: Duration) -> Self {
         let now = Instant::now();
         Self {
-            which: Watchdog::Scenario,
+            which: Deadline::Scenario,
             whole: Limit::new(limit, now),
             silence: Some(Limit::new(silence, now)).filter(|_| silence < limit),
         }
     }
 
     /// Which limit it is.
-    pub(super) const fn which(&self) -> Watchdog {
+    pub(super) const fn which(&self) -> Deadline {
         self.which
     }
 
@@ -144,7 +144,7 @@ impl Watch {
                 *silence = Limit::new(silence.limit, now);
             } else {
                 let (limit, stretched) = (silence.limit, Duration::ZERO);
-                return Some(Passed { which: Watchdog::Silence, limit, stretched });
+                return Some(Passed { which: Deadline::Silence, limit, stretched });
             }
         }
         let whole = &mut self.whole;
@@ -186,12 +186,12 @@ mod tests {
     }
 
     fn whole(stretched: Duration) -> Passed {
-        Passed { which: Watchdog::Boot, limit: LIMIT, stretched }
+        Passed { which: Deadline::Boot, limit: LIMIT, stretched }
     }
 
     #[test]
     fn without_load_a_limit_is_what_it_is() {
-        let boot = || Watch::new(Watchdog::Boot, LIMIT);
+        let boot = || Watch::new(Deadline::Boot, LIMIT);
         assert_eq!(played(boot(), |at| Some((at, Duration::ZERO))), (whole(s(0)), LIMIT));
         assert_eq!(played(boot(), |_| Some((s(0), s(0)))), (whole(s(0)), LIMIT));
         assert_eq!(played(boot(), |_| None), (whole(s(0)), LIMIT), "where nothing is known");
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_host_that_gives_half_the_time_stretches_the_second_half() {
-        let (passed, at) = played(Watch::new(Watchdog::Boot, LIMIT), |at| Some((at / 2, at / 2)));
+        let (passed, at) = played(Watch::new(Deadline::Boot, LIMIT), |at| Some((at / 2, at / 2)));
         // 50 s, then 50 s of running time, which takes 100 s, but for what is not worth a stretch.
         assert!(passed.stretched > s(40) && passed.stretched <= s(50), "{passed:?}");
         assert_eq!(at, LIMIT + passed.stretched);
@@ -209,19 +209,19 @@ mod tests {
 
     #[test]
     fn a_host_that_gives_nothing_is_not_waited_for_without_end() {
-        let (passed, at) = played(Watch::new(Watchdog::Boot, LIMIT), |at| Some((s(0), at)));
+        let (passed, at) = played(Watch::new(Deadline::Boot, LIMIT), |at| Some((s(0), at)));
         assert_eq!((passed, at), (whole(LIMIT * 3), LIMIT * 4));
     }
 
     #[test]
     fn what_was_starved_of_before_a_limits_half_does_not_count() {
-        let (passed, _) = played(Watch::new(Watchdog::Boot, LIMIT), |_| Some((s(0), s(1000))));
+        let (passed, _) = played(Watch::new(Deadline::Boot, LIMIT), |_| Some((s(0), s(1000))));
         assert_eq!(passed, whole(s(0)));
     }
 
     #[test]
     fn silence_ends_only_what_does_nothing() {
-        let silence = Passed { which: Watchdog::Silence, limit: s(20), stretched: s(0) };
+        let silence = Passed { which: Deadline::Silence, limit: s(20), stretched: s(0) };
         let scenario = || Watch::scenario(LIMIT, s(20));
         assert_eq!(played(scenario(), |_| Some((s(3), s(0)))), (silence, s(20)));
         assert_eq!(played(scenario(), |at| Some((at / 50, s(0)))), (silence, s(20)));
@@ -229,9 +229,9 @@ mod tests {
         assert_eq!(played(scenario(), |_| None), (silence, s(20)));
         // It computes, or would, were there a processor.
         let (passed, at) = played(scenario(), |at| Some((at, s(0))));
-        assert_eq!((passed.which, at), (Watchdog::Scenario, LIMIT));
+        assert_eq!((passed.which, at), (Deadline::Scenario, LIMIT));
         let (passed, at) = played(scenario(), |at| Some((s(0), at)));
-        assert_eq!((passed.which, at), (Watchdog::Scenario, LIMIT * 4));
+        assert_eq!((passed.which, at), (Deadline::Scenario, LIMIT * 4));
         // It computed for 50 s, and then nothing more.
         let (passed, at) = played(scenario(), |at| Some((at.min(s(50)), s(0))));
         assert_eq!(passed, silence);
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_vmlab_that_was_stopped_looks_again() {
-        let mut watch = Watch::new(Watchdog::Boot, LIMIT);
+        let mut watch = Watch::new(Deadline::Boot, LIMIT);
         let late = watch.whole.since + LIMIT * 2;
         assert_eq!(watch.look(late, Some(Vitals::default())), None);
         assert_eq!(watch.due(), late + LIMIT / 2);

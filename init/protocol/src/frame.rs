@@ -16,6 +16,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// The largest payload in bytes; a header that announces more is damage, and nothing is allocated for it.
 pub const MAX_PAYLOAD: usize = 1 << 20;
 /// Size of the header in bytes.
@@ -61,7 +63,8 @@ pub struct Frame {
 }
 
 /// Why bytes could not be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Damage {
     /// No frame starts here.
     Garbage,
@@ -104,7 +107,7 @@ pub enum Item {
 }
 
 /// The stream ended within a frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("the stream ended within a frame: {have} bytes of {need} had come")]
 pub struct Truncated {
     /// Bytes of the unfinished frame that had come.

@@ -1,8 +1,9 @@
-//! What QMP tells of its own accord (docs/interop/qmp-ref, "Events"), as far as a verdict or the timings need it. Pure.
+//! The events of QMP (docs/interop/qmp-ref, "Events") that a verdict or the timings need. Pure.
 
 use std::time::Instant;
 
 use serde_json::Value;
+pub use vmlab_events::loss::ShutdownReason;
 
 /// An event and when it was read from the socket, whoever reads it from here and whenever.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,60 +50,6 @@ pub enum QmpEvent {
     Other(String),
 }
 
-/// Why a guest ends or is reset (qapi/run-state.json of QEMU 7.2, `ShutdownCause`).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ShutdownReason {
-    /// `guest-shutdown`: the guest switched its machine off.
-    GuestShutdown,
-    /// `guest-reset`: the guest asked for a reset, or its processor had a triple fault.
-    GuestReset,
-    /// `guest-panic`: the guest told of a panic, and QEMU ends for it.
-    GuestPanic,
-    /// `host-signal`: a signal told QEMU to end.
-    HostSignal,
-    /// `host-qmp-quit`, `host-qmp-system-reset`, `host-ui`: somebody told QEMU so over its monitor or its window.
-    HostMonitor(String),
-    /// `host-error`: QEMU met an error that it cannot go on with.
-    HostError,
-    /// Any other word.
-    Other(String),
-}
-
-impl ShutdownReason {
-    /// From QEMU's word.
-    #[must_use]
-    pub fn from_word(word: &str) -> Self {
-        match word {
-            "guest-shutdown" => Self::GuestShutdown,
-            "guest-reset" => Self::GuestReset,
-            "guest-panic" => Self::GuestPanic,
-            "host-signal" => Self::HostSignal,
-            "host-error" => Self::HostError,
-            "host-qmp-quit" | "host-qmp-system-reset" | "host-ui" => Self::HostMonitor(word.to_owned()),
-            other => Self::Other(other.to_owned()),
-        }
-    }
-
-    /// QEMU's word.
-    #[must_use]
-    pub fn word(&self) -> &str {
-        match self {
-            Self::GuestShutdown => "guest-shutdown",
-            Self::GuestReset => "guest-reset",
-            Self::GuestPanic => "guest-panic",
-            Self::HostSignal => "host-signal",
-            Self::HostError => "host-error",
-            Self::HostMonitor(word) | Self::Other(word) => word,
-        }
-    }
-
-    /// Whether the host did it, or somebody on it, and not the guest.
-    #[must_use]
-    pub const fn is_the_hosts(&self) -> bool {
-        matches!(self, Self::HostSignal | Self::HostMonitor(_) | Self::HostError)
-    }
-}
-
 /// What the ids of vmlab's own commands begin with.
 pub(super) const OWN: &str = "vmlab:";
 
@@ -121,8 +68,8 @@ pub(super) fn parse(value: &Value) -> Option<QmpEvent> {
         word.unwrap_or("unknown").to_owned()
     };
     Some(match name {
-        "SHUTDOWN" => QmpEvent::Shutdown(ShutdownReason::from_word(&data("reason"))),
-        "RESET" => QmpEvent::Reset(ShutdownReason::from_word(&data("reason"))),
+        "SHUTDOWN" => QmpEvent::Shutdown(ShutdownReason::from_name(&data("reason"))),
+        "RESET" => QmpEvent::Reset(ShutdownReason::from_name(&data("reason"))),
         "GUEST_PANICKED" => QmpEvent::GuestPanicked,
         "WATCHDOG" => QmpEvent::Watchdog { action: data("action") },
         "STOP" => QmpEvent::Stopped,
@@ -156,14 +103,5 @@ mod tests {
             parse(&refused),
             Some(QmpEvent::Reply { command: "getfd".to_owned(), error: Some("no".to_owned()) })
         );
-    }
-
-    #[test]
-    fn a_reason_keeps_its_word() {
-        let words = ["guest-shutdown", "guest-reset", "guest-panic", "host-signal", "host-error", "host-qmp-quit"];
-        for word in words.into_iter().chain(["host-qmp-system-reset", "host-ui", "snapshot-load"]) {
-            assert_eq!(ShutdownReason::from_word(word).word(), word);
-            assert_eq!(ShutdownReason::from_word(word).is_the_hosts(), word.starts_with("host-"), "{word}");
-        }
     }
 }

@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::dirs::Dirs;
-use vmlab_events::log::JournalError;
+use vmlab_events::log::EventLogError;
 
 mod list;
 mod open;
@@ -123,7 +123,7 @@ pub enum RecordError {
         /// The events' file.
         path: PathBuf,
         /// What is wrong with it.
-        why: JournalError,
+        why: EventLogError,
     },
 }
 
