@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use vmlab_events::event::{JobReport, LabEvent, Stamped};
+use vmlab_events::event::{GuestEnding, JobReport, LabEvent, Stamped};
 use vmlab_events::log;
 use vmlab_events::loss::LossReport;
 use vmlab_events::verdict::Verdict;
@@ -242,11 +242,11 @@ impl Outcome {
         found.unwrap_or_else(|| panic!("no report on {scenario}: {}", self.ended))
     }
 
-    /// The verdict's word and sentence.
+    /// The verdict's label and detail.
     #[must_use]
-    pub fn verdict(&self, scenario: &str) -> (&'static str, &str) {
+    pub fn verdict(&self, scenario: &str) -> (&'static str, String) {
         let verdict = &self.report(scenario).verdict;
-        (verdict.word(), verdict.detail())
+        (verdict.label(), verdict.detail())
     }
 
     /// Sees to it that a scenario has a verdict, whose sentence has some words in it.
@@ -263,7 +263,7 @@ impl Outcome {
     #[must_use]
     pub fn words(&self) -> BTreeMap<(String, String), &'static str> {
         let name = |kernel: &str| kernel.rsplit('/').next().unwrap_or_default().to_owned();
-        self.reports().map(|r| ((name(r.target.as_str()), r.job.to_string()), r.verdict.word())).collect()
+        self.reports().map(|r| ((name(r.target.as_str()), r.job.to_string()), r.verdict.label())).collect()
     }
 
     /// What is known of the guests that were lost, in order.
@@ -359,7 +359,7 @@ impl Outcome {
         }
         timed.sort_unstable();
         assert!(timed.is_sorted_by(|a, b| a < b) && timed.iter().all(|guest| ended.contains(guest)), "{timed:?}");
-        let done = |stamped: &&Stamped| matches!(&stamped.event, LabEvent::GuestEnded { how, .. } if how == "done");
+        let done = |stamped: &&Stamped| matches!(&stamped.event, LabEvent::GuestEnded { how, .. } if *how == GuestEnding::Done);
         assert!(timed.len() >= self.events.iter().filter(done).count(), "{timed:?} of {ended:?}");
         assert_eq!(runs, 1);
     }

@@ -34,7 +34,7 @@ impl Failure {
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         match error {
-            OpenError::SameTarget(..) | OpenError::File { .. } => Self::usage(error),
+            OpenError::SameDestination(..) | OpenError::File { .. } => Self::usage(error),
             OpenError::Closed(_) => Self::lab(error),
         }
     }

@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use vmlab_protocol::catalogue::ScenarioSpec;
 
 use super::lab::Stop;
+use crate::verdict::merge::{Outcomes, merge};
+use crate::verdict::{cut_short, failure_found, lab_fault};
 use vmlab_events::attempts::Attempts;
 use vmlab_events::event::{JobReport, LabEvent};
 use vmlab_events::job::Job;
 use vmlab_events::schedule::Repetition;
 use vmlab_events::target::TargetId;
-use crate::verdict::merge::{Outcomes, merge};
-use crate::verdict::{cut_short, failure_found, lab_fault};
 use vmlab_events::verdict::{Class, Verdict};
 
 /// How an attempt came to what it came to.

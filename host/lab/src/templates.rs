@@ -139,7 +139,8 @@ async fn find_or_make(lab: &Lab, prepared: &Prepared) -> Result<Box<Template>, N
     }
     let memory_bytes = u64::from(prepared.machine.memory_mib) << 20;
     let draft = Draft::new(&lab.cache, &key, memory_bytes).map_err(failed)?;
-    let guest = launch(lab, prepared, &Origin::ToBeSaved(draft.ram())).map_err(|why| NotSaved::Failed(why.to_string()))?;
+    let guest =
+        launch(lab, prepared, &Origin::ToBeSaved(draft.ram())).map_err(|why| NotSaved::Failed(why.to_string()))?;
     let saved = save_guest(lab, prepared, guest, draft, &key).await;
     drop(lock);
     if saved.is_ok() {

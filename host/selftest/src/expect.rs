@@ -3,7 +3,7 @@
 use vmlab_events::clean;
 use vmlab_events::event::LabEvent;
 use vmlab_events::event::{JobReport, Stamped};
-use vmlab_events::verdict::Verdict;
+use vmlab_events::verdict::{Failure, Verdict};
 
 /// The scenario that runs in the same run, after the fault, and has nothing to do with it.
 pub const WITNESS: &str = "uts.hostname";
@@ -58,12 +58,12 @@ impl Came {
         }
         let exit = self.exit.map_or_else(|| "killed".to_owned(), |code| code.to_string());
         let faults = || self.reports().filter(|report| is_fault(report));
-        let odd = faults().find(|report| report.verdict.word() != expected.word);
+        let odd = faults().find(|report| report.verdict.label() != expected.word);
         match odd.or_else(|| faults().next()).or_else(|| self.reports().next()) {
             None => format!("nothing told, exit code {exit}"),
             Some(report) => {
-                let detail = clean::line(report.verdict.detail());
-                let word = report.verdict.word();
+                let detail = clean::line(&report.verdict.detail());
+                let word = report.verdict.label();
                 if detail.is_empty() { format!("{word} {exit}") } else { format!("{word} {exit}: {detail}") }
             }
         }
@@ -76,7 +76,15 @@ impl Came {
             let codes = ["EPERM", "EKEYREJECTED", "ENOKEY"];
             detail.contains("the kernel refused the module") && codes.iter().any(|code| detail.contains(code))
         };
-        self.reports().map(|report| report.verdict.detail()).find(refused)
+        self.reports().filter_map(|report| leg_failure(&report.verdict)).find(refused)
+    }
+}
+
+/// What a leg could not do, in the scenario's words.
+fn leg_failure(verdict: &Verdict) -> Option<&str> {
+    match verdict {
+        Verdict::Failed { reason: Failure::LegFailed { detail, .. } } => Some(detail),
+        _ => None,
     }
 }
 
@@ -100,8 +108,8 @@ pub fn compare(expected: &Expected, faults: &[&str], came: &Came) -> Vec<String>
     }
     if let Some(word) = expected.witness {
         match reports_on(came, WITNESS).as_slice() {
-            [report] if report.verdict.word() != word => {
-                wrong.push(format!("{WITNESS} came to {}, not {word}: {}", report.verdict.word(), text(report)));
+            [report] if report.verdict.label() != word => {
+                wrong.push(format!("{WITNESS} came to {}, not {word}: {}", report.verdict.label(), text(report)));
             }
             [report] if report.verdict == Verdict::Passed && !report.warnings.is_empty() => {
                 wrong.push(format!("{WITNESS} was charged with warnings: {:?}", report.warnings));
@@ -128,7 +136,7 @@ fn reports_on<'a>(came: &'a Came, name: &str) -> Vec<&'a JobReport> {
 
 fn compare_fault(expected: &Expected, name: &str, report: &JobReport) -> Vec<String> {
     let mut wrong = Vec::new();
-    let (word, text) = (report.verdict.word(), text(report));
+    let (word, text) = (report.verdict.label(), text(report));
     if word != expected.word {
         wrong.push(format!("{name} came to {word}, not {}: {text}", expected.word));
     }
@@ -149,7 +157,7 @@ fn compare_fault(expected: &Expected, name: &str, report: &JobReport) -> Vec<Str
 
 /// All that the report says of why.
 fn text(report: &JobReport) -> String {
-    let mut lines = vec![report.verdict.detail().to_owned()];
+    let mut lines = vec![report.verdict.detail()];
     if let Verdict::KernelCrashed { trace, .. } = &report.verdict {
         lines.extend(trace.iter().cloned());
     }
@@ -162,6 +170,8 @@ mod tests {
     use super::*;
     use vmlab_events::job::Job;
     use vmlab_events::target::TargetId;
+    use vmlab_events::verdict::Seen;
+    use vmlab_protocol::message::Leg;
 
     const EXPECTED: Expected =
         Expected { word: "FAIL", exit: 1, words: &["killed by SIG{NAME}"], witness: Some("PASS"), dropped: 0 };
@@ -176,7 +186,7 @@ mod tests {
     }
 
     fn failed(detail: &str) -> Verdict {
-        Verdict::Failed { detail: detail.to_owned() }
+        Verdict::Failed { reason: Failure::LegFailed { leg: Leg::Subject, detail: detail.to_owned() } }
     }
 
     fn came(fault: Verdict, witness: Verdict) -> Came {
@@ -192,7 +202,8 @@ mod tests {
     }
 
     fn right() -> Came {
-        came(failed("leg subject: its process killed by SIGHUP"), Verdict::Passed)
+        let reason = Failure::LegDied { leg: Leg::Subject, how: "killed by SIGHUP".to_owned() };
+        came(Verdict::Failed { reason }, Verdict::Passed)
     }
 
     #[test]
@@ -207,7 +218,8 @@ mod tests {
         assert!(wrong(&other_exit).contains("exited with Some(0), not 1"));
         assert!(wrong(&came(failed("killed by SIGINT"), Verdict::Passed)).contains("`killed by SIGHUP`"));
         assert!(
-            wrong(&came(Verdict::Leaks { detail: "killed by SIGHUP".to_owned() }, Verdict::Passed)).contains("LEAK")
+            wrong(&came(Verdict::Leaks { seen: Seen::Finding("killed by SIGHUP".to_owned()) }, Verdict::Passed))
+                .contains("LEAK")
         );
         assert!(wrong(&came(failed("killed by SIGHUP"), failed("it, too"))).contains("uts.hostname came to FAIL"));
         let escape = Came { stdout: "\u{1b}[2J".to_owned(), ..right() };
@@ -235,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_kernel_that_takes_no_modules_is_found_out() {
-        let refusal = "leg subject: the kernel refused the module /faults/bug.ko: finit_module(2): EKEYREJECTED: Key was rejected";
+        let refusal = "the kernel refused the module /faults/bug.ko: finit_module(2): EKEYREJECTED: Key was rejected";
         assert_eq!(came(failed(refusal), Verdict::Passed).refused_module(), Some(refusal));
         assert_eq!(right().refused_module(), None);
     }

@@ -34,7 +34,7 @@ fn panicking() -> Guest {
 /// The attempts that were told of on their own, by number.
 fn attempts(outcome: &Outcome) -> Vec<(u32, &'static str)> {
     let attempts = outcome.events.iter().filter_map(|stamped| match &stamped.event {
-        LabEvent::JobAttempted(report) => Some((report.attempt, report.verdict.word())),
+        LabEvent::JobAttempted(report) => Some((report.attempt, report.verdict.label())),
         _ => None,
     });
     let mut attempts: Vec<_> = attempts.collect();

@@ -10,7 +10,7 @@ use vmlab_kernel::KernelSource;
 use vmlab_lab::limits;
 use vmlab_lab::plan::Filter;
 use vmlab_qemu::accel::Wanted;
-use vmlab_report::ReportSpec;
+use vmlab_report::{Format, ReportSpec};
 
 /// Run scenarios on one or more kernels.
 #[derive(Debug, Args)]
@@ -31,9 +31,14 @@ pub struct RunArgs {
     #[arg(long, value_enum, default_value = "fork")]
     pub(super) isolation: IsolationArg,
 
-    /// Report to write: human, ktap, junit or json, with =FILE to write it there; may be given several times
-    /// [default: human]
-    #[arg(short, long = "report", value_name = "FORMAT[=FILE]")]
+    // The help names the formats from their table.
+    #[arg(
+        short, long = "report", value_name = "FORMAT[=FILE]",
+        help = format!(
+            "Report to write: {}, with =FILE to write it there; may be given several times [default: human]",
+            Format::list()
+        )
+    )]
     pub(super) reports: Vec<ReportSpec>,
 
     /// What runs the guests' instructions

@@ -141,6 +141,7 @@ fn dump_dir(args: &RunArgs, record: Option<&Path>) -> Result<Option<PathBuf>, Fa
 fn announce(lab: &Lab, ready: &Ready, scenarios: &[ScenarioSpec]) {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     lab.emitter.emit(LabEvent::RunStarted {
+        format: vmlab_events::event::FORMAT,
         run_id: lab.options.run_id.clone(),
         vmlab_version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at_unix_ms: u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX),

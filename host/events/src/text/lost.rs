@@ -114,7 +114,9 @@ fn lost(cause: &LossCause, evidence: &LossEvidence) -> Join {
     let mut parts = match cause {
         LossCause::HostEndedQemu => Join::new(ended_by_host(evidence)),
         LossCause::QemuKilled => Join::new(qemu_end(&evidence.qemu, "")),
-        LossCause::QemuStopped => Join::new(format!("a signal had stopped QEMU (its state is T) {when}")),
+        LossCause::QemuStopped => {
+            Join::new(format!("QEMU did not run: a signal had stopped it (its state is T) {when}"))
+        }
         LossCause::KernelBroke => Join::new("the kernel broke, and went on".to_owned()),
         LossCause::HostFault { fault } => Join::new(fault.to_string()),
         LossCause::Ended { guest } => {

@@ -136,7 +136,10 @@ mod tests {
         let since = KernelVersion::new(5, 6, 0);
         for (reason, text) in [
             (
-                SkipReason::ConfigNotSet { symbols: vec!["CONFIG_A".to_owned(), "CONFIG_B".to_owned()], evidence: evidence() },
+                SkipReason::ConfigNotSet {
+                    symbols: vec!["CONFIG_A".to_owned(), "CONFIG_B".to_owned()],
+                    evidence: evidence(),
+                },
                 "needs CONFIG_A, CONFIG_B (not set in this kernel): unshare: EINVAL",
             ),
             (

@@ -25,7 +25,14 @@ fn skipped() -> Verdict {
 }
 
 fn crashed() -> Verdict {
-    Verdict::KernelCrashed { what: "Oops".to_owned(), trace: Vec::new(), kind: None, fingerprint: None, task: None, pvpanic: None }
+    Verdict::KernelCrashed {
+        what: "Oops".to_owned(),
+        trace: Vec::new(),
+        kind: None,
+        fingerprint: None,
+        task: None,
+        pvpanic: None,
+    }
 }
 
 fn not_run() -> Verdict {
@@ -167,7 +174,10 @@ fn runs_that_agree_have_their_verdict_and_others_are_flaky() {
     assert_eq!(detail, "2 of 3 runs failed, first with CRASH after 1 good one: Oops");
     let (told, detail) = end([passed(), skipped(), passed()]);
     assert_eq!(told, words("1:PASS 2:SKIP 3:PASS 2=FLAKY", Some((3, 0))));
-    assert_eq!(detail, "skipped in some of 3 runs and not in others: needs CONFIG_UTS_NS (not set in this kernel): ENOSYS");
+    assert_eq!(
+        detail,
+        "skipped in some of 3 runs and not in others: needs CONFIG_UTS_NS (not set in this kernel): ENOSYS"
+    );
 }
 
 #[test]
@@ -202,7 +212,10 @@ fn a_search_passes_with_as_many_runs_as_it_had_and_ends_with_the_first_failure()
     case.made(Verdict::Passed).made(failed());
     assert_eq!(case.book.has_found(), Some(failure_found(case.id.clone(), kernel())));
     assert_eq!(case.end(None), words("1:PASS 2:FAIL 2=FLAKY", Some((2, 1))));
-    assert_eq!(case.last().verdict.detail(), "1 of 2 runs failed, first with FAIL after 1 good one: not isolated: it showed");
+    assert_eq!(
+        case.last().verdict.detail(),
+        "1 of 2 runs failed, first with FAIL after 1 good one: not isolated: it showed"
+    );
     // What fails at once and is not run again has failed.
     let mut case = Case::new(SEARCH);
     case.made(failed());

@@ -254,7 +254,8 @@ impl Session {
         match frame.kind {
             Kind::Raw => self.output(&frame.payload).map(|()| None),
             Kind::Message => {
-                let envelope: Envelope = message::decode(frame).map_err(|error| Violation::NotAMessage { error: error.to_string() })?;
+                let envelope: Envelope =
+                    message::decode(frame).map_err(|error| Violation::NotAMessage { error: error.to_string() })?;
                 if envelope.seq != self.next_seq {
                     let (expected, got) = (self.next_seq, envelope.seq);
                     return Err(Violation::WrongSequence { expected, got });
@@ -336,9 +337,7 @@ impl Session {
                 }
                 Ok(Some(Heard::Goodbye))
             }
-            (state, message) => {
-                Err(Violation::UnexpectedMessage { message: Box::new(message), state: doing(&state) })
-            }
+            (state, message) => Err(Violation::UnexpectedMessage { message: Box::new(message), state: doing(&state) }),
         }
     }
 }

@@ -14,7 +14,8 @@
 use vmlab_console::{ConsoleReader, Kind};
 use vmlab_events::loss::{Phase, QemuEnd, ShutdownLine};
 use vmlab_events::verdict::{
-    BootConsole, GuestEnd, LaunchFailure, LossCause, NotRunReason, PassedDeadline, Timeout, Vanished, Verdict, Violation,
+    BootConsole, GuestEnd, LaunchFailure, LossCause, NotRunReason, PassedDeadline, Timeout, Vanished, Verdict,
+    Violation,
 };
 use vmlab_qemu::qmp::ShutdownReason;
 

@@ -139,7 +139,8 @@ fn each_case(mut check: impl FnMut(&Case)) {
             case.link = link;
             for crashed in [None, Some(crash())] {
                 case.crash = crashed;
-                for (panicked, shutdown_line) in [false, true].iter().flat_map(|told| SHUTDOWN_LINES.map(|word| (*told, word)))
+                for (panicked, shutdown_line) in
+                    [false, true].iter().flat_map(|told| SHUTDOWN_LINES.map(|word| (*told, word)))
                 {
                     case.shutdown_line = shutdown_line;
                     for (shutdown, qemu) in
@@ -305,7 +306,12 @@ fn rows_that_have_a_name() {
             "QEMU had closed its QMP socket and lived on",
         ),
         ("cut stream", with(&|c| (c.qemu, c.link.cut) = (QemuEnd::Killed(9), Some(CUT_FRAME))), "VANISHED", CUT),
-        ("garbage", with(&|c| c.loss = GuestLoss::Violation(Violation::NotAMessage { error: "noise".to_owned() })), "GARBLED", "noise"),
+        (
+            "garbage",
+            with(&|c| c.loss = GuestLoss::Violation(Violation::NotAMessage { error: "noise".to_owned() })),
+            "GARBLED",
+            "noise",
+        ),
         (
             "cut console",
             with(&|c| (c.loss, c.qemu) = (GuestLoss::ConsoleCut, lived.clone())),
