@@ -33,7 +33,7 @@ pub async fn run(lab: &Rc<Lab>, kernels: Vec<Prepared>, scenarios: &[ScenarioSpe
 
 /// Round after round, of which the next begins when there is nobody left to wait for a guest of those before.
 async fn run_rounds(lab: &Lab, columns: &[Rc<Column>], scenarios: &[ScenarioSpec]) {
-    let batches = lab.options.isolation.batches(scenarios);
+    let batches = lab.options.isolation.by_guest(scenarios);
     let mut tasks = JoinSet::new();
     let mut rounds = 0..lab.options.repetition.rounds();
     loop {

@@ -258,12 +258,12 @@ mod tests {
 
     #[test]
     fn two_reports_never_share_a_destination() {
-        for (texts, words) in [
+        for (texts, start) in [
             (["human", "json"], "`human` and `json` would both be written to standard output; give one of them a file"),
             (["ktap=/tmp/a", "json=/tmp/a"], "`ktap` and `json` would both be written to /tmp/a"),
         ] {
             let error = Reporters::open(&specs(&texts), &Setup::default()).unwrap_err().to_string();
-            assert!(error.starts_with(words), "{error}");
+            assert!(error.starts_with(start), "{error}");
         }
     }
 
@@ -281,8 +281,8 @@ mod tests {
                 let texts = [format!("junit={}", at(one)), format!("json={}", at(other))];
                 let specs: Vec<ReportSpec> = texts.iter().map(|text| text.parse().unwrap()).collect();
                 let error = Reporters::open(&specs, &Setup::default()).unwrap_err().to_string();
-                let words = format!("to {}, which is the same file as {}; give", at(one), at(other));
-                assert!(error.contains(&words), "{error}");
+                let text = format!("to {}, which is the same file as {}; give", at(one), at(other));
+                assert!(error.contains(&text), "{error}");
             }
         }
         // The same path to Rust, too, which leaves `.` out.

@@ -1,4 +1,4 @@
-//! A record's journal: what can be read can be written, and every report of it is whole and harmless.
+//! A record's event log: events that can be read can be written, and every report of them is whole and harmless.
 
 use vmlab_events::{log, order};
 
@@ -11,6 +11,14 @@ pub const WORDS: &[&[u8]] = &[
     b"\"verdict\":\"timed_out\",\"detail\":\"x\"",
     b"\"verdict\":\"skipped\",\"reason\":\"x\"",
     b"\"verdict\":\"passed\"",
+    b"\"verdict\":\"failed\",\"reason\":{\"kind\":\"not_isolated\",\"finding\":\"x\"}",
+    b"\"verdict\":\"skipped\",\"reason\":{\"kind\":\"config_unknown\",\"evidence\":\"x\"}",
+    b"\"verdict\":\"leaks\",\"finding\":\"x\"",
+    b"\"verdict\":\"leaks\",\"recorded\":\"x\"",
+    b"\"reason\":{\"kind\":\"recorded\",\"text\":\"x\"}",
+    b"\"reason\":{\"kind\":\"cut_short\",\"by\":{\"verdict\":\"passed\"}}",
+    b"\"format\":2",
+    b"\"format\":3",
     b"18446744073709551615",
     b"\\u001b]0;owned\\u0007",
     b"\\u009b31m",

@@ -71,6 +71,9 @@ pub fn counts(counts: &Counts) -> String {
 }
 
 #[cfg(test)]
+mod every_detail;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -48,14 +48,14 @@ impl std::error::Error for Violation {}
 impl fmt::Display for SessionState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::AwaitsHello => f.write_str("its hello was due"),
-            Self::Greeted => f.write_str("it had not been told to prepare"),
-            Self::Preparing => f.write_str("it was to prepare"),
-            Self::Idle => f.write_str("it had nothing to do"),
+            Self::AwaitsHello => f.write_str("the guest's hello was due"),
+            Self::Greeted => f.write_str("the guest had no order to prepare"),
+            Self::Preparing => f.write_str("the guest prepared"),
+            Self::Idle => f.write_str("the guest had nothing to do"),
             Self::Asked(scenario) => write!(f, "the start of {scenario} was due"),
             Self::Running(scenario) => write!(f, "{scenario} ran"),
-            Self::Leaving => f.write_str("its goodbye was due"),
-            Self::Over => f.write_str("it had said goodbye or broken the protocol"),
+            Self::Leaving => f.write_str("the guest's goodbye was due"),
+            Self::Over => f.write_str("the session was over"),
         }
     }
 }

@@ -162,7 +162,7 @@ impl Verdict {
         Self::NotRun { reason }
     }
 
-    /// The verdict without a crash's trace, for places beside the whole verdict.
+    /// The verdict without a crash's trace, for use beside the whole verdict.
     #[must_use]
     pub fn without_trace(mut self) -> Self {
         // The trace of a panic that the console does not show is the console's last line, which is part of its text.

@@ -29,7 +29,7 @@ pub enum Violation {
         /// The number that came.
         got: u64,
     },
-    /// A message that has no place in this state.
+    /// A message that is not allowed in this state.
     UnexpectedMessage {
         /// The message.
         message: Box<GuestMessage>,

@@ -17,7 +17,7 @@ use vmlab_events::{clean, text};
 const MAX_LINES: usize = 20;
 /// The most attempts.
 const MAX_ATTEMPTS: usize = 10;
-/// The most lines of registers: those of the first processor that say where it was.
+/// The most lines of registers: those of the first CPU that show where it was.
 const MAX_REGISTERS: usize = 6;
 /// The most characters of a line.
 const MAX_CHARS: usize = 300;
@@ -156,7 +156,7 @@ impl Details<'_> {
         }
     }
 
-    /// What was taken from a guest that was lost. A crash's trace has shown the console already.
+    /// The evidence on a lost guest. A crash's trace has shown the console already.
     fn loss(&self, loss: &LossReport, verdict: &Verdict, line: &mut impl FnMut(&str)) {
         let verbose = self.verbosity == Verbosity::Verbose;
         let most = |few: usize| if verbose { usize::MAX } else { few };
@@ -186,7 +186,7 @@ impl Details<'_> {
         }
     }
 
-    /// Where to read on, for what the console may explain.
+    /// The console's file, where the console may explain the verdict.
     fn console(&self, report: &JobReport) -> Option<String> {
         if !matches!(report.verdict.class(), Class::Flaky | Class::TimedOut | Class::Crashed | Class::Lab) {
             return None;
@@ -246,7 +246,9 @@ impl Details<'_> {
                 "FLAKY: of several runs on the same kernel some failed and others did not; that counts as failed."
                     .to_owned();
             if !self.run.repetition.measures() {
-                text.push_str(" `--repeat N` tells how often it fails, and `--until-failure` finds the next failure.");
+                text.push_str(
+                    " `--repeat N` measures how often it fails, and `--until-failure` finds the next failure.",
+                );
             }
             lines.push(text);
         }

@@ -1,4 +1,4 @@
-//! The report for people: what happens while it happens, and at the end one table and everything that is not good.
+//! The report for people: events while they happen, and at the end one table and everything that is not good.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};

@@ -60,7 +60,7 @@ fn legend(run: &Run, paint: Paint) -> String {
     out
 }
 
-/// Width of the first column, so that one kernel's fits beside it.
+/// Width of the first column, so that one target's column fits beside it.
 fn name_width(run: &Run, limit: usize) -> usize {
     let longest = run.jobs.iter().map(|spec| spec.name().width()).max().unwrap_or(0).max("scenario".len());
     let widest_label = "VANISHED".len();
@@ -69,7 +69,7 @@ fn name_width(run: &Run, limit: usize) -> usize {
 
 struct Grid<'a> {
     run: &'a Run,
-    /// The lines of each kernel's head.
+    /// The lines of each target's head.
     heads: Vec<Vec<String>>,
     name_width: usize,
     paint: Paint,

@@ -50,7 +50,7 @@ fn every_pair_of_legs_under_every_expectation() {
     let died = LegOutcome::Died { how: "killed by SIGSEGV".to_owned() };
     let failed = LegOutcome::Failed { detail: "EIO".to_owned() };
     let late = LegOutcome::TimedOut { limit_ms: 5 };
-    for (expects, control, outcomes, word) in [
+    for (expects, control, outcomes, label) in [
         (Expectation::Isolation, Control::Runs, vec![Available, isolated(), leaked()], "PASS"),
         (Expectation::Isolation, Control::Runs, vec![Available, leaked(), leaked()], "FAIL"),
         (Expectation::Isolation, Control::Runs, vec![Available, isolated(), isolated()], "VACUOUS"),
@@ -72,7 +72,7 @@ fn every_pair_of_legs_under_every_expectation() {
         (Expectation::Isolation, Control::Runs, vec![], "GARBLED"),
     ] {
         let verdict = judged(&spec(expects, control), &outcomes, &[]);
-        assert_eq!(verdict.label(), word, "{expects:?} {outcomes:?}: {verdict:?}");
+        assert_eq!(verdict.label(), label, "{expects:?} {outcomes:?}: {verdict:?}");
     }
 }
 
@@ -133,12 +133,12 @@ fn what_a_scenario_allows_is_a_note_and_fails_nothing() {
     let killed = Finding::of_title(Kind::MemcgOom, "Memory cgroup out of memory: Killed process 98 (u)");
     let global = Finding::of_title(Kind::Oom, "Out of memory: Killed process 98 (u)");
     let broken = Finding::of_title(Kind::Kasan, "memcg-oom: Memory cgroup");
-    for (found, word, severity) in
+    for (found, label, severity) in
         [(killed, "PASS", Severity::Note), (global, "FAIL", Severity::Warned), (broken, "FAIL", Severity::Broken)]
     {
         let mut warnings = [found];
         allow(&spec, &mut warnings);
         assert_eq!(warnings[0].severity, severity, "{warnings:?}");
-        assert_eq!(judged(&spec, &outcomes, &warnings).label(), word, "{warnings:?}");
+        assert_eq!(judged(&spec, &outcomes, &warnings).label(), label, "{warnings:?}");
     }
 }

@@ -24,7 +24,7 @@ struct Case {
     stderr: &'static str,
 }
 
-/// A guest that QEMU has ended without a word while a scenario ran.
+/// A guest whose QEMU has ended without an explanation while a scenario ran.
 fn case() -> Case {
     Case {
         loss: GuestLoss::Ended,
@@ -56,8 +56,8 @@ impl Case {
         self
     }
 
-    fn shutdown(mut self, word: &str) -> Self {
-        self.monitor.shutdown = Some(ShutdownReason::from_name(word));
+    fn shutdown(mut self, name: &str) -> Self {
+        self.monitor.shutdown = Some(ShutdownReason::from_name(name));
         self.qemu = QemuEnd::Lived { stopped: false };
         self
     }
@@ -140,11 +140,11 @@ fn each_case(mut check: impl FnMut(&Case)) {
             for crashed in [None, Some(crash())] {
                 case.crash = crashed;
                 for (panicked, shutdown_line) in
-                    [false, true].iter().flat_map(|told| SHUTDOWN_LINES.map(|word| (*told, word)))
+                    [false, true].iter().flat_map(|reported| SHUTDOWN_LINES.map(|line| (*reported, line)))
                 {
                     case.shutdown_line = shutdown_line;
                     for (shutdown, qemu) in
-                        SHUTDOWNS.iter().flat_map(|word| ends().into_iter().map(move |end| (word, end)))
+                        SHUTDOWNS.iter().flat_map(|name| ends().into_iter().map(move |end| (name, end)))
                     {
                         case.qemu = qemu;
                         for full in [false, true] {
@@ -234,8 +234,8 @@ fn rows_that_have_a_name() {
         change(&mut case);
         case
     };
-    let word = |word| with(&|case| case.shutdown_line = Some(word));
-    for (name, case, verdict, words) in [
+    let line = |line| with(&|case| case.shutdown_line = Some(line));
+    for (name, case, verdict, text) in [
         ("panic on the console", case().crashed().panicked().shutdown("guest-reset"), "CRASH", "BUG: x"),
         (
             "silent console",
@@ -245,7 +245,7 @@ fn rows_that_have_a_name() {
         ),
         (
             "rebooted itself",
-            word(ShutdownLine::Restarting).shutdown("guest-reset"),
+            line(ShutdownLine::Restarting).shutdown("guest-reset"),
             "VANISHED",
             "the guest rebooted itself while",
         ),
@@ -270,7 +270,7 @@ fn rows_that_have_a_name() {
             "the guest halted",
         ),
         ("triple fault", case().shutdown("guest-reset"), "VANISHED", "a triple fault, or a reset through the hardware"),
-        ("its reason's word", case().shutdown("guest-reset"), "VANISHED", "QEMU shut down (guest-reset)"),
+        ("its reason's name", case().shutdown("guest-reset"), "VANISHED", "QEMU shut down (guest-reset)"),
         ("QEMU killed", with(&|c| c.qemu = QemuEnd::Killed(9)), "VANISHED", "QEMU was killed by signal 9 (SIGKILL)"),
         (
             "QEMU aborted",
@@ -284,8 +284,18 @@ fn rows_that_have_a_name() {
             "VANISHED",
             "QEMU exited with 1 by itself while the scenario ran; QEMU said: qemu: out of luck",
         ),
-        ("QEMU was told to end", case().shutdown("host-signal"), "VANISHED", "a signal told QEMU to end (host-signal)"),
-        ("QEMU was told to quit", case().shutdown("host-qmp-quit"), "VANISHED", "through its monitor (host-qmp-quit)"),
+        (
+            "QEMU ended by a signal",
+            case().shutdown("host-signal"),
+            "VANISHED",
+            "a signal told QEMU to end (host-signal)",
+        ),
+        (
+            "QEMU ended by its monitor",
+            case().shutdown("host-qmp-quit"),
+            "VANISHED",
+            "through its monitor (host-qmp-quit)",
+        ),
         ("QEMU met an error", case().shutdown("host-error"), "VANISHED", "(host-error)"),
         (
             "QEMU was stopped",
@@ -345,13 +355,13 @@ fn rows_that_have_a_name() {
         ),
     ] {
         let of = of(&case.evidence());
-        assert!(of.label() == verdict && of.detail().contains(words), "{name}: {of:?}");
+        assert!(of.label() == verdict && of.detail().contains(text), "{name}: {of:?}");
     }
 }
 
 #[test]
 fn each_deadline_has_a_text_of_its_own() {
-    for (which, booted, phase, words) in [
+    for (which, booted, phase, text) in [
         (
             Deadline::Boot,
             false,
@@ -378,7 +388,7 @@ fn each_deadline_has_a_text_of_its_own() {
         case.qemu = QemuEnd::Lived { stopped: false };
         let verdict = of(&case.evidence());
         assert_eq!(verdict.label(), if booted { "TIMEOUT" } else { "NO-BOOT" });
-        assert!(verdict.detail().contains(words), "{verdict:?}");
+        assert!(verdict.detail().contains(text), "{verdict:?}");
     }
 }
 
@@ -393,7 +403,7 @@ fn a_boot_for_want_of_memory_is_the_labs_failure() {
     };
     let linux = "[    0.0] Linux version 6.12.0\n";
     let no_root = "[    1.0] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)\n";
-    for (console, word, words) in [
+    for (console, label, text) in [
         (format!("{linux}[    1.0] Kernel panic - not syncing: System is deadlocked on memory\n"), "NO-BOOT", "64 MiB"),
         (format!("{linux}[    0.9] Initramfs unpacking failed: junk\n{no_root}"), "NO-BOOT", "64 MiB"),
         // Without that line it is no want of memory, nor is that line without the panic.
@@ -404,7 +414,7 @@ fn a_boot_for_want_of_memory_is_the_labs_failure() {
         (String::new(), "NO-BOOT", "QEMU exited with 0"),
     ] {
         let verdict = judged(&console);
-        assert!(verdict.label() == word && verdict.detail().contains(words), "{console}: {verdict:?}");
+        assert!(verdict.label() == label && verdict.detail().contains(text), "{console}: {verdict:?}");
     }
     assert_eq!(judged("").detail(), "QEMU exited with 0 by itself before the guest's hello");
 }
