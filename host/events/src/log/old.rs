@@ -95,7 +95,7 @@ fn verdict(fields: &mut Fields) -> bool {
 }
 
 fn recorded(text: Value) -> Value {
-    json!({ "kind": "recorded", "text": text })
+    [("kind", Value::from("recorded")), ("text", text)].into_iter().collect()
 }
 
 fn deadline(which: Value) -> Value {
