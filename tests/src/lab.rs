@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use vmlab_events::event::{GuestEnding, JobReport, LabEvent, Stamped};
+use vmlab_events::event::{GuestOutcome, JobReport, LabEvent, Stamped};
 use vmlab_events::log;
 use vmlab_events::loss::LossReport;
 use vmlab_events::verdict::Verdict;
@@ -359,7 +359,7 @@ impl Outcome {
         }
         timed.sort_unstable();
         assert!(timed.is_sorted_by(|a, b| a < b) && timed.iter().all(|guest| ended.contains(guest)), "{timed:?}");
-        let done = |stamped: &&Stamped| matches!(&stamped.event, LabEvent::GuestEnded { how, .. } if *how == GuestEnding::Done);
+        let done = |stamped: &&Stamped| matches!(&stamped.event, LabEvent::GuestEnded { how, .. } if *how == GuestOutcome::Done);
         assert!(timed.len() >= self.events.iter().filter(done).count(), "{timed:?} of {ended:?}");
         assert_eq!(runs, 1);
     }

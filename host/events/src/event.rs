@@ -124,7 +124,7 @@ pub enum LabEvent {
         /// Its number.
         guest: u32,
         /// How it ended.
-        how: GuestEnding,
+        how: GuestOutcome,
         /// Size of its console's file.
         console_bytes: u64,
     },
@@ -170,7 +170,7 @@ pub enum LabEvent {
 /// How a guest's QEMU ended, from the host's side.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub enum GuestEnding {
+pub enum GuestOutcome {
     /// The guest has said goodbye, or was saved as a template.
     Done,
     /// The guest was lost; the evidence is in [`LabEvent::GuestLost`].

@@ -81,22 +81,22 @@ impl Repetition {
 
     /// What one of several executions of a job is called.
     #[must_use]
-    pub const fn unit(self) -> Attempted {
-        if self.measures() { Attempted::Run } else { Attempted::Attempt }
+    pub const fn unit(self) -> AttemptKind {
+        if self.measures() { AttemptKind::Run } else { AttemptKind::Attempt }
     }
 }
 
 /// What one of several executions of a job is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Attempted {
+pub enum AttemptKind {
     /// One of a number of runs that are counted.
     Run,
     /// One of the attempts of which the next follows a failure.
     Attempt,
 }
 
-impl Attempted {
+impl AttemptKind {
     /// `run` or `attempt`.
     #[must_use]
     pub const fn noun(self) -> &'static str {

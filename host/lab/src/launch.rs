@@ -10,7 +10,7 @@ use super::inputs::{Inputs, Rest};
 use super::lab::{Lab, Prepared};
 use super::phases::{Kind, Moment, Recorder};
 use vmlab_events::error::chain;
-use vmlab_events::event::{GuestEnding, LabEvent, NotNeeded};
+use vmlab_events::event::{GuestOutcome, LabEvent, NotNeeded};
 use vmlab_events::verdict::{LaunchFailure, StartFailure};
 use vmlab_qemu::argv::{self, Boot, Start};
 use vmlab_qemu::process::QemuProcess;
@@ -46,7 +46,7 @@ impl Guest {
         recorder.end_of("end");
         told.iter().for_each(|told| recorder.told(told));
         console.push(&bytes);
-        let (how, console_bytes) = (GuestEnding::NotNeeded { reason }, console.bytes());
+        let (how, console_bytes) = (GuestOutcome::NotNeeded { reason }, console.bytes());
         lab.emitter.emit(LabEvent::GuestEnded { guest: number, how, console_bytes });
         recorder.finish(lab);
     }
@@ -106,7 +106,7 @@ pub(super) fn launch(lab: &Lab, prepared: &Prepared, origin: &Origin<'_>) -> Res
         }
         Err((step, error)) => {
             let reason = LaunchFailure::NotStarted { step, error };
-            let how = GuestEnding::NotStarted { reason: reason.clone() };
+            let how = GuestOutcome::NotStarted { reason: reason.clone() };
             lab.emitter.emit(LabEvent::GuestEnded { guest: number, how, console_bytes: 0 });
             Err(reason)
         }

@@ -11,7 +11,7 @@ use super::phases::{Kind, Recorder};
 use super::templates::DeadFork;
 use crate::verdict::evidence::{Console, Evidence, GuestLoss, Link, Monitor};
 use crate::verdict::outcome;
-use vmlab_events::event::{GuestEnding, LabEvent};
+use vmlab_events::event::{GuestOutcome, LabEvent};
 use vmlab_events::job::Job;
 use vmlab_events::loss::LossReport;
 use vmlab_events::loss::{QemuEnd, ShutdownLine};
@@ -52,9 +52,9 @@ impl Drive<'_> {
             }
             Some(loss) => Some(self.settle(loss, &end, stderr)),
         };
-        let how = verdict.clone().map_or(GuestEnding::Done, |verdict| {
+        let how = verdict.clone().map_or(GuestOutcome::Done, |verdict| {
             let verdict = Box::new(verdict.without_trace());
-            GuestEnding::Lost { verdict }
+            GuestOutcome::Lost { verdict }
         });
         let console_bytes = self.ledger.console.bytes();
         self.lab.emitter.emit(LabEvent::GuestEnded { guest: self.number, how: how.clone(), console_bytes });

@@ -116,7 +116,7 @@ fn ending(fields: &mut Fields) -> bool {
 mod tests {
     use serde_json::json;
 
-    use crate::event::{GuestEnding, LabEvent, Stamped};
+    use crate::event::{GuestOutcome, LabEvent, Stamped};
     use crate::loss::{Deadline, ShutdownLine, ShutdownReason};
     use crate::verdict::{
         Failure, LaunchFailure, NotRunReason, Seen, SkipReason, Timeout, Vanished, Verdict, Violation,
@@ -170,7 +170,7 @@ mod tests {
         for stamped in &mut events {
             match &mut stamped.event {
                 LabEvent::JobFinished(report) => report.verdict = recorded(&report.verdict),
-                LabEvent::GuestEnded { how, .. } => *how = GuestEnding::Recorded { text: "powered off".to_owned() },
+                LabEvent::GuestEnded { how, .. } => *how = GuestOutcome::Recorded { text: "powered off".to_owned() },
                 _ => {}
             }
         }

@@ -3,7 +3,7 @@
 use super::{count, duration};
 use crate::attempts::{Attempt, Attempts};
 use crate::clean;
-use crate::schedule::{Attempted, Repetition};
+use crate::schedule::{AttemptKind, Repetition};
 
 /// A line for each attempt, `attempt 2: PASS (12 ms, guest 3)`; where failures are counted, for those that failed. At
 /// most `most` lines, and a line with the number of the others.
@@ -19,7 +19,7 @@ pub fn attempts(attempts: &Attempts, repetition: Repetition, most: usize) -> Vec
     lines
 }
 
-fn attempt(attempt: &Attempt, unit: Attempted) -> String {
+fn attempt(attempt: &Attempt, unit: AttemptKind) -> String {
     let guest = attempt.guest.map(|guest| format!(", guest {guest}")).unwrap_or_default();
     let detail = clean::line(&attempt.verdict.detail());
     let colon = if detail.is_empty() { "" } else { ": " };

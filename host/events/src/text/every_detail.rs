@@ -5,11 +5,11 @@ use vmlab_protocol::catalogue::KernelVersion;
 use vmlab_protocol::frame::{Damage, Truncated};
 use vmlab_protocol::message::{GuestMessage, Leg, LegOutcome};
 
-use crate::event::{GuestEnding, JobReport, LabEvent, NotNeeded, Stamped};
+use crate::event::{GuestOutcome, JobReport, LabEvent, NotNeeded, Stamped};
 use crate::job::Job;
 use crate::log;
 use crate::loss::{Deadline, Phase, QemuEnd, ShutdownLine, ShutdownReason};
-use crate::schedule::Attempted;
+use crate::schedule::AttemptKind;
 use crate::target::TargetId;
 use crate::verdict::*;
 
@@ -239,9 +239,9 @@ fn of_several() -> Vec<Verdict> {
     let some = |unit, good_before| Flakiness::SomeFailed { unit, runs: 20, failures: 3, good_before, first: failed() };
     let why = SkipReason::ConfigUnknown { newer: None, evidence: s("ENOSYS") };
     let flaky = [
-        some(Attempted::Attempt, 0),
-        some(Attempted::Run, 1),
-        some(Attempted::Run, 2),
+        some(AttemptKind::Attempt, 0),
+        some(AttemptKind::Run, 1),
+        some(AttemptKind::Run, 2),
         Flakiness::SomeSkipped { runs: 3, why },
         Flakiness::Recorded { text: s("as recorded") },
     ];
@@ -290,7 +290,7 @@ fn every_verdict_has_a_text_and_survives_a_log() {
         through_a_log(LabEvent::JobFinished(Box::new(JobReport { attempts: Some(attempts), ..report })));
         through_a_log(LabEvent::GuestEnded {
             guest: 1,
-            how: GuestEnding::Lost { verdict: Box::new(verdict) },
+            how: GuestOutcome::Lost { verdict: Box::new(verdict) },
             console_bytes: 0,
         });
     }
@@ -310,18 +310,18 @@ fn consumers_of_json_match_fields() {
 fn every_end_of_a_guest_has_a_text_and_survives_a_log() {
     let reason = LaunchFailure::NotStarted { step: StartFailure::Process, error: s("EACCES") };
     for (how, text) in [
-        (GuestEnding::Done, "done"),
-        (GuestEnding::Lost { verdict: Box::new(Verdict::missing(true)) }, "the run was interrupted"),
-        (GuestEnding::NotStarted { reason }, "EACCES"),
+        (GuestOutcome::Done, "done"),
+        (GuestOutcome::Lost { verdict: Box::new(Verdict::missing(true)) }, "the run was interrupted"),
+        (GuestOutcome::NotStarted { reason }, "EACCES"),
         (
-            GuestEnding::NotNeeded { reason: NotNeeded::NoMoreWork },
+            GuestOutcome::NotNeeded { reason: NotNeeded::NoMoreWork },
             "not needed: it was started ahead, and there was no more work",
         ),
         (
-            GuestEnding::NotNeeded { reason: NotNeeded::TemplateGivenUp },
+            GuestOutcome::NotNeeded { reason: NotNeeded::TemplateGivenUp },
             "not needed: it is a fork of a template that was given up",
         ),
-        (GuestEnding::Recorded { text: s("powered off") }, "powered off"),
+        (GuestOutcome::Recorded { text: s("powered off") }, "powered off"),
     ] {
         assert_eq!(how.to_string(), text);
         through_a_log(LabEvent::GuestEnded { guest: 1, how, console_bytes: 0 });

@@ -5,7 +5,7 @@ use std::fmt;
 use nix::sys::signal::Signal;
 
 use super::Join;
-use crate::event::{GuestEnding, NotNeeded};
+use crate::event::{GuestOutcome, NotNeeded};
 use crate::loss::{Deadline, Phase, QemuEnd, ShutdownReason};
 use crate::verdict::{
     BootConsole, GuestEnd, GuestState, HostFault, LaunchFailure, LossCause, LossEvidence, Mismatch, PassedDeadline,
@@ -38,7 +38,7 @@ impl fmt::Display for Vanished {
     }
 }
 
-impl fmt::Display for GuestEnding {
+impl fmt::Display for GuestOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Done => f.write_str("done"),

@@ -127,7 +127,7 @@ impl fmt::Display for NotRunReason {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schedule::Attempted;
+    use crate::schedule::AttemptKind;
     use vmlab_protocol::catalogue::KernelVersion;
 
     #[test]
@@ -164,10 +164,10 @@ mod tests {
         let first = || Box::new(Verdict::Failed { reason: Failure::NotIsolated { finding: "seen".to_owned() } });
         let of = |unit, good_before| Flakiness::SomeFailed { unit, runs: 20, failures: 3, good_before, first: first() };
         let text = "3 of 20 attempts failed, first with FAIL: not isolated: seen";
-        assert_eq!(of(Attempted::Attempt, 0).to_string(), text);
+        assert_eq!(of(AttemptKind::Attempt, 0).to_string(), text);
         let text = "3 of 20 runs failed, first with FAIL after 1 good one: not isolated: seen";
-        assert_eq!(of(Attempted::Run, 1).to_string(), text);
-        assert!(of(Attempted::Run, 2).to_string().contains("after 2 good ones"));
+        assert_eq!(of(AttemptKind::Run, 1).to_string(), text);
+        assert!(of(AttemptKind::Run, 2).to_string().contains("after 2 good ones"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{SkipReason, Verdict};
-use crate::schedule::Attempted;
+use crate::schedule::AttemptKind;
 
 /// How attempts at one job differ.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,7 +12,7 @@ pub enum Flakiness {
     /// Some failed, others did not.
     SomeFailed {
         /// Whether they are runs that were to be counted, or attempts after a failure.
-        unit: Attempted,
+        unit: AttemptKind,
         /// How many ended.
         runs: u32,
         /// How many of them failed.
