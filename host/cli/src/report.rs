@@ -34,10 +34,14 @@ pub struct ReportArgs {
     #[arg(value_name = "RUN", default_value = record::LATEST)]
     run: String,
 
-    // The help names the formats from their table.
+    // The table of formats gives their names and descriptions.
     #[arg(
-        long, value_name = "FORMAT", default_value = "human", conflicts_with = "list",
-        help = format!("The form of the report: {}", Format::list())
+        long,
+        value_name = "FORMAT",
+        default_value = "human",
+        conflicts_with = "list",
+        help = format!("The form of the report: {}", Format::list()),
+        long_help = format!("The form of the report:\n{}", Format::described())
     )]
     format: Format,
 

@@ -42,8 +42,8 @@ pub struct FormatSpec {
     pub(super) format: Format,
     /// As the user writes it.
     pub name: &'static str,
-    /// In one line.
-    pub help: &'static str,
+    /// What it is, in one line.
+    help: &'static str,
     pub(super) make: Make,
 }
 
@@ -94,6 +94,12 @@ impl Format {
     pub fn list() -> String {
         let [first @ .., last] = FORMATS.map(|row| row.name);
         format!("{} or {last}", first.join(", "))
+    }
+
+    /// A line for each format, for long help texts: `- junit: JUnit XML, written at the end`.
+    #[must_use]
+    pub fn described() -> String {
+        FORMATS.map(|row| format!("- {}: {}", row.name, row.help)).join("\n")
     }
 }
 

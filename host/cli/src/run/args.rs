@@ -31,13 +31,13 @@ pub struct RunArgs {
     #[arg(long, value_enum, default_value = "fork")]
     pub(super) isolation: IsolationArg,
 
-    // The help names the formats from their table.
+    // The table of formats gives their names and descriptions.
     #[arg(
-        short, long = "report", value_name = "FORMAT[=FILE]",
-        help = format!(
-            "Report to write: {}, with =FILE to write it there; may be given several times [default: human]",
-            Format::list()
-        )
+        short,
+        long = "report",
+        value_name = "FORMAT[=FILE]",
+        help = reports_help(),
+        long_help = format!("{}\n\n{}", reports_help(), Format::described())
     )]
     pub(super) reports: Vec<ReportSpec>,
 
@@ -144,6 +144,13 @@ impl RunArgs {
             (false, None, None) => Repetition::Once,
         }
     }
+}
+
+fn reports_help() -> String {
+    format!(
+        "Report to write: {}, with =FILE to write it there; may be given several times [default: human]",
+        Format::list()
+    )
 }
 
 /// How scenarios are kept apart.
