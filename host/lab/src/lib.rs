@@ -22,7 +22,6 @@ pub mod plan;
 mod save;
 mod settle;
 mod stop;
-
 mod templates;
 pub mod verdict;
 mod watch;
