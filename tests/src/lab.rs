@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use vmlab_events::event::{JobReport, LabEvent, Stamped};
+use vmlab_events::event::{GuestOutcome, JobReport, LabEvent, Stamped};
 use vmlab_events::loss::LossReport;
 use vmlab_events::verdict::Verdict;
 use vmlab_image::guest_init;
@@ -236,9 +236,9 @@ impl Outcome {
 
     /// The verdict's label and detail.
     #[must_use]
-    pub fn verdict(&self, scenario: &str) -> (&'static str, &str) {
+    pub fn verdict(&self, scenario: &str) -> (&'static str, String) {
         let verdict = &self.report(scenario).verdict;
-        (verdict.word(), verdict.detail())
+        (verdict.label(), verdict.detail())
     }
 
     /// Checks that a scenario's verdict has this label, and that its detail contains this text.
@@ -255,7 +255,7 @@ impl Outcome {
     #[must_use]
     pub fn labels(&self) -> BTreeMap<(String, String), &'static str> {
         let name = |kernel: &str| kernel.rsplit('/').next().unwrap_or_default().to_owned();
-        self.reports().map(|r| ((name(r.target.as_str()), r.job.to_string()), r.verdict.word())).collect()
+        self.reports().map(|r| ((name(r.target.as_str()), r.job.to_string()), r.verdict.label())).collect()
     }
 
     /// The reports on lost guests, in order.
@@ -351,7 +351,7 @@ impl Outcome {
         }
         timed.sort_unstable();
         assert!(timed.is_sorted_by(|a, b| a < b) && timed.iter().all(|guest| ended.contains(guest)), "{timed:?}");
-        let done = |stamped: &&Stamped| matches!(&stamped.event, LabEvent::GuestEnded { how, .. } if how == "done");
+        let done = |stamped: &&Stamped| matches!(&stamped.event, LabEvent::GuestEnded { how, .. } if *how == GuestOutcome::Done);
         assert!(timed.len() >= self.events.iter().filter(done).count(), "{timed:?} of {ended:?}");
         assert_eq!(runs, 1);
     }

@@ -42,7 +42,7 @@ impl std::error::Error for Failure {}
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         match error {
-            OpenError::SameTarget(..) | OpenError::File { .. } => Self::usage(error),
+            OpenError::SameDestination(..) | OpenError::File { .. } => Self::usage(error),
             OpenError::Closed(_) => Self::lab(error),
         }
     }

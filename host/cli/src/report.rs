@@ -11,7 +11,7 @@ use vmlab_events::target::TargetId;
 use vmlab_events::{clean, text};
 use vmlab_report::screen::Screen;
 use vmlab_report::style::{Facts, Style, Verbosity};
-use vmlab_report::{Format, ReportSpec, Reporters, Setup, Target};
+use vmlab_report::{Destination, Format, ReportSpec, Reporters, Setup};
 use vmlab_store::record::{self, Listed, RecordError, RunState, StoredRun};
 
 const EXAMPLES: &str = "\
@@ -35,8 +35,15 @@ pub struct ReportArgs {
     #[arg(value_name = "RUN", default_value = record::LATEST)]
     run: String,
 
-    /// Format of the report: human, ktap, junit or json
-    #[arg(long, value_name = "FORMAT", default_value = "human", conflicts_with = "list")]
+    // The table of formats gives their names and descriptions.
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        default_value = "human",
+        conflicts_with = "list",
+        help = format!("The form of the report: {}", Format::list()),
+        long_help = format!("The form of the report:\n{}", Format::described())
+    )]
     format: Format,
 
     /// Write to this file instead of standard output
@@ -69,10 +76,10 @@ pub(super) fn report(args: &ReportArgs, context: &Context) -> Result<u8, Failure
         return Err(timings_refused());
     }
     let stored = record::open(&context.dirs, &args.run).map_err(|error| refuse(&error))?;
-    let target = match &args.output {
-        None => Target::Stdout,
-        Some(path) if path.as_os_str() == "-" => Target::Stdout,
-        Some(path) => Target::File(path.clone()),
+    let destination = match &args.output {
+        None => Destination::Stdout,
+        Some(path) if path.as_os_str() == "-" => Destination::Stdout,
+        Some(path) => Destination::File(path.clone()),
     };
     let verbosity = match (args.quiet, args.verbose) {
         (true, _) => Verbosity::Quiet,
@@ -81,9 +88,9 @@ pub(super) fn report(args: &ReportArgs, context: &Context) -> Result<u8, Failure
     };
     let style = Style::decide_again(&Facts::gather());
     let setup = Setup { style, verbosity, timings: args.timings, record: stored.dir.clone(), screen: Screen::none() };
-    let spec = ReportSpec { format: args.format, target };
-    // A human report on standard output contains them.
-    if spec.format != Format::Human || spec.target != Target::Stdout {
+    let spec = ReportSpec { format: args.format, destination };
+    // A human report tells them itself.
+    if spec.format != Format::Human || spec.destination != Destination::Stdout {
         output::notes(&stored.notices);
     }
     render(&stored, &spec, &setup)?;
@@ -168,6 +175,7 @@ mod tests {
 
     use super::*;
     use vmlab_events::fixture;
+    use vmlab_report::FORMATS;
     use vmlab_store::dirs::Dirs;
     use vmlab_store::record::RunRecord;
 
@@ -190,8 +198,10 @@ mod tests {
     fn run(context: &Context, home: &TempDir) -> RunRecord {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_345_323);
         let mut record = RunRecord::create(&context.dirs, now).unwrap();
-        let specs = Format::ALL
-            .map(|format| ReportSpec { format, target: Target::File(home.path().join(format!("live.{format}"))) });
+        let specs = FORMATS.map(|row| {
+            let format = row.name.parse().unwrap();
+            ReportSpec { format, destination: Destination::File(home.path().join(format!("live.{format}"))) }
+        });
         let setup = Setup { record: Some(record.dir.clone()), ..Setup::default() };
         let mut reporters = Reporters::open(&specs, &setup).unwrap();
         for event in fixture::run() {
@@ -207,7 +217,7 @@ mod tests {
         let home = TempDir::new().unwrap();
         let context = context(&home);
         let id = run(&context, &home).id;
-        for format in Format::ALL {
+        for format in FORMATS.map(|row| row.name.parse::<Format>().unwrap()) {
             for name in ["latest", id.as_str()] {
                 let again = home.path().join("again");
                 let args = [name, "--format", format.name(), "--output", again.to_str().unwrap()];
@@ -272,7 +282,7 @@ mod tests {
         assert!(last.contains("run_finished"), "{last}");
         fs::write(&path, format!("{rest}\n")).unwrap();
         drop(record);
-        for format in Format::ALL {
+        for format in FORMATS.map(|row| row.name.parse::<Format>().unwrap()) {
             let again = home.path().join("again");
             let args = ["--format", format.name(), "--output", again.to_str().unwrap()];
             assert_eq!(vmlab_report(&context, &args).unwrap(), exit::OK);

@@ -1,8 +1,8 @@
-//! Text from a guest, made safe for terminals, XML and line-oriented formats. A guest is not trusted: what it prints must
-//! not move a cursor, set a title, change the direction of a line or break out of an element.
+//! Text from a guest, made safe for terminals, XML and line-oriented formats. A guest is not trusted: its text must not move
+//! a cursor, set a title, change the direction of a line or break out of an element.
 //!
 //! Every hostile character becomes a visible escape, so that nothing is lost: `\x1b` below U+0100, `\u{202e}` above.
-//! So does the one character by which a CI service would know a command of its own.
+//! So does the character that makes a line a command of a CI service.
 //! Quoting for the format itself (`<` in XML, `"` in JSON) is left to the format's own library.
 
 /// Columns between tab stops.
@@ -11,8 +11,8 @@ const TAB: usize = 8;
 /// Whether a character may do harm where text is shown or stored.
 ///
 /// These are the control characters (C0, DEL and C1; Unicode category Cc), the characters that change the direction or
-/// are not seen (the bidirectional controls of UAX #9, zero-width and tag characters), the line and paragraph separators,
-/// and the noncharacters; all that XML 1.0 (5th edition, production 2) forbids is among them.
+/// are invisible (the bidirectional controls of UAX #9, zero-width and tag characters), the line and paragraph separators,
+/// and the noncharacters. This includes all characters that XML 1.0 (5th edition, production 2) forbids.
 #[must_use]
 pub fn is_hostile(c: char) -> bool {
     let code = u32::from(c);
@@ -76,7 +76,7 @@ pub fn cut(text: &str, limit: usize) -> String {
     }
 }
 
-/// A line without what GitHub's runner would obey (src/Runner.Common/ActionCommand.cs of actions/runner): `::NAME::` at
+/// A line without the commands of GitHub's runner (src/Runner.Common/ActionCommand.cs of actions/runner): `::NAME::` at
 /// its beginning, white space aside, and `##[NAME]` anywhere. A guest could hide the rest of a log with them, or mark
 /// lines of the user's sources as faulty.
 fn disarmed(line: String) -> String {
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_terminal_would_obey_is_shown_instead() {
+    fn terminal_commands_become_visible() {
         for (raw, clean) in [
             ("\x1b]0;owned\x07", "\\x1b]0;owned\\x07"),
             ("\u{9b}31m", "\\x9b31m"),
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_ci_service_would_obey_is_shown_instead() {
+    fn ci_commands_become_visible() {
         for (raw, clean) in [
             ("::error file=a::b", "\\x3a:error file=a::b"),
             (" \u{a0}::stop-commands::x", " \u{a0}\\x3a:stop-commands::x"),

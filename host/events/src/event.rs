@@ -1,15 +1,15 @@
-//! What happens in a run, as owned values that can be stored and rendered again. The runner makes them and prints
-//! nothing; the reporters render them and decide nothing.
+//! What happens in a run, as owned values that can be stored and rendered again. The lab makes them and prints nothing;
+//! the reporters render them and decide nothing.
 
 use serde::{Deserialize, Serialize};
 use vmlab_protocol::message::{Hello, Leg, LegOutcome};
 
-use crate::attempts::Attempts;
+use crate::attempts::{Attempt, Attempts};
 use crate::job::{Job, JobSpec};
 use crate::loss::LossReport;
 use crate::schedule::Repetition;
 use crate::target::TargetId;
-use crate::verdict::{Class, Verdict};
+use crate::verdict::{Class, LaunchFailure, Verdict};
 use vmlab_console::Finding;
 
 /// An event and when it happened. One line of `events.jsonl`.
@@ -22,12 +22,18 @@ pub struct Stamped {
     pub event: LabEvent,
 }
 
+/// The form of the events that this version writes. Form 1 is that of November 2026, whose events have no number: kernels
+/// and scenarios where form 2 has targets and jobs, and sentences where form 2 has fields.
+pub const FORMAT: u32 = 2;
+
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum LabEvent {
     /// First of a run. Says what must be announced and ended for the run to be whole.
     RunStarted {
+        /// The form of the events, see [`FORMAT`].
+        format: u32,
         /// The record's name, as `20261122-110203-4f2a`.
         run_id: String,
         /// vmlab's version.
@@ -72,7 +78,7 @@ pub enum LabEvent {
         guest: u32,
         /// The target.
         target: TargetId,
-        /// How it comes to be: `boot`, `template` (a boot that is saved) or `fork`.
+        /// How it starts: `boot`, `template` (a boot that is saved) or `fork`.
         start: String,
         /// `tcg` or `kvm`.
         accelerator: String,
@@ -81,16 +87,16 @@ pub enum LabEvent {
         /// The console's file within the run record.
         console: String,
     },
-    /// The guest is one of its own and ready for work.
+    /// The guest has its own entropy, clock and boot id, and is ready for work.
     GuestReady {
         /// Its number.
         guest: u32,
-        /// From QEMU's start, in ms. Of a fork that was started ahead the time that it waited for work is in it: the
-        /// phase `spare` of its timings tells how long that was.
+        /// From QEMU's start, in ms. For a fork that was started ahead this includes the wait for work, which is the phase
+        /// `spare` of its timings.
         boot_ms: u64,
-        /// Its own boot id; none of a guest that is saved as a template, whose forks each draw their own.
+        /// Its own boot id; none of a guest that is saved as a template, because each fork draws its own.
         boot_id: Option<String>,
-        /// What it said, or its template had said.
+        /// Its hello, or that of its template.
         hello: Box<Hello>,
     },
     /// The guest has announced a scenario.
@@ -105,31 +111,32 @@ pub enum LabEvent {
         #[serde(default = "first")]
         attempt: u32,
     },
-    /// The end of an attempt that is not the last word: with `--retries` each that failed, and the one after it; with
-    /// `--repeat` and `--until-failure` each. One that the end of the run cut short is [`Verdict::NotRun`].
+    /// The end of an attempt whose verdict is not the final one: with `--retries` each attempt that failed, and the one
+    /// after it; with `--repeat` and `--until-failure` each attempt. An attempt that the end of the run cut short is
+    /// [`Verdict::NotRun`].
     JobAttempted(Box<JobReport>),
-    /// The last word on a scenario. Comes exactly once for each kernel and scenario of [`LabEvent::RunStarted`].
+    /// The final verdict on a job. Comes exactly once for each target and job of [`LabEvent::RunStarted`].
     JobFinished(Box<JobReport>),
-    /// A guest did not come to its goodbye: what is known of it, before the words on its scenarios.
+    /// A guest did not come to its goodbye: what is known of it, before the verdicts on its jobs.
     GuestLost(Box<LossReport>),
     /// QEMU is gone.
     GuestEnded {
         /// Its number.
         guest: u32,
-        /// How it ended, in a few words.
-        how: String,
+        /// How it ended.
+        how: GuestOutcome,
         /// Size of its console's file.
         console_bytes: u64,
     },
     /// Where a guest's time went; after [`LabEvent::GuestEnded`].
     ///
-    /// `spawn` (fork and exec of QEMU), `qemu` (until its monitor's greeting), then of a fork `machine` (until QEMU
-    /// answers), `restore` (until its processors run) and `spare` (until there is work for it), of the others `boot`
-    /// (until the hello); `prepare` (until the guest is one of its own), `start` (until a scenario is announced),
-    /// `scenario`, `goodbye`, `end` (until QEMU is killed and reaped). Of a template `save` follows the boot, and `keep`
-    /// the end. `lost` is the time from the end of the last phase until the guest was given up. They follow each other
-    /// without a gap, and `total` is their sum, but that each is cut to whole µs. `probe`, `subject` and `control` are parts of the scenario before them,
-    /// on the guest's clock.
+    /// `spawn` (fork and exec of QEMU), `qemu` (until its monitor's greeting), then for a fork `machine` (until QEMU
+    /// answers), `restore` (until its CPUs run) and `spare` (until there is work for it), for the others `boot` (until the
+    /// hello); `prepare` (until [`LabEvent::GuestReady`]), `start` (until a scenario is announced), `scenario`, `goodbye`,
+    /// `end` (until QEMU is killed and reaped). For a template `save` follows the boot, and `keep`
+    /// the end. `lost` is the time from the end of the last phase until the guest was given up. The phases follow each
+    /// other without a gap, and `total` is their sum, except that each is cut to whole µs. `probe`, `subject` and `control`
+    /// are parts of the scenario before them, on the guest's clock.
     GuestTimings {
         /// Its number.
         guest: u32,
@@ -155,9 +162,47 @@ pub enum LabEvent {
     RunFinished {
         /// How many scenarios ended how.
         counts: Counts,
-        /// What vmlab exits with.
+        /// vmlab's exit code.
         exit_code: u8,
     },
+}
+
+/// How a guest's QEMU ended, from the host's side.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum GuestOutcome {
+    /// The guest has said goodbye, or was saved as a template.
+    Done,
+    /// The guest was lost; the evidence is in [`LabEvent::GuestLost`].
+    Lost {
+        /// What the loss comes to, without a crash's trace.
+        verdict: Box<Verdict>,
+    },
+    /// QEMU could not be started.
+    NotStarted {
+        /// Why.
+        reason: LaunchFailure,
+    },
+    /// A fork that was started ahead was ended without work.
+    NotNeeded {
+        /// Why.
+        reason: NotNeeded,
+    },
+    /// The sentence of a record that is older than this type.
+    Recorded {
+        /// As recorded.
+        text: String,
+    },
+}
+
+/// Why a fork that was started ahead got no work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NotNeeded {
+    /// There was no more work.
+    NoMoreWork,
+    /// Its template was given up.
+    TemplateGivenUp,
 }
 
 /// A part of the time.
@@ -169,22 +214,22 @@ pub struct Phase {
     pub us: u64,
 }
 
-/// The last word on one scenario on one kernel.
+/// One job on one target: the verdict and the evidence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobReport {
     /// The target.
     pub target: TargetId,
     /// The job.
     pub job: Job,
-    /// The guest it ran in; none where there never was one.
+    /// The guest it ran in; none where there was no guest.
     pub guest: Option<u32>,
-    /// What came of it.
+    /// The verdict.
     #[serde(flatten)]
     pub verdict: Verdict,
     /// What each leg found, in order.
     pub legs: Vec<LegReport>,
-    /// What the kernel reported about itself meanwhile, but for the crash. In records of vmlab's first version each is
-    /// its title alone.
+    /// What the kernel reported about itself meanwhile, except the crash. In records of vmlab's first version each is a
+    /// title alone.
     pub warnings: Vec<Finding>,
     /// The end of its standard output, lossily decoded; control characters are still in it.
     pub stdout: String,
@@ -194,11 +239,11 @@ pub struct JobReport {
     pub output_dropped: u64,
     /// From its announcement to its end, ms on the host.
     pub duration_ms: u64,
-    /// Which attempt this evidence is of, from 1. A last word on several has that of the first that failed, else of the
-    /// first.
+    /// Which attempt this evidence is of, from 1. A final verdict on several attempts has that of the first that failed,
+    /// else of the first.
     #[serde(default = "first")]
     pub attempt: u32,
-    /// What the attempts came to; only in the last word, and only where each was reported on its own as well.
+    /// The attempts in short; only with the final verdict, and only where each was reported on its own as well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<Attempts>,
 }
@@ -208,7 +253,7 @@ const fn first() -> u32 {
 }
 
 impl JobReport {
-    /// Of a scenario that no guest announced: there is nothing but a verdict.
+    /// The report on a job that no guest announced: a verdict without evidence.
     #[must_use]
     pub const fn without_guest(target: TargetId, job: Job, verdict: Verdict) -> Self {
         Self {
@@ -225,6 +270,13 @@ impl JobReport {
             attempt: first(),
             attempts: None,
         }
+    }
+
+    /// The attempt in short, for [`Attempts::add`].
+    #[must_use]
+    pub fn in_short(&self) -> Attempt {
+        let Self { attempt, guest, duration_ms, .. } = *self;
+        Attempt { attempt, guest, verdict: self.verdict.clone().without_trace(), duration_ms }
     }
 }
 

@@ -1,10 +1,10 @@
-//! What vmlab exits with.
+//! vmlab's exit codes.
 
-/// All that ran is as expected.
+/// All results are as expected.
 pub const OK: u8 = 0;
 /// A scenario failed.
 pub const FAILED: u8 = 1;
-/// Usage or configuration.
+/// The command line or the configuration is wrong.
 pub const USAGE: u8 = 2;
 /// A kernel crashed.
 pub const CRASHED: u8 = 3;
@@ -12,7 +12,7 @@ pub const CRASHED: u8 = 3;
 pub const NOTHING_RAN: u8 = 4;
 /// The lab itself failed.
 pub const LAB: u8 = 69;
-/// A time limit ended it.
+/// A deadline passed.
 pub const TIMED_OUT: u8 = 124;
 /// Interrupted by the user.
 pub const INTERRUPTED: u8 = 130;

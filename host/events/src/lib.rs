@@ -1,6 +1,7 @@
 //! What happens in a run of vmlab, as owned values that can be stored and rendered again.
 //!
-//! The lab makes events and prints nothing; reporters render them and decide nothing.
+//! The lab makes events and prints nothing; reporters render them and decide nothing. Details are fields; [`text`] is the
+//! one module that renders them.
 
 pub mod attempts;
 pub mod clean;

@@ -1,6 +1,5 @@
-//! What must hold between the events of one run, whoever wrote them down. Where it does not, events were cut out, put in
-//! or put elsewhere, and no report of what is left could be trusted. That the end is missing is no such damage: it is what
-//! a power cut or SIGKILL leaves.
+//! What must hold between the events of one run. Where it does not hold, events were removed, added or moved, and no report
+//! of what is left can be trusted. A missing end is no such damage: it is what a power cut or SIGKILL leaves.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,75 +12,76 @@ use crate::{clean, text};
 /// Events that cannot be those of one run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Impossible {
-    /// Something comes before the start.
+    /// The first event is not the start of a run.
     #[error("its events do not begin with the start of a run, so the beginning is missing or they are out of order")]
     Headless,
     /// A run starts twice.
     #[error("event {0} starts a run for a second time, so it is more than one record")]
     SecondStart(usize),
-    /// Something comes after the end.
+    /// An event after the end.
     #[error("event {0} comes after the end of the run, so the events are out of order or of more than one run")]
     AfterTheEnd(usize),
     /// The clock went back.
     #[error("event {0} happened before the one above it, so the events are out of order")]
     Earlier(usize),
-    /// A last word on something that was never to run.
+    /// A verdict on a job or a target that was not announced.
     #[error("event {at} is the end of {what}, which the run was not to run")]
     Unannounced {
-        /// From 1.
+        /// The event's number, from 1.
         at: usize,
-        /// The scenario and the kernel.
+        /// The job and the target.
         what: String,
     },
-    /// A second last word.
+    /// A second final verdict.
     #[error("event {at} ends {what} for a second time")]
     SecondEnd {
-        /// From 1.
+        /// The event's number, from 1.
         at: usize,
-        /// The scenario and the kernel.
+        /// The job and the target.
         what: String,
     },
-    /// An attempt after the last word.
+    /// An attempt after the final verdict.
     #[error("event {at} is an attempt at {what}, which had ended before")]
     AfterItsEnd {
-        /// From 1.
+        /// The event's number, from 1.
         at: usize,
-        /// The scenario and the kernel.
+        /// The job and the target.
         what: String,
     },
-    /// A last word on other attempts than were told of.
+    /// A final verdict that counts other attempts than were reported.
     #[error(
-        "event {at} is the end of {what} after {said}, and {found} are told of before: events are missing or were changed"
+        "event {at} is the end of {what} after {counted}, and {found} were reported before: events are missing or were \
+         changed"
     )]
     Attempts {
-        /// From 1.
+        /// The event's number, from 1.
         at: usize,
-        /// The scenario and the kernel.
+        /// The job and the target.
         what: String,
-        /// By the last word.
-        said: String,
-        /// By the others.
+        /// As the final verdict counts them.
+        counted: String,
+        /// As reported by the events before.
         found: String,
     },
-    /// The run's end tells other numbers.
+    /// The run's end counts other verdicts than there are.
     #[error(
-        "the run ended with {}, and the ends of scenarios in it come to {}: events are missing or were changed",
-        words(.said), words(.found)
+        "the run ended with {}, and the verdicts in it come to {}: events are missing or were changed",
+        sum(.counted), sum(.found)
     )]
     Counts {
-        /// By the last event.
-        said: Counts,
-        /// By the others.
+        /// As the last event counts them.
+        counted: Counts,
+        /// As the other events come to.
         found: Counts,
     },
 }
 
-fn words(counts: &Counts) -> String {
+fn sum(counts: &Counts) -> String {
     if counts.total() == 0 { "none at all".to_owned() } else { text::counts(counts) }
 }
 
-/// Checks the events of a journal, or of the beginning of one. Kinds of events that this version does not know may have
-/// been left out.
+/// Checks the events of a run, or of the beginning of one. Events of kinds that this version does not know may have been
+/// left out.
 ///
 /// # Errors
 /// [`Impossible`]
@@ -89,7 +89,7 @@ pub fn check(events: &[Stamped]) -> Result<(), Impossible> {
     let Some(LabEvent::RunStarted { targets, jobs, .. }) = events.first().map(|first| &first.event) else {
         return Err(Impossible::Headless);
     };
-    let (mut found, mut ended, mut over) = (Counts::default(), BTreeSet::new(), false);
+    let (mut verdicts, mut ended, mut over) = (Counts::default(), BTreeSet::new(), false);
     let mut attempts = BTreeMap::<_, Attempts>::new();
     let mut elapsed_ms = 0;
     for (at, stamped) in (1..).zip(events) {
@@ -106,25 +106,25 @@ pub fn check(events: &[Stamped]) -> Result<(), Impossible> {
                 return Err(Impossible::Unannounced { at, what: what(report) });
             }
             LabEvent::JobAttempted(report) => {
-                let place = (&report.target, &report.job);
-                if ended.contains(&place) {
+                let entry = (&report.target, &report.job);
+                if ended.contains(&entry) {
                     return Err(Impossible::AfterItsEnd { at, what: what(report) });
                 }
-                attempts.entry(place).or_default().add(report);
+                attempts.entry(entry).or_default().add(report.in_short());
             }
             LabEvent::JobFinished(report) => {
-                let place = (&report.target, &report.job);
-                if !ended.insert(place) {
+                let entry = (&report.target, &report.job);
+                if !ended.insert(entry) {
                     return Err(Impossible::SecondEnd { at, what: what(report) });
                 }
-                let (said, told) = (tally(report.attempts.as_ref()), tally(attempts.remove(&place).as_ref()));
-                if said != told {
-                    return Err(Impossible::Attempts { at, what: what(report), said, found: told });
+                let (counted, found) = (tally(report.attempts.as_ref()), tally(attempts.remove(&entry).as_ref()));
+                if counted != found {
+                    return Err(Impossible::Attempts { at, what: what(report), counted, found });
                 }
-                found.add(report.verdict.class());
+                verdicts.add(report.verdict.class());
             }
-            LabEvent::RunFinished { counts, .. } if *counts != found => {
-                return Err(Impossible::Counts { said: *counts, found });
+            LabEvent::RunFinished { counts, .. } if *counts != verdicts => {
+                return Err(Impossible::Counts { counted: *counts, found: verdicts });
             }
             LabEvent::RunFinished { .. } => over = true,
             _ => {}
@@ -152,7 +152,7 @@ mod tests {
     use crate::fixture;
     use crate::verdict::Class;
 
-    fn is_end_of_scenario(stamped: &Stamped) -> bool {
+    fn is_final(stamped: &Stamped) -> bool {
         matches!(stamped.event, LabEvent::JobFinished(_))
     }
 
@@ -185,9 +185,9 @@ mod tests {
     }
 
     #[test]
-    fn ends_of_scenarios_that_were_cut_out_changed_or_put_in() {
+    fn verdicts_that_were_removed_changed_or_added() {
         let whole = fixture::run();
-        for at in (0..whole.len()).filter(|&at| is_end_of_scenario(&whole[at])) {
+        for at in (0..whole.len()).filter(|&at| is_final(&whole[at])) {
             let mut events = whole.clone();
             let end = events.remove(at);
             assert!(matches!(check(&events), Err(Impossible::Counts { .. })), "{at}");
@@ -195,7 +195,7 @@ mod tests {
             events.insert(at, end);
             assert!(matches!(check(&events), Err(Impossible::SecondEnd { .. })), "{at}");
         }
-        let at = whole.iter().position(is_end_of_scenario).unwrap();
+        let at = whole.iter().position(is_final).unwrap();
         let mut events = whole.clone();
         let LabEvent::JobFinished(report) = &mut events[at].event else { panic!("no end of a scenario") };
         report.target = TargetId::new("debian:\x1bpotato");
@@ -209,15 +209,15 @@ mod tests {
     }
 
     #[test]
-    fn attempts_that_were_cut_out_changed_or_put_in() {
+    fn attempts_that_were_removed_changed_or_added() {
         let whole = fixture::retried();
         for length in 1..=whole.len() {
             assert_eq!(check(&whole[..length]), Ok(()), "{length}");
         }
         let counted = |stamped: &Stamped| matches!(&stamped.event, LabEvent::JobAttempted(report) if report.verdict.class() != Class::NotRun);
-        let places: Vec<_> = (0..whole.len()).filter(|&at| counted(&whole[at])).collect();
-        assert!(places.len() > 4);
-        for at in places {
+        let attempts: Vec<_> = (0..whole.len()).filter(|&at| counted(&whole[at])).collect();
+        assert!(attempts.len() > 4);
+        for at in attempts {
             let mut events = whole.clone();
             let attempt = events.remove(at);
             let error = check(&events).unwrap_err();

@@ -1,12 +1,12 @@
-//! How long work says how far it is, without knowing who shows it.
+//! Progress of long work, reported without knowledge of who shows it.
 
-/// Takes in how far a piece of work is. Nothing may depend on whether anybody looks.
+/// Receives the progress of a piece of work. The work must not depend on whether it is shown.
 pub trait Progress: Send + Sync {
-    /// What is being done now, as `debian:trixie: downloading linux-image-…`.
+    /// The present step, as `debian:trixie: downloading linux-image-…`.
     fn step(&self, what: &str);
     /// How much of the present step is done, in percent.
     fn percent(&self, percent: u8);
-    /// The work has ended: what was shown may go.
+    /// The work has ended.
     fn done(&self);
 }
 

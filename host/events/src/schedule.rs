@@ -2,20 +2,20 @@
 
 use serde::{Deserialize, Serialize};
 
-/// How scenarios are kept apart.
+/// How a target's scenarios are distributed over guests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Isolation {
     /// A guest of its own for each scenario, forked from a booted one.
     Fork,
-    /// One guest for all scenarios of a kernel; a fresh one after a crash.
+    /// One guest for all scenarios of a target; a new one after a crash.
     Shared,
-    /// A freshly booted guest for each scenario.
+    /// A guest of its own for each scenario, booted for it.
     Boot,
 }
 
 impl Isolation {
-    /// As typed.
+    /// As the user writes it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -26,32 +26,32 @@ impl Isolation {
     }
 }
 
-/// How often each scenario runs on each kernel.
+/// How often each scenario runs on each target.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "mode", rename_all = "snake_case")]
 pub enum Repetition {
     /// Once.
     #[default]
     Once,
-    /// Until it does not fail, at most so many times more.
+    /// Once, and again while it fails.
     Retries {
-        /// How many times more.
+        /// The most further attempts.
         at_most: u32,
     },
-    /// So many times, whatever comes of it.
+    /// A number of times, whatever the verdicts are.
     Runs {
-        /// How many times.
+        /// The number.
         count: u32,
     },
-    /// Round after round, until a scenario fails on a kernel.
+    /// Round after round, until a scenario fails on a target.
     UntilFailure {
-        /// No more rounds than these; none is no limit.
+        /// The most rounds; None is no limit.
         at_most: Option<u32>,
     },
 }
 
 impl Repetition {
-    /// How many rounds there are at most, in each of which all scenarios run once on all kernels.
+    /// The most rounds. In each round all scenarios run once on all targets.
     #[must_use]
     pub const fn rounds(self) -> u32 {
         match self {
@@ -62,15 +62,36 @@ impl Repetition {
         }
     }
 
-    /// Whether it is to be found out how often scenarios fail.
+    /// Whether the run measures how often scenarios fail.
     #[must_use]
     pub const fn measures(self) -> bool {
         matches!(self, Self::Runs { .. } | Self::UntilFailure { .. })
     }
 
-    /// What one of several is called.
+    /// What one of several executions of a job is called.
+    #[must_use]
+    pub const fn unit(self) -> AttemptKind {
+        if self.measures() { AttemptKind::Run } else { AttemptKind::Attempt }
+    }
+}
+
+/// What one of several executions of a job is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttemptKind {
+    /// One of a number of runs that are counted.
+    Run,
+    /// One of the attempts of which the next follows a failure.
+    Attempt,
+}
+
+impl AttemptKind {
+    /// `run` or `attempt`.
     #[must_use]
     pub const fn noun(self) -> &'static str {
-        if self.measures() { "run" } else { "attempt" }
+        match self {
+            Self::Run => "run",
+            Self::Attempt => "attempt",
+        }
     }
 }

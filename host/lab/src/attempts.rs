@@ -4,7 +4,9 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use super::context::Stop;
+use super::stop::Stop;
+use crate::verdict::merge::{Outcomes, merge};
+use crate::verdict::{cut_short, failure_found, lab_fault};
 use vmlab_events::attempts::Attempts;
 use vmlab_events::event::{JobReport, LabEvent};
 use vmlab_events::job::{Job, JobSpec};
@@ -74,12 +76,12 @@ impl AttemptTracker {
         self.jobs.borrow().get(&(target.clone(), job.clone())).is_some_and(|attempted| attempted.due)
     }
 
-    /// What failed, where the run is to end with the first failure.
-    pub(crate) fn has_found(&self) -> Option<String> {
+    /// The verdict on all jobs that are left, where the run is to end with the first failure, and a job has failed.
+    pub(crate) fn has_found(&self) -> Option<Verdict> {
         let searching = matches!(self.repetition, Repetition::UntilFailure { .. });
         let jobs = self.jobs.borrow();
         let mut failed = jobs.iter().filter(|(_, attempted)| searching && attempted.attempts.failures > 0);
-        failed.next().map(|((target, job), _)| format!("{job} on {target} failed"))
+        failed.next().map(|((target, job), _)| failure_found(job.clone(), target.clone()))
     }
 
     /// An attempt has ended. `over` is whether no other attempt can follow. Gives the events to emit.
@@ -87,7 +89,7 @@ impl AttemptTracker {
         let mut jobs = self.jobs.borrow_mut();
         let attempted = jobs.entry((report.target.clone(), report.job.clone())).or_default();
         attempted.due = false;
-        let nothing = JobReport::without_guest(report.target.clone(), report.job.clone(), lost());
+        let nothing = JobReport::without_guest(report.target.clone(), report.job.clone(), lab_fault());
         let only = match self.repetition {
             Repetition::Once => true,
             // Nothing to tell apart, where the first attempt is the last.
@@ -117,20 +119,11 @@ impl AttemptTracker {
         let mut jobs = self.jobs.borrow_mut();
         let open = jobs.iter_mut().filter(|(_, attempted)| !attempted.settled);
         open.map(|((target, job), attempted)| {
-            let verdict = stopped.map_or_else(lost, Stop::not_run);
+            let verdict = stopped.map_or_else(lab_fault, Stop::not_run);
             attempted.settle(self.repetition, JobReport::without_guest(target.clone(), job.clone(), verdict))
         })
         .collect()
     }
-}
-
-fn good(runs: u32) -> String {
-    format!("{runs} good one{}", if runs == 1 { "" } else { "s" })
-}
-
-/// A verdict can only be lost by a fault in vmlab itself, which a notice has reported.
-fn lost() -> Verdict {
-    Verdict::NotRun { reason: "a fault in vmlab itself lost its verdict".to_owned() }
 }
 
 impl Attempted {
@@ -139,14 +132,14 @@ impl Attempted {
         match end {
             AttemptEnd::Complete => {}
             AttemptEnd::Cut => {
-                report.verdict = Verdict::NotRun { reason: report.verdict.detail().to_owned() };
+                report.verdict = cut_short(report.verdict);
             }
             AttemptEnd::Never => {
                 self.never.get_or_insert(report);
                 return None;
             }
         }
-        self.attempts.add(&report);
+        self.attempts.add(report.in_short());
         let class = report.verdict.class();
         if class.is_failure() && self.first_failed.is_none() {
             self.good_before = self.attempts.runs - 1;
@@ -176,31 +169,21 @@ impl Attempted {
 
     /// The verdict on all attempts; none where it is that of the evidence.
     fn verdict(&self, repetition: Repetition) -> Option<Verdict> {
-        let Attempts { runs, failures, .. } = self.attempts;
-        match (&self.first_failed, &self.first_skipped, &self.first_good) {
-            // All failed: the first one's verdict stands.
-            (Some(_), None, None) => None,
-            (Some(failed), ..) => {
-                let after =
-                    if self.good_before == 0 { String::new() } else { format!(" after {}", good(self.good_before)) };
-                let (word, why, noun) = (failed.verdict.word(), failed.verdict.detail(), repetition.noun());
-                let detail = format!("{failures} of {runs} {noun}s failed, first with {word}{after}: {why}");
-                Some(Verdict::Flaky { detail })
-            }
-            (None, Some(skipped), Some(_)) => {
-                let why = skipped.verdict.detail();
-                Some(Verdict::Flaky { detail: format!("skipped in some of {runs} runs and not in others: {why}") })
-            }
-            _ => match repetition {
-                Repetition::Runs { count } if 0 < runs && runs < count => {
-                    let why = self.never.as_ref().map_or_else(lost, |never| never.verdict.clone());
-                    let reason =
-                        format!("only {runs} of {count} runs were made, none of which failed: {}", why.detail());
-                    Some(Verdict::NotRun { reason })
-                }
-                _ => None,
-            },
+        fn verdict(report: &Option<JobReport>) -> Option<&Verdict> {
+            report.as_ref().map(|report| &report.verdict)
         }
+        merge(
+            repetition,
+            Outcomes {
+                runs: self.attempts.runs,
+                failures: self.attempts.failures,
+                good_before: self.good_before,
+                failed: verdict(&self.first_failed),
+                skipped: verdict(&self.first_skipped),
+                good: verdict(&self.first_good),
+                never: verdict(&self.never),
+            },
+        )
     }
 }
 

@@ -13,7 +13,7 @@ use vmlab_events::progress::{Progress, Silent};
 use vmlab_store::cache::Limit;
 use vmlab_store::dirs::Dirs;
 
-use crate::context::{Options, RunContext, Stop};
+use crate::context::{Options, RunContext};
 use crate::dispatch;
 use crate::emitter::{Emitter, Opened, Record, Sink};
 use crate::error::RunError;
@@ -21,6 +21,7 @@ use crate::exit_code;
 use crate::laps::Laps;
 use crate::plan::{Dump, Plan};
 use crate::prepare::{Ready, prepare};
+use crate::stop::Stop;
 use crate::target::{BootableTarget, Target};
 
 /// Where runs are made: directories, and what goes with every run.
@@ -161,6 +162,7 @@ fn dump_dir(dump: &Dump, record: Option<&Record>) -> Result<Option<PathBuf>, Run
 fn announce(context: &RunContext, ready: &Ready, plan: &Plan) {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     context.emitter.emit(LabEvent::RunStarted {
+        format: vmlab_events::event::FORMAT,
         run_id: context.options.run_id.clone(),
         vmlab_version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at_unix_ms: u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX),

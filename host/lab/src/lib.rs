@@ -18,7 +18,7 @@
 //! plan.kernels = vec!["debian:trixie".parse()?];
 //! let sink = |stamped: &Stamped| {
 //!     if let LabEvent::JobFinished(report) = &stamped.event {
-//!         println!("{} on {}: {}", report.job, report.target, report.verdict.word());
+//!         println!("{} on {}: {}", report.job, report.target, report.verdict.label());
 //!     }
 //! };
 //! let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -41,6 +41,7 @@ pub mod limits;
 pub mod plan;
 mod prepare;
 pub mod select;
+mod stop;
 mod target;
 pub mod verdict;
 

@@ -7,16 +7,16 @@ use vmlab_events::clean;
 pub struct Excerpt {
     /// The lines.
     pub lines: Vec<String>,
-    /// How many others there are, and where they were: `earlier` or `later`.
+    /// How many others there are, and on which side: `earlier` or `later`.
     others: (usize, &'static str),
 }
 
 impl Excerpt {
-    /// What to say of the lines that are not here.
+    /// A note on the lines that are left out.
     #[must_use]
     pub fn left_out(&self) -> Option<String> {
-        let (count, place) = self.others;
-        (count > 0).then(|| format!("({count} {place} {} left out)", if count == 1 { "line" } else { "lines" }))
+        let (count, side) = self.others;
+        (count > 0).then(|| format!("({count} {side} {} left out)", if count == 1 { "line" } else { "lines" }))
     }
 }
 

@@ -1,4 +1,4 @@
-//! JUnit XML: a suite for each kernel, a case for each scenario, in one document that is complete or not there at all.
+//! JUnit XML: a suite for each target, a case for each scenario, in one document that is whole or does not exist.
 //!
 //! Elements and attributes are those of the schema that Jenkins' xunit plugin checks against (junit-10.xsd), which is
 //! also what quick-junit follows. A failed check is a `failure`; what kept a check from being made is an `error`.
@@ -88,22 +88,23 @@ fn suite(run: &Run, kernel: usize) -> TestSuite {
     let mut ms: u64 = 0;
     for (_, report) in run.reports(kernel) {
         ms = ms.saturating_add(report.duration_ms);
-        // A case that passed has no element for words.
-        if let Verdict::Leaks { detail } = &report.verdict {
-            suite.add_property(Property::new(format!("leak.{}", report.job), clean::line(detail)));
+        // A case that passed has no element for text.
+        if matches!(report.verdict, Verdict::Leaks { .. }) {
+            let leak = clean::line(&report.verdict.detail());
+            suite.add_property(Property::new(format!("leak.{}", report.job), leak));
         }
         if let (Some(attempts), true) = (&report.attempts, run.repetition.measures()) {
-            let words = format!("{}, {}", rate::words(attempts), rate::METHOD);
-            suite.add_property(Property::new(format!("runs.{}", report.job), words));
+            let rate = format!("{}, {}", rate::text(attempts), rate::METHOD);
+            suite.add_property(Property::new(format!("runs.{}", report.job), rate));
         }
         suite.add_test_case(case(&report, run.loss(&report)));
     }
     suite.set_time(Duration::from_millis(ms));
-    // A notice is about the run, and only suites have a place for it: the first one tells them.
+    // A notice is about the run, and only suites have an element for it: the first suite has the notices.
     let notices = if kernel == 0 { run.notices.as_slice() } else { &[] };
-    let words: String = notices.iter().map(|text| format!("{}\n", clean::line(text))).collect();
-    if !words.is_empty() {
-        suite.set_system_err(words);
+    let notices: String = notices.iter().map(|text| format!("{}\n", clean::line(text))).collect();
+    if !notices.is_empty() {
+        suite.set_system_err(notices);
     }
     suite
 }
@@ -118,7 +119,7 @@ fn case(report: &JobReport, loss: Option<&LossReport>) -> TestCase {
     if let Some(attempts) = &report.attempts {
         add_attempts(&mut status, report, attempts);
     }
-    status.set_type(verdict.word()).set_message(clean::line(verdict.detail()));
+    status.set_type(verdict.label()).set_message(clean::line(&verdict.detail()));
     let evidence = evidence(report);
     if !evidence.is_empty() {
         status.set_description(evidence);
@@ -160,7 +161,7 @@ fn add_attempts(status: &mut TestCaseStatus, report: &JobReport, attempts: &Atte
 
 fn rerun(attempt: &Attempt) -> TestRerun {
     let mut rerun = TestRerun::new(kind(attempt.verdict.class()));
-    rerun.set_type(attempt.verdict.word()).set_message(clean::line(attempt.verdict.detail()));
+    rerun.set_type(attempt.verdict.label()).set_message(clean::line(&attempt.verdict.detail()));
     rerun.set_time(Duration::from_millis(attempt.duration_ms));
     rerun
 }
@@ -299,7 +300,8 @@ mod tests {
         assert!(!text.chars().any(|c| c != '\n' && clean::is_hostile(c)));
         let document = Document::parse(&text).unwrap();
         let failure = document.descendants().find(|n| n.attribute("type") == Some("FAIL")).unwrap();
-        assert_eq!(failure.attribute("message"), Some(clean::line(fixture::HOSTILE).as_str()));
+        let message = clean::line(&format!("not isolated: {}", fixture::HOSTILE));
+        assert_eq!(failure.attribute("message"), Some(message.as_str()));
         let out = failure.next_sibling_element().unwrap();
         assert_eq!(out.tag_name().name(), "system-out");
         assert_eq!(out.text().unwrap(), format!("{}\n{}", "x".repeat(10_000), clean::block(fixture::HOSTILE)));

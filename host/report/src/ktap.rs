@@ -1,8 +1,8 @@
 //! The Kernel Test Anything Protocol, version 1 (the kernel's Documentation/dev-tools/ktap.rst).
 //!
-//! The top level has one test for each kernel, and each kernel one subtest for each scenario. Kernels run side by side,
-//! so a kernel's block is written when it is complete and those announced before it are written: the same results give
-//! the same bytes, whichever kernel was faster. At the end every test that was announced has its line.
+//! The top level has one test for each target, and each target one subtest for each scenario. Targets run side by side, so
+//! a target's block is written when it is complete and those announced before it are written: the same results give the
+//! same bytes, whichever target was faster. At the end every test that was announced has its line.
 
 use std::io::{self, Write};
 
@@ -132,14 +132,14 @@ fn result(number: usize, report: &JobReport) -> String {
     };
     let data = match verdict {
         Verdict::Passed => return format!("{ok} {number} {}", report.job),
-        // The directive says it already.
-        Verdict::Skipped { reason: words } | Verdict::TimedOut { detail: words, .. } => diagnostic(words),
-        other => format!("{}: {}", other.word(), diagnostic(other.detail())),
+        // The directive is the label.
+        Verdict::Skipped { .. } | Verdict::TimedOut { .. } => diagnostic(&verdict.detail()),
+        other => format!("{}: {}", other.label(), diagnostic(&other.detail())),
     };
     format!("{ok} {number} {} # {directive}{data}", report.job)
 }
 
-/// The lines before a result, without their `# `. Each begins with a word of our own, so that no guest can write a
+/// The lines before a result, without their `# `. Each begins with a prefix of vmlab's, so that no guest can write a
 /// `Subtest:` or a plan.
 fn diagnostics(run: &Run, scenario: usize, report: &JobReport) -> Vec<String> {
     let mut lines = Vec::new();
@@ -147,7 +147,7 @@ fn diagnostics(run: &Run, scenario: usize, report: &JobReport) -> Vec<String> {
         lines.push(format!("no control leg: {}", diagnostic(why)));
     }
     if let Some(attempts) = &report.attempts {
-        lines.extend(run.repetition.measures().then(|| format!("{}, {}", rate::words(attempts), rate::METHOD)));
+        lines.extend(run.repetition.measures().then(|| format!("{}, {}", rate::text(attempts), rate::METHOD)));
         lines.extend(text::attempts(attempts, run.repetition, usize::MAX).iter().map(|line| diagnostic(line)));
     }
     let warning = |found: &Finding| format!("{}: {}", text::warning(found), diagnostic(&found.to_string()));

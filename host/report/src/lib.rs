@@ -6,6 +6,7 @@ use std::io;
 use vmlab_events::event::Stamped;
 
 mod excerpt;
+mod file_identity;
 pub mod human;
 mod json;
 pub mod junit;
@@ -13,19 +14,20 @@ pub mod ktap;
 mod loss;
 mod output;
 mod percentile;
-mod place;
 pub mod progress;
 mod rate;
 mod reporters;
 mod run;
 pub mod screen;
+mod setup;
 mod spec;
 pub mod stdio;
 pub mod style;
 mod timings;
 
-pub use reporters::{OpenError, ReportFailed, Reporters, ReportsFailed, Setup};
-pub use spec::{BadReportSpec, Format, ReportSpec, Target};
+pub use reporters::{OpenError, ReportFailed, Reporters, ReportsFailed};
+pub use setup::Setup;
+pub use spec::{BadReportSpec, Destination, FORMATS, Format, FormatSpec, ReportSpec};
 
 /// Renders events.
 pub trait Reporter: Send {
@@ -35,8 +37,8 @@ pub trait Reporter: Send {
     /// Where the rendering cannot be written; the reporter is not called again then.
     fn event(&mut self, event: &Stamped) -> io::Result<()>;
 
-    /// No more events come, whether or not the run has ended well. What was announced and has no verdict is told as not
-    /// run.
+    /// No more events come, whether or not the run ended well. A job that was announced and has no verdict is reported as
+    /// not run.
     ///
     /// # Errors
     /// Where the rendering cannot be written.

@@ -1,4 +1,4 @@
-//! What reports tell of a guest that was lost, beyond the verdict. Pure.
+//! The evidence on a lost guest, beyond the verdict, as text. Pure.
 
 use vmlab_events::clean;
 use vmlab_events::loss::{LossReport, Vmcore};
@@ -10,9 +10,9 @@ pub fn vmcore(vmcore: &Vmcore) -> String {
     let mib = vmcore.bytes >> 20;
     if vmcore.vmcoreinfo == Some(false) {
         return format!(
-            "the guest's memory is in {path} ({mib} MiB), without VMCOREINFO: the guest ended before its kernel had told QEMU \
-             where that is (its module qemu_fw_cfg does); drgn cannot open it, and `crash VMLINUX {path}`, where VMLINUX is \
-             this kernel's with its debug information, has to work the kernel's place out from the registers"
+            "the guest's memory is in {path} ({mib} MiB), without VMCOREINFO: the guest ended before its kernel had given QEMU \
+             its address (the module qemu_fw_cfg does); drgn cannot open it, and `crash VMLINUX {path}`, where VMLINUX is \
+             this kernel's with its debug information, has to compute the kernel's address from the registers"
         );
     }
     format!(
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_that_drgn_cannot_open_is_not_said_to_be_for_it() {
+    fn drgn_is_named_only_for_memory_that_it_can_open() {
         let with = |vmcoreinfo| vmcore(&Vmcore { path: "/core".to_owned(), bytes: 1 << 20, vmcoreinfo });
         assert!(with(None).contains("drgn -c /core") && with(Some(true)).contains("drgn -c /core"));
         let without = with(Some(false));
@@ -62,8 +62,8 @@ mod tests {
         });
         let text = block(loss.unwrap());
         assert!(!text.chars().any(|c| c != '\n' && clean::is_hostile(c)), "{text:?}");
-        for words in ["<script>", "RIP=ffffffffa34808b8", "vmcore-20261122-110203-4f2a-3", "drgn -c", "256 MiB"] {
-            assert!(text.contains(words), "{words} is missing: {text}");
+        for part in ["<script>", "RIP=ffffffffa34808b8", "vmcore-20261122-110203-4f2a-3", "drgn -c", "256 MiB"] {
+            assert!(text.contains(part), "{part} is missing: {text}");
         }
     }
 }

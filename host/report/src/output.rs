@@ -1,4 +1,4 @@
-//! Files that reports go to.
+//! The files that reports are written to.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write};
@@ -9,18 +9,17 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::{AccessFlags, eaccess};
-use tempfile::NamedTempFile;
+use tempfile::{Builder, NamedTempFile};
 
+use super::file_identity::{directory, followed};
 use super::junit::Deliver;
-use super::place;
-use vmlab_store::atomic;
 
-/// A file that is written as the run goes on; what it held is gone at once.
+/// A file that is written while the run goes on; what it held before is lost at once.
 pub fn stream(path: &Path) -> io::Result<File> {
     open(path, File::options().write(true).create(true).truncate(true))
 }
 
-/// Opens a file to write to. A FIFO that nobody reads would be waited for, perhaps for ever: that is an error here.
+/// Opens a file for writing. A FIFO without a reader is an error, because opening it would wait for one.
 fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let flag = OFlag::O_NONBLOCK;
     let is_fifo = || fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo());
@@ -58,31 +57,37 @@ fn try_out(path: &Path, there: io::Result<Metadata>) -> io::Result<()> {
         Ok(_) => Ok(eaccess(path, AccessFlags::W_OK)?),
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         Err(_) if path.as_os_str().as_bytes().ends_with(b"/") => Err(Errno::EISDIR.into()),
-        Err(_) => temporary(&place::followed(path)).map(drop),
+        Err(_) => temporary(&followed(path)).map(drop),
     }
 }
 
-/// A file that is there as a whole or not at all: written beside its place and renamed. That the place can be written is
-/// tried now, before hours of work depend on it, and leaves nothing behind.
+/// A file that is written whole or not at all: beside its final path, and then renamed. Whether that can be done is tried
+/// now, before hours of work depend on it; the attempt leaves nothing behind.
 pub fn aside(path: &Path) -> io::Result<Deliver> {
     match fs::metadata(path) {
-        // What is no file, such as /dev/fd/3 or a FIFO, must not be replaced by one.
+        // A device or a FIFO, such as /dev/fd/3, must not be replaced by a file.
         Ok(metadata) if !metadata.is_file() => {
             let mut out = open(path, File::options().write(true))?;
             Ok(Box::new(move |document| out.write_all(document)))
         }
         // A symbolic link stays one: what it points to is replaced.
         Ok(_) => whole(fs::canonicalize(path)?),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => whole(place::followed(path)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => whole(followed(path)),
         Err(error) => Err(error),
     }
+}
+
+/// Writes a document to standard output.
+pub fn to_stdout(document: &[u8]) -> io::Result<()> {
+    let mut out = io::stdout();
+    out.write_all(document).and_then(|()| out.flush())
 }
 
 fn whole(path: PathBuf) -> io::Result<Deliver> {
     temporary(&path)?;
     Ok(Box::new(move |document| {
         let mut file = temporary(&path)?;
-        // Through the file itself: the error of a named one names it, and it is nothing that the user knows.
+        // Through the file itself: the errors of a named one name the temporary file.
         file.as_file_mut().write_all(document)?;
         file.as_file().sync_all()?;
         file.persist(&path).map_err(|error| error.error)?;
@@ -90,9 +95,12 @@ fn whole(path: PathBuf) -> io::Result<Deliver> {
     }))
 }
 
-/// A file beside `path` that goes away when it is dropped, with permissions as of any other file that a user makes.
+/// A file beside `path` that is removed when it is dropped, with the permissions of any other file that a user creates.
+///
+/// It is opened here and not by the tempfile crate, whose errors name the temporary file, which the user does not know.
 fn temporary(path: &Path) -> io::Result<NamedTempFile> {
-    atomic::temporary(place::directory(path), ".vmlab-report-", 0o666)
+    let open = |path: &Path| File::options().read(true).write(true).create_new(true).mode(0o666).open(path);
+    Builder::new().prefix(".vmlab-report-").make_in(directory(path), open)
 }
 
 #[cfg(test)]

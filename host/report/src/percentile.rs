@@ -1,4 +1,4 @@
-//! Percentiles by the nearest-rank method: always a value that was measured, never one in between.
+//! Percentiles by the nearest-rank method: always a measured value, never an interpolated one.
 
 /// The smallest value that is not smaller than `percent` % of all values; none where there are no values. `sorted` is in
 /// ascending order, and `percent` at most 100.

@@ -1,4 +1,4 @@
-//! How far a piece of work is, for people.
+//! Shows the progress of a piece of work.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -28,7 +28,7 @@ impl fmt::Debug for TerminalProgress {
 }
 
 impl TerminalProgress {
-    /// On `screen`; plain lines go to standard error, or nowhere where only the result is to be told.
+    /// On `screen`; plain lines go to standard error, or nowhere where only the result is wanted.
     #[must_use]
     pub fn new(screen: &Screen, verbosity: Verbosity) -> Self {
         let quiet = verbosity == Verbosity::Quiet;
@@ -41,7 +41,7 @@ impl TerminalProgress {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // What a panicking thread left is at worst an old line.
+        // After a panic in another thread the state is at worst an old line.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -60,7 +60,7 @@ impl Progress for TerminalProgress {
             }
             state.line = line;
         } else {
-            // Nothing may depend on whether anybody looks, so a closed standard error is no error of the work.
+            // A closed standard error is no error of the work.
             writeln!(state.plain, "{what}").and_then(|()| state.plain.flush()).unwrap_or_default();
         }
         state.step = what;
@@ -115,15 +115,15 @@ mod tests {
     }
 
     #[test]
-    fn plain_lines_tell_only_new_steps() {
+    fn plain_lines_show_only_new_steps() {
         let sink = Sink::default();
         let progress = TerminalProgress::with_plain(&Screen::none(), Box::new(sink.clone()));
         work(&progress);
         work(&progress);
         progress.step("debian:trixie: unpacking");
         progress.done();
-        let told = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
-        assert_eq!(told, "debian:trixie: downloading\\x1b[2J\ndebian:trixie: unpacking\n");
+        let shown = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(shown, "debian:trixie: downloading\\x1b[2J\ndebian:trixie: unpacking\n");
     }
 
     #[test]

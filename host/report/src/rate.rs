@@ -1,4 +1,4 @@
-//! How often something fails, and how sure that is.
+//! How often a job fails, and how sure that figure is.
 //!
 //! The interval is that of Clopper and Pearson ("The use of confidence or fiducial limits illustrated in the case of the
 //! binomial", Biometrika 26, 1934): never narrower than its confidence promises, whatever the rate, where approximations
@@ -14,7 +14,7 @@ const HALVINGS: u32 = 53;
 /// `3 of 20 runs failed: 15.0 % (3.2 % to 37.9 %)`, and where none or all failed, the bound:
 /// `0 of 100 runs failed: rate below 3.0 %`.
 #[must_use]
-pub fn words(attempts: &Attempts) -> String {
+pub fn text(attempts: &Attempts) -> String {
     let Attempts { runs, failures, .. } = *attempts;
     let count = format!("{failures} of {runs} run{} failed", if runs == 1 { "" } else { "s" });
     if runs == 0 {
@@ -32,7 +32,7 @@ pub fn words(attempts: &Attempts) -> String {
     format!("{count}: {rate}")
 }
 
-/// What [`words`] leaves unsaid, for a heading.
+/// The method behind [`text`], for a heading.
 pub const METHOD: &str = "at 95 % confidence, after Clopper and Pearson";
 
 /// A share in percent, with more decimals the smaller it is.
@@ -126,8 +126,8 @@ mod tests {
     }
 
     #[test]
-    fn in_words() {
-        let said = |failures, runs| words(&Attempts { runs, failures, kept: Vec::new() });
+    fn as_text() {
+        let said = |failures, runs| text(&Attempts { runs, failures, kept: Vec::new() });
         assert_eq!(said(0, 100), "0 of 100 runs failed: rate below 3.0 %");
         assert_eq!(said(0, 1000), "0 of 1000 runs failed: rate below 0.30 %");
         assert_eq!(said(0, 20), "0 of 20 runs failed: rate below 13.9 %");

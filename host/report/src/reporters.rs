@@ -1,43 +1,14 @@
-//! All reports that the user wants, fed together.
+//! All reports that the user wants, fed with the same events.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 
-use super::human::Human;
-use super::json::Json;
-use super::junit::Junit;
-use super::ktap::Ktap;
-use super::screen::Screen;
-use super::style::{Facts, Style, Verbosity};
-use super::{Format, ReportSpec, Reporter, Target, output, place};
+use super::spec::{Make, Stream};
+use super::style::Style;
+use super::{Destination, Format, ReportSpec, Reporter, Setup, file_identity, output};
 use crate::stdio;
 use vmlab_events::event::Stamped;
-
-/// What the human report needs to know besides the events.
-#[derive(Debug, Clone, Default)]
-pub struct Setup {
-    /// For standard output; a file has [`Style::FILE`].
-    pub style: Style,
-    /// How much is told.
-    pub verbosity: Verbosity,
-    /// Whether there is a table of timings.
-    pub timings: bool,
-    /// The run record's directory, where there is one.
-    pub record: Option<PathBuf>,
-    /// Where live lines go.
-    pub screen: Screen,
-}
-
-impl Setup {
-    /// For a run at this terminal. To be made once in a process: it takes standard error for the live lines.
-    #[must_use]
-    pub fn for_run(facts: &Facts, verbosity: Verbosity, timings: bool) -> Self {
-        let style = Style::decide(facts);
-        let screen = if style.live { Screen::stderr() } else { Screen::none() };
-        Self { style, verbosity, timings, record: None, screen }
-    }
-}
 
 /// The reports cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -45,15 +16,15 @@ pub enum OpenError {
     /// Two would be mixed.
     #[error(
         "`{}` and `{}` would both be written to {}{}; give one of them a file of its own, as `{}=FILE`",
-        .0.format, .1.format, .0.target, also(&.0.target, &.1.target), .1.format
+        .0.format, .1.format, .0.destination, also(&.0.destination, &.1.destination), .1.format
     )]
-    SameTarget(ReportSpec, ReportSpec),
-    /// Nobody gave a standard output.
+    SameDestination(ReportSpec, ReportSpec),
+    /// Standard output is closed.
     #[error(
         "the {0} report goes to standard output, which is closed; open it, or give the report a file, as `{0}=FILE`"
     )]
     Closed(Format),
-    /// A file cannot be made.
+    /// A file cannot be created.
     #[error(
         "cannot write the {format} report to {path}: {why}; name a file in a directory that can be written",
         path = path.display()
@@ -68,8 +39,8 @@ pub enum OpenError {
     },
 }
 
-fn also(target: &Target, other: &Target) -> String {
-    if target == other { String::new() } else { format!(", which is the same file as {other}") }
+fn also(one: &Destination, other: &Destination) -> String {
+    if one == other { String::new() } else { format!(", which is the same file as {other}") }
 }
 
 /// A report that stopped.
@@ -83,7 +54,7 @@ pub struct ReportFailed {
 
 impl fmt::Display for ReportFailed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the {} report to {} is not whole: {}", self.spec.format, self.spec.target, self.why)
+        write!(f, "the {} report to {} is not whole: {}", self.spec.format, self.spec.destination, self.why)
     }
 }
 
@@ -117,28 +88,29 @@ impl fmt::Debug for Reporters {
 }
 
 impl Reporters {
-    /// Tries whether [`Self::open`] would work, and changes nothing: for when there is much to do before.
+    /// Tries whether [`Self::open`] would work, and changes nothing: for callers with much to do before they open.
     ///
     /// # Errors
     /// [`OpenError`]
     pub fn check(specs: &[ReportSpec]) -> Result<(), OpenError> {
-        let mut places: Vec<(&ReportSpec, _)> = Vec::new();
+        let mut taken: Vec<(&ReportSpec, _)> = Vec::new();
         for spec in specs {
             try_out(spec).map_err(|why| cannot_open(spec, why))?;
-            // A person who does not look is no failure; a program that does not get what it was promised is.
-            if spec.target == Target::Stdout && spec.format != Format::Human && stdio::stdout_was_closed() {
+            // A missing report is a failure for a program, and none for a person who closed the output.
+            if spec.destination == Destination::Stdout && spec.format != Format::Human && stdio::stdout_was_closed() {
                 return Err(OpenError::Closed(spec.format));
             }
-            let Some(place) = place::of(&spec.target).map_err(|why| cannot_open(spec, why))? else { continue };
-            if let Some((other, _)) = places.iter().find(|(_, taken)| *taken == place) {
-                return Err(OpenError::SameTarget((*other).clone(), spec.clone()));
+            let file = file_identity::of(&spec.destination).map_err(|why| cannot_open(spec, why))?;
+            let Some(file) = file else { continue };
+            if let Some((other, _)) = taken.iter().find(|(_, taken)| *taken == file) {
+                return Err(OpenError::SameDestination((*other).clone(), spec.clone()));
             }
-            places.push((spec, place));
+            taken.push((spec, file));
         }
         Ok(())
     }
 
-    /// Opens all reports, before anything runs: what cannot be written is known at once.
+    /// Opens all reports before anything runs, so that a report that cannot be written is known at once.
     ///
     /// # Errors
     /// [`OpenError`]
@@ -164,8 +136,8 @@ impl Reporters {
     /// No more events come.
     ///
     /// # Errors
-    /// [`ReportsFailed`] names those that could not be written. A closed pipe at standard output is none: whoever reads
-    /// it has seen enough.
+    /// [`ReportsFailed`] names those that could not be written. A closed pipe at standard output is no failure: its reader
+    /// has seen enough.
     pub fn finish(mut self) -> Result<(), ReportsFailed> {
         self.each(|reporter| reporter.finish());
         if self.failed.is_empty() { Ok(()) } else { Err(ReportsFailed(self.failed)) }
@@ -176,7 +148,7 @@ impl Reporters {
         self.running.retain_mut(|(spec, reporter)| match call(reporter.as_mut()) {
             Ok(()) => true,
             Err(why) => {
-                if spec.target != Target::Stdout || why.kind() != io::ErrorKind::BrokenPipe {
+                if spec.destination != Destination::Stdout || why.kind() != io::ErrorKind::BrokenPipe {
                     failed.push(ReportFailed { spec: spec.clone(), why });
                 }
                 false
@@ -186,41 +158,36 @@ impl Reporters {
 }
 
 fn cannot_open(spec: &ReportSpec, why: io::Error) -> OpenError {
-    let path = match &spec.target {
-        Target::File(path) => path.clone(),
-        Target::Stdout => "/dev/stdout".into(),
+    let path = match &spec.destination {
+        Destination::File(path) => path.clone(),
+        Destination::Stdout => "/dev/stdout".into(),
     };
     OpenError::File { format: spec.format, path, why }
 }
 
 fn try_out(spec: &ReportSpec) -> io::Result<()> {
-    match (spec.format, &spec.target) {
-        (_, Target::Stdout) => Ok(()),
-        (Format::Junit, Target::File(path)) => output::try_aside(path),
-        (_, Target::File(path)) => output::try_stream(path),
+    match (spec.format.spec().make, &spec.destination) {
+        (_, Destination::Stdout) => Ok(()),
+        (Make::Streaming(_), Destination::File(path)) => output::try_stream(path),
+        (Make::Whole(_), Destination::File(path)) => output::try_aside(path),
     }
 }
 
 fn open(spec: &ReportSpec, mut setup: Setup) -> io::Result<Box<dyn Reporter>> {
-    let stream = || -> io::Result<Box<dyn Write + Send>> {
-        Ok(match &spec.target {
-            Target::Stdout => Box::new(io::stdout()),
-            Target::File(path) => Box::new(output::stream(path)?),
-        })
-    };
-    if spec.target != Target::Stdout {
+    if spec.destination != Destination::Stdout {
         setup.style = Style { live: setup.style.live, ..Style::FILE };
     }
-    Ok(match (spec.format, &spec.target) {
-        (Format::Human, _) => Box::new(Human::new(stream()?, setup)),
-        (Format::Ktap, _) => Box::new(Ktap::new(stream()?)),
-        (Format::Json, _) => Box::new(Json::new(stream()?)),
-        (Format::Junit, Target::File(path)) => Box::new(Junit::new(output::aside(path)?)),
-        (Format::Junit, Target::Stdout) => {
-            let mut out = stream()?;
-            Box::new(Junit::new(Box::new(move |document| out.write_all(document).and_then(|()| out.flush()))))
+    match (spec.format.spec().make, &spec.destination) {
+        (Make::Streaming(make), destination) => {
+            let out: Stream = match destination {
+                Destination::Stdout => Box::new(io::stdout()),
+                Destination::File(path) => Box::new(output::stream(path)?),
+            };
+            Ok(make(out, setup))
         }
-    })
+        (Make::Whole(make), Destination::File(path)) => Ok(make(output::aside(path)?)),
+        (Make::Whole(make), Destination::Stdout) => Ok(make(Box::new(output::to_stdout))),
+    }
 }
 
 #[cfg(test)]
@@ -229,6 +196,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
+    use crate::FORMATS;
     use vmlab_events::fixture;
 
     fn specs(texts: &[&str]) -> Vec<ReportSpec> {
@@ -289,13 +257,13 @@ mod tests {
     }
 
     #[test]
-    fn two_reports_never_share_a_target() {
-        for (texts, words) in [
+    fn two_reports_never_share_a_destination() {
+        for (texts, start) in [
             (["human", "json"], "`human` and `json` would both be written to standard output; give one of them a file"),
             (["ktap=/tmp/a", "json=/tmp/a"], "`ktap` and `json` would both be written to /tmp/a"),
         ] {
             let error = Reporters::open(&specs(&texts), &Setup::default()).unwrap_err().to_string();
-            assert!(error.starts_with(words), "{error}");
+            assert!(error.starts_with(start), "{error}");
         }
     }
 
@@ -313,8 +281,8 @@ mod tests {
                 let texts = [format!("junit={}", at(one)), format!("json={}", at(other))];
                 let specs: Vec<ReportSpec> = texts.iter().map(|text| text.parse().unwrap()).collect();
                 let error = Reporters::open(&specs, &Setup::default()).unwrap_err().to_string();
-                let words = format!("to {}, which is the same file as {}; give", at(one), at(other));
-                assert!(error.contains(&words), "{error}");
+                let text = format!("to {}, which is the same file as {}; give", at(one), at(other));
+                assert!(error.contains(&text), "{error}");
             }
         }
         // The same path to Rust, too, which leaves `.` out.
@@ -345,7 +313,7 @@ mod tests {
     #[test]
     fn all_formats_at_once_into_files() {
         let dir = tempfile::tempdir().unwrap();
-        let texts = Format::ALL.map(|format| format!("{format}={}", dir.path().join(format.name()).display()));
+        let texts = FORMATS.map(|row| format!("{}={}", row.name, dir.path().join(row.name).display()));
         let specs: Vec<_> = texts.iter().map(|text| text.parse().unwrap()).collect();
         let mut reporters = Reporters::open(&specs, &Setup::default()).unwrap();
         fixture::run().iter().for_each(|event| reporters.event(event));

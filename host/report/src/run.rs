@@ -1,4 +1,4 @@
-//! A run as far as its events tell it: what every reporter but JSON keeps in mind.
+//! The state of a run after some of its events: what every reporter but JSON works on.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -17,11 +17,11 @@ use vmlab_events::verdict::{Class, Verdict};
 pub struct Run {
     /// The record's name.
     pub run_id: String,
-    /// The version that ran.
+    /// vmlab's version.
     pub vmlab_version: String,
     /// Wall clock at the start, ms since 1970 UTC.
     pub started_at_unix_ms: u64,
-    /// `shared` or `boot`.
+    /// `fork`, `shared` or `boot`.
     pub isolation: String,
     /// How often each scenario was to run.
     pub repetition: Repetition,
@@ -54,24 +54,24 @@ pub struct TargetRun {
     pub properties: Vec<(&'static str, String)>,
     /// By the index of the scenario.
     reports: Vec<Option<JobReport>>,
-    /// What was told of the attempts at each so far, by the index of the scenario.
+    /// The attempts at each that were reported so far, by the index of the scenario.
     attempts: Vec<Attempts>,
 }
 
 impl TargetRun {
-    /// Whether the last word on every scenario is there.
+    /// Whether every scenario has its final verdict.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.reports.iter().all(Option::is_some)
     }
 
-    /// On how many scenarios the last word is there.
+    /// How many scenarios have their final verdict.
     #[must_use]
     pub fn finished(&self) -> usize {
         self.reports.iter().flatten().count()
     }
 
-    /// How many attempts were told of so far, and how many of those failed.
+    /// How many attempts were reported so far, and how many of those failed.
     #[must_use]
     pub fn attempted(&self) -> (u64, u64) {
         let sum = |of: fn(&Attempts) -> u32| self.attempts.iter().map(|attempts| u64::from(of(attempts))).sum();
@@ -79,7 +79,7 @@ impl TargetRun {
     }
 }
 
-/// An event that does not fit those before it. Nothing of what was known is lost by it.
+/// An event that does not fit those before it. It is left out; the state before it stays.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the events contradict each other, which is a fault of vmlab or of the record: {0}")]
 pub struct Contradiction(String);
@@ -88,8 +88,7 @@ impl Run {
     /// Takes in one more event.
     ///
     /// # Errors
-    /// [`Contradiction`] where it speaks of what was never announced, or says the last word twice; the event is then
-    /// left out.
+    /// [`Contradiction`] where it is about something that was never announced, or is a second final verdict.
     pub fn apply(&mut self, stamped: &Stamped) -> Result<(), Contradiction> {
         self.elapsed_ms = self.elapsed_ms.max(stamped.elapsed_ms);
         match &stamped.event {
@@ -135,12 +134,12 @@ impl Run {
                 self.consoles.insert(*guest, console.clone());
             }
             LabEvent::JobAttempted(report) => {
-                let (kernel, index) = self.place(report)?;
-                kernel.attempts[index].add(report);
+                let (target, index) = self.entry(report)?;
+                target.attempts[index].add(report.in_short());
             }
             LabEvent::JobFinished(report) => {
-                let (kernel, index) = self.place(report)?;
-                kernel.reports[index] = Some((**report).clone());
+                let (target, index) = self.entry(report)?;
+                target.reports[index] = Some((**report).clone());
             }
             LabEvent::GuestLost(loss) => self.losses.push((**loss).clone()),
             LabEvent::GuestTimings { start, phases, .. } => self.timings.add(start, phases),
@@ -161,8 +160,8 @@ impl Run {
             .ok_or_else(|| Contradiction(format!("the target {id} was never announced")))
     }
 
-    /// The kernel and the index of a scenario on which the last word is not there yet.
-    fn place(&mut self, report: &JobReport) -> Result<(&mut TargetRun, usize), Contradiction> {
+    /// The target and the index of a scenario that has no final verdict yet.
+    fn entry(&mut self, report: &JobReport) -> Result<(&mut TargetRun, usize), Contradiction> {
         let (target, job) = (&report.target, &report.job);
         let index = self
             .jobs
@@ -176,8 +175,8 @@ impl Run {
         Ok((known, index))
     }
 
-    /// The last word on a scenario, by the indexes of kernel and scenario. Absence is never a pass: where the events
-    /// have no word on it, it is [`Verdict::NotRun`].
+    /// The final report on a scenario, by the indexes of target and scenario; [`Verdict::missing`] where the events have
+    /// none.
     #[must_use]
     pub fn report(&self, kernel: usize, scenario: usize) -> Cow<'_, JobReport> {
         match &self.targets[kernel].reports[scenario] {
@@ -187,26 +186,21 @@ impl Run {
     }
 
     fn missing(&self, kernel: usize, scenario: usize) -> JobReport {
-        let reason = if self.interrupted {
-            "the run was interrupted"
-        } else {
-            "the events end before its verdict: vmlab was killed, or the record was cut"
-        };
-        let (known, verdict) = (&self.targets[kernel], Verdict::NotRun { reason: reason.to_owned() });
+        let (known, verdict) = (&self.targets[kernel], Verdict::missing(self.interrupted));
         let report = JobReport::without_guest(known.id.clone(), self.jobs[scenario].job(), verdict);
         let attempts = Some(known.attempts[scenario].clone()).filter(|attempts| attempts.runs > 0);
         JobReport { attempts, ..report }
     }
 
-    /// How many attempts were told of so far on all kernels, and how many of those failed.
+    /// How many attempts were reported so far on all targets, and how many of those failed.
     #[must_use]
     pub fn attempted(&self) -> (u64, u64) {
         let all = self.targets.iter().map(TargetRun::attempted);
         all.fold((0, 0), |(runs, failures), (more, failed)| (runs + more, failures + failed))
     }
 
-    /// The loss of the guest that a report is about, where it was lost and the report is not good. A report without a
-    /// guest, on a kernel that does not come up, is about the guest that showed it.
+    /// The loss of the guest that a report is about, where the guest was lost and the report is not good. A report without a
+    /// guest, on a target that does not come up, is about the guest that did not come up.
     #[must_use]
     pub fn loss(&self, report: &JobReport) -> Option<&LossReport> {
         if !matches!(report.verdict.class(), Class::Flaky | Class::TimedOut | Class::Crashed | Class::Lab) {
@@ -218,7 +212,7 @@ impl Run {
         })
     }
 
-    /// The last words on one kernel, by scenario.
+    /// The final reports on one target, by scenario.
     pub fn reports(&self, kernel: usize) -> impl Iterator<Item = (usize, Cow<'_, JobReport>)> {
         (0..self.jobs.len()).map(move |scenario| (scenario, self.report(kernel, scenario)))
     }
@@ -250,18 +244,18 @@ mod tests {
     }
 
     #[test]
-    fn what_was_announced_and_has_no_verdict_was_not_run() {
+    fn a_job_without_a_verdict_was_not_run() {
         let mut run = Run::default();
         let events = fixture::run();
         run.apply(&events[0]).unwrap();
         assert_eq!(run.counts().not_run, fixture::counts().total());
-        assert!(run.report(0, 0).verdict.detail().contains("killed"));
+        assert_eq!(run.report(0, 0).verdict, Verdict::missing(false));
         run.apply(&Stamped { elapsed_ms: 9, event: LabEvent::Interrupted }).unwrap();
-        assert_eq!(run.report(0, 0).verdict.detail(), "the run was interrupted");
+        assert_eq!(run.report(0, 0).verdict, Verdict::missing(true));
     }
 
     #[test]
-    fn contradictions_are_said_and_change_nothing() {
+    fn contradictions_are_errors_and_change_nothing() {
         let mut run = Run::default();
         let events = fixture::run();
         events.iter().for_each(|event| run.apply(event).unwrap());

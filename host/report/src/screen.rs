@@ -1,5 +1,5 @@
-//! The live lines at the bottom of the terminal: the one place that knows indicatif. Whoever shows progress shares one
-//! screen, so that nobody draws over somebody else's lines.
+//! The live lines at the bottom of the terminal, and the only module that uses indicatif. All that shows progress shares one
+//! screen, so that lines do not overwrite each other.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const TICK: Duration = Duration::from_millis(120);
 pub struct Screen(Option<MultiProgress>);
 
 impl Screen {
-    /// Standard error. To be made once in a process, and only where [`super::style::Style::live`] allows it.
+    /// Standard error. Create it once in a process, and only where [`super::style::Style::live`] allows it.
     #[must_use]
     pub fn stderr() -> Self {
         Self(Some(MultiProgress::with_draw_target(ProgressDrawTarget::stderr())))
@@ -43,7 +43,7 @@ impl Screen {
     pub fn line(&self) -> Option<Line> {
         let multi = self.0.as_ref()?;
         let bar = multi.add(ProgressBar::new_spinner().with_style(style("{spinner} {wide_msg}")));
-        // Without a tick of its own a line that nothing happens to would look like a hang.
+        // Without a tick of its own a line without news would look like a hang.
         bar.enable_steady_tick(TICK);
         Some(Line { bar, multi: multi.clone() })
     }
@@ -57,13 +57,13 @@ impl Screen {
     }
 }
 
-/// A style by its template. The templates are constants, and each is drawn by a test; one that could not be read would
-/// give indicatif's own style.
+/// A style by its template. The templates are constants, and a test draws each; an invalid one would give indicatif's default
+/// style.
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
 }
 
-/// A live line. It goes away when it is dropped.
+/// A live line. It disappears when it is dropped.
 #[derive(Debug)]
 pub struct Line {
     bar: ProgressBar,
@@ -71,7 +71,7 @@ pub struct Line {
 }
 
 impl Line {
-    /// What it says: clean text, cut at the terminal's width.
+    /// Sets its text: clean, cut at the terminal's width.
     pub fn say(&self, text: String) {
         self.bar.set_message(text);
     }

@@ -1,8 +1,8 @@
-//! Whether somebody gave vmlab a standard output. Beside `vmlab_qemu::spawn`, the only unsafe code of the host.
+//! Whether vmlab was started with a standard output. Beside `vmlab_qemu::spawn`, the only unsafe code of the host.
 //!
 //! The standard library opens `/dev/null` in place of a standard stream that is closed (Rust's
 //! library/std/src/sys/pal/unix/mod.rs, `sanitize_standard_fds`), before `main` is called, and what is written there is
-//! lost without an error. So it is looked at earlier.
+//! lost without an error. So this module looks before.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

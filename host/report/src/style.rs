@@ -4,7 +4,7 @@ use std::env;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 
-/// How much is told.
+/// How much is shown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verbosity {
     /// The table and the summary.
@@ -16,7 +16,7 @@ pub enum Verbosity {
     Verbose,
 }
 
-/// What there is to know about the terminal and the user's wishes.
+/// Facts about the terminal and the environment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Facts {
     /// Standard output is a terminal.
@@ -61,7 +61,7 @@ pub struct Style {
     pub colour: bool,
     /// Lines on standard error that change while guests run.
     pub live: bool,
-    /// A line for each thing that happened.
+    /// A line for each event that is worth one.
     pub lines: bool,
     /// No table may be wider; `None` where nothing limits it.
     pub columns: Option<usize>,
@@ -72,7 +72,7 @@ impl Style {
     pub const FILE: Self = Self { colour: false, live: false, lines: true, columns: None };
 
     /// For a run. `NO_COLOR` (no-color.org) beats `CLICOLOR_FORCE` (bixense.com/clicolors), which beats what the
-    /// terminal can do. Nothing moves the cursor unless standard error is a terminal that nobody logs.
+    /// terminal can do. Nothing moves the cursor unless standard error is a terminal, and no CI service.
     #[must_use]
     pub const fn decide(facts: &Facts) -> Self {
         let live = facts.stderr_terminal && !facts.no_color && !facts.dumb && !facts.ci;

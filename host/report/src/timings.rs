@@ -1,14 +1,14 @@
-//! What the events tell of time, collected: by what took it, and phase by phase.
+//! The timings of all events, grouped by how the guests started, phase by phase.
 
 use vmlab_events::event::Phase;
 
-/// All that was told.
+/// All timings of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Timings {
     groups: Vec<Group>,
 }
 
-/// What was told of guests that came to be in the same way, or of the run.
+/// The timings of guests that started in the same way, or of the run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
     /// `fork`, `boot`, `template` or `run`.
@@ -17,7 +17,7 @@ pub struct Group {
     pub rows: Vec<Row>,
 }
 
-/// What was told of one phase.
+/// The timings of one phase.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     /// The phase.
@@ -27,7 +27,7 @@ pub struct Row {
 }
 
 impl Timings {
-    /// Takes in the phases of one guest, or of the run.
+    /// Adds the phases of one guest, or of the run.
     pub fn add(&mut self, group: &str, phases: &[Phase]) {
         let at = self.groups.iter().position(|known| known.name == group).unwrap_or_else(|| {
             self.groups.push(Group { name: group.to_owned(), rows: Vec::new() });
@@ -36,7 +36,7 @@ impl Timings {
         self.groups[at].add(phases);
     }
 
-    /// The groups, in the order in which they were first told of.
+    /// The groups, in the order of their first events.
     #[must_use]
     pub fn groups(&self) -> &[Group] {
         &self.groups

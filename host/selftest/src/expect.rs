@@ -3,7 +3,7 @@
 use vmlab_events::clean;
 use vmlab_events::event::LabEvent;
 use vmlab_events::event::{JobReport, Stamped};
-use vmlab_events::verdict::Verdict;
+use vmlab_events::verdict::{Failure, Verdict};
 
 /// The scenario that runs after the fault in the same run, and has nothing to do with it.
 pub const WITNESS: &str = "uts.hostname";
@@ -54,12 +54,12 @@ impl Observed {
         }
         let exit = self.exit.map_or_else(|| "killed".to_owned(), |code| code.to_string());
         let faults = || self.reports().filter(|report| is_fault(report));
-        let odd = faults().find(|report| report.verdict.word() != expected.label);
+        let odd = faults().find(|report| report.verdict.label() != expected.label);
         match odd.or_else(|| faults().next()).or_else(|| self.reports().next()) {
             None => format!("no verdict, exit code {exit}"),
             Some(report) => {
-                let detail = clean::line(report.verdict.detail());
-                let word = report.verdict.word();
+                let detail = clean::line(&report.verdict.detail());
+                let word = report.verdict.label();
                 if detail.is_empty() { format!("{word} {exit}") } else { format!("{word} {exit}: {detail}") }
             }
         }
@@ -71,7 +71,15 @@ impl Observed {
             let codes = ["EPERM", "EKEYREJECTED", "ENOKEY"];
             detail.contains("the kernel refused the module") && codes.iter().any(|code| detail.contains(code))
         };
-        self.reports().map(|report| report.verdict.detail()).find(refused)
+        self.reports().filter_map(|report| leg_failure(&report.verdict)).find(refused)
+    }
+}
+
+/// What a leg could not do, in the scenario's words.
+fn leg_failure(verdict: &Verdict) -> Option<&str> {
+    match verdict {
+        Verdict::Failed { reason: Failure::LegFailed { detail, .. } } => Some(detail),
+        _ => None,
     }
 }
 
@@ -93,8 +101,8 @@ pub(crate) fn compare(expected: &Expected, faults: &[&str], observed: &Observed)
     }
     if let Some(word) = expected.witness {
         match reports_on(observed, WITNESS).as_slice() {
-            [report] if report.verdict.word() != word => {
-                wrong.push(format!("{WITNESS} came to {}, not {word}: {}", report.verdict.word(), text(report)));
+            [report] if report.verdict.label() != word => {
+                wrong.push(format!("{WITNESS} came to {}, not {word}: {}", report.verdict.label(), text(report)));
             }
             [report] if report.verdict == Verdict::Passed && !report.warnings.is_empty() => {
                 wrong.push(format!("{WITNESS} was charged with warnings: {:?}", report.warnings));
@@ -121,7 +129,7 @@ fn reports_on<'a>(observed: &'a Observed, name: &str) -> Vec<&'a JobReport> {
 
 fn compare_fault(expected: &Expected, name: &str, report: &JobReport) -> Vec<String> {
     let mut wrong = Vec::new();
-    let (word, text) = (report.verdict.word(), text(report));
+    let (word, text) = (report.verdict.label(), text(report));
     if word != expected.label {
         wrong.push(format!("{name} came to {word}, not {}: {text}", expected.label));
     }
@@ -142,7 +150,7 @@ fn compare_fault(expected: &Expected, name: &str, report: &JobReport) -> Vec<Str
 
 /// The detail, the trace and the warnings of a report.
 fn text(report: &JobReport) -> String {
-    let mut lines = vec![report.verdict.detail().to_owned()];
+    let mut lines = vec![report.verdict.detail()];
     if let Verdict::KernelCrashed { trace, .. } = &report.verdict {
         lines.extend(trace.iter().cloned());
     }
@@ -155,6 +163,8 @@ mod tests {
     use super::*;
     use vmlab_events::job::Job;
     use vmlab_events::target::TargetId;
+    use vmlab_events::verdict::Seen;
+    use vmlab_protocol::message::Leg;
 
     const EXPECTED: Expected =
         Expected { label: "FAIL", exit: 1, texts: &["killed by SIG{NAME}"], witness: Some("PASS"), dropped_bytes: 0 };
@@ -169,7 +179,7 @@ mod tests {
     }
 
     fn failed(detail: &str) -> Verdict {
-        Verdict::Failed { detail: detail.to_owned() }
+        Verdict::Failed { reason: Failure::LegFailed { leg: Leg::Subject, detail: detail.to_owned() } }
     }
 
     fn observed(fault: Verdict, witness: Verdict) -> Observed {
@@ -185,7 +195,8 @@ mod tests {
     }
 
     fn right() -> Observed {
-        observed(failed("leg subject: its process killed by SIGHUP"), Verdict::Passed)
+        let reason = Failure::LegDied { leg: Leg::Subject, how: "killed by SIGHUP".to_owned() };
+        observed(Verdict::Failed { reason }, Verdict::Passed)
     }
 
     #[test]
@@ -200,7 +211,7 @@ mod tests {
         assert!(wrong(&other_exit).contains("exited with Some(0), not 1"));
         assert!(wrong(&observed(failed("killed by SIGINT"), Verdict::Passed)).contains("`killed by SIGHUP`"));
         assert!(
-            wrong(&observed(Verdict::Leaks { detail: "killed by SIGHUP".to_owned() }, Verdict::Passed))
+            wrong(&observed(Verdict::Leaks { seen: Seen::Finding("killed by SIGHUP".to_owned()) }, Verdict::Passed))
                 .contains("LEAK")
         );
         assert!(wrong(&observed(failed("killed by SIGHUP"), failed("it, too"))).contains("uts.hostname came to FAIL"));
@@ -228,8 +239,8 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_that_refuses_unsigned_modules_is_recognized() {
-        let refusal = "leg subject: the kernel refused the module /faults/bug.ko: finit_module(2): EKEYREJECTED: Key was rejected";
+    fn a_kernel_that_takes_no_modules_is_found_out() {
+        let refusal = "the kernel refused the module /faults/bug.ko: finit_module(2): EKEYREJECTED: Key was rejected";
         assert_eq!(observed(failed(refusal), Verdict::Passed).refused_module(), Some(refusal));
         assert_eq!(right().refused_module(), None);
     }

@@ -105,6 +105,7 @@ fn close_qmp(pid: i32) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vmlab_events::event::GuestOutcome;
     use vmlab_events::job::Job;
     use vmlab_events::target::TargetId;
 
@@ -125,7 +126,7 @@ mod tests {
             job: Job::Scenario(scenario.parse().unwrap()),
             attempt: 1,
         };
-        let ended = |guest| LabEvent::GuestEnded { guest, how: "done".to_owned(), console_bytes: 0 };
+        let ended = |guest| LabEvent::GuestEnded { guest, how: GuestOutcome::Done, console_bytes: 0 };
         let mut events = vec![starting(1), ended(1), starting(2), starting(3), started(2, "fault.qemu-killed")];
         assert_eq!(guest_of(&stamped(events.clone()), "fault.qemu-killed"), Some((2, vec![2, 3])));
         assert_eq!(guest_of(&stamped(events.clone()), "fault.qemu-stopped"), None);

@@ -16,7 +16,9 @@
 
 use std::fmt;
 
-/// The largest payload in bytes. A header that announces more is damage; the decoder allocates nothing for it.
+use serde::{Deserialize, Serialize};
+
+/// The largest payload in bytes; a header that announces more is damage, and nothing is allocated for it.
 pub const MAX_PAYLOAD: usize = 1 << 20;
 /// The size of the header in bytes.
 pub const HEADER_LEN: usize = 16;
@@ -60,8 +62,9 @@ pub struct Frame {
     pub payload: Vec<u8>,
 }
 
-/// Why the decoder could not use bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Why bytes could not be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Damage {
     /// The bytes do not start with a frame's magic.
     Garbage,
@@ -104,8 +107,8 @@ pub enum Item {
 }
 
 /// The stream ended within a frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the stream ended within a frame: {have} of {need} bytes were received")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("the stream ended within a frame: {have} bytes of {need} had come")]
 pub struct Truncated {
     /// Bytes received of the unfinished frame.
     pub have: usize,

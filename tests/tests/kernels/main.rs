@@ -95,13 +95,13 @@ fn the_whole_catalogue_passes_or_is_skipped_with_a_reason_on_two_kernels() {
     let outcome = run(&env, &["--isolation", "shared", "--kernel", BOOKWORM, "--kernel", TRIXIE]);
     outcome.exits(exit::OK);
     for report in outcome.reports() {
-        let (word, detail) = (report.verdict.word(), report.verdict.detail());
+        let (word, detail) = (report.verdict.label(), report.verdict.detail());
         let explained = detail.contains("needs CONFIG_") || detail.contains("needs Linux");
         assert!(matches!(word, "PASS" | "LEAK") || word == "SKIP" && explained, "{report:?}");
     }
     let count = guest_init::catalogue().unwrap().len();
     let ran =
-        |kernel: &str| outcome.reports().filter(|r| r.target.as_str() == kernel && r.verdict.word() != "SKIP").count();
+        |kernel: &str| outcome.reports().filter(|r| r.target.as_str() == kernel && r.verdict.label() != "SKIP").count();
     assert!(ran(BOOKWORM) > count / 2 && ran(TRIXIE) > count / 2, "most of it runs: {}", outcome.ended);
     // One guest for each kernel is enough, and each guest is the machine that was asked for.
     assert_eq!(outcome.guests(), 2);

@@ -22,7 +22,7 @@ fn too_little_memory_for_the_kernel_is_reported_with_the_option() {
     let outcome = run(&env, &["--kernel", TRIXIE, "--kernel", BOOKWORM, ONLY_HOSTNAME, "--memory", "32"]);
     outcome.exits(exit::LAB);
     for report in outcome.reports() {
-        let (word, detail) = (report.verdict.word(), report.verdict.detail());
+        let (word, detail) = (report.verdict.label(), report.verdict.detail());
         assert_eq!(word, "NO-BOOT", "{}", outcome.ended);
         assert!(detail.contains("it has 32 MiB, give it more with --memory"), "{detail}");
         assert!(detail.contains("QEMU shut down (guest-reset)"), "{detail}");

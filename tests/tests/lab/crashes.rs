@@ -244,7 +244,7 @@ fn a_reset_while_the_console_is_late_is_noticed_at_once() {
     actions.extend([shutdown("guest-reset"), Action::Qmp(STOP.to_owned()), Action::ReleaseConsole, Action::Hang]);
     let outcome = lab(vec![booted(actions)]).run(&[ONLY_HOSTNAME, "=uts.sysctl"]);
     outcome.exits(exit::LAB).has(HOSTNAME, "PASS", "").has("uts.sysctl", "VANISHED", "the guest's machine was reset");
-    assert_eq!(outcome.loss().watchdog, None, "no limit had to pass");
+    assert_eq!(outcome.loss().deadline, None, "no limit had to pass");
 }
 
 const STOP: &str = r#"{"event": "STOP", "timestamp": {"seconds": 1, "microseconds": 2}}"#;

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 use vmlab_events::exit;
-use vmlab_events::loss::{LastWord, Phase, QemuEnd};
+use vmlab_events::loss::{Phase, QemuEnd, ShutdownLine, ShutdownReason};
 use vmlab_tests::fake::qmp::MEMORY;
 use vmlab_tests::fake::script::{Action, Channel, Guest, Qmp, console, ends, event, finished, leg, panics, started};
 use vmlab_tests::lab::record_dir;
@@ -34,9 +34,9 @@ fn a_panic_that_the_guest_reports_to_qemu_leaves_registers_and_the_whole_console
     let outcome = lab(vec![running(panicking())]).run(&[ONLY_HOSTNAME]);
     outcome.exits(exit::CRASHED).has(HOSTNAME, "CRASH", "Kernel panic - not syncing: Fatal exception");
     let loss = outcome.loss();
-    assert!(loss.panic_told && loss.vmcore.is_none() && loss.watchdog.is_none(), "{loss:?}");
+    assert!(loss.panic_reported && loss.vmcore.is_none() && loss.deadline.is_none(), "{loss:?}");
     assert_eq!(loss.registers.as_deref().map(str::trim), Some("CPU#0\nRIP=ffffffff81000000 RFL=00000046"));
-    assert_eq!((loss.phase, loss.shutdown.as_deref()), (Phase::Running, Some("guest-reset")));
+    assert_eq!((loss.phase, loss.shutdown.as_ref().map(ShutdownReason::name)), (Phase::Running, Some("guest-reset")));
     assert_eq!(loss.qemu, QemuEnd::Lived { stopped: false });
     assert_eq!(loss.job.as_ref().map(|job| job.name()), Some(HOSTNAME));
     assert_eq!(loss.console[1..], [PANIC.trim_end(), REST.trim_end()]);
@@ -49,25 +49,25 @@ fn a_panic_without_console_output_is_a_crash() {
     actions.extend(ends("guest-reset"));
     actions.push(Action::Hang);
     let outcome = lab(vec![running(actions)]).run(&[ONLY_HOSTNAME]);
-    outcome.exits(exit::CRASHED).has(HOSTNAME, "CRASH", "told QEMU of a panic (pvpanic) while the scenario ran");
-    outcome.has(HOSTNAME, "CRASH", "its console says nothing of it, and ends with: [    9.000000] vmlab: here");
+    outcome.exits(exit::CRASHED).has(HOSTNAME, "CRASH", "reported a panic to QEMU (pvpanic) while the scenario ran");
+    outcome.has(HOSTNAME, "CRASH", "the console does not show it, and ends with: [    9.000000] vmlab: here");
 }
 
 #[test]
 fn every_cause_of_a_shutdown_has_a_detail_of_its_own() {
     let said = |words: &str| console(&format!("[    4.2] {words}\r\n"));
-    for (before, reason, words, last_word) in [
+    for (before, reason, words, shutdown_line) in [
         (
             said("reboot: Restarting system"),
             "guest-reset",
             "the guest rebooted itself while the scenario ran",
-            Some(LastWord::Restarting),
+            Some(ShutdownLine::Restarting),
         ),
         (
             said("reboot: Power down"),
             "guest-shutdown",
             "the guest powered itself off while the scenario ran",
-            Some(LastWord::PowerDown),
+            Some(ShutdownLine::PowerDown),
         ),
         (said("nothing of interest"), "guest-reset", "a triple fault, or a reset through the hardware", None),
         (said("nothing of interest"), "host-signal", "a signal told QEMU to end (host-signal)", None),
@@ -77,8 +77,11 @@ fn every_cause_of_a_shutdown_has_a_detail_of_its_own() {
         let outcome = lab(vec![guest]).run(&[ONLY_HOSTNAME]);
         outcome.exits(exit::LAB).has(HOSTNAME, "VANISHED", words);
         let loss = outcome.loss();
-        assert_eq!((loss.last_word, loss.shutdown.as_deref()), (last_word, Some(reason)));
-        assert!(loss.registers.is_some(), "QEMU still runs, so vmlab reads the registers: {loss:?}");
+        assert_eq!(
+            (loss.shutdown_line, loss.shutdown.as_ref().map(ShutdownReason::name)),
+            (shutdown_line, Some(reason))
+        );
+        assert!(loss.registers.is_some(), "QEMU lives, and is asked: {loss:?}");
     }
 }
 

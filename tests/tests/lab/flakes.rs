@@ -34,7 +34,7 @@ fn panicking() -> Guest {
 /// The attempts with events of their own: the number and the verdict's label.
 fn attempts(outcome: &Outcome) -> Vec<(u32, &'static str)> {
     let attempts = outcome.events.iter().filter_map(|stamped| match &stamped.event {
-        LabEvent::JobAttempted(report) => Some((report.attempt, report.verdict.word())),
+        LabEvent::JobAttempted(report) => Some((report.attempt, report.verdict.label())),
         _ => None,
     });
     let mut attempts: Vec<_> = attempts.collect();

@@ -11,9 +11,9 @@ use crate::{HOSTNAME, lab};
 const FORK: [&str; 4] = ["--isolation", "fork", "--jobs", "1"];
 
 /// How each guest ended, in the order of their numbers.
-fn ends(outcome: &Outcome) -> Vec<&str> {
+fn ends(outcome: &Outcome) -> Vec<String> {
     let ends = outcome.events.iter().filter_map(|stamped| match &stamped.event {
-        LabEvent::GuestEnded { guest, how, .. } => Some((*guest, how.as_str())),
+        LabEvent::GuestEnded { guest, how, .. } => Some((*guest, how.to_string())),
         _ => None,
     });
     let mut ends: Vec<_> = ends.collect();
@@ -40,7 +40,7 @@ fn each_scenario_has_a_fork_of_one_template() {
     let mut guests: Vec<_> = outcome.reports().filter_map(|report| report.guest).collect();
     guests.sort_unstable();
     assert_eq!(guests, [2, 3, 4]);
-    assert_eq!((ends(&outcome), timed(&outcome)), (vec!["done"; 4], vec![1, 2, 3, 4]));
+    assert_eq!((ends(&outcome), timed(&outcome)), (vec!["done".to_owned(); 4], vec![1, 2, 3, 4]));
 }
 
 #[test]

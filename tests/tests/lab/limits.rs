@@ -1,7 +1,7 @@
 //! Guests that are silent, and guests that never stop writing: every wait has a limit.
 
 use vmlab_events::exit;
-use vmlab_events::loss::Watchdog;
+use vmlab_events::loss::Deadline;
 use vmlab_events::verdict::Verdict;
 use vmlab_tests::fake::script::{self, Action, Channel, Guest, hello, started};
 
@@ -98,7 +98,7 @@ fn an_agent_that_sends_nothing_is_silent_even_if_the_kernel_prints() {
     let outcome = lab(vec![guest]).run(&[ONLY_HOSTNAME, "--handshake-timeout", "1"]);
     outcome.exits(exit::LAB).has(HOSTNAME, "NO-BOOT", "the handshake limit of 1000 ms passed");
     outcome.has(HOSTNAME, "NO-BOOT", "the kernel spoke, and the guest's hello did not come");
-    assert_eq!(outcome.loss().watchdog, Some(Watchdog::Handshake));
+    assert_eq!(outcome.loss().deadline, Some(Deadline::Handshake));
     assert_eq!(outcome.loss().console, [words.trim_end()], "what came before is kept");
 }
 
@@ -106,8 +106,8 @@ fn an_agent_that_sends_nothing_is_silent_even_if_the_kernel_prints() {
 fn a_guest_that_sends_nothing_and_computes_nothing_is_silent() {
     let outcome = lab(vec![running(Action::Hang)]).run(&[ONLY_HOSTNAME, "--silence-timeout", "1"]);
     outcome.exits(exit::TIMED_OUT).has(HOSTNAME, "TIMEOUT", "the silence limit of 1000 ms passed");
-    let Verdict::TimedOut { which, .. } = &outcome.report(HOSTNAME).verdict else { panic!() };
-    assert_eq!(*which, Some(Watchdog::Silence));
+    let Verdict::TimedOut { reason } = &outcome.report(HOSTNAME).verdict else { panic!() };
+    assert_eq!(reason.deadline(), Some(Deadline::Silence));
     assert!(outcome.loss().registers.is_some(), "QEMU lives, and is asked");
 }
 
@@ -117,17 +117,17 @@ fn a_guest_that_keeps_sending_ends_at_the_scenario_limit() {
     let arguments = [ONLY_HOSTNAME, "--silence-timeout", "1", "--scenario-timeout", "2"];
     let outcome = lab(vec![running(noise)]).run(&arguments);
     outcome.exits(exit::TIMED_OUT).has(HOSTNAME, "TIMEOUT", "the scenario limit of 2000 ms");
-    assert_eq!(outcome.loss().watchdog, Some(Watchdog::Scenario));
+    assert_eq!(outcome.loss().deadline, Some(Deadline::Scenario));
 }
 
 #[test]
 fn the_events_name_the_limit_that_passed() {
     let boot = lab(vec![Guest::new(vec![Action::Hang])]).run(&[ONLY_HOSTNAME, "--boot-timeout", "1"]);
-    assert_eq!(boot.loss().watchdog, Some(Watchdog::Boot));
+    assert_eq!(boot.loss().deadline, Some(Deadline::Boot));
     let run = lab(vec![running(Action::Hang)]).run(&[ONLY_HOSTNAME, "--timeout", "1"]);
-    assert_eq!(run.loss().watchdog, Some(Watchdog::Run));
-    let Verdict::TimedOut { which, .. } = &run.report(HOSTNAME).verdict else { panic!() };
-    assert_eq!(*which, Some(Watchdog::Run));
+    assert_eq!(run.loss().deadline, Some(Deadline::Run));
+    let Verdict::TimedOut { reason } = &run.report(HOSTNAME).verdict else { panic!() };
+    assert_eq!(reason.deadline(), Some(Deadline::Run));
 }
 
 /// A kernel that oopses while it handles an oops never reaches its panic.
@@ -139,5 +139,5 @@ fn endless_oopses_end_before_the_scenario_limit() {
     let actions = started.into_iter().chain([Action::Flood(Channel::Console, again)]);
     let outcome = lab(vec![booted(actions)]).run(&[ONLY_HOSTNAME]);
     outcome.exits(exit::CRASHED).has(HOSTNAME, "CRASH", "NULL pointer dereference");
-    assert_eq!(outcome.loss().watchdog, Some(Watchdog::Farewell));
+    assert_eq!(outcome.loss().deadline, Some(Deadline::Exit));
 }

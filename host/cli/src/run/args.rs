@@ -11,7 +11,7 @@ use vmlab_kernel::KernelSource;
 use vmlab_lab::limits;
 use vmlab_lab::select::Filter;
 use vmlab_qemu::accel::Wanted;
-use vmlab_report::ReportSpec;
+use vmlab_report::{Format, ReportSpec};
 
 /// Run scenarios on one or more kernels
 #[derive(Debug, Args)]
@@ -28,9 +28,14 @@ pub struct RunArgs {
     #[arg(short, long = "kernel", value_name = "KERNEL", value_parser = kernel_arg::parse, value_hint = ValueHint::FilePath)]
     pub(super) kernels: Vec<KernelSource>,
 
-    /// Report to write: human, ktap, junit or json, to standard output or to =FILE; may be given several times
-    /// [default: human]
-    #[arg(short, long = "report", value_name = "FORMAT[=FILE]")]
+    // The table of formats gives their names and descriptions.
+    #[arg(
+        short,
+        long = "report",
+        value_name = "FORMAT[=FILE]",
+        help = reports_help(),
+        long_help = format!("{}\n\n{}", reports_help(), Format::described())
+    )]
     pub(super) reports: Vec<ReportSpec>,
 
     /// How scenarios are kept apart
@@ -158,6 +163,13 @@ impl RunArgs {
             (false, None, None) => Repetition::Once,
         }
     }
+}
+
+fn reports_help() -> String {
+    format!(
+        "Report to write: {}, with =FILE to write it there; may be given several times [default: human]",
+        Format::list()
+    )
 }
 
 /// How scenarios are kept apart.

@@ -1,5 +1,7 @@
 use super::*;
 use vmlab_events::fixture;
+use vmlab_events::loss::Deadline;
+use vmlab_events::verdict::{LaunchFailure, Seen, SkipReason, StartFailure, Timeout};
 
 const KERNEL: &str = "debian:bookworm";
 
@@ -12,19 +14,32 @@ fn kernel() -> TargetId {
 }
 
 fn failed() -> Verdict {
-    Verdict::Failed { detail: "not isolated".to_owned() }
+    fixture::failed("it showed")
 }
 
 fn skipped() -> Verdict {
-    Verdict::Skipped { reason: "needs CONFIG_UTS_NS".to_owned() }
+    let (symbols, evidence) = (vec!["CONFIG_UTS_NS".to_owned()], "ENOSYS".to_owned());
+    Verdict::Skipped { reason: SkipReason::ConfigNotSet { symbols, evidence } }
 }
 
 fn crashed() -> Verdict {
-    Verdict::KernelCrashed { what: "Oops".to_owned(), trace: Vec::new(), kind: None, fingerprint: None, task: None }
+    Verdict::KernelCrashed {
+        what: "Oops".to_owned(),
+        trace: Vec::new(),
+        kind: None,
+        fingerprint: None,
+        task: None,
+        pvpanic: None,
+    }
 }
 
 fn not_run() -> Verdict {
-    Verdict::NotRun { reason: "the run was interrupted".to_owned() }
+    fixture::interrupted()
+}
+
+fn run_limit() -> Verdict {
+    let (deadline, text) = (Some(Deadline::Run), "the run limit of 1000 ms passed".to_owned());
+    Verdict::TimedOut { reason: Timeout::Recorded { deadline, text } }
 }
 
 /// Books on one scenario, and what was told of it.
@@ -61,8 +76,8 @@ impl Case {
         assert!(!self.is_due());
         self.told.extend(self.tracker.close(stopped));
         let words = self.told.iter().map(|event| match event {
-            LabEvent::JobAttempted(report) => format!("{}:{}", report.attempt, report.verdict.word()),
-            LabEvent::JobFinished(report) => format!("{}={}", report.attempt, report.verdict.word()),
+            LabEvent::JobAttempted(report) => format!("{}:{}", report.attempt, report.verdict.label()),
+            LabEvent::JobFinished(report) => format!("{}={}", report.attempt, report.verdict.label()),
             other => panic!("{other:?}"),
         });
         let words = words.collect::<Vec<_>>().join(" ");
@@ -92,7 +107,7 @@ fn once_is_once_whatever_comes_of_it() {
     for (verdict, came, word) in [
         (Verdict::Passed, AttemptEnd::Complete, "1=PASS"),
         (failed(), AttemptEnd::Complete, "1=FAIL"),
-        (Verdict::TimedOut { detail: "the run limit".to_owned(), which: None }, AttemptEnd::Cut, "1=TIMEOUT"),
+        (run_limit(), AttemptEnd::Cut, "1=TIMEOUT"),
         (not_run(), AttemptEnd::Never, "1=NOT-RUN"),
     ] {
         assert_eq!(Case::new(Repetition::Once).take(verdict, came, false).end(None), words(word, None));
@@ -104,7 +119,7 @@ fn a_retry_is_due_after_a_failure_only_and_not_without_end() {
     for good in [Verdict::Passed, skipped()] {
         let mut case = Case::new(TWO);
         assert!(!case.made(good.clone()).is_due());
-        assert_eq!(case.end(None), words(&format!("1={}", good.word()), None));
+        assert_eq!(case.end(None), words(&format!("1={}", good.label()), None));
     }
     let mut case = Case::new(TWO);
     assert!(case.made(failed()).is_due());
@@ -115,10 +130,10 @@ fn a_retry_is_due_after_a_failure_only_and_not_without_end() {
 
 #[test]
 fn what_fails_and_then_does_not_is_flaky_and_never_passed() {
-    for good in [Verdict::Passed, skipped(), Verdict::Leaks { detail: "it shows".to_owned() }] {
+    for good in [Verdict::Passed, skipped(), Verdict::Leaks { seen: Seen::Finding("it shows".to_owned()) }] {
         let mut case = Case::new(TWO);
         case.made(crashed()).made(good.clone());
-        assert_eq!(case.end(None), words(&format!("1:CRASH 2:{} 1=FLAKY", good.word()), Some((2, 1))));
+        assert_eq!(case.end(None), words(&format!("1:CRASH 2:{} 1=FLAKY", good.label()), Some((2, 1))));
         assert_eq!(case.last().verdict.detail(), "1 of 2 attempts failed, first with CRASH: Oops");
         assert_eq!(case.last().verdict.class(), Class::Flaky);
     }
@@ -129,9 +144,8 @@ fn the_end_of_the_run_ends_the_retries_and_the_first_verdict_stands() {
     // No retry follows, so the first attempt's report is the last word itself.
     assert_eq!(Case::new(TWO).take(failed(), AttemptEnd::Complete, true).end(None), words("1=FAIL", None));
     // The retry was cut short.
-    let limit = Verdict::TimedOut { detail: "the run limit of 1000 ms passed".to_owned(), which: None };
     let mut case = Case::new(TWO);
-    case.made(failed()).take(limit, AttemptEnd::Cut, true);
+    case.made(failed()).take(run_limit(), AttemptEnd::Cut, true);
     assert_eq!(case.end(None), words("1:FAIL 2:NOT-RUN 1=FAIL", Some((1, 1))));
     // The retry never began.
     let mut case = Case::new(TWO);
@@ -147,7 +161,7 @@ fn runs_that_agree_have_their_verdict_and_others_are_flaky() {
             case.made(verdict);
         }
         let ended = case.end(None);
-        (ended, case.last().verdict.detail().to_owned())
+        (ended, case.last().verdict.detail())
     };
     let passed = || Verdict::Passed;
     assert_eq!(end([passed(), passed(), passed()]).0, words("1:PASS 2:PASS 3:PASS 1=PASS", Some((3, 0))));
@@ -158,7 +172,10 @@ fn runs_that_agree_have_their_verdict_and_others_are_flaky() {
     assert_eq!(detail, "2 of 3 runs failed, first with CRASH after 1 good one: Oops");
     let (told, detail) = end([passed(), skipped(), passed()]);
     assert_eq!(told, words("1:PASS 2:SKIP 3:PASS 2=FLAKY", Some((3, 0))));
-    assert_eq!(detail, "skipped in some of 3 runs and not in others: needs CONFIG_UTS_NS");
+    assert_eq!(
+        detail,
+        "skipped in some of 3 runs and not in others: needs CONFIG_UTS_NS (not set in this kernel): ENOSYS"
+    );
 }
 
 #[test]
@@ -176,7 +193,8 @@ fn fewer_runs_than_were_wanted_are_no_pass() {
     let mut case = Case::new(THREE_RUNS);
     case.take(not_run(), AttemptEnd::Never, true);
     assert_eq!(case.end(Some(Stop::Interrupted)), words("1=NOT-RUN", None));
-    let no_boot = Verdict::LaunchFailed { detail: "no word".to_owned() };
+    let (step, error) = (StartFailure::Process, "no QEMU".to_owned());
+    let no_boot = Verdict::LaunchFailed { reason: LaunchFailure::NotStarted { step, error } };
     let mut case = Case::new(THREE_RUNS);
     case.take(no_boot.clone(), AttemptEnd::Never, false).take(no_boot, AttemptEnd::Never, false);
     assert_eq!(case.end(None), words("1=NO-BOOT", None));
@@ -190,9 +208,12 @@ fn a_search_passes_with_as_many_runs_as_it_had_and_ends_with_the_first_failure()
     assert_eq!(case.end(Some(Stop::Interrupted)), words("1:PASS 2:PASS 3:NOT-RUN 1=PASS", Some((2, 0))));
     let mut case = Case::new(SEARCH);
     case.made(Verdict::Passed).made(failed());
-    assert_eq!(case.tracker.has_found().as_deref(), Some("cgroup.path on debian:bookworm failed"));
+    assert_eq!(case.tracker.has_found(), Some(failure_found(case.id.clone(), kernel())));
     assert_eq!(case.end(None), words("1:PASS 2:FAIL 2=FLAKY", Some((2, 1))));
-    assert_eq!(case.last().verdict.detail(), "1 of 2 runs failed, first with FAIL after 1 good one: not isolated");
+    assert_eq!(
+        case.last().verdict.detail(),
+        "1 of 2 runs failed, first with FAIL after 1 good one: not isolated: it showed"
+    );
     // What fails at once and is not run again has failed.
     let mut case = Case::new(SEARCH);
     case.made(failed());

@@ -7,6 +7,7 @@ mod source;
 use std::rc::Rc;
 
 use tokio::task::{JoinSet, LocalSet};
+use vmlab_events::event::NotNeeded;
 use vmlab_events::job::JobSpec;
 use vmlab_events::schedule::Isolation;
 
@@ -22,7 +23,7 @@ pub(crate) async fn run(run: &Rc<RunContext>, targets: Vec<BootableTarget>, jobs
         targets.into_iter().map(|bootable| Rc::new(TargetRunner::new(Rc::clone(run), bootable))).collect();
     LocalSet::new().run_until(run_rounds(run, &runners, jobs)).await;
     for runner in &runners {
-        runner.dismiss_standbys("it was started ahead, and no job was left for it").await;
+        runner.dismiss_standbys(NotNeeded::NoMoreWork).await;
     }
     run.attempts.close(run.stopped()).into_iter().for_each(|event| run.emitter.emit(event));
 }

@@ -4,16 +4,18 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use tokio::sync::Mutex;
-use vmlab_events::event::JobReport;
+use vmlab_events::event::{JobReport, NotNeeded};
 use vmlab_events::job::JobSpec;
 use vmlab_events::schedule::{Isolation, Repetition};
 use vmlab_events::verdict::Verdict;
 
 use super::source::{self, Source};
 use crate::attempts::AttemptEnd;
-use crate::context::{RunContext, Stop};
+use crate::context::RunContext;
 use crate::guest::{DeadFork, Guest, Origin, Outcome, QueuedJob, launch};
+use crate::stop::Stop;
 use crate::target::BootableTarget;
+use crate::verdict;
 
 /// Failed boots in a row, of a kernel that never came up, after which it is given up where the failure rate is measured:
 /// with fewer, a kernel that seldom fails to boot would be lost by chance.
@@ -91,8 +93,7 @@ impl TargetRunner {
             let before = jobs.len();
             jobs = match guest.run(&self.run, jobs).await {
                 Outcome::Served(rest) if rest.len() == before && self.run.stopped().is_none() => {
-                    let detail = "the guest was lost before it announced anything".to_owned();
-                    return self.report_all(rest, &Verdict::GuestVanished { detail }, AttemptEnd::Complete);
+                    return self.report_all(rest, &verdict::nothing_announced(), AttemptEnd::Complete);
                 }
                 Outcome::Served(rest) => {
                     self.came_up.set(true);
@@ -160,7 +161,7 @@ impl TargetRunner {
                 Ok(guest) => guest,
                 // The template's files are gone, or no QEMU can be had; a boot tells which.
                 Err(why) => {
-                    self.give_up_forks(&DeadFork { why, refused: false, by_others: false }).await;
+                    self.give_up_forks(&DeadFork { why: why.to_string(), refused: false, by_others: false }).await;
                     return self.launch(&Origin::Boot);
                 }
             },
@@ -199,17 +200,13 @@ impl TargetRunner {
     }
 
     fn launch(&self, origin: &Origin<'_>) -> Result<Guest, (Verdict, AttemptEnd)> {
-        launch(&self.run, &self.bootable, origin)
-            .map_err(|detail| (Verdict::LaunchFailed { detail }, AttemptEnd::Complete))
+        launch(&self.run, &self.bootable, origin).map_err(|why| (verdict::not_started(why), AttemptEnd::Complete))
     }
 
     /// The verdict on all jobs that are left, where no more guests are to be started.
     pub(super) fn over(&self) -> Option<Verdict> {
-        let found = || {
-            let what = self.run.attempts.has_found()?;
-            Some(Verdict::NotRun { reason: format!("{what}, which ended the run") })
-        };
-        self.dead.borrow().clone().or_else(|| self.run.stopped().map(Stop::not_run)).or_else(found)
+        let stopped = || self.run.stopped().map(Stop::not_run);
+        self.dead.borrow().clone().or_else(stopped).or_else(|| self.run.attempts.has_found())
     }
 
     /// Whether a dead fork is no reason to give up forks, so that another fork is made. Says so.
@@ -232,12 +229,12 @@ impl TargetRunner {
             *source = Some(instead);
             source::take_away(&self.run, &self.bootable).await;
             drop(source);
-            self.dismiss_standbys("it is a fork of a template that was given up").await;
+            self.dismiss_standbys(NotNeeded::TemplateGivenUp).await;
         }
     }
 
     /// Ends the guests that were started ahead.
-    pub(super) async fn dismiss_standbys(&self, why: &'static str) {
+    pub(super) async fn dismiss_standbys(&self, why: NotNeeded) {
         for guest in self.standbys.take() {
             guest.dismiss(&self.run, why).await;
         }

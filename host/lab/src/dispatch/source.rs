@@ -140,7 +140,8 @@ async fn find_or_make(run: &RunContext, bootable: &BootableTarget) -> Result<Box
     }
     let memory_bytes = u64::from(bootable.target.machine.memory_mib) << 20;
     let draft = Draft::new(&run.cache, &key, memory_bytes).map_err(failed)?;
-    let guest = launch(run, bootable, &Origin::ToBeSaved(draft.ram())).map_err(NotSaved::Failed)?;
+    let guest =
+        launch(run, bootable, &Origin::ToBeSaved(draft.ram())).map_err(|why| NotSaved::Failed(why.to_string()))?;
     let saved = save(run, guest, draft, &key).await;
     drop(lock);
     if saved.is_ok() {

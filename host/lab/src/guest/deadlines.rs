@@ -10,7 +10,7 @@
 
 use std::time::{Duration, Instant};
 
-use vmlab_events::loss::Watchdog;
+use vmlab_events::loss::Deadline;
 use vmlab_qemu::cpu_usage::CpuUsage;
 
 /// How many times its own length a limit may reach.
@@ -80,7 +80,7 @@ struct Since {
 /// A limit that has passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Passed {
-    pub(crate) which: Watchdog,
+    pub(crate) which: Deadline,
     pub(crate) limit: Duration,
     pub(crate) stretched: Duration,
 }
@@ -88,7 +88,7 @@ pub(crate) struct Passed {
 /// What the host waits for, and until when.
 #[derive(Debug, Clone)]
 pub(crate) struct Deadlines {
-    which: Watchdog,
+    which: Deadline,
     whole: Limit,
     /// While a job runs.
     silence: Option<Limit>,
@@ -96,21 +96,21 @@ pub(crate) struct Deadlines {
 
 impl Deadlines {
     /// From now on.
-    pub(crate) const fn new(which: Watchdog, limit: Duration, now: Instant) -> Self {
+    pub(crate) const fn new(which: Deadline, limit: Duration, now: Instant) -> Self {
         Self { which, whole: Limit::new(limit, now), silence: None }
     }
 
     /// For a job, which may not be silent for as long as `silence`.
     pub(crate) fn job(limit: Duration, silence: Duration, now: Instant) -> Self {
         Self {
-            which: Watchdog::Scenario,
+            which: Deadline::Scenario,
             whole: Limit::new(limit, now),
             silence: Some(Limit::new(silence, now)).filter(|_| silence < limit),
         }
     }
 
     /// Which limit is being kept.
-    pub(crate) const fn which(&self) -> Watchdog {
+    pub(crate) const fn which(&self) -> Deadline {
         self.which
     }
 
@@ -142,7 +142,7 @@ impl Deadlines {
                 *silence = Limit::new(silence.limit, now);
             } else {
                 let (limit, stretched) = (silence.limit, Duration::ZERO);
-                return Some(Passed { which: Watchdog::Silence, limit, stretched });
+                return Some(Passed { which: Deadline::Silence, limit, stretched });
             }
         }
         let whole = &mut self.whole;
@@ -187,12 +187,12 @@ mod tests {
     }
 
     fn whole(stretched: Duration) -> Passed {
-        Passed { which: Watchdog::Boot, limit: LIMIT, stretched }
+        Passed { which: Deadline::Boot, limit: LIMIT, stretched }
     }
 
     #[test]
     fn without_load_a_limit_is_what_it_is() {
-        let boot = || Deadlines::new(Watchdog::Boot, LIMIT, Instant::now());
+        let boot = || Deadlines::new(Deadline::Boot, LIMIT, Instant::now());
         assert_eq!(played(boot(), |at| Some((at, Duration::ZERO))), (whole(s(0)), LIMIT));
         assert_eq!(played(boot(), |_| Some((s(0), s(0)))), (whole(s(0)), LIMIT));
         assert_eq!(played(boot(), |_| None), (whole(s(0)), LIMIT), "where nothing is known");
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_host_that_gives_half_the_time_stretches_the_second_half() {
-        let (passed, at) = played(Deadlines::new(Watchdog::Boot, LIMIT, Instant::now()), |at| Some((at / 2, at / 2)));
+        let (passed, at) = played(Deadlines::new(Deadline::Boot, LIMIT, Instant::now()), |at| Some((at / 2, at / 2)));
         // 50 s, then 50 s of running time, which takes 100 s, but for what is not worth a stretch.
         assert!(passed.stretched > s(40) && passed.stretched <= s(50), "{passed:?}");
         assert_eq!(at, LIMIT + passed.stretched);
@@ -210,19 +210,19 @@ mod tests {
 
     #[test]
     fn a_host_that_gives_nothing_is_not_waited_for_without_end() {
-        let (passed, at) = played(Deadlines::new(Watchdog::Boot, LIMIT, Instant::now()), |at| Some((s(0), at)));
+        let (passed, at) = played(Deadlines::new(Deadline::Boot, LIMIT, Instant::now()), |at| Some((s(0), at)));
         assert_eq!((passed, at), (whole(LIMIT * 3), LIMIT * 4));
     }
 
     #[test]
     fn what_was_starved_of_before_a_limits_half_does_not_count() {
-        let (passed, _) = played(Deadlines::new(Watchdog::Boot, LIMIT, Instant::now()), |_| Some((s(0), s(1000))));
+        let (passed, _) = played(Deadlines::new(Deadline::Boot, LIMIT, Instant::now()), |_| Some((s(0), s(1000))));
         assert_eq!(passed, whole(s(0)));
     }
 
     #[test]
     fn silence_ends_only_what_does_nothing() {
-        let silence = Passed { which: Watchdog::Silence, limit: s(20), stretched: s(0) };
+        let silence = Passed { which: Deadline::Silence, limit: s(20), stretched: s(0) };
         let scenario = || Deadlines::job(LIMIT, s(20), Instant::now());
         assert_eq!(played(scenario(), |_| Some((s(3), s(0)))), (silence, s(20)));
         assert_eq!(played(scenario(), |at| Some((at / 50, s(0)))), (silence, s(20)));
@@ -230,9 +230,9 @@ mod tests {
         assert_eq!(played(scenario(), |_| None), (silence, s(20)));
         // It computes, or would, were there a processor.
         let (passed, at) = played(scenario(), |at| Some((at, s(0))));
-        assert_eq!((passed.which, at), (Watchdog::Scenario, LIMIT));
+        assert_eq!((passed.which, at), (Deadline::Scenario, LIMIT));
         let (passed, at) = played(scenario(), |at| Some((s(0), at)));
-        assert_eq!((passed.which, at), (Watchdog::Scenario, LIMIT * 4));
+        assert_eq!((passed.which, at), (Deadline::Scenario, LIMIT * 4));
         // It computed for 50 s, and then nothing more.
         let (passed, at) = played(scenario(), |at| Some((at.min(s(50)), s(0))));
         assert_eq!(passed, silence);
@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_vmlab_that_was_stopped_looks_again() {
-        let mut deadlines = Deadlines::new(Watchdog::Boot, LIMIT, Instant::now());
+        let mut deadlines = Deadlines::new(Deadline::Boot, LIMIT, Instant::now());
         let late = deadlines.whole.since + LIMIT * 2;
         assert_eq!(deadlines.check(late, Some(CpuUsage::default())), None);
         assert_eq!(deadlines.due(), late + LIMIT / 2);

@@ -5,7 +5,9 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use tracing::{Instrument as _, Span, debug, debug_span, trace};
 use vmlab_events::error::chain;
+use vmlab_events::event::NotNeeded;
 use vmlab_events::loss::QemuEnd;
+use vmlab_events::verdict::HostFault;
 use vmlab_qemu::process::QemuEnded;
 use vmlab_qemu::qmp::{QmpError, QmpEvent, TimedQmpEvent};
 use vmlab_qemu::template::Draft;
@@ -17,7 +19,8 @@ use super::jobs::QueuedJob;
 use super::machine::{GuestMachine, Outcome};
 use super::postmortem::Postmortem;
 use super::timings::Timings;
-use crate::context::{RunContext, Stop};
+use crate::context::RunContext;
+use crate::stop::Stop;
 
 /// A guest whose QEMU was started.
 #[derive(Debug)]
@@ -45,7 +48,7 @@ impl Guest {
     }
 
     /// Ends a standby that is not needed.
-    pub(crate) async fn dismiss(self, run: &RunContext, why: &'static str) {
+    pub(crate) async fn dismiss(self, run: &RunContext, why: NotNeeded) {
         let (_, timings) = self.lead(run, Input::Unneeded(why), None).await;
         run.emitter.emit(timings.into_event());
     }
@@ -122,7 +125,7 @@ impl Driver<'_> {
                 let stop = self.run.stopped().unwrap_or(Stop::Interrupted);
                 self.feed(Input::Stopped(stop)).await;
             }
-            Err(error) => self.feed(Input::HostFailed(format!("the host cannot read from QEMU: {error}"))).await,
+            Err(error) => self.feed(Input::HostFailed(HostFault::Read { error: error.to_string() })).await,
         }
     }
 
@@ -224,7 +227,7 @@ fn now() -> Now {
 /// Whether what was sent is on its way. Where the peer has gone, the reads see that together with the reason.
 fn write_failure(sent: std::io::Result<()>) -> Option<Input> {
     let error = sent.err().filter(|error| !channels::is_end(error))?;
-    Some(Input::HostFailed(format!("the host cannot write to the guest: {error}")))
+    Some(Input::HostFailed(HostFault::Write { error: error.to_string() }))
 }
 
 fn qemu_end(ended: std::io::Result<QemuEnded>, stopped: bool) -> (QemuEnd, String) {

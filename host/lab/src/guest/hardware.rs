@@ -11,63 +11,58 @@ use virtio_bindings::virtio_ids::{
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 use vmlab_protocol::message::{CONSOLE_LEVEL, Hello, VirtioDevice};
 
+use vmlab_events::verdict::Mismatch;
 use vmlab_qemu::argv::{self, Machine};
 
 /// How much of the asked-for memory may be missing in the kernel's zones: what the firmware keeps for itself.
 const MEMORY_KEPT_MIB: u64 = 16;
 
-/// Holds the guest against what was asked for: kernel, processors, memory, virtio devices.
+/// Compares the guest with what was asked for: kernel, CPUs, memory, virtio devices.
 ///
 /// # Errors
-/// A sentence for the first thing that is otherwise.
-pub(crate) fn check(hello: &Hello, release: &str, machine: &Machine) -> Result<(), String> {
+/// The first [`Mismatch`].
+pub(crate) fn check(hello: &Hello, release: &str, machine: &Machine) -> Result<(), Mismatch> {
     if hello.kernel_release != release {
-        return Err(format!("the guest runs Linux {}, {} was to be booted", hello.kernel_release, release));
+        return Err(Mismatch::Release { guest: hello.kernel_release.clone(), asked: release.to_owned() });
     }
     if hello.cpus != machine.cpus {
-        return Err(format!("the guest has {} processors online, {} were asked for", hello.cpus, machine.cpus));
+        return Err(Mismatch::Cpus { guest: hello.cpus, asked: machine.cpus });
     }
-    let (asked, seen) = (u64::from(machine.memory_mib), hello.memory_bytes >> 20);
-    if seen > asked || seen + MEMORY_KEPT_MIB < asked {
-        return Err(format!("the guest has {seen} MiB of memory, {asked} MiB were asked for"));
+    let (asked_mib, guest_mib) = (u64::from(machine.memory_mib), hello.memory_bytes >> 20);
+    if guest_mib > asked_mib || guest_mib + MEMORY_KEPT_MIB < asked_mib {
+        return Err(Mismatch::Memory { guest_mib, asked_mib });
     }
     let consoles: Vec<_> = hello.virtio.iter().filter(|device| device.id == VIRTIO_ID_CONSOLE).collect();
     let [console] = consoles.as_slice() else {
-        return Err(format!("the guest shows {} virtio consoles, one was asked for", consoles.len()));
+        return Err(Mismatch::Consoles { count: consoles.len() });
     };
     usable(console)?;
-    speaks(hello)
+    prints_warnings(hello)
 }
 
-/// Whether the kernel's warnings come out where they are read.
-fn speaks(hello: &Hello) -> Result<(), String> {
+/// Whether the kernel's warnings come out on the console that is read.
+fn prints_warnings(hello: &Hello) -> Result<(), Mismatch> {
     let level = hello.console_level;
     if level < CONSOLE_LEVEL {
-        return Err(format!(
-            "the guest's kernel prints only what is more urgent than a warning (kernel.printk is {level}), and a verdict needs its warnings: it takes {CONSOLE_LEVEL} or more"
-        ));
+        return Err(Mismatch::ConsoleLevel { level, needed: CONSOLE_LEVEL });
     }
     if !hello.consoles.iter().any(|name| name == argv::CONSOLE) {
-        let others = hello.consoles.join(", ");
-        return Err(format!(
-            "the guest's kernel does not print on {}, where it is read, but on: {others}",
-            argv::CONSOLE
-        ));
+        return Err(Mismatch::OtherConsole { needed: argv::CONSOLE.to_owned(), used: hello.consoles.clone() });
     }
     Ok(())
 }
 
 /// Whether a device is driven, by the rules of virtio 1.x (sections 2.1 and 6).
-fn usable(device: &VirtioDevice) -> Result<(), String> {
-    let name = describe(device);
-    if device.status & VIRTIO_CONFIG_S_DRIVER_OK == 0 {
-        return Err(format!("{name} has no working driver (status {:#x})", device.status));
+fn usable(device: &VirtioDevice) -> Result<(), Mismatch> {
+    let (name, status) = (describe(device), device.status);
+    if status & VIRTIO_CONFIG_S_DRIVER_OK == 0 {
+        return Err(Mismatch::NoDriver { device: name, status });
     }
-    if device.status & (VIRTIO_CONFIG_S_FAILED | VIRTIO_CONFIG_S_NEEDS_RESET) != 0 {
-        return Err(format!("{name} has failed (status {:#x})", device.status));
+    if status & (VIRTIO_CONFIG_S_FAILED | VIRTIO_CONFIG_S_NEEDS_RESET) != 0 {
+        return Err(Mismatch::DeviceFailed { device: name, status });
     }
     if !negotiated(device, VIRTIO_F_VERSION_1) {
-        return Err(format!("{name} was negotiated as a legacy device; a modern one was asked for"));
+        return Err(Mismatch::LegacyDevice { device: name });
     }
     Ok(())
 }

@@ -3,13 +3,14 @@
 use std::process::ExitStatus;
 use std::time::Instant;
 
-use vmlab_events::event::{JobReport, LabEvent};
+use vmlab_events::event::{JobReport, LabEvent, NotNeeded};
 use vmlab_events::loss::{QemuEnd, Vmcore};
+use vmlab_events::verdict::HostFault;
 use vmlab_qemu::cpu_usage::CpuUsage;
 use vmlab_qemu::qmp::TimedQmpEvent;
 
 use crate::attempts::AttemptEnd;
-use crate::context::Stop;
+use crate::stop::Stop;
 
 /// When something happened. The machine has no clock of its own.
 #[derive(Debug, Clone, Copy)]
@@ -50,11 +51,11 @@ pub(crate) enum Input {
         why: String,
     },
     /// The host cannot go on with this guest: what failed.
-    HostFailed(String),
+    HostFailed(HostFault),
     /// The run is to end.
     Stopped(Stop),
     /// Nothing is wanted of this guest any more: why.
-    Unneeded(&'static str),
+    Unneeded(NotNeeded),
     /// What [`Action::End`] asked for is done. Comes last.
     Ended(Box<End>),
 }

@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use tracing::info_span;
 use vmlab_events::error::chain;
-use vmlab_events::event::LabEvent;
+use vmlab_events::event::{GuestOutcome, LabEvent};
+use vmlab_events::verdict::{LaunchFailure, StartFailure};
 use vmlab_qemu::argv::{self, Boot};
 use vmlab_qemu::process::QemuProcess;
 use vmlab_qemu::template::Template;
@@ -51,7 +52,7 @@ pub(crate) fn boot_of<'a>(run: &'a RunContext, bootable: &'a BootableTarget) -> 
 }
 
 /// Starts a guest. The error says why there is none.
-pub(crate) fn launch(run: &RunContext, bootable: &BootableTarget, origin: &Origin<'_>) -> Result<Guest, String> {
+pub(crate) fn launch(run: &RunContext, bootable: &BootableTarget, origin: &Origin<'_>) -> Result<Guest, LaunchFailure> {
     let (number, target, start) = (run.next_guest(), &bootable.target, origin.start());
     let boot = boot_of(run, bootable);
     let fork_ram;
@@ -77,15 +78,16 @@ pub(crate) fn launch(run: &RunContext, bootable: &BootableTarget, origin: &Origi
     });
     let console = ConsoleFile::create(run.record_dir.as_deref().map(|dir| dir.join(console_name)).as_deref());
     let began = Instant::now();
-    let started = || -> Result<(QemuProcess, Secrets), String> {
-        let secrets = Secrets::draw().map_err(|error| format!("no entropy for the guest: {error}"))?;
+    let started = || -> Result<(QemuProcess, Secrets), (StartFailure, String)> {
+        let secrets = Secrets::draw().map_err(|error| (StartFailure::Entropy, error.to_string()))?;
         let state = match origin {
             Origin::Fork(template) => {
-                Some(template.open_state().map_err(|error| format!("cannot open the template's state: {error}"))?)
+                Some(template.open_state().map_err(|error| (StartFailure::TemplateState, error.to_string()))?)
             }
             Origin::Boot | Origin::ToBeSaved(_) => None,
         };
-        let qemu = QemuProcess::start(&run.qemu.path, &arguments, state).map_err(|error| chain(&error))?;
+        let qemu = QemuProcess::start(&run.qemu.path, &arguments, state)
+            .map_err(|error| (StartFailure::Process, chain(&error)))?;
         Ok((qemu, secrets))
     };
     match span.in_scope(started) {
@@ -96,9 +98,11 @@ pub(crate) fn launch(run: &RunContext, bootable: &BootableTarget, origin: &Origi
             let memory_mib = target.machine.memory_mib;
             Ok(Guest { machine, channels: Box::new(Channels::new(qemu)), console, memory_mib, span })
         }
-        Err(how) => {
-            run.emitter.emit(LabEvent::GuestEnded { guest: number, how: how.clone(), console_bytes: 0 });
-            Err(how)
+        Err((step, error)) => {
+            let reason = LaunchFailure::NotStarted { step, error };
+            let how = GuestOutcome::NotStarted { reason: reason.clone() };
+            run.emitter.emit(LabEvent::GuestEnded { guest: number, how, console_bytes: 0 });
+            Err(reason)
         }
     }
 }

@@ -4,16 +4,16 @@
 //! lost, doubled, out of turn or about something that was never asked for cannot become a result.
 
 use std::collections::VecDeque;
-use std::fmt;
 
 use vmlab_protocol::catalogue::{Control, ScenarioSpec};
-use vmlab_protocol::frame::{Decoder, Frame, Item, Kind};
+use vmlab_protocol::frame::{Decoder, Frame, Item, Kind, Truncated};
 use vmlab_protocol::message::{
     self, Envelope, GuestMessage, Hello, HostMessage, Leg, LegOutcome, PROTOCOL, RawChunk, Stream,
 };
 
 use vmlab_events::event::LegReport;
 use vmlab_events::loss::Phase;
+use vmlab_events::verdict::{Order, SessionState, Violation};
 
 /// Output that is kept of each stream of a scenario, in bytes: the end of it.
 pub const OUTPUT_KEPT: usize = 16 * 1024;
@@ -97,15 +97,6 @@ impl Tail {
     }
 }
 
-/// The guest said what it may not say, or the link was damaged. Nothing that it says after this counts.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Violation(pub String);
-
-fn violation<T>(text: impl fmt::Display) -> Result<T, Violation> {
-    Err(Violation(text.to_string()))
-}
-
 #[derive(Debug)]
 enum State {
     AwaitHello,
@@ -160,9 +151,7 @@ impl Session {
     pub fn next_event(&mut self) -> Result<Option<SessionEvent>, Violation> {
         while let Some(item) = self.decoder.next_item() {
             let heard = match item {
-                Item::Damaged { bytes, why } => {
-                    violation(format_args!("the link is damaged: {why}; {bytes} bytes are lost"))
-                }
+                Item::Damaged { bytes, why } => Err(Violation::LinkDamaged { bytes, why }),
                 Item::Frame(frame) => self.frame(&frame),
             }?;
             if heard.is_some() {
@@ -175,9 +164,9 @@ impl Session {
     /// Says that the port was closed.
     ///
     /// # Errors
-    /// [`Violation`] where that cut a frame.
-    pub fn closed(&self) -> Result<(), Violation> {
-        self.decoder.finish().map_err(|cut| Violation(format!("the link was cut: {cut}")))
+    /// [`Truncated`] where that cut a frame.
+    pub fn closed(&self) -> Result<(), Truncated> {
+        self.decoder.finish()
     }
 
     /// The session of a fork: its template has said hello.
@@ -192,7 +181,7 @@ impl Session {
     /// [`Violation`] where it is not the time: a fault of the caller's, which must not be passed over.
     pub fn prepare(&mut self, fresh: &Freshness) -> Result<Vec<u8>, Violation> {
         if !matches!(self.state, State::Greeted) {
-            return violation("the guest was to prepare at the wrong time");
+            return Err(self.wrong(Order::Prepare));
         }
         self.state = State::Preparing { then: None };
         let Freshness { wall_clock_ns, entropy, fork } = fresh.clone();
@@ -215,7 +204,7 @@ impl Session {
         match &mut self.state {
             State::Idle => self.state = State::Asked { run: asked.0, spec: asked.1 },
             State::Preparing { then } if then.is_none() => *then = Some(asked),
-            _ => return violation(format_args!("{} was asked for while the guest was not idle", spec.id)),
+            _ => return Err(self.wrong(Order::Run(spec.id.clone()))),
         }
         self.next_run += 1;
         let scenario = spec.id.clone();
@@ -228,10 +217,14 @@ impl Session {
     /// As [`Self::ask`].
     pub fn dismiss(&mut self, marker: String) -> Result<Vec<u8>, Violation> {
         if !matches!(self.state, State::Idle) {
-            return violation("the guest was dismissed while it was not idle");
+            return Err(self.wrong(Order::Finish));
         }
         self.state = State::Leaving;
         encode(&HostMessage::Finish { marker })
+    }
+
+    fn wrong(&self, order: Order) -> Violation {
+        Violation::WrongOrder { order, state: doing(&self.state) }
     }
 
     /// How far it has come.
@@ -261,10 +254,11 @@ impl Session {
         match frame.kind {
             Kind::Raw => self.output(&frame.payload).map(|()| None),
             Kind::Message => {
-                let envelope: Envelope = message::decode(frame).map_err(|error| Violation(error.to_string()))?;
+                let envelope: Envelope =
+                    message::decode(frame).map_err(|error| Violation::NotAMessage { error: error.to_string() })?;
                 if envelope.seq != self.next_seq {
                     let (expected, got) = (self.next_seq, envelope.seq);
-                    return violation(format_args!("message {expected} was due and message {got} came"));
+                    return Err(Violation::WrongSequence { expected, got });
                 }
                 self.next_seq += 1;
                 self.message(envelope.message)
@@ -273,7 +267,7 @@ impl Session {
     }
 
     fn output(&mut self, payload: &[u8]) -> Result<(), Violation> {
-        let chunk = RawChunk::decode(payload).map_err(|error| Violation(error.to_string()))?;
+        let chunk = RawChunk::decode(payload).map_err(|error| Violation::NotAMessage { error: error.to_string() })?;
         match &mut self.state {
             State::Running { run, findings, .. } if *run == chunk.run => {
                 match chunk.stream {
@@ -282,7 +276,7 @@ impl Session {
                 }
                 Ok(())
             }
-            state => violation(format_args!("output of run {} came while {}", chunk.run, doing(state))),
+            state => Err(Violation::UnexpectedOutput { run: chunk.run, state: doing(state) }),
         }
     }
 
@@ -292,8 +286,7 @@ impl Session {
             (State::AwaitHello, GuestMessage::Hello(hello)) => {
                 let theirs = hello.protocol;
                 if theirs.major != PROTOCOL.major {
-                    let (ours, theirs) = (PROTOCOL.major, theirs.major);
-                    return violation(format_args!("the guest speaks protocol {theirs}, this vmlab speaks {ours}"));
+                    return Err(Violation::WrongProtocol { guest: theirs.major, host: PROTOCOL.major });
                 }
                 self.state = State::Greeted;
                 Ok(Some(SessionEvent::Hello(hello)))
@@ -313,7 +306,7 @@ impl Session {
                 Ok(Some(SessionEvent::Started))
             }
             (State::Asked { run, spec }, GuestMessage::Refused { run: said, why }) if said == run => {
-                violation(format_args!("the guest refused {}: {why}", spec.id))
+                Err(Violation::Refused { scenario: spec.id, why })
             }
             (
                 State::Running { run, spec, mut findings },
@@ -321,11 +314,10 @@ impl Session {
             ) if said == run => {
                 let due = next_leg(&spec, &findings.legs);
                 if due != Some(leg) {
-                    let due = due.map_or("nothing", Leg::name);
-                    return violation(format_args!("{}: leg {} ended, {due} was due", spec.id, leg.name()));
+                    return Err(Violation::LegOutOfOrder { scenario: spec.id, leg, due });
                 }
                 if !fits(leg, &outcome) {
-                    return violation(format_args!("{}: leg {} cannot end as {outcome:?}", spec.id, leg.name()));
+                    return Err(Violation::ImpossibleOutcome { scenario: spec.id, leg, outcome });
                 }
                 findings.legs.push(LegReport { leg, outcome, duration_ns });
                 findings.dropped_by_guest = findings.dropped_by_guest.saturating_add(output_dropped);
@@ -334,19 +326,18 @@ impl Session {
             }
             (State::Running { run, spec, findings }, GuestMessage::ScenarioFinished { run: said }) if said == run => {
                 if let Some(due) = next_leg(&spec, &findings.legs) {
-                    return violation(format_args!("{} ended before its leg {}", spec.id, due.name()));
+                    return Err(Violation::EndedEarly { scenario: spec.id, due });
                 }
                 self.state = State::Idle;
                 Ok(Some(SessionEvent::Finished(findings)))
             }
             (State::Leaving, GuestMessage::RunFinished { started }) => {
                 if started != self.started {
-                    let ours = self.started;
-                    return violation(format_args!("the guest counts {started} scenarios, {ours} were announced"));
+                    return Err(Violation::WrongCount { guest: started, host: self.started });
                 }
                 Ok(Some(SessionEvent::Goodbye))
             }
-            (state, message) => violation(format_args!("{message:?} came while {}", doing(&state))),
+            (state, message) => Err(Violation::UnexpectedMessage { message: Box::new(message), state: doing(&state) }),
         }
     }
 }
@@ -371,22 +362,22 @@ const fn fits(leg: Leg, outcome: &LegOutcome) -> bool {
     }
 }
 
-fn doing(state: &State) -> String {
+fn doing(state: &State) -> SessionState {
     match state {
-        State::AwaitHello => "its hello was due".to_owned(),
-        State::Greeted => "it had not been told to prepare".to_owned(),
-        State::Preparing { .. } => "it was to prepare".to_owned(),
-        State::Idle => "it had nothing to do".to_owned(),
-        State::Asked { spec, .. } => format!("the start of {} was due", spec.id),
-        State::Running { spec, .. } => format!("{} ran", spec.id),
-        State::Leaving => "its goodbye was due".to_owned(),
-        State::Gone => "it had said goodbye or worse".to_owned(),
+        State::AwaitHello => SessionState::AwaitsHello,
+        State::Greeted => SessionState::Greeted,
+        State::Preparing { .. } => SessionState::Preparing,
+        State::Idle => SessionState::Idle,
+        State::Asked { spec, .. } => SessionState::Asked(spec.id.clone()),
+        State::Running { spec, .. } => SessionState::Running(spec.id.clone()),
+        State::Leaving => SessionState::Leaving,
+        State::Gone => SessionState::Over,
     }
 }
 
 fn encode(message: &HostMessage) -> Result<Vec<u8>, Violation> {
     let mut out = Vec::new();
-    message::encode(message, &mut out).map_err(|error| Violation(error.to_string()))?;
+    message::encode(message, &mut out).map_err(|error| Violation::NotEncodable { error: error.to_string() })?;
     Ok(out)
 }
 

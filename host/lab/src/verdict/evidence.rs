@@ -2,7 +2,9 @@
 //! had come, what its console, QEMU's monitor and QEMU's end say. [`super::outcome::of`] makes one verdict of them.
 
 use vmlab_console::{ConsoleReader, Crash};
-use vmlab_events::loss::{LastWord, Phase, QemuEnd, Watchdog};
+use vmlab_events::loss::{Deadline, Phase, QemuEnd, ShutdownLine};
+use vmlab_events::verdict::{GuestState, HostFault, LossEvidence, Mismatch, PassedDeadline, RefusedCommand, Violation};
+use vmlab_protocol::frame::Truncated;
 use vmlab_qemu::qmp::{QmpEvent, ShutdownReason};
 
 /// Why the host gave a guest up.
@@ -10,25 +12,25 @@ use vmlab_qemu::qmp::{QmpEvent, ShutdownReason};
 pub enum GuestLoss {
     /// Nothing more is to be expected of it: QEMU has ended, or has paused it for good.
     Ended,
-    /// The watchdog named killed it.
-    Watchdog {
+    /// A deadline passed.
+    Deadline {
         /// Which.
-        which: Watchdog,
-        /// Its limit, in ms.
+        which: Deadline,
+        /// Its length, in ms.
         limit_ms: u64,
-        /// By how much it was stretched since QEMU was kept waiting for a processor, in ms.
+        /// By how much it was stretched because QEMU was kept waiting for a CPU, in ms.
         stretched_ms: u64,
     },
-    /// It said what it may not say.
-    Violation(String),
-    /// What it had written to its kernel's log did not come out on the console, so that more may be missing there.
-    Unheard,
+    /// It broke the protocol.
+    Violation(Violation),
+    /// A marker that it had its kernel print did not come out on the console, so that more may be missing there.
+    ConsoleCut,
     /// Its kernel broke, and went on.
     Broken,
-    /// The host cannot go on with it: what failed.
-    Host(String),
+    /// The host cannot go on with it.
+    Host(HostFault),
     /// It is another machine than was asked for.
-    WrongMachine(String),
+    WrongMachine(Mismatch),
     /// The user interrupted the run.
     Interrupted,
     /// The limit of the whole run has passed.
@@ -45,37 +47,43 @@ impl GuestLoss {
         matches!(self, Self::Interrupted | Self::RunLimit { .. })
     }
 
-    /// The limit that ended it, where one did.
+    /// The deadline that ended it, where one did.
     #[must_use]
-    pub const fn watchdog(&self) -> Option<Watchdog> {
+    pub const fn deadline(&self) -> Option<Deadline> {
         match self {
-            Self::Watchdog { which, .. } => Some(*which),
-            Self::RunLimit { .. } => Some(Watchdog::Run),
+            Self::Deadline { which, .. } => Some(*which),
+            Self::RunLimit { .. } => Some(Deadline::Run),
             _ => None,
         }
     }
 }
 
-/// The link's side of it.
+impl From<Violation> for GuestLoss {
+    fn from(violation: Violation) -> Self {
+        Self::Violation(violation)
+    }
+}
+
+/// What the link says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
     /// The guest had said hello, or had become a fork of its own.
     pub booted: bool,
     /// Where the session was.
     pub phase: Phase,
-    /// The port was closed within a frame: how.
-    pub cut: Option<String>,
+    /// The link ended within this frame.
+    pub cut: Option<Truncated>,
     /// The port was closed at the host's end.
     pub closed: bool,
 }
 
-/// The console's side of it.
+/// What the console says.
 #[derive(Debug, Clone, Copy)]
 pub struct Console<'a> {
     /// The first crash.
     pub crash: Option<&'a Crash>,
     /// How the kernel said that it ends.
-    pub last_word: Option<LastWord>,
+    pub shutdown_line: Option<ShutdownLine>,
     /// What PID 1 said because it could not say it on the link.
     pub said_by_init: &'a [String],
     /// Its last line that is not empty.
@@ -88,17 +96,17 @@ impl<'a> Console<'a> {
     pub fn of(reader: &'a ConsoleReader) -> Self {
         Self {
             crash: reader.crash(),
-            last_word: LastWord::of_console(reader),
+            shutdown_line: ShutdownLine::of_console(reader),
             said_by_init: reader.said_by_init(),
             last_line: reader.last_lines().map(str::trim).rfind(|line| !line.is_empty()),
         }
     }
 }
 
-/// The monitor's side of it: what QMP told of the guest.
+/// What QEMU's monitor says of the guest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Monitor {
-    /// `GUEST_PANICKED`: the kernel has told QEMU of a panic.
+    /// `GUEST_PANICKED`: the kernel has reported a panic to QEMU.
     pub panicked: bool,
     /// The first SHUTDOWN's reason.
     pub shutdown: Option<ShutdownReason>,
@@ -112,15 +120,15 @@ pub struct Monitor {
     pub closed: bool,
     /// QEMU has carried out a command: it had come up.
     pub answered: bool,
-    /// A command of vmlab's that QEMU refused, and why.
-    pub refused: Option<String>,
-    /// What QEMU said of the guest's state when a limit had passed, or why it did not.
+    /// The first command of vmlab's that QEMU refused.
+    pub refused: Option<RefusedCommand>,
+    /// What QEMU said of the guest's state when a deadline had passed, or why it did not.
     pub state: Option<Result<String, String>>,
 }
 
 impl Monitor {
-    /// Takes in what was told.
-    pub fn told(&mut self, event: &QmpEvent) {
+    /// Takes in an event.
+    pub fn observe(&mut self, event: &QmpEvent) {
         match event {
             QmpEvent::Shutdown(reason) => {
                 self.shutdown.get_or_insert_with(|| reason.clone());
@@ -135,16 +143,16 @@ impl Monitor {
             QmpEvent::Stopped => self.paused = true,
             QmpEvent::Resumed => self.paused = false,
             QmpEvent::Reply { command, error: Some(error) } => {
-                self.refused.get_or_insert_with(|| format!("{command}: {error}"));
+                self.refused.get_or_insert_with(|| refused(command, error));
             }
             QmpEvent::Reply { error: None, .. } => self.answered = true,
             QmpEvent::Greeting | QmpEvent::Migration { .. } | QmpEvent::Other(_) => {}
         }
     }
 
-    /// Whether QEMU tells of what no guest outlives, whatever is heard of it afterwards.
+    /// Whether QEMU reports what no guest survives, whatever the guest sends afterwards.
     #[must_use]
-    pub fn belies_the_guest(&self) -> bool {
+    pub fn contradicts_guest(&self) -> bool {
         let ended = matches!(self.shutdown, Some(ShutdownReason::GuestReset | ShutdownReason::GuestPanic));
         self.panicked || ended || self.reset.is_some() || self.watchdog.is_some()
     }
@@ -154,6 +162,18 @@ impl Monitor {
     pub fn knows_of_panic(&self) -> bool {
         self.panicked || self.shutdown == Some(ShutdownReason::GuestPanic)
     }
+
+    /// A deadline that passed, with QEMU's answer to what the guest did then.
+    fn passed(&self, deadline: Deadline, limit_ms: u64, stretched_ms: u64) -> PassedDeadline {
+        let guest_state = self.state.clone().map(|state| state.map_or_else(GuestState::Unknown, GuestState::Known));
+        PassedDeadline { deadline, limit_ms, stretched_ms, guest_state }
+    }
+}
+
+/// A command that QEMU refused.
+#[must_use]
+pub fn refused(command: &str, error: &str) -> RefusedCommand {
+    RefusedCommand { command: command.to_owned(), error: error.to_owned() }
 }
 
 /// All evidence on a guest that was lost.
@@ -165,7 +185,7 @@ pub struct Evidence<'a> {
     pub link: &'a Link,
     /// Its console, read to the end.
     pub console: Console<'a>,
-    /// What QMP told.
+    /// What QMP said.
     pub monitor: &'a Monitor,
     /// How QEMU ended.
     pub qemu: &'a QemuEnd,
@@ -173,12 +193,46 @@ pub struct Evidence<'a> {
     pub stderr: &'a str,
 }
 
+impl Evidence<'_> {
+    /// What is known besides the cause, as a verdict carries it.
+    pub(super) fn for_verdict(&self) -> Box<LossEvidence> {
+        let Self { link, console, monitor, .. } = self;
+        Box::new(LossEvidence {
+            phase: link.phase,
+            qemu: self.qemu.clone(),
+            shutdown: monitor.shutdown.clone(),
+            reset: monitor.reset.clone(),
+            shutdown_line: console.shutdown_line,
+            watchdog_device: monitor.watchdog.clone(),
+            refused: monitor.refused.clone(),
+            cut_frame: link.cut,
+            port_closed: link.closed,
+            qmp_closed: monitor.closed,
+            qemu_stderr: self.stderr.to_owned(),
+            init_messages: console.said_by_init.to_vec(),
+        })
+    }
+
+    /// The deadline that passed, where one did.
+    pub(super) fn passed_deadline(&self) -> Option<PassedDeadline> {
+        match *self.loss {
+            GuestLoss::Deadline { which, limit_ms, stretched_ms } => {
+                Some(self.monitor.passed(which, limit_ms, stretched_ms))
+            }
+            GuestLoss::RunLimit { limit_ms } => {
+                Some(PassedDeadline { deadline: Deadline::Run, limit_ms, stretched_ms: 0, guest_state: None })
+            }
+            _ => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_monitors_first_word_counts_and_a_pause_may_end() {
+    fn the_monitors_first_reason_counts_and_a_pause_may_end() {
         let mut monitor = Monitor::default();
         for event in [
             QmpEvent::GuestPanicked,
@@ -189,11 +243,11 @@ mod tests {
             QmpEvent::Reply { command: "getfd".to_owned(), error: Some("no".to_owned()) },
             QmpEvent::Reply { command: "cont".to_owned(), error: None },
         ] {
-            monitor.told(&event);
+            monitor.observe(&event);
         }
-        assert!(monitor.panicked && !monitor.paused && monitor.knows_of_panic() && monitor.belies_the_guest());
+        assert!(monitor.panicked && !monitor.paused && monitor.knows_of_panic() && monitor.contradicts_guest());
         assert_eq!(monitor.shutdown, Some(ShutdownReason::GuestReset));
-        assert_eq!(monitor.refused.as_deref(), Some("getfd: no"));
+        assert_eq!(monitor.refused, Some(refused("getfd", "no")));
         let by_reason = Monitor { shutdown: Some(ShutdownReason::GuestPanic), ..Monitor::default() };
         assert!(by_reason.knows_of_panic());
     }

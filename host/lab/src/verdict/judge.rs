@@ -1,12 +1,12 @@
-//! What a scenario's legs, the console meanwhile and the kernel's facts come to: one [`Verdict`]. Pure.
+//! The verdict on a scenario that the guest ran to its end: from its legs, from what the console says meanwhile, and from
+//! what is known of the kernel. Pure.
 
 use vmlab_protocol::catalogue::{Control, Expectation, KernelVersion, ScenarioSpec};
 use vmlab_protocol::message::{Leg, LegOutcome};
 
 use vmlab_console::{Crash, Finding, Severity};
 use vmlab_events::event::LegReport;
-use vmlab_events::loss::Watchdog;
-use vmlab_events::verdict::Verdict;
+use vmlab_events::verdict::{Failure, Seen, SkipReason, Timeout, Verdict, Violation};
 use vmlab_kernel::config::KernelConfig;
 
 /// What is known of the kernel that a scenario ran on.
@@ -18,7 +18,23 @@ pub struct KernelFacts<'a> {
     pub config: Option<&'a KernelConfig>,
 }
 
-/// What came of a scenario that the guest ran to its end.
+/// The verdict that a crash on the console is.
+pub(super) fn crashed(crash: &Crash) -> Verdict {
+    Verdict::KernelCrashed {
+        what: crash.title.clone(),
+        trace: crash.trace.clone(),
+        kind: Some(crash.kind),
+        fingerprint: fingerprint(crash),
+        task: crash.task.clone(),
+        pvpanic: None,
+    }
+}
+
+fn fingerprint(finding: &Finding) -> Option<String> {
+    Some(finding.fingerprint.clone()).filter(|name| !name.is_empty())
+}
+
+/// The verdict on a scenario that the guest ran to its end.
 ///
 /// `legs` are in the order that the session enforces.
 #[must_use]
@@ -30,18 +46,19 @@ pub fn finished(
     warnings: &[Finding],
 ) -> Verdict {
     if let Some(crash) = crash {
-        return Verdict::crashed(crash);
+        return crashed(crash);
     }
     let verdict = from_legs(spec, kernel, legs);
     match (&verdict, warnings.iter().find(|warning| warning.severity > Severity::Note)) {
         (Verdict::Passed | Verdict::Leaks { .. } | Verdict::Skipped { .. }, Some(first)) => {
-            Verdict::Failed { detail: format!("the kernel warned meanwhile: {}", first.title) }
+            let (title, warning) = (first.title.clone(), first.kind);
+            Verdict::Failed { reason: Failure::KernelWarned { title, warning, fingerprint: fingerprint(first) } }
         }
         _ => verdict,
     }
 }
 
-/// Makes a note of what a scenario allows. What broke the kernel cannot be allowed.
+/// Turns warnings that a scenario allows into notes. A report that broke the kernel cannot be allowed.
 pub fn allow(spec: &ScenarioSpec, warnings: &mut [Finding]) {
     for warning in warnings.iter_mut().filter(|warning| warning.severity == Severity::Warned) {
         let headline = warning.headline();
@@ -52,66 +69,66 @@ pub fn allow(spec: &ScenarioSpec, warnings: &mut [Finding]) {
 }
 
 fn from_legs(spec: &ScenarioSpec, kernel: KernelFacts<'_>, legs: &[LegReport]) -> Verdict {
-    // A leg that broke off decides, whatever the others found.
-    for LegReport { leg, outcome, .. } in legs {
-        let leg = leg.name();
-        match outcome {
-            LegOutcome::TimedOut { limit_ms } => {
-                return Verdict::TimedOut {
-                    detail: format!("leg {leg} exceeded its limit of {limit_ms} ms"),
-                    which: Some(Watchdog::Leg),
-                };
-            }
-            LegOutcome::Died { how } => return Verdict::Failed { detail: format!("leg {leg}: its process {how}") },
-            LegOutcome::Failed { detail } => return Verdict::Failed { detail: format!("leg {leg}: {detail}") },
-            LegOutcome::Missing { evidence } => return missing(spec, kernel, evidence),
-            LegOutcome::Available | LegOutcome::Isolated { .. } | LegOutcome::Leaked { .. } => {}
+    legs.iter().find_map(|report| broken_off(spec, kernel, report)).unwrap_or_else(|| compared(spec, legs))
+}
+
+/// The verdict of a leg without a finding: it decides, whatever the other legs found.
+fn broken_off(spec: &ScenarioSpec, kernel: KernelFacts<'_>, report: &LegReport) -> Option<Verdict> {
+    let LegReport { leg, outcome, .. } = report;
+    let (leg, failed) = (*leg, |reason| Some(Verdict::Failed { reason }));
+    match outcome {
+        LegOutcome::TimedOut { limit_ms } => {
+            Some(Verdict::TimedOut { reason: Timeout::Leg { leg, limit_ms: *limit_ms } })
         }
+        LegOutcome::Died { how } => failed(Failure::LegDied { leg, how: how.clone() }),
+        LegOutcome::Failed { detail } => failed(Failure::LegFailed { leg, detail: detail.clone() }),
+        LegOutcome::Missing { evidence } => Some(missing(spec, kernel, evidence.clone())),
+        LegOutcome::Available | LegOutcome::Isolated { .. } | LegOutcome::Leaked { .. } => None,
     }
+}
+
+/// The verdict of subject and control, which both have a finding.
+fn compared(spec: &ScenarioSpec, legs: &[LegReport]) -> Verdict {
     let found = |which: Leg| legs.iter().find(|report| report.leg == which).map(|report| &report.outcome);
+    let seen = |detail: &String| Seen::Finding(detail.clone());
     match (spec.expects, found(Leg::Subject), found(Leg::Control), &spec.control) {
         (Expectation::Isolation, Some(LegOutcome::Leaked { detail }), _, _) => {
-            Verdict::Failed { detail: format!("not isolated: {detail}") }
+            Verdict::Failed { reason: Failure::NotIsolated { finding: detail.clone() } }
         }
-        (Expectation::Leak, Some(LegOutcome::Isolated { detail }), _, _) => {
-            Verdict::Changed { detail: format!("a documented leak has stopped: {detail}") }
-        }
-        (_, Some(_), Some(LegOutcome::Isolated { detail }), Control::Runs) => {
-            Verdict::Vacuous { detail: format!("the control did not leak: {detail}") }
-        }
+        (Expectation::Leak, Some(LegOutcome::Isolated { detail }), _, _) => Verdict::Changed { seen: seen(detail) },
+        (_, Some(_), Some(LegOutcome::Isolated { detail }), Control::Runs) => Verdict::Vacuous { seen: seen(detail) },
         (Expectation::Isolation, Some(_), Some(LegOutcome::Leaked { .. }), Control::Runs)
         | (Expectation::Isolation, Some(_), None, Control::Impossible { .. }) => Verdict::Passed,
         (Expectation::Leak, Some(LegOutcome::Leaked { detail }), Some(LegOutcome::Leaked { .. }), Control::Runs)
         | (Expectation::Leak, Some(LegOutcome::Leaked { detail }), None, Control::Impossible { .. }) => {
-            Verdict::Leaks { detail: detail.clone() }
+            Verdict::Leaks { seen: seen(detail) }
         }
         // The session lets nothing else through; if it ever does, that is no pass.
         (_, subject, control, _) => Verdict::ProtocolViolation {
-            detail: format!("no verdict follows from subject {subject:?} and control {control:?}"),
+            reason: Violation::Undecided { subject: subject.cloned(), control: control.cloned() },
+            evidence: None,
         },
     }
 }
 
-/// A probe found nothing. Where the kernel's version and configuration explain it, that is a skip with a reason that
-/// can be checked; where they say that the feature must be there, it is a failure.
-fn missing(spec: &ScenarioSpec, kernel: KernelFacts<'_>, evidence: &str) -> Verdict {
+/// A probe found nothing. Where the kernel's version or configuration explains it, that is a skip with a reason that can be
+/// checked; where they say that the feature must be there, it is a failure.
+fn missing(spec: &ScenarioSpec, kernel: KernelFacts<'_>, evidence: String) -> Verdict {
     let needs = &spec.requires;
+    let too_old = kernel.version < needs.since;
     let Some(config) = kernel.config else {
-        let age =
-            if kernel.version < needs.since { format!("; it came with Linux {}", needs.since) } else { String::new() };
-        let reason = format!("{evidence}{age} (this kernel's config is not known)");
-        return Verdict::Skipped { reason };
+        let newer = too_old.then_some(needs.since);
+        return Verdict::Skipped { reason: SkipReason::ConfigUnknown { newer, evidence } };
     };
-    let unset: Vec<_> = needs.config.iter().filter(|symbol| !config.enabled(symbol)).map(String::as_str).collect();
-    if !unset.is_empty() && kernel.version >= needs.since {
-        return Verdict::Skipped { reason: format!("needs {} (not set in this kernel): {evidence}", unset.join(", ")) };
-    }
-    if kernel.version < needs.since {
+    if too_old {
         let (since, version) = (needs.since, kernel.version);
-        return Verdict::Skipped { reason: format!("needs Linux {since} (this is {version}): {evidence}") };
+        return Verdict::Skipped { reason: SkipReason::KernelTooOld { since, version, evidence } };
     }
-    let all = if needs.config.is_empty() { "version".to_owned() } else { needs.config.join(", ") };
-    Verdict::Failed { detail: format!("this kernel's {all} says that the feature is there, and it is not: {evidence}") }
+    let unset: Vec<_> = needs.config.iter().filter(|symbol| !config.enabled(symbol)).cloned().collect();
+    if !unset.is_empty() {
+        return Verdict::Skipped { reason: SkipReason::ConfigNotSet { symbols: unset, evidence } };
+    }
+    Verdict::Failed { reason: Failure::FeatureMissing { symbols: needs.config.clone(), evidence } }
 }
 
 #[cfg(test)]

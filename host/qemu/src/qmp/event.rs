@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use serde_json::Value;
+pub use vmlab_events::loss::ShutdownReason;
 
 /// An event and the time at which it was read from the socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,61 +50,6 @@ pub enum QmpEvent {
     Other(String),
 }
 
-/// The reason for a guest's end or reset (qapi/run-state.json of QEMU 7.2, `ShutdownCause`).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ShutdownReason {
-    /// `guest-shutdown`: the guest powered off.
-    GuestShutdown,
-    /// `guest-reset`: the guest asked for a reset, or its CPU had a triple fault.
-    GuestReset,
-    /// `guest-panic`: the guest reported a panic.
-    GuestPanic,
-    /// `host-signal`: QEMU received a signal.
-    HostSignal,
-    /// `host-qmp-quit`, `host-qmp-system-reset`, `host-ui`: a command on QEMU's monitor or window.
-    HostMonitor(String),
-    /// `host-error`: QEMU had a fatal error.
-    HostError,
-    /// Another reason, by QEMU's name.
-    Other(String),
-}
-
-impl ShutdownReason {
-    /// Parses QEMU's name of the reason.
-    #[must_use]
-    pub fn from_name(name: &str) -> Self {
-        match name {
-            "guest-shutdown" => Self::GuestShutdown,
-            "guest-reset" => Self::GuestReset,
-            "guest-panic" => Self::GuestPanic,
-            "host-signal" => Self::HostSignal,
-            "host-error" => Self::HostError,
-            "host-qmp-quit" | "host-qmp-system-reset" | "host-ui" => Self::HostMonitor(name.to_owned()),
-            other => Self::Other(other.to_owned()),
-        }
-    }
-
-    /// QEMU's name of the reason.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        match self {
-            Self::GuestShutdown => "guest-shutdown",
-            Self::GuestReset => "guest-reset",
-            Self::GuestPanic => "guest-panic",
-            Self::HostSignal => "host-signal",
-            Self::HostError => "host-error",
-            Self::HostMonitor(name) | Self::Other(name) => name,
-        }
-    }
-
-    /// Whether the host caused it, and not the guest.
-    #[must_use]
-    pub const fn is_the_hosts(&self) -> bool {
-        matches!(self, Self::HostSignal | Self::HostMonitor(_) | Self::HostError)
-    }
-}
-
-/// The prefix of the ids of commands that vmlab sends without qapi.
 pub(super) const OWN: &str = "vmlab:";
 
 /// The event in a line; None for replies to commands of qapi, and for lines that are no QMP.
@@ -156,14 +102,5 @@ mod tests {
             parse(&refused),
             Some(QmpEvent::Reply { command: "getfd".to_owned(), error: Some("no".to_owned()) })
         );
-    }
-
-    #[test]
-    fn a_reason_keeps_its_name() {
-        let names = ["guest-shutdown", "guest-reset", "guest-panic", "host-signal", "host-error", "host-qmp-quit"];
-        for name in names.into_iter().chain(["host-qmp-system-reset", "host-ui", "snapshot-load"]) {
-            assert_eq!(ShutdownReason::from_name(name).name(), name);
-            assert_eq!(ShutdownReason::from_name(name).is_the_hosts(), name.starts_with("host-"), "{name}");
-        }
     }
 }

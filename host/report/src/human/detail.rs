@@ -1,5 +1,5 @@
-//! What is told after the table: a paragraph for everything that is not good, the skips with their reasons, and what the
-//! words mean.
+//! What follows the table: a paragraph for everything that is not good, the skips with their reasons, and what the labels
+//! mean.
 
 use std::path::Path;
 
@@ -17,25 +17,25 @@ use vmlab_events::{clean, text};
 const MAX_LINES: usize = 20;
 /// The most attempts.
 const MAX_ATTEMPTS: usize = 10;
-/// The most lines of registers: those of the first processor that say where it was.
+/// The most lines of registers: those of the first CPU that show where it was.
 const MAX_REGISTERS: usize = 6;
 /// The most characters of a line.
 const MAX_CHARS: usize = 300;
-/// The most characters of a verdict's sentence.
+/// The most characters of a verdict's detail.
 const MAX_DETAIL: usize = 2000;
 /// The widest line of a list of names, in columns.
 const MAX_LIST_COLUMNS: usize = 100;
 /// Before every line of a paragraph but its first.
 const INDENT: &str = "      ";
 
-/// Tells details of one run.
+/// Writes the details of one run.
 #[derive(Debug, Clone, Copy)]
 pub struct Details<'a> {
     /// The run.
     pub run: &'a Run,
     /// Its record.
     pub record: Option<&'a Path>,
-    /// How much is told.
+    /// How much is shown.
     pub verbosity: Verbosity,
     /// With or without colours.
     pub paint: Paint,
@@ -53,18 +53,17 @@ impl Details<'_> {
                 .map(|(_, report)| report)
                 .filter(|report| self.needs_paragraph(report))
                 .collect();
-            let mut told = vec![false; reports.len()];
+            let mut done = vec![false; reports.len()];
             for (at, report) in reports.iter().enumerate() {
-                if told[at] {
+                if done[at] {
                     continue;
                 }
-                // What happened to a guest happened to all that it was to run: one paragraph for all of them.
+                // The loss of a guest happened to all that it was to run: one paragraph for all of them.
                 let same: Vec<_> = (at..reports.len()).filter(|&other| alike(report, &reports[other])).collect();
-                let alone = same.is_empty();
                 let names: Vec<_> = same.iter().map(|&other| reports[other].job.name()).collect();
-                same.iter().for_each(|&other| told[other] = true);
+                same.iter().for_each(|&other| done[other] = true);
                 out.push('\n');
-                out.push_str(&self.paragraph(report, if alone { &[] } else { &names }));
+                out.push_str(&self.paragraph(report, &names));
             }
         }
         out
@@ -78,65 +77,21 @@ impl Details<'_> {
         }
     }
 
+    /// A paragraph for a report, or for several that say the same: `names` are their jobs.
     fn paragraph(&self, report: &JobReport, names: &[&str]) -> String {
-        let verdict = &report.verdict;
-        let word = self.paint.verdict(verdict, verdict.word());
-        let kernel = clean::line(report.target.as_str());
-        let same = names.len();
-        let mut out = if same > 1 {
-            let count = text::count(same, "scenario");
-            if same == self.run.jobs.len() {
-                format!("{word}  all {count} on {kernel}\n")
-            } else {
-                wrapped(&format!("{word}  {count} on {kernel}:"), names)
-            }
-        } else {
-            let name = self.paint.bold(report.job.name());
-            let took = match verdict {
-                Verdict::NotRun { .. } | Verdict::LaunchFailed { .. } => String::new(),
-                _ => format!(" ({})", text::duration(report.duration_ms)),
-            };
-            format!("{word}  {name} on {kernel}{took}\n")
-        };
+        let mut out = self.heading(report, names);
         let mut line = |text: &str| out.push_str(&format!("{INDENT}{text}\n"));
         if let Some(spec) = self.run.jobs.iter().find(|spec| spec.is(&report.job) && names.len() < 2) {
             line(&self.paint.dim(&clean::line(&spec.summary())));
         }
-        let detail = clean::cut(&clean::line(verdict.detail()), MAX_DETAIL);
+        let detail = clean::cut(&clean::line(&report.verdict.detail()), MAX_DETAIL);
         if !detail.is_empty() {
             line(&detail);
         }
-        let most = if self.verbosity == Verbosity::Verbose { usize::MAX } else { MAX_LINES };
-        if let Some(attempts) = &report.attempts {
-            let most = if most == usize::MAX { most } else { MAX_ATTEMPTS };
-            for attempt in text::attempts(attempts, self.run.repetition, most) {
-                line(&clean::cut(&attempt, MAX_DETAIL));
-            }
-            if !report.legs.is_empty() {
-                line(&format!("{} {} in full:", self.run.repetition.noun(), report.attempt));
-            }
-        }
-        for leg in &report.legs {
-            let finding = clean::cut(&text::leg(leg), MAX_DETAIL);
-            line(&format!("{:<8} {finding}", leg.leg.name()));
-        }
-        if let Some(identity) = verdict.crash_identity() {
-            line(&format!("crash: {}", clean::cut(&clean::line(&identity), MAX_CHARS)));
-        }
-        for warning in &report.warnings {
-            line(&format!("{}: {}", text::warning(warning), clean::cut(&clean::line(&warning.to_string()), MAX_CHARS)));
-        }
-        if let Verdict::KernelCrashed { trace, .. } = verdict {
-            self.excerpt("console", &excerpt::head(trace, most, MAX_CHARS), &mut line);
-        }
-        for (name, output) in [("stdout", &report.stdout), ("stderr", &report.stderr)] {
-            self.excerpt(name, &excerpt::tail(output, most, MAX_CHARS), &mut line);
-        }
-        if report.output_dropped > 0 {
-            line(&format!("{} bytes of output were beyond the limit and are not in the record", report.output_dropped));
-        }
+        self.attempts(report, &mut line);
+        self.evidence(report, &mut line);
         if let Some(loss) = self.run.loss(report) {
-            self.loss(loss, verdict, &mut line);
+            self.loss(loss, &report.verdict, &mut line);
         }
         if let Some(console) = self.console(report) {
             line(&format!("the guest's console: {console}"));
@@ -144,7 +99,64 @@ impl Details<'_> {
         out
     }
 
-    /// What was taken from a guest that was lost. A crash's trace has shown the console already.
+    /// `FAIL  uts.hostname on debian:trixie (12 ms)`, `NO-BOOT  all 6 scenarios on debian:trixie`
+    fn heading(&self, report: &JobReport, names: &[&str]) -> String {
+        let verdict = &report.verdict;
+        let label = self.paint.verdict(verdict, verdict.label());
+        let target = clean::line(report.target.as_str());
+        let same = names.len();
+        if same > 1 {
+            let count = text::count(same, "scenario");
+            return if same == self.run.jobs.len() {
+                format!("{label}  all {count} on {target}\n")
+            } else {
+                wrapped(&format!("{label}  {count} on {target}:"), names)
+            };
+        }
+        let name = self.paint.bold(report.job.name());
+        let took = match verdict {
+            Verdict::NotRun { .. } | Verdict::LaunchFailed { .. } => String::new(),
+            _ => format!(" ({})", text::duration(report.duration_ms)),
+        };
+        format!("{label}  {name} on {target}{took}\n")
+    }
+
+    fn attempts(&self, report: &JobReport, line: &mut impl FnMut(&str)) {
+        let Some(attempts) = &report.attempts else { return };
+        let most = if self.verbosity == Verbosity::Verbose { usize::MAX } else { MAX_ATTEMPTS };
+        for attempt in text::attempts(attempts, self.run.repetition, most) {
+            line(&clean::cut(&attempt, MAX_DETAIL));
+        }
+        if !report.legs.is_empty() {
+            line(&format!("{} {} in full:", self.run.repetition.unit().noun(), report.attempt));
+        }
+    }
+
+    /// What the legs found, what the kernel reported, and what the scenario printed.
+    fn evidence(&self, report: &JobReport, line: &mut impl FnMut(&str)) {
+        let most = if self.verbosity == Verbosity::Verbose { usize::MAX } else { MAX_LINES };
+        for leg in &report.legs {
+            let finding = clean::cut(&text::leg(leg), MAX_DETAIL);
+            line(&format!("{:<8} {finding}", leg.leg.name()));
+        }
+        if let Some(identity) = report.verdict.crash_identity() {
+            line(&format!("crash: {}", clean::cut(&clean::line(&identity), MAX_CHARS)));
+        }
+        for warning in &report.warnings {
+            line(&format!("{}: {}", text::warning(warning), clean::cut(&clean::line(&warning.to_string()), MAX_CHARS)));
+        }
+        if let Verdict::KernelCrashed { trace, .. } = &report.verdict {
+            self.excerpt("console", &excerpt::head(trace, most, MAX_CHARS), line);
+        }
+        for (name, output) in [("stdout", &report.stdout), ("stderr", &report.stderr)] {
+            self.excerpt(name, &excerpt::tail(output, most, MAX_CHARS), line);
+        }
+        if report.output_dropped > 0 {
+            line(&format!("{} bytes of output were beyond the limit and are not in the record", report.output_dropped));
+        }
+    }
+
+    /// The evidence on a lost guest. A crash's trace has shown the console already.
     fn loss(&self, loss: &LossReport, verdict: &Verdict, line: &mut impl FnMut(&str)) {
         let verbose = self.verbosity == Verbosity::Verbose;
         let most = |few: usize| if verbose { usize::MAX } else { few };
@@ -174,7 +186,7 @@ impl Details<'_> {
         }
     }
 
-    /// Where to read on, for what the console may explain.
+    /// The console's file, where the console may explain the verdict.
     fn console(&self, report: &JobReport) -> Option<String> {
         if !matches!(report.verdict.class(), Class::Flaky | Class::TimedOut | Class::Crashed | Class::Lab) {
             return None;
@@ -184,27 +196,27 @@ impl Details<'_> {
         Some(clean::line(&self.record?.join(file).display().to_string()))
     }
 
-    /// The skips, by their reason, with an empty line before them.
+    /// The skips, by their reason, with an empty line before each reason.
     #[must_use]
     pub fn skips(&self) -> String {
         let mut skipped: Vec<(String, &str, String)> = Vec::new();
-        for (kernel, known) in self.run.targets.iter().enumerate() {
-            for (_, report) in self.run.reports(kernel) {
-                if let Verdict::Skipped { reason } = &report.verdict {
-                    skipped.push((reason.clone(), known.id.as_str(), report.job.to_string()));
+        let mut label = String::new();
+        for (target, known) in self.run.targets.iter().enumerate() {
+            for (_, report) in self.run.reports(target) {
+                if report.verdict.class() == Class::Skipped {
+                    label = self.paint.verdict(&report.verdict, report.verdict.label());
+                    skipped.push((report.verdict.detail(), known.id.as_str(), report.job.to_string()));
                 }
             }
         }
-        let word = self.paint.verdict(&Verdict::Skipped { reason: String::new() }, "SKIP");
         let mut out = String::new();
         while let Some((reason, ..)) = skipped.first().cloned() {
-            out.push_str(&format!("\n{word}  {}\n", clean::cut(&clean::line(&reason), MAX_DETAIL)));
-            for kernel in &self.run.targets {
-                let of_this =
-                    |(why, label, _): &&(String, &str, String)| *why == reason && *label == kernel.id.as_str();
+            out.push_str(&format!("\n{label}  {}\n", clean::cut(&clean::line(&reason), MAX_DETAIL)));
+            for target in &self.run.targets {
+                let of_this = |(why, id, _): &&(String, &str, String)| *why == reason && *id == target.id.as_str();
                 let names: Vec<_> = skipped.iter().filter(of_this).map(|(.., name)| name.as_str()).collect();
                 if !names.is_empty() {
-                    out.push_str(&wrapped(&format!("{INDENT}on {}:", clean::line(kernel.id.as_str())), &names));
+                    out.push_str(&wrapped(&format!("{INDENT}on {}:", clean::line(target.id.as_str())), &names));
                 }
             }
             skipped.retain(|(why, ..)| *why != reason);
@@ -212,7 +224,7 @@ impl Details<'_> {
         out
     }
 
-    /// What the words in the table mean where they do not speak for themselves, with an empty line before it.
+    /// What the labels in the table mean where it is not obvious, with an empty line before it.
     #[must_use]
     pub fn explanations(&self) -> String {
         let mut lines = Vec::new();
@@ -234,7 +246,9 @@ impl Details<'_> {
                 "FLAKY: of several runs on the same kernel some failed and others did not; that counts as failed."
                     .to_owned();
             if !self.run.repetition.measures() {
-                text.push_str(" `--repeat N` tells how often it fails, and `--until-failure` finds the next failure.");
+                text.push_str(
+                    " `--repeat N` measures how often it fails, and `--until-failure` finds the next failure.",
+                );
             }
             lines.push(text);
         }

@@ -1,4 +1,4 @@
-//! One line for each thing that happened, told as it happens.
+//! One line for each event that is worth one, written as it happens.
 
 use std::collections::BTreeMap;
 
@@ -11,16 +11,16 @@ use vmlab_events::target::TargetId;
 use vmlab_events::verdict::{Class, Verdict};
 use vmlab_events::{clean, text};
 
-/// The most characters of a verdict's sentence on its line; the rest is in the paragraph at the end.
+/// The most characters of a verdict's detail on its line; the rest is in the paragraph at the end.
 const MAX_DETAIL: usize = 300;
 
-/// What an event says to whoever reads line by line; nothing for most.
+/// The line of an event; nothing for most events.
 #[must_use]
 pub fn of_event(event: &LabEvent, run: &Run, paint: Paint) -> String {
     match event {
         LabEvent::JobAttempted(report) => attempted(report, run, paint) + &milestone(run),
         LabEvent::JobFinished(report) => finished(report, run, paint),
-        // Where every guest is one of many, their starts are no news.
+        // Where failures are counted there are too many guests to name each.
         LabEvent::GuestStarting { .. } if run.repetition.measures() => String::new(),
         LabEvent::GuestStarting { target, start, accelerator, .. } => {
             let release = run.targets.iter().find(|known| known.id == *target).map_or("", |known| &known.release);
@@ -36,14 +36,15 @@ pub fn of_event(event: &LabEvent, run: &Run, paint: Paint) -> String {
     }
 }
 
-/// What is told above the live lines: what cannot wait for the end.
+/// The line that stands above the live lines, for what cannot wait for the end. `reported` is each target's verdict that has
+/// such a line already.
 #[must_use]
-pub fn above_live(event: &LabEvent, run: &Run, told: &BTreeMap<TargetId, Verdict>, paint: Paint) -> String {
+pub fn above_live(event: &LabEvent, run: &Run, reported: &BTreeMap<TargetId, Verdict>, paint: Paint) -> String {
     match event {
         LabEvent::JobAttempted(report) if report.verdict.class().is_failure() => attempted(report, run, paint),
         LabEvent::JobFinished(report) => {
             // A guest that is gone takes all its scenarios with it: one line for the first of them is enough.
-            let again = told.get(&report.target) == Some(&report.verdict);
+            let again = reported.get(&report.target) == Some(&report.verdict);
             match report.verdict.class() {
                 Class::Good | Class::Skipped | Class::NotRun => String::new(),
                 _ if again => String::new(),
@@ -56,7 +57,7 @@ pub fn above_live(event: &LabEvent, run: &Run, told: &BTreeMap<TargetId, Verdict
     }
 }
 
-/// What is told in any case, and all that is told where the table follows at once.
+/// The lines that are shown in any case, and the only ones where the table follows at once.
 #[must_use]
 pub fn always(event: &LabEvent) -> String {
     match event {
@@ -89,7 +90,7 @@ pub fn note(text: &str) -> String {
 /// `PASS  debian:trixie  uts.hostname  (12 ms)`, and after several runs or attempts how many there were instead of the time.
 fn finished(report: &JobReport, run: &Run, paint: Paint) -> String {
     let took = match &report.attempts {
-        Some(attempts) if run.repetition.measures() => format!("({})", rate::words(attempts)),
+        Some(attempts) if run.repetition.measures() => format!("({})", rate::text(attempts)),
         Some(attempts) => format!("({} attempts)", attempts.runs),
         None => took(report),
     };
@@ -101,19 +102,19 @@ fn finished(report: &JobReport, run: &Run, paint: Paint) -> String {
     line(report, run, paint, &end)
 }
 
-/// `FAIL  debian:trixie  uts.hostname  (12 ms)  attempt 1: not isolated`; where failures are counted, those that did not
-/// fail are no news.
+/// `FAIL  debian:trixie  uts.hostname  (12 ms)  attempt 1: not isolated`; where failures are counted, nothing for attempts
+/// that did not fail.
 fn attempted(report: &JobReport, run: &Run, paint: Paint) -> String {
     if run.repetition.measures() && !report.verdict.class().is_failure() {
         return String::new();
     }
     let detail = detail(report);
     let colon = if detail.is_empty() { "" } else { ": " };
-    let end = format!("{}  {} {}{colon}{detail}", took(report), run.repetition.noun(), report.attempt);
+    let end = format!("{}  {} {}{colon}{detail}", took(report), run.repetition.unit().noun(), report.attempt);
     line(report, run, paint, &end)
 }
 
-/// How far it is, now and then: after 10, 20, 50, 100, 200 runs and so on.
+/// How many runs were made, after 10, 20, 50, 100, 200 runs and so on.
 fn milestone(run: &Run) -> String {
     let (runs, failures) = run.attempted();
     let round = runs
@@ -127,12 +128,12 @@ fn milestone(run: &Run) -> String {
 
 fn line(report: &JobReport, run: &Run, paint: Paint, end: &str) -> String {
     let width = |texts: &mut dyn Iterator<Item = usize>| texts.max().unwrap_or(0);
-    let label_width = width(&mut run.targets.iter().map(|kernel| clean::line(kernel.id.as_str()).chars().count()));
+    let target_width = width(&mut run.targets.iter().map(|kernel| clean::line(kernel.id.as_str()).chars().count()));
     let name_width = width(&mut run.jobs.iter().map(|spec| spec.name().len()));
-    let word = paint.verdict(&report.verdict, report.verdict.word());
-    let gap = " ".repeat(4_usize.saturating_sub(report.verdict.word().len()));
-    let (label, name) = (clean::line(report.target.as_str()), report.job.name());
-    format!("{word}{gap}  {label:<label_width$}  {name:<name_width$}  {end}\n")
+    let label = paint.verdict(&report.verdict, report.verdict.label());
+    let gap = " ".repeat(4_usize.saturating_sub(report.verdict.label().len()));
+    let (target, name) = (clean::line(report.target.as_str()), report.job.name());
+    format!("{label}{gap}  {target:<target_width$}  {name:<name_width$}  {end}\n")
 }
 
 fn took(report: &JobReport) -> String {
@@ -140,10 +141,10 @@ fn took(report: &JobReport) -> String {
 }
 
 fn detail(report: &JobReport) -> String {
-    clean::cut(&clean::line(report.verdict.detail()), MAX_DETAIL)
+    clean::cut(&clean::line(&report.verdict.detail()), MAX_DETAIL)
 }
 
-/// Whether lines are told at all.
+/// Whether there are lines at all.
 #[must_use]
 pub fn wanted(verbosity: Verbosity) -> bool {
     verbosity > Verbosity::Quiet

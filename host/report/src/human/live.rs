@@ -137,7 +137,7 @@ mod tests {
         assert_eq!(summary(&run), "9 runs on 1 kernel, 2 failed");
     }
 
-    /// What is seen after the events up to and with the first for which `until` holds, without the spinners.
+    /// The screen after the events up to and including the first for which `until` holds, without the spinners.
     fn seen(until: impl Fn(&LabEvent) -> bool) -> Vec<String> {
         let terminal = InMemoryTerm::new(20, 60);
         let mut live = Live::new(Screen::in_memory(&terminal));

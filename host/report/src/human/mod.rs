@@ -1,4 +1,4 @@
-//! The report for people: what happens while it happens, and at the end one table and everything that is not good.
+//! The report for people: events while they happen, and at the end one table and everything that is not good.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -23,7 +23,7 @@ mod rates;
 mod table;
 mod timings;
 
-/// Tells people.
+/// Writes the report for people.
 #[derive(Debug)]
 pub struct Human<W> {
     out: W,
@@ -31,8 +31,8 @@ pub struct Human<W> {
     paint: Paint,
     run: Run,
     live: Option<Live>,
-    /// The verdict that was last told above the live lines, by kernel.
-    told: BTreeMap<TargetId, Verdict>,
+    /// The verdict of the last line above the live lines, by target.
+    reported: BTreeMap<TargetId, Verdict>,
 }
 
 impl<W: Write + Send> Human<W> {
@@ -42,7 +42,7 @@ impl<W: Write + Send> Human<W> {
             setup.screen = Screen::none();
         }
         let live = setup.screen.is_live().then(|| Live::new(setup.screen.clone()));
-        Self { out, paint: Paint(setup.style.colour), setup, run: Run::default(), live, told: BTreeMap::new() }
+        Self { out, paint: Paint(setup.style.colour), setup, run: Run::default(), live, reported: BTreeMap::new() }
     }
 
     fn write(&mut self, text: &str) -> io::Result<()> {
@@ -63,9 +63,9 @@ impl<W: Write + Send> Human<W> {
         if !self.setup.style.live {
             return lines::always(event);
         }
-        let text = lines::above_live(event, &self.run, &self.told, self.paint);
+        let text = lines::above_live(event, &self.run, &self.reported, self.paint);
         if let (LabEvent::JobFinished(report), false) = (event, text.is_empty()) {
-            self.told.insert(report.target.clone(), report.verdict.clone());
+            self.reported.insert(report.target.clone(), report.verdict.clone());
         }
         text
     }
@@ -97,9 +97,7 @@ impl<W: Write + Send> Human<W> {
         out.push('\n');
         if let (Some(record), true) = (record, setup.verbosity > Verbosity::Quiet) {
             let (dir, id) = (clean::line(&record.display().to_string()), clean::line(&run.run_id));
-            out.push_str(&format!(
-                "record: {dir}\nrender it again: vmlab report {id} --format human|ktap|junit|json\n"
-            ));
+            out.push_str(&format!("record: {dir}\nrender it again: vmlab report {id} --format FORMAT\n"));
         }
         out
     }

@@ -1,10 +1,10 @@
-//! Colours, where there are to be any.
+//! Colours, where they are wanted.
 
 use anstyle::{AnsiColor, Style};
 
 use vmlab_events::verdict::{Class, Verdict};
 
-/// Puts colours around words, or leaves them alone.
+/// Puts colours around text, or leaves it alone.
 #[derive(Debug, Clone, Copy)]
 pub struct Paint(pub bool);
 
@@ -13,7 +13,7 @@ impl Paint {
         if self.0 && !text.is_empty() { format!("{style}{text}{style:#}") } else { text.to_owned() }
     }
 
-    /// A verdict's word, with `text` around it for padding.
+    /// A verdict's label, with `text` around it for padding.
     #[must_use]
     pub fn verdict(self, verdict: &Verdict, text: &str) -> String {
         let colour = match verdict.class() {
@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn colours_only_where_they_are_wanted() {
-        let verdict = Verdict::Failed { detail: String::new() };
+        let verdict = vmlab_events::fixture::failed("");
         assert_eq!(Paint(false).verdict(&verdict, "FAIL"), "FAIL");
         assert_eq!(Paint(true).verdict(&verdict, "FAIL"), "\x1b[1m\x1b[31mFAIL\x1b[0m");
         assert_eq!(Paint(true).bold(""), "");

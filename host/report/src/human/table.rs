@@ -1,7 +1,7 @@
-//! The table: scenarios down, kernels across.
+//! The table: scenarios down, targets across.
 //!
-//! It is never wider than the terminal. Where labels and releases do not fit as heads, letters stand for the kernels and
-//! a legend above says which; where those do not fit beside each other either, the kernels are told in several tables.
+//! It is never wider than the terminal. Where labels and releases do not fit as heads, letters stand for the targets and a
+//! legend above explains them; where those do not fit beside each other either, there are several tables.
 
 use std::ops::Range;
 
@@ -31,7 +31,7 @@ pub fn render(run: &Run, columns: Option<usize>, paint: Paint) -> String {
     let mut out = legend(run, paint);
     let mut start = 0;
     while start < run.targets.len() {
-        // At least one kernel in each table, whatever the width: the alternative would be to say nothing.
+        // At least one target in each table, whatever the width: else it would have no table at all.
         let fits = |end: &usize| *end == start + 1 || grid.width(start..*end) <= limit;
         let end = (start + 1..=run.targets.len()).take_while(fits).last().unwrap_or(start + 1);
         out.push('\n');
@@ -60,16 +60,16 @@ fn legend(run: &Run, paint: Paint) -> String {
     out
 }
 
-/// Width of the first column, so that one kernel's fits beside it.
+/// Width of the first column, so that one target's column fits beside it.
 fn name_width(run: &Run, limit: usize) -> usize {
     let longest = run.jobs.iter().map(|spec| spec.name().width()).max().unwrap_or(0).max("scenario".len());
-    let widest_word = "VANISHED".len();
-    longest.min(limit.saturating_sub(GAP + widest_word).max(MIN_NAME))
+    let widest_label = "VANISHED".len();
+    longest.min(limit.saturating_sub(GAP + widest_label).max(MIN_NAME))
 }
 
 struct Grid<'a> {
     run: &'a Run,
-    /// The lines of each kernel's head.
+    /// The lines of each target's head.
     heads: Vec<Vec<String>>,
     name_width: usize,
     paint: Paint,
@@ -78,12 +78,12 @@ struct Grid<'a> {
 impl Grid<'_> {
     fn column_width(&self, kernel: usize) -> usize {
         let head = self.heads[kernel].iter().map(|line| line.width());
-        let cells = self.run.reports(kernel).map(|(_, report)| report.verdict.word().len());
+        let cells = self.run.reports(kernel).map(|(_, report)| report.verdict.label().len());
         head.chain(cells).max().unwrap_or(0)
     }
 
     fn width(&self, mut kernels: Range<usize>) -> usize {
-        // The last column needs no padding, but its head and its words must fit all the same.
+        // The last column needs no padding, but its head and its labels must fit all the same.
         let columns = kernels.by_ref().map(|kernel| GAP + self.column_width(kernel));
         self.name_width + columns.sum::<usize>()
     }
@@ -102,7 +102,7 @@ impl Grid<'_> {
             let cells = kernels
                 .clone()
                 .zip(&reports)
-                .map(|(kernel, report)| (report.verdict.word().to_owned(), self.column_width(kernel)));
+                .map(|(kernel, report)| (report.verdict.label().to_owned(), self.column_width(kernel)));
             let paint = |at: usize, text: String| self.paint.verdict(&reports[at].verdict, &text);
             out.push_str(&row(&shorten(spec.name(), self.name_width), self.name_width, cells, paint));
             out.push('\n');
@@ -111,7 +111,7 @@ impl Grid<'_> {
     }
 }
 
-/// One row, padded between the columns and not at its end. The paint goes on the words and not on the padding.
+/// One row, padded between the columns and not at its end. The paint goes on the text and not on the padding.
 fn row(
     name: &str,
     name_width: usize,

@@ -67,7 +67,7 @@ fn a_finished_run_on_a_terminal_has_the_table_at_once() {
 }
 
 #[test]
-fn an_interrupted_run_tells_what_did_not_run() {
+fn an_interrupted_run_shows_what_did_not_run() {
     let events = fixture::run();
     let mut cut = events[..20].to_vec();
     cut.push(Stamped { elapsed_ms: 4000, event: LabEvent::Interrupted });
@@ -85,14 +85,14 @@ fn an_interrupted_run_tells_what_did_not_run() {
 }
 
 #[test]
-fn every_attempt_is_told_and_what_is_flaky_is_explained() {
+fn every_attempt_is_shown_and_flaky_is_explained() {
     insta::assert_snapshot!(render(&fixture::retried(), setup(Style::FILE, Verbosity::Normal)));
 }
 
 #[test]
-fn runs_are_told_by_their_failures_and_rates() {
+fn runs_are_shown_by_their_failures_and_rates() {
     let text = render(&fixture::repeated(), setup(Style::FILE, Verbosity::Normal));
-    // A line for each of the first ten failures in each paragraph, and one above what is told in full.
+    // A line for each of the first ten failures in each paragraph, and one above the attempt that is shown in full.
     assert_eq!(text.matches("      run ").count(), 3 + 10 + 2, "{text}");
     insta::assert_snapshot!(text);
     let quiet = render(&fixture::repeated(), setup(Style::FILE, Verbosity::Quiet));
@@ -101,7 +101,7 @@ fn runs_are_told_by_their_failures_and_rates() {
 }
 
 #[test]
-fn a_record_that_was_cut_tells_the_rates_so_far() {
+fn a_cut_record_shows_the_rates_so_far() {
     let events = fixture::repeated();
     let text = render(&events[..13], setup(Style::FILE, Verbosity::Normal));
     assert!(text.contains("\ncgroup.path  debian:bookworm  2 of 9 runs failed: 22.2 % ("), "{text}");
@@ -109,7 +109,7 @@ fn a_record_that_was_cut_tells_the_rates_so_far() {
 }
 
 #[test]
-fn a_single_leak_is_told_of_in_the_singular() {
+fn a_single_leak_is_in_the_singular() {
     let mut events = fixture::run();
     let text = render(&events, setup(Style::FILE, Verbosity::Normal));
     assert!(text.contains("; 2 of those passed are documented leaks ("), "{text}");
@@ -144,7 +144,7 @@ fn failures_stand_above_the_live_lines_and_the_end_leaves_none() {
     let events = fixture::run();
     events[..29].iter().for_each(|event| reporter.event(event).unwrap());
     let shown = terminal.contents();
-    let line = |words: &str| shown.lines().position(|line| line.contains(words)).unwrap_or_else(|| panic!("{shown}"));
+    let line = |part: &str| shown.lines().position(|line| line.contains(part)).unwrap_or_else(|| panic!("{shown}"));
     assert!(line("FAIL  debian:bookworm") < line("10/24 done on 4 kernels, 7 not good"), "{shown}");
     assert!(!shown.contains("PASS"), "{shown}");
     assert_eq!(shown.matches("NO-BOOT").count(), 1, "one line for a guest that took all with it: {shown}");

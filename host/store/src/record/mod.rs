@@ -7,8 +7,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::dirs::Dirs;
-use vmlab_events::log::JournalError;
+use super::dirs::Dirs;
+use vmlab_events::log::EventLogError;
 
 mod list;
 mod open;
@@ -122,7 +122,7 @@ pub enum RecordError {
         /// The events' file.
         path: PathBuf,
         /// What is wrong with it.
-        why: JournalError,
+        why: EventLogError,
     },
 }
 

@@ -1,11 +1,10 @@
 //! The end of a guest: the evidence is put together, and the guest's jobs get their reports.
 
 use nix::sys::signal::Signal;
-use vmlab_events::event::LabEvent;
-use vmlab_events::loss::{LastWord, LossReport, QemuEnd};
+use vmlab_events::event::{GuestOutcome, LabEvent};
+use vmlab_events::loss::{LossReport, QemuEnd, ShutdownLine, ShutdownReason};
 use vmlab_events::verdict::Verdict;
 use vmlab_protocol::message::Hello;
-use vmlab_qemu::qmp::ShutdownReason;
 
 use super::{Ending, GuestMachine, Now, Stage, Start, Timings};
 use crate::guest::input::End;
@@ -76,7 +75,7 @@ impl GuestMachine {
         notices.iter().for_each(|text| self.notice(text));
         let ending = std::mem::replace(&mut self.stage, Stage::Standby);
         let ending = match ending {
-            Stage::Ending(Ending::Done) if self.qemu.monitor.belies_the_guest() => Ending::Lost(GuestLoss::Ended),
+            Stage::Ending(Ending::Done) if self.qemu.monitor.contradicts_guest() => Ending::Lost(GuestLoss::Ended),
             Stage::Ending(ending) => ending,
             _ => Ending::Lost(GuestLoss::Ended),
         };
@@ -86,18 +85,18 @@ impl GuestMachine {
                 let crash = self.console.reader.crash().cloned();
                 let reported = self.jobs.close(crash.as_ref());
                 self.report(reported);
-                ("done".to_owned(), None)
+                (GuestOutcome::Done, None)
             }
             Ending::Saved | Ending::NotSaved(_) => {
                 let warnings = self.console.reader.take_warnings();
                 self.note_boot_warnings(&warnings);
-                ("done".to_owned(), None)
+                (GuestOutcome::Done, None)
             }
-            Ending::Unneeded(why) => (format!("not needed: {why}"), None),
+            Ending::Unneeded(reason) => (GuestOutcome::NotNeeded { reason: *reason }, None),
             Ending::Lost(loss) => {
                 let report = Lost { loss, qemu: &qemu, stderr, registers, vmcore };
                 let verdict = self.lost(now, report);
-                (verdict.detail().to_owned(), Some(verdict))
+                (GuestOutcome::Lost { verdict: Box::new(verdict.clone().without_trace()) }, Some(verdict))
             }
         };
         let console_bytes = self.console.bytes();
@@ -109,7 +108,7 @@ impl GuestMachine {
     fn lost(&mut self, now: Now, lost: Lost<'_>) -> Verdict {
         let Lost { loss, qemu, stderr, registers, vmcore } = lost;
         // QEMU does not close the port when the guest powers off, so that only now a frame is known to stay cut.
-        let cut = self.session.closed().err().map(|cut| cut.to_string());
+        let cut = self.session.closed().err();
         let closed = !self.qemu.control_open;
         let link = Link { booted: self.booted, phase: self.session.phase(), cut, closed };
         let reader = &self.console.reader;
@@ -125,10 +124,10 @@ impl GuestMachine {
             target: self.target.id.clone(),
             job: self.jobs.in_flight().filter(|_| self.booted),
             phase: link.phase,
-            watchdog: loss.watchdog(),
-            panic_told: monitor.panicked,
-            shutdown: monitor.shutdown.as_ref().map(|reason| reason.name().to_owned()),
-            last_word: LastWord::of_console(reader),
+            deadline: loss.deadline(),
+            panic_reported: monitor.panicked,
+            shutdown: monitor.shutdown.clone(),
+            shutdown_line: ShutdownLine::of_console(reader),
             qemu: qemu.clone(),
             qemu_stderr: stderr,
             console: reader.last_lines().map(str::to_owned).collect(),
@@ -168,13 +167,13 @@ impl GuestMachine {
             // That somebody ended the QEMU of a guest that was to be a template says nothing of its kernel.
             (Ending::Lost(_), Some(verdict)) if template => {
                 Outcome::NotSaved(if by_others && !matches!(verdict, Verdict::KernelCrashed { .. }) {
-                    NotSaved::Failed(verdict.detail().to_owned())
+                    NotSaved::Failed(verdict.detail())
                 } else {
                     NotSaved::NeverReady(verdict)
                 })
             }
             (Ending::Lost(loss), Some(verdict)) if !self.booted && fork && !loss.is_the_runs() => {
-                let (why, refused) = (verdict.detail().to_owned(), is_refusal(&self.qemu.monitor, qemu));
+                let (why, refused) = (verdict.detail(), is_refusal(&self.qemu.monitor, qemu));
                 Outcome::ForkFailed(DeadFork { why, refused, by_others }, self.unannounced())
             }
             (Ending::Lost(_), Some(verdict)) if !self.booted => Outcome::NeverReady(verdict, self.unannounced()),
@@ -235,7 +234,10 @@ mod tests {
     #[test]
     fn only_what_qemu_itself_would_not_do_is_a_refusal() {
         let up = Monitor { answered: true, ..Monitor::default() };
-        let refused = Monitor { refused: Some("migrate-incoming: no".to_owned()), ..Monitor::default() };
+        let refused = Monitor {
+            refused: Some(crate::verdict::evidence::refused("migrate-incoming", "no")),
+            ..Monitor::default()
+        };
         let lived = QemuEnd::Lived { stopped: false };
         assert!(is_refusal(&up, &QemuEnd::Exited(1)) && is_refusal(&refused, &lived));
         for (monitor, end) in [

@@ -3,13 +3,14 @@
 use vmlab_console::Finding;
 use vmlab_events::event::LabEvent;
 use vmlab_events::job::JobSpec;
-use vmlab_events::loss::Watchdog;
+use vmlab_events::loss::Deadline;
 use vmlab_protocol::message::Hello;
 
 use super::{Action, Deadlines, Ending, GuestMachine, Moment, Now, SAVE_LIMIT, Stage, Start};
 use crate::guest::hardware;
-use crate::guest::session::{Findings, Freshness, SessionEvent, Violation};
+use crate::guest::session::{Findings, Freshness, SessionEvent};
 use crate::verdict::evidence::GuestLoss;
+use vmlab_events::verdict::Violation;
 
 impl GuestMachine {
     /// Handles all messages that are there and count now.
@@ -28,10 +29,10 @@ impl GuestMachine {
     fn next_message(&mut self) -> Result<Option<SessionEvent>, GuestLoss> {
         let next = match self.held.take() {
             Some(held) => Some(held),
-            None => self.session.next_event().map_err(|violation| GuestLoss::Violation(violation.0))?,
+            None => self.session.next_event().map_err(GuestLoss::Violation)?,
         };
         let Some(event) = next else { return Ok(None) };
-        if matches!(event, SessionEvent::Finished(_) | SessionEvent::Goodbye) && self.qemu.monitor.belies_the_guest() {
+        if matches!(event, SessionEvent::Finished(_) | SessionEvent::Goodbye) && self.qemu.monitor.contradicts_guest() {
             return Err(GuestLoss::Ended);
         }
         let divided = matches!(event, SessionEvent::Hello(_) | SessionEvent::Started | SessionEvent::Goodbye);
@@ -39,7 +40,7 @@ impl GuestMachine {
             return Ok(Some(event));
         }
         if !self.qemu.console_open {
-            return Err(GuestLoss::Unheard);
+            return Err(GuestLoss::ConsoleCut);
         }
         self.held = Some(event);
         Ok(None)
@@ -65,7 +66,7 @@ impl GuestMachine {
             SessionEvent::Prepared { boot_id } => {
                 self.timings.moment(Moment::Prepared, now.at);
                 self.booted = true;
-                self.deadlines = Deadlines::new(Watchdog::Start, self.target.limits.answer(), now.at);
+                self.deadlines = Deadlines::new(Deadline::Start, self.target.limits.answer(), now.at);
                 self.ready(now, Some(boot_id));
             }
             // The job was announced by a guest that cannot run it, and gets another guest.
@@ -111,7 +112,7 @@ impl GuestMachine {
             self.ask_next(now);
         }
         if !matches!(self.stage, Stage::Ending(_)) {
-            self.deadlines = Deadlines::new(Watchdog::Handshake, self.target.limits.prepare(), now.at);
+            self.deadlines = Deadlines::new(Deadline::Handshake, self.target.limits.prepare(), now.at);
         }
     }
 
@@ -122,7 +123,7 @@ impl GuestMachine {
         let divides = self.jobs.has_open_report();
         let order = match self.jobs.ask_next() {
             Some(job) => {
-                self.deadlines = Deadlines::new(Watchdog::Start, limits.answer(), now.at);
+                self.deadlines = Deadlines::new(Deadline::Start, limits.answer(), now.at);
                 let marker = divides.then(|| self.secrets.next_marker());
                 if let Some(marker) = &marker {
                     self.console.await_marker(marker);
@@ -131,7 +132,7 @@ impl GuestMachine {
                 self.session.ask(spec, crate::milliseconds(limits.leg(spec)), marker)
             }
             None => {
-                self.deadlines = Deadlines::new(Watchdog::Goodbye, limits.answer(), now.at);
+                self.deadlines = Deadlines::new(Deadline::Goodbye, limits.answer(), now.at);
                 let marker = self.secrets.next_marker();
                 self.console.await_marker(&marker);
                 self.session.dismiss(marker)

@@ -19,8 +19,8 @@ use std::process::ExitStatus;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use vmlab_events::event::LabEvent;
-use vmlab_events::loss::Watchdog;
+use vmlab_events::event::{LabEvent, NotNeeded};
+use vmlab_events::loss::Deadline;
 use vmlab_protocol::message::{HERE, Hello};
 use vmlab_qemu::cpu_usage::CpuUsage;
 
@@ -32,11 +32,12 @@ use super::deadlines::Deadlines;
 use super::input::{Action, Input, Now};
 use super::jobs::{JobTracker, QueuedJob};
 use super::secrets::Secrets;
-use super::session::{Session, SessionEvent, Violation};
+use super::session::{Session, SessionEvent};
 use super::timings::{Moment, Start, Timings};
 use crate::limits::EXIT;
 use crate::target::Target;
 use crate::verdict::evidence::GuestLoss;
+use vmlab_events::verdict::Violation;
 
 /// How long QEMU may take to save a guest. It takes some 15 ms.
 const SAVE_LIMIT: Duration = Duration::from_secs(30);
@@ -88,8 +89,7 @@ enum Ending {
     Lost(GuestLoss),
     Saved,
     NotSaved(NotSaved),
-    /// No job was left for it.
-    Unneeded(&'static str),
+    Unneeded(NotNeeded),
 }
 
 impl GuestMachine {
@@ -115,7 +115,7 @@ impl GuestMachine {
             console,
             jobs: JobTracker::new(Rc::clone(&target), number, Vec::new()),
             qemu: QemuView::default(),
-            deadlines: Deadlines::new(Watchdog::Boot, target.limits.boot(), began),
+            deadlines: Deadlines::new(Deadline::Boot, target.limits.boot(), began),
             timings: Timings::new(number, target.id.clone(), start, began),
             hello: hello.map(Box::new),
             booted: false,
@@ -209,10 +209,11 @@ impl GuestMachine {
             }
             Input::Deadline(usage) => self.check_deadline(now, usage),
             Input::SaveFailed { refused: true, why } => self.not_saved(now, NotSaved::Refused(why)),
-            Input::SaveFailed { refused: false, why } | Input::HostFailed(why) if self.is_saving() => {
+            Input::SaveFailed { refused: false, why } if self.is_saving() => {
                 self.not_saved(now, NotSaved::Failed(why));
             }
-            Input::HostFailed(why) => self.lose(now, GuestLoss::Host(why)),
+            Input::HostFailed(fault) if self.is_saving() => self.not_saved(now, NotSaved::Failed(fault.to_string())),
+            Input::HostFailed(fault) => self.lose(now, GuestLoss::Host(fault)),
             Input::Stopped(_) if self.is_saving() => {
                 self.not_saved(now, NotSaved::Failed("the run was stopped".to_owned()));
             }
@@ -231,7 +232,7 @@ impl GuestMachine {
         if matches!(self.stage, Stage::Standby) {
             self.stage = Stage::Waking;
             self.timings.moment(Moment::Ordered, now.at);
-            self.deadlines = Deadlines::new(Watchdog::Handshake, self.target.limits.prepare(), now.at);
+            self.deadlines = Deadlines::new(Deadline::Handshake, self.target.limits.prepare(), now.at);
             self.actions.push(Action::Wake);
         }
     }
@@ -240,8 +241,8 @@ impl GuestMachine {
         self.deadlines.activity(now.at);
         let had_spoken = self.console.reader.kernel_spoke();
         self.console.push(bytes);
-        if !had_spoken && self.console.reader.kernel_spoke() && self.deadlines.which() == Watchdog::Boot {
-            self.deadlines = Deadlines::new(Watchdog::Handshake, self.target.limits.handshake(), now.at);
+        if !had_spoken && self.console.reader.kernel_spoke() && self.deadlines.which() == Deadline::Boot {
+            self.deadlines = Deadlines::new(Deadline::Handshake, self.target.limits.handshake(), now.at);
         }
         if qemu::says_that_it_ends(&self.console.reader) {
             self.expect_end(now);
@@ -261,16 +262,16 @@ impl GuestMachine {
         }
         let Some(passed) = self.deadlines.check(now.at, usage) else { return };
         if self.held.is_some() {
-            return self.lose(now, GuestLoss::Unheard);
+            return self.lose(now, GuestLoss::ConsoleCut);
         }
         let (limit_ms, stretched_ms) = (crate::milliseconds(passed.limit), crate::milliseconds(passed.stretched));
-        self.lose(now, GuestLoss::Watchdog { which: passed.which, limit_ms, stretched_ms });
+        self.lose(now, GuestLoss::Deadline { which: passed.which, limit_ms, stretched_ms });
     }
 
     /// From here on the guest has only the time to exit.
     fn expect_end(&mut self, now: Now) {
-        if self.deadlines.which() != Watchdog::Farewell && !self.is_saving() {
-            self.deadlines = Deadlines::new(Watchdog::Farewell, EXIT.min(self.deadlines.left(now.at)), now.at);
+        if self.deadlines.which() != Deadline::Exit && !self.is_saving() {
+            self.deadlines = Deadlines::new(Deadline::Exit, EXIT.min(self.deadlines.left(now.at)), now.at);
         }
     }
 
@@ -283,14 +284,14 @@ impl GuestMachine {
             return self.not_saved(now, NotSaved::Failed("the guest came to its end while it was saved".to_owned()));
         }
         self.timings.end_of("lost", now.at);
-        let ask_state = matches!(loss, GuestLoss::Watchdog { .. });
-        let examine = matches!(loss, GuestLoss::Ended | GuestLoss::Watchdog { .. } | GuestLoss::Broken);
+        let ask_state = matches!(loss, GuestLoss::Deadline { .. });
+        let examine = matches!(loss, GuestLoss::Ended | GuestLoss::Deadline { .. } | GuestLoss::Broken);
         let examine = examine && !self.qemu.is_gone();
         self.end(Ending::Lost(loss), ask_state, examine);
     }
 
     fn violate(&mut self, now: Now, violation: Violation) {
-        self.lose(now, GuestLoss::Violation(violation.0));
+        self.lose(now, GuestLoss::Violation(violation));
     }
 
     fn not_saved(&mut self, now: Now, why: NotSaved) {

@@ -1,11 +1,12 @@
 //! What QEMU and its channels say of a guest.
 
 use vmlab_console::ConsoleReader;
-use vmlab_events::loss::LastWord;
+use vmlab_events::loss::ShutdownLine;
 use vmlab_qemu::qmp::{QmpEvent, TimedQmpEvent};
 
 use super::{Action, Ending, GuestMachine, NotSaved, Now, Stage, Start};
-use crate::verdict::evidence::{GuestLoss, Monitor};
+use crate::verdict::evidence::{GuestLoss, Monitor, refused};
+use vmlab_events::verdict::HostFault;
 
 /// QEMU, as the host sees it.
 #[derive(Debug)]
@@ -42,7 +43,7 @@ impl QemuView {
 impl GuestMachine {
     pub(super) fn note_qmp(&mut self, event: &TimedQmpEvent) {
         self.timings.qmp(event);
-        self.qemu.monitor.told(&event.event);
+        self.qemu.monitor.observe(&event.event);
     }
 
     pub(super) fn handle_qmp(&mut self, now: Now, event: &TimedQmpEvent) {
@@ -68,7 +69,7 @@ impl GuestMachine {
                 self.process_messages(now);
             }
             QmpEvent::Reply { command, error: Some(error) } => {
-                self.lose(now, GuestLoss::Host(format!("QEMU refused {command}: {error}")));
+                self.lose(now, GuestLoss::Host(HostFault::Refused(refused(command, error))));
             }
             _ => {}
         }
@@ -110,7 +111,7 @@ impl GuestMachine {
         if self.is_saving() {
             // QEMU's end is reported as well, with its exit status.
         } else if self.held.is_some() && !self.qemu.console_open {
-            self.lose(now, GuestLoss::Unheard);
+            self.lose(now, GuestLoss::ConsoleCut);
         } else if self.qemu.is_gone() {
             self.lose(now, GuestLoss::Ended);
         } else {
@@ -128,6 +129,6 @@ impl GuestMachine {
 pub(super) fn says_that_it_ends(console: &ConsoleReader) -> bool {
     /// More lines than a kernel prints after the shutdown line of an orderly end.
     const LINES: usize = 4;
-    let is_last = |line: &str| LastWord::of_line(line).is_some();
+    let is_last = |line: &str| ShutdownLine::of_line(line).is_some();
     console.has_panicked() || console.has_oopsed() || console.last_lines().rev().take(LINES).any(is_last)
 }

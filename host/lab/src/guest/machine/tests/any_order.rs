@@ -9,14 +9,14 @@ use std::time::Duration;
 use proptest::prelude::*;
 use vmlab_events::event::LabEvent;
 use vmlab_events::loss::QemuEnd;
-use vmlab_events::verdict::Verdict;
+use vmlab_events::verdict::{HostFault, Verdict};
 use vmlab_protocol::message::{GuestMessage, HERE, HostMessage, Leg, LegOutcome};
 use vmlab_qemu::qmp::{QmpEvent, ShutdownReason};
 
 use super::super::{Outcome, Start};
 use super::guest::{Play, hello, jobs};
-use crate::context::Stop;
 use crate::guest::input::Input;
+use crate::stop::Stop;
 
 /// What the guest or its host does next.
 #[derive(Debug, Clone)]
@@ -129,7 +129,7 @@ impl Witness {
             }
             Step::Waits(ms) => _ = self.play.wait(Duration::from_millis(*ms)).give(Input::Deadline(None)),
             Step::Stopped => _ = self.play.give(Input::Stopped(Stop::Interrupted)),
-            Step::HostFailed => _ = self.play.give(Input::HostFailed("no".to_owned())),
+            Step::HostFailed => _ = self.play.give(Input::HostFailed(HostFault::Write { error: "no".to_owned() })),
             Step::Ends(which) => {
                 self.ended = true;
                 self.play.ends(match which {

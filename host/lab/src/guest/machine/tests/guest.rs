@@ -231,7 +231,7 @@ impl Play {
 
     /// Label and attempt's end of each report.
     pub(super) fn labels(&self) -> Vec<(&'static str, AttemptEnd)> {
-        self.reports.iter().map(|(report, end)| (report.verdict.word(), *end)).collect()
+        self.reports.iter().map(|(report, end)| (report.verdict.label(), *end)).collect()
     }
 
     pub(super) fn outcome(self) -> Outcome {

@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use vmlab_events::event::LabEvent;
+use vmlab_events::event::{GuestOutcome, LabEvent, NotNeeded};
 use vmlab_events::loss::QemuEnd;
+use vmlab_events::verdict::HostFault;
 use vmlab_protocol::message::{GuestMessage, HERE, HostMessage, Leg, LegOutcome};
 use vmlab_qemu::qmp::{QmpEvent, ShutdownReason};
 
 use super::super::{NotSaved, Outcome, Start};
 use super::guest::{Play, hello, jobs};
 use crate::attempts::AttemptEnd::{Complete, Cut};
-use crate::context::Stop;
 use crate::guest::input::Input;
+use crate::stop::Stop;
 
 const OOPS: &str =
     "Oops: general protection fault, probably for non-canonical address 0xdead000000000100: 0000 [#1] SMP";
@@ -42,7 +43,8 @@ fn a_boot_runs_its_jobs_in_order_and_says_goodbye() {
     play.obeys().passes(2).obeys().killed();
     assert_eq!(play.labels(), [("PASS", Complete), ("PASS", Complete)]);
     assert_eq!(play.done, ["end"]);
-    let ended = play.events.iter().any(|event| matches!(event, LabEvent::GuestEnded { how, .. } if how == "done"));
+    let ended =
+        play.events.iter().any(|event| matches!(event, LabEvent::GuestEnded { how, .. } if *how == GuestOutcome::Done));
     assert!(ended, "{:?}", play.events);
     assert_eq!(rest(play), [""; 0]);
 }
@@ -152,7 +154,12 @@ const CASES: &[Case] = &[
         &[("PASS", Complete), ("CRASH", Complete)],
         0,
     ),
-    ("the host cannot write", |play| ends(play.give(Input::HostFailed("no".to_owned()))), &[("VANISHED", Complete)], 1),
+    (
+        "the host cannot write",
+        |play| ends(play.give(Input::HostFailed(HostFault::Write { error: "no".to_owned() }))),
+        &[("VANISHED", Complete)],
+        1,
+    ),
 ];
 
 fn ends(play: &mut Play) {
@@ -229,7 +236,7 @@ fn a_guest_that_never_says_hello_has_no_reports() {
         steps(play.give(Input::Start));
         assert_eq!(play.labels(), []);
         let Outcome::NeverReady(verdict, rest) = play.outcome() else { panic!("{label}") };
-        assert_eq!((verdict.word(), rest.len()), (label, 2));
+        assert_eq!((verdict.label(), rest.len()), (label, 2));
     }
 }
 
@@ -286,9 +293,9 @@ fn a_guest_that_breaks_or_is_refused_is_no_template() {
 #[test]
 fn a_standby_that_is_not_needed_ends_without_a_verdict() {
     let mut play = Play::new(Start::Fork, Vec::new());
-    play.give(Input::Unneeded("no job was left")).killed();
-    let how = "not needed: no job was left";
-    assert!(play.events.iter().any(|event| matches!(event, LabEvent::GuestEnded { how: said, .. } if said == how)));
+    play.give(Input::Unneeded(NotNeeded::NoMoreWork)).killed();
+    let how = GuestOutcome::NotNeeded { reason: NotNeeded::NoMoreWork };
+    assert!(play.events.iter().any(|event| matches!(event, LabEvent::GuestEnded { how: said, .. } if *said == how)));
     assert!(matches!(play.outcome(), Outcome::Unneeded));
 }
 

@@ -1,4 +1,4 @@
-//! Where a report really goes, however its file is spelt.
+//! Which file a report goes to, however its path is written.
 
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::stat::{fstat, makedev};
 
-use super::Target;
+use super::Destination;
 
 /// As many symbolic links are followed as the kernel follows (path_resolution(7)).
 const MAX_LINKS: usize = 40;
@@ -16,23 +16,24 @@ const MAX_LINKS: usize = 40;
 /// Device and inode number (inode(7)).
 type Inode = (u64, u64);
 
-/// A place that reports can be written to. Two that are equal are one.
+/// The identity of a file. Two reports with the same identity would be mixed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
-    /// What is there already.
-    There(Inode),
-    /// A file that is not there yet: its directory, and its name in it.
+pub enum FileIdentity {
+    /// A file that exists.
+    Existing(Inode),
+    /// A file that does not exist yet: its directory, and its name in it.
     New(Inode, OsString),
 }
 
-/// Where a report would go; none for `/dev/null`, which may be shared, and for a standard output that nobody knows.
+/// The file that a report would go to; none for `/dev/null`, which may be shared, and for a standard output that cannot be
+/// looked at.
 ///
 /// # Errors
 /// The directory cannot be looked at.
-pub fn of(target: &Target) -> io::Result<Option<Place>> {
-    let path = match target {
-        Target::Stdout => return Ok(of_stdout()),
-        Target::File(path) => path,
+pub fn of(destination: &Destination) -> io::Result<Option<FileIdentity>> {
+    let path = match destination {
+        Destination::Stdout => return Ok(of_stdout()),
+        Destination::File(path) => path,
     };
     match fs::metadata(path) {
         Ok(there) => Ok(of_metadata(&there)),
@@ -40,20 +41,20 @@ pub fn of(target: &Target) -> io::Result<Option<Place>> {
             let path = followed(path);
             let name = path.file_name().ok_or(error)?.to_owned();
             let directory = fs::metadata(directory(&path))?;
-            Ok(Some(Place::New((directory.dev(), directory.ino()), name)))
+            Ok(Some(FileIdentity::New((directory.dev(), directory.ino()), name)))
         }
         Err(error) => Err(error),
     }
 }
 
-fn of_stdout() -> Option<Place> {
+fn of_stdout() -> Option<FileIdentity> {
     let there = fstat(io::stdout()).ok()?;
-    (there.st_rdev != null()).then_some(Place::There((there.st_dev, there.st_ino)))
+    (there.st_rdev != null()).then_some(FileIdentity::Existing((there.st_dev, there.st_ino)))
 }
 
-fn of_metadata(there: &Metadata) -> Option<Place> {
+fn of_metadata(there: &Metadata) -> Option<FileIdentity> {
     let lost = there.file_type().is_char_device() && there.rdev() == null();
-    (!lost).then(|| Place::There((there.dev(), there.ino())))
+    (!lost).then(|| FileIdentity::Existing((there.dev(), there.ino())))
 }
 
 /// `/dev/null`, of null(4).
@@ -61,7 +62,7 @@ const fn null() -> u64 {
     makedev(1, 3)
 }
 
-/// The path at the end of a chain of symbolic links, where nothing need be.
+/// The path at the end of a chain of symbolic links; nothing needs to exist there.
 pub fn followed(path: &Path) -> PathBuf {
     let mut path = path.to_owned();
     for _ in 0..MAX_LINKS {

@@ -1,12 +1,16 @@
 use super::*;
-use crate::verdict::evidence::{Console, Link, Monitor};
+use crate::verdict::evidence::{Console, Link, Monitor, refused};
 use vmlab_console::Crash;
-use vmlab_events::loss::Phase;
-use vmlab_events::verdict::Class;
+use vmlab_events::loss::Deadline;
+use vmlab_events::verdict::{Class, HostFault, Mismatch};
+use vmlab_protocol::frame::Truncated;
+
+mod boot;
 
 const LINE: &str = "[    1.0] the last line";
 const STDERR: &str = "qemu: out of luck";
-const CUT: &str = "the link was cut: 3 bytes of a header";
+const CUT: &str = "the link was cut: the stream ended within a frame: 3 bytes of 16 had come";
+const CUT_FRAME: Truncated = Truncated { have: 3, need: 16 };
 
 /// All evidence, owned.
 #[derive(Debug, Clone)]
@@ -14,7 +18,7 @@ struct Case {
     loss: GuestLoss,
     link: Link,
     crash: Option<Crash>,
-    last_word: Option<LastWord>,
+    shutdown_line: Option<ShutdownLine>,
     said_by_init: Vec<String>,
     last_line: Option<&'static str>,
     monitor: Monitor,
@@ -22,13 +26,13 @@ struct Case {
     stderr: &'static str,
 }
 
-/// A guest that QEMU has ended without a word while a scenario ran.
+/// A guest whose QEMU has ended without an explanation while a scenario ran.
 fn case() -> Case {
     Case {
         loss: GuestLoss::Ended,
         link: Link { booted: true, phase: Phase::Running, cut: None, closed: false },
         crash: None,
-        last_word: None,
+        shutdown_line: None,
         said_by_init: Vec::new(),
         last_line: None,
         monitor: Monitor::default(),
@@ -41,7 +45,7 @@ impl Case {
     fn evidence(&self) -> Evidence<'_> {
         let console = Console {
             crash: self.crash.as_ref(),
-            last_word: self.last_word,
+            shutdown_line: self.shutdown_line,
             said_by_init: &self.said_by_init,
             last_line: self.last_line,
         };
@@ -54,8 +58,8 @@ impl Case {
         self
     }
 
-    fn shutdown(mut self, word: &str) -> Self {
-        self.monitor.shutdown = Some(ShutdownReason::from_name(word));
+    fn shutdown(mut self, name: &str) -> Self {
+        self.monitor.shutdown = Some(ShutdownReason::from_name(name));
         self.qemu = QemuEnd::Lived { stopped: false };
         self
     }
@@ -70,25 +74,25 @@ fn crash() -> Crash {
     Crash { trace: vec!["[    1.0] BUG: x".to_owned()], ..Crash::of_title(Kind::Bug, "BUG: x") }
 }
 
-fn limit(which: Watchdog) -> GuestLoss {
-    GuestLoss::Watchdog { which, limit_ms: 1000, stretched_ms: 0 }
+fn limit(which: Deadline) -> GuestLoss {
+    GuestLoss::Deadline { which, limit_ms: 1000, stretched_ms: 0 }
 }
 
 fn losses() -> Vec<GuestLoss> {
-    let words = || "what was seen".to_owned();
+    let seen = || "what was seen".to_owned();
     let mut all = vec![
         GuestLoss::Ended,
-        GuestLoss::Violation(words()),
-        GuestLoss::Unheard,
+        GuestLoss::Violation(Violation::NotAMessage { error: seen() }),
+        GuestLoss::ConsoleCut,
         GuestLoss::Broken,
-        GuestLoss::Host(words()),
-        GuestLoss::WrongMachine(words()),
+        GuestLoss::Host(HostFault::Read { error: seen() }),
+        GuestLoss::WrongMachine(Mismatch::Release { guest: seen(), asked: seen() }),
         GuestLoss::Interrupted,
         GuestLoss::RunLimit { limit_ms: 2000 },
-        GuestLoss::Watchdog { which: Watchdog::Scenario, limit_ms: 1000, stretched_ms: 50 },
+        GuestLoss::Deadline { which: Deadline::Scenario, limit_ms: 1000, stretched_ms: 50 },
     ];
-    use Watchdog::{Boot, Farewell, Goodbye, Handshake, Scenario, Silence, Start};
-    all.extend([Boot, Handshake, Start, Scenario, Silence, Goodbye, Farewell].map(limit));
+    use Deadline::{Boot, Exit, Goodbye, Handshake, Scenario, Silence, Start};
+    all.extend([Boot, Handshake, Start, Scenario, Silence, Goodbye, Exit].map(limit));
     all
 }
 
@@ -125,10 +129,10 @@ fn ends() -> Vec<QemuEnd> {
     ]
 }
 
-const LAST_WORDS: [Option<LastWord>; 4] =
-    [None, Some(LastWord::Restarting), Some(LastWord::PowerDown), Some(LastWord::Halted)];
+const SHUTDOWN_LINES: [Option<ShutdownLine>; 4] =
+    [None, Some(ShutdownLine::Restarting), Some(ShutdownLine::PowerDown), Some(ShutdownLine::Halted)];
 
-/// Every combination of what decides, each with all the other words and with none of them.
+/// Every combination of what decides, each with all the other evidence and with none of them.
 fn each_case(mut check: impl FnMut(&Case)) {
     let mut case = case();
     for loss in losses() {
@@ -137,19 +141,20 @@ fn each_case(mut check: impl FnMut(&Case)) {
             case.link = link;
             for crashed in [None, Some(crash())] {
                 case.crash = crashed;
-                for (panicked, last_word) in [false, true].iter().flat_map(|told| LAST_WORDS.map(|word| (*told, word)))
+                for (panicked, shutdown_line) in
+                    [false, true].iter().flat_map(|reported| SHUTDOWN_LINES.map(|line| (*reported, line)))
                 {
-                    case.last_word = last_word;
+                    case.shutdown_line = shutdown_line;
                     for (shutdown, qemu) in
-                        SHUTDOWNS.iter().flat_map(|word| ends().into_iter().map(move |end| (word, end)))
+                        SHUTDOWNS.iter().flat_map(|name| ends().into_iter().map(move |end| (name, end)))
                     {
                         case.qemu = qemu;
                         for full in [false, true] {
-                            let refused = full.then(|| "getfd: no".to_owned());
+                            let refused = full.then(|| refused("getfd", "no"));
                             let (shutdown, closed) = (shutdown.map(ShutdownReason::from_name), full);
                             let state = full.then(|| Ok("running".to_owned()));
                             case.monitor = Monitor { panicked, shutdown, closed, refused, state, ..Monitor::default() };
-                            case.link.cut = full.then(|| CUT.to_owned());
+                            case.link.cut = full.then_some(CUT_FRAME);
                             case.said_by_init = full.then(|| "no port".to_owned()).into_iter().collect();
                             case.last_line = full.then_some(LINE);
                             case.stderr = if full { STDERR } else { "" };
@@ -175,11 +180,11 @@ fn every_combination_keeps_the_order_of_the_evidence() {
         let knows = case.monitor.knows_of_panic();
         let stands_alone =
             matches!(case.loss, GuestLoss::RunLimit { .. } | GuestLoss::Violation(_) | GuestLoss::WrongMachine(_));
-        let host = case.monitor.shutdown.as_ref().is_some_and(ShutdownReason::is_the_hosts);
+        let host = case.monitor.shutdown.as_ref().is_some_and(ShutdownReason::is_by_host);
         let hosts = host || matches!(case.qemu, QemuEnd::Killed(_) | QemuEnd::Lived { stopped: true });
-        let unheard = case.loss == GuestLoss::Unheard;
+        let unheard = case.loss == GuestLoss::ConsoleCut;
         let ended = matches!(case.qemu, QemuEnd::Exited(_) | QemuEnd::Killed(_));
-        let ended = ended || case.monitor.shutdown.is_some() || case.last_word.is_some();
+        let ended = ended || case.monitor.shutdown.is_some() || case.shutdown_line.is_some();
         let early = ended && case.link.phase != Phase::Over;
         let expected: &[&str] = if case.loss == GuestLoss::Interrupted {
             &["NOT-RUN"]
@@ -193,20 +198,22 @@ fn every_combination_keeps_the_order_of_the_evidence() {
             &["VANISHED"]
         } else if matches!(case.loss, GuestLoss::RunLimit { .. }) {
             &["TIMEOUT"]
-        } else if case.loss.watchdog().is_some() {
+        } else if case.loss.deadline().is_some() {
             &["TIMEOUT", "VANISHED"]
         } else {
             &["VANISHED"]
         };
-        assert!(expected.contains(&verdict.word()), "{case:?}: {verdict:?}, not {expected:?}");
+        assert!(expected.contains(&verdict.label()), "{case:?}: {verdict:?}, not {expected:?}");
         match &verdict {
             Verdict::KernelCrashed { what, .. } if case.crash.is_some() => assert_eq!(what, "BUG: x"),
-            Verdict::KernelCrashed { what, .. } => {
-                let console = if case.last_line.is_some() { LINE } else { "its console was silent" };
-                assert!(what.contains("(pvpanic)") && what.contains(console), "{case:?}: {what}");
+            Verdict::KernelCrashed { pvpanic, .. } => {
+                assert_eq!(*pvpanic, Some(case.link.phase));
+                let console = if case.last_line.is_some() { LINE } else { "the console is empty" };
+                assert!(detail.contains("(pvpanic)") && detail.contains(console), "{case:?}: {detail}");
             }
-            Verdict::TimedOut { which, .. } => {
-                assert!(which.is_some() && *which == case.loss.watchdog(), "{case:?}: {verdict:?}");
+            Verdict::TimedOut { reason } => {
+                let deadline = reason.deadline();
+                assert!(deadline.is_some() && deadline == case.loss.deadline(), "{case:?}: {verdict:?}");
             }
             _ => {}
         }
@@ -217,7 +224,7 @@ fn every_combination_keeps_the_order_of_the_evidence() {
             assert!(detail.contains("what was seen") || detail.contains("2000 ms"), "{detail}");
         }
     });
-    // 16 losses, 9 links, with and without a crash and an event, 4 last words, 8 reasons, 7 ends, with all else and without.
+    // 16 losses, 9 links, with and without a crash and an event, 4 shutdown lines, 8 reasons, 7 ends, with all else and without.
     assert_eq!(count, 16 * 9 * 2 * 2 * 4 * 8 * 7 * 2);
 }
 
@@ -229,18 +236,18 @@ fn rows_that_have_a_name() {
         change(&mut case);
         case
     };
-    let word = |word| with(&|case| case.last_word = Some(word));
-    for (name, case, verdict, words) in [
+    let line = |line| with(&|case| case.shutdown_line = Some(line));
+    for (name, case, verdict, text) in [
         ("panic on the console", case().crashed().panicked().shutdown("guest-reset"), "CRASH", "BUG: x"),
         (
             "silent console",
             case().panicked().shutdown("guest-reset"),
             "CRASH",
-            "while the scenario ran; its console was silent",
+            "while the scenario ran; the console is empty",
         ),
         (
             "rebooted itself",
-            word(LastWord::Restarting).shutdown("guest-reset"),
+            line(ShutdownLine::Restarting).shutdown("guest-reset"),
             "VANISHED",
             "the guest rebooted itself while",
         ),
@@ -253,19 +260,19 @@ fn rows_that_have_a_name() {
         (
             "halted",
             with(&|c| {
-                (c.last_word, c.loss, c.qemu) = (Some(LastWord::Halted), limit(Watchdog::Farewell), lived.clone());
+                (c.shutdown_line, c.loss, c.qemu) = (Some(ShutdownLine::Halted), limit(Deadline::Exit), lived.clone());
             }),
             "VANISHED",
             "the guest halted while",
         ),
         (
             "halted, by another limit",
-            with(&|c| (c.last_word, c.loss) = (Some(LastWord::Halted), limit(Watchdog::Scenario))),
+            with(&|c| (c.shutdown_line, c.loss) = (Some(ShutdownLine::Halted), limit(Deadline::Scenario))),
             "VANISHED",
             "the guest halted",
         ),
         ("triple fault", case().shutdown("guest-reset"), "VANISHED", "a triple fault, or a reset through the hardware"),
-        ("its reason's word", case().shutdown("guest-reset"), "VANISHED", "QEMU shut down (guest-reset)"),
+        ("its reason's name", case().shutdown("guest-reset"), "VANISHED", "QEMU shut down (guest-reset)"),
         ("QEMU killed", with(&|c| c.qemu = QemuEnd::Killed(9)), "VANISHED", "QEMU was killed by signal 9 (SIGKILL)"),
         (
             "QEMU aborted",
@@ -279,12 +286,22 @@ fn rows_that_have_a_name() {
             "VANISHED",
             "QEMU exited with 1 by itself while the scenario ran; QEMU said: qemu: out of luck",
         ),
-        ("QEMU was told to end", case().shutdown("host-signal"), "VANISHED", "a signal told QEMU to end (host-signal)"),
-        ("QEMU was told to quit", case().shutdown("host-qmp-quit"), "VANISHED", "through its monitor (host-qmp-quit)"),
+        (
+            "QEMU ended by a signal",
+            case().shutdown("host-signal"),
+            "VANISHED",
+            "a signal told QEMU to end (host-signal)",
+        ),
+        (
+            "QEMU ended by its monitor",
+            case().shutdown("host-qmp-quit"),
+            "VANISHED",
+            "through its monitor (host-qmp-quit)",
+        ),
         ("QEMU met an error", case().shutdown("host-error"), "VANISHED", "(host-error)"),
         (
             "QEMU was stopped",
-            with(&|c| (c.loss, c.qemu) = (limit(Watchdog::Silence), QemuEnd::Lived { stopped: true })),
+            with(&|c| (c.loss, c.qemu) = (limit(Deadline::Silence), QemuEnd::Lived { stopped: true })),
             "VANISHED",
             "a signal had stopped it (its state is T) while the scenario ran",
         ),
@@ -296,27 +313,32 @@ fn rows_that_have_a_name() {
         ),
         (
             "QMP closed",
-            with(&|c| (c.loss, c.qemu, c.monitor.closed) = (limit(Watchdog::Scenario), lived.clone(), true)),
+            with(&|c| (c.loss, c.qemu, c.monitor.closed) = (limit(Deadline::Scenario), lived.clone(), true)),
             "TIMEOUT",
             "QEMU had closed its QMP socket and lived on",
         ),
-        ("cut stream", with(&|c| (c.qemu, c.link.cut) = (QemuEnd::Killed(9), Some(CUT.to_owned()))), "VANISHED", CUT),
-        ("garbage", with(&|c| c.loss = GuestLoss::Violation("noise".to_owned())), "GARBLED", "noise"),
+        ("cut stream", with(&|c| (c.qemu, c.link.cut) = (QemuEnd::Killed(9), Some(CUT_FRAME))), "VANISHED", CUT),
+        (
+            "garbage",
+            with(&|c| c.loss = GuestLoss::Violation(Violation::NotAMessage { error: "noise".to_owned() })),
+            "GARBLED",
+            "noise",
+        ),
         (
             "cut console",
-            with(&|c| (c.loss, c.qemu) = (GuestLoss::Unheard, lived.clone())),
+            with(&|c| (c.loss, c.qemu) = (GuestLoss::ConsoleCut, lived.clone())),
             "GARBLED",
             "the console was cut",
         ),
         (
             "reset before its console had caught up",
-            with(&|c| c.loss = GuestLoss::Unheard).shutdown("guest-reset"),
+            with(&|c| c.loss = GuestLoss::ConsoleCut).shutdown("guest-reset"),
             "VANISHED",
             "the guest's machine was reset while the scenario ran",
         ),
         (
             "killed before its console had caught up",
-            with(&|c| (c.loss, c.qemu) = (GuestLoss::Unheard, QemuEnd::Killed(9))),
+            with(&|c| (c.loss, c.qemu) = (GuestLoss::ConsoleCut, QemuEnd::Killed(9))),
             "VANISHED",
             "killed by signal 9",
         ),
@@ -324,7 +346,7 @@ fn rows_that_have_a_name() {
             "slow host",
             with(&|c| (c.loss, c.qemu) = (losses()[8].clone(), lived.clone())),
             "TIMEOUT",
-            "the scenario limit of 1000 ms, stretched by 50 ms as the host kept QEMU waiting for a processor, passed",
+            "the scenario limit of 1000 ms, stretched by 50 ms because the host kept QEMU waiting for a CPU, passed",
         ),
         ("a watchdog device", with(&|c| c.monitor.watchdog = Some("reset".to_owned())), "VANISHED", "ran out (reset)"),
         (
@@ -335,66 +357,6 @@ fn rows_that_have_a_name() {
         ),
     ] {
         let of = of(&case.evidence());
-        assert!(of.word() == verdict && of.detail().contains(words), "{name}: {of:?}");
+        assert!(of.label() == verdict && of.detail().contains(text), "{name}: {of:?}");
     }
-}
-
-#[test]
-fn each_watchdog_is_told_apart() {
-    for (which, booted, phase, words) in [
-        (
-            Watchdog::Boot,
-            false,
-            Phase::Boot,
-            "the boot limit of 1000 ms passed (QEMU says of the guest: running); the kernel's",
-        ),
-        (Watchdog::Handshake, false, Phase::Boot, "the handshake limit of 1000 ms"),
-        (Watchdog::Handshake, false, Phase::Prepare, "the fork did not become"),
-        (Watchdog::Start, true, Phase::Asked, "the scenario start limit of 1000 ms"),
-        (Watchdog::Scenario, true, Phase::Running, "the scenario limit of 1000 ms"),
-        (Watchdog::Silence, true, Phase::Running, "the silence limit of 1000 ms"),
-        (Watchdog::Goodbye, true, Phase::Leaving, "the goodbye limit of 1000 ms"),
-        (
-            Watchdog::Farewell,
-            true,
-            Phase::Running,
-            "the farewell limit of 1000 ms passed (QEMU says of the guest: running); the control port was closed",
-        ),
-    ] {
-        let mut case = case();
-        case.loss = limit(which);
-        (case.link.booted, case.link.phase, case.link.closed) = (booted, phase, which == Watchdog::Farewell);
-        case.monitor.state = Some(Ok("running".to_owned()));
-        case.qemu = QemuEnd::Lived { stopped: false };
-        let verdict = of(&case.evidence());
-        assert_eq!(verdict.word(), if booted { "TIMEOUT" } else { "NO-BOOT" });
-        assert!(verdict.detail().contains(words), "{verdict:?}");
-    }
-}
-
-#[test]
-fn a_boot_for_want_of_memory_is_the_labs_failure() {
-    let judged = |console: &str| {
-        let mut reader = ConsoleReader::default();
-        reader.push(console.as_bytes());
-        let mut case = case();
-        case.link = Link { booted: false, phase: Phase::Boot, cut: None, closed: false };
-        at_boot(&Evidence { console: Console::of(&reader), ..case.evidence() }, &reader, 64)
-    };
-    let linux = "[    0.0] Linux version 6.12.0\n";
-    let no_root = "[    1.0] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)\n";
-    for (console, word, words) in [
-        (format!("{linux}[    1.0] Kernel panic - not syncing: System is deadlocked on memory\n"), "NO-BOOT", "64 MiB"),
-        (format!("{linux}[    0.9] Initramfs unpacking failed: junk\n{no_root}"), "NO-BOOT", "64 MiB"),
-        // Without that line it is no want of memory, nor is that line without the panic.
-        (format!("{linux}{no_root}"), "CRASH", "Unable to mount root fs"),
-        (format!("{linux}[    0.9] Initramfs unpacking failed: junk\n"), "NO-BOOT", "last line: [    0.9] Initramfs"),
-        ("Decompressing Linux...\n".to_owned(), "NO-BOOT", "give it more with --memory"),
-        // QEMU itself did not start.
-        (String::new(), "NO-BOOT", "QEMU exited with 0"),
-    ] {
-        let verdict = judged(&console);
-        assert!(verdict.word() == word && verdict.detail().contains(words), "{console}: {verdict:?}");
-    }
-    assert_eq!(judged("").detail(), "QEMU exited with 0 by itself before the guest's hello");
 }

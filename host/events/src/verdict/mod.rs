@@ -1,53 +1,69 @@
-//! What came of a scenario: one [`Verdict`], reached by pure functions from all the evidence.
+//! The result of a job on a target: one [`Verdict`], whose details are fields. [`crate::text`] renders them.
+
+mod failure;
+mod flaky;
+mod launch;
+mod lost;
+mod not_run;
+mod violation;
 
 use serde::{Deserialize, Serialize};
-use vmlab_console::{Crash, Kind, Task};
+use vmlab_console::{Kind, Task};
 
-use crate::loss::Watchdog;
+use crate::loss::Phase;
 
-/// What came of one scenario on one kernel.
+pub use failure::{Failure, SkipReason};
+pub use flaky::Flakiness;
+pub use launch::{BootConsole, LaunchFailure, Mismatch, StartFailure};
+pub use lost::{
+    GuestEnd, GuestState, HostFault, LossCause, LossEvidence, PassedDeadline, RefusedCommand, Timeout, Vanished,
+};
+pub use not_run::NotRunReason;
+pub use violation::{Order, SessionState, Violation};
+
+/// The result of one job on one target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verdict", rename_all = "snake_case")]
 pub enum Verdict {
     /// The subject was isolated and the control leaked.
     Passed,
-    /// The subject leaked, or a leg failed.
+    /// The subject leaked, a leg failed, or the kernel warned.
     Failed {
-        /// What was seen.
-        detail: String,
+        /// Which of these.
+        reason: Failure,
     },
     /// The control did not leak: the scenario proves nothing.
     Vacuous {
-        /// What was seen.
-        detail: String,
+        /// What the control leg saw.
+        #[serde(flatten)]
+        seen: Seen,
     },
     /// Linux does not isolate this, as documented.
     Leaks {
-        /// What was seen.
-        detail: String,
+        /// What the subject leg saw.
+        #[serde(flatten)]
+        seen: Seen,
     },
     /// A documented leak has stopped.
     Changed {
-        /// What was seen.
-        detail: String,
+        /// What the subject leg saw.
+        #[serde(flatten)]
+        seen: Seen,
     },
-    /// Of several attempts some failed and others did not.
+    /// Some attempts failed and others did not.
     Flaky {
-        /// How many, and what came of the first that failed.
-        detail: String,
+        /// How many, and the first that failed.
+        reason: Flakiness,
     },
     /// The kernel does not have the feature.
     Skipped {
         /// A reason that can be checked.
-        reason: String,
+        reason: SkipReason,
     },
-    /// A time limit ended it.
+    /// A deadline passed.
     TimedOut {
-        /// Which limit, and how long it was.
-        detail: String,
-        /// The same for machines; None in records that are older than this field.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        which: Option<Watchdog>,
+        /// Which deadline, and what is known besides.
+        reason: Timeout,
     },
     /// The kernel panicked, oopsed or otherwise broke.
     KernelCrashed {
@@ -55,7 +71,7 @@ pub enum Verdict {
         what: String,
         /// The lines of the report.
         trace: Vec<String>,
-        /// What it is; none in records of vmlab's first version, as what follows.
+        /// The kind of report; none in records of vmlab's first version, as the fields below.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         kind: Option<Kind>,
         /// The same for the same crash on every run and kernel.
@@ -64,30 +80,47 @@ pub enum Verdict {
         /// The task that ran then.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         task: Option<Task>,
+        /// Set where the kernel reported the panic through pvpanic only, and the console does not show it: how far the
+        /// session was. The trace is then the console's last line.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pvpanic: Option<Phase>,
     },
-    /// The guest ended, and nothing says why.
+    /// The guest ended, and the kernel did not say why.
     GuestVanished {
         /// What is known.
-        detail: String,
+        reason: Vanished,
     },
-    /// QEMU or the kernel did not come up as far as the guest's first word.
+    /// QEMU or the kernel did not come up as far as the guest's hello.
     LaunchFailed {
         /// What is known.
-        detail: String,
+        reason: LaunchFailure,
     },
-    /// The guest said what it may not say, or the link was damaged.
+    /// The guest broke the protocol, or the link was damaged.
     ProtocolViolation {
         /// What was received.
-        detail: String,
+        reason: Violation,
+        /// What else is known of the guest.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        evidence: Option<Box<LossEvidence>>,
     },
     /// It was never started.
     NotRun {
         /// Why.
-        reason: String,
+        reason: NotRunReason,
     },
 }
 
-/// What a verdict means for whoever asked.
+/// What a leg saw, in the words of the scenario.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Seen {
+    /// As the leg reported it.
+    Finding(String),
+    /// The whole sentence of a record that is older than this type.
+    Recorded(String),
+}
+
+/// What a verdict means for the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
@@ -99,19 +132,19 @@ pub enum Class {
     Flaky,
     /// A check failed: [`Verdict::Failed`], [`Verdict::Vacuous`], [`Verdict::Changed`].
     Bad,
-    /// A time limit ended it.
+    /// A deadline passed.
     TimedOut,
     /// The kernel crashed.
     Crashed,
-    /// The lab, not the kernel: launch failed, guest vanished, protocol violated.
+    /// The lab failed, not the kernel: launch failed, guest vanished, protocol violated.
     Lab,
     /// It was never started.
     NotRun,
 }
 
 impl Class {
-    /// Whether another attempt is worth it, and whether it counts against the scenario: it ran, or should have, and what
-    /// came of it is neither good nor a skip.
+    /// Whether the attempt counts against the job, and another attempt is worth it: the job ran, or should have run, and
+    /// the verdict is neither good nor a skip.
     #[must_use]
     pub const fn is_failure(self) -> bool {
         match self {
@@ -122,19 +155,24 @@ impl Class {
 }
 
 impl Verdict {
-    /// The verdict that a crash on the console is.
+    /// The verdict on a job that was announced and has no verdict in the events: absence is never a pass.
     #[must_use]
-    pub fn crashed(crash: &Crash) -> Self {
-        Self::KernelCrashed {
-            what: crash.title.clone(),
-            trace: crash.trace.clone(),
-            kind: Some(crash.kind),
-            fingerprint: Some(crash.fingerprint.clone()).filter(|name| !name.is_empty()),
-            task: crash.task.clone(),
-        }
+    pub const fn missing(interrupted: bool) -> Self {
+        let reason = if interrupted { NotRunReason::Interrupted } else { NotRunReason::NoVerdict };
+        Self::NotRun { reason }
     }
 
-    /// The crash's fingerprint and task, in words for a line of a report; None where it has none.
+    /// The verdict without a crash's trace, for use beside the whole verdict.
+    #[must_use]
+    pub fn without_trace(mut self) -> Self {
+        // The trace of a panic that the console does not show is the console's last line, which is part of its text.
+        if let Self::KernelCrashed { trace, pvpanic: None, .. } = &mut self {
+            trace.clear();
+        }
+        self
+    }
+
+    /// The crash's fingerprint and task in one line; None where there is no fingerprint.
     #[must_use]
     pub fn crash_identity(&self) -> Option<String> {
         let Self::KernelCrashed { fingerprint: Some(name), task, .. } = self else { return None };
@@ -142,7 +180,7 @@ impl Verdict {
         Some(format!("{name}{task}"))
     }
 
-    /// What it means for whoever asked.
+    /// What it means for the user.
     #[must_use]
     pub const fn class(&self) -> Class {
         match self {
@@ -157,9 +195,9 @@ impl Verdict {
         }
     }
 
-    /// One word for tables.
+    /// Its printed form in tables.
     #[must_use]
-    pub const fn word(&self) -> &'static str {
+    pub const fn label(&self) -> &'static str {
         match self {
             Self::Passed => "PASS",
             Self::Failed { .. } => "FAIL",
@@ -174,25 +212,6 @@ impl Verdict {
             Self::LaunchFailed { .. } => "NO-BOOT",
             Self::ProtocolViolation { .. } => "GARBLED",
             Self::NotRun { .. } => "NOT-RUN",
-        }
-    }
-
-    /// The sentence that goes with the word; empty for [`Verdict::Passed`].
-    #[must_use]
-    pub fn detail(&self) -> &str {
-        match self {
-            Self::Passed => "",
-            Self::Failed { detail }
-            | Self::Vacuous { detail }
-            | Self::Leaks { detail }
-            | Self::Changed { detail }
-            | Self::Flaky { detail }
-            | Self::TimedOut { detail, .. }
-            | Self::GuestVanished { detail }
-            | Self::LaunchFailed { detail }
-            | Self::ProtocolViolation { detail } => detail,
-            Self::Skipped { reason } | Self::NotRun { reason } => reason,
-            Self::KernelCrashed { what, .. } => what,
         }
     }
 }

@@ -1,9 +1,11 @@
-//! The events of a run as JSON Lines: one [`Stamped`] a line, in order.
+//! The event log: the events of a run as JSON Lines, one [`Stamped`] a line, in order.
 //!
-//! What an older or newer vmlab wrote: an event of a kind that this version does not know is left out, with a notice; a
-//! known kind whose fields cannot be read is an error, because leaving it out could make a failure invisible. Unknown
-//! fields are ignored. A last line that cannot be read is what a power cut or SIGKILL leaves: it is left out, with a
-//! notice. Any other damage is an error.
+//! What an older or newer vmlab wrote: events of the form before today's are brought to today's ([`old`]); a newer form is
+//! an error that says so. An event of a kind that this version does not know is left out, with a notice; a known kind whose
+//! fields cannot be read is an error, because leaving it out could hide a failure. Unknown fields are ignored. A last line
+//! that cannot be read is what a power cut or SIGKILL leaves: it is left out, with a notice. Any other damage is an error.
+
+mod old;
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Read, Write};
@@ -12,12 +14,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::ser::{Formatter, Serializer};
 
 use crate::clean;
-mod old;
-
-use crate::event::Stamped;
+use crate::event::{FORMAT, LabEvent, Stamped};
 use crate::order;
 
-/// The longest line, in bytes: far more than the runner's limits on output allow.
+/// The longest line, in bytes: far more than the lab's limits on output allow.
 pub const MAX_LINE: u64 = 64 << 20;
 
 /// The kinds of [`crate::event::LabEvent`], as in the field `event`.
@@ -38,44 +38,49 @@ const KINDS: [&str; 14] = [
     "run_finished",
 ];
 
-/// What a journal holds.
+/// The contents of an event log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Journal {
+pub struct EventLog {
     /// All events that could be read, in order; at least one.
     pub events: Vec<Stamped>,
     /// What was left out, and why, each in a sentence.
     pub notices: Vec<String>,
 }
 
-/// Events cannot be read.
+/// The events cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub enum JournalError {
+pub enum EventLogError {
     /// Reading failed.
     #[error("cannot read it: {0}")]
     Read(io::Error),
+    /// The events are of a form that this version does not know.
+    #[error(
+        "its events are of form {0}, and this vmlab reads forms up to {FORMAT}: a newer vmlab wrote them; read them with \
+         that one"
+    )]
+    Newer(u32),
     /// A line in the middle is no event.
     #[error("line {line} is damaged: {why}; the lines after it cannot be trusted")]
     Damaged {
         /// From 1.
         line: usize,
-        /// The parser's words.
+        /// The parser's error.
         why: String,
     },
     /// The events can be read, and are not those of one run.
     #[error(transparent)]
     Impossible(#[from] order::Impossible),
-    /// There is no event at all.
+    /// There is no event.
     #[error("it holds no event of a run{}", .0.as_deref().map(|why| format!(": {why}")).unwrap_or_default())]
     Empty(Option<String>),
 }
 
 /// An event as one line, with its line end.
 ///
-/// It is ASCII where that matters: whatever a terminal might obey is written as `\uXXXX`, so that a journal can be looked
-/// at, and nothing is lost.
+/// Whatever a terminal might obey is written as `\uXXXX`, so that a log can be looked at, and nothing is lost.
 ///
 /// # Errors
-/// None that is known: serde_json fails for maps with other keys than strings, which no event has.
+/// None that is known: serde_json fails for maps with keys that are no strings, which no event has.
 pub fn encode(event: &Stamped) -> io::Result<Vec<u8>> {
     let mut line = Vec::new();
     event.serialize(&mut Serializer::with_formatter(&mut line, Harmless))?;
@@ -100,74 +105,92 @@ impl Formatter for Harmless {
     }
 }
 
-/// Reads a whole journal.
+/// Reads a whole event log.
 ///
 /// # Errors
-/// [`JournalError`]
-pub fn read(mut input: impl BufRead) -> Result<Journal, JournalError> {
-    let mut journal = Journal::default();
+/// [`EventLogError`]
+pub fn read(mut input: impl BufRead) -> Result<EventLog, EventLogError> {
+    let mut log = EventLog::default();
     let mut unknown = BTreeMap::<String, usize>::new();
     let mut bad: Option<(usize, String)> = None;
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
         let mut limited = input.by_ref().take(MAX_LINE);
-        if limited.read_until(b'\n', &mut line).map_err(JournalError::Read)? == 0 {
+        if limited.read_until(b'\n', &mut line).map_err(EventLogError::Read)? == 0 {
             break;
         }
         if line.trim_ascii().is_empty() {
             continue;
         }
         if let Some((line, why)) = bad {
-            if journal.events.is_empty() {
-                return Err(JournalError::Empty(Some(format!("line {line}: {why}"))));
+            if log.events.is_empty() {
+                return Err(EventLogError::Empty(Some(format!("line {line}: {why}"))));
             }
-            return Err(JournalError::Damaged { line, why });
+            return Err(EventLogError::Damaged { line, why });
         }
         match decode(&line) {
-            Ok(event) => journal.events.push(event),
+            Ok(event) => log.events.push(event),
+            Err(Undecodable::Newer(format)) => return Err(EventLogError::Newer(format)),
             Err(Undecodable::Unknown(kind)) => *unknown.entry(kind).or_default() += 1,
             Err(Undecodable::Damaged(why)) => bad = Some((number, why)),
         }
     }
-    if journal.events.is_empty() {
-        return Err(JournalError::Empty(bad.map(|(line, why)| format!("line {line}: {why}"))));
+    if log.events.is_empty() {
+        return Err(EventLogError::Empty(bad.map(|(line, why)| format!("line {line}: {why}"))));
     }
-    journal.notices.extend(
+    log.notices.extend(
         bad.map(|(line, why)| {
             format!("the last line of the events, {line}, is cut or damaged and was left out: {why}")
         }),
     );
-    journal.notices.extend(unknown.into_iter().map(|(kind, count)| {
+    log.notices.extend(unknown.into_iter().map(|(kind, count)| {
         let kind = clean::line(&kind);
         format!("{count} of the events are of the kind `{kind}`, which this vmlab does not know, and were left out")
     }));
-    Ok(journal)
+    Ok(log)
 }
 
 /// Why a line is no event.
 enum Undecodable {
+    /// A newer form of events.
+    Newer(u32),
     /// A kind that this version does not know.
     Unknown(String),
     Damaged(String),
 }
 
-fn decode(line: &[u8]) -> Result<Stamped, Undecodable> {
-    #[derive(Deserialize)]
-    struct Tag {
-        event: String,
-    }
-    serde_json::from_slice(line).or_else(|error| match older(line) {
-        Some(Ok(event)) => Ok(event),
-        Some(Err(error)) => Err(Undecodable::Damaged(clean::line(&error.to_string()))),
-        None => Err(match serde_json::from_slice::<Tag>(line) {
-            Ok(Tag { event }) if !KINDS.contains(&event.as_str()) => Undecodable::Unknown(event),
-            _ => Undecodable::Damaged(clean::line(&error.to_string())),
-        }),
-    })
+/// What can be read of an event of any form.
+#[derive(Deserialize)]
+struct Tag {
+    event: String,
+    format: Option<u32>,
 }
 
-/// An event of an older vmlab; none where the line is not of that form.
+fn decode(line: &[u8]) -> Result<Stamped, Undecodable> {
+    let error = match serde_json::from_slice::<Stamped>(line) {
+        Ok(Stamped { event: LabEvent::RunStarted { format, .. }, .. }) if format > FORMAT => {
+            return Err(Undecodable::Newer(format));
+        }
+        Ok(event) => return Ok(event),
+        Err(error) => error,
+    };
+    let tag = serde_json::from_slice::<Tag>(line).ok();
+    if let Some(Tag { event, format: Some(format) }) = &tag
+        && event == "run_started"
+        && *format > FORMAT
+    {
+        return Err(Undecodable::Newer(*format));
+    }
+    match (older(line), tag) {
+        (Some(Ok(event)), _) => Ok(event),
+        (Some(Err(error)), _) => Err(Undecodable::Damaged(clean::line(&error.to_string()))),
+        (None, Some(Tag { event, .. })) if !KINDS.contains(&event.as_str()) => Err(Undecodable::Unknown(event)),
+        (None, _) => Err(Undecodable::Damaged(clean::line(&error.to_string()))),
+    }
+}
+
+/// An event of an older form, in today's; none where the line is not of that form.
 fn older(line: &[u8]) -> Option<serde_json::Result<Stamped>> {
     let mut event = serde_json::from_slice(line).ok()?;
     old::upgrade(&mut event).then(|| serde_json::from_value(event))
@@ -184,7 +207,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::event::LabEvent;
     use crate::fixture;
 
     fn text(events: &[Stamped]) -> Vec<u8> {
@@ -214,11 +236,11 @@ mod tests {
         let whole = text(&events);
         let start = whole.len() - encode(events.last().unwrap()).unwrap().len();
         for end in start + 1..whole.len() - 1 {
-            let journal = read(&whole[..end]).unwrap();
-            assert_eq!(journal.events, events[..events.len() - 1]);
-            assert!(journal.notices[0].contains("cut or damaged"), "{:?}", journal.notices);
+            let log = read(&whole[..end]).unwrap();
+            assert_eq!(log.events, events[..events.len() - 1]);
+            assert!(log.notices[0].contains("cut or damaged"), "{:?}", log.notices);
         }
-        assert_eq!(read(&whole[..whole.len() - 1]).unwrap(), Journal { events, notices: vec![] });
+        assert_eq!(read(&whole[..whole.len() - 1]).unwrap(), EventLog { events, notices: vec![] });
     }
 
     #[test]
@@ -237,14 +259,29 @@ mod tests {
         let mut bytes = text(&fixture::run()[..2]);
         bytes.extend_from_slice(b"{\"elapsed_ms\":1,\"event\":\"coffee_made\",\"cups\":2}\n");
         bytes.extend(text(&fixture::run()[2..]));
-        let journal = read(bytes.as_slice()).unwrap();
-        assert_eq!(journal.events, fixture::run());
-        assert!(journal.notices[0].contains("1 of the events are of the kind `coffee_made`"), "{:?}", journal.notices);
+        let log = read(bytes.as_slice()).unwrap();
+        assert_eq!(log.events, fixture::run());
+        assert!(log.notices[0].contains("1 of the events are of the kind `coffee_made`"), "{:?}", log.notices);
 
         let mut bytes = text(&fixture::run()[..2]);
         bytes.extend_from_slice(b"{\"elapsed_ms\":1,\"event\":\"scenario_finished\",\"verdict\":\"quantum\"}\n");
         bytes.extend(text(&fixture::run()[2..]));
-        assert!(matches!(read(bytes.as_slice()), Err(JournalError::Damaged { line: 3, .. })));
+        assert!(matches!(read(bytes.as_slice()), Err(EventLogError::Damaged { line: 3, .. })));
+    }
+
+    #[test]
+    fn a_newer_form_is_said_to_be_one_in_one_line() {
+        let line = String::from_utf8(text(&fixture::run()[..1])).unwrap();
+        for newer in [
+            line.replace(r#""format":2"#, r#""format":3"#),
+            r#"{"elapsed_ms":0,"event":"run_started","format":3}"#.to_owned(),
+        ] {
+            let error = read(newer.as_bytes()).unwrap_err();
+            assert!(matches!(error, EventLogError::Newer(3)), "{error}");
+            let text = error.to_string();
+            assert!(text.starts_with("its events are of form 3, ") && !text.contains('\n'), "{text}");
+            assert_eq!(decode_line(newer.as_bytes()), None);
+        }
     }
 
     #[test]
@@ -255,7 +292,7 @@ mod tests {
 
     #[test]
     fn what_holds_no_event_is_an_error() {
-        assert!(matches!(read(&b""[..]), Err(JournalError::Empty(None))));
+        assert!(matches!(read(&b""[..]), Err(EventLogError::Empty(None))));
         let error = read(&b"root:x:0:0:root:/root:/bin/bash\n"[..]).unwrap_err().to_string();
         assert!(error.starts_with("it holds no event of a run: line 1: "), "{error}");
     }

@@ -1,0 +1,48 @@
+//! What a scenario's legs and the kernel's own reports say.
+
+use vmlab_console::{Finding, Severity};
+use vmlab_protocol::message::LegOutcome;
+
+use super::duration;
+use crate::clean;
+use crate::event::LegReport;
+
+/// What a leg found, on one clean line: `leaked: the name showed outside (0.4 ms)`.
+#[must_use]
+pub fn leg(report: &LegReport) -> String {
+    let (outcome, detail) = match &report.outcome {
+        LegOutcome::Available => ("available", String::new()),
+        LegOutcome::Missing { evidence } => ("missing", clean::line(evidence)),
+        LegOutcome::Isolated { detail } => ("isolated", clean::line(detail)),
+        LegOutcome::Leaked { detail } => ("leaked", clean::line(detail)),
+        LegOutcome::Failed { detail } => ("failed", clean::line(detail)),
+        LegOutcome::Died { how } => ("died", clean::line(how)),
+        LegOutcome::TimedOut { limit_ms } => ("timed out", format!("killed after {}", duration(*limit_ms))),
+    };
+    let colon = if detail.is_empty() { "" } else { ": " };
+    let us = report.duration_ns / 1000;
+    format!("{outcome}{colon}{detail} ({}.{:03} ms)", us / 1000, us % 1000)
+}
+
+/// The name of a kernel report that is no crash.
+#[must_use]
+pub const fn warning(found: &Finding) -> &'static str {
+    match found.severity {
+        Severity::Note => "kernel note",
+        Severity::Warned | Severity::Broken | Severity::Fatal => "kernel warning",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vmlab_protocol::message::Leg;
+
+    use super::*;
+
+    #[test]
+    fn a_leg_is_one_line() {
+        let outcome = LegOutcome::Leaked { detail: "a\nb\x1b".to_owned() };
+        let report = LegReport { leg: Leg::Subject, outcome, duration_ns: 1_234_567 };
+        assert_eq!(leg(&report), "leaked: a\\nb\\x1b (1.234 ms)");
+    }
+}

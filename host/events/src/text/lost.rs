@@ -1,0 +1,280 @@
+//! Guests that were lost, and guests that did not come up.
+
+use std::fmt;
+
+use nix::sys::signal::Signal;
+
+use super::Join;
+use crate::event::{GuestOutcome, NotNeeded};
+use crate::loss::{Deadline, Phase, QemuEnd, ShutdownReason};
+use crate::verdict::{
+    BootConsole, GuestEnd, GuestState, HostFault, LaunchFailure, LossCause, LossEvidence, Mismatch, PassedDeadline,
+    RefusedCommand, StartFailure, Timeout, Vanished,
+};
+
+impl Phase {
+    /// In text, to follow what happened.
+    #[must_use]
+    pub(super) const fn when(self) -> &'static str {
+        match self {
+            Self::Boot => "before the guest's hello",
+            Self::Prepare => "before the guest was ready for work",
+            Self::Idle => "while the guest had nothing to do",
+            Self::Asked => "before the guest announced the scenario that was asked for",
+            Self::Running => "while the scenario ran",
+            Self::Leaving => "before the guest's goodbye",
+            Self::Over => "after the guest's last valid message",
+        }
+    }
+}
+
+impl fmt::Display for Vanished {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lost { cause, evidence } => f.write_str(&lost(cause, evidence).finish()),
+            Self::NothingAnnounced => f.write_str("the guest was lost before it announced anything"),
+            Self::Recorded { text } => f.write_str(text),
+        }
+    }
+}
+
+impl fmt::Display for GuestOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Done => f.write_str("done"),
+            Self::Lost { verdict } => f.write_str(&verdict.detail()),
+            Self::NotStarted { reason } => reason.fmt(f),
+            Self::NotNeeded { reason: NotNeeded::NoMoreWork } => {
+                f.write_str("not needed: it was started ahead, and there was no more work")
+            }
+            Self::NotNeeded { reason: NotNeeded::TemplateGivenUp } => {
+                f.write_str("not needed: it is a fork of a template that was given up")
+            }
+            Self::Recorded { text } => f.write_str(text),
+        }
+    }
+}
+
+impl fmt::Display for Timeout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Leg { leg, limit_ms } => write!(f, "leg {} exceeded its limit of {limit_ms} ms", leg.name()),
+            Self::Guest { passed, evidence } => f.write_str(&timed_out(passed, evidence).finish()),
+            Self::Recorded { text, .. } => f.write_str(text),
+        }
+    }
+}
+
+impl fmt::Display for LaunchFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotStarted { step: StartFailure::TemplateState, error } => {
+                write!(f, "cannot open the template's state: {error}")
+            }
+            Self::NotStarted { step: StartFailure::Entropy, error } => write!(f, "no entropy for the guest: {error}"),
+            Self::NotStarted { step: StartFailure::Process, error } => f.write_str(error),
+            Self::Lost { cause, evidence, console } => {
+                let mut parts = lost(cause, evidence);
+                parts.extend(console.iter().map(boot));
+                f.write_str(&parts.finish())
+            }
+            Self::TimedOut { passed, evidence, console } => {
+                let mut parts = timed_out(passed, evidence);
+                parts.extend(console.iter().map(boot));
+                f.write_str(&parts.finish())
+            }
+            Self::WrongMachine { mismatch, evidence } => {
+                let mut parts = Join::new(mismatch.to_string());
+                parts.extend(evidence.supplement());
+                f.write_str(&parts.finish())
+            }
+            Self::OutOfMemory { line, memory_mib } => write!(
+                f,
+                "the guest ran out of memory while it booted ({line}); it has {memory_mib} MiB, give it more with --memory"
+            ),
+            Self::Recorded { text } => f.write_str(text),
+        }
+    }
+}
+
+/// How far a boot got that ended in silence.
+fn boot(console: &BootConsole) -> String {
+    let BootConsole { last_line, kernel_spoke, memory_mib } = console;
+    if *kernel_spoke {
+        return format!("the console's last line: {last_line}");
+    }
+    format!(
+        "the kernel itself said nothing (the console's last line: {last_line}); a kernel with too little memory ends like \
+         this: it has {memory_mib} MiB, give it more with --memory"
+    )
+}
+
+/// The cause first, then all that is known besides.
+fn lost(cause: &LossCause, evidence: &LossEvidence) -> Join {
+    let when = evidence.phase.when();
+    let mut parts = match cause {
+        LossCause::HostEndedQemu => Join::new(ended_by_host(evidence)),
+        LossCause::QemuKilled => Join::new(qemu_end(&evidence.qemu, "")),
+        LossCause::QemuStopped => {
+            Join::new(format!("QEMU did not run: a signal had stopped it (its state is T) {when}"))
+        }
+        LossCause::KernelBroke => Join::new("the kernel broke, and went on".to_owned()),
+        LossCause::HostFault { fault } => Join::new(fault.to_string()),
+        LossCause::Ended { guest } => {
+            let mut parts = Join::new(guest.map(|end| guest_end(end, evidence)).unwrap_or_default());
+            parts.extend(evidence.shutdown.iter().map(|reason| format!("QEMU shut down ({})", reason.name())));
+            match (&evidence.qemu, guest) {
+                // vmlab ends the QEMU of a guest that has ended.
+                (QemuEnd::Lived { .. }, Some(_)) => {}
+                (end, Some(_)) => parts.push(qemu_end(end, "")),
+                (end, None) => parts.push(qemu_end(end, when)),
+            }
+            parts
+        }
+    };
+    parts.extend(evidence.supplement());
+    parts
+}
+
+fn timed_out(passed: &PassedDeadline, evidence: &LossEvidence) -> Join {
+    let mut parts = Join::new(passed.to_string());
+    let meaning = match passed.deadline {
+        Deadline::Boot => "the kernel's first line did not come",
+        Deadline::Handshake if evidence.phase == Phase::Boot => "the kernel spoke, and the guest's hello did not come",
+        Deadline::Handshake => "the fork did not become a guest of its own",
+        Deadline::Exit if evidence.port_closed => "the control port was closed, and the guest did not end",
+        Deadline::Silence => "the guest sent nothing on any channel, and used no CPU time, while a scenario ran",
+        _ => "",
+    };
+    parts.push(meaning.to_owned());
+    parts.extend(evidence.supplement());
+    parts
+}
+
+impl fmt::Display for PassedDeadline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the {} limit of {} ms", self.deadline.name(), self.limit_ms)?;
+        if self.stretched_ms > 0 {
+            let ms = self.stretched_ms;
+            write!(f, ", stretched by {ms} ms because the host kept QEMU waiting for a CPU,")?;
+        }
+        f.write_str(" passed")?;
+        match &self.guest_state {
+            Some(GuestState::Known(state)) => write!(f, " (QEMU says of the guest: {state})"),
+            Some(GuestState::Unknown(why)) => write!(f, " (QEMU says of the guest: unknown: {why})"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn ended_by_host(evidence: &LossEvidence) -> String {
+    let when = evidence.phase.when();
+    match &evidence.shutdown {
+        Some(reason @ ShutdownReason::HostError) => {
+            format!("QEMU met an error that it cannot go on with ({}) {when}", reason.name())
+        }
+        Some(reason @ ShutdownReason::HostSignal) => format!("a signal told QEMU to end ({}) {when}", reason.name()),
+        Some(reason) => format!("QEMU was told to end through its monitor ({}) {when}", reason.name()),
+        None => format!("something on the host ended QEMU {when}"),
+    }
+}
+
+fn guest_end(end: GuestEnd, evidence: &LossEvidence) -> String {
+    let when = evidence.phase.when();
+    match end {
+        GuestEnd::Halted => format!("the guest halted {when}"),
+        GuestEnd::PoweredOff => format!("the guest powered itself off {when}"),
+        GuestEnd::Rebooted => format!("the guest rebooted itself {when}"),
+        GuestEnd::Reset => format!(
+            "the guest's machine was reset {when}, and its kernel did not say that it reboots: a triple fault, or a reset \
+             through the hardware"
+        ),
+        GuestEnd::ShutDown => format!("the guest ended {when}"),
+        GuestEnd::MachineReset => format!("the guest's machine was reset {when}"),
+    }
+}
+
+/// QEMU's end; `when` is empty where the guest's end explains it.
+fn qemu_end(end: &QemuEnd, when: &str) -> String {
+    let by_itself = if when.is_empty() { String::new() } else { format!(" by itself {when}") };
+    match end {
+        QemuEnd::Exited(code) => format!("QEMU exited with {code}{by_itself}"),
+        QemuEnd::Killed(signal) => format!("QEMU was killed by signal {}", signal_name(*signal)),
+        QemuEnd::Unknown(why) => format!("it is not known how QEMU ended: {why}"),
+        QemuEnd::Lived { .. } => format!("QEMU closed its sockets {when}, and lived on"),
+    }
+}
+
+/// `9 (SIGKILL)`.
+fn signal_name(number: i32) -> String {
+    Signal::try_from(number).map_or_else(|_| number.to_string(), |name| format!("{number} ({name})"))
+}
+
+impl LossEvidence {
+    /// What is known besides the cause, each in a sentence.
+    pub(super) fn supplement(&self) -> Vec<String> {
+        let mut parts = Vec::new();
+        parts.extend(self.cut_frame.map(|cut| format!("the link was cut: {cut}")));
+        parts.extend(self.refused.as_ref().map(ToString::to_string));
+        let device = self.watchdog_device.as_ref();
+        parts.extend(device.map(|action| format!("a watchdog device of the guest's ran out ({action})")));
+        parts.extend(self.reset.as_ref().map(|reason| format!("the machine was reset ({})", reason.name())));
+        if self.qmp_closed && matches!(self.qemu, QemuEnd::Lived { .. }) {
+            parts.push("QEMU had closed its QMP socket and lived on".to_owned());
+        }
+        if !self.qemu_stderr.is_empty() {
+            parts.push(format!("QEMU said: {}", self.qemu_stderr));
+        }
+        if !self.init_messages.is_empty() {
+            parts.push(format!("the guest's PID 1 said on the console: {}", self.init_messages.join("; ")));
+        }
+        parts
+    }
+}
+
+impl fmt::Display for RefusedCommand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "QEMU refused {}: {}", self.command, self.error)
+    }
+}
+
+impl fmt::Display for HostFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read { error } => write!(f, "the host cannot read from QEMU: {error}"),
+            Self::Write { error } => write!(f, "the host cannot write to the guest: {error}"),
+            Self::Entropy { error } => write!(f, "the host has no entropy for the guest: {error}"),
+            Self::Refused(command) => command.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Release { guest, asked } => write!(f, "the guest runs Linux {guest}, {asked} was to be booted"),
+            Self::Cpus { guest, asked } => {
+                write!(f, "the guest has {guest} processors online, {asked} were asked for")
+            }
+            Self::Memory { guest_mib, asked_mib } => {
+                write!(f, "the guest has {guest_mib} MiB of memory, {asked_mib} MiB were asked for")
+            }
+            Self::Consoles { count } => write!(f, "the guest shows {count} virtio consoles, one was asked for"),
+            Self::NoDriver { device, status } => write!(f, "{device} has no working driver (status {status:#x})"),
+            Self::DeviceFailed { device, status } => write!(f, "{device} has failed (status {status:#x})"),
+            Self::LegacyDevice { device } => {
+                write!(f, "{device} was negotiated as a legacy device; a modern one was asked for")
+            }
+            Self::ConsoleLevel { level, needed } => write!(
+                f,
+                "the guest's kernel does not print its warnings on the console (kernel.printk is {level}), and a verdict \
+                 needs them: it takes {needed} or more"
+            ),
+            Self::OtherConsole { needed, used } => write!(
+                f,
+                "the guest's kernel does not print on {needed}, where it is read, but on: {}",
+                used.join(", ")
+            ),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Why a job failed or was skipped.
+
+use serde::{Deserialize, Serialize};
+use vmlab_console::Kind;
+use vmlab_protocol::catalogue::KernelVersion;
+use vmlab_protocol::message::Leg;
+
+/// Why a job failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Failure {
+    /// The subject leaked, and Linux is to isolate this.
+    NotIsolated {
+        /// What the subject leg saw, in the scenario's words.
+        finding: String,
+    },
+    /// A leg could not do what it was to do.
+    LegFailed {
+        /// Which.
+        leg: Leg,
+        /// The step and its error, in the scenario's words.
+        detail: String,
+    },
+    /// A leg's process ended without a finding.
+    LegDied {
+        /// Which.
+        leg: Leg,
+        /// How the process ended, as `killed by SIGSEGV`.
+        how: String,
+    },
+    /// The kernel printed a warning while the job ran, and the job does not allow it.
+    KernelWarned {
+        /// The first warning's title line.
+        title: String,
+        /// What kind of report it is.
+        warning: Kind,
+        /// The same for the same warning on every run and kernel; none where the report does not allow one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fingerprint: Option<String>,
+    },
+    /// The kernel's version and config promise a feature that the probe did not find.
+    FeatureMissing {
+        /// The config symbols that are set; empty where the version alone promises it.
+        symbols: Vec<String>,
+        /// What the probe saw.
+        evidence: String,
+    },
+    /// The sentence of a record that is older than this type.
+    Recorded {
+        /// As recorded.
+        text: String,
+    },
+}
+
+/// Why a job was skipped: the probe did not find the feature, and the kernel's version or config explains it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum SkipReason {
+    /// The kernel is built without it.
+    ConfigNotSet {
+        /// The symbols that it needs and that are not set.
+        symbols: Vec<String>,
+        /// What the probe saw.
+        evidence: String,
+    },
+    /// The kernel is older than the feature.
+    KernelTooOld {
+        /// The first version that has it.
+        since: KernelVersion,
+        /// The kernel's version.
+        version: KernelVersion,
+        /// What the probe saw.
+        evidence: String,
+    },
+    /// The kernel's config is not known, so that only the probe speaks.
+    ConfigUnknown {
+        /// The first version that has the feature, where the kernel is older than that.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        newer: Option<KernelVersion>,
+        /// What the probe saw.
+        evidence: String,
+    },
+    /// The sentence of a record that is older than this type.
+    Recorded {
+        /// As recorded.
+        text: String,
+    },
+}

@@ -1,0 +1,63 @@
+//! Deadlines, before and after the hello, and boots for want of memory.
+
+use super::*;
+
+#[test]
+fn each_deadline_has_a_text_of_its_own() {
+    for (which, booted, phase, text) in [
+        (
+            Deadline::Boot,
+            false,
+            Phase::Boot,
+            "the boot limit of 1000 ms passed (QEMU says of the guest: running); the kernel's",
+        ),
+        (Deadline::Handshake, false, Phase::Boot, "the handshake limit of 1000 ms"),
+        (Deadline::Handshake, false, Phase::Prepare, "the fork did not become"),
+        (Deadline::Start, true, Phase::Asked, "the scenario start limit of 1000 ms"),
+        (Deadline::Scenario, true, Phase::Running, "the scenario limit of 1000 ms"),
+        (Deadline::Silence, true, Phase::Running, "the silence limit of 1000 ms"),
+        (Deadline::Goodbye, true, Phase::Leaving, "the goodbye limit of 1000 ms"),
+        (
+            Deadline::Exit,
+            true,
+            Phase::Running,
+            "the exit limit of 1000 ms passed (QEMU says of the guest: running); the control port was closed",
+        ),
+    ] {
+        let mut case = case();
+        case.loss = limit(which);
+        (case.link.booted, case.link.phase, case.link.closed) = (booted, phase, which == Deadline::Exit);
+        case.monitor.state = Some(Ok("running".to_owned()));
+        case.qemu = QemuEnd::Lived { stopped: false };
+        let verdict = of(&case.evidence());
+        assert_eq!(verdict.label(), if booted { "TIMEOUT" } else { "NO-BOOT" });
+        assert!(verdict.detail().contains(text), "{verdict:?}");
+    }
+}
+
+#[test]
+fn a_boot_for_want_of_memory_is_the_labs_failure() {
+    let judged = |console: &str| {
+        let mut reader = ConsoleReader::default();
+        reader.push(console.as_bytes());
+        let mut case = case();
+        case.link = Link { booted: false, phase: Phase::Boot, cut: None, closed: false };
+        at_boot(&Evidence { console: Console::of(&reader), ..case.evidence() }, &reader, 64)
+    };
+    let linux = "[    0.0] Linux version 6.12.0\n";
+    let no_root = "[    1.0] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)\n";
+    for (console, label, text) in [
+        (format!("{linux}[    1.0] Kernel panic - not syncing: System is deadlocked on memory\n"), "NO-BOOT", "64 MiB"),
+        (format!("{linux}[    0.9] Initramfs unpacking failed: junk\n{no_root}"), "NO-BOOT", "64 MiB"),
+        // Without that line it is no want of memory, nor is that line without the panic.
+        (format!("{linux}{no_root}"), "CRASH", "Unable to mount root fs"),
+        (format!("{linux}[    0.9] Initramfs unpacking failed: junk\n"), "NO-BOOT", "last line: [    0.9] Initramfs"),
+        ("Decompressing Linux...\n".to_owned(), "NO-BOOT", "give it more with --memory"),
+        // QEMU itself did not start.
+        (String::new(), "NO-BOOT", "QEMU exited with 0"),
+    ] {
+        let verdict = judged(&console);
+        assert!(verdict.label() == label && verdict.detail().contains(text), "{console}: {verdict:?}");
+    }
+    assert_eq!(judged("").detail(), "QEMU exited with 0 by itself before the guest's hello");
+}
