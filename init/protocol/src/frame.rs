@@ -18,7 +18,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The largest payload in bytes; a header that announces more is damage, and nothing is allocated for it.
+/// The largest payload in bytes. A header that announces more is damage; the decoder allocates nothing for it.
 pub const MAX_PAYLOAD: usize = 1 << 20;
 /// The size of the header in bytes.
 pub const HEADER_LEN: usize = 16;
@@ -62,7 +62,7 @@ pub struct Frame {
     pub payload: Vec<u8>,
 }
 
-/// Why bytes could not be used.
+/// Why the decoder could not use bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Damage {
@@ -108,7 +108,7 @@ pub enum Item {
 
 /// The stream ended within a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("the stream ended within a frame: {have} bytes of {need} had come")]
+#[error("the stream ended within a frame: {have} of {need} bytes were received")]
 pub struct Truncated {
     /// Bytes received of the unfinished frame.
     pub have: usize,
