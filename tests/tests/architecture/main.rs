@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 mod crates;
 mod glossary;
 mod modules;
+mod path;
 mod source;
 
 /// The workspace's directory.
