@@ -1,6 +1,6 @@
 //! The event log: the events of a run as JSON Lines, one [`Stamped`] a line, in order.
 //!
-//! What an older or newer vmlab wrote: events of the form before today's are brought to today's ([`old`]); a newer form is
+//! What an older or newer vmlab wrote: events of the form before today's are brought to today's (`log::old`); a newer form is
 //! an error that says so. An event of a kind that this version does not know is left out, with a notice; a known kind whose
 //! fields cannot be read is an error, because leaving it out could hide a failure. Unknown fields are ignored. A last line
 //! that cannot be read is what a power cut or SIGKILL leaves: it is left out, with a notice. Any other damage is an error.
