@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use super::context::Stop;
+use super::stop::Stop;
 use vmlab_events::attempts::Attempts;
 use vmlab_events::event::{JobReport, LabEvent};
 use vmlab_events::job::{Job, JobSpec};

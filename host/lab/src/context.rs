@@ -2,17 +2,15 @@
 
 use std::cell::Cell;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::attempts::{AttemptEnd, AttemptTracker};
 use super::emitter::Emitter;
-use crate::verdict::evidence::GuestLoss;
+use crate::stop::Stop;
 use vmlab_events::event::JobReport;
 use vmlab_events::schedule::{Isolation, Repetition};
-use vmlab_events::verdict::Verdict;
 use vmlab_qemu::qemu::Qemu;
 use vmlab_store::cache::Limit;
 
@@ -38,36 +36,6 @@ pub(crate) struct Options {
 /// How many guests' memories a run keeps: each is as large as the guest's memory, and a kernel that always crashes would
 /// fill the disk.
 const DUMPS: u32 = 8;
-
-/// Why a run ends before its work is done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stop {
-    /// The user interrupted it.
-    Interrupted,
-    /// The limit of the whole run has passed.
-    RunLimit(Duration),
-}
-
-impl Stop {
-    /// What that means for a guest that runs.
-    pub(crate) fn loss(self) -> GuestLoss {
-        match self {
-            Self::Interrupted => GuestLoss::Interrupted,
-            Self::RunLimit(limit) => {
-                GuestLoss::RunLimit { limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX) }
-            }
-        }
-    }
-
-    /// What that means for a scenario that was never announced.
-    pub(crate) fn not_run(self) -> Verdict {
-        let reason = match self {
-            Self::Interrupted => "the run was interrupted".to_owned(),
-            Self::RunLimit(limit) => format!("the run's limit of {} s passed before its turn came", limit.as_secs()),
-        };
-        Verdict::NotRun { reason }
-    }
-}
 
 /// What all guests of a run share.
 pub(crate) struct RunContext {

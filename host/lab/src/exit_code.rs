@@ -1,6 +1,6 @@
 //! What a run's counts mean for whoever called vmlab. Pure.
 
-use super::context::Stop;
+use super::stop::Stop;
 use vmlab_events::event::Counts;
 use vmlab_events::exit;
 use vmlab_events::schedule::Repetition;

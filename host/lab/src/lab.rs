@@ -13,7 +13,7 @@ use vmlab_events::progress::{Progress, Silent};
 use vmlab_store::cache::Limit;
 use vmlab_store::dirs::Dirs;
 
-use crate::context::{Options, RunContext, Stop};
+use crate::context::{Options, RunContext};
 use crate::dispatch;
 use crate::emitter::{Emitter, Opened, Record, Sink};
 use crate::error::RunError;
@@ -21,6 +21,7 @@ use crate::exit_code;
 use crate::laps::Laps;
 use crate::plan::{Dump, Plan};
 use crate::prepare::{Ready, prepare};
+use crate::stop::Stop;
 use crate::target::{BootableTarget, Target};
 
 /// Where runs are made: directories, and what goes with every run.

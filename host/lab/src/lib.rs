@@ -41,6 +41,7 @@ pub mod limits;
 pub mod plan;
 mod prepare;
 pub mod select;
+mod stop;
 mod target;
 pub mod verdict;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use vmlab_protocol::catalogue::ScenarioSpec;
 
-use vmlab_qemu::accel::Accelerator;
+use vmlab_qemu::accelerator::Accelerator;
 
 /// What the user said of limits; each that was not named is vmlab's own.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

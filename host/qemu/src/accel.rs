@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::accelerator::Accelerator;
 use super::probe::{self, Answer};
 use super::qemu::{Qemu, QemuIdentity};
 use vmlab_events::error::chain;
@@ -20,33 +21,6 @@ use vmlab_store::{CacheError, host_boot_id};
 const AUTO_LIMIT: Duration = Duration::from_millis(1_800);
 /// The probe's limit where the user asked for KVM, and rather waits than goes without.
 const ASKED_LIMIT: Duration = Duration::from_secs(20);
-
-/// How QEMU executes the guest's instructions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Accelerator {
-    /// It translates them.
-    Tcg,
-    /// The host's processor does it.
-    Kvm,
-}
-
-impl Accelerator {
-    /// As `-accel` takes it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Tcg => "tcg",
-            Self::Kvm => "kvm",
-        }
-    }
-}
-
-impl fmt::Display for Accelerator {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// What the user asked for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
-use crate::lock::is_absence;
+use crate::regular::is_absence;
 use crate::{CacheError, atomic, hex, regular};
 
 /// The largest file that vmlab writes, a kernel's list of 4000 modules, has 600 KiB.

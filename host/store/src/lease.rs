@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use crate::lock::{Locked, is_absence, is_at};
+use crate::lock::{Locked, is_at};
+use crate::regular::is_absence;
 use crate::{CacheError, regular};
 
 /// How often and how far apart an entry that is locked exclusively is tried. A process that removes an entry locks it for

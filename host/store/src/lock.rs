@@ -99,7 +99,7 @@ impl Lock {
         let file = match regular::open_any(path) {
             Ok(file) => file,
             // Taking the lock removes what is not a regular file.
-            Err(error) if is_absence(&error) || regular::is_not_regular(&error) => return Ok(true),
+            Err(error) if regular::is_absence(&error) || regular::is_not_regular(&error) => return Ok(true),
             Err(error) => return Err(CacheError::on("open the lock", path)(error)),
         };
         // Shared, so that two processes that only ask do not block each other.
@@ -119,7 +119,7 @@ impl Lock {
     /// [`CacheError`]
     pub fn remove(self) -> Result<(), CacheError> {
         match fs::remove_file(&self.path) {
-            Err(error) if !is_absence(&error) => Err(CacheError::on("remove", &self.path)(error)),
+            Err(error) if !regular::is_absence(&error) => Err(CacheError::on("remove", &self.path)(error)),
             _ => Ok(()),
         }
     }
@@ -159,11 +159,6 @@ pub(crate) fn is_at(file: &File, path: &Path) -> bool {
         (Ok(opened), Ok(there)) => (opened.dev(), opened.ino()) == (there.dev(), there.ino()),
         _ => false,
     }
-}
-
-/// Whether an error says that there is no such file.
-pub(crate) fn is_absence(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 #[cfg(test)]

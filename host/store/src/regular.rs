@@ -9,8 +9,6 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
-use crate::lock::is_absence;
-
 /// What stands where a file should be; the inner error of an [`io::Error`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0} stands where a file should be")]
@@ -51,6 +49,11 @@ pub(crate) fn create(path: &Path) -> io::Result<File> {
 pub(crate) fn open_any(path: &Path) -> io::Result<File> {
     let flags = OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW;
     File::options().read(true).custom_flags(flags.bits()).open(path)
+}
+
+/// Whether an error says that there is no such file.
+pub(crate) fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// Whether an error says that no regular file is there: this module's own error, and that of open(2) for a directory that

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::Kernel;
-use vmlab_qemu::accel::Accelerator;
+use vmlab_qemu::accelerator::Accelerator;
 use vmlab_qemu::argv::Machine;
 use vmlab_store::blob::{self, Blob, BlobDir};
 use vmlab_store::cache::{EntryKind, Listing};

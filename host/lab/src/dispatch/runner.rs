@@ -11,8 +11,9 @@ use vmlab_events::verdict::Verdict;
 
 use super::source::{self, Source};
 use crate::attempts::AttemptEnd;
-use crate::context::{RunContext, Stop};
+use crate::context::RunContext;
 use crate::guest::{DeadFork, Guest, Origin, Outcome, QueuedJob, launch};
+use crate::stop::Stop;
 use crate::target::BootableTarget;
 
 /// Failed boots in a row, of a kernel that never came up, after which it is given up where the failure rate is measured:

@@ -17,7 +17,8 @@ use super::jobs::QueuedJob;
 use super::machine::{GuestMachine, Outcome};
 use super::postmortem::Postmortem;
 use super::timings::Timings;
-use crate::context::{RunContext, Stop};
+use crate::context::RunContext;
+use crate::stop::Stop;
 
 /// A guest whose QEMU was started.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use vmlab_qemu::cpu_usage::CpuUsage;
 use vmlab_qemu::qmp::TimedQmpEvent;
 
 use crate::attempts::AttemptEnd;
-use crate::context::Stop;
+use crate::stop::Stop;
 
 /// When something happened. The machine has no clock of its own.
 #[derive(Debug, Clone, Copy)]

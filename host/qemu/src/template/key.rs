@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::accel::Accelerator;
+use crate::accelerator::Accelerator;
 use crate::argv::{self, Boot, Machine, Start};
 use crate::qemu::Qemu;
 use vmlab_store::hex;

@@ -2,7 +2,7 @@ use std::io::{Seek as _, SeekFrom, Write as _};
 
 use super::key::Ingredients;
 use super::*;
-use crate::accel::Accelerator;
+use crate::accelerator::Accelerator;
 use crate::argv::Machine;
 use crate::qemu::{Qemu, QemuIdentity, QemuVersion};
 use tempfile::TempDir;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::CacheError;
-use crate::lock::is_absence;
+use crate::regular::is_absence;
 
 /// The unit of `st_blocks`, whatever the file system's own is (stat(3type)).
 const BLOCK_BYTES: u64 = 512;

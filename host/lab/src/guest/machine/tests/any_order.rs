@@ -15,8 +15,8 @@ use vmlab_qemu::qmp::{QmpEvent, ShutdownReason};
 
 use super::super::{Outcome, Start};
 use super::guest::{Play, hello, jobs};
-use crate::context::Stop;
 use crate::guest::input::Input;
+use crate::stop::Stop;
 
 /// What the guest or its host does next.
 #[derive(Debug, Clone)]

@@ -14,7 +14,7 @@ use vmlab_protocol::frame::{Decoder, Item};
 use vmlab_protocol::message::{
     self, Envelope, GuestMessage, HERE, Hello, HostMessage, Leg, LegOutcome, RawChunk, Stream, VirtioDevice,
 };
-use vmlab_qemu::accel::Accelerator;
+use vmlab_qemu::accelerator::Accelerator;
 use vmlab_qemu::argv::Machine;
 use vmlab_qemu::qmp::{QmpEvent, TimedQmpEvent};
 

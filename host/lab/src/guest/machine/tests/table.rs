@@ -10,8 +10,8 @@ use vmlab_qemu::qmp::{QmpEvent, ShutdownReason};
 use super::super::{NotSaved, Outcome, Start};
 use super::guest::{Play, hello, jobs};
 use crate::attempts::AttemptEnd::{Complete, Cut};
-use crate::context::Stop;
 use crate::guest::input::Input;
+use crate::stop::Stop;
 
 const OOPS: &str =
     "Oops: general protection fault, probably for non-canonical address 0xdead000000000100: 0000 [#1] SMP";
