@@ -154,7 +154,7 @@ fn invalid_module_names_are_refused() {
 }
 
 #[test]
-fn an_image_that_the_cache_does_not_take_stays_in_memory_with_a_warning() {
+fn an_image_that_the_cache_cannot_store_stays_in_memory_with_a_warning() {
     let cache = tempfile::tempdir().unwrap();
     let file = cache.path().join("file");
     fs::write(&file, b"").unwrap();

@@ -8,14 +8,14 @@ use vmlab_events::verdict::Verdict;
 /// Why a run ends before its work is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stop {
-    /// The user interrupted it.
+    /// The user interrupted the run.
     Interrupted,
-    /// The limit of the whole run has passed.
+    /// The run's time limit has passed.
     RunLimit(Duration),
 }
 
 impl Stop {
-    /// What that means for a guest that runs.
+    /// The loss of a running guest.
     pub(crate) fn loss(self) -> GuestLoss {
         match self {
             Self::Interrupted => GuestLoss::Interrupted,
@@ -25,7 +25,7 @@ impl Stop {
         }
     }
 
-    /// What that means for a scenario that was never announced.
+    /// The verdict of a job that was never announced.
     pub(crate) fn not_run(self) -> Verdict {
         let reason = match self {
             Self::Interrupted => "the run was interrupted".to_owned(),

@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Accelerator {
-    /// It translates them.
+    /// QEMU translates them (Tiny Code Generator).
     Tcg,
-    /// The host's processor does it.
+    /// The host's processor executes them.
     Kvm,
 }
 
 impl Accelerator {
-    /// As `-accel` takes it.
+    /// The value for QEMU's `-accel`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

@@ -21,7 +21,7 @@ fn a_filter_that_can_match_no_name_is_refused() {
     for filter in ["UTS", "uts hostname", "uts*", "=", ""] {
         let lab = lab();
         let ended = lab.env.run(&lab.arguments(&[filter]));
-        is_refused(&lab.env, &ended, exit::USAGE, &["can match no scenario: names are made of lower-case letters"]);
+        is_refused(&lab.env, &ended, exit::USAGE, &["cannot match any scenario: names consist of lower-case letters"]);
     }
 }
 

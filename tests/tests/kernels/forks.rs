@@ -73,6 +73,6 @@ fn a_damaged_template_is_detected_and_replaced() {
     let mended = run(&env, &only);
     mended.exits(exit::OK);
     assert_eq!(starts(&mended), ["template", "fork"]);
-    assert!(mended.ended.stdout.contains("the template is made anew"), "{}", mended.ended);
+    assert!(mended.ended.stdout.contains("the template was damaged"), "{}", mended.ended);
     assert_eq!(starts(&run(&env, &only)), ["fork"]);
 }

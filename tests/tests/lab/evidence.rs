@@ -162,7 +162,7 @@ fn other_evidence_survives_a_dump_that_fails() {
     outcome.exits(exit::CRASHED).has(HOSTNAME, "CRASH", "Kernel panic");
     assert!(outcome.loss().registers.is_some() && outcome.loss().vmcore.is_none());
     let notice =
-        |text: &str| text.contains("the memory of guest 1 is not kept") && text.contains("failed to save memory");
+        |text: &str| text.contains("the memory of guest 1 is not saved") && text.contains("failed to save memory");
     assert!(outcome.notices().any(notice), "{}", outcome.ended);
     let left = fs::read_dir(record_dir(&lab.env).unwrap()).unwrap().flatten();
     let names: Vec<_> = left.map(|entry| entry.file_name().into_string().unwrap()).collect();

@@ -15,7 +15,7 @@ fn with(fields: Value, label: &str, text: &str) {
 
 #[test]
 fn a_guest_with_another_kernel_runs_nothing() {
-    let text = "the guest runs Linux 5.10.0-1, 6.12.0-fixture was to be booted";
+    let text = "the guest runs Linux 5.10.0-1 instead of 6.12.0-fixture";
     with(json!({"kernel_release": "5.10.0-1"}), "NO-BOOT", text);
 }
 

@@ -249,7 +249,7 @@ async fn a_kernel_fetched_by_an_older_vmlab_is_fetched_again() {
     old["format"] = 1.into();
     checksummed::write(&pin, &old).unwrap();
     let kernel = fake.obtain(FetchPolicy::CacheFirst).await.unwrap();
-    assert!(kernel.notices[0].contains("is of an older or a newer vmlab; it was fetched again as 6.1.192-2"));
+    assert!(kernel.notices[0].contains("was written by an older or newer vmlab; it was fetched again as 6.1.192-2"));
     assert_eq!(fake.obtain(FetchPolicy::Offline).await.unwrap().notices, [""; 0]);
 }
 

@@ -1,4 +1,4 @@
-//! The devices that the guest's kernel shows, held against the machine that was asked for.
+//! Compares the guest's kernel and devices with the requested machine.
 
 use virtio_bindings::virtio_config::{
     VIRTIO_CONFIG_S_DRIVER_OK, VIRTIO_CONFIG_S_FAILED, VIRTIO_CONFIG_S_NEEDS_RESET, VIRTIO_F_ACCESS_PLATFORM,
@@ -13,51 +13,51 @@ use vmlab_protocol::message::{CONSOLE_LEVEL, Hello, VirtioDevice};
 
 use vmlab_qemu::argv::{self, Machine};
 
-/// How much of the asked-for memory may be missing in the kernel's zones: what the firmware keeps for itself.
+/// The part of the requested memory that the firmware may reserve, so that it is missing in the kernel's zones.
 const MEMORY_KEPT_MIB: u64 = 16;
 
-/// Holds the guest against what was asked for: kernel, processors, memory, virtio devices.
+/// Compares the guest with the request: kernel, processors, memory, virtio devices.
 ///
 /// # Errors
-/// A sentence for the first thing that is otherwise.
+/// A sentence about the first difference.
 pub(crate) fn check(hello: &Hello, release: &str, machine: &Machine) -> Result<(), String> {
     if hello.kernel_release != release {
-        return Err(format!("the guest runs Linux {}, {} was to be booted", hello.kernel_release, release));
+        return Err(format!("the guest runs Linux {} instead of {}", hello.kernel_release, release));
     }
     if hello.cpus != machine.cpus {
-        return Err(format!("the guest has {} processors online, {} were asked for", hello.cpus, machine.cpus));
+        return Err(format!("the guest has {} processors online instead of {}", hello.cpus, machine.cpus));
     }
     let (asked, seen) = (u64::from(machine.memory_mib), hello.memory_bytes >> 20);
     if seen > asked || seen + MEMORY_KEPT_MIB < asked {
-        return Err(format!("the guest has {seen} MiB of memory, {asked} MiB were asked for"));
+        return Err(format!("the guest has {seen} MiB of memory instead of {asked} MiB"));
     }
     let consoles: Vec<_> = hello.virtio.iter().filter(|device| device.id == VIRTIO_ID_CONSOLE).collect();
     let [console] = consoles.as_slice() else {
-        return Err(format!("the guest shows {} virtio consoles, one was asked for", consoles.len()));
+        return Err(format!("the guest has {} virtio consoles instead of 1", consoles.len()));
     };
     usable(console)?;
     speaks(hello)
 }
 
-/// Whether the kernel's warnings come out where they are read.
+/// Checks that the kernel prints its warnings on the console that the host reads.
 fn speaks(hello: &Hello) -> Result<(), String> {
     let level = hello.console_level;
     if level < CONSOLE_LEVEL {
         return Err(format!(
-            "the guest's kernel prints only what is more urgent than a warning (kernel.printk is {level}), and a verdict needs its warnings: it takes {CONSOLE_LEVEL} or more"
+            "the guest's kernel does not print warnings (kernel.printk is {level}), which verdicts need; set it to {CONSOLE_LEVEL} or more"
         ));
     }
     if !hello.consoles.iter().any(|name| name == argv::CONSOLE) {
         let others = hello.consoles.join(", ");
         return Err(format!(
-            "the guest's kernel does not print on {}, where it is read, but on: {others}",
+            "the guest's kernel does not print on {}, which vmlab reads, but on: {others}",
             argv::CONSOLE
         ));
     }
     Ok(())
 }
 
-/// Whether a device is driven, by the rules of virtio 1.x (sections 2.1 and 6).
+/// Checks that a device has a working driver, by virtio 1.x (sections 2.1 and 6).
 fn usable(device: &VirtioDevice) -> Result<(), String> {
     let name = describe(device);
     if device.status & VIRTIO_CONFIG_S_DRIVER_OK == 0 {
@@ -67,12 +67,12 @@ fn usable(device: &VirtioDevice) -> Result<(), String> {
         return Err(format!("{name} has failed (status {:#x})", device.status));
     }
     if !negotiated(device, VIRTIO_F_VERSION_1) {
-        return Err(format!("{name} was negotiated as a legacy device; a modern one was asked for"));
+        return Err(format!("{name} was negotiated as a legacy device instead of a modern one"));
     }
     Ok(())
 }
 
-/// One line for a device: `virtio0 console: VERSION_1 EVENT_IDX`.
+/// A description of a device in one line: `virtio0 console: VERSION_1 EVENT_IDX`.
 #[must_use]
 pub fn describe(device: &VirtioDevice) -> String {
     let kind = match device.id {
