@@ -14,7 +14,7 @@ pub struct Dirs {
 
 /// Neither the XDG variables nor `HOME` name a directory.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("vmlab has no directory for its files: neither {0} nor HOME is set to an absolute path; set one of them")]
+#[error("no directory for vmlab's files: neither {0} nor HOME is set to an absolute path; set one of them")]
 pub struct NoHome(&'static str);
 
 impl Dirs {

@@ -1,4 +1,4 @@
-//! What vmlab keeps on disk: a cache that can be deleted at any time, and run records.
+//! vmlab's files on disk: a cache that can be deleted at any time, and run records.
 //!
 //! A [`blob::Blob`] is one large cache file, written as a whole. A [`stat_cache::Fact`] is an answer that is valid while
 //! stat(2) reports its files as unchanged. A [`lease::Lease`] is the lock that marks an entry as in use. [`cache`] lists

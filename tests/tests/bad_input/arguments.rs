@@ -29,10 +29,10 @@ fn a_filter_that_can_match_no_name_is_refused() {
 fn kernel_parameters_that_hide_warnings_or_do_not_fit_are_refused() {
     let long = "x".repeat(2048);
     for (words, what) in [
-        ("quiet", "--append has `quiet`, by which a warning of the kernel's could be missed"),
+        ("quiet", "--append has `quiet`, which can hide the kernel's warnings"),
         ("printk.time=off", "--append has `printk.time=off`"),
         ("nokaslr loglevel=3", "--append has `loglevel=3`"),
-        (&long, "x86 kernels take 2047"),
+        (&long, "x86 kernels accept 2047"),
         ("a\nb", "a line break"),
     ] {
         let lab = lab();

@@ -34,7 +34,11 @@ fn a_run_with_a_full_cache_passes() {
     let Some(ended) = in_mounts(&lab, &mount("cache", "size=64k"), &[ONLY_HOSTNAME]) else {
         return not_tried("a full cache");
     };
-    goes_on(&lab, ended, &["the guest image: cannot write ", "No space left on device", "free some space there"]);
+    goes_on(
+        &lab,
+        ended,
+        &["the guest image for the next run: cannot write ", "No space left on device", "free some space there"],
+    );
 }
 
 #[test]
@@ -115,7 +119,7 @@ fn a_run_without_home_and_xdg_variables_is_refused() {
 #[test]
 fn a_record_that_cannot_be_read_is_refused() {
     let env = TestEnv::new(VMLAB);
-    is_refused(&env, &env.run(&["report"]), exit::USAGE, &["there is no record", "`vmlab run` makes one"]);
+    is_refused(&env, &env.run(&["report"]), exit::USAGE, &["there is no record", "`vmlab run` creates one"]);
     is_refused(&env, &env.run(&["report", "1999"]), exit::USAGE, &["there is no record"]);
     is_refused(&env, &env.run(&["report", "/no/such/run"]), exit::USAGE, &["/no/such/run", "`vmlab report --list`"]);
     is_refused(&env, &env.run(&["report", "/etc"]), exit::USAGE, &["/etc is no record of a run"]);

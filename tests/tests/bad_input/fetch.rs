@@ -67,7 +67,7 @@ fn an_interrupted_fetch_leaves_nothing() {
     let connection = running.until("apt's call", || mirror.accept().ok());
     running.signal(Signal::SIGINT);
     let ended = running.wait();
-    is_refused(&env, &ended, exit::INTERRUPTED, &["interrupted; nothing half-done was left behind"]);
+    is_refused(&env, &ended, exit::INTERRUPTED, &["interrupted; no partial files were left behind"]);
     let staging: Vec<_> = fs::read_dir(env.cache().join("vmlab/kernels/staging")).unwrap().flatten().collect();
     assert!(staging.is_empty(), "{staging:?}");
     drop(connection);

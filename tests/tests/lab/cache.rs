@@ -11,7 +11,7 @@ use vmlab_events::exit;
 use vmlab_store::cache::leftovers::OLDER;
 use vmlab_store::checksummed::{self, Stored};
 use vmlab_tests::fake::script::{Action, Guest, Qmp};
-use vmlab_tests::lab::{FakeLab, Outcome};
+use vmlab_tests::lab::{FakeLab, Outcome, record_dir};
 
 use crate::{HOSTNAME, ONLY_HOSTNAME, lab};
 
@@ -179,10 +179,16 @@ fn a_state_that_qemu_refuses_is_remembered_until_qemu_changes() {
     outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
     assert_eq!(notices(&outcome, "guests are booted, not forked").len(), 1, "{}", outcome.ended);
     assert_eq!(notices(&outcome, "remembered until a reboot").len(), 1, "{}", outcome.ended);
+    assert_eq!(notices(&outcome, "(vmlab.log has the cause)").len(), 1, "{}", outcome.ended);
+    let log = fs::read_to_string(record_dir(&lab.env).unwrap().join("vmlab.log")).unwrap();
+    assert!(log.lines().any(|line| line.contains("a fork failed") && line.contains("exited with 1")), "{log}");
     let outcome = lab.run(&FORK);
     outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
     let found = notices(&outcome, "guests are booted, not forked");
-    assert!(matches!(&found[..], [only] if only.contains("QEMU refused it in an earlier run")), "{found:?}");
+    assert!(
+        matches!(&found[..], [only] if only.contains("QEMU refused to fork this guest in an earlier run")),
+        "{found:?}"
+    );
     assert_eq!(outcome.guests(), 1, "{}", outcome.ended);
     touch(&qemu);
     let outcome = lab.run(&FORK);
@@ -227,7 +233,7 @@ fn a_template_of_an_earlier_run_is_made_again_before_qemu_is_blamed() {
     for (guests, remembered) in [(2, 0), (2, 0), (3, 1), (1, 1)] {
         let outcome = lab.run(&FORK);
         outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
-        let found = notices(&outcome, "remembered until a reboot").len();
+        let found = notices(&outcome, "vmlab cache clear facts").len();
         assert_eq!((outcome.guests(), found), (guests, remembered), "{}", outcome.ended);
     }
 }

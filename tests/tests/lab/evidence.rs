@@ -152,7 +152,7 @@ fn a_dump_of_memory_is_written_to_the_named_directory() {
 
     let ended = lab.env.run(&lab.arguments(&[ONLY_HOSTNAME, "--no-record", "--dump"]));
     ended.exits(exit::USAGE);
-    assert!(ended.stderr.contains("name one: --dump=DIR"), "{ended}");
+    assert!(ended.stderr.contains("give --dump=DIR"), "{ended}");
 }
 
 #[test]

@@ -74,7 +74,7 @@ fn a_template_with_a_dead_fork_is_removed_together_with_its_standbys() {
     let lab = lab(guests);
     let outcome = lab.run(&[&["uts"], &FORK[..]].concat());
     outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
-    assert!(outcome.notices().any(|text| text.contains("a fork did not come to life")), "{}", outcome.ended);
+    assert!(outcome.notices().any(|text| text.contains("a fork failed before its first job")), "{}", outcome.ended);
     let ends = ends(&outcome);
     assert!(ends[2].starts_with("not needed: it is a fork of a template that was given up"), "{ends:?}");
     assert_eq!(timed(&outcome), [1, 2, 3, 4, 5, 6]);
@@ -111,7 +111,7 @@ fn a_killed_fork_is_replaced_and_its_template_stays() {
     let outcome = crate::lab(guests).run(&only);
     outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
     assert_eq!((outcome.guests(), passed_over(&outcome)), (6, 3));
-    assert!(outcome.notices().any(|text| text.contains("a fork did not come to life")), "{}", outcome.ended);
+    assert!(outcome.notices().any(|text| text.contains("a fork failed before its first job")), "{}", outcome.ended);
 }
 
 /// A template whose kernel has printed this, without a line end, before the guest is saved.

@@ -132,11 +132,11 @@ fn a_scan_lists_each_entry_with_its_description_and_size() {
             "image initramfs aa11",
             "kernel 6.1.0-56-cloud-amd64 (6.1.192-2)",
             "kernel unpinned",
-            "leftover an incomplete template",
-            "leftover files and package lists of a fetch: debian:trixie/amd64",
             "leftover an incomplete file",
+            "leftover an incomplete template",
             "leftover facts of an older version of vmlab",
             "leftover facts of an older version of vmlab",
+            "leftover files and package lists of a fetch: debian:trixie/amd64",
             "template 6.1.0, 256M, 2 CPUs, tcg",
             "template 6.1.0, 256M, 2 CPUs, tcg",
         ]

@@ -24,7 +24,8 @@ pub(super) enum Source {
 /// Finds or makes the target's template. The error is the verdict of a guest that never said hello.
 pub(super) async fn source(run: &RunContext, bootable: &BootableTarget) -> Result<Source, Verdict> {
     if let Some(why) = refusal::known(&run.cache, &key(run, bootable), &run.qemu) {
-        let reason = "QEMU refused it in an earlier run; `vmlab cache clear facts` makes vmlab try again";
+        let reason =
+            "QEMU refused to fork this guest in an earlier run; `vmlab cache clear facts` makes vmlab try again";
         return Ok(cold_with_cause(run, bootable, reason, &why));
     }
     match find_or_make(run, bootable).await {

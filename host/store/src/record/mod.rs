@@ -95,8 +95,8 @@ pub enum RecordError {
     },
     /// The path does not exist.
     #[error(
-        "there is no record of a run `{path}`: the path does not exist; `vmlab report --list` lists all records; a record \
-         elsewhere can be given by the path of its directory or events",
+        "there is no record of a run `{path}`: the path does not exist; `vmlab report --list` lists all records, and a \
+         file of events can be given by its path",
         path = .0.display()
     )]
     NoSuchPath(PathBuf),
