@@ -67,7 +67,7 @@ pub struct QemuIdentity {
 pub struct Qemu {
     /// The path of the program, with symbolic links.
     pub path: PathBuf,
-    /// The version, [`MINIMUM`] or later.
+    /// The version, `MINIMUM` or later.
     pub version: QemuVersion,
     /// The identity of the build.
     pub identity: QemuIdentity,
@@ -131,7 +131,7 @@ pub enum QemuError {
         /// The end of its output.
         said: String,
     },
-    /// The version is older than [`MINIMUM`].
+    /// The version is older than `MINIMUM`.
     #[error(
         "{path} is QEMU {found}, but vmlab needs {MINIMUM} or later; install a newer version, or name another program with --qemu or {VARIABLE}"
     )]

@@ -142,7 +142,7 @@ async fn find_or_make(run: &RunContext, bootable: &BootableTarget) -> Result<Box
     match find(run, bootable, &key).map_err(failed)? {
         Found::Whole(template) => return Ok(template),
         Found::Damaged(why) => {
-            run.emitter.notice(format!("{label}: the template was damaged, so vmlab makes a new one: {why}"))
+            run.emitter.notice(format!("{label}: the template was damaged, so vmlab makes a new one: {why}"));
         }
         Found::Nothing => {}
     }
