@@ -4,7 +4,7 @@
 //! verdict, its text and the exit code with those that [`table`] expects. Each fault runs beside a scenario that has nothing
 //! to do with it, the witness, whose verdict must not change.
 //!
-//! [`run`] executes the suite. [`env`] provides directories of their own for runs of vmlab, and finds what they leave
+//! [`run`] executes the suite. [`mod@env`] provides directories of their own for runs of vmlab, and finds what they leave
 //! behind; vmlab's end-to-end tests use it as well.
 
 mod clock;
