@@ -103,8 +103,8 @@ pub enum ImageError {
     },
 }
 
-/// Builds the image and stores it in the cache, unless the cache has it already. If the cache cannot store the image, it
-/// stays in memory. Blocks: it reads, decompresses and hashes some megabytes.
+/// Builds the image and stores it in the cache, unless the cache has it already. If the cache cannot store the image,
+/// it stays in memory. Blocks: it reads, decompresses and hashes some megabytes.
 ///
 /// # Errors
 /// [`ImageError`].

@@ -1,10 +1,10 @@
 //! Fetched kernels. Below `$CACHE/kernels`:
 //!
-//! - `entries/RELEASE-HASH/`: `vmlinuz`, `config`, `lib/modules/RELEASE/`, and `kernel.json`, which lists all files with
-//!   their digests. The hash identifies the kernel's packages, so an entry never changes, and two sources of the same
-//!   kernel share it.
-//! - `refs/SOURCE.json`: the pin, which maps a source such as `debian:bookworm` to an entry, so that the source means the
-//!   same kernel tomorrow, without a network.
+//! - `entries/RELEASE-HASH/`: `vmlinuz`, `config`, `lib/modules/RELEASE/`, and `kernel.json`, which lists all files
+//!   with their digests. The hash identifies the kernel's packages, so an entry never changes, and two sources of the
+//!   same kernel share it.
+//! - `refs/SOURCE.json`: the pin, which maps a source such as `debian:bookworm` to an entry, so that the source means
+//!   the same kernel tomorrow, without a network.
 //! - `locks/SOURCE.lock`: the lock for fetching a source.
 //! - `staging/SOURCE/`: the directory in which a fetch prepares its entry.
 //!
@@ -31,8 +31,8 @@ mod list;
 
 pub use list::KERNELS;
 
-/// The version of the two JSON files. Version 2 is read, too ([`format2`]). Other versions count as damage, and the kernel
-/// is fetched again.
+/// The version of the two JSON files. Version 2 is read, too ([`format2`]). Other versions count as damage, and the
+/// kernel is fetched again.
 const FORMAT: u32 = 3;
 
 /// The name of the kernel's file in an entry.
@@ -226,8 +226,8 @@ impl KernelStore {
         })
     }
 
-    /// The packages that a source is pinned to, the image package first, even if the entry is damaged or gone. Empty if the
-    /// pin is damaged.
+    /// The packages that a source is pinned to, the image package first, even if the entry is damaged or gone. Empty if
+    /// the pin is damaged.
     ///
     /// # Errors
     /// [`CacheError`]
@@ -238,8 +238,8 @@ impl KernelStore {
         })
     }
 
-    /// Turns a prepared directory (`vmlinuz`, `config`, `lib/modules/RELEASE`) into an entry, atomically; `files` lists its
-    /// files. If the entry exists already, it is used instead, or replaced if it is damaged.
+    /// Turns a prepared directory (`vmlinuz`, `config`, `lib/modules/RELEASE`) into an entry, atomically; `files` lists
+    /// its files. If the entry exists already, it is used instead, or replaced if it is damaged.
     ///
     /// # Errors
     /// [`CacheError`]

@@ -34,8 +34,8 @@ pub(crate) struct Options {
     pub dump_dir: Option<PathBuf>,
 }
 
-/// The maximum number of memory dumps of a run. Each is as large as the guest's memory, and a kernel that always crashes
-/// would fill the disk.
+/// The maximum number of memory dumps of a run. Each is as large as the guest's memory, and a kernel that always
+/// crashes would fill the disk.
 const DUMPS: u32 = 8;
 
 /// The state that all guests of a run share.

@@ -7,8 +7,8 @@ use vmlab_events::schedule::Repetition;
 
 /// The exit code of a run, by its most serious result.
 ///
-/// Results that make others doubtful come first: an interruption, then the lab's own failures, then crashes. A flaky job
-/// counts as failed: retries let a run continue, but do not make it a success.
+/// Results that make others doubtful come first: an interruption, then the lab's own failures, then crashes. A flaky
+/// job counts as failed: retries let a run continue, but do not make it a success.
 #[must_use]
 pub(crate) const fn of(counts: &Counts, stopped: Option<Stop>, repetition: Repetition) -> u8 {
     // A search for a failure ends with its limit; if every job ran, this is no timeout.

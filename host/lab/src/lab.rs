@@ -74,8 +74,8 @@ impl<'a> Lab<'a> {
         Self { laps, ..self }
     }
 
-    /// Runs a plan and passes each event to the sink. Needs a tokio runtime with one thread: child processes are killed when
-    /// the thread that started them ends (prctl(2), `PR_SET_PDEATHSIG`).
+    /// Runs a plan and passes each event to the sink. Needs a tokio runtime with one thread: child processes are killed
+    /// when the thread that started them ends (prctl(2), `PR_SET_PDEATHSIG`).
     ///
     /// # Errors
     /// [`RunError`], only before the first guest is started. Later failures are events.

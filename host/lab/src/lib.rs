@@ -1,7 +1,8 @@
-//! Runs jobs in guests: planning, dispatch, a guest's life, attempts, verdicts. The lab emits events and prints nothing.
+//! Runs jobs in guests: planning, dispatch, a guest's life, attempts, verdicts. The lab emits events and prints
+//! nothing.
 //!
-//! The path of a job: [`Lab::run`] prepares the targets of the [`Plan`], `dispatch` starts a guest for the job, `guest` runs
-//! the guest, `verdict` decides the job's verdict, and `attempts` decides whether to retry.
+//! The path of a job: [`Lab::run`] prepares the targets of the [`Plan`], `dispatch` starts a guest for the job, `guest`
+//! runs the guest, `verdict` decides the job's verdict, and `attempts` decides whether to retry.
 //!
 //! One scenario on one kernel:
 //!

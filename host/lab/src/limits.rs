@@ -76,14 +76,15 @@ impl Limits {
         self.wanted.scenario.map_or(Duration::from_millis(spec.leg_timeout_ms) * self.scale, |whole| whole / 4)
     }
 
-    /// The limit of a whole scenario, which the host enforces: three legs, and time for the guest to enforce its limits.
+    /// The limit of a whole scenario, which the host enforces: three legs, and time for the guest to enforce its
+    /// limits.
     #[must_use]
     pub fn scenario(&self, spec: &ScenarioSpec) -> Duration {
         self.wanted.scenario.unwrap_or(self.leg(spec) * 3 + GRACE)
     }
 
-    /// The limit of silence while a scenario runs. By default it is a leg's limit, after which the guest sends a message,
-    /// and some time for that.
+    /// The limit of silence while a scenario runs. By default it is a leg's limit, after which the guest sends a
+    /// message, and some time for that.
     #[must_use]
     pub fn silence(&self, spec: &ScenarioSpec) -> Duration {
         self.wanted.silence.unwrap_or(self.leg(spec) + GRACE)

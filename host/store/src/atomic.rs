@@ -11,7 +11,8 @@ use tempfile::{Builder, NamedTempFile};
 
 use crate::CacheError;
 
-/// The number of attempts to remove a directory. A child process that has just been killed may still create a file in it.
+/// The number of attempts to remove a directory. A child process that has just been killed may still create a file in
+/// it.
 const REMOVALS: u32 = 50;
 /// The pause between two attempts.
 const REMOVAL_PAUSE: Duration = Duration::from_millis(10);
@@ -80,8 +81,8 @@ pub struct Staging {
 }
 
 impl Staging {
-    /// Creates the empty directory and removes the remains of a killed process. The caller must have the lock that makes
-    /// it the only user of this path.
+    /// Creates the empty directory and removes the remains of a killed process. The caller must have the lock that
+    /// makes it the only user of this path.
     ///
     /// # Errors
     /// [`CacheError`]

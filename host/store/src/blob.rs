@@ -1,5 +1,5 @@
-//! Blobs: large files of the cache. A blob is created atomically and never changed. The modification time of the empty file
-//! `NAME.used` beside it is the time of the blob's last use; the blob's own times tell whether it has changed.
+//! Blobs: large files of the cache. A blob is created atomically and never changed. The modification time of the empty
+//! file `NAME.used` beside it is the time of the blob's last use; the blob's own times tell whether it has changed.
 
 use std::path::{Path, PathBuf};
 

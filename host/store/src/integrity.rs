@@ -116,8 +116,8 @@ impl Integrity {
         hex(&hash.finalize())
     }
 
-    /// Compares the files below `dir` with the list. `Some` describes the damage; the absence of damage is remembered in the
-    /// stat cache.
+    /// Compares the files below `dir` with the list. `Some` describes the damage; the absence of damage is remembered
+    /// in the stat cache.
     ///
     /// # Errors
     /// [`CacheError`] if a file exists and cannot be read.
@@ -150,8 +150,8 @@ impl Integrity {
         Ok(None)
     }
 
-    /// Remembers that the files below `dir` match the list. Only for files that this process has just written and listed,
-    /// and that no other process changes.
+    /// Remembers that the files below `dir` match the list. Only for files that this process has just written and
+    /// listed, and that no other process changes.
     pub fn remember(&self, dir: &Path, cache: &Path, lasts: Lasts) {
         let files = [dir];
         if let Some(fact) = fact(cache, &files, lasts)

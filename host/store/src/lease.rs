@@ -1,6 +1,6 @@
-//! Leases: locks on entries of the cache (flock(2) on the file or directory itself). The users of an entry have a shared
-//! lock, the process that removes it an exclusive one. The lock follows the entry when it is renamed, and the kernel
-//! releases it when the process ends.
+//! Leases: locks on entries of the cache (flock(2) on the file or directory itself). The users of an entry have a
+//! shared lock, the process that removes it an exclusive one. The lock follows the entry when it is renamed, and the
+//! kernel releases it when the process ends.
 
 use std::fs::TryLockError;
 use std::path::Path;
@@ -38,8 +38,8 @@ pub(crate) enum Exclusive {
 impl Lease {
     /// A lease for using an entry; `None` if the entry does not exist or is being removed.
     ///
-    /// If the entry cannot be opened or locked, the lease is empty: reading the entry then fails with the reason, and no
-    /// process can remove an entry that it cannot lock.
+    /// If the entry cannot be opened or locked, the lease is empty: reading the entry then fails with the reason, and
+    /// no process can remove an entry that it cannot lock.
     #[must_use]
     pub fn shared(path: &Path) -> Option<Self> {
         for _ in 0..TRIES {
@@ -83,8 +83,8 @@ impl Lease {
 
 /// Records the use of an entry as the modification time of a file.
 pub fn touch(path: &Path) {
-    // The file's owner needs no write permission for this (futimens(3)). If it fails, the recorded time is too old, which
-    // is harmless.
+    // The file's owner needs no write permission for this (futimens(3)). If it fails, the recorded time is too old,
+    // which is harmless.
     let _ = regular::open_any(path).and_then(|file| file.set_modified(SystemTime::now()));
 }
 

@@ -1,8 +1,8 @@
 //! vmlab's files on disk: a cache that can be deleted at any time, and run records.
 //!
-//! A [`blob::Blob`] is one large cache file, written as a whole. A [`stat_cache::Fact`] is an answer that is valid while
-//! stat(2) reports its files as unchanged. A [`lease::Lease`] is the lock that marks an entry as in use. [`cache`] lists
-//! the entries of all kinds and removes some to make room.
+//! A [`blob::Blob`] is one large cache file, written as a whole. A [`stat_cache::Fact`] is an answer that is valid
+//! while stat(2) reports its files as unchanged. A [`lease::Lease`] is the lock that marks an entry as in use.
+//! [`cache`] lists the entries of all kinds and removes some to make room.
 //!
 //! There is one integrity scheme. Every small file is checksummed JSON ([`checksummed`]). Digests of large files are
 //! stored in checksummed JSON ([`integrity`], [`stat_cache::sha256`]), and large files are read again only if stat(2)

@@ -25,8 +25,8 @@ pub struct Lock {
 
 /// A locked file; dropping this unlocks it.
 ///
-/// Closing the file would not be enough: a child process has a copy of the descriptor between fork(2) and execve(2), and
-/// the lock lasts until the last copy is closed or the lock is released explicitly (flock(2)).
+/// Closing the file would not be enough: a child process has a copy of the descriptor between fork(2) and execve(2),
+/// and the lock lasts until the last copy is closed or the lock is released explicitly (flock(2)).
 #[derive(Debug)]
 pub(crate) struct Locked(pub(crate) File);
 
@@ -47,8 +47,8 @@ pub enum Mode {
 }
 
 impl Lock {
-    /// Takes the lock and creates its file if it is missing. Calls `waiting` once if another process has the lock. Dropping
-    /// the future stops waiting.
+    /// Takes the lock and creates its file if it is missing. Calls `waiting` once if another process has the lock.
+    /// Dropping the future stops waiting.
     ///
     /// # Errors
     /// [`CacheError`] if the file cannot be created or locked.
@@ -76,7 +76,8 @@ impl Lock {
     /// Takes a lock that processes have only for a few renames. Blocks meanwhile.
     ///
     /// # Errors
-    /// As [`Self::take`], and if another process has the lock for ten seconds: that process is stopped, or its disk hangs.
+    /// As [`Self::take`], and if another process has the lock for ten seconds: that process is stopped, or its disk
+    /// hangs.
     pub fn wait(path: &Path, mode: Mode) -> Result<Self, CacheError> {
         let began = Instant::now();
         loop {

@@ -1,5 +1,5 @@
-//! Opens files of the cache without blocking. A path of the cache can lead to anything, and open(2) blocks on a FIFO that
-//! has no writer. A path that does not lead to a regular file counts as damage, like a flipped bit.
+//! Opens files of the cache without blocking. A path of the cache can lead to anything, and open(2) blocks on a FIFO
+//! that has no writer. A path that does not lead to a regular file counts as damage, like a flipped bit.
 
 use std::fs::{self, File, FileType};
 use std::io::{self, Read as _};
@@ -57,17 +57,17 @@ pub(crate) fn is_absence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// Whether an error says that the file is not a regular one. This is the module's own error, or an error of open(2): for a
-/// directory that is opened for writing, a link that is not followed or leads to itself, a socket, or a FIFO without a
-/// reader.
+/// Whether an error says that the file is not a regular one. This is the module's own error, or an error of open(2):
+/// for a directory that is opened for writing, a link that is not followed or leads to itself, a socket, or a FIFO
+/// without a reader.
 pub(crate) fn is_not_regular(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw);
     matches!(errno, Some(Errno::EISDIR | Errno::ELOOP | Errno::ENXIO))
         || error.get_ref().is_some_and(|inner| inner.is::<NotRegular>())
 }
 
-/// Describes the damage that an error of reading a file shows: the file is missing, or not a regular file. `None` if the
-/// error is a failure of the host, such as a missing permission.
+/// Describes the damage that an error of reading a file shows: the file is missing, or not a regular file. `None` if
+/// the error is a failure of the host, such as a missing permission.
 pub(crate) fn damage(path: &Path, error: &io::Error) -> Option<String> {
     let path = path.display();
     match error.get_ref().and_then(|inner| inner.downcast_ref::<NotRegular>()) {

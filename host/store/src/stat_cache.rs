@@ -1,8 +1,8 @@
 //! The stat cache: facts about files, remembered while stat(2) reports the files as unchanged. Hashing a kernel, asking
 //! QEMU for its version and building an image each take longer than starting a guest.
 //!
-//! A fact is a small file of checksummed JSON. A missing, damaged or stale fact counts as a cache miss. The modification
-//! time of its file is the time of its last use.
+//! A fact is a small file of checksummed JSON. A missing, damaged or stale fact counts as a cache miss. The
+//! modification time of its file is the time of its last use.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! Warnings about the cache. Images, unpacked kernels and facts are stored only to save time, so a failure to store them
-//! does not end a run. The user gets one warning for each reason.
+//! Warnings about the cache. Images, unpacked kernels and facts are stored only to save time, so a failure to store
+//! them does not end a run. The user gets one warning for each reason.
 
 use std::collections::BTreeSet;
 

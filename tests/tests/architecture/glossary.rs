@@ -1,5 +1,5 @@
-//! Words for which the tree has a plainer word are not used any more: in identifiers, or, if a word has no other meaning
-//! here, in all text.
+//! Words for which the tree has a plainer word are not used any more: in identifiers, or, if a word has no other
+//! meaning here, in all text.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -62,8 +62,8 @@ const WORDS: &[Word] = &[
     ("word()", Code(ALL), r"\bfn word\b|\.word\(\)", "label(), marker"),
 ];
 
-/// Where words are still used: the word, and the beginnings of paths. The list may only shrink: the test fails if an entry
-/// is not needed any more, and prints the list without such entries.
+/// Where words are still used: the word, and the beginnings of paths. The list may only shrink: the test fails if an
+/// entry is not needed any more, and prints the list without such entries.
 const STILL_IN: &[(&str, &[&str])] = &[
     ("farewell", &["host/events/", "host/lab/", "tests/"]),
     ("heard", &["tests/"]),

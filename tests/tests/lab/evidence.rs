@@ -1,4 +1,5 @@
-//! The evidence of a lost guest: QMP events, QEMU's exit, and registers and memory, which are taken while QEMU still runs.
+//! The evidence of a lost guest: QMP events, QEMU's exit, and registers and memory, which are taken while QEMU still
+//! runs.
 
 use std::fs;
 

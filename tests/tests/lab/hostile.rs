@@ -1,5 +1,5 @@
-//! Hostile text in every place of a report that a guest, its kernel or its QEMU can fill. Every report stays complete, has
-//! exactly the results of the run, and is harmless to the program that shows it.
+//! Hostile text in every place of a report that a guest, its kernel or its QEMU can fill. Every report stays complete,
+//! has exactly the results of the run, and is harmless to the program that shows it.
 
 #![expect(clippy::expect_used, reason = "a failed step of a test is a failed test")]
 

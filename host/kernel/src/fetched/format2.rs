@@ -1,5 +1,5 @@
-//! Reads kernels that vmlab before December 2026 fetched: their JSON has no checksum, and their modules' digests are in a
-//! separate text file. They stay usable because the archive may no longer have the pinned version.
+//! Reads kernels that vmlab before December 2026 fetched: their JSON has no checksum, and their modules' digests are in
+//! a separate text file. They stay usable because the archive may no longer have the pinned version.
 
 use std::fs;
 use std::path::Path;

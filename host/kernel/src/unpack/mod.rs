@@ -59,9 +59,9 @@ struct Answer {
     vmlinux_sha256: Result<String, String>,
 }
 
-/// The file that QEMU boots: the vmlinux in the kernel's file if that is possible and faster, otherwise the kernel's file.
-/// A bzImage that cannot be unpacked may still boot; if not, the guest's console shows the reason. Blocks for some seconds
-/// the first time. If the cache cannot store the vmlinux, the bzImage is booted, which only takes longer.
+/// The file that QEMU boots: the vmlinux in the kernel's file if that is possible and faster, otherwise the kernel's
+/// file. A bzImage that cannot be unpacked may still boot; if not, the guest's console shows the reason. Blocks for
+/// some seconds the first time. If the cache cannot store the vmlinux, the bzImage is booted, which only takes longer.
 #[must_use]
 pub fn boot_file(kernel: &Kernel, machine: &Machine, cache: &Path) -> (BootFile, CacheWarnings) {
     let mut warnings = CacheWarnings::default();

@@ -16,12 +16,12 @@ use crate::guest::{DeadFork, Guest, Origin, Outcome, QueuedJob, launch};
 use crate::stop::Stop;
 use crate::target::BootableTarget;
 
-/// The number of failed boots after which a run with repetitions gives up a kernel that never booted. With fewer, a kernel
-/// that boots most of the time could be given up by chance.
+/// The number of failed boots after which a run with repetitions gives up a kernel that never booted. With fewer, a
+/// kernel that boots most of the time could be given up by chance.
 const BOOTS_TRIED: u32 = 3;
 
-/// The number of forks of one target whose QEMU was killed from outside before the first job, after which the run makes no
-/// more forks: on a host with too little memory all would be killed.
+/// The number of forks of one target whose QEMU was killed from outside before the first job, after which the run makes
+/// no more forks: on a host with too little memory all would be killed.
 const FORKS_PASSED_OVER: u32 = 3;
 
 /// Runs one target's jobs.

@@ -88,8 +88,8 @@ fn boots_not_forks(bootable: &BootableTarget, reason: &str) -> String {
     format!("{}: guests are booted, not forked: {reason}", bootable.target.id)
 }
 
-/// Removes a template whose fork failed, so that the next run makes a new one. It stays if another vmlab uses or makes it.
-/// A worker thread removes the files, which can take long, so that other guests' messages are handled meanwhile.
+/// Removes a template whose fork failed, so that the next run makes a new one. It stays if another vmlab uses or makes
+/// it. A worker thread removes the files, which can take long, so that other guests' messages are handled meanwhile.
 pub(super) async fn remove_template(run: &RunContext, bootable: &BootableTarget) {
     let (cache, key) = (run.cache.clone(), key(run, bootable));
     match tokio::task::spawn_blocking(move || template::remove(&cache, &key)).await {
@@ -173,8 +173,8 @@ async fn save(run: &RunContext, guest: Guest, draft: Draft, key: &Key) -> Result
     published
 }
 
-/// Keeps the cache within its limit. The entries that this run uses stay. A worker thread removes the files, which can take
-/// long, so that other guests' messages are handled meanwhile.
+/// Keeps the cache within its limit. The entries that this run uses stay. A worker thread removes the files, which can
+/// take long, so that other guests' messages are handled meanwhile.
 async fn make_room(run: &RunContext) {
     let (dir, limit) = (run.cache.clone(), run.options.cache_limit);
     match tokio::task::spawn_blocking(move || cache::keep_within(&dir, &crate::cache::KINDS, limit)).await {

@@ -19,11 +19,11 @@ use vmlab_qemu::qmp::{self, Qmp, QmpError, TimedQmpEvent};
 
 /// The size of the read buffer, in bytes.
 const CHUNK: usize = 64 * 1024;
-/// The limit of bytes that are read from the console or the control port at once. It is larger than the buffer of a socket
-/// or pipe, so all pending bytes are read, and reading ends even if a guest writes without end.
+/// The limit of bytes that are read from the console or the control port at once. It is larger than the buffer of a
+/// socket or pipe, so all pending bytes are read, and reading ends even if a guest writes without end.
 const NOW_LIMIT: usize = 2 << 20;
-/// The number of inputs that are read after the deadline. If vmlab was stopped or had no processor, pending inputs arrived
-/// before the deadline and count. The limit prevents a guest that never pauses from delaying the deadline.
+/// The number of inputs that are read after the deadline. If vmlab was stopped or had no processor, pending inputs
+/// arrived before the deadline and count. The limit prevents a guest that never pauses from delaying the deadline.
 const LATE_INPUTS: u32 = 64;
 
 /// The next thing that happens.
@@ -113,8 +113,8 @@ impl Channels {
             },
             event = next_event(qmp_events), if qmp_events.is_some() => event.map_or(Input::QmpClosed, Input::Qmp),
             status = process.wait(), if !*exited => { *exited = true; Input::Exited(status?) }
-            // An expired timer may be reported before the sockets are checked. If vmlab was stopped, the expected message may
-            // have arrived in time.
+            // An expired timer may be reported before the sockets are checked. If vmlab was stopped, the expected
+            // message may have arrived in time.
             () = tokio::time::sleep_until(deadline.into()) => {
                 let socket = control.as_raw_fd();
                 match listens.then(|| recv(socket, control_buffer, MsgFlags::MSG_DONTWAIT)) {
@@ -126,8 +126,8 @@ impl Channels {
         Ok(Next::Input(input))
     }
 
-    /// The pending bytes of the console. They include everything that the guest wrote to its serial line before its last
-    /// message on the control port, because QEMU passes on both in order.
+    /// The pending bytes of the console. They include everything that the guest wrote to its serial line before its
+    /// last message on the control port, because QEMU passes on both in order.
     ///
     /// This calls read(2) directly. tokio's `try_read` returns nothing until the reactor has reported new bytes.
     pub(crate) fn console_now(&mut self) -> Vec<u8> {

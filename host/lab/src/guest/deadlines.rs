@@ -1,9 +1,9 @@
 //! Deadlines of a guest. They distinguish a slow guest from a dead one. Pure: times and QEMU's CPU usage are passed in.
 //!
-//! A limit is wall-clock time, but its second half counts only while QEMU can run: the time for which QEMU's threads wait
-//! for a processor in that half is added to the limit, up to [`MAX_STRETCH`] times the limit. On an idle host a guest gets
-//! exactly its limit. Silence counts only while QEMU uses no processor: a guest that computes makes progress, and is bounded
-//! by its job's limit.
+//! A limit is wall-clock time, but its second half counts only while QEMU can run: the time for which QEMU's threads
+//! wait for a processor in that half is added to the limit, up to [`MAX_STRETCH`] times the limit. On an idle host a
+//! guest gets exactly its limit. Silence counts only while QEMU uses no processor: a guest that computes makes
+//! progress, and is bounded by its job's limit.
 //!
 //! /proc is not read before half of a limit has passed, so a fast guest has no overhead.
 
@@ -42,8 +42,8 @@ impl Limit {
         }
     }
 
-    /// The time at which the limit passes, as known now. If vmlab itself was stopped, half of the limit was noticed late,
-    /// and the end is equally late.
+    /// The time at which the limit passes, as known now. If vmlab itself was stopped, half of the limit was noticed
+    /// late, and the end is equally late.
     fn end(&self) -> Instant {
         let half = self.half.map_or(self.since + self.limit / 2, |(at, _)| at);
         half + self.limit / 2 + self.stretched
@@ -167,8 +167,8 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    /// Checks deadlines whenever they are due, until a limit has passed. `usage` gives the run time and the time of waiting
-    /// for a processor.
+    /// Checks deadlines whenever they are due, until a limit has passed. `usage` gives the run time and the time of
+    /// waiting for a processor.
     fn played(
         mut deadlines: Deadlines,
         usage: impl Fn(Duration) -> Option<(Duration, Duration)>,

@@ -93,8 +93,8 @@ struct Driver<'a> {
 }
 
 impl Driver<'_> {
-    /// Waits for the next input and passes it on. Before a message on the control port it passes on what the guest's kernel
-    /// printed earlier: QEMU writes both in order.
+    /// Waits for the next input and passes it on. Before a message on the control port it passes on what the guest's
+    /// kernel printed earlier: QEMU writes both in order.
     async fn step(&mut self) {
         let (deadline, reads_control) = (self.machine.deadline(), self.machine.reads_control());
         match self.channels.next(deadline, reads_control, &self.run.cancel).await {

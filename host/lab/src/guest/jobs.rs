@@ -103,12 +103,12 @@ impl JobTracker {
         self.close_after(None, crash)
     }
 
-    /// Reports the loss of the guest after its hello. The console has been read to the end, and its warnings were added.
-    /// `crash` is the console's crash; `open` says that the console may be incomplete.
+    /// Reports the loss of the guest after its hello. The console has been read to the end, and its warnings were
+    /// added. `crash` is the console's crash; `open` says that the console may be incomplete.
     ///
-    /// The loss is charged to the running job. If no job runs, it is charged to the job that ended last; without such a job,
-    /// to the job that was asked for, so that a guest that always dies there is not started without end. If the run ended
-    /// rather than the guest (`by_run`), the loss is charged only to a running job.
+    /// The loss is charged to the running job. If no job runs, it is charged to the job that ended last; without such a
+    /// job, to the job that was asked for, so that a guest that always dies there is not started without end. If the
+    /// run ended rather than the guest (`by_run`), the loss is charged only to a running job.
     pub(crate) fn lost(
         &mut self,
         verdict: Verdict,

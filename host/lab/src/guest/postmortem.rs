@@ -64,8 +64,8 @@ impl Postmortem {
     }
 }
 
-/// Writes the guest's memory to a new file; returns its size in bytes and whether it has VMCOREINFO. Removes an incomplete
-/// file.
+/// Writes the guest's memory to a new file; returns its size in bytes and whether it has VMCOREINFO. Removes an
+/// incomplete file.
 async fn dump(path: &Path, limit: Duration, channels: &mut Channels) -> Result<(u64, bool), String> {
     let named = |error: std::io::Error| format!("cannot write {}: {error}", path.display());
     let file = File::create_new(path).map_err(named)?;
@@ -82,8 +82,8 @@ async fn dump(path: &Path, limit: Duration, channels: &mut Channels) -> Result<(
     size
 }
 
-/// Whether an ELF core has a note with the name `VMCOREINFO`. QEMU writes it if the guest's kernel has provided its content
-/// (docs/specs/vmcoreinfo.rst of QEMU; kernel/crash_core.c). Notes come before the memory.
+/// Whether an ELF core has a note with the name `VMCOREINFO`. QEMU writes it if the guest's kernel has provided its
+/// content (docs/specs/vmcoreinfo.rst of QEMU; kernel/crash_core.c). Notes come before the memory.
 fn has_vmcoreinfo(file: &File) -> std::io::Result<bool> {
     /// More than the size of all processors' notes, in bytes.
     const HEAD: u64 = 1 << 20;

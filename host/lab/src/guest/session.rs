@@ -186,7 +186,8 @@ impl Session {
         Self { state: State::Greeted, next_seq: 1, ..Self::default() }
     }
 
-    /// Orders the guest to prepare; returns the bytes to send. Valid after [`SessionEvent::Hello`], or first for a fork.
+    /// Orders the guest to prepare; returns the bytes to send. Valid after [`SessionEvent::Hello`], or first for a
+    /// fork.
     ///
     /// # Errors
     /// [`Violation`] at another time: an error of the caller.
@@ -199,8 +200,8 @@ impl Session {
         encode(&HostMessage::Prepare { wall_clock_ns, entropy, fork })
     }
 
-    /// Requests a scenario; returns the bytes to send. Valid after [`Self::prepare`], without waiting for its answer, and
-    /// after [`SessionEvent::Finished`]. The guest writes the marker, if any, to its kernel's log before the start.
+    /// Requests a scenario; returns the bytes to send. Valid after [`Self::prepare`], without waiting for its answer,
+    /// and after [`SessionEvent::Finished`]. The guest writes the marker, if any, to its kernel's log before the start.
     ///
     /// # Errors
     /// [`Violation`] if the guest is busy: an error of the caller.

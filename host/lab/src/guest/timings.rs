@@ -1,7 +1,7 @@
 //! The duration of a guest's phases. Pure: times are passed in.
 //!
-//! Each time is that at which the host noticed a moment. The lab has one thread for all guests, so its work for one guest
-//! is also part of other guests' phases.
+//! Each time is that at which the host noticed a moment. The lab has one thread for all guests, so its work for one
+//! guest is also part of other guests' phases.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -33,8 +33,8 @@ impl Start {
 
 /// A moment of a guest's start, in the order within the guest.
 ///
-/// The host may notice them in another order: QMP and the control port are two sockets, and a job may be ready for a fork
-/// before the fork is loaded.
+/// The host may notice them in another order: QMP and the control port are two sockets, and a job may be ready for a
+/// fork before the fork is loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Moment {
     /// QEMU is executed: fork(2) and execve(2) are done.

@@ -1,9 +1,9 @@
-//! Templates: booted guests, saved while their agent waits for its first order. A fork of a template starts as quickly as
-//! a process.
+//! Templates: booted guests, saved while their agent waits for its first order. A fork of a template starts as quickly
+//! as a process.
 //!
-//! A template is a directory of three files: the guest's memory as QEMU wrote it (`ram`, which every fork maps privately),
-//! the device state (`state`), and a description with the digests of both (`template.json`). It is created by a rename, so
-//! that it is complete, and named by its key.
+//! A template is a directory of three files: the guest's memory as QEMU wrote it (`ram`, which every fork maps
+//! privately), the device state (`state`), and a description with the digests of both (`template.json`). It is created
+//! by a rename, so that it is complete, and named by its key.
 
 use std::fs::{self, File};
 use std::io;
@@ -124,8 +124,8 @@ impl Draft {
     /// Creates an empty draft for a guest with `memory_bytes`. The caller has the key's lock.
     ///
     /// # Errors
-    /// [`CacheError`] if the cache cannot be written to, or has too little space for the memory: QEMU would be killed by
-    /// SIGBUS when a page cannot be written.
+    /// [`CacheError`] if the cache cannot be written to, or has too little space for the memory: QEMU would be killed
+    /// by SIGBUS when a page cannot be written.
     pub fn new(cache: &Path, key: &Key, memory_bytes: u64) -> Result<Self, CacheError> {
         let staging = atomic::Staging::new(root(cache).join(format!("{}{DRAFT}", key.name())))?;
         let failed = |error: io::Error| CacheError::on("save a guest's memory in", staging.path())(error);
@@ -158,8 +158,8 @@ impl Draft {
 
     /// Turns the draft into the template of the key, and removes an older one. QEMU must have ended.
     ///
-    /// The memory is not flushed to the disk, because that takes longer than all other steps. If a crash of the host loses
-    /// a part of it, [`find`] detects that.
+    /// The memory is not flushed to the disk, because that takes longer than all other steps. If a crash of the host
+    /// loses a part of it, [`find`] detects that.
     ///
     /// # Errors
     /// [`CacheError`] if the cache cannot be written to.
@@ -190,7 +190,8 @@ impl Draft {
     }
 }
 
-/// Removes the template of a key, unless another process makes or uses it: such a process opens the files for each fork.
+/// Removes the template of a key, unless another process makes or uses it: such a process opens the files for each
+/// fork.
 ///
 /// # Errors
 /// [`CacheError`] if the cache cannot be read or written to.

@@ -1,9 +1,10 @@
 //! Remembers that QEMU cannot save or restore a guest. Otherwise every run would boot one more guest to try it again.
 //!
 //! A refusal is remembered only if QEMU itself refused a template of the same run: a command of its monitor failed, or
-//! QEMU exited with an error after its monitor was ready. Other failures may be temporary: QEMU was killed or had no memory
-//! for its guest, or the guest did not answer in time. A template from the cache may be damaged; it is removed, and the
-//! next run makes a new one. A refusal is valid until the host reboots, QEMU changes, or `vmlab cache clear facts`.
+//! QEMU exited with an error after its monitor was ready. Other failures may be temporary: QEMU was killed or had no
+//! memory for its guest, or the guest did not answer in time. A template from the cache may be damaged; it is removed,
+//! and the next run makes a new one. A refusal is valid until the host reboots, QEMU changes, or `vmlab cache clear
+//! facts`.
 
 use std::path::Path;
 
@@ -12,8 +13,8 @@ use crate::qemu::{self, Qemu};
 use vmlab_store::stat_cache::Fact;
 use vmlab_store::{CacheError, host_boot_id};
 
-/// Remembers why QEMU cannot save or restore the guest with this key. Returns false if the next attempt may succeed: the
-/// program is a script, which may run another QEMU, or it was changed recently.
+/// Remembers why QEMU cannot save or restore the guest with this key. Returns false if the next attempt may succeed:
+/// the program is a script, which may run another QEMU, or it was changed recently.
 ///
 /// # Errors
 /// [`CacheError`] if the cache cannot be written to.

@@ -1,8 +1,8 @@
 //! Decides which entry is removed next. Pure.
 //!
-//! Useless entries are removed first, then entries that were not used for too long, then, until the limit is met, entries
-//! in the order of [`EntryKind::rank`], least recently used first. Pinned kernels are removed last and only on request: a
-//! pin makes a source mean the same kernel tomorrow.
+//! Useless entries are removed first, then entries that were not used for too long, then, until the limit is met,
+//! entries in the order of [`EntryKind::rank`], least recently used first. Pinned kernels are removed last and only on
+//! request: a pin makes a source mean the same kernel tomorrow.
 //!
 //! [`EntryKind::rank`]: super::EntryKind::rank
 

@@ -1,8 +1,8 @@
 //! Removes an entry so that no other process sees half of it, or uses or creates it meanwhile.
 //!
-//! A process that creates an entry has the entry's lock, a process that uses it has a lease, and a process that puts it in
-//! place has the lock on changes. This module takes all three exclusively before it changes anything. If it is killed
-//! meanwhile, a leftover with a free lock stays, which the next listing finds.
+//! A process that creates an entry has the entry's lock, a process that uses it has a lease, and a process that puts it
+//! in place has the lock on changes. This module takes all three exclusively before it changes anything. If it is
+//! killed meanwhile, a leftover with a free lock stays, which the next listing finds.
 
 use std::fs;
 use std::path::Path;

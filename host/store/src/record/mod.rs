@@ -1,8 +1,8 @@
 //! Run records, under `$XDG_STATE_HOME/vmlab/runs/RUN_ID/`.
 //!
-//! A record consists of `events.jsonl`, with one event per line, and a console file for each guest. The link `runs/latest`
-//! leads to the run that was started last. While a run is active it has a lock (flock(2)) on its events, so that no other
-//! process removes the record, and readers can distinguish it from a killed run.
+//! A record consists of `events.jsonl`, with one event per line, and a console file for each guest. The link
+//! `runs/latest` leads to the run that was started last. While a run is active it has a lock (flock(2)) on its events,
+//! so that no other process removes the record, and readers can distinguish it from a killed run.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -39,8 +39,8 @@ pub struct StoredRun {
     pub state: RunState,
 }
 
-/// Reads the record `name`: `latest`, a run's id, the unambiguous beginning of an id, or the path of a record's directory
-/// or of a file of events.
+/// Reads the record `name`: `latest`, a run's id, the unambiguous beginning of an id, or the path of a record's
+/// directory or of a file of events.
 ///
 /// # Errors
 /// [`RecordError`]

@@ -92,8 +92,8 @@ impl RunRecord {
     /// Writes an event to the file with one write(2).
     ///
     /// # Errors
-    /// [`RecordError::Append`]. The record then ends with the event before. All further calls fail as well, because a record
-    /// with a gap would be misleading.
+    /// [`RecordError::Append`]. The record then ends with the event before. All further calls fail as well, because a
+    /// record with a gap would be misleading.
     pub fn append(&mut self, event: &Stamped) -> Result<(), RecordError> {
         let failed = |why| RecordError::Append { path: self.dir.join(EVENTS), why };
         if self.broken {

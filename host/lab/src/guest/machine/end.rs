@@ -57,8 +57,8 @@ pub(crate) struct DeadFork {
 }
 
 impl GuestMachine {
-    /// The outcome of the guest, and its timings. Call this after [`super::Input::Ended`]; before that the guest counts as one
-    /// that served no job.
+    /// The outcome of the guest, and its timings. Call this after [`super::Input::Ended`]; before that the guest counts
+    /// as one that served no job.
     pub(crate) fn into_outcome(mut self) -> (Outcome, Timings) {
         match self.stage {
             Stage::Ended(outcome) => (outcome, self.timings),

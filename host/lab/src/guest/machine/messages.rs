@@ -23,8 +23,8 @@ impl GuestMachine {
         }
     }
 
-    /// The next message that counts now. A message that the guest sent after a marker counts once the console has reached
-    /// that marker: a report of its kernel may still be on its way.
+    /// The next message that counts now. A message that the guest sent after a marker counts once the console has
+    /// reached that marker: a report of its kernel may still be on its way.
     fn next_message(&mut self) -> Result<Option<SessionEvent>, GuestLoss> {
         let next = match self.held.take() {
             Some(held) => Some(held),

@@ -126,8 +126,8 @@ impl GuestMachine {
     }
 }
 
-/// Whether a kernel has panicked or halted. A kernel that does not end by itself after that, as with `panic=0`, is not waited
-/// for. A kernel that has oopsed will panic (`oops=panic`), and may print further oopses without end until then.
+/// Whether a kernel has panicked or halted. A kernel that does not end by itself after that, as with `panic=0`, is not
+/// waited for. A kernel that has oopsed will panic (`oops=panic`), and may print further oopses without end until then.
 pub(super) fn says_that_it_ends(console: &ConsoleReader) -> bool {
     /// The number of lines is larger than that which a kernel prints after an orderly end's shutdown line.
     const LINES: usize = 4;

@@ -1,5 +1,5 @@
-//! Property test: with any order of inputs, each announced job gets exactly one report, and no job passes without a finish
-//! and a clean console.
+//! Property test: with any order of inputs, each announced job gets exactly one report, and no job passes without a
+//! finish and a clean console.
 
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt as _;
