@@ -48,7 +48,7 @@ fn directory(variable: &str) -> Result<PathBuf, String> {
     env::var_os(variable).map(PathBuf::from).ok_or_else(|| format!("cargo did not set {variable}"))
 }
 
-/// Runs a second cargo with a separate target directory, because the outer cargo holds the lock of its target directory
+/// Runs a second cargo with a separate target directory, because the outer cargo has the lock of its target directory
 /// until this script has ended.
 fn compile(root: &Path, target_dir: &Path) -> Result<PathBuf, String> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());

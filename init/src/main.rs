@@ -12,7 +12,9 @@ use scenarios::Scenario;
 
 mod agent;
 mod boot;
+mod console;
 mod faults;
+mod link;
 mod modules;
 mod sandbox;
 mod scenarios;

@@ -57,7 +57,7 @@ pub struct ImageSpec<'a> {
 /// An image in the cache.
 #[derive(Debug, Clone)]
 pub struct Image {
-    /// Its file; one without a name where the cache does not take it.
+    /// The path of the image; an unnamed file if the cache cannot store it.
     pub path: PathBuf,
     /// The SHA-256 of the image, in hexadecimal.
     pub sha256: String,
@@ -66,13 +66,13 @@ pub struct Image {
     /// The recipe's boot modules that the kernel has neither built in nor as a file. Without them the control port does
     /// not appear. Empty without a module directory, because the kernel's modules are unknown then.
     pub absent: Vec<String>,
-    /// Keeps it in the cache while it is used.
+    /// Prevents the image's removal while it is used.
     pub lease: Option<Lease>,
-    /// The file of an image that the cache does not take.
+    /// The open file of an image that the cache cannot store.
     memory: Option<Arc<OwnedFd>>,
 }
 
-/// What is remembered of an image.
+/// The remembered properties of an image.
 #[derive(Debug, Serialize, Deserialize)]
 struct Built {
     sha256: String,
@@ -80,7 +80,7 @@ struct Built {
     absent: Vec<String>,
 }
 
-/// Why there is no image.
+/// Why an image cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// An error of the kernel's modules.
@@ -90,10 +90,10 @@ pub enum ImageError {
     #[error(transparent)]
     Archive(#[from] newc::NewcError),
     /// A scenario needs a module with an invalid name.
-    #[error("a scenario needs the kernel module {0:?}, which is no valid module name (letters, digits, _ and -)")]
+    #[error("a scenario needs the kernel module {0:?}, which is not a valid module name (letters, digits, _ and -)")]
     BadModuleName(String),
-    /// Neither the cache nor the host's memory takes it.
-    #[error("{cache}, and the guest image cannot be put into memory either")]
+    /// The image can be stored neither in the cache nor in memory.
+    #[error("{cache}; the guest image cannot be stored in memory either")]
     Nowhere {
         /// The cache's error.
         cache: String,
@@ -103,16 +103,16 @@ pub enum ImageError {
     },
 }
 
-/// Builds the image and puts it into the cache, where an image of the same content may already be; it stays in memory
-/// where the cache does not take it. Blocks: it reads, decompresses and hashes some megabytes.
+/// Builds the image and stores it in the cache, unless the cache has it already. If the cache cannot store the image,
+/// it stays in memory. Blocks: it reads, decompresses and hashes some megabytes.
 ///
 /// # Errors
 /// [`ImageError`].
 pub fn build(spec: &ImageSpec<'_>) -> Result<(Image, CacheWarnings), ImageError> {
     let mut warnings = CacheWarnings::default();
-    // A fetched kernel's modules stay as they are, and the rest of the image is in this program.
+    // A fetched kernel's modules never change, and the rest of the image is in this program's file.
     let fetched = spec.modules.filter(|modules| modules.starts_with(spec.cache));
-    // Where the file of this program is unknown, the image cannot be remembered, and is built each time.
+    // If this program's file is unknown, the image is built each time.
     let program = std::env::current_exe().ok();
     let (Some(modules), Some(program), true) = (fetched, program, spec.extra_modules.is_empty()) else {
         return Ok((build_anew(spec, &mut warnings)?, warnings));
@@ -167,11 +167,11 @@ fn in_memory(bytes: &[u8]) -> io::Result<(PathBuf, OwnedFd)> {
     Ok((path, file.into()))
 }
 
-/// An image is built again in a second.
+/// Building an image again takes a second.
 pub static IMAGES: EntryKind =
     EntryKind { name: "image", plural: "images", help: "Initramfs images", rank: Some(3), list };
 
-/// Images are `images/SHA256.cpio`.
+/// Images: `images/SHA256.cpio`.
 const BLOBS: BlobDir = BlobDir { directory: "images", suffix: ".cpio", kind: &IMAGES };
 
 fn list(cache: &Path) -> Listing {

@@ -199,7 +199,7 @@ impl ModuleIndex {
 /// Reads a module's file and decompresses it if necessary.
 ///
 /// # Errors
-/// [`ModulesError::Read`] if the file cannot be read or exceeds [`MAX_MODULE_BYTES`], [`ModulesError::Content`] if it
+/// [`ModulesError::Read`] if the file cannot be read or exceeds `MAX_MODULE_BYTES`, [`ModulesError::Content`] if it
 /// contains no module.
 pub fn read_module(directory: &Path, relative: &str) -> Result<Vec<u8>, ModulesError> {
     let path = directory.join(relative);

@@ -28,12 +28,12 @@ pub enum Node {
     File {
         /// For example `0o755`.
         permissions: u16,
-        /// At most [`MAX_FILE_BYTES`] bytes.
+        /// At most `MAX_FILE_BYTES` bytes.
         content: Vec<u8>,
     },
     /// A symbolic link.
     Symlink {
-        /// The target: 1 to [`MAX_PATH_BYTES`] bytes.
+        /// The target: 1 to `MAX_PATH_BYTES` bytes.
         target: String,
     },
     /// A character device.
@@ -64,7 +64,7 @@ pub enum NewcError {
     /// The parent directory was not added or is no directory.
     #[error("initramfs path {0:?} has no parent directory in the archive")]
     NoParent(String),
-    /// The file exceeds [`MAX_FILE_BYTES`].
+    /// The file exceeds `MAX_FILE_BYTES`.
     #[error("initramfs file {path:?} has {size_bytes} bytes, more than the format's limit of {MAX_FILE_BYTES}")]
     FileTooLarge {
         /// The path of the node.
@@ -72,7 +72,7 @@ pub enum NewcError {
         /// The file's size, in bytes.
         size_bytes: usize,
     },
-    /// The symbolic link's target is empty, longer than [`MAX_PATH_BYTES`], or contains a NUL.
+    /// The symbolic link's target is empty, longer than `MAX_PATH_BYTES`, or contains a NUL.
     #[error("initramfs symlink {0:?} has a target that is empty, too long, or contains a NUL")]
     BadTarget(String),
     /// The permissions have more than the low twelve bits of the mode.

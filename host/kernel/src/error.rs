@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::debian::DebianError;
 use super::file::FileError;
 use super::installed::InstalledError;
+use super::release::BadRelease;
 
 /// Why a kernel is not available. Each message is one paragraph and names the cause and the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -30,15 +31,8 @@ pub enum KernelError {
         cause: io::Error,
     },
     /// The kernel's release does not begin with a version.
-    #[error(
-        "{label}: its release `{release}` does not begin with a version such as 6.12, so vmlab cannot determine its features"
-    )]
-    Release {
-        /// The kernel's label.
-        label: String,
-        /// The kernel's release.
-        release: String,
-    },
+    #[error(transparent)]
+    Release(#[from] BadRelease),
 }
 
 impl KernelError {
@@ -47,7 +41,7 @@ impl KernelError {
     pub const fn is_usage(&self) -> bool {
         match self {
             Self::Debian(error) => error.is_usage(),
-            Self::File(_) | Self::Installed(_) | Self::Config { .. } | Self::Release { .. } => true,
+            Self::File(_) | Self::Installed(_) | Self::Config { .. } | Self::Release(_) => true,
         }
     }
 }

@@ -1,14 +1,14 @@
 //! Fetched kernels. Below `$CACHE/kernels`:
 //!
-//! - `entries/RELEASE-HASH/`: `vmlinuz`, `config`, `lib/modules/RELEASE/`, and `kernel.json`, which lists all files with
-//!   their digests. The hash is over what the kernel is, so an entry never changes, and two sources that mean the same
-//!   kernel share it.
-//! - `refs/SOURCE.json`: the pin, which says what a source such as `debian:bookworm` resolved to, so that it is the same
-//!   kernel tomorrow, without a network.
-//! - `locks/SOURCE.lock`: the lock of fetching a source.
-//! - `staging/SOURCE/`: where a fetch prepares its entry.
+//! - `entries/RELEASE-HASH/`: `vmlinuz`, `config`, `lib/modules/RELEASE/`, and `kernel.json`, which lists all files
+//!   with their digests. The hash identifies the kernel's packages, so an entry never changes, and two sources of the
+//!   same kernel share it.
+//! - `refs/SOURCE.json`: the pin, which maps a source such as `debian:bookworm` to an entry, so that the source means
+//!   the same kernel tomorrow, without a network.
+//! - `locks/SOURCE.lock`: the lock for fetching a source.
+//! - `staging/SOURCE/`: the directory in which a fetch prepares its entry.
 //!
-//! The time of `kernel.json` is when the entry was last looked up.
+//! The modification time of `kernel.json` is the time of the last lookup.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,79 +31,80 @@ mod list;
 
 pub use list::KERNELS;
 
-/// Version of the two JSON files. [`format2`] is read, too; others are damage: the kernel is fetched again.
+/// The version of the two JSON files. Version 2 is read, too ([`format2`]). Other versions count as damage, and the
+/// kernel is fetched again.
 const FORMAT: u32 = 3;
 
-/// The kernel within an entry.
+/// The name of the kernel's file in an entry.
 pub(crate) const KERNEL: &str = "vmlinuz";
-/// Its configuration.
+/// The name of the configuration's file in an entry.
 pub(crate) const CONFIG: &str = "config";
 const RECORD: &str = "kernel.json";
 
-/// What an entry is: `kernel.json`.
+/// The description of an entry: `kernel.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     format: u32,
-    /// The source it was first fetched as, `debian:bookworm`.
+    /// The source that was fetched first, for example `debian:bookworm`.
     pub label: String,
-    /// As `bookworm`.
+    /// The suite, for example `bookworm`.
     pub suite: String,
     /// `uname -r`
     pub release: String,
-    /// The distribution's version of the image package, `6.1.192-2`.
+    /// The version of the image package, for example `6.1.192-2`.
     pub version: String,
-    /// All packages its files come from, the image package first.
+    /// The packages of the files, the image package first.
     pub packages: Vec<Package>,
-    /// Wall clock, ms since 1970 UTC.
+    /// The time of the fetch, in ms since 1970 UTC.
     pub fetched_at_unix_ms: u64,
-    /// All files but this one.
+    /// All files except `kernel.json`.
     files: Integrity,
 }
 
 /// A distribution package.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Package {
-    /// As `linux-image-6.1.0-56-cloud-amd64`.
+    /// The name, for example `linux-image-6.1.0-56-cloud-amd64`.
     pub name: String,
-    /// As `6.1.192-2`.
+    /// The version, for example `6.1.192-2`.
     pub version: String,
 }
 
-/// What a source resolved to: `refs/SOURCE.json`.
+/// The entry of a source: `refs/SOURCE.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Pin {
     format: u32,
     entry: String,
-    /// Those of the entry, which are fetched again should it be damaged.
+    /// The entry's packages, which are fetched again if the entry is damaged.
     packages: Vec<Package>,
     resolved_at_unix_ms: u64,
 }
 
-/// A kernel in the cache, as verified as its caller asked for.
+/// A kernel in the cache. The caller of [`KernelStore::lookup`] decides how thoroughly it was verified.
 #[derive(Debug, Clone)]
 pub struct Entry {
     dir: PathBuf,
-    /// What it is.
+    /// The description of the entry.
     pub record: Record,
-    /// Keeps it in the cache; `None` where it was only looked at.
+    /// Prevents the entry's removal; `None` if it was only listed.
     pub lease: Option<Lease>,
 }
 
 impl Entry {
-    /// The bzImage.
+    /// The path of the bzImage.
     #[must_use]
     pub fn kernel(&self) -> PathBuf {
         self.dir.join(KERNEL)
     }
 
-    /// SHA-256 of the bzImage, hexadecimal.
+    /// The SHA-256 of the bzImage, in hexadecimal.
     #[must_use]
     pub fn kernel_sha256(&self) -> &str {
-        // A record without it is damage.
+        // A record without this digest counts as damaged.
         self.record.files.sha256(KERNEL).unwrap_or_default()
     }
 
-    /// Its `.config`.
+    /// The path of the kernel's configuration.
     #[must_use]
     pub fn config(&self) -> PathBuf {
         self.dir.join(CONFIG)
@@ -115,29 +116,29 @@ impl Entry {
         self.dir.join(modules_below(&self.record.release))
     }
 
-    /// Compares the files with their digests; `Some` says what is wrong.
+    /// Compares the files with their digests; `Some` describes the damage.
     fn damage(&self, cache: &Path, trust: Trust) -> Result<Option<String>, CacheError> {
         self.record.files.damage(&self.dir, cache, trust, Lasts::WhileUnchanged)
     }
 }
 
-/// Where a release's modules are within an entry.
+/// The path of a release's modules, relative to the entry.
 pub(crate) fn modules_below(release: &str) -> PathBuf {
     Path::new("lib/modules").join(release)
 }
 
-/// What the cache has for a source.
+/// The result of looking up a source.
 #[derive(Debug)]
 pub enum Lookup {
-    /// It was never fetched.
+    /// The source was never fetched.
     Missing,
-    /// It was fetched, and has been damaged.
+    /// The fetched kernel or its pin is damaged; the text describes the damage.
     Damaged(String),
-    /// It is there.
+    /// The kernel is in the cache.
     Found(Box<Entry>),
 }
 
-/// What is known of a kernel before it is an entry.
+/// The description of a kernel before it becomes an entry.
 #[derive(Debug, Clone)]
 pub struct Identity<'a> {
     /// As [`Record::label`].
@@ -160,19 +161,19 @@ pub struct KernelStore {
 }
 
 impl KernelStore {
-    /// Below vmlab's cache directory.
+    /// The store in vmlab's cache directory.
     #[must_use]
     pub fn new(cache: &Path) -> Self {
         Self { cache: cache.to_owned(), root: cache.join("kernels") }
     }
 
-    /// The lock that a fetch of a source must have. `stem` is the source's name for files.
+    /// The lock for fetching a source. `stem` is the base name of the source's files.
     #[must_use]
     pub fn lock_path(&self, stem: &str) -> PathBuf {
         self.root.join("locks").join(format!("{stem}.lock"))
     }
 
-    /// The directory where a fetch prepares its entry, in the same file system as the entries.
+    /// Creates the directory in which a fetch prepares its entry, in the same file system as the entries.
     ///
     /// # Errors
     /// [`CacheError`]
@@ -180,16 +181,16 @@ impl KernelStore {
         Staging::new(self.root.join("staging").join(stem))
     }
 
-    /// Finds what a source is pinned to, and compares all its files with their digests.
+    /// Finds the kernel that a source is pinned to, and compares its files with their digests.
     ///
     /// # Errors
-    /// [`CacheError`] where something is there and cannot be read.
+    /// [`CacheError`] if a file exists and cannot be read.
     pub fn lookup(&self, stem: &str, trust: Trust) -> Result<Lookup, CacheError> {
         Ok(match self.peek(stem)? {
             Lookup::Found(mut entry) => {
                 entry.lease = Lease::shared(&entry.dir);
                 match entry.damage(&self.cache, trust)? {
-                    // It was removed since it was looked at, and its pin before that.
+                    // Another process has removed the kernel, and its pin before that.
                     _ if entry.lease.is_none() => Lookup::Missing,
                     Some(damage) => Lookup::Damaged(damage),
                     None => {
@@ -219,12 +220,14 @@ impl KernelStore {
             Stored::Sound(record) if record.packages == pin.packages && record.files.sha256(KERNEL).is_some() => {
                 Lookup::Found(Box::new(Entry { dir, record, lease: None }))
             }
-            Stored::Sound(_) => Lookup::Damaged(format!("{} is not what was pinned", dir.join(RECORD).display())),
+            Stored::Sound(_) => {
+                Lookup::Damaged(format!("{} describes another kernel than the pinned one", dir.join(RECORD).display()))
+            }
         })
     }
 
-    /// The packages that a source is pinned to, the image package first, even if its entry is damaged or gone; none where
-    /// the pin cannot be read any more.
+    /// The packages that a source is pinned to, the image package first, even if the entry is damaged or gone. Empty if
+    /// the pin is damaged.
     ///
     /// # Errors
     /// [`CacheError`]
@@ -235,8 +238,8 @@ impl KernelStore {
         })
     }
 
-    /// Turns a prepared directory (`vmlinuz`, `config`, `lib/modules/RELEASE`) into an entry, at once and whole; `files`
-    /// lists its files. A sound entry that is there already is taken instead, and a damaged one is replaced.
+    /// Turns a prepared directory (`vmlinuz`, `config`, `lib/modules/RELEASE`) into an entry, atomically; `files` lists
+    /// its files. If the entry exists already, it is used instead, or replaced if it is damaged.
     ///
     /// # Errors
     /// [`CacheError`]
@@ -261,7 +264,7 @@ impl KernelStore {
         let mut entry = Entry { dir: self.entries().join(entry_name(&record)), record, lease: None };
         checksummed::write(&prepared.join(RECORD), &entry.record)?;
         atomic::sync_tree(prepared)?;
-        // No process may remove it before the lease is taken.
+        // The lock prevents the entry's removal before the lease is taken.
         let _changes = Lock::wait(&vmlab_store::changes_lock(&self.cache), Mode::Shared)?;
         if let Some(sound) = self.sound_entry(&entry.dir)? {
             return Ok(sound);
@@ -273,7 +276,7 @@ impl KernelStore {
         }
         match fs::rename(prepared, &entry.dir) {
             Ok(()) => atomic::sync_dir(&self.entries()).map(|()| entry),
-            // Another source means the same kernel, and its fetch was quicker.
+            // The fetch of another source of the same kernel was faster.
             Err(error) => match self.sound_entry(&entry.dir)? {
                 Some(sound) => Ok(sound),
                 None => Err(CacheError::on("create", &entry.dir)(error)),
@@ -281,7 +284,7 @@ impl KernelStore {
         }
     }
 
-    /// Notes what a source resolved to.
+    /// Writes the pin of a source.
     ///
     /// # Errors
     /// [`CacheError`]; the old pin is then unchanged.
@@ -293,15 +296,15 @@ impl KernelStore {
             resolved_at_unix_ms: now_unix_ms,
         };
         atomic::create_dir(&self.refs())?;
-        // A process that removes a kernel looks at the pins first, and removes none that is pinned meanwhile.
+        // A process that removes a kernel checks its pins under this lock.
         let _changes = Lock::wait(&vmlab_store::changes_lock(&self.cache), Mode::Shared)?;
         checksummed::write(&self.pin_path(stem), &pin)
     }
 
-    /// The stems of all sources that are pinned, sorted.
+    /// The stems of all pinned sources, sorted.
     ///
     /// # Errors
-    /// [`CacheError`] where the directory is there and cannot be read.
+    /// [`CacheError`] if the directory exists and cannot be read.
     pub fn pinned(&self) -> Result<Vec<String>, CacheError> {
         let names = disk::list(&self.refs())?;
         Ok(names.iter().filter_map(|(name, _)| name.strip_suffix(".json").map(str::to_owned)).collect())
@@ -352,10 +355,10 @@ fn read_record(dir: &Path) -> Result<Stored<Record>, CacheError> {
 }
 
 fn of_another_version(path: &Path) -> String {
-    format!("{} is of an older or a newer vmlab", path.display())
+    format!("{} was written by an older or newer vmlab", path.display())
 }
 
-/// The release, to be read by people, and a hash over everything that makes the kernel what it is.
+/// The name of an entry: the release, and a hash of the kernel's identity.
 fn entry_name(record: &Record) -> String {
     let mut hash = Sha256::new();
     hash.update(record.files.digest());

@@ -6,7 +6,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::source::is_release;
-use super::{Kernel, KernelError, path};
 
 /// Why no installed kernel is available.
 #[derive(Debug, thiserror::Error)]
@@ -44,24 +43,14 @@ pub struct Installed {
     pub path: PathBuf,
 }
 
-/// Takes the newest installed kernel, or the one with `release`. `root` is the directory of `/boot`.
-///
-/// # Errors
-/// [`KernelError::Installed`], and the errors of `path::obtain`.
-pub(crate) fn obtain(root: &Path, release: Option<&str>) -> Result<Kernel, KernelError> {
+/// The newest installed kernel, or the one with `release`. `root` is the directory of `/boot`.
+pub(crate) fn choose(root: &Path, release: Option<&str>) -> Result<Installed, InstalledError> {
     let found = find(root)?;
-    let newest = found.first().ok_or(InstalledError::None)?;
-    let (label, kernel) = match release {
-        None => ("installed".to_owned(), newest),
-        Some(release) => {
-            let kernel = found.iter().find(|kernel| kernel.release == release).ok_or_else(|| {
-                let there: Vec<&str> = found.iter().map(|kernel| kernel.release.as_str()).collect();
-                InstalledError::NoSuchRelease { release: release.to_owned(), there: there.join(", ") }
-            })?;
-            (format!("installed:{release}"), kernel)
-        }
-    };
-    path::obtain(&label, &kernel.path, root)
+    let Some(release) = release else { return found.into_iter().next().ok_or(InstalledError::None) };
+    let there: Vec<&str> = found.iter().map(|kernel| kernel.release.as_str()).collect();
+    let there = there.join(", ");
+    let chosen = found.into_iter().find(|kernel| kernel.release == release);
+    chosen.ok_or_else(|| InstalledError::NoSuchRelease { release: release.to_owned(), there })
 }
 
 /// All installed kernels, newest first, each release once: `/boot/vmlinuz-RELEASE`, `/lib/modules/RELEASE/vmlinuz` and
@@ -161,7 +150,7 @@ mod tests {
     fn the_newest_kernel_is_taken_and_each_release_is_found_once() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
-        assert!(matches!(obtain(root, None), Err(KernelError::Installed(InstalledError::None))));
+        assert!(matches!(choose(root, None), Err(InstalledError::None)));
         for path in [
             &format!("boot/vmlinuz-{RELEASE}"),
             "boot/vmlinuz-5.10.0-9-amd64",
@@ -175,10 +164,9 @@ mod tests {
         fs::create_dir_all(root.join("lib/modules/8.8.8")).unwrap();
         let releases: Vec<String> = find(root).unwrap().into_iter().map(|kernel| kernel.release).collect();
         assert_eq!(releases, [RELEASE, "6.0.0", "5.10.0-9-amd64"]);
-        let kernel = obtain(root, None).unwrap();
-        assert_eq!((kernel.label.as_str(), kernel.path), ("installed", root.join(format!("boot/vmlinuz-{RELEASE}"))));
-        assert_eq!(obtain(root, Some("6.0.0")).unwrap().label, "installed:6.0.0");
-        let error = obtain(root, Some("1.2.3")).unwrap_err().to_string();
+        assert_eq!(choose(root, None).unwrap().path, root.join(format!("boot/vmlinuz-{RELEASE}")));
+        assert_eq!(choose(root, Some("6.0.0")).unwrap().path, root.join("usr/lib/modules/6.0.0/vmlinuz"));
+        let error = choose(root, Some("1.2.3")).unwrap_err().to_string();
         assert_eq!(
             error,
             format!("no kernel 1.2.3 is installed on this machine; installed: {RELEASE}, 6.0.0, 5.10.0-9-amd64")

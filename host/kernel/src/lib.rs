@@ -1,6 +1,6 @@
 //! Kernel sources: finds, fetches, recognises and unpacks the kernels that vmlab boots.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use vmlab_protocol::catalogue::KernelVersion;
 
@@ -17,12 +17,14 @@ pub mod fetched;
 pub mod file;
 pub mod installed;
 mod path;
+mod release;
 pub mod source;
 pub mod unpack;
 
 mod error;
 
 pub use error::KernelError;
+pub use release::BadRelease;
 pub use source::KernelSource;
 
 /// A bootable kernel.
@@ -74,15 +76,13 @@ pub async fn obtain(
 ) -> Result<Kernel, KernelError> {
     match source {
         KernelSource::Debian(debian) => {
-            debian::obtain(debian, dirs, policy, progress, &debian::System::from_env()).await
+            Ok(debian::obtain(debian, dirs, policy, progress, &debian::System::from_env()).await?)
         }
         // Hashing a local file takes a fraction of a second, so it needs no worker thread.
-        KernelSource::Installed(release) => installed::obtain(std::path::Path::new("/"), release.as_deref()),
-        KernelSource::Path(file) => path::obtain(&source.to_string(), file, std::path::Path::new("/")),
+        KernelSource::Installed(release) => {
+            let installed = installed::choose(Path::new("/"), release.as_deref())?;
+            path::obtain(&source.to_string(), &installed.path, Path::new("/"))
+        }
+        KernelSource::Path(file) => path::obtain(&source.to_string(), file, Path::new("/")),
     }
-}
-
-/// The numbers of a release.
-fn version_of(label: &str, release: &str) -> Result<KernelVersion, KernelError> {
-    release.parse().map_err(|_| KernelError::Release { label: label.to_owned(), release: release.to_owned() })
 }

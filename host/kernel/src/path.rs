@@ -5,7 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::config::KernelConfig;
-use super::{Kernel, KernelError, file, version_of};
+use super::release::version_of;
+use super::{Kernel, KernelError, file};
 
 /// Inspects a kernel file and finds its configuration and modules. `root` is the directory of `/boot` and
 /// `/lib/modules`.

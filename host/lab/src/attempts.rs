@@ -1,5 +1,5 @@
 //! The attempts at a run's jobs: their numbers, whether another attempt is due, and the final verdict, which merges all
-//! attempts into one. Pure: events are given back.
+//! attempts into one. Pure: events are returned.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -17,11 +17,11 @@ use vmlab_events::verdict::{Class, Verdict};
 /// How an attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AttemptEnd {
-    /// It has a verdict of its own.
+    /// The attempt has its own verdict.
     Complete,
-    /// The run ended while it ran.
+    /// The run ended during the attempt.
     Cut,
-    /// It was never made, and never will be.
+    /// The attempt was not made, and will not be.
     Never,
 }
 
@@ -35,19 +35,19 @@ pub(crate) struct AttemptTracker {
 /// The attempts at one job on one target.
 #[derive(Debug, Default)]
 struct Attempted {
-    /// Attempts that have a number.
+    /// The number of started attempts.
     numbered: u32,
     attempts: Attempts,
-    /// How many had ended and not failed before the first that failed.
+    /// The number of attempts before the first failure.
     good_before: u32,
     first_failed: Option<JobReport>,
     first_good: Option<JobReport>,
     first_skipped: Option<JobReport>,
-    /// Why there was no attempt at all, or not as many as there were to be.
+    /// The report that says why attempts were not made.
     never: Option<JobReport>,
-    /// Another attempt is to be made.
+    /// Whether another attempt is due.
     due: bool,
-    settled: bool,
+    is_final: bool,
 }
 
 impl AttemptTracker {
@@ -55,7 +55,7 @@ impl AttemptTracker {
         Self { repetition, jobs: RefCell::default() }
     }
 
-    /// A final verdict is due on each of these jobs on each of these targets.
+    /// Registers the jobs of each target; each gets a final verdict.
     pub(crate) fn open(&self, targets: &[TargetId], jobs: &[JobSpec]) {
         let mut all = self.jobs.borrow_mut();
         for target in targets {
@@ -71,7 +71,7 @@ impl AttemptTracker {
         attempted.numbered
     }
 
-    /// Whether another attempt at it is to be made.
+    /// Whether another attempt at the job is due.
     pub(crate) fn is_due(&self, target: &TargetId, job: &Job) -> bool {
         self.jobs.borrow().get(&(target.clone(), job.clone())).is_some_and(|attempted| attempted.due)
     }
@@ -84,7 +84,7 @@ impl AttemptTracker {
         failed.next().map(|((target, job), _)| failure_found(job.clone(), target.clone()))
     }
 
-    /// An attempt has ended. `over` is whether no other attempt can follow. Gives the events to emit.
+    /// Records the end of an attempt; returns the events to emit. `over` says that no other attempt can follow.
     pub(crate) fn take(&self, report: JobReport, end: AttemptEnd, over: bool) -> Vec<LabEvent> {
         let mut jobs = self.jobs.borrow_mut();
         let attempted = jobs.entry((report.target.clone(), report.job.clone())).or_default();
@@ -92,7 +92,7 @@ impl AttemptTracker {
         let nothing = JobReport::without_guest(report.target.clone(), report.job.clone(), lab_fault());
         let only = match self.repetition {
             Repetition::Once => true,
-            // Nothing to tell apart, where the first attempt is the last.
+            // If the first attempt is the last one, its report is the final one.
             Repetition::Retries { .. } => {
                 attempted.attempts.runs == 0
                     && (end != AttemptEnd::Complete || over || !report.verdict.class().is_failure())
@@ -100,7 +100,7 @@ impl AttemptTracker {
             Repetition::Runs { .. } | Repetition::UntilFailure { .. } => false,
         };
         if only {
-            attempted.settled = true;
+            attempted.is_final = true;
             return vec![LabEvent::JobFinished(Box::new(report))];
         }
         let mut events: Vec<_> = attempted.add(report, end).map(LabEvent::JobAttempted).into_iter().collect();
@@ -108,26 +108,26 @@ impl AttemptTracker {
             let failed = attempted.attempts.runs == attempted.attempts.failures;
             attempted.due = failed && end == AttemptEnd::Complete && attempted.attempts.runs <= at_most && !over;
             if !attempted.due {
-                events.push(attempted.settle(self.repetition, nothing));
+                events.push(attempted.conclude(self.repetition, nothing));
             }
         }
         events
     }
 
-    /// The run is over: the final verdict on each job that has none yet.
+    /// Ends the run; returns the final verdicts of the other jobs.
     pub(crate) fn close(&self, stopped: Option<Stop>) -> Vec<LabEvent> {
         let mut jobs = self.jobs.borrow_mut();
-        let open = jobs.iter_mut().filter(|(_, attempted)| !attempted.settled);
+        let open = jobs.iter_mut().filter(|(_, attempted)| !attempted.is_final);
         open.map(|((target, job), attempted)| {
             let verdict = stopped.map_or_else(lab_fault, Stop::not_run);
-            attempted.settle(self.repetition, JobReport::without_guest(target.clone(), job.clone(), verdict))
+            attempted.conclude(self.repetition, JobReport::without_guest(target.clone(), job.clone(), verdict))
         })
         .collect()
     }
 }
 
 impl Attempted {
-    /// Adds an attempt, and gives it back where it is reported on its own.
+    /// Adds an attempt; returns it if it is reported separately.
     fn add(&mut self, mut report: JobReport, end: AttemptEnd) -> Option<Box<JobReport>> {
         match end {
             AttemptEnd::Complete => {}
@@ -154,9 +154,9 @@ impl Attempted {
         Some(Box::new(report))
     }
 
-    /// The final verdict on all attempts; `nothing`, where there was no attempt.
-    fn settle(&mut self, repetition: Repetition, nothing: JobReport) -> LabEvent {
-        self.settled = true;
+    /// The final report on all attempts; `nothing` if there was no attempt.
+    fn conclude(&mut self, repetition: Repetition, nothing: JobReport) -> LabEvent {
+        self.is_final = true;
         let verdict = self.verdict(repetition);
         let evidence = [&mut self.first_failed, &mut self.first_skipped, &mut self.first_good, &mut self.never];
         let mut report = evidence.into_iter().find_map(Option::take).unwrap_or(nothing);
@@ -167,7 +167,7 @@ impl Attempted {
         LabEvent::JobFinished(Box::new(JobReport { attempts, ..report }))
     }
 
-    /// The verdict on all attempts; none where it is that of the evidence.
+    /// The verdict on all attempts; None if the first report's own verdict stands.
     fn verdict(&self, repetition: Repetition) -> Option<Verdict> {
         fn verdict(report: &Option<JobReport>) -> Option<&Verdict> {
             report.as_ref().map(|report| &report.verdict)

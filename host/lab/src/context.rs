@@ -1,10 +1,11 @@
-//! What all guests of a run share.
+//! The state that all guests of a run share.
 
 use std::cell::Cell;
 use std::path::PathBuf;
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tracing::info;
 
 use super::attempts::{AttemptEnd, AttemptTracker};
 use super::emitter::Emitter;
@@ -14,27 +15,27 @@ use vmlab_events::schedule::{Isolation, Repetition};
 use vmlab_qemu::qemu::Qemu;
 use vmlab_store::cache::Limit;
 
-/// What the user asked for, validated.
+/// The user's options, validated.
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
-    /// How scenarios are kept apart.
+    /// The isolation of jobs from each other.
     pub isolation: Isolation,
-    /// How often each scenario runs.
+    /// The repetition of each job.
     pub repetition: Repetition,
-    /// More words for the kernels' command line.
+    /// Further parameters for the kernel's command line.
     pub append: Option<String>,
-    /// How many guests may run at the same time.
+    /// The maximum number of guests that run at the same time.
     pub guests_at_once: usize,
-    /// The run's name.
+    /// The run's id.
     pub run_id: String,
-    /// How much the cache may take on the disk.
+    /// The limit of the cache's disk space.
     pub cache_limit: Limit,
-    /// Where the memory of guests that were lost is kept; None where it is not.
+    /// The directory for the memory of lost guests; None to discard it.
     pub dump_dir: Option<PathBuf>,
 }
 
-/// How many guests' memories a run keeps: each is as large as the guest's memory, and a kernel that always crashes would
-/// fill the disk.
+/// The maximum number of memory dumps of a run. Each is as large as the guest's memory, and a kernel that always
+/// crashes would fill the disk.
 const DUMPS: u32 = 8;
 
 /// What all guests of a run share.
@@ -44,9 +45,9 @@ pub(crate) struct RunContext {
     pub(crate) emitter: Emitter,
     /// vmlab's cache directory, for templates.
     pub(crate) cache: PathBuf,
-    /// Where consoles are kept; None where no record is.
+    /// The directory of the run's record, for consoles; None without a record.
     pub(crate) record_dir: Option<PathBuf>,
-    /// One for each guest that may run at the same time.
+    /// One permit for each guest that may run at the same time.
     pub(crate) slots: Semaphore,
     pub(crate) cancel: CancellationToken,
     pub(crate) attempts: AttemptTracker,
@@ -57,7 +58,7 @@ pub(crate) struct RunContext {
 }
 
 impl RunContext {
-    /// A run in which no guest runs yet.
+    /// The context of a run without guests.
     pub(crate) fn new(
         options: Options,
         qemu: Qemu,
@@ -72,12 +73,12 @@ impl RunContext {
         Self { options, qemu, emitter, cache, record_dir, slots, cancel, attempts, stop, guests, dumps, over_limit }
     }
 
-    /// Whether the cache's limit is told of now, which is done once in a run.
-    pub(crate) fn tells_of_limit(&self) -> bool {
+    /// Whether to report that the cache is over its limit: true once in a run.
+    pub(crate) fn reports_limit(&self) -> bool {
         !self.over_limit.replace(true)
     }
 
-    /// Ends the run: guests are killed, what has not run stays so. The first reason counts.
+    /// Ends the run: running guests are killed, and no more jobs start. The first reason counts.
     pub(crate) fn stop(&self, why: Stop) {
         if self.stop.get().is_none() {
             self.stop.set(Some(why));
@@ -85,25 +86,32 @@ impl RunContext {
         }
     }
 
-    /// Why the run ends early, where it does.
+    /// The reason why the run ends early, if it does.
     pub(crate) const fn stopped(&self) -> Option<Stop> {
         self.stop.get()
     }
 
-    /// An attempt at a job has ended.
+    /// Reports the end of an attempt at a job.
     pub(crate) fn attempt_ended(&self, report: JobReport, end: AttemptEnd) {
         let events = self.attempts.take(report, end, self.stopped().is_some());
         events.into_iter().for_each(|event| self.emitter.emit(event));
     }
 
-    /// Takes one of the run's dumps. None where it has had them all, or wants none.
+    /// Takes one of the run's memory dumps. None if dumps are off or the maximum is reached.
     pub(crate) fn take_dump(&self) -> Option<&PathBuf> {
         let dir = self.options.dump_dir.as_ref()?;
         self.dumps.set(self.dumps.get() + 1);
         if self.dumps.get() == DUMPS + 1 {
-            self.emitter.notice(format!("{DUMPS} guests' memories are kept of this run; those of others are not"));
+            self.emitter.notice(format!("the memory of {DUMPS} guests is saved; vmlab saves no more in this run"));
         }
         (self.dumps.get() <= DUMPS).then_some(dir)
+    }
+
+    /// Emits a notice without its cause, which can be long, such as QEMU's own text. The cause goes to the log.
+    pub(crate) fn notice_with_logged_cause(&self, text: &str, cause: &str) {
+        info!(cause, "{text}");
+        let place = if self.record_dir.is_some() { "vmlab.log has the cause" } else { "-v shows the cause" };
+        self.emitter.notice(format!("{text} ({place})"));
     }
 
     pub(crate) fn next_guest(&self) -> u32 {

@@ -1,4 +1,4 @@
-//! The one place where events are stamped, counted and handed on.
+//! Stamps and counts events, and passes them to the sink.
 
 use std::cell::RefCell;
 use std::error::Error;
@@ -7,17 +7,17 @@ use std::time::Instant;
 
 use vmlab_events::event::{Counts, LabEvent, Stamped};
 
-/// Takes in the events of a run.
+/// Receives the events of a run.
 pub trait Sink {
-    /// All that the run needs is there, and the first event is about to come: what the sink writes to is opened now.
+    /// Opens the sink's outputs, such as the record. Called once, when the run is prepared, before the first event.
     ///
     /// # Errors
-    /// The run is given up.
+    /// An error ends the run.
     fn open(&mut self) -> Result<Opened, Box<dyn Error + Send + Sync>> {
         Ok(Opened::default())
     }
 
-    /// Takes in one event, in order. A sink deals with its own failures: the run goes on.
+    /// Receives an event, in order. A sink handles its own failures; the run continues.
     fn take(&mut self, event: &Stamped);
 }
 
@@ -27,25 +27,25 @@ impl<F: FnMut(&Stamped)> Sink for F {
     }
 }
 
-/// Where a run is recorded.
+/// The result of opening a sink.
 #[derive(Debug, Clone, Default)]
 pub struct Opened {
-    /// The run's record; None where no record is kept.
+    /// The run's record; None if there is none.
     pub record: Option<Record>,
-    /// What the user should know of it, each in a sentence.
+    /// Notices for the user, one sentence each.
     pub notices: Vec<String>,
 }
 
 /// A run's record.
 #[derive(Debug, Clone)]
 pub struct Record {
-    /// The run's name.
+    /// The run's id.
     pub run_id: String,
-    /// The directory, where the guests' consoles go.
+    /// The directory for the guests' consoles.
     pub dir: PathBuf,
 }
 
-/// Stamps events and hands them to a sink.
+/// Stamps events and passes them to a sink.
 pub(crate) struct Emitter {
     began: Instant,
     state: RefCell<State>,
@@ -57,7 +57,7 @@ struct State {
 }
 
 impl Emitter {
-    /// The run's clock starts now.
+    /// Starts the run's clock.
     pub(crate) fn new(sink: Box<dyn Sink>) -> Self {
         Self { began: Instant::now(), state: RefCell::new(State { sink, counts: Counts::default() }) }
     }
@@ -76,7 +76,7 @@ impl Emitter {
         self.emit(LabEvent::Notice { text: text.into() });
     }
 
-    /// How many jobs have ended how so far.
+    /// The number of ended jobs for each class of verdicts.
     pub(crate) fn counts(&self) -> Counts {
         self.state.borrow().counts
     }

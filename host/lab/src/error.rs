@@ -1,4 +1,4 @@
-//! Why a run could not be made.
+//! Errors before a run's first guest.
 
 use std::error::Error;
 use std::io;
@@ -12,48 +12,48 @@ use vmlab_kernel::catalogue::BadCatalogue;
 use vmlab_qemu::accel::KvmUnusable;
 use vmlab_qemu::qemu::QemuError;
 
-/// Why a run could not be made. No guest was started.
+/// Why a run could not start. No guest was started.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// No usable QEMU.
+    /// There is no usable QEMU.
     #[error(transparent)]
     Qemu(#[from] QemuError),
-    /// A kernel cannot be had.
+    /// A kernel is not available.
     #[error(transparent)]
     Kernel(#[from] KernelError),
     /// No kernel was named, and the catalogue has none.
     #[error("no kernel was named")]
     NoKernel,
-    /// vmlab's own catalogue of kernels.
+    /// vmlab's own catalogue of kernels is malformed.
     #[error(transparent)]
     Kernels(#[from] BadCatalogue),
     /// The accelerator that was asked for does not work.
     #[error(transparent)]
     Accelerator(#[from] KvmUnusable),
-    /// vmlab's own catalogue of scenarios.
+    /// vmlab's own catalogue of scenarios is malformed.
     #[error(transparent)]
     Scenarios(#[from] CatalogueError),
-    /// vmlab's own image recipe.
+    /// vmlab's own image recipe is malformed.
     #[error(transparent)]
     Recipe(#[from] BadRecipe),
-    /// No guest image.
+    /// A guest image cannot be built.
     #[error("{kernel}")]
     Image {
         /// The kernel's label.
         kernel: String,
-        /// Why.
+        /// The cause.
         source: ImageError,
     },
-    /// No directory for the memory of lost guests.
+    /// The directory for the memory of lost guests cannot be used.
     #[error("cannot use {dir} for --dump; name another directory", dir = dir.display())]
     DumpDir {
-        /// As named.
+        /// The path that the user gave.
         dir: PathBuf,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
-    /// Memory was to be kept in the record, and no record is kept.
-    #[error("--dump has no directory and --no-record no record to use; name one: --dump=DIR")]
+    /// The memory of lost guests is to be saved in the record, but there is no record.
+    #[error("--dump needs a directory, because --no-record disables the run's record; give --dump=DIR")]
     NoDumpDir,
     /// The sink could not be opened.
     #[error(transparent)]
@@ -67,7 +67,7 @@ pub enum RunError {
 }
 
 impl RunError {
-    /// Whether the user asked for something that cannot be, rather than the machine or the network failing.
+    /// Whether the cause is the user's input rather than the machine or the network.
     #[must_use]
     pub const fn is_usage(&self) -> bool {
         match self {

@@ -1,17 +1,17 @@
-//! What a run's counts mean for whoever called vmlab. Pure.
+//! The exit code of a run. Pure.
 
 use super::stop::Stop;
 use vmlab_events::event::Counts;
 use vmlab_events::exit;
 use vmlab_events::schedule::Repetition;
 
-/// The exit code of a run: the gravest thing that happened.
+/// The exit code of a run, by its most serious result.
 ///
-/// What makes the other results doubtful comes first: an interruption, then the lab's own failures, then crashes. What
-/// is flaky has failed: whoever retries wants to get on, and not to be told that all is well.
+/// Results that make others doubtful come first: an interruption, then the lab's own failures, then crashes. A flaky
+/// job counts as failed: retries let a run continue, but do not make it a success.
 #[must_use]
 pub(crate) const fn of(counts: &Counts, stopped: Option<Stop>, repetition: Repetition) -> u8 {
-    // A search for a failure has no other end than its limit, and where everything ran, it was a search.
+    // A search for a failure ends with its limit; if every job ran, this is no timeout.
     let limit_is_the_end = matches!(repetition, Repetition::UntilFailure { .. }) && counts.not_run == 0;
     if matches!(stopped, Some(Stop::Interrupted)) {
         exit::INTERRUPTED
@@ -24,7 +24,7 @@ pub(crate) const fn of(counts: &Counts, stopped: Option<Stop>, repetition: Repet
     } else if counts.bad > 0 || counts.flaky > 0 {
         exit::FAILED
     } else if counts.not_run > 0 {
-        // Something that was to run did not, and nothing above says why: not to be taken for success.
+        // A job did not run for no reason above: this must not count as a success.
         exit::LAB
     } else if counts.good == 0 {
         exit::NOTHING_RAN
@@ -42,14 +42,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_flaky_is_no_success() {
+    fn a_flaky_job_is_no_success() {
         let flaky = Counts { good: 5, flaky: 1, ..Counts::default() };
         assert_eq!(super::of(&flaky, None, Repetition::Retries { at_most: 2 }), exit::FAILED);
         assert_eq!(super::of(&Counts { crashed: 1, ..flaky }, None, Repetition::Once), exit::CRASHED);
     }
 
     #[test]
-    fn the_limit_of_a_search_for_a_failure_is_its_end() {
+    fn a_search_for_a_failure_ends_regularly_at_its_limit() {
         let limit = Some(Stop::RunLimit(std::time::Duration::from_secs(1)));
         let until = Repetition::UntilFailure { at_most: None };
         let good = Counts { good: 5, ..Counts::default() };

@@ -24,7 +24,7 @@ use crate::prepare::{Ready, prepare};
 use crate::stop::Stop;
 use crate::target::{BootableTarget, Target};
 
-/// Where runs are made: directories, and what goes with every run.
+/// The environment of runs: directories, the cache's limit, progress, interruption.
 pub struct Lab<'a> {
     dirs: Dirs,
     cache_limit: Limit,
@@ -33,52 +33,52 @@ pub struct Lab<'a> {
     laps: Laps,
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Summary {
-    /// How many jobs ended how.
+    /// The number of jobs for each class of verdicts.
     pub counts: Counts,
-    /// What vmlab exits with ([`vmlab_events::exit`]).
+    /// vmlab's exit code ([`vmlab_events::exit`]).
     pub exit_code: u8,
 }
 
 impl<'a> Lab<'a> {
-    /// With vmlab's cache in these directories, which may take as much space as it needs.
+    /// A lab with these directories, and without a limit of the cache.
     #[must_use]
     pub fn new(dirs: Dirs) -> Self {
         let (interrupt, laps) = (CancellationToken::new(), Laps::since(Instant::now()));
         Self { dirs, cache_limit: Limit::None, progress: &Silent, interrupt, laps }
     }
 
-    /// How much the cache may take on the disk.
+    /// Sets the limit of the cache's disk space.
     #[must_use]
     pub fn cache_limit(self, cache_limit: Limit) -> Self {
         Self { cache_limit, ..self }
     }
 
-    /// Where progress is shown until the first guest starts.
+    /// Sets the display of progress until the first guest starts.
     #[must_use]
     pub fn progress(self, progress: &'a dyn Progress) -> Self {
         Self { progress, ..self }
     }
 
-    /// Ends a run when this token is cancelled: in order, with a verdict or NOT-RUN for each job.
+    /// Sets a token that ends a run when it is cancelled. Each job still gets a verdict or NOT-RUN.
     #[must_use]
     pub fn interrupt(self, interrupt: CancellationToken) -> Self {
         Self { interrupt, ..self }
     }
 
-    /// The time that the program has spent on the run before, as part of the run's timings.
+    /// Sets the laps of the program before the run, which become part of the run's timings.
     #[must_use]
     pub fn laps(self, laps: Laps) -> Self {
         Self { laps, ..self }
     }
 
-    /// Runs a plan. Each event goes to the sink as it happens. Needs a tokio runtime with one thread, on which all that is
-    /// started dies with the caller's thread (prctl(2), `PR_SET_PDEATHSIG`).
+    /// Runs a plan and passes each event to the sink. Needs a tokio runtime with one thread: child processes are killed
+    /// when the thread that started them ends (prctl(2), `PR_SET_PDEATHSIG`).
     ///
     /// # Errors
-    /// [`RunError`], before any guest was started. What happens later is part of the events.
+    /// [`RunError`], only before the first guest is started. Later failures are events.
     pub async fn run(mut self, plan: Plan, mut sink: impl Sink + 'static) -> Result<Summary, RunError> {
         let ready = tokio::select! {
             ready = prepare(&plan, &self.dirs, self.cache_limit, self.progress, &mut self.laps) => ready?,
@@ -126,7 +126,7 @@ impl<'a> Lab<'a> {
         RunContext::new(options, ready.qemu.clone(), Emitter::new(sink), self.dirs.cache.clone(), record_dir)
     }
 
-    /// Lets the guests run until they are done. An interrupt and the run limit end them in order.
+    /// Runs all guests. An interrupt or the run's limit ends them in order.
     async fn serve(&self, context: &Rc<RunContext>, targets: Vec<BootableTarget>, plan: &Plan) {
         let mut running = std::pin::pin!(dispatch::run(context, targets, &plan.jobs));
         let passed = async {
@@ -147,7 +147,7 @@ impl<'a> Lab<'a> {
     }
 }
 
-/// Where guests' memories go; None where they are not kept.
+/// The directory for the memory of lost guests; None to discard it.
 fn dump_dir(dump: &Dump, record: Option<&Record>) -> Result<Option<PathBuf>, RunError> {
     let dir: &Path = match (dump, record) {
         (Dump::No, _) => return Ok(None),

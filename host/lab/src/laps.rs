@@ -1,10 +1,10 @@
-//! A stopwatch: laps that follow each other without a gap, in µs on a clock that never goes back.
+//! A stopwatch with consecutive laps, in µs of a monotonic clock.
 
 use std::time::{Duration, Instant};
 
 use vmlab_events::event::Phase;
 
-/// A stopwatch. Each lap gets its name when it ends.
+/// A stopwatch. A lap is named when it ends.
 #[derive(Debug, Clone)]
 pub struct Laps {
     began: Instant,
@@ -13,24 +13,24 @@ pub struct Laps {
 }
 
 impl Laps {
-    /// The first lap began then.
+    /// Starts the first lap at `began`.
     #[must_use]
     pub const fn since(began: Instant) -> Self {
         Self { began, last: began, phases: Vec::new() }
     }
 
-    /// A lap ends now, and the next begins.
+    /// Ends the current lap now; the next one begins.
     pub fn lap(&mut self, name: &str) {
         self.lap_at(name, Instant::now());
     }
 
-    /// A lap ended at this time; the lap has no length where an earlier one ended later.
+    /// Ends the current lap at `at`. If the lap before ended later, this lap has no length.
     pub(crate) fn lap_at(&mut self, name: &str, at: Instant) {
         self.push(name, at.saturating_duration_since(self.last));
         self.last = self.last.max(at);
     }
 
-    /// Adds a part of the last lap, of a length that another clock measured.
+    /// Adds a part of the last lap, as measured by another clock.
     pub(crate) fn part(&mut self, phase: Phase) {
         self.phases.push(phase);
     }

@@ -1,8 +1,8 @@
-//! Runs jobs in guests: planning, dispatch, a guest's life, attempts, verdicts. What happens comes out as events; the lab
-//! prints nothing.
+//! Runs jobs in guests: planning, dispatch, a guest's life, attempts, verdicts. The lab emits events and prints
+//! nothing.
 //!
-//! The way of a job: [`Lab::run`] prepares the targets ([`mod@plan`] says which), `dispatch` gives each job a guest,
-//! `guest` leads that guest, `verdict` decides what came of the job, and `attempts` whether it is tried again.
+//! The path of a job: [`Lab::run`] prepares the targets of the [`Plan`], `dispatch` starts a guest for the job, `guest`
+//! runs the guest, `verdict` decides the job's verdict, and `attempts` decides whether to retry.
 //!
 //! One scenario on one kernel:
 //!

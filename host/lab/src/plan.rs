@@ -1,4 +1,4 @@
-//! What a run is to do, as validated values.
+//! The plan of a run, as validated values.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,45 +14,45 @@ use vmlab_qemu::argv;
 
 use crate::limits;
 
-/// What a run is to do. Start from [`Plan::new`], and set the fields that differ.
+/// The plan of a run. Start from [`Plan::new`], and set the fields that differ.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// The kernels, each once; the catalogue's default where there is none.
+    /// The kernels without duplicates; empty for the catalogue's default.
     pub kernels: Vec<KernelSource>,
     /// The jobs, sorted by name. Each runs on each target.
     pub jobs: Vec<JobSpec>,
-    /// How jobs are kept apart.
+    /// The isolation of jobs from each other.
     pub isolation: Isolation,
-    /// How often each job runs.
+    /// The repetition of each job.
     pub repetition: Repetition,
-    /// What runs the guests' instructions.
+    /// The accelerator of the guests.
     pub accelerator: Wanted,
-    /// Memory of each guest, in MiB.
+    /// The memory of each guest, in MiB.
     pub memory_mib: u32,
-    /// Processors of each guest.
+    /// The number of processors of each guest.
     pub cpus: u32,
-    /// More words for the kernels' command line.
+    /// Further parameters for the kernel's command line.
     pub append: Append,
-    /// Guests at the same time; the host's processors divided by [`Self::cpus`] where it is None.
+    /// The maximum number of guests at the same time; None for the host's processors divided by [`Self::cpus`].
     pub guests_at_once: Option<usize>,
-    /// Time limits of each guest.
+    /// The time limits of each guest.
     pub limits: limits::Wanted,
-    /// Limit of the whole run, from the first guest's start.
+    /// The time limit of the whole run, from the first guest's start.
     pub run_limit: Option<Duration>,
-    /// QEMU's program; found in PATH where it is None.
+    /// The path of QEMU; None to search PATH.
     pub qemu: Option<PathBuf>,
-    /// Whether kernels may be fetched.
+    /// Whether and when kernels are fetched.
     pub fetch: FetchPolicy,
-    /// Whether the memory of lost guests is kept, and where.
+    /// Whether and where the memory of lost guests is saved.
     pub dump: Dump,
-    /// Kernel modules that did not come with the kernel, by name. Only the fault suite has such modules.
+    /// Kernel modules that do not belong to the kernel, by name. Only the fault suite has such modules.
     pub extra_modules: BTreeMap<String, Vec<u8>>,
-    /// The command line that asked for this run, for the record.
+    /// vmlab's command line, for the record.
     pub argv: Vec<String>,
 }
 
 impl Plan {
-    /// These jobs on the default kernel, each once, in a fork of its own with 1 processor and 256 MiB of memory.
+    /// Each job once on the default kernel, in its own fork with 1 processor and 256 MiB of memory.
     #[must_use]
     pub fn new(jobs: Vec<JobSpec>) -> Self {
         Self {
@@ -76,23 +76,23 @@ impl Plan {
     }
 }
 
-/// Whether the memory of lost guests is kept.
+/// Whether and where the memory of lost guests is saved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Dump {
-    /// It is not.
+    /// Not at all.
     No,
     /// In the run's record.
     InRecord,
-    /// In this directory, which is made where it is missing.
+    /// In this directory, which is created if it is missing.
     In(PathBuf),
 }
 
-/// Words for the kernels' command line that leave a verdict possible.
+/// Parameters for the kernel's command line that do not hide kernel warnings.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Append(Option<String>);
 
 impl Append {
-    /// The words; None where nothing was to be appended.
+    /// The parameters, if there are any.
     #[must_use]
     pub fn as_deref(&self) -> Option<&str> {
         self.0.as_deref()
@@ -105,22 +105,21 @@ impl fmt::Display for Append {
     }
 }
 
-/// Words that no kernel's command line can have, or that would make a verdict impossible.
+/// The text cannot be part of a kernel's command line, or would hide kernel warnings.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadAppend {
-    /// It is too long.
+    /// The command line would be too long.
     #[error(
-        "the kernel's command line would have {length} bytes with --append, and x86 kernels take {limit}; leave some words \
-         away"
+        "the kernel's command line would have {length} bytes with --append, and x86 kernels accept {limit}; shorten --append"
     )]
     Length {
-        /// In bytes, with vmlab's own words.
+        /// The length with vmlab's own parameters, in bytes.
         length: usize,
-        /// In bytes.
+        /// The kernel's limit, in bytes.
         limit: usize,
     },
-    /// A byte that ends a command line.
-    #[error("--append holds a line break or a NUL, which no kernel's command line can have")]
+    /// The text contains a byte that would end the command line.
+    #[error("--append contains a line break or a NUL, which a kernel's command line cannot contain; remove it")]
     Byte,
     /// A parameter that hides kernel warnings.
     #[error("--append has `{0}`, which can hide the kernel's warnings, and a verdict needs them; leave it out")]
@@ -130,17 +129,17 @@ pub enum BadAppend {
 impl FromStr for Append {
     type Err = BadAppend;
 
-    fn from_str(words: &str) -> Result<Self, Self::Err> {
-        let (length, limit) = (argv::command_line_bytes(words), argv::COMMAND_LINE_LIMIT);
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (length, limit) = (argv::command_line_bytes(text), argv::COMMAND_LINE_LIMIT);
         if length > limit {
             return Err(BadAppend::Length { length, limit });
         }
-        if words.contains(['\0', '\n']) {
+        if text.contains(['\0', '\n']) {
             return Err(BadAppend::Byte);
         }
-        match argv::parameter_hiding_warnings(words) {
-            Some(word) => Err(BadAppend::Hides(word.to_owned())),
-            None => Ok(Self(Some(words.to_owned()))),
+        match argv::parameter_hiding_warnings(text) {
+            Some(parameter) => Err(BadAppend::Hides(parameter.to_owned())),
+            None => Ok(Self(Some(text.to_owned()))),
         }
     }
 }
@@ -150,8 +149,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_that_hide_warnings_are_refused() {
-        let error = |words: &str| words.parse::<Append>().unwrap_err();
+    fn parameters_that_hide_warnings_are_refused() {
+        let error = |text: &str| text.parse::<Append>().unwrap_err();
         assert_eq!(error("a quiet"), BadAppend::Hides("quiet".to_owned()));
         assert_eq!(error("a\nb"), BadAppend::Byte);
         assert!(matches!(error(&"x".repeat(4096)), BadAppend::Length { length, limit } if length > limit));

@@ -1,4 +1,4 @@
-//! All that is had before the first guest starts: QEMU, kernels, accelerator, images.
+//! Prepares a run: finds QEMU, the kernels and the accelerator, and builds the images.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -26,16 +26,16 @@ use crate::limits::Limits;
 use crate::plan::Plan;
 use crate::target::{BootableTarget, Target};
 
-/// What a run needs, found or made.
+/// Everything that a run needs.
 pub(crate) struct Ready {
     pub(crate) qemu: Qemu,
     pub(crate) accelerator: AccelChoice,
     pub(crate) targets: Vec<BootableTarget>,
-    /// About the cache, for the user.
+    /// Notices about the cache.
     pub(crate) notices: Vec<String>,
 }
 
-/// Finds or makes all that the plan needs. Each step is a lap.
+/// Finds or creates everything that the plan needs. Each step is a lap.
 pub(crate) async fn prepare(
     plan: &Plan,
     dirs: &Dirs,
@@ -59,11 +59,11 @@ pub(crate) async fn prepare(
     let mut warnings = CacheWarnings::default();
     for kernel in kernels {
         progress.step(&format!("{}: building the guest image", kernel.label));
-        let (image, kept) = build_image(&kernel, dirs, &plan.extra_modules)?;
-        warnings.add(kept);
-        progress.step(&format!("{}: looking for the quickest way to boot it", kernel.label));
-        let (boot_file, kept) = boot_file(&kernel, machine, dirs).await?;
-        warnings.add(kept);
+        let (image, cached) = build_image(&kernel, dirs, &plan.extra_modules)?;
+        warnings.add(cached);
+        progress.step(&format!("{}: unpacking the kernel", kernel.label));
+        let (boot_file, cached) = boot_file(&kernel, machine, dirs).await?;
+        warnings.add(cached);
         let target = Rc::new(Target { id: TargetId::new(kernel.label.clone()), kernel, machine, limits });
         targets.push(BootableTarget { target, boot_file, image });
     }
@@ -76,21 +76,21 @@ pub(crate) async fn prepare(
     Ok(Ready { qemu, accelerator, targets, notices })
 }
 
-/// Keeps the cache within its limit. All that this run has prepared is in use, and stays.
+/// Keeps the cache within its limit. The entries that this run has prepared are in use and stay.
 async fn make_room(isolation: Isolation, dirs: &Dirs, limit: Limit) -> Result<Vec<String>, RunError> {
     let dir = dirs.cache.clone();
     let Room { notices, over } = in_background(move || cache::keep_within(&dir, &KINDS, limit)).await?;
-    // Where a template is made, room is made once more afterwards, and an exceeded limit is reported then.
+    // A run with forks does this again after making a template, and reports an exceeded limit then.
     let over = over.filter(|_| isolation != Isolation::Fork);
     Ok(notices.into_iter().chain(over).collect())
 }
 
-/// Runs work that takes a while in a thread of its own, so that the user can interrupt it.
+/// Runs long work in another thread, so that the user can interrupt it.
 async fn in_background<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, RunError> {
     tokio::task::spawn_blocking(work).await.map_err(RunError::Task)
 }
 
-/// The plan's kernels, each once, in that order; the catalogue's default where there is none.
+/// The plan's kernels without duplicates; the catalogue's default if there are none.
 fn sources(plan: &Plan) -> Result<Vec<KernelSource>, RunError> {
     let mut sources: Vec<KernelSource> = Vec::new();
     for source in &plan.kernels {
@@ -112,7 +112,7 @@ async fn obtain(
 ) -> Result<Vec<Kernel>, RunError> {
     let mut kernels = Vec::with_capacity(sources.len());
     for source in sources {
-        // One after the other: they come from one mirror over one line.
+        // One after the other, because they come from the same mirror.
         let kernel = vmlab_kernel::obtain(source, dirs, plan.fetch, progress).await?;
         info!(kernel = kernel.label, release = kernel.release, path = %kernel.path.display(), "kernel");
         kernels.push(kernel);
@@ -125,7 +125,7 @@ fn build_image(
     dirs: &Dirs,
     extra_modules: &BTreeMap<String, Vec<u8>>,
 ) -> Result<(Image, CacheWarnings), RunError> {
-    // The image is the same whatever jobs were picked, and so is a template, which is keyed by the image's hash.
+    // The image does not depend on the selected jobs; nor does a template, whose key contains the image's hash.
     let catalogue = guest_init::catalogue()?;
     let wanted = catalogue.iter().flat_map(|spec| spec.modules.iter().map(String::as_str)).collect();
     let recipe = Recipe::scenarios()?;

@@ -1,33 +1,33 @@
-//! What is to run: kernels times scenarios. Pure.
+//! Selects scenarios by filters. Pure.
 
 use std::str::FromStr;
 
 use vmlab_protocol::catalogue::ScenarioSpec;
 
-/// A word that picks scenarios: a part of their names, or all of a name with `=` before it.
+/// A filter for scenarios: a part of their names, or `=` and a whole name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Filter {
-    /// `uts`, `host`, `uts.hostname`: wherever the name contains it.
+    /// A part of the name, for example `uts`, `host`, `uts.hostname`.
     Part(String),
-    /// `=uts.hostname`: that name only.
+    /// The whole name, for example `=uts.hostname`.
     Exact(String),
 }
 
-/// A filter that could never match.
+/// A filter that cannot match any scenario.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` can match no scenario: names are made of lower-case letters, digits, hyphens and one point")]
+#[error("`{0}` cannot match any scenario: names consist of lower-case letters, digits, hyphens and a point")]
 pub struct BadFilter(String);
 
 impl FromStr for Filter {
     type Err = BadFilter;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (exact, word) = text.strip_prefix('=').map_or((false, text), |word| (true, word));
+        let (exact, name) = text.strip_prefix('=').map_or((false, text), |name| (true, name));
         let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
-        if word.is_empty() || !word.bytes().all(fits) {
+        if name.is_empty() || !name.bytes().all(fits) {
             return Err(BadFilter(text.to_owned()));
         }
-        Ok(if exact { Self::Exact(word.to_owned()) } else { Self::Part(word.to_owned()) })
+        Ok(if exact { Self::Exact(name.to_owned()) } else { Self::Part(name.to_owned()) })
     }
 }
 
@@ -40,7 +40,7 @@ impl Filter {
     }
 }
 
-/// A filter that matched nothing, and what could have been meant.
+/// A filter that matched no scenario, and the known areas.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{problem}; `vmlab list` shows them all (areas: {areas})")]
 pub struct NoMatch {
@@ -48,15 +48,15 @@ pub struct NoMatch {
     areas: String,
 }
 
-/// The scenarios that any of the filters picks, all where there is none; sorted by name.
+/// The scenarios that match any of the filters, or all scenarios without filters; sorted by name.
 ///
 /// # Errors
-/// [`NoMatch`] for the first filter that picks nothing: a name that was mistyped must not pass as fewer scenarios.
+/// [`NoMatch`] for the first filter without a match, so that a mistyped name is not ignored.
 pub fn select(catalogue: &[ScenarioSpec], filters: &[Filter]) -> Result<Vec<ScenarioSpec>, NoMatch> {
     if let Some(filter) = filters.iter().find(|filter| !catalogue.iter().any(|spec| filter.matches(spec))) {
         let problem = match filter {
-            Filter::Part(word) => format!("no scenario's name contains `{word}`"),
-            Filter::Exact(word) => format!("no scenario is named `{word}`"),
+            Filter::Part(part) => format!("no scenario's name contains `{part}`"),
+            Filter::Exact(name) => format!("no scenario is named `{name}`"),
         };
         let mut areas: Vec<_> = catalogue.iter().map(|spec| spec.id.area()).collect();
         areas.dedup();
@@ -74,7 +74,7 @@ mod tests {
     use vmlab_events::fixture;
 
     #[test]
-    fn what_matches_nothing_is_said_as_it_was_asked() {
+    fn the_error_for_a_filter_without_a_match_quotes_it() {
         let scenarios = fixture::scenarios();
         let error = |text: &str| select(&scenarios, &[text.parse().unwrap()]).unwrap_err().to_string();
         assert!(error("=uts").starts_with("no scenario is named `uts`; `vmlab list` shows them all (areas: cgroup "));

@@ -1,4 +1,4 @@
-//! What jobs run on.
+//! Targets: a kernel on a machine.
 
 use std::rc::Rc;
 
@@ -16,7 +16,7 @@ pub(crate) struct Target {
     pub(crate) id: TargetId,
     pub(crate) kernel: Kernel,
     pub(crate) machine: Machine,
-    /// The limits of its guests.
+    /// The time limits of the target's guests.
     pub(crate) limits: Limits,
 }
 
@@ -24,7 +24,7 @@ pub(crate) struct Target {
 #[derive(Debug)]
 pub(crate) struct BootableTarget {
     pub(crate) target: Rc<Target>,
-    /// What QEMU boots of the kernel.
+    /// The kernel's file that QEMU boots.
     pub(crate) boot_file: BootFile,
     pub(crate) image: Image,
 }

@@ -1,4 +1,4 @@
-//! Which accelerator a guest runs under, and why.
+//! Chooses the accelerator of guests.
 
 use std::fmt;
 use std::fs::OpenOptions;
@@ -9,60 +9,34 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::accelerator::Accelerator;
 use super::probe::{self, Answer};
 use super::qemu::{Qemu, QemuIdentity};
 use vmlab_events::error::chain;
 use vmlab_store::stat_cache::Fact;
 use vmlab_store::{CacheError, host_boot_id};
 
-/// The probe's limit where nobody asked for KVM. A stock kernel takes 0.6 s to its panic under a KVM that is one; with
-/// the time to end QEMU, no run loses more than 2 s.
+/// The probe's limit for [`Wanted::Auto`]. A stock kernel takes 0.6 s to its panic if KVM works; with the time to end
+/// QEMU, a run loses at most 2 s.
 const AUTO_LIMIT: Duration = Duration::from_millis(1_800);
-/// The probe's limit where the user asked for KVM, and rather waits than goes without.
+/// The probe's limit for [`Wanted::Kvm`]: the user prefers to wait.
 const ASKED_LIMIT: Duration = Duration::from_secs(20);
 
-/// How QEMU executes the guest's instructions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Accelerator {
-    /// It translates them.
-    Tcg,
-    /// The host's processor does it.
-    Kvm,
-}
-
-impl Accelerator {
-    /// As `-accel` takes it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Tcg => "tcg",
-            Self::Kvm => "kvm",
-        }
-    }
-}
-
-impl fmt::Display for Accelerator {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// What the user asked for.
+/// The accelerator that the user asked for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Wanted {
-    /// KVM where it works, TCG elsewhere.
+    /// KVM if it works, otherwise TCG.
     #[default]
     Auto,
-    /// KVM or nothing.
+    /// KVM; an error if it does not work.
     Kvm,
-    /// TCG, wherever it is.
+    /// TCG, even if KVM works.
     Tcg,
 }
 
-/// Not one of `auto`, `kvm`, `tcg`.
+/// The text is not `auto`, `kvm` or `tcg`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no accelerator: auto, kvm and tcg are")]
+#[error("{0:?} is not an accelerator; expected auto, kvm or tcg")]
 pub struct BadAccelerator(String);
 
 impl FromStr for Wanted {
@@ -78,21 +52,21 @@ impl FromStr for Wanted {
     }
 }
 
-/// The choice. Its display is the short line that every run prints; [`Self::explanation`] has the evidence.
+/// The chosen accelerator. Its display is the line that every run prints; [`Self::explanation`] has the evidence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccelChoice {
-    /// What was chosen.
+    /// The chosen accelerator.
     pub accelerator: Accelerator,
-    /// Whether the user asked for it, so that nothing was tried.
+    /// Whether the user asked for TCG, so that KVM was not tried.
     pub asked: bool,
-    /// Why, in one line, which quotes QEMU and the kernel where they said something.
+    /// The reason in one line, with quotes of QEMU's and the kernel's messages.
     pub why: String,
-    /// Whether a probe's answer is remembered until the host is booted again or QEMU changes.
+    /// Whether the result of the probe is remembered until the host reboots or QEMU changes.
     pub remembered: bool,
 }
 
 impl AccelChoice {
-    /// The choice with all that led to it, as `tcg: there is no /dev/kvm`. It can have several hundred characters.
+    /// The choice and its reason, for example `tcg: there is no /dev/kvm`. It can have several hundred characters.
     #[must_use]
     pub fn explanation(&self) -> String {
         let remembered = if self.remembered { "; remembered until reboot" } else { "" };
@@ -110,9 +84,9 @@ impl fmt::Display for AccelChoice {
     }
 }
 
-/// KVM was asked for and cannot be had.
+/// The user asked for KVM, and it does not work.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("KVM cannot be used here: {why}; leave --accel away or give --accel tcg, which runs everywhere, only slower")]
+#[error("KVM cannot be used here: {why}; omit --accel, or give --accel tcg, which works everywhere but is slower")]
 pub struct KvmUnusable {
     /// The evidence.
     why: String,
@@ -122,7 +96,7 @@ pub struct KvmUnusable {
 #[derive(Debug, Clone)]
 struct Host {
     device: PathBuf,
-    /// `None` where it cannot be read; nothing is remembered then.
+    /// `None` if it cannot be read; results are then not remembered.
     boot_id: Option<String>,
 }
 
@@ -131,30 +105,30 @@ impl Host {
         Self { device: PathBuf::from("/dev/kvm"), boot_id: host_boot_id().ok() }
     }
 
-    /// Why KVM cannot be used, as far as that shows without starting anything.
+    /// Why KVM cannot be used, if that is known without a probe.
     fn obstacle(&self) -> Option<String> {
         let device = self.device.display();
         match OpenOptions::new().read(true).write(true).open(&self.device) {
             Ok(_) => None,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Some(format!("there is no {device}")),
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Some(format!(
-                "{device} may not be opened ({error}; `sudo usermod -aG kvm $USER` and a new login allow it)"
-            )),
-            Err(error) => Some(format!("{device} does not open ({error})")),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                Some(format!("{device} cannot be opened ({error}); run `sudo usermod -aG kvm $USER` and log in again"))
+            }
+            Err(error) => Some(format!("{device} cannot be opened ({error})")),
         }
     }
 }
 
-/// Chooses the accelerator for guests that `qemu` runs; `kernel`, a bzImage or vmlinux, is what a probe boots. Takes up
-/// to 2 s where a probe is needed for [`Wanted::Auto`], up to 21 s for [`Wanted::Kvm`].
+/// Chooses the accelerator for guests of `qemu`. If a probe is necessary, it boots `kernel`, a bzImage or vmlinux, and
+/// takes up to 2 s for [`Wanted::Auto`] and up to 21 s for [`Wanted::Kvm`].
 ///
 /// # Errors
-/// [`KvmUnusable`] for [`Wanted::Kvm`] alone.
+/// [`KvmUnusable`], only for [`Wanted::Kvm`].
 pub async fn choose(wanted: Wanted, qemu: &Qemu, kernel: &Path, cache: &Path) -> Result<AccelChoice, KvmUnusable> {
     choose_on(&Host::this(), wanted, qemu, kernel, cache).await
 }
 
-/// What [`choose`] would say for [`Wanted::Auto`] without a probe; none where it needs one.
+/// The choice for [`Wanted::Auto`] if it is known without a probe.
 #[must_use]
 pub fn known(qemu: &Qemu, cache: &Path) -> Option<AccelChoice> {
     known_on(&Host::this(), qemu, cache)
@@ -189,7 +163,7 @@ async fn choose_on(
     {
         return Err(KvmUnusable { why });
     }
-    // Whoever asks for KVM gets a new probe in place of a remembered refusal, and with more time.
+    // For a user who asks for KVM, a remembered failure is probed again, with more time.
     if let Some(choice) = known.filter(|known| wanted == Wanted::Auto || known.accelerator == Accelerator::Kvm) {
         return Ok(choice);
     }
@@ -224,19 +198,19 @@ fn from_answer(answer: &Answer, remembered: bool) -> AccelChoice {
     AccelChoice { accelerator, asked: false, why, remembered }
 }
 
-/// What is remembered of a build of QEMU on this boot of the host.
+/// The remembered result for this build of QEMU and this boot of the host.
 fn known_answer(host: &Host, qemu: &Qemu, cache: &Path) -> Option<Answer> {
     Fact::new(cache, &kind(&qemu.identity), &[]).on_boot(host.boot_id.clone()?).get()
 }
 
-/// Remembers an answer; false where it may be another next time, or the host does not say which boot this is.
+/// Remembers a result. Returns false if the next probe may have another result, or the host's boot id is unknown.
 fn remember(host: &Host, qemu: &Qemu, cache: &Path, answer: &Answer) -> Result<bool, CacheError> {
     let Some(boot_id) = host.boot_id.clone().filter(|_| answer.is_worth_remembering()) else { return Ok(false) };
     Fact::new(cache, &kind(&qemu.identity), &[]).on_boot(boot_id).put(answer)?;
     Ok(true)
 }
 
-/// The fact follows from the program and not from the path it was found by, so the identity is in its name.
+/// The kind of the fact. It contains the identity of the program, because the result does not depend on its path.
 fn kind(QemuIdentity { path, version_line, size_bytes, modified_ns }: &QemuIdentity) -> String {
     format!("KVM with {} of {size_bytes} bytes, changed at {modified_ns} ns, {version_line}", path.display())
 }

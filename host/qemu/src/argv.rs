@@ -7,7 +7,7 @@ use std::path::Path;
 use vmlab_protocol::CONTROL_PORT;
 use vmlab_protocol::message::CONSOLE_LEVEL;
 
-use super::accel::Accelerator;
+use super::accelerator::Accelerator;
 
 /// A guest's machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! QEMU: the program, its accelerator, command line, process, monitor (QMP), and templates.
 
 pub mod accel;
+pub mod accelerator;
 pub mod argv;
 pub mod cpu_usage;
 #[cfg(test)]

@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::accel::Accelerator;
+use super::accelerator::Accelerator;
 use super::quote;
 use crate::spawn::{Family, die_with_parent, kill_group};
 

@@ -97,7 +97,7 @@ pub struct QemuEnded {
 impl QemuProcess {
     /// Starts QEMU. The kernel kills QEMU when this process ends.
     ///
-    /// A fork gets its device state and the QMP commands that load it ([`qmp::load_ahead`]). The commands are in the
+    /// A fork gets its device state and the QMP commands that load it (`qmp::load_ahead`). The commands are in the
     /// socket before QEMU starts, so that QEMU never waits for the next command.
     ///
     /// # Errors
@@ -141,7 +141,7 @@ impl QemuProcess {
         Ok(Self { process: child, stderr: kept, listening, control, qmp, agreed, monitor, console })
     }
 
-    /// Resumes a fork, now or as soon as its state is loaded ([`qmp::wake`]).
+    /// Resumes a fork, now or as soon as its state is loaded (`qmp::wake`).
     ///
     /// # Errors
     /// As write(2), also if QEMU has ended.

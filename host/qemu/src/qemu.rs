@@ -67,7 +67,7 @@ pub struct QemuIdentity {
 pub struct Qemu {
     /// The path of the program, with symbolic links.
     pub path: PathBuf,
-    /// The version, [`MINIMUM`] or later.
+    /// The version, `MINIMUM` or later.
     pub version: QemuVersion,
     /// The identity of the build.
     pub identity: QemuIdentity,
@@ -131,7 +131,7 @@ pub enum QemuError {
         /// The end of its output.
         said: String,
     },
-    /// The version is older than [`MINIMUM`].
+    /// The version is older than `MINIMUM`.
     #[error(
         "{path} is QEMU {found}, but vmlab needs {MINIMUM} or later; install a newer version, or name another program with --qemu or {VARIABLE}"
     )]
@@ -146,7 +146,7 @@ pub enum QemuError {
 /// Finds QEMU and runs it with `--version`. `option` (`--qemu`) takes precedence over `VMLAB_QEMU`, which takes
 /// precedence over `PATH`.
 ///
-/// The answer of a program is remembered in `cache` while its file is unchanged.
+/// The version of a program is remembered in `cache` while its file is unchanged.
 ///
 /// # Errors
 /// [`QemuError`] if no usable QEMU was found.
@@ -154,7 +154,7 @@ pub async fn find(option: Option<&Path>, cache: &Path) -> Result<Qemu, QemuError
     let path = locate(option, env::var_os(VARIABLE), env::var_os("PATH").as_deref())?;
     let files = [path.as_path()];
     let fact = Fact::new(cache, "qemu", &files);
-    // A link may lead to another program by now, with the same times.
+    // A link may lead to another program with the same times.
     if let Some(known) = fact.get::<Qemu>().filter(|known| leads_to(&path, &known.identity.path)) {
         return Ok(Qemu { path, ..known });
     }

@@ -15,7 +15,8 @@ use super::need::{self, Need, Scope};
 use vmlab_events::error::chain;
 use vmlab_kernel::fetched::{KernelStore, Lookup};
 use vmlab_kernel::installed;
-use vmlab_qemu::accel::{self, AccelChoice, Accelerator, Wanted};
+use vmlab_qemu::accel::{self, AccelChoice, Wanted};
+use vmlab_qemu::accelerator::Accelerator;
 use vmlab_qemu::qemu::{self, Qemu, QemuError};
 use vmlab_store::dirs::Dirs;
 

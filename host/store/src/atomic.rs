@@ -1,4 +1,4 @@
-//! Files and directories that are there whole or not at all: written under another name, flushed, renamed.
+//! Creates files and directories atomically: they are written under a temporary name, flushed, and renamed.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -11,22 +11,23 @@ use tempfile::{Builder, NamedTempFile};
 
 use crate::CacheError;
 
-/// How often, and how far apart, removing a staging directory is tried. A child that has just been killed may still be
-/// creating a file in it.
+/// The number of attempts to remove a directory. A child process that has just been killed may still create a file in
+/// it.
 const REMOVALS: u32 = 50;
+/// The pause between two attempts.
 const REMOVAL_PAUSE: Duration = Duration::from_millis(10);
 
-/// Writes a file whole. Its directory must exist. A directory that stands in the file's place is removed.
+/// Writes a file atomically. Its directory must exist. A directory at the file's path is removed.
 ///
 /// # Errors
-/// [`CacheError`]; what was there before is then unchanged.
+/// [`CacheError`]; an earlier file at this path is then unchanged.
 pub fn write(path: &Path, contents: &[u8]) -> Result<(), CacheError> {
     let dir = path.parent().unwrap_or(Path::new("."));
     let mut file = temporary(dir, ".tmp", 0o600).map_err(CacheError::on("write in", dir))?;
-    // Through the file itself: the error of a named file has its temporary name, which means nothing to the user.
+    // Not through the NamedTempFile, whose errors contain the temporary name: it means nothing to the user.
     file.as_file_mut().write_all(contents).map_err(CacheError::on("write", path))?;
     file.as_file().sync_all().map_err(CacheError::on("flush", path))?;
-    // rename(2) puts a file in the place of anything else.
+    // rename(2) replaces everything but a directory.
     let persisted = match file.persist(path) {
         Err(error) if error.error.kind() == io::ErrorKind::IsADirectory => {
             remove_tree(path).map_err(CacheError::on("remove", path))?;
@@ -38,9 +39,9 @@ pub fn write(path: &Path, contents: &[u8]) -> Result<(), CacheError> {
     sync_dir(dir)
 }
 
-/// A temporary file in a directory, which is removed when it is dropped. The umask applies to the permissions.
+/// Creates a temporary file, which is removed when it is dropped. The umask applies to the permissions.
 ///
-/// The tempfile crate's own function puts the temporary name into errors, where it means nothing to the user.
+/// The errors of the tempfile crate's own function contain the temporary name, which means nothing to the user.
 ///
 /// # Errors
 /// As open(2).
@@ -49,7 +50,7 @@ pub fn temporary(dir: &Path, prefix: &str, permissions: u32) -> io::Result<Named
     Builder::new().prefix(prefix).make_in(dir, open)
 }
 
-/// Flushes a directory's own entries.
+/// Flushes the entries of a directory, but not the contents of its files.
 ///
 /// # Errors
 /// [`CacheError`]
@@ -57,8 +58,7 @@ pub fn sync_dir(dir: &Path) -> Result<(), CacheError> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(CacheError::on("flush", dir))
 }
 
-/// Flushes everything below a directory. One call for its file system (syncfs(2)) instead of one for each of a
-/// thousand kernel modules.
+/// Flushes the file system of a directory (syncfs(2)), which is faster than flushing each of a thousand kernel modules.
 ///
 /// # Errors
 /// [`CacheError`]
@@ -66,7 +66,7 @@ pub fn sync_tree(dir: &Path) -> Result<(), CacheError> {
     File::open(dir).and_then(|dir| Ok(nix::unistd::syncfs(&dir)?)).map_err(CacheError::on("flush", dir))
 }
 
-/// Creates a directory and all above it.
+/// Creates a directory and its parents.
 ///
 /// # Errors
 /// [`CacheError`]
@@ -74,14 +74,14 @@ pub fn create_dir(dir: &Path) -> Result<(), CacheError> {
     fs::create_dir_all(dir).map_err(CacheError::on("create", dir))
 }
 
-/// A directory to prepare something in, which is removed with its contents when this is dropped.
+/// A directory in which an entry is prepared. Dropping this removes it with its contents.
 #[derive(Debug)]
 pub struct Staging {
     path: PathBuf,
 }
 
 impl Staging {
-    /// Creates the directory, empty. What a killed process left there is removed, so the caller must have the lock that
+    /// Creates the empty directory and removes the remains of a killed process. The caller must have the lock that
     /// makes it the only user of this path.
     ///
     /// # Errors
@@ -93,7 +93,7 @@ impl Staging {
         Ok(staging)
     }
 
-    /// Where it is.
+    /// The path of the directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -102,15 +102,15 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        // Nothing depends on this: the next process that prepares the same thing removes what is left here.
+        // A failure is harmless: the next process that prepares this entry removes the remains.
         let _ = remove_tree(&self.path);
     }
 }
 
-/// Removes a directory with its contents, or whatever else is there, if anything is.
+/// Removes a file of any type, or a directory with its contents. A missing file is no error.
 ///
 /// # Errors
-/// It is still there.
+/// The file or directory still exists.
 pub fn remove_tree(path: &Path) -> io::Result<()> {
     if fs::symlink_metadata(path).is_ok_and(|there| !there.is_dir()) {
         return match fs::remove_file(path) {
@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_replaced_whole_and_no_other_file_stays() {
+    fn a_file_is_replaced_and_no_temporary_file_stays() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ref.json");
         write(&path, b"one").unwrap();

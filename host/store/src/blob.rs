@@ -1,5 +1,5 @@
-//! Blobs: large files of the cache, each put in place whole and never written to again. Beside each lies an empty file,
-//! `NAME.used`, whose time says when the blob was last used: the blob's own times say whether it has changed.
+//! Blobs: large files of the cache. A blob is created atomically and never changed. The modification time of the empty
+//! file `NAME.used` beside it is the time of the blob's last use; the blob's own times tell whether it has changed.
 
 use std::path::{Path, PathBuf};
 
@@ -10,10 +10,10 @@ use crate::lease::{Lease, touch};
 use crate::lock::{Lock, Mode};
 use crate::{CacheError, atomic, changes_lock, hex, regular, sha256_of, stat_cache};
 
-/// Characters of a hash that people are shown.
+/// The number of a hash's digits that vmlab shows.
 const SHORT: usize = 12;
 
-/// As much of a hash as people are shown.
+/// The beginning of a hash, as vmlab shows it.
 #[must_use]
 pub fn short(hash: &str) -> &str {
     hash.get(..SHORT).unwrap_or(hash)
@@ -22,29 +22,29 @@ pub fn short(hash: &str) -> &str {
 /// A directory of blobs.
 #[derive(Debug, Clone, Copy)]
 pub struct BlobDir {
-    /// Its name within the cache.
+    /// The directory's name within the cache.
     pub directory: &'static str,
-    /// What the blobs' names end in, as `.cpio`.
+    /// The suffix of the blobs' names, for example `.cpio`.
     pub suffix: &'static str,
     /// The kind of its blobs.
     pub kind: &'static EntryKind,
 }
 
-/// A file of the cache whose content was compared with its digest.
+/// A blob whose content matches its digest.
 #[derive(Debug)]
 pub struct Blob {
     /// The file.
     pub path: PathBuf,
-    /// Of its content, hexadecimal.
+    /// The SHA-256 of the content, in hexadecimal.
     pub sha256: String,
-    /// Keeps it in the cache while it is used.
+    /// Prevents the blob's removal while it is used.
     pub lease: Option<Lease>,
-    /// It was put there just now.
+    /// Whether [`BlobDir::put`] has just written it.
     pub new: bool,
 }
 
 impl BlobDir {
-    /// The blob of that name, without the suffix, if it is there and has this SHA-256. Notes that it is used.
+    /// The blob with this name (without the suffix), if it exists and has this SHA-256. Records its use.
     #[must_use]
     pub fn find(&self, cache: &Path, name: &str, sha256: &str) -> Option<Blob> {
         let path = self.path(cache, name);
@@ -53,27 +53,27 @@ impl BlobDir {
         sound.then(|| Blob { path, sha256: sha256.to_owned(), lease: Some(lease), new: false })
     }
 
-    /// The blob of that name with this content, which is written now unless it is there.
+    /// The blob with this name and content. Writes it unless it exists.
     ///
     /// # Errors
     /// [`CacheError`]
     pub fn put(&self, cache: &Path, name: &str, bytes: &[u8]) -> Result<Blob, CacheError> {
         let (path, sha256) = (self.path(cache, name), hex(&Sha256::digest(bytes)));
         let lease = self.lease(cache, name);
-        // It is read, as a stat does not show what a disk lost by itself. One that cannot be read is written anew, and
-        // that fails with a reason where it must.
+        // Read the whole file: stat(2) does not show what the disk itself has damaged. An unreadable file is written
+        // again; if the cache is broken, that fails with the reason.
         let same = || regular::open(&path).and_then(|mut file| sha256_of(&mut file)).is_ok_and(|it| it == sha256);
         if lease.is_some() && same() {
             return Ok(Blob { path, sha256, lease, new: false });
         }
         atomic::create_dir(&cache.join(self.directory))?;
-        // No process may remove it before the lease is taken.
+        // The lock prevents the blob's removal before the lease is taken.
         let _changes = Lock::wait(&changes_lock(cache), Mode::Shared)?;
         atomic::write(&path, bytes)?;
         Ok(Blob { path, sha256, lease: self.lease(cache, name), new: true })
     }
 
-    /// Lists the blobs; `what` says in one line what a name stands for.
+    /// Lists the blobs; `what` describes a blob by its name, in one line.
     pub fn list(&self, cache: &Path, what: impl Fn(&str) -> String) -> Listing {
         let dir = cache.join(self.directory);
         let mut listing = leftovers::half_written(&dir);
@@ -97,7 +97,7 @@ impl BlobDir {
     fn lease(&self, cache: &Path, name: &str) -> Option<Lease> {
         let lease = Lease::shared(&self.path(cache, name))?;
         let used = self.used(cache, name);
-        // Where the cache cannot be written to, the blob only counts as used longer ago than it was.
+        // If the cache is read-only, the recorded time of the last use is too old, which is harmless.
         let _ = regular::create(&used);
         touch(&used);
         Some(lease)

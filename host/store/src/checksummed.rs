@@ -1,5 +1,5 @@
-//! Checksummed JSON: every small file of the cache. A flipped bit or an edit is found out even where the result can be
-//! parsed. Such a file is damage, not a failure of the cache: its content is made anew.
+//! Checksummed JSON, the format of every small file of the cache. The checksum detects a flipped bit or an edit even if
+//! the result is valid JSON. A damaged file is not an error: vmlab computes its content again.
 
 use std::io;
 use std::path::Path;
@@ -9,28 +9,28 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
-use crate::lock::is_absence;
+use crate::regular::is_absence;
 use crate::{CacheError, atomic, hex, regular};
 
 /// The largest file that vmlab writes, a kernel's list of 4000 modules, has 600 KiB.
 const LIMIT_BYTES: u64 = 4 << 20;
 
-/// What was found in a file's place.
+/// The result of reading a file.
 #[derive(Debug)]
 pub enum Stored<T> {
     /// There is no such file.
     Missing,
-    /// It is not what was written; the text names the file and says why.
+    /// The content is not as written; the text names the file and the damage.
     Damaged(String),
     /// The value.
     Sound(T),
 }
 
-/// The file's text.
+/// The format of the file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Envelope {
-    /// Of the text of `content`, hexadecimal.
+    /// The SHA-256 of the text of `content`, in hexadecimal.
     sha256: String,
     content: Box<RawValue>,
 }
@@ -38,7 +38,7 @@ struct Envelope {
 /// Reads a file that [`write()`] wrote.
 ///
 /// # Errors
-/// The host does not let the file be read.
+/// [`CacheError`] if the file exists and cannot be read.
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Stored<T>, CacheError> {
     let bytes = match regular::read(path, LIMIT_BYTES) {
         Ok(bytes) => bytes,
@@ -58,7 +58,7 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Stored<T>, CacheError> {
     })
 }
 
-/// Writes a file whole.
+/// Writes a file atomically.
 ///
 /// # Errors
 /// [`CacheError`]
@@ -81,7 +81,7 @@ mod tests {
     use crate::fixture::{NOT_REGULAR, put};
 
     #[test]
-    fn every_flipped_bit_that_changes_the_content_is_found_out() {
+    fn every_flipped_bit_that_changes_the_content_is_detected() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x");
         let content = vec![("name".to_owned(), 7_u64), ("ä\"".to_owned(), u64::MAX)];
@@ -92,7 +92,7 @@ mod tests {
             harmed[bit / 8] ^= 1 << (bit % 8);
             fs::write(&path, &harmed).unwrap();
             match read::<Vec<(String, u64)>>(&path).unwrap() {
-                // A line feed outside the content that became another white space.
+                // The bit turned a line feed outside the content into another white-space character.
                 Stored::Sound(same) => assert_eq!(same, content, "bit {bit}"),
                 Stored::Damaged(why) => assert!(why.contains(path.to_str().unwrap()), "{why}"),
                 Stored::Missing => panic!("bit {bit}"),
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edit_an_addition_and_another_type_are_found_out() {
+    fn an_edit_an_addition_and_another_type_are_detected() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x");
         write(&path, &"text").unwrap();

@@ -1,4 +1,4 @@
-//! Where the cache and the state live: the XDG base directories.
+//! The directories of the cache and of run records, by the XDG Base Directory Specification.
 
 use std::env;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// vmlab's directories. None of them need exist yet.
 #[derive(Debug, Clone)]
 pub struct Dirs {
-    /// `$XDG_CACHE_HOME/vmlab`: kernels, images, answers of probes. May be deleted at any time.
+    /// `$XDG_CACHE_HOME/vmlab`: kernels, images, templates, facts. The user may delete it at any time.
     pub cache: PathBuf,
     /// `$XDG_STATE_HOME/vmlab`: run records.
     pub state: PathBuf,
@@ -14,14 +14,14 @@ pub struct Dirs {
 
 /// Neither the XDG variables nor `HOME` name a directory.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("no place for vmlab's files: neither {0} nor HOME is set to an absolute path; set one of them")]
+#[error("no directory for vmlab's files: neither {0} nor HOME is set to an absolute path; set one of them")]
 pub struct NoHome(&'static str);
 
 impl Dirs {
-    /// From the environment, as the XDG Base Directory Specification (0.8) says: a relative path counts as unset.
+    /// Reads the environment, as the XDG Base Directory Specification (0.8) says: a relative path counts as unset.
     ///
     /// # Errors
-    /// [`NoHome`] where nothing names a directory.
+    /// [`NoHome`] if no variable names a directory.
     pub fn from_env() -> Result<Self, NoHome> {
         let dir = |variable: &'static str, below_home: &str| {
             let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());

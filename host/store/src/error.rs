@@ -1,10 +1,10 @@
-//! Why the cache could not be used, and what the user can do about it.
+//! Errors of the cache.
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A step on the cache that failed.
+/// A failed operation on the cache. Its display names the operation, the path, the cause and the remedy.
 #[derive(Debug)]
 pub struct CacheError {
     action: &'static str,
@@ -13,37 +13,37 @@ pub struct CacheError {
 }
 
 impl CacheError {
-    /// For `map_err`: the step, as `create`, and its file.
+    /// For `map_err`: the operation, for example `create`, and its file.
     pub fn on(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |cause| Self { action, path: path.to_owned(), cause }
     }
 
-    /// The kind of the underlying failure.
+    /// The kind of the system's error.
     #[must_use]
     pub fn kind(&self) -> io::ErrorKind {
         self.cause.kind()
     }
 
-    /// What failed and why, without the remedy: `cannot read /c/x: Permission denied (os error 13)`.
+    /// The operation and the system's error, without the remedy: `cannot read /c/x: Permission denied (os error 13)`.
     #[must_use]
     pub fn cause(&self) -> String {
         let Self { action, path, cause } = self;
         format!("cannot {action} {}: {cause}", path.display())
     }
 
-    /// What to do about it: `make it readable for this user, or …`.
+    /// The remedy: `make it readable for this user, or …`.
     #[must_use]
     pub fn remedy(&self) -> &'static str {
         remedy(self.action, self.cause.kind())
     }
 
-    /// Whether another step failed for the same reason, on the same or another file.
+    /// Whether another operation failed for the same reason, on any file.
     #[must_use]
     pub fn has_reason_of(&self, other: &Self) -> bool {
         self.remedy() == other.remedy() && self.cause.to_string() == other.cause.to_string()
     }
 
-    /// A line for each reason, however often it occurred: the first that failed for it, and how many more did.
+    /// One line for each reason: the first error, and the number of further ones.
     #[must_use]
     pub fn by_reason(errors: &[Self]) -> Vec<String> {
         let mut reasons: Vec<(&Self, usize)> = Vec::new();
@@ -55,13 +55,13 @@ impl CacheError {
         }
         let line = |(error, count): (&Self, usize)| match count - 1 {
             0 => error.to_string(),
-            more => format!("{CANNOT}: {}, and likewise {more} more of its files; {}", error.cause(), error.remedy()),
+            more => format!("{CANNOT}: {}, and {more} more of its files; {}", error.cause(), error.remedy()),
         };
         reasons.into_iter().map(line).collect()
     }
 }
 
-/// What every message begins with.
+/// The beginning of every message.
 const CANNOT: &str = "vmlab's cache cannot be used";
 
 impl fmt::Display for CacheError {
@@ -72,10 +72,10 @@ impl fmt::Display for CacheError {
 
 impl std::error::Error for CacheError {}
 
-/// The steps that only read.
+/// The operations that only read.
 const READS: [&str; 3] = ["read", "list", "look at"];
 
-/// What to do about a kind of failure of a step on the cache.
+/// The remedy for an error of an operation.
 #[must_use]
 fn remedy(action: &str, kind: io::ErrorKind) -> &'static str {
     match kind {
@@ -88,7 +88,7 @@ fn remedy(action: &str, kind: io::ErrorKind) -> &'static str {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             "make it writable for this user, or set XDG_CACHE_HOME to a directory that is"
         }
-        _ => "mend that, or set XDG_CACHE_HOME to another directory",
+        _ => "repair it, or set XDG_CACHE_HOME to another directory",
     }
 }
 
@@ -102,11 +102,7 @@ mod tests {
         let (denied, full) = (io::ErrorKind::PermissionDenied, io::ErrorKind::StorageFull);
         let lines = CacheError::by_reason(&[error("/a", denied), error("/b", full), error("/c", denied)]);
         assert_eq!(lines.len(), 2, "{lines:?}");
-        assert!(
-            lines[0].contains("/a: ")
-                && lines[0].contains("and likewise 1 more")
-                && lines[0].contains("make it writable")
-        );
+        assert!(lines[0].contains("/a: ") && lines[0].contains("and 1 more") && lines[0].contains("make it writable"));
         assert_eq!(lines[1], error("/b", full).to_string());
         assert_eq!(CacheError::by_reason(&[]), Vec::<String>::new());
     }
@@ -118,6 +114,6 @@ mod tests {
         assert!(error("list", io::ErrorKind::PermissionDenied).contains("make it readable"));
         assert!(error("write in", io::ErrorKind::PermissionDenied).contains("make it writable"));
         assert!(error("write", io::ErrorKind::StorageFull).contains("free some space"));
-        assert!(error("read", io::ErrorKind::IsADirectory).contains("mend that"));
+        assert!(error("read", io::ErrorKind::IsADirectory).contains("repair it"));
     }
 }

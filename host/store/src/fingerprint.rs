@@ -1,4 +1,4 @@
-//! Telling whether a file was written to, at the price of a stat.
+//! Detects changes of a file by stat(2).
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -8,32 +8,33 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-/// A file that was changed more recently could be changed again without a change of its times.
-const SETTLED: Duration = Duration::from_secs(2);
+/// The minimum age of a change. A file that was changed more recently could change again with the same times, because
+/// time stamps are coarse.
+const STABLE_AFTER: Duration = Duration::from_secs(2);
 
-/// What stat(2) says of a file that changes with every change of its content.
+/// The fields of stat(2) that change with the content of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Fingerprint {
     device: u64,
     inode: u64,
     pub(crate) size_bytes: u64,
-    /// ns since 1970 UTC.
+    /// In ns since 1970 UTC.
     modified_ns: i128,
-    /// Likewise; no process can set it (inode(7)).
+    /// The ctime, in ns since 1970 UTC; no process can set it (inode(7)).
     changed_ns: i128,
 }
 
 impl Fingerprint {
-    /// Of the file that a path leads to; fails as stat(2) does.
+    /// Reads the fingerprint of a file. Fails as stat(2) does.
     pub(crate) fn of(path: &Path) -> io::Result<Self> {
         fs::metadata(path).map(|metadata| Self::from(&metadata))
     }
 
-    /// Whether the file was changed so long ago that every further change shows in its fingerprint.
-    pub(crate) fn is_settled(&self) -> bool {
+    /// Whether the last change is so old that every further change alters the fingerprint.
+    pub(crate) fn is_stable(&self) -> bool {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let age_ns = i128::try_from(now.as_nanos()).unwrap_or(i128::MAX) - self.changed_ns;
-        age_ns > i128::try_from(SETTLED.as_nanos()).unwrap_or(i128::MAX)
+        age_ns > i128::try_from(STABLE_AFTER.as_nanos()).unwrap_or(i128::MAX)
     }
 }
 

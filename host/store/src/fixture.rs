@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::stat::{Mode, SFlag, mknod};
 
-/// Makes a file.
+/// Creates a file of some type.
 pub type MakeFile = fn(&Path);
 
-/// All kinds of files other than regular ones that can be made without being root.
+/// The types of files, other than regular ones, that a user can create without being root.
 pub const NOT_REGULAR: [(&str, MakeFile); 4] = [
     ("a directory", |path| fs::create_dir_all(path.join("with/something")).unwrap()),
     ("a FIFO", |path| nix::unistd::mkfifo(path, Mode::S_IRWXU).unwrap()),
@@ -18,14 +18,14 @@ pub const NOT_REGULAR: [(&str, MakeFile); 4] = [
     ("an endless link", |path| symlink(path, path).unwrap()),
 ];
 
-/// Removes what is at a path and makes another kind of file there.
+/// Replaces the file at a path with one of another type.
 pub fn put(path: &Path, make: MakeFile) {
     crate::atomic::remove_tree(path).unwrap();
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     make(path);
 }
 
-/// A program that was not changed recently: a ctime cannot be set, and the test itself may have just been built.
+/// A file that was not changed recently. Tests cannot make one, because the ctime cannot be set.
 pub fn old_file() -> PathBuf {
     fs::canonicalize("/bin/sh").unwrap()
 }

@@ -1,9 +1,8 @@
-//! Lists of files with their digests, stored in checksummed JSON: what a directory of the cache consists of.
+//! Lists of the files of a cache directory with their digests, stored in checksummed JSON.
 //!
-//! A file's digest is its SHA-256. The exception is a saved guest, whose digests are CRC-32: making a template takes about
-//! 3 s under TCG, and SHA-256 of its 66 MiB took 0.05 s of that with the processor's SHA extensions and 0.15 s without
-//! them (OpenSSL 3.0, a cloud machine of 2 x86-64 cores). Both detect damage; neither is against malice, as the cache
-//! belongs to its user.
+//! The digest of a file is its SHA-256, but that of a saved guest is a CRC-32. Making a template takes about 3 s under
+//! TCG, and SHA-256 of its 66 MiB takes 0.05 s of that with the processor's SHA extensions and 0.15 s without (OpenSSL
+//! 3.0, a cloud machine with 2 x86-64 cores). Digests detect damage, not manipulation: the cache belongs to its user.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -19,34 +18,34 @@ use crate::fingerprint::Fingerprint;
 use crate::stat_cache::Fact;
 use crate::{CacheError, hex, host_boot_id, regular, sha256_of};
 
-/// Bytes of sparse files that are looked at together. Most blocks of a guest's memory are empty, and cost nothing.
+/// The block size for sparse files, in bytes. Most blocks of a guest's memory are holes, which are not read.
 const BLOCK: usize = 64 * 1024;
 
-/// How much of what was read before is read again.
+/// Whether files that were verified before are read again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trust {
-    /// A file that stat(2) calls unchanged has the digest that it had.
+    /// A file keeps its digest while stat(2) reports it as unchanged.
     Stat,
-    /// Every byte is read, so that bytes which a disk lost by itself are found, too.
+    /// Every byte is read, which also detects damage by the disk itself.
     Nothing,
 }
 
-/// How long a comparison of digests is remembered.
+/// How long a successful verification is remembered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lasts {
-    /// While stat(2) says that the files are unchanged: they were forced to the disk.
+    /// While stat(2) reports the files as unchanged; for files that were flushed to the disk.
     WhileUnchanged,
-    /// Likewise, but no longer than until the host's next boot: a crash of the host may have lost what was not written to
-    /// the disk.
+    /// As above, but at most until the host's next boot; for files that were not flushed, which a crash of the host can
+    /// damage.
     UntilReboot,
 }
 
-/// How a file's digest is computed.
+/// The algorithm of a digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Algorithm {
     /// SHA-256 of all bytes.
     Sha256,
-    /// CRC-32 of the blocks that are not zero, each with its offset, so that a copy without holes has the same digest.
+    /// CRC-32 of all blocks that are not zero, with their offsets. A copy without holes has the same digest.
     SparseCrc32,
 }
 
@@ -62,15 +61,15 @@ struct Listed {
     /// Hexadecimal.
     digest: String,
     size_bytes: u64,
-    /// Below the directory, without `.` and `..`.
+    /// Relative to the directory, without `.` and `..`.
     path: String,
 }
 
 impl Integrity {
-    /// Lists all files below a directory, and leaves links out. `None` where `stopped` was set meanwhile.
+    /// Lists all files below a directory, except links. `None` if `stopped` was set meanwhile.
     ///
     /// # Errors
-    /// [`CacheError`] where something cannot be read.
+    /// [`CacheError`] if a file or directory cannot be read.
     pub fn of_tree(dir: &Path, stopped: &AtomicBool) -> Result<Option<Self>, CacheError> {
         let mut paths = Vec::new();
         find(dir, &mut paths)?;
@@ -88,28 +87,28 @@ impl Integrity {
         Ok(Some(Self(files)))
     }
 
-    /// Lists the files of a saved guest, which are named below a directory.
+    /// Lists the files of a saved guest; `names` are relative to `dir`.
     ///
     /// # Errors
-    /// [`CacheError`] where something cannot be read.
+    /// [`CacheError`] if a file or directory cannot be read.
     pub fn of_guest(dir: &Path, names: &[&str]) -> Result<Self, CacheError> {
         names.iter().map(|name| Listed::of(dir, name, Algorithm::SparseCrc32)).collect::<Result<_, _>>().map(Self)
     }
 
-    /// From lines `SHA256 SIZE PATH`, as an older vmlab wrote them.
+    /// Parses lines `SHA256 SIZE PATH`, the format of older versions of vmlab.
     #[must_use]
     pub fn from_lines(lines: impl Iterator<Item = String>) -> Option<Self> {
         lines.map(|line| Listed::parse(&format!("sha256:{line}"))).collect::<Option<_>>().map(Self)
     }
 
-    /// The listed SHA-256 of a file, hexadecimal.
+    /// The listed SHA-256 of a file, in hexadecimal.
     #[must_use]
     pub fn sha256(&self, path: &str) -> Option<&str> {
         let listed = self.0.iter().find(|file| file.path == path && file.algorithm == Algorithm::Sha256);
         listed.map(|file| file.digest.as_str())
     }
 
-    /// A digest over the list.
+    /// A digest of the list itself, in hexadecimal.
     #[must_use]
     pub fn digest(&self) -> String {
         let mut hash = Sha256::new();
@@ -117,18 +116,18 @@ impl Integrity {
         hex(&hash.finalize())
     }
 
-    /// Compares the files below `dir` with the list; `Some` says what is wrong. A result without damage is remembered in
-    /// the stat cache.
+    /// Compares the files below `dir` with the list. `Some` describes the damage; the absence of damage is remembered
+    /// in the stat cache.
     ///
     /// # Errors
-    /// [`CacheError`] where a file is there and cannot be read.
+    /// [`CacheError`] if a file exists and cannot be read.
     pub fn damage(&self, dir: &Path, cache: &Path, trust: Trust, lasts: Lasts) -> Result<Option<String>, CacheError> {
         let seen = match self.look(dir)? {
             Ok(seen) => seen,
             Err(damage) => return Ok(Some(damage)),
         };
         let (files, looks) = ([dir], digest_of(&seen));
-        // Where the boot cannot be told, the files are read again each time.
+        // If the host's boot id cannot be read, the files are read each time.
         let fact = fact(cache, &files, lasts);
         if trust == Trust::Stat && fact.as_ref().and_then(Fact::get::<String>).as_ref() == Some(&looks) {
             return Ok(None);
@@ -141,8 +140,8 @@ impl Integrity {
                 Err(error) => return damage_or(&path, error).map(Some),
             }
         }
-        // The digest of a file that was written to meanwhile is that of no version of it.
-        if seen.iter().all(Fingerprint::is_settled)
+        // If a file changed meanwhile, its digest belongs to no version of it.
+        if seen.iter().all(Fingerprint::is_stable)
             && self.look(dir)?.is_ok_and(|again| again == seen)
             && let Some(fact) = fact
         {
@@ -151,19 +150,19 @@ impl Integrity {
         Ok(None)
     }
 
-    /// Remembers that the files below `dir` are as listed. This process has just written and listed them, and no other
-    /// process writes to them.
+    /// Remembers that the files below `dir` match the list. Only for files that this process has just written and
+    /// listed, and that no other process changes.
     pub fn remember(&self, dir: &Path, cache: &Path, lasts: Lasts) {
         let files = [dir];
         if let Some(fact) = fact(cache, &files, lasts)
             && let Ok(Ok(seen)) = self.look(dir)
         {
-            // Where the cache does not take it, the files are read once more.
+            // If it cannot be stored, the next use reads the files.
             let _ = fact.put_of_own_files(&digest_of(&seen));
         }
     }
 
-    /// What stat(2) says of all files, or which of them is missing or of another size.
+    /// The fingerprints of all files, or the damage if a file is missing or has another size.
     fn look(&self, dir: &Path) -> Result<Result<Vec<Fingerprint>, String>, CacheError> {
         let mut seen = Vec::with_capacity(self.0.len());
         for file in &self.0 {
@@ -187,11 +186,11 @@ fn fact<'a>(cache: &'a Path, files: &'a [&'a Path; 1], lasts: Lasts) -> Option<F
 }
 
 fn changed(path: &Path) -> String {
-    // A file of another size may be another kind of file.
+    // The size may differ because the file is not a regular one.
     regular::no_file(path).unwrap_or_else(|| format!("{} has changed since it was put there", path.display()))
 }
 
-/// Says what is wrong with a file that could not be read, unless that is the host's failure.
+/// Describes the damage of a file that could not be read; an error if the host failed.
 fn damage_or(path: &Path, error: io::Error) -> Result<String, CacheError> {
     regular::damage(path, &error).ok_or_else(|| CacheError::on("read", path)(error))
 }
@@ -205,7 +204,7 @@ fn digest_of(seen: &[Fingerprint]) -> String {
 fn find(dir: &Path, found: &mut Vec<PathBuf>) -> Result<(), CacheError> {
     for entry in fs::read_dir(dir).map_err(CacheError::on("list", dir))? {
         let entry = entry.map_err(CacheError::on("list", dir))?;
-        // Links such as `build` lead out of the tree: the type is that of the link itself.
+        // Links such as `build` lead out of the tree; file_type() does not follow them.
         let kind = entry.file_type().map_err(CacheError::on("list", dir))?;
         if kind.is_dir() {
             find(&entry.path(), found)?;
@@ -287,7 +286,7 @@ fn crc32_of(file: &mut File) -> io::Result<u32> {
     Ok(crc.finalize())
 }
 
-/// Where the next data begins; `None` where there is none. A file system without holes has data everywhere (lseek(2)).
+/// The offset of the next data; `None` at the end. Without support for holes the whole file is data (lseek(2)).
 fn next_data(file: &File, at: u64) -> io::Result<Option<u64>> {
     let offset = i64::try_from(at).map_err(io::Error::other)?;
     match lseek(file, offset, Whence::SeekData) {

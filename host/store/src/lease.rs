@@ -1,6 +1,6 @@
-//! Leases: an entry of the cache that is in use, a file or a directory, is locked itself (flock(2)): shared by all who
-//! use it, exclusively by the process that removes it. The lock stays with the entry when that is renamed, and ends with
-//! the process.
+//! Leases: locks on entries of the cache (flock(2) on the file or directory itself). The users of an entry have a
+//! shared lock, the process that removes it an exclusive one. The lock follows the entry when it is renamed, and the
+//! kernel releases it when the process ends.
 
 use std::fs::TryLockError;
 use std::path::Path;
@@ -8,36 +8,38 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use crate::lock::{Locked, is_absence, is_at};
+use crate::lock::{Locked, is_at};
+use crate::regular::is_absence;
 use crate::{CacheError, regular};
 
-/// How often and how far apart an entry that is locked exclusively is tried. A process that removes an entry locks it for
-/// one rename, and one that asks whether it is in use for less.
+/// The number of attempts to lock an entry that is locked exclusively. A process that removes an entry locks it for one
+/// rename; a process that checks whether it is in use, for less.
 const TRIES: u32 = 100;
+/// The pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// Keeps an entry in its place until this and all its clones are dropped.
+/// Prevents an entry's removal until this and all its clones are dropped.
 #[derive(Debug, Clone)]
 pub struct Lease {
     _file: Option<Arc<Locked>>,
 }
 
-/// Whether an entry could be locked exclusively.
+/// The result of locking an entry exclusively.
 #[derive(Debug)]
 pub(crate) enum Exclusive {
-    /// No process uses it, and none can until this is dropped.
+    /// No other process uses the entry, or can use it until this is dropped.
     Taken(Lease),
-    /// Another process uses it.
+    /// Another process uses the entry.
     InUse,
-    /// It is not there.
+    /// The entry does not exist.
     Gone,
 }
 
 impl Lease {
-    /// A lease for using an entry; `None` where there is none or it is being removed.
+    /// A lease for using an entry; `None` if the entry does not exist or is being removed.
     ///
-    /// For an entry that cannot be opened or locked the lease is empty: reading the entry fails with the reason, and an
-    /// entry that cannot be locked is not removed either.
+    /// If the entry cannot be opened or locked, the lease is empty: reading the entry then fails with the reason, and
+    /// no process can remove an entry that it cannot lock.
     #[must_use]
     pub fn shared(path: &Path) -> Option<Self> {
         for _ in 0..TRIES {
@@ -48,7 +50,7 @@ impl Lease {
             };
             match file.try_lock_shared() {
                 Ok(()) if is_at(&file, path) => return Some(Self { _file: Some(Arc::new(Locked(file))) }),
-                // Another one was put in its place.
+                // The entry was replaced meanwhile.
                 Ok(()) => drop(Locked(file)),
                 Err(TryLockError::WouldBlock) => thread::sleep(PAUSE),
                 Err(TryLockError::Error(_)) => return Some(Self { _file: None }),
@@ -57,18 +59,18 @@ impl Lease {
         None
     }
 
-    /// A lease for removing an entry. Fails where the entry cannot be opened or locked.
+    /// A lease for removing an entry. Fails if the entry cannot be opened or locked.
     pub(crate) fn exclusive(path: &Path) -> Result<Exclusive, CacheError> {
         let file = match regular::open_any(path) {
             Ok(file) => file,
             Err(error) if is_absence(&error) => return Ok(Exclusive::Gone),
-            // No process can use it.
+            // No process can use such a file.
             Err(error) if regular::is_not_regular(&error) => return Ok(Exclusive::Taken(Self { _file: None })),
             Err(error) => return Err(CacheError::on("open", path)(error)),
         };
         match file.try_lock() {
             Ok(()) if is_at(&file, path) => Ok(Exclusive::Taken(Self { _file: Some(Arc::new(Locked(file))) })),
-            // Another process put it in place this moment.
+            // Another process has just put a new entry in its place.
             Ok(()) => {
                 drop(Locked(file));
                 Ok(Exclusive::InUse)
@@ -79,10 +81,10 @@ impl Lease {
     }
 }
 
-/// Notes that an entry was used, as the time of a file whose times nothing else depends on.
+/// Records the use of an entry as the modification time of a file.
 pub fn touch(path: &Path) {
-    // A file's owner needs no permission to write for that (futimens(3)). Where it fails all the same, the entry only
-    // counts as used longer ago than it was.
+    // The file's owner needs no write permission for this (futimens(3)). If it fails, the recorded time is too old,
+    // which is harmless.
     let _ = regular::open_any(path).and_then(|file| file.set_modified(SystemTime::now()));
 }
 

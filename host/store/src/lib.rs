@@ -1,12 +1,12 @@
-//! What vmlab keeps on disk: a cache that can be deleted at any time, and run records.
+//! vmlab's files on disk: a cache that can be deleted at any time, and run records.
 //!
-//! The cache has few nouns. A [`blob::Blob`] is one large file, written whole. A [`stat_cache::Fact`] is an answer that
-//! holds while stat(2) says that the files it follows from are unchanged. A [`lease::Lease`] is the lock that says that
-//! an entry is in use. [`cache`] lists the entries of all kinds and removes some to make room.
+//! A [`blob::Blob`] is one large cache file, written as a whole. A [`stat_cache::Fact`] is an answer that is valid
+//! while stat(2) reports its files as unchanged. A [`lease::Lease`] is the lock that marks an entry as in use.
+//! [`cache`] lists the entries of all kinds and removes some to make room.
 //!
-//! All of it has one integrity scheme. Every small file is checksummed JSON ([`checksummed`]). Large files are listed
-//! with their digests in checksummed JSON ([`integrity`], [`stat_cache::sha256`]), and are read again only where stat(2)
-//! says that they have changed. A damaged file counts as absent: its content is made or found out anew.
+//! There is one integrity scheme. Every small file is checksummed JSON ([`checksummed`]). Digests of large files are
+//! stored in checksummed JSON ([`integrity`], [`stat_cache::sha256`]), and large files are read again only if stat(2)
+//! reports a change. A damaged file counts as missing: vmlab computes its content again.
 
 use std::fs;
 use std::io::{self, Read};
@@ -34,7 +34,7 @@ pub mod warnings;
 pub use error::CacheError;
 
 /// The lock between processes that put entries into the cache and processes that remove entries. It is taken shared to
-/// put an entry in place, and exclusively to move one away.
+/// put an entry in place, and exclusively to remove one.
 #[must_use]
 pub fn changes_lock(cache: &Path) -> PathBuf {
     cache.join("changes.lock")
@@ -63,7 +63,7 @@ pub fn sha256_of(input: &mut impl Read) -> io::Result<String> {
     }
 }
 
-/// Names this boot of the host.
+/// The identifier of the host's current boot.
 ///
 /// # Errors
 /// /proc is not mounted.

@@ -1,4 +1,4 @@
-//! Locks between processes that work on the same thing.
+//! Locks between processes (flock(2) on a file).
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -9,49 +9,49 @@ use std::time::{Duration, Instant};
 
 use crate::{CacheError, atomic, regular};
 
-/// How often a lock that another process has is tried.
+/// The interval of attempts to take a lock that another process has.
 const POLL: Duration = Duration::from_millis(100);
-/// The same for [`Lock::wait`], whose locks are for a rename or two.
+/// The interval for [`Lock::wait`], whose locks are taken for one or two renames.
 const SHORT_POLL: Duration = Duration::from_millis(2);
-/// How long [`Lock::wait`] waits: far longer than the work under such a lock takes on a slow disk.
+/// The time limit of [`Lock::wait`], far longer than such renames take on a slow disk.
 const WAIT_LIMIT: Duration = Duration::from_secs(10);
 
-/// A lock until it is dropped; the kernel releases it when the process ends, however that happens (flock(2)).
+/// A lock. Dropping it releases it; the kernel releases it when the process ends in any way (flock(2)).
 #[derive(Debug)]
 pub struct Lock {
     _file: Locked,
     path: PathBuf,
 }
 
-/// A file that is locked until this is dropped.
+/// A locked file; dropping this unlocks it.
 ///
-/// Closing it would not do: a process that another thread starts has a copy of the descriptor until its program runs, and
-/// a lock is let go of when the last copy is closed, or by asking for it (flock(2)).
+/// Closing the file would not be enough: a child process has a copy of the descriptor between fork(2) and execve(2),
+/// and the lock lasts until the last copy is closed or the lock is released explicitly (flock(2)).
 #[derive(Debug)]
 pub(crate) struct Locked(pub(crate) File);
 
 impl Drop for Locked {
     fn drop(&mut self) {
-        // Where that fails, closing the file still does it.
+        // If this fails, closing the file releases the lock.
         let _ = self.0.unlock();
     }
 }
 
-/// Which other processes may have the lock at the same time.
+/// The mode of a lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Those that take it with this mode.
+    /// Other processes may have it in this mode, too.
     Shared,
-    /// None.
+    /// No other process may have it.
     Exclusive,
 }
 
 impl Lock {
-    /// Takes the lock on a file, which is created if need be. `waiting` is called once if another process has it. Dropping the
-    /// future stops waiting.
+    /// Takes the lock and creates its file if it is missing. Calls `waiting` once if another process has the lock.
+    /// Dropping the future stops waiting.
     ///
     /// # Errors
-    /// [`CacheError`] where the file cannot be made or locked.
+    /// [`CacheError`] if the file cannot be created or locked.
     pub async fn take(path: &Path, waiting: impl FnOnce()) -> Result<Self, CacheError> {
         let mut waiting = Some(waiting);
         loop {
@@ -65,7 +65,7 @@ impl Lock {
         }
     }
 
-    /// As [`Self::take`], but gives `None` where another process has it.
+    /// As [`Self::take`], but returns `None` if another process has the lock.
     ///
     /// # Errors
     /// As [`Self::take`].
@@ -73,10 +73,11 @@ impl Lock {
         Self::attempt(path, Mode::Exclusive)
     }
 
-    /// Takes a lock under which only a few renames are done. Blocks for as long as these take.
+    /// Takes a lock that processes have only for a few renames. Blocks meanwhile.
     ///
     /// # Errors
-    /// As [`Self::take`], and where another process has it for ten seconds: that one is stopped, or its disk is.
+    /// As [`Self::take`], and if another process has the lock for ten seconds: that process is stopped, or its disk
+    /// hangs.
     pub fn wait(path: &Path, mode: Mode) -> Result<Self, CacheError> {
         let began = Instant::now();
         loop {
@@ -94,15 +95,15 @@ impl Lock {
     /// Whether no process has the lock at this moment. Creates no file.
     ///
     /// # Errors
-    /// [`CacheError`] where the file is there and cannot be opened or locked.
+    /// [`CacheError`] if the file exists and cannot be opened or locked.
     pub fn is_free(path: &Path) -> Result<bool, CacheError> {
         let file = match regular::open_any(path) {
             Ok(file) => file,
-            // Taking the lock removes what is not a regular file.
-            Err(error) if is_absence(&error) || regular::is_not_regular(&error) => return Ok(true),
+            // Taking the lock removes a file that is not regular.
+            Err(error) if regular::is_absence(&error) || regular::is_not_regular(&error) => return Ok(true),
             Err(error) => return Err(CacheError::on("open the lock", path)(error)),
         };
-        // Shared, so that two processes that only ask do not block each other.
+        // Shared, so that two processes that only check do not block each other.
         match file.try_lock_shared() {
             Ok(()) => {
                 drop(Locked(file));
@@ -113,13 +114,13 @@ impl Lock {
         }
     }
 
-    /// Releases the lock and removes its file. A process that waits takes the next file of that name.
+    /// Releases the lock and removes its file. A waiting process creates the file again.
     ///
     /// # Errors
     /// [`CacheError`]
     pub fn remove(self) -> Result<(), CacheError> {
         match fs::remove_file(&self.path) {
-            Err(error) if !is_absence(&error) => Err(CacheError::on("remove", &self.path)(error)),
+            Err(error) if !regular::is_absence(&error) => Err(CacheError::on("remove", &self.path)(error)),
             _ => Ok(()),
         }
     }
@@ -144,7 +145,7 @@ impl Lock {
             };
             match locked {
                 Ok(()) if is_at(&file, path) => return Ok(Some(Self { _file: Locked(file), path: path.to_owned() })),
-                // The file was removed while it was opened: the lock is another file by now, or none.
+                // The file was removed after it was opened, so a lock on it excludes no other process.
                 Ok(()) => drop(Locked(file)),
                 Err(TryLockError::WouldBlock) => return Ok(None),
                 Err(TryLockError::Error(error)) => return Err(CacheError::on("lock", path)(error)),
@@ -153,17 +154,12 @@ impl Lock {
     }
 }
 
-/// Whether a path still leads to a file that was opened by it.
+/// Whether a path still leads to the opened file.
 pub(crate) fn is_at(file: &File, path: &Path) -> bool {
     match (file.metadata(), fs::symlink_metadata(path)) {
         (Ok(opened), Ok(there)) => (opened.dev(), opened.ino()) == (there.dev(), there.ino()),
         _ => false,
     }
-}
-
-/// Whether an error says that there is no such file.
-pub(crate) fn is_absence(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 #[cfg(test)]
@@ -173,7 +169,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(flavor = "current_thread")]
-    async fn the_second_waits_for_the_first_and_says_so() {
+    async fn the_second_taker_waits_for_the_first_and_reports_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("locks/x.lock");
         let first = Lock::take(&path, || panic!("no process has it")).await.unwrap();
@@ -189,7 +185,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "current_thread")]
-    async fn a_lock_that_was_removed_is_no_lock() {
+    async fn a_lock_on_a_removed_file_does_not_count() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.lock");
         let mut first = Lock::try_take(&path).unwrap();
@@ -205,7 +201,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.lock");
         let lock = Lock::try_take(&path).unwrap().unwrap();
-        // As a process has that was started meanwhile and does not run its program yet.
+        // As in a child process between fork(2) and execve(2).
         let _copy = lock._file.0.try_clone().unwrap();
         drop(lock);
         assert!(Lock::is_free(&path).unwrap());
@@ -213,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn another_kind_of_file_in_a_locks_place_is_removed() {
+    fn a_file_of_another_type_at_a_locks_path_is_removed() {
         use crate::fixture::{NOT_REGULAR, put};
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.lock");
@@ -227,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shared_lock_is_shared() {
+    fn a_shared_lock_excludes_only_exclusive_ones() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.lock");
         let both = [Mode::Shared; 2].map(|mode| Lock::wait(&path, mode).unwrap());

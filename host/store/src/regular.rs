@@ -1,5 +1,5 @@
-//! Opening files of the cache. Anything can stand in a file's place, and open(2) waits for a writer of a FIFO for ever.
-//! A path that leads to no regular file is found out here, for all readers, and counts as damage as a flipped bit does.
+//! Opens files of the cache without blocking. A path of the cache can lead to anything, and open(2) blocks on a FIFO
+//! that has no writer. A path that does not lead to a regular file counts as damage, like a flipped bit.
 
 use std::fs::{self, File, FileType};
 use std::io::{self, Read as _};
@@ -9,9 +9,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
-use crate::lock::is_absence;
-
-/// What stands where a file should be; the inner error of an [`io::Error`].
+/// The type of the file that was found instead of a regular file; the inner error of an [`io::Error`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0} stands where a file should be")]
 struct NotRegular(&'static str);
@@ -22,15 +20,15 @@ impl From<NotRegular> for io::Error {
     }
 }
 
-/// Opens a regular file to read it, without waiting for anything.
+/// Opens a regular file for reading, without blocking.
 ///
 /// # Errors
-/// As open(2), and where it is something else.
+/// As open(2), and if it is not a regular file.
 pub fn open(path: &Path) -> io::Result<File> {
     checked(File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?)
 }
 
-/// Reads a regular file of at most so many bytes.
+/// Reads a regular file of at most `limit_bytes`.
 pub(crate) fn read(path: &Path, limit_bytes: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path)?.take(limit_bytes + 1).read_to_end(&mut bytes)?;
@@ -40,29 +38,36 @@ pub(crate) fn read(path: &Path, limit_bytes: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Opens a regular file to lock it or to set its times, and creates it where there is nothing. A link is not followed.
+/// Opens a regular file to lock it or to set its times, and creates it if it is missing. Does not follow
+/// links.
 pub(crate) fn create(path: &Path) -> io::Result<File> {
     let flags = OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW;
     checked(File::options().create(true).append(true).custom_flags(flags.bits()).open(path)?)
 }
 
-/// Opens whatever is there, a directory or a FIFO too, to lock it or to set its times. A link is not followed. A link and
-/// a socket cannot be opened in this way ([`is_not_regular`]).
+/// Opens any type of file, also a directory or a FIFO, to lock it or to set its times. Does not follow links. Links and
+/// sockets cannot be opened in this way ([`is_not_regular`]).
 pub(crate) fn open_any(path: &Path) -> io::Result<File> {
     let flags = OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW;
     File::options().read(true).custom_flags(flags.bits()).open(path)
 }
 
-/// Whether an error says that no regular file is there: this module's own error, and that of open(2) for a directory that
-/// is to be written to, a link that is not followed or leads to itself, a socket, and a FIFO without a reader.
+/// Whether an error says that the file does not exist.
+pub(crate) fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// Whether an error says that the file is not a regular one. This is the module's own error, or an error of open(2):
+/// for a directory that is opened for writing, a link that is not followed or leads to itself, a socket, or a FIFO
+/// without a reader.
 pub(crate) fn is_not_regular(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw);
     matches!(errno, Some(Errno::EISDIR | Errno::ELOOP | Errno::ENXIO))
         || error.get_ref().is_some_and(|inner| inner.is::<NotRegular>())
 }
 
-/// Says what is wrong with a file, from the error of reading it: it is missing, or not a regular file. `None` where the
-/// error is the host's failure, as a lack of permission is.
+/// Describes the damage that an error of reading a file shows: the file is missing, or not a regular file. `None` if
+/// the error is a failure of the host, such as a missing permission.
 pub(crate) fn damage(path: &Path, error: &io::Error) -> Option<String> {
     let path = path.display();
     match error.get_ref().and_then(|inner| inner.downcast_ref::<NotRegular>()) {
@@ -75,7 +80,7 @@ pub(crate) fn damage(path: &Path, error: &io::Error) -> Option<String> {
     }
 }
 
-/// Says what stands where a directory should be. `None` where there is one, or nothing at all.
+/// Describes the file that is there instead of a directory. `None` if there is a directory, or nothing.
 #[must_use]
 pub fn no_directory(path: &Path) -> Option<String> {
     let there = fs::symlink_metadata(path).ok()?.file_type();
@@ -83,12 +88,12 @@ pub fn no_directory(path: &Path) -> Option<String> {
     (!there.is_dir()).then(|| format!("{} is damaged: {what} stands where a directory should be", path.display()))
 }
 
-/// Says what stands where a file should be. `None` where there is one, or nothing at all.
+/// Describes what is there instead of a regular file. `None` if there is a regular file, or nothing.
 pub(crate) fn no_file(path: &Path) -> Option<String> {
     match fs::metadata(path) {
         Ok(there) if there.is_file() => None,
         Ok(there) => damage(path, &NotRegular(name(there.file_type())).into()),
-        // A link that leads nowhere is there all the same.
+        // A dangling link is damage, too.
         Err(error) => fs::symlink_metadata(path).ok().and_then(|_| damage(path, &error)),
     }
 }
@@ -115,7 +120,7 @@ mod tests {
     use crate::fixture::{NOT_REGULAR, put};
 
     #[test]
-    fn other_kinds_of_files_are_damage_and_nothing_waits_for_them() {
+    fn other_types_of_files_are_damage_and_opening_them_never_blocks() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x");
         for (name, make) in NOT_REGULAR {
@@ -135,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_read_up_to_its_limit_and_absence_is_damage() {
+    fn a_file_over_the_limit_is_damage_and_so_is_a_missing_one() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x");
         assert!(damage(&path, &open(&path).unwrap_err()).unwrap().ends_with("is missing"));

@@ -1,8 +1,8 @@
-//! The stat cache: answers that follow from files, remembered while stat(2) says that the files are unchanged. Hashing a
-//! kernel, asking QEMU for its version and building an image each take longer than starting a guest.
+//! The stat cache: facts about files, remembered while stat(2) reports the files as unchanged. Hashing a kernel, asking
+//! QEMU for its version and building an image each take longer than starting a guest.
 //!
-//! A fact is a small file of checksummed JSON. A missing, damaged or stale one counts as a cache miss. The time of its
-//! file says when it was last used.
+//! A fact is a small file of checksummed JSON. A missing, damaged or stale fact counts as a cache miss. The
+//! modification time of its file is the time of its last use.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,22 +17,22 @@ use crate::fingerprint::Fingerprint;
 use crate::lease::touch;
 use crate::{CacheError, atomic, hex, host_boot_id, regular, sha256_of};
 
-/// Facts, for the warning that they could not be stored.
+/// The name of facts in the warning that they could not be stored.
 pub const FACTS: &str = "facts about files";
 
-/// Facts have no rank: all of them together are some KiB, and each saves more time than anything of its size.
+/// Facts are never removed to make room: together they have a few KiB, and each saves much time.
 pub static FACT: EntryKind =
     EntryKind { name: "fact", plural: "facts", help: "Facts about files, QEMU and KVM", rank: None, list };
 
-/// The name of a fact, and what it depends on.
+/// The identity of a fact: its kind, and the files and the boot that it depends on.
 #[derive(Debug)]
 pub struct Fact<'a> {
     cache: &'a Path,
-    /// What kind of answer it is, as `sha256`.
+    /// The kind of the fact, for example `sha256`.
     kind: &'a str,
-    /// The files that the answer follows from.
+    /// The files that the value is derived from.
     files: &'a [&'a Path],
-    /// The boot of the host that the answer holds for, where it does not outlive it.
+    /// The boot of the host that the value is valid for; None if it stays valid after a reboot.
     boot_id: Option<String>,
 }
 
@@ -46,19 +46,19 @@ struct Remembered<T> {
 }
 
 impl<'a> Fact<'a> {
-    /// The fact of that kind about these files.
+    /// The fact of this kind about these files.
     #[must_use]
     pub const fn new(cache: &'a Path, kind: &'a str, files: &'a [&'a Path]) -> Self {
         Self { cache, kind, files, boot_id: None }
     }
 
-    /// The same, which holds until the host is booted again.
+    /// Makes the fact valid only until the host's next boot.
     #[must_use]
     pub fn on_boot(self, boot_id: String) -> Self {
         Self { boot_id: Some(boot_id), ..self }
     }
 
-    /// The remembered answer, if there is one and all that it depends on is unchanged.
+    /// The remembered value, if there is one and its files and boot are unchanged.
     #[must_use]
     pub fn get<T: DeserializeOwned>(&self) -> Option<T> {
         let Ok(Stored::Sound(known)) = checksummed::read::<Remembered<T>>(&self.path()) else { return None };
@@ -70,19 +70,19 @@ impl<'a> Fact<'a> {
         })
     }
 
-    /// Remembers an answer, unless a file changed so recently that another change might not show.
+    /// Remembers a value, unless a file was changed so recently that a further change might not show.
     ///
     /// # Errors
-    /// The cache cannot be written to. Nothing is lost but time.
+    /// [`CacheError`] if the cache cannot be written to. The next run then computes the value again.
     pub fn put<T: Serialize>(&self, value: &T) -> Result<(), CacheError> {
         match self.fingerprints() {
-            Ok(files) if files.iter().all(|(_, file)| file.is_settled()) => self.write(files, value),
-            // The answer may be stale already, or is about a file that is gone.
+            Ok(files) if files.iter().all(|(_, file)| file.is_stable()) => self.write(files, value),
+            // The value may be stale already, or a file is gone.
             _ => Ok(()),
         }
     }
 
-    /// As [`Self::put`], for files that this process has just written and that no other process writes to.
+    /// As [`Self::put`], for files that this process has just written and that no other process changes.
     ///
     /// # Errors
     /// As [`Self::put`].
@@ -90,8 +90,8 @@ impl<'a> Fact<'a> {
         self.fingerprints().map_or(Ok(()), |files| self.write(files, value))
     }
 
-    /// As [`Self::put`]. Where the cache cannot be written to, the answer is found out again next time, without a warning:
-    /// a run that this happens to puts other things into the same cache, and warns of those.
+    /// As [`Self::put`], but ignores errors: a run with a broken cache also fails to store other entries, and warns of
+    /// those.
     pub fn put_if_possible<T: Serialize>(&self, value: &T) {
         let _ = self.put(value);
     }
@@ -121,7 +121,7 @@ fn root(cache: &Path) -> PathBuf {
     cache.join("stat-cache")
 }
 
-/// SHA-256 of a file, hexadecimal. The file is read only where stat(2) says that it changed since the last time.
+/// SHA-256 of a file, in hexadecimal. The file is read only if it is unknown or stat(2) reports a change.
 ///
 /// # Errors
 /// As [`regular::open`] and read(2).
@@ -133,7 +133,7 @@ pub fn sha256(cache: &Path, file: &Path) -> io::Result<String> {
     }
     let before = Fingerprint::of(file)?;
     let hash = sha256_of(&mut regular::open(file)?)?;
-    // The hash of a file that was written to meanwhile is that of no version of it.
+    // If the file changed meanwhile, the hash belongs to no version of it.
     if Fingerprint::of(file)? == before {
         fact.put_if_possible(&hash);
     }
@@ -167,7 +167,7 @@ fn look(path: PathBuf) -> Option<Entry> {
     Some(Entry { useless, unreadable, ..Entry::at(&FACT, what, path) })
 }
 
-/// Why a fact does not hold any more.
+/// The reason why a fact is no longer valid; None if it is.
 fn stale(known: &Remembered<IgnoredAny>) -> Option<String> {
     let changed = known.files.iter().find(|(file, then)| Fingerprint::of(file).ok().as_ref() != Some(then));
     let booted = known.boot_id.as_ref().is_some_and(|then| host_boot_id().is_ok_and(|now| now != *then));
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fact_of_one_boot_does_not_hold_on_another_and_is_listed_as_useless() {
+    fn a_fact_of_another_boot_is_a_cache_miss_and_listed_as_useless() {
         let cache = tempfile::tempdir().unwrap();
         let fact = |boot: &str| Fact::new(cache.path(), "test", &[]).on_boot(boot.to_owned());
         fact("first boot").put(&7_u32).unwrap();
@@ -228,9 +228,8 @@ mod tests {
         assert_eq!(Fact::new(cache.path(), "other", &files).get::<u32>(), None);
     }
 
-    /// A flipped bit costs the time of finding out the fact once more, and no more than that.
     #[test]
-    fn a_flipped_byte_is_a_cache_miss_and_mended_by_the_next_put() {
+    fn a_flipped_byte_is_a_cache_miss_and_the_next_put_repairs_it() {
         let cache = tempfile::tempdir().unwrap();
         let old = old_file();
         let files = [old.as_path()];

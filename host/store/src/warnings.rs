@@ -1,32 +1,32 @@
-//! Warnings about the cache. Images, unpacked kernels and facts are stored only to save time: a cache that does not take
-//! one of them ends no run. The user is warned, once for each reason.
+//! Warnings about the cache. Images, unpacked kernels and facts are stored only to save time, so a failure to store
+//! them does not end a run. The user gets one warning for each reason.
 
 use std::collections::BTreeSet;
 
 use crate::CacheError;
 
-/// What happened to the cache while things were stored in it.
+/// The results of storing entries in the cache.
 #[derive(Debug, Default)]
 pub struct CacheWarnings {
-    /// Something was put into the cache, which may be over its limit now.
+    /// Whether an entry was stored, so that the cache may exceed its limit now.
     pub grown: bool,
-    /// What could not be stored, and why.
+    /// The entries that could not be stored, and the errors.
     not_stored: Vec<(&'static str, CacheError)>,
 }
 
 impl CacheWarnings {
-    /// Takes the result of storing something, named as in `the guest image`, and gives the value.
+    /// Records the result of storing an entry, for example `the guest image`; returns the value.
     pub fn note<T>(&mut self, what: &'static str, stored: Result<T, CacheError>) -> Option<T> {
         stored.map_err(|error| self.not_stored.push((what, error))).ok()
     }
 
-    /// Adds the warnings about other things.
+    /// Adds other warnings.
     pub fn add(&mut self, other: Self) {
         self.grown |= other.grown;
         self.not_stored.extend(other.not_stored);
     }
 
-    /// A line for each reason, with all that could not be stored for it.
+    /// One line for each reason, with the names of the entries that could not be stored.
     #[must_use]
     pub fn notices(&self) -> Vec<String> {
         let mut reasons: Vec<(&CacheError, BTreeSet<&str>)> = Vec::new();
@@ -39,7 +39,7 @@ impl CacheWarnings {
         let line = |(error, things): (&CacheError, BTreeSet<&str>)| {
             let things: Vec<_> = things.into_iter().collect();
             let (cause, remedy) = (error.cause(), error.remedy());
-            format!("not stored for the next run, which makes it again: {}: {cause}; {remedy}", things.join(", "))
+            format!("could not store {} for the next run: {cause}; {remedy}", things.join(" and "))
         };
         reasons.into_iter().map(line).collect()
     }
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reason_is_told_once_with_everything_that_it_prevented() {
+    fn each_reason_is_one_line_with_all_entries_that_could_not_be_stored() {
         let failed = |path: &str, kind: ErrorKind| CacheError::on("write in", Path::new(path))(kind.into());
         let (denied, full) = (ErrorKind::PermissionDenied, ErrorKind::StorageFull);
         let mut warnings = CacheWarnings::default();
@@ -71,7 +71,7 @@ mod tests {
         }
         let notices = warnings.notices();
         assert_eq!(notices.len(), 2, "{notices:?}");
-        assert!(notices[0].contains("facts, the image: ") && notices[0].contains("cannot write in /a"), "{notices:?}");
-        assert!(notices[1].contains("a kernel: ") && notices[1].contains("free some space"), "{notices:?}");
+        assert!(notices[0].contains("facts and the image for the next run: cannot write in /a"), "{notices:?}");
+        assert!(notices[1].contains("store a kernel for") && notices[1].contains("free some space"), "{notices:?}");
     }
 }

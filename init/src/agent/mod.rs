@@ -9,12 +9,13 @@ use nix::unistd::dup2_stdin;
 use vmlab_protocol::catalogue::ScenarioId;
 use vmlab_protocol::message::{GuestMessage, HERE, HostMessage, Leg, LegOutcome};
 
+use crate::console;
 use crate::faults;
+use crate::link::{Link, LinkError};
 use crate::scenarios::{self, Scenario};
 use children::Children;
 use fresh::Fresh;
 use kernel_console::KernelConsole;
-use link::{Link, LinkError};
 
 mod allowance;
 mod children;
@@ -22,7 +23,6 @@ mod facts;
 mod fresh;
 mod kernel_console;
 mod leg;
-pub(crate) mod link;
 mod sweep;
 
 const NULL: &str = "/dev/null";
@@ -41,7 +41,7 @@ pub(crate) fn run(port: &Path, modules: Vec<String>, mut problems: Vec<String>) 
     match serve(port, modules, problems) {
         Ok(()) => 0,
         Err(error) => {
-            crate::boot::say(&format!("the agent ends: {error}"));
+            console::say(&format!("the agent ends: {error}"));
             1
         }
     }

@@ -12,14 +12,13 @@ use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, pause};
 
 use crate::agent;
+use crate::console;
 use crate::modules;
 use crate::sandbox::End;
 use crate::sys::process::fork_with;
 
 mod cgroup;
 mod command_line;
-mod console;
-pub(crate) use console::say;
 mod mounts;
 mod port;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use vmlab_protocol::message::{GuestMessage, Leg, LegOutcome};
 
 use super::Fault;
-use crate::agent::link::{Link, LinkError};
+use crate::link::{Link, LinkError};
 
 /// A fault that the agent itself commits after it has announced the run with this number. The agent continues to serve
 /// if the function returns.

@@ -21,7 +21,7 @@ fn a_filter_that_can_match_no_name_is_refused() {
     for filter in ["UTS", "uts hostname", "uts*", "=", ""] {
         let lab = lab();
         let ended = lab.env.run(&lab.arguments(&[filter]));
-        is_refused(&lab.env, &ended, exit::USAGE, &["can match no scenario: names are made of lower-case letters"]);
+        is_refused(&lab.env, &ended, exit::USAGE, &["cannot match any scenario: names consist of lower-case letters"]);
     }
 }
 
@@ -32,7 +32,7 @@ fn kernel_parameters_that_hide_warnings_or_do_not_fit_are_refused() {
         ("quiet", "--append has `quiet`, which can hide the kernel's warnings"),
         ("printk.time=off", "--append has `printk.time=off`"),
         ("nokaslr loglevel=3", "--append has `loglevel=3`"),
-        (&long, "x86 kernels take 2047"),
+        (&long, "x86 kernels accept 2047"),
         ("a\nb", "a line break"),
     ] {
         let lab = lab();

@@ -24,7 +24,7 @@ fn not_tried(what: &str) {
 fn goes_on(lab: &FakeLab, ended: Ended, words: &[&str]) {
     let outcome = lab.outcome(ended);
     outcome.exits(exit::OK).has("uts.hostname", "PASS", "");
-    let notes: Vec<_> = outcome.notices().filter(|text| text.starts_with("not stored for the next run")).collect();
+    let notes: Vec<_> = outcome.notices().filter(|text| text.starts_with("could not store ")).collect();
     assert!(notes.len() == 1 && words.iter().all(|words| notes[0].contains(words)), "{notes:?}");
 }
 
@@ -34,7 +34,11 @@ fn a_run_with_a_full_cache_passes() {
     let Some(ended) = in_mounts(&lab, &mount("cache", "size=64k"), &[ONLY_HOSTNAME]) else {
         return not_tried("a full cache");
     };
-    goes_on(&lab, ended, &["the guest image: cannot write ", "No space left on device", "free some space there"]);
+    goes_on(
+        &lab,
+        ended,
+        &["the guest image for the next run: cannot write ", "No space left on device", "free some space there"],
+    );
 }
 
 #[test]
@@ -48,7 +52,7 @@ fn a_run_with_a_read_only_cache_passes() {
         let ended = lab.env.run(&lab.arguments(&[ONLY_HOSTNAME]));
         return goes_on(&lab, ended, &["make it writable for this user, or set XDG_CACHE_HOME"]);
     };
-    goes_on(&lab, ended, &["the guest image: cannot create ", "Read-only file system", "or set XDG_CACHE_HOME"]);
+    goes_on(&lab, ended, &["the guest image", "Read-only file system", "or set XDG_CACHE_HOME"]);
 }
 
 #[test]
@@ -67,13 +71,13 @@ fn a_run_with_a_file_as_cache_passes() {
     let lab = lab();
     fs::write(lab.env.cache(), "").unwrap();
     let ended = lab.env.run(&lab.arguments(&[ONLY_HOSTNAME]));
-    goes_on(&lab, ended, &["the guest image: cannot create ", "Not a directory", "set XDG_CACHE_HOME"]);
+    goes_on(&lab, ended, &["the guest image", "Not a directory", "set XDG_CACHE_HOME"]);
 }
 
 #[test]
 fn a_read_only_state_directory_is_refused_with_a_remedy() {
     let lab = lab();
-    let words = ["cannot keep a record of the run in ", "set XDG_STATE_HOME to a directory", "or give --no-record"];
+    let words = ["cannot record the run in ", "set XDG_STATE_HOME to a writable directory", "or give --no-record"];
     match in_mounts(&lab, &mount("state", "ro"), &[ONLY_HOSTNAME]) {
         Some(ended) => is_refused(&lab.env, &ended, exit::LAB, &words),
         None => not_tried("a read-only state directory"),
@@ -97,7 +101,7 @@ fn a_state_directory_that_fills_up_ends_the_record_but_not_the_run() {
     ended.exits(exit::LAB);
     assert!(ended.stderr.contains("No space left on device"), "{ended}");
     assert!(ended.stderr.contains("the run goes on without a record"), "{ended}");
-    assert!(ended.stdout.contains("the console is not kept"), "{ended}");
+    assert!(ended.stdout.contains("the console is not recorded"), "{ended}");
     let scenarios = vmlab_image::guest_init::catalogue().unwrap().len();
     assert!(ended.stdout.contains(&format!("{scenarios} scenarios on 1 kernel: ")), "{ended}");
     assert!(matches!(lab.events().last().unwrap().event, LabEvent::RunFinished { exit_code: exit::OK, .. }), "{ended}");
@@ -115,7 +119,7 @@ fn a_run_without_home_and_xdg_variables_is_refused() {
 #[test]
 fn a_record_that_cannot_be_read_is_refused() {
     let env = TestEnv::new(VMLAB);
-    is_refused(&env, &env.run(&["report"]), exit::USAGE, &["there is no record", "`vmlab run` makes one"]);
+    is_refused(&env, &env.run(&["report"]), exit::USAGE, &["there is no record", "`vmlab run` creates one"]);
     is_refused(&env, &env.run(&["report", "1999"]), exit::USAGE, &["there is no record"]);
     is_refused(&env, &env.run(&["report", "/no/such/run"]), exit::USAGE, &["/no/such/run", "`vmlab report --list`"]);
     is_refused(&env, &env.run(&["report", "/etc"]), exit::USAGE, &["/etc is no record of a run"]);

@@ -10,7 +10,8 @@ use vmlab_tests::env::TestEnv;
 
 use crate::{FAKE_QEMU, VMLAB, is_refused, lab, leaves_nothing};
 
-/// An environment with a QEMU that prints its version, and with this mirror. apt gets no proxy that could reach other machines.
+/// An environment with a QEMU that prints its version, and with this mirror. apt gets no proxy that could reach other
+/// machines.
 fn env(mirror: &str) -> TestEnv {
     lab().env.env("VMLAB_DEBIAN_MIRROR", mirror).env("no_proxy", "127.0.0.1")
 }

@@ -55,7 +55,7 @@ fn a_file_size_limit_that_a_template_exceeds_is_reported_and_guests_boot() {
     command.args(lab.arguments(&[ONLY_HOSTNAME, "--isolation", "fork"]));
     let ended = lab.env.start_command(command).wait();
     ended.exits(exit::OK);
-    assert!(ended.stdout.contains("none is forked") && ended.stdout.contains("too large"), "{ended}");
+    assert!(ended.stdout.contains("guests are booted, not forked") && ended.stdout.contains("too large"), "{ended}");
 }
 
 #[test]

@@ -50,8 +50,8 @@ fn forks_draw_their_own_entropy_and_boot_ids() {
     let second = run(&env, &kernels);
     second.exits(exit::OK);
     assert_eq!(starts(&second), ["fork"; 4], "the templates are there: {}", second.ended);
-    // Two runs with two scenarios on two kernels have 8 guests. One of the scenarios reads entropy, in its subject and in its
-    // control: 8 times in all.
+    // Two runs with two scenarios on two kernels have 8 guests. One of the scenarios reads entropy, in its subject and
+    // in its control: 8 times in all.
     let ids: BTreeSet<_> = [&first, &second].into_iter().flat_map(boot_ids).collect();
     assert_eq!(ids.len(), 8, "boot ids");
     let all: Vec<_> = [&first, &second].into_iter().flat_map(Outcome::reports).flat_map(drawn).collect();
@@ -73,6 +73,6 @@ fn a_damaged_template_is_detected_and_replaced() {
     let mended = run(&env, &only);
     mended.exits(exit::OK);
     assert_eq!(starts(&mended), ["template", "fork"]);
-    assert!(mended.ended.stdout.contains("the template is made anew"), "{}", mended.ended);
+    assert!(mended.ended.stdout.contains("the template was damaged"), "{}", mended.ended);
     assert_eq!(starts(&run(&env, &only)), ["fork"]);
 }

@@ -11,7 +11,7 @@ use vmlab_events::exit;
 use vmlab_store::cache::leftovers::OLDER;
 use vmlab_store::checksummed::{self, Stored};
 use vmlab_tests::fake::script::{Action, Guest, Qmp};
-use vmlab_tests::lab::{FakeLab, Outcome};
+use vmlab_tests::lab::{FakeLab, Outcome, record_dir};
 
 use crate::{HOSTNAME, ONLY_HOSTNAME, lab};
 
@@ -44,7 +44,7 @@ fn a_template_whose_description_is_of_another_machine_is_made_again() {
     checksummed::write(&about, &content).unwrap();
     let outcome = lab.run(&FORK);
     outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
-    let found = notices(&outcome, "the template is made anew");
+    let found = notices(&outcome, "the template was damaged");
     assert!(matches!(&found[..], [only] if only.contains("7 processors")), "{found:?}");
     assert_eq!(lab.unclaimed(), [0; 0]);
 }
@@ -75,7 +75,7 @@ fn a_cache_limit_that_templates_in_use_exceed_is_reported_once_in_a_run() {
     // One job at a time: a fork names no kernel, so any start could take a guest of the script.
     let outcome = lab.run(&[ONLY_HOSTNAME, "--isolation", "fork", "--jobs", "1", "--boot-timeout", "5"]);
     outcome.exits(exit::OK);
-    assert_eq!(notices(&outcome, "more than its limit").len(), 1, "{}", outcome.ended);
+    assert_eq!(notices(&outcome, "the cache exceeds its limit").len(), 1, "{}", outcome.ended);
 }
 
 #[test]
@@ -90,9 +90,9 @@ fn a_cache_that_cannot_be_written_ends_no_run_and_is_reported_once() {
     files.iter().for_each(|file| fs::remove_file(file).unwrap());
     let outcome = lab.outcome(ended);
     outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
-    let told = notices(&outcome, "not stored for the next run");
-    assert!(matches!(&told[..], [only] if only.contains("the guest image")), "{told:?}");
-    assert_eq!(notices(&outcome, "none is forked").len(), 1, "{}", outcome.ended);
+    let failed = notices(&outcome, "could not store");
+    assert!(matches!(&failed[..], [only] if only.contains("the guest image")), "{failed:?}");
+    assert_eq!(notices(&outcome, "guests are booted, not forked").len(), 1, "{}", outcome.ended);
 }
 
 /// All small files of a cache.
@@ -107,9 +107,8 @@ fn json_files(dir: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// A flipped bit costs the time of finding out or making something once more, and no run its end.
 #[test]
-fn a_flipped_byte_in_any_small_file_ends_no_run_and_is_mended_by_it() {
+fn a_run_survives_and_repairs_a_flipped_byte_in_any_small_file() {
     let made_anew = vec![Guest::template(), Guest::good_fork(), Guest::good_fork()];
     let (lab, _) = with_qemu_of_its_own([made_anew.clone(), made_anew].concat());
     lab.run(&FORK).exits(exit::OK);
@@ -125,7 +124,7 @@ fn a_flipped_byte_in_any_small_file_ends_no_run_and_is_mended_by_it() {
     }
     let outcome = lab.run(&FORK);
     outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
-    assert_eq!(notices(&outcome, "the template is made anew").len(), 1, "{}", outcome.ended);
+    assert_eq!(notices(&outcome, "the template was damaged").len(), 1, "{}", outcome.ended);
     let outcome = lab.run(&FORK);
     outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
     assert_eq!((outcome.guests(), lab.unclaimed()), (1, Vec::new()), "{}", outcome.ended);
@@ -178,17 +177,28 @@ fn a_state_that_qemu_refuses_is_remembered_until_qemu_changes() {
     let (lab, qemu) = with_qemu_of_its_own([first, second, third].concat());
     let outcome = lab.run(&FORK);
     outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
-    assert_eq!(notices(&outcome, "none is forked").len(), 1, "{}", outcome.ended);
-    assert_eq!(notices(&outcome, "remembered until").len(), 1, "{}", outcome.ended);
+    assert_eq!(notices(&outcome, "guests are booted, not forked").len(), 1, "{}", outcome.ended);
+    assert_eq!(notices(&outcome, "remembered until a reboot").len(), 1, "{}", outcome.ended);
+    assert_eq!(notices(&outcome, "(vmlab.log has the cause)").len(), 1, "{}", outcome.ended);
+    let log = fs::read_to_string(record_dir(&lab.env).unwrap().join("vmlab.log")).unwrap();
+    assert!(log.lines().any(|line| line.contains("a fork failed") && line.contains("exited with 1")), "{log}");
     let outcome = lab.run(&FORK);
     outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
-    let found = notices(&outcome, "none is forked");
-    assert!(matches!(&found[..], [only] if only.contains("has refused it before")), "{found:?}");
+    let found = notices(&outcome, "guests are booted, not forked");
+    assert!(
+        matches!(&found[..], [only] if only.contains("QEMU refused to fork this guest in an earlier run")),
+        "{found:?}"
+    );
     assert_eq!(outcome.guests(), 1, "{}", outcome.ended);
     touch(&qemu);
     let outcome = lab.run(&FORK);
     outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
-    assert_eq!((notices(&outcome, "none is forked").len(), lab.unclaimed()), (0, Vec::new()), "{}", outcome.ended);
+    assert_eq!(
+        (notices(&outcome, "guests are booted, not forked").len(), lab.unclaimed()),
+        (0, Vec::new()),
+        "{}",
+        outcome.ended
+    );
 }
 
 fn touch(path: &Path) {
@@ -223,7 +233,7 @@ fn a_template_of_an_earlier_run_is_made_again_before_qemu_is_blamed() {
     for (guests, remembered) in [(2, 0), (2, 0), (3, 1), (1, 1)] {
         let outcome = lab.run(&FORK);
         outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
-        let found = notices(&outcome, "remembered until").len();
+        let found = notices(&outcome, "vmlab cache clear facts").len();
         assert_eq!((outcome.guests(), found), (guests, remembered), "{}", outcome.ended);
     }
 }

@@ -1,4 +1,5 @@
-//! The evidence of a lost guest: QMP events, QEMU's exit, and registers and memory, which are taken while QEMU still runs.
+//! The evidence of a lost guest: QMP events, QEMU's exit, and registers and memory, which are taken while QEMU still
+//! runs.
 
 use std::fs;
 
@@ -155,7 +156,7 @@ fn a_dump_of_memory_is_written_to_the_named_directory() {
 
     let ended = lab.env.run(&lab.arguments(&[ONLY_HOSTNAME, "--no-record", "--dump"]));
     ended.exits(exit::USAGE);
-    assert!(ended.stderr.contains("name one: --dump=DIR"), "{ended}");
+    assert!(ended.stderr.contains("give --dump=DIR"), "{ended}");
 }
 
 #[test]
@@ -165,7 +166,7 @@ fn other_evidence_survives_a_dump_that_fails() {
     outcome.exits(exit::CRASHED).has(HOSTNAME, "CRASH", "Kernel panic");
     assert!(outcome.loss().registers.is_some() && outcome.loss().vmcore.is_none());
     let notice =
-        |text: &str| text.contains("the memory of guest 1 is not kept") && text.contains("failed to save memory");
+        |text: &str| text.contains("the memory of guest 1 is not saved") && text.contains("failed to save memory");
     assert!(outcome.notices().any(notice), "{}", outcome.ended);
     let left = fs::read_dir(record_dir(&lab.env).unwrap()).unwrap().flatten();
     let names: Vec<_> = left.map(|entry| entry.file_name().into_string().unwrap()).collect();

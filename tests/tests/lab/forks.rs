@@ -74,7 +74,7 @@ fn a_template_with_a_dead_fork_is_removed_together_with_its_standbys() {
     let lab = lab(guests);
     let outcome = lab.run(&[&["uts"], &FORK[..]].concat());
     outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
-    assert!(outcome.notices().any(|text| text.contains("a fork did not come to life")), "{}", outcome.ended);
+    assert!(outcome.notices().any(|text| text.contains("a fork failed before its first job")), "{}", outcome.ended);
     let ends = ends(&outcome);
     assert!(ends[2].starts_with("not needed: it is a fork of a template that was given up"), "{ends:?}");
     assert_eq!(timed(&outcome), [1, 2, 3, 4, 5, 6]);
@@ -100,21 +100,18 @@ fn a_killed_fork_is_replaced_and_its_template_stays() {
     let only = [&["=uts.hostname"], &FORK[..]].concat();
     let killed = Guest::new(vec![Action::Signal(Signal::SIGKILL as i32)]);
     let passed_over =
-        |outcome: &Outcome| outcome.notices().filter(|text| text.contains("another fork is made")).count();
+        |outcome: &Outcome| outcome.notices().filter(|text| text.contains("vmlab starts another fork")).count();
     let lab = lab(vec![Guest::template(), killed.clone(), Guest::good_fork()]);
     let outcome = lab.run(&only);
     outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
     assert_eq!((outcome.guests(), passed_over(&outcome)), (3, 1));
-    assert!(
-        lab.env.cached_files().iter().any(|name| name.starts_with("vmlab/templates")),
-        "the template was taken away"
-    );
+    assert!(lab.env.cached_files().iter().any(|name| name.starts_with("vmlab/templates")), "the template was removed");
     // If all forks are killed, vmlab gives up.
     let guests = [vec![Guest::template()], vec![killed; 4], vec![Guest::good()]].concat();
     let outcome = crate::lab(guests).run(&only);
     outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
     assert_eq!((outcome.guests(), passed_over(&outcome)), (6, 3));
-    assert!(outcome.notices().any(|text| text.contains("a fork did not come to life")), "{}", outcome.ended);
+    assert!(outcome.notices().any(|text| text.contains("a fork failed before its first job")), "{}", outcome.ended);
 }
 
 /// A template whose kernel has printed this, without a line end, before the guest is saved.
@@ -156,7 +153,7 @@ fn a_killed_template_guest_is_no_evidence_against_the_kernel() {
     let outcome = lab(vec![killed, Guest::good()]).run(&[&["=uts.hostname"], &FORK[..]].concat());
     outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
     assert!(
-        outcome.notices().any(|text| text.contains("none is forked") && text.contains("SIGKILL")),
+        outcome.notices().any(|text| text.contains("guests are booted, not forked") && text.contains("SIGKILL")),
         "{}",
         outcome.ended
     );
@@ -169,7 +166,7 @@ fn a_fork_whose_qemu_is_terminated_is_replaced() {
     let outcome =
         lab(vec![Guest::template(), ended, Guest::good_fork()]).run(&[&["=uts.hostname"], &FORK[..]].concat());
     outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
-    assert!(outcome.notices().any(|text| text.contains("another fork is made")), "{}", outcome.ended);
+    assert!(outcome.notices().any(|text| text.contains("vmlab starts another fork")), "{}", outcome.ended);
 }
 
 #[test]
@@ -184,5 +181,5 @@ fn a_template_that_disappears_during_a_run_changes_no_verdict() {
     std::fs::write(lab.dir().join("gone"), "").unwrap();
     let outcome = lab.outcome(running.wait());
     outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
-    assert!(outcome.notices().any(|text| text.contains("none is forked")), "{}", outcome.ended);
+    assert!(outcome.notices().any(|text| text.contains("guests are booted, not forked")), "{}", outcome.ended);
 }

@@ -1,5 +1,5 @@
-//! Hostile text in every place of a report that a guest, its kernel or its QEMU can fill. Every report stays complete, has
-//! exactly the results of the run, and is harmless to the program that shows it.
+//! Hostile text in every place of a report that a guest, its kernel or its QEMU can fill. Every report stays complete,
+//! has exactly the results of the run, and is harmless to the program that shows it.
 
 #![expect(clippy::expect_used, reason = "a failed step of a test is a failed test")]
 
@@ -180,7 +180,7 @@ fn hostile_text_in_the_kernels_release_is_harmless() {
     for release in [HOSTILE, "../../../../etc/cron.d/x", "6.12.0-fixture/../x", ""] {
         let guest = Guest::new(vec![hello_with(json!({"kernel_release": release})), Action::Hang]);
         let outcome = run(&lab(vec![guest]), &[ONLY_HOSTNAME]);
-        outcome.exits(exit::LAB).has(HOSTNAME, "NO-BOOT", "6.12.0-fixture was to be booted");
+        outcome.exits(exit::LAB).has(HOSTNAME, "NO-BOOT", "instead of 6.12.0-fixture");
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::resolve::ResolveError;
 use crate::depmod::DepmodError;
 use crate::file::FileError;
+use crate::release::BadRelease;
 use vmlab_store::CacheError;
 
 /// An error of fetching a kernel; a variant for each step. `label` is the source, for example `debian:trixie`.
@@ -169,6 +170,9 @@ pub enum DebianError {
         /// Why.
         what: DepmodError,
     },
+    /// The kernel's release does not begin with a version.
+    #[error(transparent)]
+    Release(#[from] BadRelease),
     /// An error of the cache.
     #[error(transparent)]
     Cache(#[from] CacheError),
@@ -200,6 +204,9 @@ impl DebianError {
     /// Whether the cause is the user's input rather than the machine or the network.
     #[must_use]
     pub const fn is_usage(&self) -> bool {
-        matches!(self, Self::NoSuchSuite { .. } | Self::NoSuchFlavour { .. } | Self::BadMirror { .. })
+        matches!(
+            self,
+            Self::NoSuchSuite { .. } | Self::NoSuchFlavour { .. } | Self::BadMirror { .. } | Self::Release(_)
+        )
     }
 }

@@ -3,8 +3,9 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::source::DebianSource;
-use super::{FetchPolicy, Kernel, KernelError, config};
+use super::{FetchPolicy, Kernel, config};
 use crate::fetched::{Entry, Identity, KernelStore, Lookup, Package};
+use crate::release::version_of;
 use vmlab_events::progress::Progress;
 use vmlab_store::CacheError;
 use vmlab_store::atomic::Staging;
@@ -53,25 +54,24 @@ pub fn all_cached(dirs: &Dirs) -> Result<Vec<DebianSource>, CacheError> {
 /// Takes a kernel from the cache or fetches it. Dropping the future kills apt and removes the unfinished fetch.
 ///
 /// # Errors
-/// [`KernelError::Debian`] if the kernel is neither in the cache nor can be fetched.
+/// [`DebianError`] if the kernel is neither in the cache nor can be fetched.
 pub(crate) async fn obtain(
     source: &DebianSource,
     dirs: &Dirs,
     policy: FetchPolicy,
     progress: &dyn Progress,
     system: &System,
-) -> Result<Kernel, KernelError> {
+) -> Result<Kernel, DebianError> {
     let label = source.to_string();
     let job = Job { system, label: &label, cache: &dirs.cache, progress };
     let fetch = Fetch { source, store: KernelStore::new(&dirs.cache), job };
     let entry = fetch.entry(policy).await;
     progress.done();
     let (entry, notices) = entry?;
-    let text = std::fs::read(entry.config()).map_err(CacheError::on("read", &entry.config()));
-    let text = text.map_err(DebianError::Cache)?;
+    let text = std::fs::read(entry.config()).map_err(CacheError::on("read", &entry.config()))?;
     let record = &entry.record;
     Ok(Kernel {
-        version: super::version_of(&label, &record.release)?,
+        version: version_of(&label, &record.release)?,
         label,
         release: record.release.clone(),
         path: entry.kernel(),

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use super::{CONFIG, Entry, Identity, KERNEL, KernelStore, Package, modules_below};
 use vmlab_store::integrity::Integrity;
 
-/// What the kernel calls itself.
+/// The kernel's release.
 pub const RELEASE: &str = "6.1.0-56-cloud-amd64";
 
 /// Publishes a small kernel and pins it.

@@ -1,5 +1,5 @@
-//! Kernels that vmlab before December 2026 fetched: their JSON has no checksum, and their modules' digests are in a text
-//! file of their own. They stay usable, as an archive may not have the pinned version any more.
+//! Reads kernels that vmlab before December 2026 fetched: their JSON has no checksum, and their modules' digests are in
+//! a separate text file. They stay usable because the archive may no longer have the pinned version.
 
 use std::fs;
 use std::path::Path;
@@ -30,21 +30,21 @@ struct OldRecord {
     fetched_at_unix_ms: u64,
 }
 
-/// The pin in a file, if it is of this format.
+/// Reads a pin of this format; `None` if the file has another format.
 pub(super) fn pin(path: &Path) -> Option<Pin> {
     let old: OldPin = read(path)?;
     let OldPin { format, entry, packages, resolved_at_unix_ms } = old;
     (format == 2).then_some(Pin { format: FORMAT, entry, packages, resolved_at_unix_ms })
 }
 
-/// The record of an entry, if it is of this format.
+/// Reads an entry's record of this format; `None` if the entry has another format.
 pub(super) fn record(dir: &Path) -> Option<Record> {
     let old: OldRecord = read(&dir.join(RECORD)).filter(|old: &OldRecord| old.format == 2)?;
     let below = modules_below(&old.release);
     let size_of = |name: &str| fs::metadata(dir.join(name)).ok().map(|file| file.len());
     let own = |name, sha256| Some(format!("{sha256} {} {name}", size_of(name)?));
     let modules = fs::read_to_string(dir.join("modules.manifest")).ok()?;
-    // `SHA256 SIZE PATH`, the path being that below the modules.
+    // `SHA256 SIZE PATH`, with the path relative to the modules' directory.
     let in_entry = |line: &str| {
         let mut parts = line.splitn(3, ' ');
         let (sha256, size, path) = (parts.next()?, parts.next()?, parts.next()?);
@@ -59,6 +59,6 @@ pub(super) fn record(dir: &Path) -> Option<Record> {
 }
 
 fn read<T: for<'de> Deserialize<'de>>(path: &Path) -> Option<T> {
-    // Only what is a regular file comes here as damaged JSON and not as damage of another kind.
+    // The caller has seen damaged JSON, so the path was a regular file.
     serde_json::from_reader(vmlab_store::regular::open(path).ok()?).ok()
 }

@@ -1,4 +1,4 @@
-//! The fetched kernels as entries of the cache.
+//! Lists the fetched kernels as entries of the cache.
 
 use std::path::{Path, PathBuf};
 
@@ -11,17 +11,17 @@ use vmlab_store::cache::{Disposal, Entry, EntryKind, Listing, disk};
 use vmlab_store::checksummed::{self, Stored};
 use vmlab_store::{CacheError, atomic, regular};
 
-/// A fetched kernel is had again over the network, if the archive still has that version.
+/// Kernels are removed last: fetching one again needs the network, and an archive that still has this version.
 pub static KERNELS: EntryKind =
     EntryKind { name: "kernel", plural: "kernels", help: "Fetched kernels", rank: Some(4), list };
 
-/// A source's name for files, and its entry's name or how the pin is damaged.
+/// The stem of a source, and the name of its entry or the damage of its pin.
 type Pinned = (String, Result<String, String>);
 
 fn list(cache: &Path) -> Listing {
     let store = KernelStore::new(cache);
     let mut listing = leftovers::half_written(&store.refs());
-    // Without the pins it is unknown which kernels may be removed.
+    // Without the pins vmlab cannot tell which kernels may be removed.
     match store.pins().and_then(|pins| Ok((pins, disk::list(&store.entries())?))) {
         Ok((pins, entries)) => {
             listing.entries.extend(entries.into_iter().map(|(name, dir)| store.look(&name, dir, &pins)));
@@ -38,14 +38,14 @@ fn list(cache: &Path) -> Listing {
 }
 
 impl KernelStore {
-    /// All pins but those of another version of vmlab, which are whole.
+    /// All pins except undamaged pins of other versions of vmlab.
     fn pins(&self) -> Result<Vec<Pinned>, CacheError> {
         let mut pins = Vec::new();
         for stem in self.pinned()? {
             match self.read_pin(&stem)? {
                 Stored::Sound(pin) => pins.push((stem, Ok(pin.entry))),
                 Stored::Damaged(_) if is_whole(&self.pin_path(&stem))? => {}
-                // It pins nothing: its source is fetched again.
+                // A damaged pin pins no kernel: its source is fetched again.
                 Stored::Damaged(why) => pins.push((stem, Err(why))),
                 Stored::Missing => {}
             }
@@ -57,7 +57,7 @@ impl KernelStore {
         Entry {
             useless: Some(why.to_owned()),
             disposal: Disposal { unlink: Some(is_still_damaged), ..Disposal::default() },
-            ..Entry::at(&LEFTOVER, format!("what {} was pinned to", label(stem)), self.pin_path(stem))
+            ..Entry::at(&LEFTOVER, format!("the pin of {}", label(stem)), self.pin_path(stem))
         }
     }
 
@@ -77,7 +77,7 @@ impl KernelStore {
         let entry = Entry::at(&KERNELS, what, dir).used_as(&about);
         Entry {
             unreadable: unreadable.or_else(|| entry.unreadable.clone()),
-            // Where it is pinned, the next run mends it, and says so.
+            // The next run repairs a pinned kernel, and reports it.
             useless: damage.filter(|_| pinned_by.is_empty()),
             disposal: Disposal {
                 lock: Some(self.lock_path(name)),
@@ -104,7 +104,7 @@ fn is_whole(path: &Path) -> Result<bool, CacheError> {
     Ok(matches!(checksummed::read::<IgnoredAny>(path)?, Stored::Sound(_)))
 }
 
-/// Removes the pins of a kernel; false where the kernel is pinned by other sources than when it was listed.
+/// Removes the pins of a kernel. Returns false if the pins have changed since the kernel was listed.
 fn unpin(cache: &Path, entry: &Entry) -> Result<bool, CacheError> {
     let store = KernelStore::new(cache);
     let pins = store.pins()?;
@@ -118,19 +118,19 @@ fn unpin(cache: &Path, entry: &Entry) -> Result<bool, CacheError> {
     Ok(true)
 }
 
-/// Whether a damaged pin was not mended since it was listed.
+/// Whether a pin that was listed as damaged is still damaged.
 fn is_still_damaged(cache: &Path, entry: &Entry) -> Result<bool, CacheError> {
     let store = KernelStore::new(cache);
     let pins = store.pins()?;
     Ok(pins.iter().any(|(stem, pinned)| pinned.is_err() && store.pin_path(stem) == entry.path))
 }
 
-/// The stems that are pinned to an entry.
+/// The stems of the sources that are pinned to an entry.
 fn stems<'a>(pins: &'a [Pinned], name: &str) -> impl Iterator<Item = &'a str> {
     pins.iter().filter(move |(_, entry)| entry.as_deref() == Ok(name)).map(|(stem, _)| stem.as_str())
 }
 
-/// The source that a name for files stands for; the name itself where there is none.
+/// The label of the source with this stem; the stem itself if there is no such source.
 fn label(stem: &str) -> String {
     DebianSource::from_file_stem(stem).map_or_else(|| stem.to_owned(), |source| source.to_string())
 }

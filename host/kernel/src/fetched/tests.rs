@@ -23,7 +23,7 @@ fn a_published_kernel_is_found_and_shared() {
 }
 
 #[test]
-fn damage_is_found_and_mended_by_publishing_again() {
+fn damage_is_found_and_repaired_by_publishing_again() {
     let dir = tempfile::tempdir().unwrap();
     let store = KernelStore::new(dir.path());
     let entry = publish(&store, "a");
@@ -41,7 +41,7 @@ fn damage_is_found_and_mended_by_publishing_again() {
 }
 
 #[test]
-fn a_pin_that_leads_elsewhere_is_damage() {
+fn a_pin_to_another_kernel_is_damage() {
     let dir = tempfile::tempdir().unwrap();
     let store = KernelStore::new(dir.path());
     publish(&store, "a");
@@ -67,9 +67,8 @@ fn a_pin_of_another_version_is_not_listed_as_a_leftover() {
     assert_eq!(leftovers(), 1);
 }
 
-/// A flipped bit costs the time of fetching the kernel again, and no more than that.
 #[test]
-fn a_flipped_byte_in_a_pin_or_a_record_is_damage_and_mended_by_publishing_again() {
+fn a_flipped_byte_in_a_pin_or_a_record_is_damage_and_repaired_by_publishing_again() {
     let dir = tempfile::tempdir().unwrap();
     let store = KernelStore::new(dir.path());
     let entry = publish(&store, "a");
@@ -90,7 +89,7 @@ fn a_flipped_byte_in_a_pin_or_a_record_is_damage_and_mended_by_publishing_again(
     }
 }
 
-/// As vmlab before December 2026 fetched it.
+/// Converts an entry to the format of vmlab before December 2026.
 fn make_format_2(store: &KernelStore, entry: &Entry) {
     let sum = |path: &Path| vmlab_store::sha256_of(&mut fs::File::open(path).unwrap()).unwrap();
     let line = |name: &str| {
@@ -153,7 +152,7 @@ fn the_pinned_packages_are_known_even_if_the_entry_is_gone() {
 }
 
 #[test]
-fn whatever_stands_in_a_kernels_place_is_damage_and_replaced_by_the_next_fetch() {
+fn other_types_of_files_at_a_kernels_path_are_damage_and_replaced_by_the_next_fetch() {
     let dir = tempfile::tempdir().unwrap();
     let store = KernelStore::new(dir.path());
     let entry = publish(&store, "a");

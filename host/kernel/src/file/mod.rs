@@ -1,5 +1,5 @@
 //! Recognises kernel files and checks whether QEMU can boot them. [`recognise`] works on any seekable reader, so that
-//! tests need no files; [`inspect`] opens a file.
+//! tests need no files; `inspect` opens a file.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};

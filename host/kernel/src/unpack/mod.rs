@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::Kernel;
-use vmlab_qemu::accel::Accelerator;
+use vmlab_qemu::accelerator::Accelerator;
 use vmlab_qemu::argv::Machine;
 use vmlab_store::blob::{self, Blob, BlobDir};
 use vmlab_store::cache::{EntryKind, Listing};
@@ -29,14 +29,14 @@ use vmlab_store::warnings::CacheWarnings;
 mod lz4;
 mod payload;
 
-/// An unpacked kernel is had again in a second or two.
+/// Unpacking a kernel again takes one or two seconds.
 pub static UNPACKED: EntryKind =
-    EntryKind { name: "unpacked", plural: "unpacked", help: "Kernels out of their bzImages", rank: Some(2), list };
+    EntryKind { name: "unpacked", plural: "unpacked", help: "Kernels unpacked from bzImages", rank: Some(2), list };
 
-/// Unpacked kernels are `unpacked/RELEASE-SHA256.vmlinux`, with the bzImage's hash.
+/// Unpacked kernels: `unpacked/RELEASE-SHA256.vmlinux`, with the hash of the bzImage.
 const BLOBS: BlobDir = BlobDir { directory: "unpacked", suffix: ".vmlinux", kind: &UNPACKED };
 
-/// The kind of facts about unpacking. The number is raised when another version of vmlab could find another answer.
+/// The kind of facts about unpacking. The number increases when a new version of vmlab can give another answer.
 const FACT_KIND: &str = "vmlinux 2";
 
 /// The file for QEMU's `-kernel`.
@@ -50,18 +50,18 @@ pub struct BootFile {
     pub lease: Option<Lease>,
 }
 
-/// The result of looking into a kernel's file.
+/// The result of unpacking a kernel's file.
 #[derive(Debug, Serialize, Deserialize)]
 struct Answer {
-    /// Of the kernel's file.
+    /// The SHA-256 of the kernel's file.
     kernel_sha256: String,
-    /// Of the vmlinux in it, or why there is none to boot.
+    /// The SHA-256 of the vmlinux in it, or the reason why there is none to boot.
     vmlinux_sha256: Result<String, String>,
 }
 
-/// What a kernel is booted from: the vmlinux in it where that is quicker and possible, otherwise its own file. A bzImage
-/// that cannot be unpacked may still boot, and if it does not, the guest's console says why. Blocks for some seconds the
-/// first time. A cache that does not take the vmlinux costs no more than the time that it saves.
+/// The file that QEMU boots: the vmlinux in the kernel's file if that is possible and faster, otherwise the kernel's
+/// file. A bzImage that cannot be unpacked may still boot; if not, the guest's console shows the reason. Blocks for
+/// some seconds the first time. If the cache cannot store the vmlinux, the bzImage is booted, which only takes longer.
 #[must_use]
 pub fn boot_file(kernel: &Kernel, machine: &Machine, cache: &Path) -> (BootFile, CacheWarnings) {
     let mut warnings = CacheWarnings::default();
@@ -81,7 +81,7 @@ fn fits(file: &BootFile, machine: &Machine) -> bool {
     fs::metadata(&file.path).is_ok_and(|file| file.len() <= memory_bytes / 2)
 }
 
-/// The vmlinux in a kernel's file, from the cache or put there now; `None` where there is none to boot.
+/// The vmlinux in a kernel's file, from the cache or unpacked now; `None` if there is none to boot.
 fn unpacked(kernel: &Kernel, cache: &Path, warnings: &mut CacheWarnings) -> Option<BootFile> {
     let name = format!("{}-{}", kernel.release, kernel.sha256);
     let files = [kernel.path.as_path()];
@@ -96,12 +96,12 @@ fn unpacked(kernel: &Kernel, cache: &Path, warnings: &mut CacheWarnings) -> Opti
         }
         None => {}
     }
-    // If the kernel cannot be read now, or is another one by now, QEMU or the guest will say so.
+    // If the kernel's file cannot be read or has changed, QEMU or the guest will report it.
     let packed = read(&kernel.path).ok().filter(|bytes| hash(bytes) == kernel.sha256)?;
     let answer = |vmlinux_sha256| Answer { kernel_sha256: kernel.sha256.clone(), vmlinux_sha256 };
     let (answer, file) = match payload::vmlinux(&packed, &kernel.release) {
         Ok(vmlinux) => {
-            let blob = warnings.note("the kernel out of its bzImage", BLOBS.put(cache, &name, &vmlinux))?;
+            let blob = warnings.note("the unpacked kernel", BLOBS.put(cache, &name, &vmlinux))?;
             warnings.grown |= blob.new;
             (answer(Ok(blob.sha256.clone())), Some(blob.into()))
         }

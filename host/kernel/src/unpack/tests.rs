@@ -206,7 +206,7 @@ fn a_kernel_that_cannot_be_unpacked_is_booted_unchanged() {
 #[test]
 fn the_answer_of_unpacking_is_remembered() {
     let dir = tempfile::tempdir().unwrap();
-    // A file that was written before this was compiled: one that was just written is not remembered.
+    // The stat cache remembers no facts about a file that was just written.
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
     let kernel = Kernel { path, ..kernel(dir.path(), &packed(&elf())) };
     let files = [kernel.path.as_path()];
@@ -231,14 +231,14 @@ fn the_bzimage_is_booted_if_the_cache_cannot_store_the_vmlinux() {
     let (file, warnings) = boot_file(&kernel, &TCG, &cache);
     assert_eq!((&file.path, &file.sha256), (&kernel.path, &kernel.sha256));
     let notices = warnings.notices();
-    assert!(matches!(&notices[..], [only] if only.contains("the kernel out of its bzImage: ")), "{notices:?}");
+    assert!(matches!(&notices[..], [only] if only.contains("the unpacked kernel for the next run: ")), "{notices:?}");
     let (_file, warnings) = boot_file(&kernel, &TCG, dir.path());
     assert!(warnings.grown && warnings.notices().is_empty());
     assert!(!boot_file(&kernel, &TCG, dir.path()).1.grown);
 }
 
 #[test]
-fn whatever_stands_in_the_place_of_an_unpacked_kernel_is_replaced() {
+fn other_types_of_files_at_an_unpacked_kernels_path_are_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let kernel = kernel(dir.path(), &packed(&elf()));
     let path = boot_file(&kernel, &TCG, dir.path()).0.path;

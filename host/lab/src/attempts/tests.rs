@@ -42,24 +42,24 @@ fn run_limit() -> Verdict {
     Verdict::TimedOut { reason: Timeout::Recorded { deadline, text } }
 }
 
-/// Books on one scenario, and what was told of it.
+/// A tracker with one job, and the events about it.
 struct Case {
     tracker: AttemptTracker,
     id: Job,
-    told: Vec<LabEvent>,
+    events: Vec<LabEvent>,
 }
 
 impl Case {
     fn new(repetition: Repetition) -> Self {
         let (tracker, spec) = (AttemptTracker::new(repetition), specs().swap_remove(0));
         tracker.open(&[kernel()], std::slice::from_ref(&spec));
-        Self { tracker, id: spec.job(), told: Vec::new() }
+        Self { tracker, id: spec.job(), events: Vec::new() }
     }
 
     fn take(&mut self, verdict: Verdict, end: AttemptEnd, over: bool) -> &mut Self {
         let attempt = if end == AttemptEnd::Never { 1 } else { self.tracker.next_number(&kernel(), &self.id) };
         let report = JobReport::without_guest(kernel(), self.id.clone(), verdict);
-        self.told.extend(self.tracker.take(JobReport { attempt, ..report }, end, over));
+        self.events.extend(self.tracker.take(JobReport { attempt, ..report }, end, over));
         self
     }
 
@@ -71,31 +71,31 @@ impl Case {
         self.tracker.is_due(&kernel(), &self.id)
     }
 
-    /// The words of what was told, and the last word's attempts: runs and failures.
+    /// The labels of all events, and the numbers of runs and failures in the final report.
     fn end(&mut self, stopped: Option<Stop>) -> (String, Option<(u32, u32)>) {
         assert!(!self.is_due());
-        self.told.extend(self.tracker.close(stopped));
-        let words = self.told.iter().map(|event| match event {
+        self.events.extend(self.tracker.close(stopped));
+        let labels = self.events.iter().map(|event| match event {
             LabEvent::JobAttempted(report) => format!("{}:{}", report.attempt, report.verdict.label()),
             LabEvent::JobFinished(report) => format!("{}={}", report.attempt, report.verdict.label()),
             other => panic!("{other:?}"),
         });
-        let words = words.collect::<Vec<_>>().join(" ");
+        let labels = labels.collect::<Vec<_>>().join(" ");
         let attempts = self.last().attempts.as_ref().map(|attempts| (attempts.runs, attempts.failures));
-        assert_eq!(words.matches('=').count(), 1, "one last word: {words}");
-        (words, attempts)
+        assert_eq!(labels.matches('=').count(), 1, "one final verdict: {labels}");
+        (labels, attempts)
     }
 
     fn last(&self) -> &JobReport {
-        match self.told.last() {
+        match self.events.last() {
             Some(LabEvent::JobFinished(report)) => report,
             other => panic!("{other:?}"),
         }
     }
 }
 
-fn words(words: &str, attempts: Option<(u32, u32)>) -> (String, Option<(u32, u32)>) {
-    (words.to_owned(), attempts)
+fn labels(labels: &str, attempts: Option<(u32, u32)>) -> (String, Option<(u32, u32)>) {
+    (labels.to_owned(), attempts)
 }
 
 const TWO: Repetition = Repetition::Retries { at_most: 2 };
@@ -103,29 +103,29 @@ const THREE_RUNS: Repetition = Repetition::Runs { count: 3 };
 const SEARCH: Repetition = Repetition::UntilFailure { at_most: None };
 
 #[test]
-fn once_is_once_whatever_comes_of_it() {
-    for (verdict, came, word) in [
+fn without_repetition_there_is_one_attempt() {
+    for (verdict, end, label) in [
         (Verdict::Passed, AttemptEnd::Complete, "1=PASS"),
         (failed(), AttemptEnd::Complete, "1=FAIL"),
         (run_limit(), AttemptEnd::Cut, "1=TIMEOUT"),
         (not_run(), AttemptEnd::Never, "1=NOT-RUN"),
     ] {
-        assert_eq!(Case::new(Repetition::Once).take(verdict, came, false).end(None), words(word, None));
+        assert_eq!(Case::new(Repetition::Once).take(verdict, end, false).end(None), labels(label, None));
     }
 }
 
 #[test]
-fn a_retry_is_due_after_a_failure_only_and_not_without_end() {
+fn a_retry_is_due_only_after_a_failure_and_up_to_the_limit() {
     for good in [Verdict::Passed, skipped()] {
         let mut case = Case::new(TWO);
         assert!(!case.made(good.clone()).is_due());
-        assert_eq!(case.end(None), words(&format!("1={}", good.label()), None));
+        assert_eq!(case.end(None), labels(&format!("1={}", good.label()), None));
     }
     let mut case = Case::new(TWO);
     assert!(case.made(failed()).is_due());
     assert!(case.made(crashed()).is_due());
     assert!(!case.made(failed()).is_due());
-    assert_eq!(case.end(None), words("1:FAIL 2:CRASH 3:FAIL 1=FAIL", Some((3, 3))));
+    assert_eq!(case.end(None), labels("1:FAIL 2:CRASH 3:FAIL 1=FAIL", Some((3, 3))));
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn what_fails_and_then_does_not_is_flaky_and_never_passed() {
     for good in [Verdict::Passed, skipped(), Verdict::Leaks { seen: Seen::Finding("it shows".to_owned()) }] {
         let mut case = Case::new(TWO);
         case.made(crashed()).made(good.clone());
-        assert_eq!(case.end(None), words(&format!("1:CRASH 2:{} 1=FLAKY", good.label()), Some((2, 1))));
+        assert_eq!(case.end(None), labels(&format!("1:CRASH 2:{} 1=FLAKY", good.label()), Some((2, 1))));
         assert_eq!(case.last().verdict.detail(), "1 of 2 attempts failed, first with CRASH: Oops");
         assert_eq!(case.last().verdict.class(), Class::Flaky);
     }
@@ -141,20 +141,20 @@ fn what_fails_and_then_does_not_is_flaky_and_never_passed() {
 
 #[test]
 fn the_end_of_the_run_ends_the_retries_and_the_first_verdict_stands() {
-    // No retry follows, so the first attempt's report is the last word itself.
-    assert_eq!(Case::new(TWO).take(failed(), AttemptEnd::Complete, true).end(None), words("1=FAIL", None));
+    // No retry follows, so the first attempt's report is the final one.
+    assert_eq!(Case::new(TWO).take(failed(), AttemptEnd::Complete, true).end(None), labels("1=FAIL", None));
     // The retry was cut short.
     let mut case = Case::new(TWO);
     case.made(failed()).take(run_limit(), AttemptEnd::Cut, true);
-    assert_eq!(case.end(None), words("1:FAIL 2:NOT-RUN 1=FAIL", Some((1, 1))));
+    assert_eq!(case.end(None), labels("1:FAIL 2:NOT-RUN 1=FAIL", Some((1, 1))));
     // The retry never began.
     let mut case = Case::new(TWO);
     case.made(crashed()).take(not_run(), AttemptEnd::Never, true);
-    assert_eq!(case.end(Some(Stop::Interrupted)), words("1:CRASH 1=CRASH", Some((1, 1))));
+    assert_eq!(case.end(Some(Stop::Interrupted)), labels("1:CRASH 1=CRASH", Some((1, 1))));
 }
 
 #[test]
-fn runs_that_agree_have_their_verdict_and_others_are_flaky() {
+fn equal_runs_keep_their_verdict_and_different_runs_are_flaky() {
     let end = |verdicts: [Verdict; 3]| {
         let mut case = Case::new(THREE_RUNS);
         for verdict in verdicts {
@@ -164,14 +164,14 @@ fn runs_that_agree_have_their_verdict_and_others_are_flaky() {
         (ended, case.last().verdict.detail())
     };
     let passed = || Verdict::Passed;
-    assert_eq!(end([passed(), passed(), passed()]).0, words("1:PASS 2:PASS 3:PASS 1=PASS", Some((3, 0))));
-    assert_eq!(end([skipped(), skipped(), skipped()]).0, words("1:SKIP 2:SKIP 3:SKIP 1=SKIP", Some((3, 0))));
-    assert_eq!(end([failed(), crashed(), failed()]).0, words("1:FAIL 2:CRASH 3:FAIL 1=FAIL", Some((3, 3))));
-    let (told, detail) = end([passed(), crashed(), failed()]);
-    assert_eq!(told, words("1:PASS 2:CRASH 3:FAIL 2=FLAKY", Some((3, 2))));
+    assert_eq!(end([passed(), passed(), passed()]).0, labels("1:PASS 2:PASS 3:PASS 1=PASS", Some((3, 0))));
+    assert_eq!(end([skipped(), skipped(), skipped()]).0, labels("1:SKIP 2:SKIP 3:SKIP 1=SKIP", Some((3, 0))));
+    assert_eq!(end([failed(), crashed(), failed()]).0, labels("1:FAIL 2:CRASH 3:FAIL 1=FAIL", Some((3, 3))));
+    let (ended, detail) = end([passed(), crashed(), failed()]);
+    assert_eq!(ended, labels("1:PASS 2:CRASH 3:FAIL 2=FLAKY", Some((3, 2))));
     assert_eq!(detail, "2 of 3 runs failed, first with CRASH after 1 good one: Oops");
-    let (told, detail) = end([passed(), skipped(), passed()]);
-    assert_eq!(told, words("1:PASS 2:SKIP 3:PASS 2=FLAKY", Some((3, 0))));
+    let (ended, detail) = end([passed(), skipped(), passed()]);
+    assert_eq!(ended, labels("1:PASS 2:SKIP 3:PASS 2=FLAKY", Some((3, 0))));
     assert_eq!(
         detail,
         "skipped in some of 3 runs and not in others: needs CONFIG_UTS_NS (not set in this kernel): ENOSYS"
@@ -179,37 +179,37 @@ fn runs_that_agree_have_their_verdict_and_others_are_flaky() {
 }
 
 #[test]
-fn fewer_runs_than_were_wanted_are_no_pass() {
+fn fewer_runs_than_requested_are_no_pass() {
     let mut case = Case::new(THREE_RUNS);
     case.made(Verdict::Passed).take(not_run(), AttemptEnd::Cut, true).take(not_run(), AttemptEnd::Never, true);
-    assert_eq!(case.end(Some(Stop::Interrupted)), words("1:PASS 2:NOT-RUN 1=NOT-RUN", Some((1, 0))));
+    assert_eq!(case.end(Some(Stop::Interrupted)), labels("1:PASS 2:NOT-RUN 1=NOT-RUN", Some((1, 0))));
     let reason = "only 1 of 3 runs were made, none of which failed: the run was interrupted";
     assert_eq!(case.last().verdict.detail(), reason);
-    // What had failed has failed.
+    // A failure counts even if later runs were not made.
     let mut case = Case::new(THREE_RUNS);
     case.made(Verdict::Passed).made(failed()).take(not_run(), AttemptEnd::Never, true);
-    assert_eq!(case.end(Some(Stop::Interrupted)), words("1:PASS 2:FAIL 2=FLAKY", Some((2, 1))));
-    // None at all.
+    assert_eq!(case.end(Some(Stop::Interrupted)), labels("1:PASS 2:FAIL 2=FLAKY", Some((2, 1))));
+    // No run was made.
     let mut case = Case::new(THREE_RUNS);
     case.take(not_run(), AttemptEnd::Never, true);
-    assert_eq!(case.end(Some(Stop::Interrupted)), words("1=NOT-RUN", None));
+    assert_eq!(case.end(Some(Stop::Interrupted)), labels("1=NOT-RUN", None));
     let (step, error) = (StartFailure::Process, "no QEMU".to_owned());
     let no_boot = Verdict::LaunchFailed { reason: LaunchFailure::NotStarted { step, error } };
     let mut case = Case::new(THREE_RUNS);
     case.take(no_boot.clone(), AttemptEnd::Never, false).take(no_boot, AttemptEnd::Never, false);
-    assert_eq!(case.end(None), words("1=NO-BOOT", None));
+    assert_eq!(case.end(None), labels("1=NO-BOOT", None));
 }
 
 #[test]
-fn a_search_passes_with_as_many_runs_as_it_had_and_ends_with_the_first_failure() {
+fn a_search_passes_with_any_number_of_runs_and_ends_with_the_first_failure() {
     let mut case = Case::new(SEARCH);
     case.made(Verdict::Passed).made(Verdict::Passed).take(not_run(), AttemptEnd::Cut, true);
     assert_eq!(case.tracker.has_found(), None);
-    assert_eq!(case.end(Some(Stop::Interrupted)), words("1:PASS 2:PASS 3:NOT-RUN 1=PASS", Some((2, 0))));
+    assert_eq!(case.end(Some(Stop::Interrupted)), labels("1:PASS 2:PASS 3:NOT-RUN 1=PASS", Some((2, 0))));
     let mut case = Case::new(SEARCH);
     case.made(Verdict::Passed).made(failed());
     assert_eq!(case.tracker.has_found(), Some(failure_found(case.id.clone(), kernel())));
-    assert_eq!(case.end(None), words("1:PASS 2:FAIL 2=FLAKY", Some((2, 1))));
+    assert_eq!(case.end(None), labels("1:PASS 2:FAIL 2=FLAKY", Some((2, 1))));
     assert_eq!(
         case.last().verdict.detail(),
         "1 of 2 runs failed, first with FAIL after 1 good one: not isolated: it showed"
@@ -217,14 +217,14 @@ fn a_search_passes_with_as_many_runs_as_it_had_and_ends_with_the_first_failure()
     // What fails at once and is not run again has failed.
     let mut case = Case::new(SEARCH);
     case.made(failed());
-    assert_eq!(case.end(None), words("1:FAIL 1=FAIL", Some((1, 1))));
+    assert_eq!(case.end(None), labels("1:FAIL 1=FAIL", Some((1, 1))));
 }
 
 #[test]
-fn what_nobody_spoke_of_is_not_run() {
+fn a_job_without_any_report_is_not_run() {
     for repetition in [Repetition::Once, TWO, THREE_RUNS, SEARCH] {
         let mut case = Case::new(repetition);
-        assert_eq!(case.end(None), words("1=NOT-RUN", None));
+        assert_eq!(case.end(None), labels("1=NOT-RUN", None));
         assert!(case.last().verdict.detail().contains("a fault in vmlab itself"), "{:?}", case.last());
         let mut case = Case::new(repetition);
         case.end(Some(Stop::Interrupted));

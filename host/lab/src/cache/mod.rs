@@ -1,9 +1,9 @@
-//! The kinds of entries that vmlab's cache holds.
+//! The kinds of entries in vmlab's cache.
 
 use vmlab_store::cache::EntryKind;
 use vmlab_store::cache::leftovers::LEFTOVER;
 
-/// All kinds. Each is defined by the crate that makes such entries.
+/// All kinds. Each is defined by the crate that creates such entries.
 pub static KINDS: [&EntryKind; 6] = [
     &LEFTOVER,
     &vmlab_qemu::template::TEMPLATES,

@@ -20,7 +20,7 @@ use vmlab_store::{atomic, checksummed, host_boot_id};
 
 use super::KINDS;
 
-/// A made-up cache.
+/// A cache with made-up entries.
 struct Made {
     dir: TempDir,
 }
@@ -50,7 +50,7 @@ impl Made {
         path
     }
 
-    /// A template with 1 MiB of memory, of which 256 KiB are not empty.
+    /// Adds a template with 1 MiB of memory, of which 256 KiB are not empty.
     fn template(&self, key: &str, age_days: u64) -> PathBuf {
         let ram = self.write(&format!("templates/{key}/ram"), &[1; 256 << 10], age_days);
         File::options().write(true).open(ram).unwrap().set_len(1 << 20).unwrap();
@@ -74,7 +74,7 @@ impl Made {
         self.write(&format!("images/{sha256}.cpio"), &[2; 64 << 10], 99)
     }
 
-    /// A cache with something of everything, nothing of it in use.
+    /// A cache with an entry of each kind, none of them in use.
     fn full() -> Self {
         let made = Self::new();
         made.template("old", 20);
@@ -118,7 +118,7 @@ fn well(outcome: Outcome) -> Outcome {
 }
 
 #[test]
-fn a_scan_says_what_each_entry_is_for_and_its_size() {
+fn a_scan_lists_each_entry_with_its_description_and_size() {
     let made = Made::full();
     let found = scan(&made);
     assert!(found.errors.is_empty(), "{:?}", found.errors);
@@ -132,11 +132,11 @@ fn a_scan_says_what_each_entry_is_for_and_its_size() {
             "image initramfs aa11",
             "kernel 6.1.0-56-cloud-amd64 (6.1.192-2)",
             "kernel unpinned",
-            "leftover a template that is not whole",
+            "leftover an incomplete file",
+            "leftover an incomplete template",
+            "leftover facts of an older version of vmlab",
+            "leftover facts of an older version of vmlab",
             "leftover files and package lists of a fetch: debian:trixie/amd64",
-            "leftover half a file",
-            "leftover what an older version of vmlab remembered",
-            "leftover what an older version of vmlab remembered",
             "template 6.1.0, 256M, 2 CPUs, tcg",
             "template 6.1.0, 256M, 2 CPUs, tcg",
         ]
@@ -159,7 +159,7 @@ fn a_scan_says_what_each_entry_is_for_and_its_size() {
 }
 
 #[test]
-fn pruning_leaves_no_trace_of_removed_entries_and_all_of_the_others() {
+fn pruning_removes_all_files_of_removed_entries_and_none_of_others() {
     let made = Made::full();
     let goal = Goal { limit: Limit::Bytes(700 << 10), ..GOAL };
     let dry = well(prune(&made, goal, true));
@@ -233,7 +233,7 @@ fn an_entry_that_is_used_since_the_scan_is_not_removed() {
 }
 
 #[test]
-fn several_at_once_remove_everything_once_and_fail_at_nothing() {
+fn concurrent_removals_remove_each_entry_once_without_errors() {
     let made = Made::full();
     for number in 0..40 {
         made.template(&format!("t{number}"), number);
@@ -256,14 +256,14 @@ fn several_at_once_remove_everything_once_and_fail_at_nothing() {
     for outcome in outcomes {
         assert!(outcome.errors.is_empty(), "{:?}", outcome.errors);
     }
-    // What each saw another remove it counted as in use or gone; nothing is left that only one more round would find.
+    // Each process counted the entries that another removed as in use or gone; no further round is needed.
     well(prune(&made, GOAL, false));
     let left: BTreeSet<_> = scan(&made).entries.iter().map(|entry| entry.kind.name).collect();
     assert_eq!(left, BTreeSet::from([KERNELS.name, FACT.name]));
 }
 
 #[test]
-fn makers_and_removers_do_not_disturb_each_other() {
+fn creating_and_removing_at_the_same_time_does_no_harm() {
     let made = Made::new();
     let store = KernelStore::new(made.path());
     thread::scope(|scope| {
@@ -282,7 +282,7 @@ fn makers_and_removers_do_not_disturb_each_other() {
 }
 
 #[test]
-fn an_unreadable_directory_is_named_and_the_rest_is_done() {
+fn an_unreadable_directory_is_reported_and_the_rest_is_pruned() {
     let made = Made::full();
     fs::remove_dir_all(made.at("images")).unwrap();
     made.write("images", b"no directory", 0);
@@ -303,7 +303,7 @@ fn age_alone_removes_unused_entries() {
 }
 
 #[test]
-fn a_run_keeps_the_cache_within_its_limit_and_says_so() {
+fn a_run_keeps_the_cache_within_its_limit_and_reports_it() {
     let made = Made::full();
     assert_eq!(vmlab_store::cache::keep_within(made.path(), &KINDS, Limit::None), Room::default());
     assert_eq!(scan(&made).entries.len(), 12);
@@ -318,7 +318,7 @@ fn a_run_keeps_the_cache_within_its_limit_and_says_so() {
     assert_eq!(notices.len(), 1, "{notices:?}");
     assert!(notices[0].contains("limit of 100.0 KiB") && notices[0].contains("2 items"), "{notices:?}");
     let over = over.unwrap();
-    assert!(over.contains("vmlab cache list") && over.contains("VMLAB_CACHE_LIMIT"), "{over}");
+    assert!(over.contains("vmlab cache prune --pinned") && over.contains("VMLAB_CACHE_LIMIT"), "{over}");
     assert!(made.at("templates/old").exists() && !made.at("templates/new").exists());
     drop(lease);
 }
@@ -344,7 +344,7 @@ fn an_empty_cache_is_empty() {
     assert!(!home.path().join("none").exists());
 }
 
-/// The places of files and directories of the cache, one of each kind.
+/// The path of a file or directory of each kind of entry.
 const PLACES: [&str; 12] = [
     "templates/old",
     "templates/old/template.json",
@@ -361,7 +361,7 @@ const PLACES: [&str; 12] = [
 ];
 
 #[test]
-fn whatever_stands_in_an_entrys_place_is_listed_and_removed() {
+fn other_types_of_files_at_an_entrys_path_are_listed_and_removed() {
     for place in PLACES {
         for (name, make) in NOT_REGULAR {
             let made = Made::full();
@@ -385,14 +385,14 @@ fn whatever_stands_in_an_entrys_place_is_listed_and_removed() {
 }
 
 #[test]
-fn a_damaged_pin_that_was_mended_meanwhile_stays() {
+fn a_damaged_pin_that_was_repaired_meanwhile_stays() {
     let made = Made::new();
     let store = KernelStore::new(made.path());
     publish(&store, "debian_sid_cloud-amd64");
     let pin = made.write("kernels/refs/debian_sid_cloud-amd64.json", b"{", 0);
     let entries = scan(&made).entries;
     let damaged = entries.iter().find(|entry| entry.path == pin).unwrap();
-    assert_eq!((damaged.kind, &damaged.what[..]), (&LEFTOVER, "what debian:sid was pinned to"));
+    assert_eq!((damaged.kind, &damaged.what[..]), (&LEFTOVER, "the pin of debian:sid"));
     publish(&store, "debian_sid_cloud-amd64");
     assert_eq!(remove(made.path(), damaged).unwrap(), Removal::InUse);
     assert!(matches!(store.peek("debian_sid_cloud-amd64").unwrap(), vmlab_kernel::fetched::Lookup::Found(_)));

@@ -1,5 +1,5 @@
-//! Order and concurrency: each target's jobs run in guests, no more guests at once than there are slots, and each job on
-//! each target gets exactly one final report, whatever happens.
+//! Order and concurrency: runs each target's jobs in guests, with at most one guest per slot. Each job gets exactly one
+//! final report on each target, even after a fault.
 
 mod runner;
 mod source;
@@ -15,7 +15,7 @@ use crate::context::RunContext;
 use crate::target::BootableTarget;
 use runner::TargetRunner;
 
-/// Runs the jobs on each target, as often as is wanted; returns when each has its report.
+/// Runs the jobs on each target, with repetitions; returns when each has its final report.
 pub(crate) async fn run(run: &Rc<RunContext>, targets: Vec<BootableTarget>, jobs: &[JobSpec]) {
     let ids: Vec<_> = targets.iter().map(|bootable| bootable.target.id.clone()).collect();
     run.attempts.open(&ids, jobs);
@@ -28,13 +28,13 @@ pub(crate) async fn run(run: &Rc<RunContext>, targets: Vec<BootableTarget>, jobs
     run.attempts.close(run.stopped()).into_iter().for_each(|event| run.emitter.emit(event));
 }
 
-/// Round after round. The next round begins when no job of the rounds before waits for a guest.
+/// Runs all rounds. The next round begins when no job of the earlier rounds waits for a guest.
 async fn run_rounds(run: &RunContext, runners: &[Rc<TargetRunner>], jobs: &[JobSpec]) {
     let guests = jobs_by_guest(run.options.isolation, jobs);
     let mut tasks = JoinSet::new();
     let mut rounds = 0..run.options.repetition.rounds();
     loop {
-        // A target that is known to fail is reported once, in the first round, and not again in each.
+        // A target that failed in an earlier round is not reported again in each round.
         let alive = || runners.iter().filter(|runner| rounds.start == 0 || runner.over().is_none());
         let waiting: usize = runners.iter().map(|runner| runner.waiting()).sum();
         if waiting < run.options.guests_at_once && alive().next().is_some() && !rounds.is_empty() {
@@ -47,15 +47,14 @@ async fn run_rounds(run: &RunContext, runners: &[Rc<TargetRunner>], jobs: &[JobS
         }
         match tasks.join_next().await {
             Some(Ok(())) => {}
-            // A task that panicked has lost reports; the panic's own message is on standard error, and the lost reports
-            // become NOT-RUN.
+            // A task has panicked. The message is on standard error, and the task's missing reports become NOT-RUN.
             Some(Err(error)) => run.emitter.notice(format!("a fault in vmlab itself: {error}")),
             None => return,
         }
     }
 }
 
-/// The jobs of each guest that is to be started.
+/// The jobs, grouped by guest.
 fn jobs_by_guest(isolation: Isolation, jobs: &[JobSpec]) -> Vec<Vec<JobSpec>> {
     match isolation {
         Isolation::Shared if jobs.is_empty() => Vec::new(),

@@ -1,4 +1,4 @@
-//! One target's jobs: a guest for each, retries, and when to give up.
+//! Runs one target's jobs: starts guests, retries, and gives up.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -17,31 +17,31 @@ use crate::stop::Stop;
 use crate::target::BootableTarget;
 use crate::verdict;
 
-/// Failed boots in a row, of a kernel that never came up, after which it is given up where the failure rate is measured:
-/// with fewer, a kernel that seldom fails to boot would be lost by chance.
+/// The number of failed boots after which a run with repetitions gives up a kernel that never booted. With fewer, a
+/// kernel that boots most of the time could be given up by chance.
 const BOOTS_TRIED: u32 = 3;
 
-/// Forks of one target that were ended from outside before they came to life, after which no more forks are made in this
-/// run: on a host that is short of memory all would end so.
+/// The number of forks of one target whose QEMU was killed from outside before the first job, after which the run makes
+/// no more forks: on a host with too little memory all would be killed.
 const FORKS_PASSED_OVER: u32 = 3;
 
 /// Runs one target's jobs.
 pub(super) struct TargetRunner {
     run: Rc<RunContext>,
     bootable: BootableTarget,
-    /// The kernel does not get as far as the hello: the verdict on the guest that showed it. It is not tried again.
+    /// The verdict of the guest that showed that the kernel does not boot; no further guest is started then.
     dead: RefCell<Option<Verdict>>,
-    /// Guests that never said hello, until the first that did.
+    /// The number of guests without a hello before the first hello.
     failed_boots: Cell<u32>,
-    /// A guest has said hello.
+    /// Whether a guest has said hello.
     came_up: Cell<bool>,
-    /// Where guests come from; None until the first is needed. The task that finds out holds the lock meanwhile.
+    /// The source of guests; None until the first guest is needed. The task that determines it has the lock meanwhile.
     source: Mutex<Option<Source>>,
-    /// Forks that wait for work: while a job runs, the next guest is made ready.
+    /// Forks that were started ahead while a job runs.
     standbys: RefCell<Vec<Guest>>,
-    /// Groups of jobs that have no guest yet.
+    /// The number of groups of jobs without a guest.
     waiting: Cell<usize>,
-    /// Forks that were ended from outside.
+    /// The number of replaced forks, whose QEMU was killed from outside.
     passed_over: Cell<u32>,
 }
 
@@ -53,7 +53,7 @@ impl TargetRunner {
         Self { run, bootable, dead, failed_boots, came_up, source, standbys, waiting, passed_over }
     }
 
-    /// One more group of jobs has no guest yet.
+    /// Counts one more group of jobs without a guest.
     pub(super) fn expect_guest(&self) {
         self.waiting.set(self.waiting.get() + 1);
     }
@@ -64,7 +64,7 @@ impl TargetRunner {
 
     pub(super) async fn run(self: Rc<Self>, jobs: Vec<JobSpec>) {
         self.serve(jobs.clone()).await;
-        // A retry has a guest for itself, in whatever isolation: a job that ran before it may be why it failed.
+        // A retry always has its own guest: an earlier job in the same guest may be the cause of the failure.
         for spec in jobs {
             while self.run.attempts.is_due(&self.bootable.target.id, &spec.job()) {
                 self.expect_guest();
@@ -110,7 +110,7 @@ impl TargetRunner {
                     }
                     rest
                 }
-                // Only guests that are saved or dismissed end so.
+                // Only guests that are saved or dismissed have these outcomes.
                 Outcome::Saved { .. } | Outcome::NotSaved(_) | Outcome::Unneeded => return,
             };
             if jobs.is_empty() {
@@ -120,7 +120,7 @@ impl TargetRunner {
         }
     }
 
-    /// A job that is never tried counts as attempt 1.
+    /// Numbers the attempts. A job that is never started counts as attempt 1.
     fn numbered(&self, specs: Vec<JobSpec>, end: AttemptEnd) -> Vec<QueuedJob> {
         let number = |spec: &JobSpec| match end {
             AttemptEnd::Never => 1,
@@ -131,7 +131,7 @@ impl TargetRunner {
         specs.into_iter().map(|spec| QueuedJob { attempt: number(&spec), spec }).collect()
     }
 
-    /// A guest did not come up. Whether the next one is tried depends on the repetition, and on the guests before.
+    /// Records a failed boot, and gives up the kernel if the repetition allows no further attempt.
     fn boot_failed(&self, verdict: &Verdict) {
         self.failed_boots.set(self.failed_boots.get() + 1);
         let enough = match self.run.options.repetition {
@@ -146,7 +146,7 @@ impl TargetRunner {
         }
     }
 
-    /// A guest for one group of jobs, or their verdict where there is none.
+    /// A guest for one group of jobs, or their verdict if there is no guest.
     async fn guest(&self) -> Result<Guest, (Verdict, AttemptEnd)> {
         let source = self.source().await;
         self.waiting.set(self.waiting.get().saturating_sub(1));
@@ -159,23 +159,23 @@ impl TargetRunner {
             Some(guest) => guest,
             None => match launch(&self.run, &self.bootable, &Origin::Fork(&template)) {
                 Ok(guest) => guest,
-                // The template's files are gone, or no QEMU can be had; a boot tells which.
+                // The template's files are gone, or QEMU cannot be started; a boot shows which.
                 Err(why) => {
                     self.give_up_forks(&DeadFork { why: why.to_string(), refused: false, by_others: false }).await;
                     return self.launch(&Origin::Boot);
                 }
             },
         };
-        // No more than one for each slot: a guest that waits costs memory.
+        // At most one per slot, because a waiting guest needs memory.
         let standbys = self.standbys.borrow().len();
         if standbys < self.waiting.get().min(self.run.options.guests_at_once) {
-            // Failing to start a standby is harmless: nobody waits for it, and its events tell why.
+            // Failing to start a standby is harmless: nobody waits for it, and its events show the reason.
             self.standbys.borrow_mut().extend(launch(&self.run, &self.bootable, &Origin::Fork(&template)));
         }
         Ok(guest)
     }
 
-    /// Where the next guest comes from.
+    /// The source of the next guest.
     async fn source(&self) -> Result<Source, (Verdict, AttemptEnd)> {
         let mut known = self.source.lock().await;
         if let Some(verdict) = self.over() {
@@ -203,13 +203,13 @@ impl TargetRunner {
         launch(&self.run, &self.bootable, origin).map_err(|why| (verdict::not_started(why), AttemptEnd::Complete))
     }
 
-    /// The verdict on all jobs that are left, where no more guests are to be started.
+    /// The verdict of all remaining jobs, if no more guests are started.
     pub(super) fn over(&self) -> Option<Verdict> {
         let stopped = || self.run.stopped().map(Stop::not_run);
         self.dead.borrow().clone().or_else(stopped).or_else(|| self.run.attempts.has_found())
     }
 
-    /// Whether a dead fork is no reason to give up forks, so that another fork is made. Says so.
+    /// Whether another fork replaces a failed one; emits a notice then.
     fn passes_over(&self, dead: &DeadFork) -> bool {
         let passed_over = self.passed_over.get();
         if !dead.by_others || passed_over == FORKS_PASSED_OVER {
@@ -217,17 +217,18 @@ impl TargetRunner {
         }
         self.passed_over.set(passed_over + 1);
         let target = &self.bootable.target.id;
-        self.run.emitter.notice(format!("{target}: another fork is made, as one did not come to life: {}", dead.why));
+        let text = format!("{target}: QEMU was killed from outside before the first job; vmlab starts another fork");
+        self.run.notice_with_logged_cause(&text, &dead.why);
         true
     }
 
-    /// From here on guests are booted; said and done once.
+    /// Boots guests from now on, instead of forking them.
     async fn give_up_forks(&self, dead: &DeadFork) {
         let mut source = self.source.lock().await;
         if let Some(Source::Forks(template)) = &*source {
             let instead = source::without_forks(&self.run, &self.bootable, template, dead);
             *source = Some(instead);
-            source::take_away(&self.run, &self.bootable).await;
+            source::remove_template(&self.run, &self.bootable).await;
             drop(source);
             self.dismiss_standbys(NotNeeded::TemplateGivenUp).await;
         }

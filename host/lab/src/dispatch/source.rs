@@ -1,4 +1,4 @@
-//! Where a target's guests come from: forks of its template, which is made where there is none, or cold boots.
+//! Decides how a target's guests start: as forks of its template, which is made if necessary, or as cold boots.
 
 use std::time::Instant;
 
@@ -13,19 +13,20 @@ use crate::context::RunContext;
 use crate::guest::{DeadFork, Guest, NotSaved, Origin, Outcome, boot_of, check_hardware, launch};
 use crate::target::BootableTarget;
 
-/// Where a kernel's guests come from.
+/// How a target's guests start.
 #[derive(Debug, Clone)]
 pub(super) enum Source {
     Forks(Box<Template>),
-    /// Forks cannot be had; the reason was told.
+    /// Forks are impossible; a notice has the reason.
     ColdBoots,
 }
 
-/// Finds the kernel's template or makes it. The error is what came of a guest that never said hello.
+/// Finds or makes the target's template. The error is the verdict of a guest that never said hello.
 pub(super) async fn source(run: &RunContext, bootable: &BootableTarget) -> Result<Source, Verdict> {
     if let Some(why) = refusal::known(&run.cache, &key(run, bootable), &run.qemu) {
-        let why = format!("this QEMU has refused it before, which is {REMEMBERED}: {why}");
-        return Ok(cold(run, bootable, &why));
+        let reason =
+            "QEMU refused to fork this guest in an earlier run; `vmlab cache clear facts` makes vmlab try again";
+        return Ok(cold_with_cause(run, bootable, reason, &why));
     }
     match find_or_make(run, bootable).await {
         Ok(template) => {
@@ -41,12 +42,12 @@ pub(super) async fn source(run: &RunContext, bootable: &BootableTarget) -> Resul
         Err(NotSaved::Failed(why)) => Ok(cold(run, bootable, &why)),
         Err(NotSaved::Refused(why)) => {
             let remembered = remember(run, bootable, &why);
-            Ok(cold(run, bootable, &(why + &remembered)))
+            Ok(cold_with_cause(run, bootable, &format!("QEMU cannot save this guest{remembered}"), &why))
         }
     }
 }
 
-/// No forks from now on, as one of the template did not come to life.
+/// Boots guests from now on, because a fork of the template failed before its first job.
 pub(super) fn without_forks(
     run: &RunContext,
     bootable: &BootableTarget,
@@ -54,36 +55,42 @@ pub(super) fn without_forks(
     dead: &DeadFork,
 ) -> Source {
     let DeadFork { why, refused, .. } = dead;
-    let why = format!("a fork did not come to life: {why}");
-    let remembered = if *refused && template.new { remember(run, bootable, &why) } else { String::new() };
-    cold(run, bootable, &(why + &remembered))
+    let remembered = if *refused && template.new { remember(run, bootable, why) } else { String::new() };
+    cold_with_cause(run, bootable, &format!("a fork failed before its first job{remembered}"), why)
 }
 
-/// How long a refusal of QEMU's is remembered, and what ends that.
-const REMEMBERED: &str =
-    "remembered until this machine is booted again or QEMU changes (`vmlab cache clear memos` forgets it)";
-
-/// Remembers that this QEMU makes no forks of this guest, for the next run. Gives what is to be said of that.
+/// Remembers for later runs that this QEMU cannot fork this guest. Returns a text about this for the notice.
 fn remember(run: &RunContext, bootable: &BootableTarget, why: &str) -> String {
     match refusal::remember(&run.cache, &key(run, bootable), &run.qemu, why) {
-        Ok(true) => format!("; {REMEMBERED}"),
+        Ok(true) => "; remembered until a reboot, another QEMU, or `vmlab cache clear facts`".to_owned(),
         Ok(false) => String::new(),
-        Err(error) => format!("; not remembered: {error}"),
+        Err(error) => format!("; this cannot be remembered: {}", error.cause()),
     }
 }
 
-/// No forks from now on. Says why, in one line.
-fn cold(run: &RunContext, bootable: &BootableTarget, why: &str) -> Source {
+/// Boots guests from now on; a notice has the reason.
+fn cold(run: &RunContext, bootable: &BootableTarget, reason: &str) -> Source {
     if run.stopped().is_none() {
-        let label = &bootable.target.id;
-        run.emitter.notice(format!("{label}: each guest is booted, none is forked: {why}"));
+        run.emitter.notice(boots_not_forks(bootable, reason));
     }
     Source::ColdBoots
 }
 
-/// Takes a template away whose fork did not come to life; the next run makes a new one. Where another vmlab uses it, or
-/// has made a new one meanwhile, it stays. Removing files can take a while, in which other guests are to be heard.
-pub(super) async fn take_away(run: &RunContext, bootable: &BootableTarget) {
+/// As [`cold`], for a reason with a cause that can be long, such as QEMU's own text.
+fn cold_with_cause(run: &RunContext, bootable: &BootableTarget, reason: &str, cause: &str) -> Source {
+    if run.stopped().is_none() {
+        run.notice_with_logged_cause(&boots_not_forks(bootable, reason), cause);
+    }
+    Source::ColdBoots
+}
+
+fn boots_not_forks(bootable: &BootableTarget, reason: &str) -> String {
+    format!("{}: guests are booted, not forked: {reason}", bootable.target.id)
+}
+
+/// Removes a template whose fork failed, so that the next run makes a new one. It stays if another vmlab uses or makes
+/// it. A worker thread removes the files, which can take long, so that other guests' messages are handled meanwhile.
+pub(super) async fn remove_template(run: &RunContext, bootable: &BootableTarget) {
     let (cache, key) = (run.cache.clone(), key(run, bootable));
     match tokio::task::spawn_blocking(move || template::remove(&cache, &key)).await {
         Ok(Ok(_)) => {}
@@ -103,14 +110,13 @@ fn key(run: &RunContext, bootable: &BootableTarget) -> Key {
     })
 }
 
-/// As [`template::find`]. The hello, which forks do not say again, is held against what was asked for as that of a guest
-/// that boots is.
+/// As [`template::find`]. Also compares the template's hello with the requested machine, because forks send no hello.
 fn find(run: &RunContext, bootable: &BootableTarget, key: &Key) -> Result<Found, CacheError> {
     Ok(match template::find(&run.cache, key)? {
         Found::Whole(template) => {
             match check_hardware(&template.hello, &bootable.target.kernel.release, &bootable.target.machine) {
                 Ok(()) => Found::Whole(template),
-                Err(why) => Found::Damaged(format!("by what it says of itself {why}")),
+                Err(why) => Found::Damaged(format!("its description does not match: {why}")),
             }
         }
         other => other,
@@ -126,16 +132,18 @@ async fn find_or_make(run: &RunContext, bootable: &BootableTarget) -> Result<Box
     }
     let lock_file = template::lock_path(&run.cache, key.name());
     let lock = Lock::take(&lock_file, || {
-        run.emitter.notice(format!("{label}: waiting for another vmlab that makes the same template"));
+        run.emitter.notice(format!("{label}: waiting for another vmlab, which makes the same template"));
     });
     let lock = tokio::select! {
         lock = lock => lock.map_err(failed)?,
         () = run.cancel.cancelled() => return Err(NotSaved::Failed("the run was stopped".to_owned())),
     };
-    // Whoever held the lock has made it, or what is there is damaged.
+    // Look again: the process that had the lock may have made the template.
     match find(run, bootable, &key).map_err(failed)? {
         Found::Whole(template) => return Ok(template),
-        Found::Damaged(why) => run.emitter.notice(format!("{label}: the template is made anew: {why}")),
+        Found::Damaged(why) => {
+            run.emitter.notice(format!("{label}: the template was damaged, so vmlab makes a new one: {why}"));
+        }
         Found::Nothing => {}
     }
     let memory_bytes = u64::from(bootable.target.machine.memory_mib) << 20;
@@ -150,29 +158,29 @@ async fn find_or_make(run: &RunContext, bootable: &BootableTarget) -> Result<Box
     saved.map(Box::new)
 }
 
-/// Boots a guest up to its hello, saves it, and keeps it as the template of the key.
+/// Boots a guest up to its hello, and saves it as the template of the key.
 async fn save(run: &RunContext, guest: Guest, draft: Draft, key: &Key) -> Result<Template, NotSaved> {
     let (outcome, mut timings) = guest.save(run, &draft).await;
-    let kept = match outcome {
+    let published = match outcome {
         Outcome::Saved { hello, boot_notes } => {
-            let kept = draft.publish(&run.cache, key, *hello, boot_notes);
+            let published = draft.publish(&run.cache, key, *hello, boot_notes);
             timings.end_of("keep", Instant::now());
-            kept.map_err(|error| NotSaved::Failed(error.to_string()))
+            published.map_err(|error| NotSaved::Failed(error.to_string()))
         }
         Outcome::NotSaved(why) => Err(why),
-        _ => Err(NotSaved::Failed("it ended before it was saved".to_owned())),
+        _ => Err(NotSaved::Failed("the guest ended before it was saved".to_owned())),
     };
     run.emitter.emit(timings.into_event());
-    kept
+    published
 }
 
-/// Keeps the cache within its limit. All that this run uses is held, and stays. Removing files can take a while, in which
-/// other guests are to be heard.
+/// Keeps the cache within its limit. The entries that this run uses stay. A worker thread removes the files, which can
+/// take long, so that other guests' messages are handled meanwhile.
 async fn make_room(run: &RunContext) {
     let (dir, limit) = (run.cache.clone(), run.options.cache_limit);
     match tokio::task::spawn_blocking(move || cache::keep_within(&dir, &crate::cache::KINDS, limit)).await {
         Ok(Room { notices, over }) => {
-            let over = over.filter(|_| run.tells_of_limit());
+            let over = over.filter(|_| run.reports_limit());
             notices.into_iter().chain(over).for_each(|text| run.emitter.notice(text));
         }
         Err(error) => run.emitter.notice(format!("a fault in vmlab itself: {error}")),

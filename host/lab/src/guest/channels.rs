@@ -1,4 +1,4 @@
-//! QEMU's process and its channels as one stream of inputs.
+//! Reads QEMU's process and its channels as one stream of inputs.
 
 use std::os::fd::AsRawFd as _;
 use std::time::Duration;
@@ -17,35 +17,36 @@ use vmlab_qemu::cpu_usage::CpuUsage;
 use vmlab_qemu::process::{QemuEnded, QemuProcess};
 use vmlab_qemu::qmp::{self, Qmp, QmpError, TimedQmpEvent};
 
-/// Bytes that are read at once.
+/// The size of the read buffer, in bytes.
 const CHUNK: usize = 64 * 1024;
-/// The most of the console or the control port that is taken in at once, in bytes: more than a socket or the pipe holds, so
-/// that all that was there is among it, and a guest that writes without end is left again.
+/// The limit of bytes that are read from the console or the control port at once. It is larger than the buffer of a
+/// socket or pipe, so all pending bytes are read, and reading ends even if a guest writes without end.
 const NOW_LIMIT: usize = 2 << 20;
-/// Inputs that are taken in after the deadline. What had come before it counts, where vmlab was stopped or had no
-/// processor meanwhile; a guest that never pauses does not hold the deadline up.
+/// The number of inputs that are read after the deadline. If vmlab was stopped or had no processor, pending inputs
+/// arrived before the deadline and count. The limit prevents a guest that never pauses from delaying the deadline.
 const LATE_INPUTS: u32 = 64;
 
-/// What happened next.
+/// The next thing that happens.
 #[derive(Debug)]
 pub(crate) enum Next {
     Input(Input),
     /// The deadline has passed.
     Deadline,
-    /// The run is to end.
+    /// The run must end.
     Cancelled,
 }
 
-/// How long QEMU may take to say what state the guest is in.
+/// The time limit for asking QEMU for the guest's state.
 const STATE_LIMIT: Duration = Duration::from_secs(1);
 
-/// A QEMU, and how much of what it says has been read.
+/// A QEMU process and its channels.
 #[derive(Debug)]
 pub(crate) struct Channels {
     qemu: QemuProcess,
-    /// Agrees with QEMU at once: it tells no events before (docs/interop/qmp-spec, "Capabilities Negotiation").
+    /// Negotiates capabilities with QEMU, which sends no events before (docs/interop/qmp-spec, "Capabilities
+    /// Negotiation").
     negotiating: JoinSet<Result<Qmp, QmpError>>,
-    /// The monitor, once somebody has asked for it.
+    /// The monitor, once it was used.
     qmp: Option<Qmp>,
     qmp_events: Option<mpsc::Receiver<TimedQmpEvent>>,
     control_open: bool,
@@ -76,10 +77,10 @@ impl Channels {
         }
     }
 
-    /// Waits for what happens next: an input, a passed deadline, or the end of the run. Reading and waiting lose nothing
-    /// when they are dropped.
+    /// Waits for an input, the deadline, or the end of the run. Dropping the future loses no input.
     ///
-    /// The control port comes before the console: the driver passes the console's bytes ([`Self::console_now`]) on first.
+    /// The control port has priority over the console, because the driver passes on the console's bytes first
+    /// ([`Self::console_now`]).
     pub(crate) async fn next(
         &mut self,
         deadline: Instant,
@@ -100,7 +101,7 @@ impl Channels {
             read = control.read(control_buffer), if listens => match read {
                 Ok(count) if count > 0 => Input::Control(control_buffer[..count].to_vec()),
                 Ok(_) => { *control_open = false; Input::ControlClosed }
-                // QEMU closes with bytes of ours unread when it ends at once.
+                // QEMU has ended without reading all of the host's bytes.
                 Err(error) if is_end(&error) => { *control_open = false; Input::ControlClosed }
                 Err(error) => return Err(error),
             },
@@ -112,8 +113,8 @@ impl Channels {
             },
             event = next_event(qmp_events), if qmp_events.is_some() => event.map_or(Input::QmpClosed, Input::Qmp),
             status = process.wait(), if !*exited => { *exited = true; Input::Exited(status?) }
-            // A timer that has expired may be reported before the sockets are checked: where vmlab was stopped, the message
-            // that was waited for has been there all the time.
+            // An expired timer may be reported before the sockets are checked. If vmlab was stopped, the expected
+            // message may have arrived in time.
             () = tokio::time::sleep_until(deadline.into()) => {
                 let socket = control.as_raw_fd();
                 match listens.then(|| recv(socket, control_buffer, MsgFlags::MSG_DONTWAIT)) {
@@ -125,17 +126,16 @@ impl Channels {
         Ok(Next::Input(input))
     }
 
-    /// The bytes of the console that are there now. What the guest's serial line was given before its control port was is
-    /// among them: QEMU passes both on in order.
+    /// The pending bytes of the console. They include everything that the guest wrote to its serial line before its
+    /// last message on the control port, because QEMU passes on both in order.
     ///
-    /// This asks the kernel itself. tokio's `try_read` asks only once the reactor has heard of new bytes, and would
-    /// give nothing for bytes that came a moment ago.
+    /// This calls read(2) directly. tokio's `try_read` returns nothing until the reactor has reported new bytes.
     pub(crate) fn console_now(&mut self) -> Vec<u8> {
         let Self { qemu, buffer, .. } = self;
         all_there(|| read(&qemu.console, buffer).map(|count| buffer[..count].to_vec()))
     }
 
-    /// Likewise of the control port.
+    /// The pending bytes of the control port.
     pub(crate) fn control_now(&mut self) -> Vec<u8> {
         let Self { qemu, buffer, .. } = self;
         let socket = qemu.control.as_raw_fd();
@@ -147,7 +147,7 @@ impl Channels {
         self.qemu.control.write_all(bytes).await
     }
 
-    /// Lets a fork run, now or as soon as it is loaded; QMP tells when it does.
+    /// Lets a fork run, now or as soon as it is loaded. QMP reports when it runs.
     pub(crate) fn wake(&self) -> std::io::Result<()> {
         self.qemu.wake()
     }
@@ -159,49 +159,49 @@ impl Channels {
             None => match self.negotiating.join_next().await {
                 Some(Ok(agreed)) => agreed?,
                 Some(Err(error)) => return Err(QmpError::Negotiation(error.into())),
-                None => return Err(QmpError::Negotiation(std::io::Error::other("it did not before"))),
+                None => return Err(QmpError::Negotiation(std::io::Error::other("it failed before"))),
             },
         };
         Ok(self.qmp.insert(qmp))
     }
 
-    /// What QEMU says of the guest's state, for the report on a guest that hangs; or why it does not.
+    /// The guest's state as reported by QEMU, for the report on a guest that hangs. The error says why QEMU gave none.
     pub(crate) async fn state_by_qmp(&mut self) -> Result<String, String> {
         let asked = async {
             let qmp = self.monitor().await.map_err(|error| error.to_string())?;
             qmp.status().await.map_err(|error| error.to_string())
         };
-        // The limit that has brought us here has passed; a QEMU that hangs itself must not stretch it.
+        // The guest's own limit has passed; a hanging QEMU must not extend it.
         let state = tokio::time::timeout(STATE_LIMIT, asked).await;
         state.unwrap_or_else(|_| Err("QEMU does not answer".to_owned()))
     }
 
-    /// How QEMU fares on this host; None where it is gone.
+    /// QEMU's CPU usage; None if the process is gone.
     pub(crate) fn cpu_usage(&self) -> Option<CpuUsage> {
         self.qemu.process.id().and_then(CpuUsage::of)
     }
 
-    /// Kills QEMU where it still runs, and gives what is left to be read, and how QEMU ended.
+    /// Kills QEMU if it still runs; returns the unread rest of its channels, and how it ended.
     pub(crate) async fn end(&mut self) -> Rest {
         let Self { qemu, .. } = self;
-        // Its end closes the console, and what it had passed on is read to the last byte.
+        // QEMU's end closes the console, which is then read to the end.
         let qemu = qemu.end().await;
-        let mut told = Vec::new();
+        let mut qmp = Vec::new();
         while let Some(next) = self.qmp_events.as_mut().and_then(|events| events.try_recv().ok()) {
-            told.push(next);
+            qmp.push(next);
         }
-        Rest { console: self.console_now(), told, qemu }
+        Rest { console: self.console_now(), qmp, qemu }
     }
 }
 
-/// What is left of a guest whose QEMU has ended.
+/// The rest of the channels after QEMU's end.
 #[derive(Debug)]
 pub(crate) struct Rest {
-    /// The end of its console.
+    /// The rest of the console.
     pub(crate) console: Vec<u8>,
-    /// What QMP had told of and nobody had asked for yet.
-    pub(crate) told: Vec<TimedQmpEvent>,
-    /// How it ended.
+    /// The unread events of QMP.
+    pub(crate) qmp: Vec<TimedQmpEvent>,
+    /// How QEMU ended.
     pub(crate) qemu: std::io::Result<QemuEnded>,
 }
 
@@ -209,21 +209,21 @@ pub(crate) fn is_end(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe)
 }
 
-/// All that can be read now, by something that does not wait.
+/// Reads all pending bytes with a non-blocking `read`.
 fn all_there(mut read: impl FnMut() -> nix::Result<Vec<u8>>) -> Vec<u8> {
     let mut bytes = Vec::new();
     while bytes.len() < NOW_LIMIT {
         match read() {
             Ok(more) if !more.is_empty() => bytes.extend(more),
             Err(Errno::EINTR) => {}
-            // Nothing more now, or the end, which `next` sees.
+            // No more pending bytes, or the end, which `next` reports.
             Ok(_) | Err(_) => break,
         }
     }
     bytes
 }
 
-/// The next event; none where there will be none any more, which then is kept in mind.
+/// The next event; None if QMP has ended, which clears `events`.
 async fn next_event(events: &mut Option<mpsc::Receiver<TimedQmpEvent>>) -> Option<TimedQmpEvent> {
     let event = events.as_mut()?.recv().await;
     if event.is_none() {

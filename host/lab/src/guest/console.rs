@@ -1,4 +1,4 @@
-//! What the host has read of a guest's console: kernel reports, divided by markers. Pure.
+//! Reads a guest's console: kernel reports, divided by markers. Pure.
 
 use memchr::memmem::Finder;
 
@@ -13,29 +13,29 @@ pub(crate) struct GuestConsole {
     before: Option<Before>,
 }
 
-/// A marker that the guest's kernel is to print.
+/// A marker that the guest's kernel has to print.
 #[derive(Debug)]
 struct Awaited {
     finder: Finder<'static>,
-    /// The last bytes of the console, which may be the beginning of the marker.
+    /// The last bytes of the console, which may be the first part of the marker.
     carry: Vec<u8>,
 }
 
-/// What the kernel reported before a marker.
+/// The kernel's reports before a marker.
 #[derive(Debug)]
 pub(crate) struct Before {
-    /// All warnings that were not taken yet.
+    /// All warnings that the host has not processed yet.
     pub(crate) warnings: Vec<Finding>,
     /// Whether the kernel had crashed.
     pub(crate) crashed: bool,
 }
 
 impl Awaited {
-    /// Where the marker ends in `bytes`, which continue what was given before.
+    /// The position in `bytes` after the marker. `bytes` continue the bytes of earlier calls.
     fn end(&mut self, bytes: &[u8]) -> Option<usize> {
         let length = self.finder.needle().len();
         let carried = self.carry.len();
-        // The marker either began before, or lies in these bytes.
+        // The marker either begins in earlier bytes, or is completely within these.
         self.carry.extend_from_slice(&bytes[..bytes.len().min(length)]);
         let end = self.finder.find(&self.carry).map(|at| at + length - carried);
         let end = end.or_else(|| self.finder.find(bytes).map(|at| at + length));
@@ -50,18 +50,18 @@ impl Awaited {
 }
 
 impl GuestConsole {
-    /// Waits for a marker: what the kernel reports before it is put aside when it comes.
+    /// Waits for a marker. When it appears, the kernel's reports before it are separated from later ones.
     pub(crate) fn await_marker(&mut self, marker: &str) {
         self.before = None;
         self.awaited = Some(Awaited { finder: Finder::new(marker).into_owned(), carry: Vec::new() });
     }
 
-    /// Whether a marker has not come yet.
+    /// Whether the console waits for a marker.
     pub(crate) const fn awaits_marker(&self) -> bool {
         self.awaited.is_some()
     }
 
-    /// What the kernel reported before the marker, once the marker has come.
+    /// The kernel's reports before the marker, once the console has reached it.
     pub(crate) const fn before(&self) -> Option<&Before> {
         self.before.as_ref()
     }
@@ -77,7 +77,7 @@ impl GuestConsole {
         if end.is_some() {
             self.awaited = None;
             self.reader.push(before);
-            // What precedes the marker on its own line was printed before the marker.
+            // Text before the marker on the same line was printed before the marker.
             self.reader.end_line();
             let (warnings, crashed) = (self.reader.take_warnings(), self.reader.crash().is_some());
             self.before = Some(Before { warnings, crashed });
@@ -86,7 +86,7 @@ impl GuestConsole {
         self.bytes += bytes.len() as u64;
     }
 
-    /// How many bytes the guest has written.
+    /// The number of bytes that the guest has written.
     pub(crate) const fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -99,11 +99,11 @@ mod tests {
     #[test]
     fn a_marker_is_found_byte_by_byte_and_a_crash_before_it_is_known() {
         for is_before in [true, false] {
-            let (word, crash) = ("vmlab: wowo", "[    1.0] BUG: KASAN: slab-use-after-free in f+0x1/0x2\n");
-            let line = format!("[    1.0] vmlab: wo{word}\n");
+            let (marker, crash) = ("vmlab: wowo", "[    1.0] BUG: KASAN: slab-use-after-free in f+0x1/0x2\n");
+            let line = format!("[    1.0] vmlab: wo{marker}\n");
             let console = if is_before { [crash, &line] } else { [&line, crash] }.concat();
             let mut log = GuestConsole::default();
-            log.await_marker(word);
+            log.await_marker(marker);
             console.as_bytes().chunks(1).for_each(|byte| log.push(byte));
             assert_eq!(log.take_before().map(|before| before.crashed), Some(is_before));
             assert!(log.reader.crash().is_some());
@@ -112,13 +112,13 @@ mod tests {
 
     #[test]
     fn a_marker_divides_the_console_wherever_its_bytes_are_split() {
-        let word = "vmlab: word wo";
+        let marker = "vmlab: mark ma";
         let warned = |name: &str| format!("[    1.0] WARNING: CPU: 0 PID: 1 at {name}.c:1 f+0x1/0x2\r\n");
-        let console = format!("{}half a w vmlab: word vmlab: word wo\r\n{}", warned("a").trim_end(), warned("b"));
+        let console = format!("{}half a m vmlab: mark vmlab: mark ma\r\n{}", warned("a").trim_end(), warned("b"));
         for first in 0..console.len() {
             for second in [first, (first + 3).min(console.len()), console.len()] {
                 let mut log = GuestConsole::default();
-                log.await_marker(word);
+                log.await_marker(marker);
                 for part in [&console[..first], &console[first..second], &console[second..]] {
                     assert!(log.awaits_marker() == log.before.is_none());
                     log.push(part.as_bytes());

@@ -1,23 +1,23 @@
-//! The file in the run record that keeps a guest's console.
+//! Writes a guest's console to a file in the run record.
 
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::Path;
 
-/// The most of a console that is kept, in bytes. A kernel that prints without end fills no disk.
+/// The size limit of a console's file, in bytes, so that a kernel that prints without end does not fill the disk.
 const LIMIT_BYTES: u64 = 64 << 20;
 
-/// Keeps a console up to a limit. A file that cannot be written stops nothing: the console is classified all the same.
+/// The file of a console. A write error only ends the file: the host still reads the console.
 #[derive(Debug)]
 pub(crate) struct ConsoleFile {
     file: Option<File>,
-    /// The first failure.
+    /// The first error.
     failure: Option<String>,
     bytes: u64,
 }
 
 impl ConsoleFile {
-    /// `path` is None where no record is kept.
+    /// Creates the file; `path` is None if the run has no record.
     pub(crate) fn create(path: Option<&Path>) -> Self {
         let opened = path.map(|path| File::create_new(path).map_err(|error| failed(path, &error)));
         let (file, failure) = match opened {
@@ -40,15 +40,15 @@ impl ConsoleFile {
         }
     }
 
-    /// What is missing in the file, each in a sentence.
+    /// Closes the file; returns notices about missing parts, one sentence each.
     pub(crate) fn close(self) -> Vec<String> {
         let more = self.bytes.checked_sub(LIMIT_BYTES).filter(|&more| more > 0);
         let cut =
-            more.map(|more| format!("the console's file ends after {LIMIT_BYTES} bytes, the guest wrote {more} more"));
+            more.map(|more| format!("the console's file ends after {LIMIT_BYTES} bytes; the guest wrote {more} more"));
         self.failure.into_iter().chain(cut).collect()
     }
 }
 
 fn failed(path: &Path, error: &io::Error) -> String {
-    format!("the console is not kept: cannot write {}: {error}", path.display())
+    format!("the console is not recorded: cannot write {}: {error}", path.display())
 }

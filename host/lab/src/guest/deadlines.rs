@@ -1,31 +1,30 @@
-//! Deadlines: what the host waits for, until when, and whether a guest that missed its deadline is slow or dead. Pure:
-//! times and QEMU's CPU usage are passed in.
+//! Deadlines of a guest. They distinguish a slow guest from a dead one. Pure: times and QEMU's CPU usage are passed in.
 //!
-//! A limit is wall-clock time, but its second half counts only while QEMU could run: the limit is stretched by the time
-//! for which QEMU's threads were ready in that half and had no processor, and is checked again when that time has passed
-//! too; at most to [`MAX_STRETCH`] times itself. A guest on an idle host gets exactly its limit. Silence counts only while
-//! QEMU uses no processor either: a guest that computes makes progress, and has the job's own limit.
+//! A limit is wall-clock time, but its second half counts only while QEMU can run: the time for which QEMU's threads
+//! wait for a processor in that half is added to the limit, up to [`MAX_STRETCH`] times the limit. On an idle host a
+//! guest gets exactly its limit. Silence counts only while QEMU uses no processor: a guest that computes makes
+//! progress, and is bounded by its job's limit.
 //!
-//! Nothing is checked before half of a limit has passed, so a guest that does well pays nothing for this.
+//! /proc is not read before half of a limit has passed, so a fast guest has no overhead.
 
 use std::time::{Duration, Instant};
 
 use vmlab_events::loss::Deadline;
 use vmlab_qemu::cpu_usage::CpuUsage;
 
-/// How many times its own length a limit may reach.
+/// The maximum factor by which a limit is stretched.
 const MAX_STRETCH: u32 = 4;
-/// A stretch counts from 1/20 of the limit on: a busy moment is no load.
+/// Waiting for a processor for less than 1/20 of the limit does not count.
 const MIN_STRETCH_PART: u32 = 20;
-/// A guest that had a processor for less than 1/10 of the time is idle.
+/// A guest that uses a processor for less than 1/10 of the time is idle.
 const IDLE_PART: u32 = 10;
 
-/// A limit and how much of it has passed.
+/// A limit and its progress.
 #[derive(Debug, Clone, Copy)]
 struct Limit {
     limit: Duration,
     since: Instant,
-    /// When half of it had passed, and QEMU's CPU usage then.
+    /// The time at which half of the limit had passed, and QEMU's CPU usage then.
     half: Option<(Instant, Option<CpuUsage>)>,
     stretched: Duration,
 }
@@ -35,7 +34,7 @@ impl Limit {
         Self { limit, since, half: None, stretched: Duration::ZERO }
     }
 
-    /// The next time to check it.
+    /// The next time to check the limit.
     fn due(&self) -> Instant {
         match self.half {
             None => self.since + self.limit / 2,
@@ -43,14 +42,14 @@ impl Limit {
         }
     }
 
-    /// The time at which it passes, by what is known now. Where vmlab itself was stopped, its half was seen late, and its
-    /// end is as late.
+    /// The time at which the limit passes, as known now. If vmlab itself was stopped, half of the limit was noticed
+    /// late, and the end is equally late.
     fn end(&self) -> Instant {
         let half = self.half.map_or(self.since + self.limit / 2, |(at, _)| at);
         half + self.limit / 2 + self.stretched
     }
 
-    /// Checks it. Some where it has passed: what changed since its half, where the host can tell.
+    /// Checks the limit. Some if it has passed: QEMU's CPU usage since half of it, if known.
     fn check(&mut self, now: Instant, usage: Option<CpuUsage>) -> Option<Option<Since>> {
         if now < self.due() {
             return None;
@@ -69,7 +68,7 @@ impl Limit {
     }
 }
 
-/// What has changed since a limit's half.
+/// QEMU's CPU usage since half of a limit.
 #[derive(Debug, Clone, Copy)]
 struct Since {
     time: Duration,
@@ -77,7 +76,7 @@ struct Since {
     runqueue_wait: Duration,
 }
 
-/// A limit that has passed.
+/// A passed limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Passed {
     pub(crate) which: Deadline,
@@ -85,22 +84,22 @@ pub(crate) struct Passed {
     pub(crate) stretched: Duration,
 }
 
-/// What the host waits for, and until when.
+/// The deadlines of a guest.
 #[derive(Debug, Clone)]
 pub(crate) struct Deadlines {
     which: Deadline,
     whole: Limit,
-    /// While a job runs.
+    /// The limit of silence while a job runs.
     silence: Option<Limit>,
 }
 
 impl Deadlines {
-    /// From now on.
+    /// Starts a deadline now.
     pub(crate) const fn new(which: Deadline, limit: Duration, now: Instant) -> Self {
         Self { which, whole: Limit::new(limit, now), silence: None }
     }
 
-    /// For a job, which may not be silent for as long as `silence`.
+    /// Starts the deadlines of a job: the whole job, and silence.
     pub(crate) fn job(limit: Duration, silence: Duration, now: Instant) -> Self {
         Self {
             which: Deadline::Scenario,
@@ -109,7 +108,7 @@ impl Deadlines {
         }
     }
 
-    /// Which limit is being kept.
+    /// The kind of the current limit.
     pub(crate) const fn which(&self) -> Deadline {
         self.which
     }
@@ -127,12 +126,12 @@ impl Deadlines {
         self.silence.map_or(whole, |silence| silence.due().min(whole))
     }
 
-    /// The time that is left, by what is known now.
+    /// The remaining time, as known now.
     pub(crate) fn left(&self, now: Instant) -> Duration {
         self.whole.end().saturating_duration_since(now)
     }
 
-    /// Checks what is due, with QEMU's CPU usage. None where the host waits on.
+    /// Checks the due limits. None if none has passed.
     pub(crate) fn check(&mut self, now: Instant, usage: Option<CpuUsage>) -> Option<Passed> {
         if let Some(silence) = &mut self.silence
             && let Some(since) = silence.check(now, usage)
@@ -168,7 +167,8 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    /// Checks deadlines whenever they are due, with (run time, wait for a processor) at that time, until a limit has passed.
+    /// Checks deadlines whenever they are due, until a limit has passed. `usage` gives the run time and the time of
+    /// waiting for a processor.
     fn played(
         mut deadlines: Deadlines,
         usage: impl Fn(Duration) -> Option<(Duration, Duration)>,
@@ -181,7 +181,7 @@ mod tests {
             if let Some(passed) = deadlines.check(now, usage) {
                 return (passed, at);
             }
-            assert!(deadlines.due() > now, "it is always looked at later");
+            assert!(deadlines.due() > now, "the next check is in the future");
         }
         panic!("it never ends");
     }
@@ -191,72 +191,72 @@ mod tests {
     }
 
     #[test]
-    fn without_load_a_limit_is_what_it_is() {
+    fn on_an_idle_host_a_limit_is_not_stretched() {
         let boot = || Deadlines::new(Deadline::Boot, LIMIT, Instant::now());
         assert_eq!(played(boot(), |at| Some((at, Duration::ZERO))), (whole(s(0)), LIMIT));
         assert_eq!(played(boot(), |_| Some((s(0), s(0)))), (whole(s(0)), LIMIT));
-        assert_eq!(played(boot(), |_| None), (whole(s(0)), LIMIT), "where nothing is known");
-        // Now and then another process is first.
+        assert_eq!(played(boot(), |_| None), (whole(s(0)), LIMIT), "without known CPU usage");
+        // Short waits do not count.
         assert_eq!(played(boot(), |at| Some((at, at / 50))).1, LIMIT);
     }
 
     #[test]
     fn a_host_that_gives_half_the_time_stretches_the_second_half() {
         let (passed, at) = played(Deadlines::new(Deadline::Boot, LIMIT, Instant::now()), |at| Some((at / 2, at / 2)));
-        // 50 s, then 50 s of running time, which takes 100 s, but for what is not worth a stretch.
+        // 50 s, then 50 s of run time, which take almost 100 s because short waits do not count.
         assert!(passed.stretched > s(40) && passed.stretched <= s(50), "{passed:?}");
         assert_eq!(at, LIMIT + passed.stretched);
     }
 
     #[test]
-    fn a_host_that_gives_nothing_is_not_waited_for_without_end() {
+    fn a_limit_on_an_overloaded_host_has_a_maximum() {
         let (passed, at) = played(Deadlines::new(Deadline::Boot, LIMIT, Instant::now()), |at| Some((s(0), at)));
         assert_eq!((passed, at), (whole(LIMIT * 3), LIMIT * 4));
     }
 
     #[test]
-    fn what_was_starved_of_before_a_limits_half_does_not_count() {
+    fn waiting_for_a_processor_in_the_first_half_does_not_count() {
         let (passed, _) = played(Deadlines::new(Deadline::Boot, LIMIT, Instant::now()), |_| Some((s(0), s(1000))));
         assert_eq!(passed, whole(s(0)));
     }
 
     #[test]
-    fn silence_ends_only_what_does_nothing() {
+    fn silence_ends_only_an_idle_guest() {
         let silence = Passed { which: Deadline::Silence, limit: s(20), stretched: s(0) };
         let scenario = || Deadlines::job(LIMIT, s(20), Instant::now());
         assert_eq!(played(scenario(), |_| Some((s(3), s(0)))), (silence, s(20)));
         assert_eq!(played(scenario(), |at| Some((at / 50, s(0)))), (silence, s(20)));
-        // Where nothing is known of progress, silence is all that is known.
+        // Without known CPU usage, silence alone counts.
         assert_eq!(played(scenario(), |_| None), (silence, s(20)));
-        // It computes, or would, were there a processor.
+        // The guest computes, or waits for a processor.
         let (passed, at) = played(scenario(), |at| Some((at, s(0))));
         assert_eq!((passed.which, at), (Deadline::Scenario, LIMIT));
         let (passed, at) = played(scenario(), |at| Some((s(0), at)));
         assert_eq!((passed.which, at), (Deadline::Scenario, LIMIT * 4));
-        // It computed for 50 s, and then nothing more.
+        // The guest computes for 50 s, and is then idle.
         let (passed, at) = played(scenario(), |at| Some((at.min(s(50)), s(0))));
         assert_eq!(passed, silence);
         assert!(at >= s(60) && at <= s(90), "{at:?}");
     }
 
     #[test]
-    fn a_word_ends_a_silence() {
+    fn activity_restarts_the_limit_of_silence() {
         let mut deadlines = Deadlines::job(LIMIT, s(20), Instant::now());
         let start = deadlines.whole.since;
         assert_eq!(deadlines.check(start + s(10), Some(CpuUsage::default())), None);
         deadlines.activity(Instant::now());
         let due = deadlines.due() - start;
-        assert!(due >= s(10) && due < s(11), "it begins anew: {due:?}");
+        assert!(due >= s(10) && due < s(11), "the limit restarts: {due:?}");
         assert_eq!(deadlines.check(start + s(21), Some(CpuUsage::default())), None, "half of a new silence");
     }
 
     #[test]
-    fn a_silence_that_is_longer_than_the_scenario_is_none() {
+    fn a_limit_of_silence_longer_than_the_jobs_limit_is_ignored() {
         assert!(Deadlines::job(s(5), s(5), Instant::now()).silence.is_none());
     }
 
     #[test]
-    fn a_vmlab_that_was_stopped_looks_again() {
+    fn a_vmlab_that_was_stopped_checks_again() {
         let mut deadlines = Deadlines::new(Deadline::Boot, LIMIT, Instant::now());
         let late = deadlines.whole.since + LIMIT * 2;
         assert_eq!(deadlines.check(late, Some(CpuUsage::default())), None);

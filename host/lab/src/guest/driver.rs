@@ -1,4 +1,4 @@
-//! Leads a guest: feeds its [`GuestMachine`] with what happens, and carries out the machine's actions.
+//! Drives a guest: passes inputs to its [`GuestMachine`], and carries out the machine's actions.
 
 use std::collections::VecDeque;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -22,10 +22,10 @@ use super::timings::Timings;
 use crate::context::RunContext;
 use crate::stop::Stop;
 
-/// A guest whose QEMU was started.
+/// A guest with a running QEMU.
 #[derive(Debug)]
 pub(crate) struct Guest {
-    /// Boxed, as [`Self::channels`] is: futures that lead a guest stay small.
+    /// Boxed, like [`Self::channels`], to keep futures small.
     pub(super) machine: Box<GuestMachine>,
     pub(super) channels: Box<Channels>,
     pub(super) console: ConsoleFile,
@@ -34,7 +34,7 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
-    /// Runs jobs in the guest, one after the other, to its goodbye or its loss.
+    /// Runs jobs in the guest, one after the other, until its goodbye or its loss.
     pub(crate) async fn run(mut self, run: &RunContext, jobs: Vec<QueuedJob>) -> Outcome {
         self.machine.add_jobs(jobs);
         let (outcome, timings) = self.lead(run, Input::Start, None).await;
@@ -42,7 +42,7 @@ impl Guest {
         outcome
     }
 
-    /// Saves the guest at its hello. QEMU has ended when this returns. The caller adds to the timings, and emits them.
+    /// Saves the guest at its hello. QEMU has ended when this returns. The caller completes and emits the timings.
     pub(crate) async fn save(self, run: &RunContext, draft: &Draft) -> (Outcome, Timings) {
         self.lead(run, Input::Start, Some(draft)).await
     }
@@ -84,10 +84,10 @@ struct Driver<'a> {
     run: &'a RunContext,
     machine: Box<GuestMachine>,
     channels: Box<Channels>,
-    /// None once it was closed.
+    /// None once the span was closed.
     console: Option<ConsoleFile>,
     postmortem: Postmortem,
-    /// Where a guest that becomes a template is saved.
+    /// The draft to which a guest is saved as a template.
     draft: Option<&'a Draft>,
     ended: bool,
     phase: &'static str,
@@ -95,8 +95,8 @@ struct Driver<'a> {
 }
 
 impl Driver<'_> {
-    /// Waits for the next input and passes it on. What the guest's kernel printed before it said something on the control
-    /// port is passed on first: QEMU writes both in order.
+    /// Waits for the next input and passes it on. Before a message on the control port it passes on what the guest's
+    /// kernel printed earlier: QEMU writes both in order.
     async fn step(&mut self) {
         let (deadline, reads_control) = (self.machine.deadline(), self.machine.reads_control());
         match self.channels.next(deadline, reads_control, &self.run.cancel).await {
@@ -105,7 +105,7 @@ impl Driver<'_> {
                     Input::Control(_) | Input::Qmp(TimedQmpEvent { event: QmpEvent::GuestPanicked, .. }) => {
                         self.feed_console().await;
                     }
-                    // All that the guest has said is in the sockets now.
+                    // All data of the guest is in the sockets now.
                     Input::Qmp(TimedQmpEvent { event: QmpEvent::Stopped, .. }) => {
                         let control = self.channels.control_now();
                         self.feed_console().await;
@@ -160,14 +160,14 @@ impl Driver<'_> {
         }
     }
 
-    /// Carries out an action, and gives what came of it, where the machine has to know.
+    /// Carries out an action; returns its result if the machine needs it.
     async fn carry_out(&mut self, action: Action) -> Option<Input> {
         match action {
             Action::Send(bytes) => write_failure(self.channels.send(&bytes).await),
             Action::Wake => write_failure(self.channels.wake()),
             Action::ExamineAndResume => {
                 self.postmortem.take(self.run, &mut self.channels).await;
-                // Where QEMU has gone meanwhile, another input says so.
+                // If QEMU has ended, another input reports it.
                 if let Ok(monitor) = self.channels.monitor().await {
                     drop(monitor.resume().await);
                 }
@@ -190,7 +190,7 @@ impl Driver<'_> {
 
     async fn save(&mut self) -> Result<(), Input> {
         let failed = |why: String| Input::SaveFailed { refused: false, why };
-        let Some(draft) = self.draft else { return Err(failed("it was not to be saved".to_owned())) };
+        let Some(draft) = self.draft else { return Err(failed("it has no draft".to_owned())) };
         let state = draft.create_state().map_err(|error| failed(error.to_string()))?;
         let qmp = self.channels.monitor().await.map_err(|error| failed(chain(&error)))?;
         qmp.save(&state).await.map_err(|error| {
@@ -205,7 +205,7 @@ impl Driver<'_> {
         if examine && !stopped {
             self.postmortem.take(self.run, &mut self.channels).await;
         }
-        let Rest { console, told, qemu } = self.channels.end().await;
+        let Rest { console, qmp, qemu } = self.channels.end().await;
         let mut notices = Vec::new();
         if let Some(mut file) = self.console.take() {
             file.write(&console);
@@ -215,7 +215,7 @@ impl Driver<'_> {
         let Postmortem { registers, vmcore, notices: more, .. } = std::mem::take(&mut self.postmortem);
         notices.extend(more);
         debug!(?qemu, "QEMU has ended");
-        End { state, console, qmp: told, qemu, stderr, registers, vmcore, notices }
+        End { state, console, qmp, qemu, stderr, registers, vmcore, notices }
     }
 }
 
@@ -224,7 +224,7 @@ fn now() -> Now {
     Now { at: Instant::now(), unix_ns: u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX) }
 }
 
-/// Whether what was sent is on its way. Where the peer has gone, the reads see that together with the reason.
+/// The input for a failed write, if any. If the peer has closed the channel, reading reports it with the reason.
 fn write_failure(sent: std::io::Result<()>) -> Option<Input> {
     let error = sent.err().filter(|error| !channels::is_end(error))?;
     Some(Input::HostFailed(HostFault::Write { error: error.to_string() }))

@@ -1,4 +1,4 @@
-//! The devices that the guest's kernel shows, held against the machine that was asked for.
+//! Compares the guest's kernel and devices with the requested machine.
 
 use virtio_bindings::virtio_config::{
     VIRTIO_CONFIG_S_DRIVER_OK, VIRTIO_CONFIG_S_FAILED, VIRTIO_CONFIG_S_NEEDS_RESET, VIRTIO_F_ACCESS_PLATFORM,
@@ -14,7 +14,7 @@ use vmlab_protocol::message::{CONSOLE_LEVEL, Hello, VirtioDevice};
 use vmlab_events::verdict::Mismatch;
 use vmlab_qemu::argv::{self, Machine};
 
-/// How much of the asked-for memory may be missing in the kernel's zones: what the firmware keeps for itself.
+/// The part of the requested memory that the firmware may reserve, so that it is missing in the kernel's zones.
 const MEMORY_KEPT_MIB: u64 = 16;
 
 /// Compares the guest with what was asked for: kernel, CPUs, memory, virtio devices.
@@ -67,7 +67,7 @@ fn usable(device: &VirtioDevice) -> Result<(), Mismatch> {
     Ok(())
 }
 
-/// One line for a device: `virtio0 console: VERSION_1 EVENT_IDX`.
+/// A description of a device in one line: `virtio0 console: VERSION_1 EVENT_IDX`.
 #[must_use]
 pub fn describe(device: &VirtioDevice) -> String {
     let kind = match device.id {

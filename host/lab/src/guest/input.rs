@@ -1,4 +1,4 @@
-//! What happens to a guest, and what is to be done about it: the two ends of [`super::machine::GuestMachine`].
+//! The inputs and actions of [`super::machine::GuestMachine`].
 
 use std::process::ExitStatus;
 use std::time::Instant;
@@ -12,21 +12,21 @@ use vmlab_qemu::qmp::TimedQmpEvent;
 use crate::attempts::AttemptEnd;
 use crate::stop::Stop;
 
-/// When something happened. The machine has no clock of its own.
+/// The time of an input. The machine has no clock of its own.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Now {
-    /// On a clock that never goes back.
+    /// Monotonic time.
     pub(crate) at: Instant,
-    /// The host's wall clock, ns since 1970 UTC.
+    /// The host's wall clock, in ns since 1970 UTC.
     pub(crate) unix_ns: u64,
 }
 
-/// Something that happened to a guest.
+/// An event that concerns a guest.
 #[derive(Debug)]
 pub(crate) enum Input {
-    /// The host starts to lead the guest. Comes first.
+    /// The driver starts. Always the first input.
     Start,
-    /// Bytes of the control port. All that the console said before them has been given before.
+    /// Bytes of the control port. The driver passes in earlier bytes of the console first.
     Control(Vec<u8>),
     /// The host's end of the control port was closed.
     ControlClosed,
@@ -40,14 +40,13 @@ pub(crate) enum Input {
     QmpClosed,
     /// The QEMU process has ended.
     Exited(ExitStatus),
-    /// The time that [`super::machine::GuestMachine::deadline`] names has come. None where the host cannot tell how much
-    /// processor time QEMU had.
+    /// The time of [`super::machine::GuestMachine::deadline`] has come. The CPU usage is None if it is unknown.
     Deadline(Option<CpuUsage>),
     /// QMP refused to save the guest ([`Action::Save`]), or the command could not be sent.
     SaveFailed {
-        /// QEMU itself refused: a further attempt would fail as well.
+        /// Whether QEMU itself refused, so that a further attempt would also fail.
         refused: bool,
-        /// Why.
+        /// The cause.
         why: String,
     },
     /// The host cannot go on with this guest: what failed.
@@ -61,7 +60,7 @@ pub(crate) enum Input {
 }
 
 impl Input {
-    /// For logs.
+    /// The name for logs.
     pub(crate) const fn name(&self) -> &'static str {
         match self {
             Self::Start => "start",
@@ -82,49 +81,49 @@ impl Input {
     }
 }
 
-/// What is to be done.
+/// An action of the driver.
 #[derive(Debug)]
 pub(crate) enum Action {
     /// Write these bytes to the control port.
     Send(Vec<u8>),
     /// Let a fork run, now or as soon as it is loaded.
     Wake,
-    /// Take the registers, and the memory where that is wanted; then let the guest, which QEMU has paused, go on.
+    /// Save the registers, and the memory if the user asked for it; then resume the guest, which QEMU has paused.
     ExamineAndResume,
-    /// Have QEMU save the guest's device state.
+    /// Let QEMU save the guest's device state.
     Save,
-    /// Hand this event to the run.
+    /// Emit this event.
     Emit(LabEvent),
-    /// Hand this report on an attempt to the run.
+    /// Report the end of an attempt.
     Report(Box<JobReport>, AttemptEnd),
-    /// Kill QEMU, reap it, read what is left, and answer with [`Input::Ended`].
+    /// Kill QEMU, reap it, read the rest of its channels, and answer with [`Input::Ended`].
     End {
-        /// The guest was lost: look whether a signal had stopped QEMU.
+        /// Whether the guest was lost, so that the driver checks whether a signal had stopped QEMU.
         lost: bool,
-        /// Ask QEMU for the guest's state first.
+        /// Whether to ask QEMU for the guest's state first.
         ask_state: bool,
-        /// Take the registers, and the memory where that is wanted, unless that was done before.
+        /// Whether to save the registers, and the memory if the user asked for it, unless that was done before.
         examine: bool,
     },
 }
 
-/// What is known of a guest once its QEMU has ended.
+/// The remaining evidence after QEMU's end.
 #[derive(Debug)]
 pub(crate) struct End {
-    /// What QEMU said of the guest's state, where it was asked, or why it did not answer.
+    /// The guest's state as reported by QEMU, or why it did not answer; None if it was not asked.
     pub(crate) state: Option<Result<String, String>>,
     /// The rest of the console.
     pub(crate) console: Vec<u8>,
-    /// What QMP had reported and nobody had read yet.
+    /// The unread events of QMP.
     pub(crate) qmp: Vec<TimedQmpEvent>,
     /// How QEMU ended.
     pub(crate) qemu: QemuEnd,
-    /// The end of what QEMU wrote on standard error, on one line; empty where it wrote nothing.
+    /// The end of QEMU's standard error, on one line; may be empty.
     pub(crate) stderr: String,
     /// The processors' registers.
     pub(crate) registers: Option<String>,
     /// The guest's memory.
     pub(crate) vmcore: Option<Vmcore>,
-    /// What could not be kept of the console or the memory, each in a sentence.
+    /// Notices about missing parts of the console's file or the memory, one sentence each.
     pub(crate) notices: Vec<String>,
 }

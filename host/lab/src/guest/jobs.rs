@@ -1,4 +1,4 @@
-//! What a guest's jobs have come to so far, and the one report that each announced job gets. Pure.
+//! The progress of a guest's jobs; each announced job gets exactly one report. Pure.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -18,7 +18,7 @@ use crate::verdict::judge;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct QueuedJob {
     pub(crate) spec: JobSpec,
-    /// Which attempt at it this is, from 1.
+    /// The number of this attempt at the job, from 1.
     pub(crate) attempt: u32,
 }
 
@@ -31,15 +31,15 @@ pub(crate) struct JobTracker {
     target: Rc<Target>,
     guest: u32,
     queue: VecDeque<QueuedJob>,
-    /// Asked for and not announced yet.
+    /// The job that was asked for and not announced yet.
     asked: Option<QueuedJob>,
-    /// Announced and not ended yet.
+    /// The job that was announced and has not ended yet.
     running: Option<Running>,
-    /// Ended and not reported yet: what the console says up to the next marker still belongs to it.
+    /// The job that has ended and is not reported yet: the console up to the next marker still belongs to it.
     ended: Option<Ended>,
     /// The kernel's warnings that belong to the next report.
     warnings: Vec<Finding>,
-    /// A job did not end in order, so that what it changed may still be there: the others need another guest.
+    /// Whether a job was cut short, so that its changes may remain and the other jobs need another guest.
     spoiled: bool,
 }
 
@@ -67,24 +67,24 @@ impl JobTracker {
         self.queue.extend(jobs);
     }
 
-    /// The job to ask for next. None where no job is left for this guest.
+    /// The job to ask for next. None if no job is left for this guest.
     pub(crate) fn ask_next(&mut self) -> Option<&QueuedJob> {
         self.asked = if self.spoiled { None } else { self.queue.pop_front() };
         self.asked.as_ref()
     }
 
-    /// Whether a job has ended whose report is still open to what the console says.
+    /// Whether a job has ended and its report still waits for the console.
     pub(crate) const fn has_open_report(&self) -> bool {
         self.ended.is_some()
     }
 
-    /// The job that was asked for was announced.
+    /// Records the announcement of the job that was asked for.
     pub(crate) fn started(&mut self, now: Instant) -> Option<&QueuedJob> {
         let job = self.asked.take()?;
         Some(&self.running.insert(Running { job, began: now }).job)
     }
 
-    /// The job has ended; `spoiled` where other jobs need another guest.
+    /// Records the end of the job; `spoiled` says that other jobs need another guest.
     pub(crate) fn finished(&mut self, findings: Box<Findings>, spoiled: bool, now: Instant) {
         self.spoiled |= spoiled;
         self.ended = self.running.take().map(|Running { job, began }| {
@@ -93,22 +93,22 @@ impl JobTracker {
         });
     }
 
-    /// These warnings belong to the next report.
+    /// Adds warnings to the next report.
     pub(crate) fn warn(&mut self, warnings: Vec<Finding>) {
         self.warnings.extend(warnings);
     }
 
-    /// The report on the job that has ended, by all that belongs to it. None where no job has.
+    /// The report on the ended job. None if no job has ended.
     pub(crate) fn close(&mut self, crash: Option<&Crash>) -> Option<Reported> {
         self.close_after(None, crash)
     }
 
-    /// The guest was lost after its hello, its console has been read to the end, and the warnings are here. `crash` is what
-    /// the console says; `open` is whether the console may have had more to say.
+    /// Reports the loss of the guest after its hello. The console has been read to the end, and its warnings were
+    /// added. `crash` is the console's crash; `open` says that the console may be incomplete.
     ///
-    /// The loss belongs to the job that runs; else to the one that ended last, since no other job has run; else to the one
-    /// that was asked for, so that a guest that always dies there is not started again for ever. Where the run was ended,
-    /// and not the guest (`by_run`), the loss belongs to no job but the one that runs.
+    /// The loss is charged to the running job. If no job runs, it is charged to the job that ended last; without such a
+    /// job, to the job that was asked for, so that a guest that always dies there is not started without end. If the
+    /// run ended rather than the guest (`by_run`), the loss is charged only to a running job.
     pub(crate) fn lost(
         &mut self,
         verdict: Verdict,
@@ -120,7 +120,7 @@ impl JobTracker {
     ) -> Option<Reported> {
         if let Some(Running { job, began }) = self.running.take() {
             let duration = now.saturating_duration_since(began);
-            // A crash does not depend on when the run ends.
+            // A crash counts even if the run ends at this moment.
             let cut = by_run && verdict.class() != Class::Crashed;
             Some(self.report(
                 job,
@@ -139,19 +139,19 @@ impl JobTracker {
         }
     }
 
-    /// The job that a loss would belong to now.
+    /// The job to which a loss would be charged now.
     pub(crate) fn in_flight(&self) -> Option<Job> {
         let running = self.running.as_ref().map(|running| &running.job);
         let ended = self.ended.as_ref().map(|ended| &ended.job);
         running.or(ended).or(self.asked.as_ref()).map(|job| job.spec.job())
     }
 
-    /// The jobs that were never announced.
+    /// Takes the jobs that were never announced.
     pub(crate) fn take_unannounced(&mut self) -> Vec<QueuedJob> {
         self.asked.take().into_iter().chain(self.queue.drain(..)).collect()
     }
 
-    /// `after` is what came of the guest since, where it was lost: a good verdict does not outlive that.
+    /// The report on the ended job. `after` is the verdict of a later loss of the guest, which replaces a good verdict.
     fn close_after(&mut self, after: Option<(Verdict, AttemptEnd)>, crash: Option<&Crash>) -> Option<Reported> {
         let Ended { job, findings, duration } = self.ended.take()?;
         let kernel = &self.target.kernel;

@@ -1,4 +1,4 @@
-//! Starting a guest: QEMU's arguments, the console's file, the events about it.
+//! Starts a guest: QEMU's arguments, the console's file, the event.
 
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -22,11 +22,11 @@ use super::timings::Start;
 use crate::context::RunContext;
 use crate::target::BootableTarget;
 
-/// Where a guest comes from.
+/// The way in which a guest starts.
 #[derive(Debug)]
 pub(crate) enum Origin<'a> {
     Boot,
-    /// A boot with its memory in this file, to be saved.
+    /// A boot that will be saved, with its memory in this file.
     ToBeSaved(PathBuf),
     Fork(&'a Template),
 }
@@ -41,7 +41,7 @@ impl Origin<'_> {
     }
 }
 
-/// What a guest of the target boots.
+/// The boot parameters of the target's guests.
 pub(crate) fn boot_of<'a>(run: &'a RunContext, bootable: &'a BootableTarget) -> Boot<'a> {
     Boot {
         kernel: &bootable.boot_file.path,

@@ -1,4 +1,4 @@
-//! One guest: a pure state machine ([`machine`]), the parts of its state, and the driver that does the IO.
+//! One guest: a pure state machine (`machine`), the parts of its state, and the driver that does the IO.
 
 mod channels;
 mod console;

@@ -1,5 +1,4 @@
-//! What the host takes from a lost guest while its QEMU still lives: the processors' registers, and the memory where the
-//! user wants it.
+//! Saves the state of a lost guest while its QEMU still runs: the registers, and the memory if the user asked for it.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
@@ -12,13 +11,13 @@ use vmlab_qemu::qmp::QmpError;
 use super::channels::Channels;
 use crate::context::RunContext;
 
-/// How long QEMU may take to print the registers.
+/// The time limit for reading the registers.
 const REGISTERS_LIMIT: Duration = Duration::from_secs(2);
-/// How long QEMU may take to write the memory, besides a second for each [`DUMP_MIB_PER_SECOND`] of it.
+/// The time limit for writing the memory, in addition to a second for each [`DUMP_MIB_PER_SECOND`].
 const DUMP_LIMIT: Duration = Duration::from_secs(30);
 const DUMP_MIB_PER_SECOND: u32 = 8;
 
-/// What a lost guest leaves.
+/// The saved state of a lost guest.
 #[derive(Debug, Default)]
 pub(crate) struct Postmortem {
     guest: u32,
@@ -26,7 +25,7 @@ pub(crate) struct Postmortem {
     taken: bool,
     pub(crate) registers: Option<String>,
     pub(crate) vmcore: Option<Vmcore>,
-    /// What could not be taken, each in a sentence.
+    /// Notices about missing parts, one sentence each.
     pub(crate) notices: Vec<String>,
 }
 
@@ -35,7 +34,7 @@ impl Postmortem {
         Self { guest, memory_mib, ..Self::default() }
     }
 
-    /// Takes what there is, unless that was done before.
+    /// Saves the state, unless that was done before.
     pub(crate) async fn take(&mut self, run: &RunContext, channels: &mut Channels) {
         if std::mem::replace(&mut self.taken, true) {
             return;
@@ -43,7 +42,7 @@ impl Postmortem {
         let asked = async { channels.monitor().await?.registers().await };
         match tokio::time::timeout(REGISTERS_LIMIT, asked).await {
             Ok(Ok(text)) => self.registers = Some(text.replace("\r\n", "\n")),
-            // A monitor that does not answer is part of the verdict where it matters.
+            // If it matters, the verdict mentions that the monitor does not answer.
             Ok(Err(_)) | Err(_) => return self.no_dump(run, "QEMU's monitor does not answer"),
         }
         let Some(dir) = run.take_dump() else { return };
@@ -60,12 +59,13 @@ impl Postmortem {
 
     fn no_dump(&mut self, run: &RunContext, why: &str) {
         if run.options.dump_dir.is_some() {
-            self.notices.push(format!("the memory of guest {} is not kept: {why}", self.guest));
+            self.notices.push(format!("the memory of guest {} is not saved: {why}", self.guest));
         }
     }
 }
 
-/// Writes the guest's memory into a new file, and gives its size and whether it has VMCOREINFO. Nothing is left of a file that is not whole.
+/// Writes the guest's memory to a new file; returns its size in bytes and whether it has VMCOREINFO. Removes an
+/// incomplete file.
 async fn dump(path: &Path, limit: Duration, channels: &mut Channels) -> Result<(u64, bool), String> {
     let named = |error: std::io::Error| format!("cannot write {}: {error}", path.display());
     let file = File::create_new(path).map_err(named)?;
@@ -76,23 +76,23 @@ async fn dump(path: &Path, limit: Duration, channels: &mut Channels) -> Result<(
         Ok((size, has_vmcoreinfo(&file).map_err(named)?))
     });
     if size.is_err() {
-        // Whatever is wrong with the file was just told.
+        // The first error is the one to report.
         let _ = fs::remove_file(path);
     }
     size
 }
 
-/// Whether an ELF core has a note of the name `VMCOREINFO`, which QEMU writes where the guest's kernel has told it what is in
-/// there (docs/specs/vmcoreinfo.rst of QEMU; kernel/crash_core.c). Notes come before the memory.
+/// Whether an ELF core has a note with the name `VMCOREINFO`. QEMU writes it if the guest's kernel has provided its
+/// content (docs/specs/vmcoreinfo.rst of QEMU; kernel/crash_core.c). Notes come before the memory.
 fn has_vmcoreinfo(file: &File) -> std::io::Result<bool> {
-    /// More than the notes of all processors take.
+    /// More than the size of all processors' notes, in bytes.
     const HEAD: u64 = 1 << 20;
     let mut head = vec![0; usize::try_from(file.metadata()?.len().min(HEAD)).unwrap_or_default()];
     file.read_exact_at(&mut head, 0)?;
     Ok(head.windows(NOTE.len()).any(|bytes| bytes == NOTE))
 }
 
-/// A note's name, with the NUL and the padding that it has as one.
+/// The name of the note, with its NUL and padding.
 const NOTE: &[u8] = b"VMCOREINFO\0\0";
 
 #[cfg(test)]
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_note_is_found_where_it_is() {
+    fn only_a_note_named_vmcoreinfo_is_found() {
         let has = |bytes: &[u8]| {
             let mut file = tempfile::tempfile().unwrap();
             file.write_all(bytes).unwrap();

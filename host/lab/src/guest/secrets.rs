@@ -1,4 +1,4 @@
-//! What only the host knows of a guest: the entropy that makes it a guest of its own, and the key of its markers.
+//! The host's secrets for a guest: fresh entropy, and the key of its markers.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use vmlab_protocol::message::ENTROPY_BYTES;
 use vmlab_store::hex;
 
-/// Drawn from the host's kernel for each guest.
+/// The secrets of one guest, from the host's random number generator.
 #[derive(Clone)]
 pub(crate) struct Secrets {
     entropy: [u8; ENTROPY_BYTES],
@@ -22,10 +22,10 @@ impl std::fmt::Debug for Secrets {
 }
 
 impl Secrets {
-    /// Draws them now.
+    /// Draws new secrets.
     ///
     /// # Errors
-    /// /dev/urandom cannot be read.
+    /// Fails if /dev/urandom cannot be read.
     pub(crate) fn draw() -> io::Result<Self> {
         let mut urandom = File::open("/dev/urandom")?;
         let mut secrets = Self::fixed();
@@ -34,18 +34,17 @@ impl Secrets {
         Ok(secrets)
     }
 
-    /// The same each time, for tests and to be overwritten.
+    /// Fixed values, for tests and as a placeholder.
     pub(crate) const fn fixed() -> Self {
         Self { entropy: [0; ENTROPY_BYTES], marker_key: [0; 32], markers: 0 }
     }
 
-    /// The guest's entropy, hexadecimal.
+    /// The entropy for the guest, in hexadecimal.
     pub(crate) fn entropy(&self) -> String {
         hex(&self.entropy)
     }
 
-    /// A line that the guest's kernel is to print next. No guest can know it before it is told, nor derive it from those
-    /// before.
+    /// The next marker, a line that the guest's kernel has to print. A guest cannot derive it from earlier markers.
     pub(crate) fn next_marker(&mut self) -> String {
         self.markers += 1;
         let digest = Sha256::new().chain_update(self.marker_key).chain_update(self.markers.to_le_bytes()).finalize();

@@ -1,7 +1,7 @@
-//! The session: a state machine over what the guest says. No IO, no clock.
+//! The session: a state machine over the guest's messages. No IO, no clock.
 //!
-//! It accepts exactly the order that the protocol lays down, and everything else is a [`Violation`]: a message that was
-//! lost, doubled, out of turn or about something that was never asked for cannot become a result.
+//! The session accepts exactly the protocol's order of messages; everything else is a [`Violation`]. A lost, repeated,
+//! unexpected or unrequested message cannot become a result.
 
 use std::collections::VecDeque;
 
@@ -15,55 +15,55 @@ use vmlab_events::event::LegReport;
 use vmlab_events::loss::Phase;
 use vmlab_events::verdict::{Order, SessionState, Violation};
 
-/// Output that is kept of each stream of a scenario, in bytes: the end of it.
+/// The size of the stored end of each output stream of a scenario, in bytes.
 pub const OUTPUT_KEPT: usize = 16 * 1024;
-/// Output that a guest may send for one scenario, in bytes.
+/// The limit of output that a guest may send for one scenario, in bytes.
 pub const OUTPUT_LIMIT: u64 = 4 << 20;
 
-/// What the guest said, once it made sense.
+/// A valid message of the guest.
 #[derive(Debug)]
 pub enum SessionEvent {
-    /// It is there, and waits to be prepared.
+    /// The guest has booted and waits for the order to prepare.
     Hello(Box<Hello>),
-    /// It is a guest like no other, and ready for work.
+    /// The guest has renewed its entropy, clock and boot id, and is ready for work.
     Prepared {
-        /// Its boot id.
+        /// The guest's new boot id.
         boot_id: String,
     },
-    /// The scenario that was asked for is about to start.
+    /// The requested scenario is about to start.
     Started,
     /// The scenario has ended.
     Finished(Box<Findings>),
-    /// Nothing more will be said.
+    /// The guest sends no more messages.
     Goodbye,
 }
 
-/// What makes a guest one of its own.
+/// The data with which a guest renews its state after a fork.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Freshness {
-    /// The host's wall clock, ns since 1970 UTC.
+    /// The host's wall clock, in ns since 1970 UTC.
     pub wall_clock_ns: u64,
-    /// [`message::ENTROPY_BYTES`] of the host's, hexadecimal.
+    /// [`message::ENTROPY_BYTES`] random bytes of the host, in hexadecimal.
     pub entropy: String,
     /// Whether other guests have the same memory.
     pub fork: bool,
 }
 
-/// What a scenario's legs found.
+/// The results of a scenario's legs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Findings {
-    /// The legs that ended, in order.
+    /// The ended legs, in order.
     pub legs: Vec<LegReport>,
-    /// The end of its standard output.
+    /// The end of the standard output.
     pub stdout: Tail,
-    /// The end of its standard error.
+    /// The end of the standard error.
     pub stderr: Tail,
-    /// Bytes that the guest read and did not send.
+    /// The number of bytes that the guest read and did not send.
     pub dropped_by_guest: u64,
 }
 
 impl Findings {
-    /// Whether a leg was cut short, so that it could not put back what it had changed.
+    /// Whether a leg was cut short, so that it could not undo its changes.
     #[must_use]
     pub fn spoil_the_guest(&self) -> bool {
         self.legs.iter().any(|leg| {
@@ -72,11 +72,11 @@ impl Findings {
     }
 }
 
-/// The end of an output.
+/// The end of an output stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tail {
     bytes: VecDeque<u8>,
-    /// Bytes before it that were not kept.
+    /// The number of earlier bytes, which were discarded.
     pub dropped: u64,
 }
 
@@ -89,7 +89,7 @@ impl Tail {
         self.dropped += (excess + data.len() - keep.len()) as u64;
     }
 
-    /// As text; what is not UTF-8 becomes replacement characters.
+    /// The output as text; invalid UTF-8 becomes replacement characters.
     #[must_use]
     pub fn text(&self) -> String {
         let (a, b) = self.bytes.as_slices();
@@ -100,14 +100,14 @@ impl Tail {
 #[derive(Debug)]
 enum State {
     AwaitHello,
-    /// It has said hello, or woke up as the fork of one that had.
+    /// The guest has said hello, or is a fork of a guest that has.
     Greeted,
-    /// It was told to prepare; a run may have been asked for already.
+    /// The guest was ordered to prepare; a run may have been asked for already.
     Preparing {
         then: Option<(u32, Box<ScenarioSpec>)>,
     },
     Idle,
-    /// A run was asked for and not announced yet.
+    /// A run was requested and not announced yet.
     Asked {
         run: u32,
         spec: Box<ScenarioSpec>,
@@ -117,12 +117,12 @@ enum State {
         spec: Box<ScenarioSpec>,
         findings: Box<Findings>,
     },
-    /// The guest was told to say goodbye.
+    /// The guest was ordered to say goodbye.
     Leaving,
     Gone,
 }
 
-/// One guest's session.
+/// The session of a guest.
 #[derive(Debug)]
 pub struct Session {
     decoder: Decoder,
@@ -139,29 +139,29 @@ impl Default for Session {
 }
 
 impl Session {
-    /// Takes in bytes of the control port. Call [`Self::next_event`] until it gives None before pushing more.
+    /// Adds bytes of the control port. Call [`Self::next_event`] until it returns None before adding more.
     pub fn push(&mut self, bytes: &[u8]) {
         self.decoder.push(bytes);
     }
 
-    /// What was said next, or None until more bytes have come.
+    /// The next message; None if more bytes are needed.
     ///
     /// # Errors
-    /// [`Violation`]; the session is over then.
+    /// [`Violation`]; the session then ends.
     pub fn next_event(&mut self) -> Result<Option<SessionEvent>, Violation> {
         while let Some(item) = self.decoder.next_item() {
-            let heard = match item {
+            let event = match item {
                 Item::Damaged { bytes, why } => Err(Violation::LinkDamaged { bytes, why }),
                 Item::Frame(frame) => self.frame(&frame),
             }?;
-            if heard.is_some() {
-                return Ok(heard);
+            if event.is_some() {
+                return Ok(event);
             }
         }
         Ok(None)
     }
 
-    /// Says that the port was closed.
+    /// Checks the end of the link after the port was closed.
     ///
     /// # Errors
     /// [`Truncated`] where that cut a frame.
@@ -169,16 +169,17 @@ impl Session {
         self.decoder.finish()
     }
 
-    /// The session of a fork: its template has said hello.
+    /// The session of a fork, whose template has said hello.
     #[must_use]
     pub fn of_fork() -> Self {
         Self { state: State::Greeted, next_seq: 1, ..Self::default() }
     }
 
-    /// Has the guest prepare: the bytes to send. Only in answer to [`SessionEvent::Hello`], or first of all to a fork.
+    /// Orders the guest to prepare; returns the bytes to send. Valid after [`SessionEvent::Hello`], or first for a
+    /// fork.
     ///
     /// # Errors
-    /// [`Violation`] where it is not the time: a fault of the caller's, which must not be passed over.
+    /// [`Violation`] at another time: an error of the caller.
     pub fn prepare(&mut self, fresh: &Freshness) -> Result<Vec<u8>, Violation> {
         if !matches!(self.state, State::Greeted) {
             return Err(self.wrong(Order::Prepare));
@@ -188,11 +189,11 @@ impl Session {
         encode(&HostMessage::Prepare { wall_clock_ns, entropy, fork })
     }
 
-    /// Asks for a scenario: the bytes to send. After [`Self::prepare`], whose answer need not be waited for, or in answer
-    /// to [`SessionEvent::Finished`]. The guest writes the marker, if there is one, to its kernel's log before it starts.
+    /// Requests a scenario; returns the bytes to send. Valid after [`Self::prepare`], without waiting for its answer,
+    /// and after [`SessionEvent::Finished`]. The guest writes the marker, if any, to its kernel's log before the start.
     ///
     /// # Errors
-    /// [`Violation`] where the guest is busy: a fault of the caller's, which must not be passed over.
+    /// [`Violation`] if the guest is busy: an error of the caller.
     pub fn ask(
         &mut self,
         spec: &ScenarioSpec,
@@ -211,7 +212,7 @@ impl Session {
         encode(&HostMessage::Run { run, scenario, leg_timeout_ms, output_limit: OUTPUT_LIMIT, marker })
     }
 
-    /// Asks the guest to write the marker to its kernel's log and to say goodbye: the bytes to send.
+    /// Orders the guest to write the marker to its kernel's log and to say goodbye; returns the bytes to send.
     ///
     /// # Errors
     /// As [`Self::ask`].
@@ -241,7 +242,7 @@ impl Session {
         }
     }
 
-    /// What the scenario in flight has found so far, if one is.
+    /// The results of the running scenario so far, if one runs.
     #[must_use]
     pub fn findings_so_far(&self) -> Option<&Findings> {
         match &self.state {
@@ -342,7 +343,7 @@ impl Session {
     }
 }
 
-/// The leg that must end next; None where the scenario must.
+/// The leg that must end next; None if the scenario must end.
 fn next_leg(spec: &ScenarioSpec, done: &[LegReport]) -> Option<Leg> {
     let has_control = spec.control == Control::Runs;
     match done {
@@ -353,7 +354,7 @@ fn next_leg(spec: &ScenarioSpec, done: &[LegReport]) -> Option<Leg> {
     }
 }
 
-/// Whether a leg can end so at all.
+/// Whether an outcome is possible for a leg.
 const fn fits(leg: Leg, outcome: &LegOutcome) -> bool {
     match outcome {
         LegOutcome::Available | LegOutcome::Missing { .. } => matches!(leg, Leg::Probe),

@@ -1,7 +1,7 @@
-//! Where a guest's time went. Pure: times are passed in.
+//! The duration of a guest's phases. Pure: times are passed in.
 //!
-//! Each time is the one at which the host knew of a moment. The lab has one thread for all guests, so that its work for one
-//! guest is part of the other guests' phases as well.
+//! Each time is that at which the host noticed a moment. The lab has one thread for all guests, so its work for one
+//! guest is also part of other guests' phases.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use vmlab_qemu::qmp::{QmpEvent, TimedQmpEvent};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Start {
     Boot,
-    /// A boot that is saved.
+    /// A boot that is saved as a template.
     Template,
     Fork,
 }
@@ -31,29 +31,29 @@ impl Start {
     }
 }
 
-/// A moment of a guest's start, in the order in which they follow each other in a guest.
+/// A moment of a guest's start, in the order within the guest.
 ///
-/// The host may hear of them in another order: QMP and the control port are two sockets, and there may be work for a fork
-/// before it is loaded.
+/// The host may notice them in another order: QMP and the control port are two sockets, and a job may be ready for a
+/// fork before the fork is loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Moment {
     /// QEMU is executed: fork(2) and execve(2) are done.
     Spawned,
     /// QEMU's monitor sent its greeting.
     Greeted,
-    /// QEMU answered the first of the commands that were sent ahead: its machine is made and its main loop runs.
+    /// QEMU answered the first command, which was sent ahead: its machine is created and its main loop runs.
     Answered,
     /// A fork's state is loaded.
     Loaded,
     /// PID 1 said hello.
     Hello,
-    /// There is work for the guest: it was told to become one of its own, and a fork is woken for it.
+    /// The guest has a job: it was ordered to prepare, and a fork was woken.
     Ordered,
-    /// It has become so.
+    /// The guest is prepared.
     Prepared,
 }
 
-/// Keeps the moments of one guest, and makes phases of them when it has ended.
+/// The moments of a guest, from which the phases are computed at its end.
 #[derive(Debug)]
 pub(crate) struct Timings {
     guest: u32,
@@ -61,12 +61,12 @@ pub(crate) struct Timings {
     how: Start,
     began: Instant,
     start: BTreeMap<Moment, Instant>,
-    /// The ends of the phases after the start; some with parts whose lengths the guest has told.
+    /// The ends of the phases after the start. Some have parts, whose durations the guest reported.
     later: Vec<(&'static str, Instant, Vec<Phase>)>,
 }
 
 impl Timings {
-    /// The guest's start began then.
+    /// Starts the timings at `began`.
     pub(crate) const fn new(guest: u32, target: TargetId, how: Start, began: Instant) -> Self {
         Self { guest, target, how, began, start: BTreeMap::new(), later: Vec::new() }
     }
@@ -76,41 +76,41 @@ impl Timings {
         self.how
     }
 
-    /// Since the guest's start began.
+    /// The time since the beginning of the guest's start.
     pub(crate) fn elapsed(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.began)
     }
 
-    /// This moment has come. Of several the first counts.
+    /// Records a moment; only the first time counts.
     pub(crate) fn moment(&mut self, moment: Moment, at: Instant) {
         self.start.entry(moment).or_insert(at);
     }
 
-    /// An event of QMP's may be such a moment.
-    pub(crate) fn qmp(&mut self, told: &TimedQmpEvent) {
-        match told.event {
-            QmpEvent::Greeting => self.moment(Moment::Greeted, told.at),
-            // What is booted may be asked for something at any time later; only forks are told ahead.
-            QmpEvent::Reply { .. } if self.how == Start::Fork => self.moment(Moment::Answered, told.at),
+    /// Records the moment of a QMP event, if it is one.
+    pub(crate) fn qmp(&mut self, event: &TimedQmpEvent) {
+        match event.event {
+            QmpEvent::Greeting => self.moment(Moment::Greeted, event.at),
+            // Only a fork gets commands ahead; a booted guest may get its first command much later.
+            QmpEvent::Reply { .. } if self.how == Start::Fork => self.moment(Moment::Answered, event.at),
             QmpEvent::Migration { ref status } if self.how == Start::Fork && status == "completed" => {
-                self.moment(Moment::Loaded, told.at);
+                self.moment(Moment::Loaded, event.at);
             }
             _ => {}
         }
     }
 
-    /// A phase after the start ends.
+    /// Records the end of a phase after the start.
     pub(crate) fn end_of(&mut self, phase: &'static str, now: Instant) {
         self.later.push((phase, now, Vec::new()));
     }
 
-    /// A scenario ends. Its legs lasted as long as the guest says.
+    /// Records the end of a scenario, with the durations of its legs as reported by the guest.
     pub(crate) fn end_of_scenario(&mut self, legs: &[LegReport], now: Instant) {
         let parts = legs.iter().map(|leg| Phase { name: leg.leg.name().to_owned(), us: leg.duration_ns / 1000 });
         self.later.push(("scenario", now, parts.collect()));
     }
 
-    /// The event about the guest's phases, once it has ended.
+    /// The event with the guest's phases; call it after the guest's end.
     pub(crate) fn into_event(self) -> LabEvent {
         let (guest, target, start) = (self.guest, self.target.clone(), self.how.name().to_owned());
         LabEvent::GuestTimings { guest, target, start, phases: self.phases() }
@@ -126,7 +126,7 @@ impl Timings {
                 Moment::Answered => "machine",
                 Moment::Loaded => "restore",
                 Moment::Hello => "boot",
-                // A fork that waited for work.
+                // The fork waited for a job.
                 Moment::Ordered if loaded && at > laps.last() => "standby",
                 Moment::Ordered => continue,
                 Moment::Prepared => "prepare",
@@ -147,7 +147,7 @@ mod tests {
 
     use super::*;
 
-    /// A guest whose start began at 0, and the moments from there.
+    /// The timings of a guest whose start began at 0, with these moments.
     fn guest(how: Start) -> (Timings, impl Fn(u64) -> Instant) {
         let began = Instant::now();
         (Timings::new(1, TargetId::new("k"), how, began), move |us| began + Duration::from_micros(us))
@@ -158,7 +158,7 @@ mod tests {
         phases.iter().map(|phase| format!("{} {}", phase.name, phase.us)).collect::<Vec<_>>().join(", ")
     }
 
-    fn told(at: Instant, event: QmpEvent) -> TimedQmpEvent {
+    fn event(at: Instant, event: QmpEvent) -> TimedQmpEvent {
         TimedQmpEvent { at, event }
     }
 
@@ -175,12 +175,12 @@ mod tests {
         let (mut fork, at) = guest(Start::Fork);
         fork.moment(Moment::Spawned, at(1000));
         fork.moment(Moment::Ordered, at(1100));
-        fork.qmp(&told(at(20_000), QmpEvent::Greeting));
-        fork.qmp(&told(at(25_000), reply("qmp_capabilities")));
-        fork.qmp(&told(at(26_000), reply("migrate-incoming")));
-        fork.qmp(&told(at(27_000), migration("active")));
-        fork.qmp(&told(at(31_000), migration("completed")));
-        fork.qmp(&told(at(31_500), QmpEvent::Resumed));
+        fork.qmp(&event(at(20_000), QmpEvent::Greeting));
+        fork.qmp(&event(at(25_000), reply("qmp_capabilities")));
+        fork.qmp(&event(at(26_000), reply("migrate-incoming")));
+        fork.qmp(&event(at(27_000), migration("active")));
+        fork.qmp(&event(at(31_000), migration("completed")));
+        fork.qmp(&event(at(31_500), QmpEvent::Resumed));
         fork.moment(Moment::Prepared, at(39_000));
         fork.later.push(("start", at(40_000), Vec::new()));
         fork.end_of_scenario(
@@ -199,19 +199,19 @@ mod tests {
     #[test]
     fn a_standby_waits_for_work() {
         let (mut fork, at) = guest(Start::Fork);
-        fork.qmp(&told(at(30), migration("completed")));
+        fork.qmp(&event(at(30), migration("completed")));
         fork.moment(Moment::Ordered, at(100));
         fork.moment(Moment::Prepared, at(110));
         assert_eq!(text(fork), "restore 30, standby 70, prepare 10, total 110");
     }
 
     #[test]
-    fn a_boot_is_not_measured_by_what_only_forks_have() {
+    fn a_boot_has_no_phases_of_forks() {
         let (mut boot, at) = guest(Start::Boot);
-        boot.qmp(&told(at(20), QmpEvent::Greeting));
-        boot.qmp(&told(at(21), QmpEvent::Resumed));
-        boot.qmp(&told(at(22), migration("completed")));
-        boot.qmp(&told(at(22), reply("getfd")));
+        boot.qmp(&event(at(20), QmpEvent::Greeting));
+        boot.qmp(&event(at(21), QmpEvent::Resumed));
+        boot.qmp(&event(at(22), migration("completed")));
+        boot.qmp(&event(at(22), reply("getfd")));
         boot.moment(Moment::Hello, at(2000));
         boot.moment(Moment::Ordered, at(2001));
         boot.moment(Moment::Prepared, at(2010));
@@ -219,26 +219,26 @@ mod tests {
     }
 
     #[test]
-    fn a_fork_that_was_never_loaded_was_lost_and_not_spare() {
+    fn a_fork_that_was_never_loaded_is_lost_and_not_standby() {
         let (mut fork, at) = guest(Start::Fork);
-        fork.qmp(&told(at(25), reply("qmp_capabilities")));
+        fork.qmp(&event(at(25), reply("qmp_capabilities")));
         fork.moment(Moment::Ordered, at(30));
         fork.later.push(("lost", at(90), Vec::new()));
         assert_eq!(text(fork), "machine 25, lost 65, total 90");
     }
 
     #[test]
-    fn phases_that_the_host_learned_of_too_late_have_no_length_and_the_total_is_right() {
+    fn phases_that_the_host_noticed_too_late_have_no_length_and_the_total_is_right() {
         let (mut fork, at) = guest(Start::Fork);
         fork.moment(Moment::Prepared, at(50));
-        fork.qmp(&told(at(60), migration("completed")));
+        fork.qmp(&event(at(60), migration("completed")));
         fork.later.push(("start", at(55), Vec::new()));
         fork.later.push(("end", at(70), Vec::new()));
         assert_eq!(text(fork), "restore 60, prepare 0, start 0, end 10, total 70");
     }
 
     #[test]
-    fn of_each_moment_the_first_counts() {
+    fn only_the_first_time_of_each_moment_counts() {
         let (mut boot, at) = guest(Start::Template);
         boot.moment(Moment::Hello, at(5));
         boot.moment(Moment::Hello, at(9));

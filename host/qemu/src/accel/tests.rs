@@ -56,7 +56,7 @@ async fn a_kvm_that_boots_a_kernel_is_used_and_remembered() {
 }
 
 #[tokio::test]
-async fn a_kvm_that_aborts_is_not_and_that_is_remembered_too() {
+async fn a_kvm_that_aborts_is_not_used_and_remembered() {
     let lab = Lab::new(ABORTS);
     let choice = lab.choose(Wanted::Auto).await.unwrap();
     assert_eq!((choice.accelerator, choice.remembered), (Accelerator::Tcg, true));
@@ -68,7 +68,7 @@ async fn a_kvm_that_aborts_is_not_and_that_is_remembered_too() {
 }
 
 #[tokio::test]
-async fn a_kernel_that_dies_by_itself_says_nothing_about_the_host() {
+async fn a_crash_of_the_kernel_itself_is_not_remembered() {
     let lab = Lab::new("echo 'Kernel panic - not syncing: Attempted to kill init!'");
     let choice = lab.choose(Wanted::Auto).await.unwrap();
     assert_eq!((choice.accelerator, choice.remembered), (Accelerator::Tcg, false));
@@ -77,7 +77,7 @@ async fn a_kernel_that_dies_by_itself_says_nothing_about_the_host() {
 }
 
 #[tokio::test]
-async fn a_remembered_answer_ends_with_the_boot_and_with_the_build() {
+async fn a_result_is_remembered_until_a_reboot_or_another_build() {
     let mut lab = Lab::new(ABORTS);
     lab.choose(Wanted::Auto).await.unwrap();
     lab.qemu.identity.modified_ns = 3;
@@ -92,7 +92,7 @@ async fn a_remembered_answer_ends_with_the_boot_and_with_the_build() {
 }
 
 #[tokio::test]
-async fn a_damaged_answer_is_found_out_once_more() {
+async fn a_damaged_result_is_probed_again() {
     let lab = Lab::new(ABORTS);
     let choice = lab.choose(Wanted::Auto).await.unwrap();
     let path = fs::read_dir(lab.cache().join("stat-cache")).unwrap().next().unwrap().unwrap().path();
@@ -115,7 +115,7 @@ async fn a_damaged_answer_is_found_out_once_more() {
 }
 
 #[tokio::test]
-async fn kvm_asked_for_and_unusable_is_an_error_with_the_evidence() {
+async fn an_unusable_kvm_that_was_asked_for_is_an_error_with_the_evidence() {
     let lab = Lab::new(ABORTS);
     lab.choose(Wanted::Auto).await.unwrap();
     let error = lab.choose(Wanted::Kvm).await.unwrap_err().to_string();
@@ -124,7 +124,7 @@ async fn kvm_asked_for_and_unusable_is_an_error_with_the_evidence() {
 }
 
 #[tokio::test]
-async fn without_the_device_nothing_is_started() {
+async fn without_the_device_no_qemu_is_started() {
     let mut lab = Lab::new(ROOTLESS);
     lab.host.device = lab.dir.path().join("nothing");
     let choice = lab.choose(Wanted::Auto).await.unwrap();
@@ -144,7 +144,7 @@ async fn tcg_asked_for_needs_no_probe() {
 }
 
 #[tokio::test]
-async fn a_cache_that_cannot_be_written_is_said_and_does_not_change_the_choice() {
+async fn an_unwritable_cache_is_reported_and_does_not_change_the_choice() {
     let lab = Lab::new(ROOTLESS);
     fs::write(lab.cache(), "a file where the directory should be").unwrap();
     let choice = lab.choose(Wanted::Auto).await.unwrap();
@@ -153,7 +153,7 @@ async fn a_cache_that_cannot_be_written_is_said_and_does_not_change_the_choice()
 }
 
 #[test]
-fn too_slow_is_remembered_as_that() {
+fn a_slow_kvm_is_explained_with_its_limit() {
     let answer = Answer::Slow { limit_ms: 1800, console: "nothing".to_owned() };
     let line = from_answer(&answer, true).explanation();
     assert_eq!(

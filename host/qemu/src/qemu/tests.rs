@@ -120,7 +120,7 @@ fn errors_for_missing_programs_name_the_remedy() {
     assert!(matches!(locate(None, None, Some(dir.path().as_os_str())).unwrap_err(), QemuError::Missing));
 }
 
-/// A program that was not changed recently, and an answer that is remembered of it.
+/// A program that was not changed recently, and a remembered version of it.
 fn remembered(cache: &Path) -> (Qemu, PathBuf) {
     let path = vmlab_store::fixture::old_file();
     let identity = QemuIdentity { path: path.clone(), version_line: String::new(), size_bytes: 1, modified_ns: 2 };
@@ -131,7 +131,7 @@ fn remembered(cache: &Path) -> (Qemu, PathBuf) {
 }
 
 #[tokio::test]
-async fn a_flipped_byte_in_the_remembered_answer_is_not_believed() {
+async fn a_flipped_byte_in_the_remembered_version_is_a_cache_miss() {
     let cache = tempfile::tempdir().unwrap();
     let (qemu, fact) = remembered(cache.path());
     assert_eq!(find(Some(&qemu.path), cache.path()).await.unwrap(), qemu);
@@ -147,7 +147,7 @@ async fn a_flipped_byte_in_the_remembered_answer_is_not_believed() {
 }
 
 #[tokio::test]
-async fn a_remembered_answer_about_another_program_is_not_believed() {
+async fn a_remembered_version_of_another_program_is_a_cache_miss() {
     let cache = tempfile::tempdir().unwrap();
     let (mut qemu, _) = remembered(cache.path());
     qemu.identity.path = PathBuf::from("/no/such/program");

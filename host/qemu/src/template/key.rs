@@ -1,4 +1,4 @@
-//! What a template is named by: everything that went into it.
+//! The key of a template: a hash of everything that the template depends on.
 
 use std::fs;
 use std::path::Path;
@@ -6,12 +6,12 @@ use std::path::Path;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::accel::Accelerator;
+use crate::accelerator::Accelerator;
 use crate::argv::{self, Boot, Machine, Start};
 use crate::qemu::Qemu;
 use vmlab_store::hex;
 
-/// Raised when templates of older versions are not to be used any more, although everything else is the same.
+/// The version of templates. It increases when templates of older versions must not be used any more.
 const FORMAT: u32 = 3;
 
 /// The key of a template.
@@ -21,20 +21,20 @@ pub struct Key {
     made_from: Value,
 }
 
-/// What a template depends on.
+/// Everything that a template depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct Ingredients<'a> {
-    /// Of the file that is booted: the bzImage, or the vmlinux that was in it.
+    /// The SHA-256 of the booted file: the bzImage, or the vmlinux in it.
     pub kernel_sha256: &'a str,
-    /// Of the initramfs, and so of PID 1 and the modules.
+    /// The SHA-256 of the initramfs, which contains PID 1 and the modules.
     pub image_sha256: &'a str,
-    /// The machine.
+    /// The virtual machine.
     pub machine: &'a Machine,
-    /// How long PID 1 waits for the port: it is on the kernel's command line.
+    /// PID 1's time limit for the port, which is on the kernel's command line.
     pub port_timeout_ms: u64,
-    /// The user's words on the kernel's command line.
+    /// The user's parameters on the kernel's command line.
     pub append: Option<&'a str>,
-    /// Which QEMU.
+    /// The QEMU.
     pub qemu: &'a Qemu,
 }
 
@@ -43,7 +43,7 @@ impl Key {
     #[must_use]
     pub fn of(ingredients: &Ingredients<'_>) -> Self {
         let Ingredients { kernel_sha256, image_sha256, machine, port_timeout_ms, append, qemu } = *ingredients;
-        // Where the files lie does not matter; what is in them is in the key by its hash.
+        // The paths of files do not matter, only their hashes.
         let file = Path::new("file");
         let boot = Boot { kernel: file, initrd: file, port_timeout_ms, append };
         let arguments = argv::arguments(machine, Start::Template(boot, file), argv::DESCRIPTORS);
@@ -56,25 +56,25 @@ impl Key {
             "qemu": qemu.identity,
             "host": host(machine.accelerator),
         });
-        // An object's keys are sorted, so equal values are equal texts.
+        // The keys of an object are sorted, so equal values have equal texts.
         let name = hex(&Sha256::digest(made_from.to_string()))[..32].to_owned();
         Self { name, made_from }
     }
 
-    /// The directory's name.
+    /// The name of the template's directory.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What it was made from, for people.
+    /// The ingredients as JSON.
     #[must_use]
     pub const fn made_from(&self) -> &Value {
         &self.made_from
     }
 }
 
-/// The host, where a guest depends on it: under KVM it has the host's processor and the host kernel's KVM.
+/// The host's properties that a guest depends on: under KVM, the host's processor and kernel.
 fn host(accelerator: Accelerator) -> Value {
     if accelerator == Accelerator::Tcg {
         return Value::Null;

@@ -1,4 +1,4 @@
-//! The templates as entries of the cache.
+//! Lists the templates as entries of the cache.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,11 +12,11 @@ use vmlab_store::cache::{Disposal, Entry, EntryKind, Listing, disk};
 use vmlab_store::checksummed::{self, Stored};
 use vmlab_store::regular;
 
-/// A template is had again by a boot.
+/// A template can be made again by a boot.
 pub static TEMPLATES: EntryKind =
     EntryKind { name: "template", plural: "templates", help: "Booted guests", rank: Some(1), list };
 
-/// What is shown of `template.json`.
+/// The parts of `template.json` that a listing shows.
 #[derive(Debug, Deserialize)]
 struct About {
     key: String,
@@ -41,10 +41,10 @@ fn list(cache: &Path) -> Listing {
     for (name, path) in &names {
         let has = |key: &str, suffix: &str| names.iter().any(|(name, _)| *name == format!("{key}{suffix}"));
         listing.entries.extend(if let Some(key) = name.strip_suffix(DRAFT) {
-            Some(leftover(path, "a template that is not whole", lock_path(cache, key)))
+            Some(leftover(path, "an incomplete template", lock_path(cache, key)))
         } else if let Some(key) = name.strip_suffix(LOCK) {
             let orphan = !has(key, "") && !has(key, DRAFT);
-            orphan.then(|| leftover(path, "the lock of a template that is gone", path.clone()))
+            orphan.then(|| leftover(path, "the lock of a removed template", path.clone()))
         } else {
             Some(look(cache, name, path.clone()))
         });
@@ -58,7 +58,7 @@ pub fn lock_path(cache: &Path, key: &str) -> PathBuf {
     root(cache).join(format!("{key}{LOCK}"))
 }
 
-/// The template under a key, or what is left of it.
+/// The entry of a template, which may be damaged.
 pub(super) fn entry(cache: &Path, key: &str) -> Option<Entry> {
     let path = root(cache).join(key);
     fs::symlink_metadata(&path).is_ok().then(|| look(cache, key, path))
@@ -74,7 +74,7 @@ fn look(cache: &Path, key: &str, dir: PathBuf) -> Entry {
             Ok(Stored::Sound(_)) => useless = Some(format!("{} is of another key", about.display())),
             Ok(Stored::Missing) => useless = Some(format!("{} is missing", about.display())),
             Ok(Stored::Damaged(why)) => useless = Some(why),
-            // It may be another user's, and sound.
+            // The file may belong to another user and be intact.
             Err(error) => unreadable = Some(error.cause()),
         }
     }
@@ -95,7 +95,7 @@ fn leftover(path: &Path, what: &str, lock: PathBuf) -> Entry {
     }
 }
 
-/// `6.12.117+deb13-cloud-amd64, 256M, 1 CPU, tcg`, the machine from QEMU's arguments.
+/// Describes a template: `6.12.117+deb13-cloud-amd64, 256M, 1 CPU, tcg`. The machine comes from QEMU's arguments.
 fn what(about: &About) -> String {
     let arguments = about.made_from.get("arguments").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let value_of = |option: &str| {

@@ -1,9 +1,9 @@
-//! Templates: booted guests, saved at the moment at which their agent waits for its first order. Any number of guests can
-//! be started from a template, each at the price of a process.
+//! Templates: booted guests, saved while their agent waits for its first order. A fork of a template starts as quickly
+//! as a process.
 //!
-//! A template is a directory of three files: the guest's memory, as QEMU wrote it (`ram`, mapped privately by every
-//! fork), its device state (`state`), and a description with the digests of both (`template.json`). It appears whole, by
-//! a rename, under the name of its key.
+//! A template is a directory of three files: the guest's memory as QEMU wrote it (`ram`, which every fork maps
+//! privately), the device state (`state`), and a description with the digests of both (`template.json`). It is created
+//! by a rename, so that it is complete, and named by its key.
 
 use std::fs::{self, File};
 use std::io;
@@ -28,51 +28,51 @@ pub mod refusal;
 
 pub use list::{TEMPLATES, lock_path};
 
-/// Name of the memory's file.
+/// The name of the memory's file.
 pub const RAM: &str = "ram";
-/// Name of the device state's file.
+/// The name of the device state's file.
 pub const STATE: &str = "state";
-/// Name of the description's file.
+/// The name of the description's file.
 const ABOUT: &str = "template.json";
-/// What follows the key in the name of a template that is being made or removed.
+/// The suffix of a template that is being made or removed.
 const DRAFT: &str = ".draft";
-/// The same for the lock of the process that does that.
+/// The suffix of the lock of the process that does this.
 const LOCK: &str = ".lock";
 
 /// A template that can be used.
 #[derive(Debug, Clone)]
 pub struct Template {
     dir: PathBuf,
-    /// The template's hello; its forks do not say it again.
+    /// The hello of the template; forks do not send it again.
     pub hello: Hello,
-    /// Notes about its boot, such as its kernel's warnings, which its forks do not show.
+    /// Notes about the boot, such as the kernel's warnings, which forks do not show.
     pub boot_notes: Vec<String>,
-    /// This process has just made it.
+    /// Whether this process has just made the template.
     pub new: bool,
-    /// Keeps it in the cache while forks are made from it.
+    /// Prevents the template's removal while forks are started from it.
     _lease: Option<Lease>,
 }
 
 /// The content of `template.json`.
 #[derive(Debug, Serialize, Deserialize)]
 struct About {
-    /// The key, so that a directory under another name is found out.
+    /// The key, which detects a directory under another name.
     key: String,
-    /// What the key was made from, for people.
+    /// The ingredients of the key.
     made_from: serde_json::Value,
     hello: Hello,
     boot_notes: Vec<String>,
     files: Integrity,
 }
 
-/// What was found under a key.
+/// The result of looking up a key.
 #[derive(Debug)]
 pub enum Found {
-    /// Nothing.
+    /// There is no template.
     Nothing,
-    /// A template that is not what it was, and how that was found out.
+    /// The template is damaged; the text describes the damage.
     Damaged(String),
-    /// A template.
+    /// The template is intact.
     Whole(Box<Template>),
 }
 
@@ -80,13 +80,13 @@ fn root(cache: &Path) -> PathBuf {
     cache.join("templates")
 }
 
-/// Looks for the template of a key.
+/// Looks up the template of a key.
 ///
 /// # Errors
-/// The cache cannot be read, or this user's QEMU may not open the memory.
+/// [`CacheError`] if the cache cannot be read, or QEMU would be unable to open the memory.
 pub fn find(cache: &Path, key: &Key) -> Result<Found, CacheError> {
     let dir = root(cache).join(key.name());
-    // First, so that it is not removed while it is looked at.
+    // The lease comes first, so that the template is not removed while it is read.
     let Some(lease) = Lease::shared(&dir) else { return Ok(Found::Nothing) };
     if let Some(why) = regular::no_directory(&dir) {
         return Ok(Found::Damaged(why));
@@ -97,35 +97,35 @@ pub fn find(cache: &Path, key: &Key) -> Result<Found, CacheError> {
         Stored::Damaged(why) => return Ok(Found::Damaged(why)),
         Stored::Sound(about) => about,
     };
-    // The name is a hash of the ingredients. A copy under another name is found out by the ingredients themselves.
+    // The name is a hash of the ingredients; comparing these detects a copy under another name.
     if about.key != key.name() || about.made_from != *key.made_from() {
-        return Ok(Found::Damaged(format!("{} holds the template of another key", dir.display())));
+        return Ok(Found::Damaged(format!("{} contains the template of another key", dir.display())));
     }
     if let Some(why) = about.files.damage(&dir, cache, Trust::Stat, Lasts::UntilReboot)? {
         return Ok(Found::Damaged(why));
     }
     let ram = dir.join(RAM);
-    // QEMU opens a fork's memory for writing, although it writes to pages of its own (7.2, file_ram_open in
-    // softmmu/physmem.c). Where it may not, that is known without starting one.
+    // QEMU opens a fork's memory for writing, although it writes only to private pages (7.2, file_ram_open in
+    // softmmu/physmem.c). Check this before starting QEMU.
     File::options().read(true).write(true).open(&ram).map_err(CacheError::on("open for writing", &ram))?;
-    // The entry's last use.
+    // Record the use of the entry.
     touch(&dir.join(ABOUT));
     let About { hello, boot_notes, .. } = about;
     Ok(Found::Whole(Box::new(Template { dir, hello, boot_notes, new: false, _lease: Some(lease) })))
 }
 
-/// A template that is being made: the files that QEMU writes.
+/// A template that is being made: the files to which QEMU writes.
 #[derive(Debug)]
 pub struct Draft {
     staging: atomic::Staging,
 }
 
 impl Draft {
-    /// An empty one, for a guest with so much memory. The caller has the key's lock.
+    /// Creates an empty draft for a guest with `memory_bytes`. The caller has the key's lock.
     ///
     /// # Errors
-    /// The cache cannot be written, or has no room for the memory: QEMU would find that out page by page, and die of
-    /// SIGBUS.
+    /// [`CacheError`] if the cache cannot be written to, or has too little space for the memory: QEMU would be killed
+    /// by SIGBUS when a page cannot be written.
     pub fn new(cache: &Path, key: &Key, memory_bytes: u64) -> Result<Self, CacheError> {
         let staging = atomic::Staging::new(root(cache).join(format!("{}{DRAFT}", key.name())))?;
         let failed = |error: io::Error| CacheError::on("save a guest's memory in", staging.path())(error);
@@ -133,7 +133,7 @@ impl Draft {
         if disk.blocks_available().saturating_mul(disk.fragment_size()) < memory_bytes {
             return Err(failed(io::ErrorKind::StorageFull.into()));
         }
-        // QEMU would die of SIGXFSZ.
+        // QEMU would be killed by SIGXFSZ.
         let (limit, _) = getrlimit(Resource::RLIMIT_FSIZE).map_err(|error| failed(error.into()))?;
         if limit < memory_bytes {
             return Err(failed(io::ErrorKind::FileTooLarge.into()));
@@ -141,28 +141,28 @@ impl Draft {
         Ok(Self { staging })
     }
 
-    /// Where QEMU is to put the guest's memory.
+    /// The path of the file for the guest's memory.
     #[must_use]
     pub fn ram(&self) -> PathBuf {
         self.staging.path().join(RAM)
     }
 
-    /// Where QEMU is to put the device state.
+    /// Creates the file for the device state.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// [`CacheError`] if the file cannot be created.
     pub fn create_state(&self) -> Result<File, CacheError> {
         let path = self.staging.path().join(STATE);
         File::create_new(&path).map_err(CacheError::on("create", &path))
     }
 
-    /// Makes it the template of the key; QEMU must have ended. A template that was there before is removed.
+    /// Turns the draft into the template of the key, and removes an older one. QEMU must have ended.
     ///
-    /// The memory is not forced to the disk: that would take longer than all the rest. If a crash of the host loses a
-    /// part of it, [`find`] finds that out.
+    /// The memory is not flushed to the disk, because that takes longer than all other steps. If a crash of the host
+    /// loses a part of it, [`find`] detects that.
     ///
     /// # Errors
-    /// The cache cannot be written.
+    /// [`CacheError`] if the cache cannot be written to.
     pub fn publish(
         self,
         cache: &Path,
@@ -181,7 +181,7 @@ impl Draft {
         checksummed::write(&from.join(ABOUT), &about)?;
         let dir = root(cache).join(key.name());
         discard(cache, key)?;
-        // The lease stays with it through the rename.
+        // The lease follows the directory through the rename.
         let lease = Lease::shared(from);
         fs::rename(from, &dir).map_err(CacheError::on("rename into place", &dir))?;
         about.files.remember(&dir, cache, Lasts::UntilReboot);
@@ -190,11 +190,11 @@ impl Draft {
     }
 }
 
-/// Removes the template of a key, unless another process makes one or uses it: a process that uses a template opens its
-/// files for each fork.
+/// Removes the template of a key, unless another process makes or uses it: such a process opens the files for each
+/// fork.
 ///
 /// # Errors
-/// The cache cannot be read or written.
+/// [`CacheError`] if the cache cannot be read or written to.
 pub fn remove(cache: &Path, key: &Key) -> Result<Removal, CacheError> {
     match list::entry(cache, key.name()) {
         Some(entry) => cache::remove(cache, &entry),
@@ -202,23 +202,23 @@ pub fn remove(cache: &Path, key: &Key) -> Result<Removal, CacheError> {
     }
 }
 
-/// Removes what is there under a key. The caller has the key's lock. Running forks keep what they have mapped.
+/// Removes the directory of a key. The caller has the key's lock. Running forks keep their mappings.
 fn discard(cache: &Path, key: &Key) -> Result<(), CacheError> {
     let dir = root(cache).join(key.name());
     atomic::remove_tree(&dir).map_err(CacheError::on("remove", &dir))
 }
 
 impl Template {
-    /// The file of the guest's memory.
+    /// The path of the guest's memory.
     #[must_use]
     pub fn ram(&self) -> PathBuf {
         self.dir.join(RAM)
     }
 
-    /// The device state, opened for one fork.
+    /// Opens the device state for a fork.
     ///
     /// # Errors
-    /// It is gone.
+    /// As open(2); the file may be gone.
     pub fn open_state(&self) -> io::Result<File> {
         regular::open(&self.dir.join(STATE))
     }

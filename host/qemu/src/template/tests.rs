@@ -2,7 +2,7 @@ use std::io::{Seek as _, SeekFrom, Write as _};
 
 use super::key::Ingredients;
 use super::*;
-use crate::accel::Accelerator;
+use crate::accelerator::Accelerator;
 use crate::argv::Machine;
 use crate::qemu::{Qemu, QemuIdentity, QemuVersion};
 use tempfile::TempDir;
@@ -55,7 +55,7 @@ fn about_of(dir: &Path) -> serde_json::Value {
     about
 }
 
-/// Changes what the description says, and not its checksum.
+/// Changes the description, with a valid checksum.
 fn edit(dir: &Path, from: &str, to: &str) {
     let text = fs::read_to_string(dir.join(ABOUT)).unwrap();
     assert!(text.contains(from), "{text}");
@@ -105,7 +105,7 @@ fn a_template_is_removed_unless_another_process_makes_or_uses_it() {
 }
 
 #[test]
-fn a_changed_byte_in_either_file_is_found_out() {
+fn a_changed_byte_in_either_file_is_damage() {
     for (file, at) in [(RAM, 4999), (RAM, 10 << 20), (RAM, 20 << 20), (STATE, 3)] {
         let (cache, key, template) = made();
         let path = template.dir.join(file);
@@ -117,7 +117,7 @@ fn a_changed_byte_in_either_file_is_found_out() {
 }
 
 #[test]
-fn a_missing_cut_or_foreign_part_is_found_out() {
+fn a_missing_truncated_or_foreign_part_is_damage() {
     type Harm = fn(&Path);
     let harms: &[(&str, Harm)] = &[
         ("no ram", |dir| fs::remove_file(dir.join(RAM)).unwrap()),
@@ -153,7 +153,7 @@ fn a_missing_cut_or_foreign_part_is_found_out() {
 }
 
 #[test]
-fn whatever_stands_in_a_templates_place_is_damage_and_replaced() {
+fn other_types_of_files_at_a_templates_path_are_damage_and_replaced() {
     let (cache, key, template) = made();
     let dir = template.dir.clone();
     drop(template);
@@ -175,15 +175,15 @@ fn whatever_stands_in_a_templates_place_is_damage_and_replaced() {
 }
 
 #[test]
-fn memory_that_qemu_may_not_open_is_told_of_before_qemu_runs() {
+fn memory_that_qemu_cannot_open_is_an_error_before_qemu_starts() {
     let cache = tempfile::tempdir().unwrap();
     let key = Key::of(&ingredients(&qemu(), &MACHINE));
     let draft = Draft::new(cache.path(), &key, 1 << 20).unwrap();
-    // Another process writes it: were it this one, a fork in another test's thread could hold it open for writing.
+    // Another process writes the file: a child process of another test could inherit this process's open descriptor.
     assert!(std::process::Command::new("cp").arg("/bin/sleep").arg(draft.ram()).status().unwrap().success());
     draft.create_state().unwrap();
     let template = draft.publish(cache.path(), &key, hello(), notes()).unwrap();
-    // Nobody, not even root, may write to a program that runs (execve(2), ETXTBSY).
+    // Not even root can write to a running program (execve(2), ETXTBSY).
     let mut running = std::process::Command::new(template.ram()).arg("60").spawn().unwrap();
     let found = find(cache.path(), &key);
     running.kill().unwrap();
@@ -212,7 +212,7 @@ fn a_refusal_is_remembered_for_that_key_and_that_qemu_until_the_next_boot() {
     other["boot_id"] = "another boot".into();
     checksummed::write(&fact, &other).unwrap();
     assert_eq!(refusal::known(cache.path(), &key, &qemu), None);
-    // A flipped bit costs the boot of one more guest, which tells again.
+    // A damaged fact counts as a cache miss.
     checksummed::write(&fact, &sound).unwrap();
     let bytes = fs::read(&fact).unwrap();
     for at in 0..bytes.len() {
@@ -225,7 +225,7 @@ fn a_refusal_is_remembered_for_that_key_and_that_qemu_until_the_next_boot() {
 }
 
 #[test]
-fn a_disk_without_room_for_the_memory_is_found_out_before_qemu_is() {
+fn a_disk_without_space_for_the_memory_is_an_error_before_qemu_starts() {
     let (cache, key, _) = made();
     let error = Draft::new(cache.path(), &key, u64::MAX).unwrap_err();
     assert!(error.to_string().contains("save a guest's memory in"), "{error}");
@@ -248,15 +248,15 @@ fn a_copy_and_another_boot_of_the_host_are_no_damage() {
     }
 }
 
-/// What a crash of the host loses does not show in a stat.
+/// After a crash of the host, stat(2) does not show lost data.
 #[test]
-fn a_templates_files_are_read_once_on_each_boot_and_not_more_often() {
+fn a_templates_files_are_read_once_after_each_boot_of_the_host() {
     let (cache, key, template) = made();
     let mut about = about_of(&template.dir);
     let list = about["files"].as_array_mut().unwrap();
     list[0] = list[0].as_str().unwrap().replace("crc32:", "crc32:f").into();
     checksummed::write(&template.dir.join(ABOUT), &about).unwrap();
-    // Rewriting the description changed its directory, so the files are read.
+    // Rewriting the description has changed the directory, so the files are read.
     assert!(damage_of(&cache, &key).contains(RAM));
     let (cache, key, template) = made();
     let text = fs::read(template.dir.join(ABOUT)).unwrap();
@@ -269,9 +269,8 @@ fn a_templates_files_are_read_once_on_each_boot_and_not_more_often() {
     assert!(used() > before, "the answer comes from the stat cache");
 }
 
-/// A flipped bit costs the boot of a new template, and no more than that.
 #[test]
-fn a_flipped_byte_in_a_description_is_damage_and_mended_by_making_it_again() {
+fn a_flipped_byte_in_a_description_is_damage_and_repaired_by_publishing_again() {
     let (cache, key, template) = made();
     let path = template.dir.join(ABOUT);
     let bytes = fs::read(&path).unwrap();

@@ -1,4 +1,4 @@
-//! Looking at directories while another process may remove parts of them.
+//! Reads directories while other processes may remove parts of them.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt as _;
@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::CacheError;
-use crate::lock::is_absence;
+use crate::regular::is_absence;
 
-/// The unit of `st_blocks`, whatever the file system's own is (stat(3type)).
+/// The unit of `st_blocks` on every file system (stat(3type)).
 const BLOCK_BYTES: u64 = 512;
 
-/// The names and paths in a directory, sorted; none where it is missing.
+/// The names and paths of a directory's files, sorted; empty if the directory is missing.
 ///
 /// # Errors
 /// [`CacheError`]
@@ -30,12 +30,12 @@ pub fn list(dir: &Path) -> Result<Vec<(String, PathBuf)>, CacheError> {
     Ok(names)
 }
 
-/// What a file, or a directory with its contents, takes on the disk.
+/// The disk space of a file, or of a directory with its contents.
 #[derive(Debug, Default)]
 pub(crate) struct Usage {
-    /// Bytes in all that could be looked at. A hole takes none.
+    /// The allocated bytes of all readable parts; holes have none.
     pub(crate) bytes: u64,
-    /// The first thing that could not be looked at.
+    /// The first error.
     pub(crate) unreadable: Option<CacheError>,
 }
 
@@ -57,7 +57,7 @@ fn add(path: &Path, usage: &mut Usage) {
     }
 }
 
-/// When a file was last written to or touched; `None` where it is missing.
+/// The modification time of a file; `None` if it is missing.
 ///
 /// # Errors
 /// [`CacheError`]

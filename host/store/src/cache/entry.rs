@@ -1,4 +1,4 @@
-//! The entries of the cache, as the code that makes room sees them.
+//! The entries of the cache: their kinds, sizes, last use, and how they are removed.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,17 +9,17 @@ use serde::{Serialize, Serializer};
 use super::disk;
 use crate::CacheError;
 
-/// A kind of entries. The crate that makes such entries defines it; a program names the kinds that it uses.
+/// A kind of entries. The crate that creates such entries defines the kind; a program lists the kinds that it uses.
 pub struct EntryKind {
-    /// As `template`.
+    /// The singular, for example `template`.
     pub name: &'static str,
-    /// As `templates`.
+    /// The plural, for example `templates`.
     pub plural: &'static str,
-    /// What such entries are, for the user, as `Booted guests`.
+    /// A description for the user, for example `Booted guests`.
     pub help: &'static str,
-    /// The order in which room is made: the lowest goes first. `None` for entries that are never removed to make room.
+    /// The order of removal to make room, lowest first. `None` for entries that are never removed to make room.
     pub rank: Option<u8>,
-    /// Lists the entries of this kind in a cache directory, and the leftovers of making such entries.
+    /// Lists the entries of this kind in a cache directory, and the leftovers of creating such entries.
     pub list: fn(&Path) -> Listing,
 }
 
@@ -43,39 +43,39 @@ impl Serialize for EntryKind {
     }
 }
 
-/// An entry of the cache, and how it is removed.
+/// An entry of the cache.
 #[derive(Debug, Clone, Serialize)]
 pub struct Entry {
-    /// Its kind.
+    /// The kind of the entry.
     pub kind: &'static EntryKind,
-    /// What it is for, in one line for people.
+    /// A description for the user, in one line.
     pub what: String,
-    /// Its file or directory.
+    /// The entry's file or directory.
     pub path: PathBuf,
-    /// What it takes on the disk: allocated blocks, not lengths.
+    /// The allocated disk space, in bytes.
     pub size_bytes: u64,
-    /// When it was last used, as far as the cache notes that; otherwise when it was made.
+    /// The time of the last use if the cache records it, otherwise of the creation.
     #[serde(rename = "last_used_unix_ms", serialize_with = "unix_ms")]
     pub last_used: SystemTime,
-    /// A process makes or uses it at this moment.
+    /// Whether a process creates or uses the entry at this moment.
     pub in_use: bool,
-    /// The sources that mean this kernel and no other, as `debian:trixie`.
+    /// The kernel sources that refer to exactly this kernel, for example `debian:trixie`.
     pub pinned_by: Vec<String>,
-    /// Why it cannot be used any more, where that is so.
+    /// The reason why the entry cannot be used any more, if so.
     pub useless: Option<String>,
-    /// Why nothing more is known of it, where that is so: this user cannot read it, or a part of it.
+    /// The error of reading the entry or a part of it, if any.
     pub unreadable: Option<String>,
-    /// How it is removed.
+    /// How the entry is removed.
     #[serde(skip)]
     pub disposal: Disposal,
 }
 
 impl Entry {
-    /// What lies at a path, of which nothing more is known than what stat(2) says.
+    /// The entry at a path, with the size and time that stat(2) reports.
     #[must_use]
     pub fn at(kind: &'static EntryKind, what: String, path: PathBuf) -> Self {
         let disk::Usage { bytes, unreadable } = disk::usage(&path);
-        // Where the time cannot be read, the size cannot be read either, and that is told.
+        // If the time cannot be read, the size cannot be read either, and `unreadable` says so.
         let last_used = disk::modified(&path).ok().flatten().unwrap_or(SystemTime::UNIX_EPOCH);
         Self {
             kind,
@@ -91,7 +91,7 @@ impl Entry {
         }
     }
 
-    /// With the time of the file that says when the entry was last used, where there is such a file.
+    /// Takes the time of the last use from the modification time of `file`, if it exists.
     #[must_use]
     pub fn used_as(self, file: &Path) -> Self {
         match disk::modified(file) {
@@ -101,30 +101,30 @@ impl Entry {
     }
 }
 
-/// Removes what leads to an entry of a cache, such as a kernel's pins; false where that has changed since the entry was
-/// listed, and the entry stays.
+/// Removes the references to an entry, such as a kernel's pins. Returns false if they have changed since the entry was
+/// listed; the entry then stays.
 pub type Unlink = fn(&Path, &Entry) -> Result<bool, CacheError>;
 
 /// How an entry is removed so that no other process sees half of it.
 #[derive(Debug, Clone, Default)]
 pub struct Disposal {
-    /// The process that makes the entry has this lock. Its file is removed with the entry.
+    /// The lock of the process that creates the entry. The lock file is removed with the entry.
     pub lock: Option<PathBuf>,
     /// Runs first, under the exclusive lock on changes.
     pub unlink: Option<Unlink>,
-    /// Where it is moved to, in the same file system, before it is removed: a place where leftovers of the same lock are
-    /// looked for. `None` for a single file, and for a leftover.
+    /// The path to which the entry is moved before its removal, in the same file system; leftovers of the same lock are
+    /// searched there. `None` for a single file and for a leftover.
     pub aside: Option<PathBuf>,
-    /// Files that mean nothing without the entry, and are removed last.
+    /// Files that belong to the entry and are removed last.
     pub after: Vec<PathBuf>,
 }
 
-/// What was found, and what could not be read.
+/// The entries that were found, and the errors.
 #[derive(Debug, Default)]
 pub struct Listing {
     /// In no particular order.
     pub entries: Vec<Entry>,
-    /// Each names its path.
+    /// The errors; each names its path.
     pub errors: Vec<CacheError>,
 }
 

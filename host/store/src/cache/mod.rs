@@ -1,7 +1,7 @@
-//! What the cache holds, and making room in it.
+//! Lists the entries of the cache and removes entries to make room.
 //!
-//! Each kind of entries ([`EntryKind`]) lists its entries, with how they are removed. Which to remove is decided in
-//! `plan`; `remove` does it.
+//! Each kind of entries ([`EntryKind`]) lists its entries. `plan` decides which entries to remove, and `remove` removes
+//! them.
 
 use std::path::Path;
 
@@ -27,18 +27,18 @@ pub type Kinds = [&'static EntryKind];
 /// The result of making room.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// What was removed, in order, and why.
+    /// The removed entries, in order, each with the reason.
     pub removed: Vec<(Entry, Why)>,
-    /// What was to be removed, and is in use.
+    /// The entries that could not be removed because they are in use.
     pub in_use: Vec<Entry>,
-    /// What is there now.
+    /// The remaining entries.
     pub left: Vec<Entry>,
-    /// What could not be read or removed; each names its path.
+    /// The errors; each names its path.
     pub errors: Vec<CacheError>,
 }
 
 impl Outcome {
-    /// Removes an entry, and gives it back if it stays.
+    /// Removes an entry; returns it if it stays.
     fn remove(&mut self, cache: &Path, entry: Entry, why: Why) -> Option<Entry> {
         match if entry.in_use { Ok(Removal::InUse) } else { remove(cache, &entry) } {
             Ok(Removal::Gone) => {
@@ -51,20 +51,20 @@ impl Outcome {
         Some(entry)
     }
 
-    /// What was freed, in bytes.
+    /// The freed disk space, in bytes.
     #[must_use]
     pub fn freed_bytes(&self) -> u64 {
         self.removed.iter().map(|(entry, _)| entry.size_bytes).sum()
     }
 
-    /// What is left, in bytes.
+    /// The disk space of the remaining entries, in bytes.
     #[must_use]
     pub fn left_bytes(&self) -> u64 {
         self.left.iter().map(|entry| entry.size_bytes).sum()
     }
 }
 
-/// All entries of these kinds, by kind, the last used first.
+/// All entries of these kinds, sorted by kind, most recently used first.
 #[must_use]
 pub fn scan(cache: &Path, kinds: &Kinds) -> Listing {
     let mut listing = Listing::default();
@@ -81,7 +81,7 @@ pub fn scan(cache: &Path, kinds: &Kinds) -> Listing {
     listing
 }
 
-/// Makes room. With `dry_run` nothing is removed, and the outcome says what would be.
+/// Removes entries until `goal` is met. With `dry_run` it only lists the entries that it would remove.
 #[must_use]
 pub fn prune(cache: &Path, kinds: &Kinds, goal: Goal, dry_run: bool) -> Outcome {
     let Listing { entries, errors } = scan(cache, kinds);
@@ -111,16 +111,16 @@ pub fn clear(cache: &Path, all: &Kinds, which: &Kinds) -> Outcome {
     outcome
 }
 
-/// What the user should know of the cache's limit, each in a line.
+/// Notices about the cache's limit, one line each.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Room {
-    /// What was removed, and what could not be read or removed.
+    /// Notices about removed entries and about errors.
     pub notices: Vec<String>,
-    /// More than the limit is left.
+    /// The notice that the cache is still over its limit.
     pub over: Option<String>,
 }
 
-/// Keeps the cache within its limit, as far as that is possible without removing pinned kernels.
+/// Removes entries, but no pinned kernels, until the cache is within its limit.
 #[must_use]
 pub fn keep_within(cache: &Path, kinds: &Kinds, limit: Limit) -> Room {
     let Some(limit_bytes) = limit.bytes() else { return Room::default() };
@@ -131,13 +131,13 @@ pub fn keep_within(cache: &Path, kinds: &Kinds, limit: Limit) -> Room {
         let items = vmlab_events::text::count(made_room, "item");
         let freed = size::human(outcome.freed_bytes());
         notices.push(format!(
-            "the cache had reached its limit of {limit}: {items} removed, least recently used first, {freed}"
+            "the cache exceeded its limit of {limit}: removed the least recently used {items} ({freed})"
         ));
     }
     let over = (outcome.left_bytes() > limit_bytes).then(|| {
         format!(
-            "the cache holds {}, more than its limit of {limit}; what is left is in use or a pinned kernel: `vmlab \
-             cache list` shows it, `vmlab cache prune --pinned` removes pinned kernels, {} sets the limit",
+            "the cache exceeds its limit of {limit}: {} are in use or pinned kernels; raise {}, or run `vmlab cache prune \
+             --pinned`",
             size::human(outcome.left_bytes()),
             size::LIMIT_VARIABLE
         )

@@ -1,8 +1,8 @@
-//! Which entry is removed next. Pure.
+//! Decides which entry is removed next. Pure.
 //!
-//! Useless entries go first, then entries that are older than asked for, then, until the limit is met, one kind after the
-//! other in the order of [`EntryKind::rank`], least recently used first. A pinned kernel is what makes a source mean the
-//! same kernel tomorrow: it is removed only where that was asked for, and last of all.
+//! Useless entries are removed first, then entries that were not used for too long, then, until the limit is met,
+//! entries in the order of [`EntryKind::rank`], least recently used first. Pinned kernels are removed last and only on
+//! request: a pin makes a source mean the same kernel tomorrow.
 //!
 //! [`EntryKind::rank`]: super::EntryKind::rank
 
@@ -14,7 +14,7 @@ use super::size::Limit;
 /// The aim of making room.
 #[derive(Debug, Clone, Copy)]
 pub struct Goal {
-    /// How much may stay.
+    /// The limit for the remaining entries.
     pub limit: Limit,
     /// Entries that were last used before this time are removed.
     pub used_before: Option<SystemTime>,
@@ -22,12 +22,12 @@ pub struct Goal {
     pub pinned: bool,
 }
 
-/// Why an entry is removed.
+/// The reason for removing an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Why {
-    /// It cannot be used any more, for this reason.
+    /// The entry cannot be used any more; the text says why.
     Useless(String),
-    /// It was not used for too long.
+    /// The entry was not used for too long.
     Old,
     /// To make room.
     Room,
@@ -35,7 +35,7 @@ pub enum Why {
     Asked,
 }
 
-/// Entries of which some are to be removed.
+/// The entries, divided into removable ones and ones that stay.
 #[derive(Debug)]
 pub(super) struct Plan {
     goal: Goal,
@@ -50,7 +50,7 @@ impl Plan {
         Self { goal, may_go, stays }
     }
 
-    /// The next entry to remove. It counts as removed unless it is handed to [`Self::stays`].
+    /// The next entry to remove. It counts as removed unless it is passed to [`Self::stays`].
     pub(super) fn take_next(&mut self) -> Option<(Entry, Why)> {
         let (at, why) = self.useless().or_else(|| self.old()).or_else(|| self.too_much())?;
         Some((self.may_go.swap_remove(at), why))
@@ -130,7 +130,7 @@ mod tests {
         SystemTime::UNIX_EPOCH + Duration::from_secs(day * 24 * 3600)
     }
 
-    /// One of everything, 10 bytes each but the fact, which has 1.
+    /// One entry of each kind, with 10 bytes each, but 1 byte for the fact.
     fn entries() -> Vec<Entry> {
         vec![
             entry("fact", &FACT, 1, 1),
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn age_counts_for_every_kind_but_not_for_pinned_kernels() {
+    fn old_entries_of_every_kind_are_removed_except_pinned_kernels() {
         let goal = Goal { limit: Limit::None, used_before: Some(day(5)), pinned: false };
         assert_eq!(all(&mut Plan::new(entries(), goal)), ["leftover", "fact", "image"]);
         let mut pinned = all(&mut Plan::new(entries(), Goal { pinned: true, ..goal }));
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_cannot_be_removed_counts_and_another_goes_instead() {
+    fn an_entry_that_cannot_be_removed_is_replaced_by_the_next_one() {
         let mut plan = Plan::new(entries(), goal(51));
         let mut gone = Vec::new();
         while let Some((entry, why)) = plan.take_next() {

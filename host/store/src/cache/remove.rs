@@ -1,8 +1,8 @@
-//! Removing an entry so that no other process sees half of it, uses it or makes it meanwhile.
+//! Removes an entry so that no other process sees half of it, or uses or creates it meanwhile.
 //!
-//! A process that makes an entry has the entry's lock, one that uses it has a lease, and one that puts it in place has
-//! the lock on changes. Here all three are taken exclusively before anything is touched. A process that is killed on the
-//! way leaves a leftover with a free lock, which the next listing finds.
+//! A process that creates an entry has the entry's lock, a process that uses it has a lease, and a process that puts it
+//! in place has the lock on changes. This module takes all three exclusively before it changes anything. If it is
+//! killed meanwhile, a leftover with a free lock stays, which the next listing finds.
 
 use std::fs;
 use std::path::Path;
@@ -15,13 +15,13 @@ use crate::{CacheError, atomic, changes_lock};
 /// The result of removing an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Removal {
-    /// It is gone, now or since it was listed.
+    /// The entry is removed, or was gone already.
     Gone,
-    /// Another process makes or uses it.
+    /// Another process creates or uses the entry.
     InUse,
 }
 
-/// Whether another process makes or uses an entry at this moment.
+/// Whether another process creates or uses an entry at this moment.
 pub(super) fn is_in_use(entry: &Entry) -> Result<bool, CacheError> {
     if let Some(lock) = &entry.disposal.lock
         && !Lock::is_free(lock)?
@@ -34,7 +34,7 @@ pub(super) fn is_in_use(entry: &Entry) -> Result<bool, CacheError> {
 /// Removes an entry.
 ///
 /// # Errors
-/// [`CacheError`]; it is then there as before, or a leftover.
+/// [`CacheError`]; the entry is then unchanged, or a leftover.
 pub fn remove(cache: &Path, entry: &Entry) -> Result<Removal, CacheError> {
     let Some(path) = &entry.disposal.lock else { return dispose(cache, entry) };
     let Some(lock) = Lock::try_take(path)? else { return Ok(Removal::InUse) };
@@ -69,7 +69,7 @@ fn dispose(cache: &Path, entry: &Entry) -> Result<Removal, CacheError> {
             None
         }
     };
-    // Its own lock is enough for what is left to do, which may take its time.
+    // The rest may take long; the entry's own lock is enough for it.
     out_of_reach.map_or(Ok(()), remove_all)?;
     disposal.after.iter().try_for_each(|path| remove_all(path))?;
     Ok(Removal::Gone)

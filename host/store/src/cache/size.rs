@@ -1,4 +1,4 @@
-//! Sizes as people type and read them, and the cache's limit.
+//! The cache's limit; parsing and printing of sizes.
 
 use std::env;
 use std::ffi::OsStr;
@@ -8,23 +8,23 @@ use std::str::FromStr;
 /// The variable that sets the limit.
 pub const LIMIT_VARIABLE: &str = "VMLAB_CACHE_LIMIT";
 
-/// How much the cache may take on the disk.
+/// The limit of the cache's disk space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
-    /// That many bytes.
+    /// In bytes.
     Bytes(u64),
-    /// As much as there is.
+    /// No limit.
     None,
 }
 
 impl Default for Limit {
-    /// 10 GiB: a dozen kernels with modules, and some fifty templates of small guests.
+    /// 10 GiB, which is enough for a dozen kernels with modules and about fifty templates of small guests.
     fn default() -> Self {
         Self::Bytes(10 << 30)
     }
 }
 
-/// Not a size.
+/// The text is not a size.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` is not a size: expected a whole number of bytes, or one with a unit (K, M, G, T: powers of 1024; KB, MB, GB, \
@@ -32,13 +32,13 @@ impl Default for Limit {
 )]
 pub struct BadSize(String);
 
-/// The variable does not hold a size.
+/// The variable's value is not a size.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{LIMIT_VARIABLE}: {0}")]
 pub struct BadVariable(BadSize);
 
 impl Limit {
-    /// As the environment says; the default where it says nothing.
+    /// Reads [`LIMIT_VARIABLE`]; the default if it is unset or empty.
     ///
     /// # Errors
     /// [`BadVariable`]
@@ -53,7 +53,7 @@ impl Limit {
         }
     }
 
-    /// The bytes, where there is a limit.
+    /// The limit in bytes, if there is one.
     #[must_use]
     pub const fn bytes(self) -> Option<u64> {
         match self {
@@ -66,7 +66,7 @@ impl Limit {
 impl FromStr for Limit {
     type Err = BadSize;
 
-    /// Reads a number with a unit as dd(1) of GNU does, in upper or lower case, and `none`.
+    /// Parses `none`, or a number with a unit as in GNU dd(1), in upper or lower case.
     fn from_str(text: &str) -> Result<Self, BadSize> {
         let bad = || BadSize(text.to_owned());
         if text.eq_ignore_ascii_case("none") {
@@ -101,14 +101,14 @@ impl fmt::Display for Limit {
     }
 }
 
-/// A size for people: `0 B`, `114.3 MiB`.
+/// A size in the largest suitable unit: `0 B`, `114.3 MiB`.
 #[must_use]
 pub fn human(bytes: u64) -> String {
     let units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     let Some(last) = bytes.checked_ilog2().map(|log| log as usize / 10).filter(|power| *power > 0) else {
         return format!("{bytes} B");
     };
-    // Cut, not rounded: 1023.99 MiB must not become 1024.0 MiB.
+    // Truncated, not rounded: 1023.99 MiB must not become 1024.0 MiB.
     let unit = 1_u64 << (10 * last);
     let (whole, rest) = (bytes / unit, bytes % unit);
     let tenth = u128::from(rest) * 10 / u128::from(unit);
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_size_is_named() {
+    fn an_invalid_size_is_quoted_in_the_error() {
         for text in
             ["", "G", "-1", "+1", "1.5G", "1,5G", "0x10", "5Q", "5 G B", "٣G", "16777216T", "99999999999999999999"]
         {

@@ -19,7 +19,7 @@ fn list(dir: &Path) -> Integrity {
 }
 
 #[test]
-fn a_list_reads_back_as_it_was_written() {
+fn a_list_is_the_same_after_writing_and_reading() {
     let dir = modules();
     let made = list(dir.path());
     let hashes = ["module", ""].map(|text| hex(&Sha256::digest(text)));
@@ -35,7 +35,7 @@ fn a_list_reads_back_as_it_was_written() {
 }
 
 #[test]
-fn damage_is_found_whatever_is_trusted() {
+fn damage_is_found_at_each_level_of_trust() {
     let (dir, cache) = (modules(), tempfile::tempdir().unwrap());
     let made = list(dir.path());
     let damage = |trust| made.damage(dir.path(), cache.path(), trust, Lasts::WhileUnchanged).unwrap();
@@ -65,9 +65,9 @@ fn remembered_digests_are_not_computed_again_unless_nothing_is_trusted() {
     assert!(damage(Trust::Stat, Lasts::WhileUnchanged).is_some(), "it is another fact");
 }
 
-/// The files were just written, so only [`Integrity::remember`] may trust them.
+/// Only [`Integrity::remember`] may trust files that were just written.
 #[test]
-fn files_that_were_just_written_by_somebody_are_not_remembered() {
+fn files_that_another_process_has_just_written_are_not_remembered() {
     let (dir, cache) = (modules(), tempfile::tempdir().unwrap());
     let mut made = list(dir.path());
     let damage = |made: &Integrity| made.damage(dir.path(), cache.path(), Trust::Stat, Lasts::WhileUnchanged).unwrap();
@@ -77,7 +77,7 @@ fn files_that_were_just_written_by_somebody_are_not_remembered() {
 }
 
 #[test]
-fn a_sparse_file_and_a_copy_without_holes_have_one_digest_and_each_byte_counts() {
+fn a_sparse_file_and_a_copy_without_holes_have_the_same_digest() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ram");
     let mut file = File::create_new(&path).unwrap();

@@ -1,4 +1,4 @@
-//! Listing all records, from the first and the last event of each.
+//! Lists all records. Reads only the first and the last event of each.
 
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -11,28 +11,28 @@ use vmlab_events::event::{LabEvent, Stamped};
 use vmlab_events::log;
 use vmlab_events::target::TargetId;
 
-/// The last event of a run is far shorter.
+/// The number of bytes that are read at the end of a record. The last event of a run is far shorter.
 const TAIL: u64 = 64 << 10;
 
 /// A record in a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
-    /// The run's name.
+    /// The run's id.
     pub id: String,
-    /// Its directory.
+    /// The record's directory.
     pub dir: PathBuf,
-    /// The run's targets; empty where the record does not tell.
+    /// The run's targets; empty if the record has no valid first event.
     pub targets: Vec<TargetId>,
-    /// How many jobs were chosen.
+    /// The number of selected jobs.
     pub jobs: usize,
-    /// How far it got, or why that cannot be read.
+    /// The run's state, or the error of reading it.
     pub state: Result<RunState, String>,
 }
 
 /// All records, newest first, including those that cannot be read.
 ///
 /// # Errors
-/// [`RecordError::Read`] where the records' directory cannot be read.
+/// [`RecordError::Read`] if the records' directory cannot be read.
 pub fn list(dirs: &Dirs) -> Result<Vec<Listed>, RecordError> {
     let runs = runs_dir(dirs);
     let mut listed = Vec::new();
@@ -40,7 +40,7 @@ pub fn list(dirs: &Dirs) -> Result<Vec<Listed>, RecordError> {
         let dir = runs.join(&id);
         let (first, state) = match ends(&dir.join(EVENTS)) {
             Ok((first, state)) => (first, Ok(state)),
-            // A run that was killed before its first event, or a record that was removed while the list was made.
+            // The run was killed before its first event, or the record was removed meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound => (None, Ok(RunState::CutOff)),
             Err(why) => (None, Err(why.to_string())),
         };
@@ -62,7 +62,7 @@ fn ends(events: &Path) -> io::Result<(Option<Stamped>, RunState)> {
     let first = log::decode_line(&line);
     let length = file.metadata()?.len();
     let damaged = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("its {what} event is damaged"));
-    // A line that is not whole was cut.
+    // A line without an end is truncated, not damaged.
     if first.is_none() && line.ends_with(b"\n") {
         return Err(damaged("first"));
     }

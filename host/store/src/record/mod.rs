@@ -1,8 +1,8 @@
 //! Run records, under `$XDG_STATE_HOME/vmlab/runs/RUN_ID/`.
 //!
-//! A record is `events.jsonl`, one event a line in order, and a console file for each guest. `runs/latest` points to the
-//! run that was started last. A run that is going on has a lock (flock(2)) on its events, so that no other process removes
-//! the record, and readers can tell it from a run that was killed.
+//! A record consists of `events.jsonl`, with one event per line, and a console file for each guest. The link
+//! `runs/latest` leads to the run that was started last. While a run is active it has a lock (flock(2)) on its events,
+//! so that no other process removes the record, and readers can distinguish it from a killed run.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,9 +19,9 @@ pub use list::{Listed, list};
 pub use open::{RunState, StoredRun, open};
 pub use write::RunRecord;
 
-/// The events' file within a record.
+/// The name of the events' file in a record.
 pub const EVENTS: &str = "events.jsonl";
-/// The link to the run that was started last.
+/// The name of the link to the run that was started last.
 pub const LATEST: &str = "latest";
 
 /// The directory of all records.
@@ -36,7 +36,7 @@ pub fn console_name(guest: u32) -> String {
     format!("console-{guest}.log")
 }
 
-/// Whether a name is that of a run: `YYYYMMDD-HHMMSS-xxxx`, UTC, the last part four hexadecimal digits.
+/// Whether a name is a run's id: `YYYYMMDD-HHMMSS-xxxx`, UTC, the last part four hexadecimal digits.
 #[must_use]
 pub fn is_run_id(name: &str) -> bool {
     let lengths_and_bases = [(8, 10), (6, 10), (4, 16)];
@@ -47,76 +47,76 @@ pub fn is_run_id(name: &str) -> bool {
         })
 }
 
-/// Why a run record cannot be made or read.
+/// Why a run record cannot be created or read.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
     /// The record cannot be created.
     #[error(
-        "cannot keep a record of the run in {dir}: {why}; make room there or make it writable, or set XDG_STATE_HOME to \
-         a directory that can be written",
+        "cannot record the run in {dir}: {why}; free some space there or make it writable, or set XDG_STATE_HOME to a \
+         writable directory",
         dir = dir.display()
     )]
     Create {
         /// The directory.
         dir: PathBuf,
-        /// What the system said.
+        /// The system's error.
         why: io::Error,
     },
-    /// A record that was begun cannot be continued.
+    /// An event cannot be written.
     #[error(
-        "cannot write to {path}: {why}; the record ends here. Make room there, or set XDG_STATE_HOME to a directory \
-         that can be written",
+        "cannot write to {path}: {why}; the record ends here; free some space there, or set XDG_STATE_HOME to a writable \
+         directory",
         path = path.display()
     )]
     Append {
         /// The events' file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         why: io::Error,
     },
-    /// The directory of records, or one of them, cannot be looked at.
+    /// The directory of records, or a record, cannot be read.
     #[error("cannot read {path}: {why}; check its permissions, or set XDG_STATE_HOME", path = path.display())]
     Read {
-        /// What could not be read.
+        /// The unreadable file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         why: io::Error,
     },
-    /// There is no record at all.
-    #[error("there is no record of a run in {dir} yet: `vmlab run` makes one", dir = .0.display())]
+    /// There are no records.
+    #[error("there is no record of a run in {dir} yet; `vmlab run` creates one", dir = .0.display())]
     NoRuns(PathBuf),
-    /// No record has that name.
-    #[error("there is no record of a run `{name}` in {dir}: `vmlab report --list` names those there are", dir = dir.display())]
+    /// No record has this id.
+    #[error("there is no record of a run `{name}` in {dir}; `vmlab report --list` lists all records", dir = dir.display())]
     Unknown {
-        /// As typed.
+        /// The text that the user typed.
         name: String,
-        /// Where it was looked for.
+        /// The directory of records.
         dir: PathBuf,
     },
-    /// The path leads nowhere.
+    /// The path does not exist.
     #[error(
-        "there is no record of a run `{path}`: nothing is at that path; `vmlab report --list` names the runs that are \
-         kept, and a file of events can be given by its path",
+        "there is no record of a run `{path}`: the path does not exist; `vmlab report --list` lists all records, and a \
+         file of events can be given by its path",
         path = .0.display()
     )]
     NoSuchPath(PathBuf),
-    /// More than one name begins so.
-    #[error("`{name}` is the beginning of {count} run names, among them {some}; type more of it")]
+    /// Several ids begin with the text.
+    #[error("`{name}` is the beginning of {count} run names, among them {some}; type more characters")]
     Ambiguous {
-        /// As typed.
+        /// The text that the user typed.
         name: String,
-        /// How many.
+        /// The number of matching ids.
         count: usize,
-        /// The newest of them.
+        /// The newest of these ids.
         some: String,
     },
-    /// The directory holds something else.
+    /// The directory is no record.
     #[error(
-        "{dir} is no record of a run: there is no {EVENTS} in it; `vmlab report --list` names the runs that are kept",
+        "{dir} is no record of a run: there is no {EVENTS} in it; `vmlab report --list` lists all records",
         dir = .0.display()
     )]
     NotARecord(PathBuf),
-    /// Its events cannot be read.
+    /// The record's events are damaged.
     #[error("{path} is no whole record of a run: {why}", path = path.display())]
     Events {
         /// The events' file.
@@ -126,7 +126,7 @@ pub enum RecordError {
     },
 }
 
-/// The names of all runs in a directory of records, oldest first: the names begin with the time.
+/// The ids of all runs in a directory of records, oldest first; ids begin with the time.
 fn run_ids(runs: &Path) -> Result<Vec<String>, RecordError> {
     let failed = |why| RecordError::Read { path: runs.to_owned(), why };
     let entries = match runs.read_dir() {

@@ -1,4 +1,4 @@
-//! Reading a record.
+//! Reads a record.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, BufReader};
@@ -10,44 +10,44 @@ use crate::regular;
 use vmlab_events::event::{Counts, LabEvent, Stamped};
 use vmlab_events::{log, order};
 
-/// How far a run got.
+/// The state of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunState {
-    /// It is going on.
+    /// The run is active.
     Running,
-    /// It ended without its last event: vmlab was killed, or the record was cut.
+    /// The record has no last event: vmlab was killed, or the record was truncated.
     CutOff,
-    /// It ended.
+    /// The run ended.
     Finished {
-        /// How many scenarios ended how.
+        /// The number of jobs for each class of verdicts.
         counts: Counts,
-        /// What vmlab exited with.
+        /// vmlab's exit code.
         exit_code: u8,
     },
 }
 
-/// A record that was read.
+/// A record, as read from the disk.
 #[derive(Debug, Clone)]
 pub struct StoredRun {
-    /// Its directory; `None` for a file of events that stands alone.
+    /// The record's directory; `None` for a single file of events.
     pub dir: Option<PathBuf>,
-    /// Its events, in order; at least one.
+    /// The events, in order; at least one.
     pub events: Vec<Stamped>,
-    /// What is missing, and why, each in a sentence.
+    /// Notices about missing parts, one sentence each.
     pub notices: Vec<String>,
-    /// How far it got.
+    /// The state of the run.
     pub state: RunState,
 }
 
-/// Reads the record that `name` names: `latest`, a run's name, the beginning of one that no other has, or the path of a
-/// record's directory or of a file of events.
+/// Reads the record `name`: `latest`, a run's id, the unambiguous beginning of an id, or the path of a record's
+/// directory or of a file of events.
 ///
 /// # Errors
 /// [`RecordError`]
 pub fn open(dirs: &Dirs, name: &str) -> Result<StoredRun, RecordError> {
     let path = resolve(&runs_dir(dirs), name)?;
     let (dir, events) = if path.is_dir() { (Some(path.clone()), path.join(EVENTS)) } else { (None, path) };
-    // A path of the user's may be a pipe, a record's file may not.
+    // A path that the user gave may be a pipe; a record's own file must be a regular file.
     let opened = if dir.is_some() { regular::open(&events) } else { File::open(&events) };
     let file = opened.map_err(|why| match (why.kind(), &dir) {
         (io::ErrorKind::NotFound, Some(dir)) => RecordError::NotARecord(dir.clone()),
@@ -61,14 +61,14 @@ pub fn open(dirs: &Dirs, name: &str) -> Result<StoredRun, RecordError> {
     let state = state(log.events.last(), running);
     let mut notices = log.notices;
     match state {
-        RunState::Running => notices.push("the run is still going on: these are its events so far".to_owned()),
+        RunState::Running => notices.push("the run is still active: these are its events so far".to_owned()),
         RunState::CutOff => notices.push("the run was cut off: vmlab ended before the run's last event".to_owned()),
         RunState::Finished { .. } => {}
     }
     Ok(StoredRun { dir, events: log.events, notices, state })
 }
 
-/// Whether a process writes to it; false where locks do not work.
+/// Whether a process writes to the events; false if the file system has no locks.
 pub(super) fn is_running(events: &File) -> bool {
     matches!(events.try_lock_shared(), Err(TryLockError::WouldBlock))
 }
@@ -90,7 +90,7 @@ fn resolve(runs: &Path, name: &str) -> Result<PathBuf, RecordError> {
     }
     let ids = run_ids(runs)?;
     if name == LATEST {
-        // The path is made of the name, not resolved: it is the one that the run itself printed.
+        // Not the resolved path, but the same path as the run itself printed.
         let target = runs.join(LATEST).read_link().ok().map(|id| runs.join(id)).filter(|target| target.is_dir());
         let newest = || ids.last().map(|id| runs.join(id)).ok_or_else(|| RecordError::NoRuns(runs.to_owned()));
         return target.map_or_else(newest, Ok);

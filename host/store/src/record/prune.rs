@@ -1,4 +1,4 @@
-//! Removing old records.
+//! Removes old records.
 
 use std::fs::{self, TryLockError};
 use std::io;
@@ -8,14 +8,14 @@ use super::{EVENTS, RecordError, run_ids, runs_dir};
 use crate::dirs::Dirs;
 use crate::regular;
 
-/// The number of records, beside that of the run that is starting, that are not removed.
+/// The number of records that stay, without the record of the starting run.
 pub(super) const MAX_RECORDS: usize = 200;
 
-/// Removes all records but the `keep` newest, except those of runs that are going on. Nothing but records is touched.
-/// Returns how many were removed.
+/// Removes all records but the `keep` newest and those of active runs. Touches no other files. Returns the number of
+/// removed records.
 ///
 /// # Errors
-/// [`RecordError::Read`] names what could not be read or removed.
+/// [`RecordError::Read`] if a record cannot be read or removed.
 pub(crate) fn prune(dirs: &Dirs, keep: usize) -> Result<usize, RecordError> {
     let runs = runs_dir(dirs);
     let ids = run_ids(&runs)?;
@@ -27,7 +27,7 @@ pub(crate) fn prune(dirs: &Dirs, keep: usize) -> Result<usize, RecordError> {
     Ok(removed)
 }
 
-/// Whether the record was removed now. It is locked meanwhile, so that no process reads half a record.
+/// Removes a record under its lock, so that no process reads half of it. Returns false if it stays or was gone already.
 fn remove(dir: &Path) -> io::Result<bool> {
     let gone = match regular::open_any(&dir.join(EVENTS)) {
         Ok(events) => match events.try_lock() {
@@ -35,9 +35,9 @@ fn remove(dir: &Path) -> io::Result<bool> {
             Err(TryLockError::WouldBlock) => return Ok(false),
             Err(TryLockError::Error(why)) => return Err(why),
         },
-        // A run that was killed before its first event, or that is starting this moment and then tries another name.
+        // The run was killed before its first event, or is just starting and will then try another id.
         Err(error) if error.kind() == io::ErrorKind::NotFound => match fs::remove_dir(dir) {
-            // It has started meanwhile: a run with events is going on.
+            // The run has written its first event meanwhile, so it is active.
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && dir.join(EVENTS).exists() => {
                 return Ok(false);
             }
@@ -47,7 +47,7 @@ fn remove(dir: &Path) -> io::Result<bool> {
         Err(error) => Err(error),
     };
     match gone {
-        // Another process was faster.
+        // Another process has removed it.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         gone => gone.map(|()| true),
     }

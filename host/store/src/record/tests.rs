@@ -49,9 +49,9 @@ fn a_record_reads_back_as_it_was_written() {
     assert_eq!((alone.dir, alone.events), (None, events));
 }
 
-/// A machine's clock may be set back by any amount between two runs, and while one goes on.
+/// The clock may be set back by any amount between or during runs.
 #[test]
-fn a_clock_that_was_set_back_costs_no_run_its_record() {
+fn a_run_keeps_its_record_after_the_clock_was_set_back() {
     let home = TempDir::new().unwrap();
     let dirs = dirs(&home);
     for second in 0..=u64::try_from(MAX_RECORDS).unwrap() {
@@ -68,7 +68,7 @@ fn a_clock_that_was_set_back_costs_no_run_its_record() {
 }
 
 #[test]
-fn runs_of_the_same_second_have_names_of_their_own() {
+fn runs_of_the_same_second_have_different_ids() {
     let home = TempDir::new().unwrap();
     let dirs = dirs(&home);
     let records: Vec<_> = (0..30).map(|_| record(&dirs, at(0), &[])).collect();
@@ -90,13 +90,13 @@ fn latest_is_the_run_that_was_started_last() {
 }
 
 #[test]
-fn a_run_without_its_last_event_is_going_on_or_was_cut_off() {
+fn a_run_without_its_last_event_is_active_or_was_cut_off() {
     let home = TempDir::new().unwrap();
     let dirs = dirs(&home);
     let record = record(&dirs, at(0), &fixture::run()[..5]);
     let running = open(&dirs, LATEST).unwrap();
     assert_eq!(running.state, RunState::Running);
-    assert!(running.notices[0].contains("still going on"));
+    assert!(running.notices[0].contains("still active"));
     drop(record);
     let cut = open(&dirs, LATEST).unwrap();
     assert_eq!((cut.state, cut.events.len()), (RunState::CutOff, 5));
@@ -104,7 +104,7 @@ fn a_run_without_its_last_event_is_going_on_or_was_cut_off() {
 }
 
 #[test]
-fn names_that_lead_nowhere_are_errors_with_a_remedy() {
+fn unknown_names_are_errors_with_a_remedy() {
     let home = TempDir::new().unwrap();
     let dirs = dirs(&home);
     let ids = [0, 1, 2, 3].map(|second| record(&dirs, at(second), &fixture::run()).id);
@@ -122,17 +122,17 @@ fn names_that_lead_nowhere_are_errors_with_a_remedy() {
 }
 
 #[test]
-fn a_state_directory_that_cannot_be_used_is_named() {
+fn an_unusable_state_directory_is_named_in_the_error() {
     let home = TempDir::new().unwrap();
     fs::write(home.path().join("state"), "a file").unwrap();
     let error = RunRecord::create(&dirs(&home), at(0)).unwrap_err().to_string();
     let dir = runs_dir(&dirs(&home));
-    assert!(error.starts_with(&format!("cannot keep a record of the run in {}: ", dir.display())), "{error}");
+    assert!(error.starts_with(&format!("cannot record the run in {}: ", dir.display())), "{error}");
     assert!(error.contains("set XDG_STATE_HOME"), "{error}");
 }
 
 #[test]
-fn a_record_that_cannot_be_continued_ends_with_a_whole_line() {
+fn a_record_ends_with_a_complete_line_after_a_write_error() {
     let home = TempDir::new().unwrap();
     let dirs = dirs(&home);
     let events = fixture::run();
@@ -228,7 +228,7 @@ fn a_truncated_record_is_read_as_far_as_it_goes() {
 }
 
 #[test]
-fn run_names_are_times() {
+fn run_ids_are_times() {
     assert!(is_run_id("20261122-110203-4f2a"));
     for bad in ["", "latest", "20261122-110203", "20261122-110203-4F2A", "20261122-110203-4f2g", "x0261122-110203-4f2a"]
     {

@@ -1,4 +1,4 @@
-//! Writing a record.
+//! Writes a record.
 
 use std::collections::hash_map::RandomState;
 use std::fs::{self, DirBuilder, File, TryLockError};
@@ -16,33 +16,33 @@ use crate::dirs::Dirs;
 use vmlab_events::event::Stamped;
 use vmlab_events::log;
 
-/// How many names are tried: more runs never start in one second.
+/// The number of ids that are tried. Fewer runs start within one second.
 const ATTEMPTS: usize = 64;
 
-/// The record of a run that is going on. Its lock ends when it is dropped.
+/// The record of an active run. Dropping it releases its lock.
 #[derive(Debug)]
 pub struct RunRecord {
-    /// The run's name, as `20261122-110203-4f2a`.
+    /// The run's id, for example `20261122-110203-4f2a`.
     pub id: String,
     /// The record's directory.
     pub dir: PathBuf,
-    /// Failures that do not prevent the record; each is a sentence for a notice.
+    /// Notices about failures that do not prevent the record, one sentence each.
     pub notices: Vec<String>,
     events: File,
-    /// Bytes of whole lines.
+    /// The length of all complete lines, in bytes.
     written: u64,
     broken: bool,
 }
 
 impl RunRecord {
-    /// Begins a record whose name says `now`, points `latest` to it, and removes all but the newest records.
+    /// Creates a record whose id contains `now`, points `latest` to it, and removes old records.
     ///
     /// # Errors
-    /// [`RecordError::Create`]; a run can go on without a record.
+    /// [`RecordError::Create`]; the run can continue without a record.
     pub fn create(dirs: &Dirs, now: SystemTime) -> Result<Self, RecordError> {
         let runs = runs_dir(dirs);
         let failed = |why| RecordError::Create { dir: runs.clone(), why };
-        // What a guest printed is private: mode 0700, as the XDG specification asks for.
+        // A guest's output is private: mode 0700, as the XDG specification requires.
         DirBuilder::new().recursive(true).mode(0o700).create(&runs).map_err(failed)?;
         let time = DateTime::<Utc>::from(now).format("%Y%m%d-%H%M%S");
         for _ in 0..ATTEMPTS {
@@ -57,10 +57,10 @@ impl RunRecord {
                 return Ok(record);
             }
         }
-        Err(failed(io::Error::other(format!("all of {ATTEMPTS} names for a run at {time} are taken"))))
+        Err(failed(io::Error::other(format!("{ATTEMPTS} ids for a run at {time} are in use"))))
     }
 
-    /// `None` where the name is taken, or another process removes the new directory as an old one: try another name.
+    /// `None` if the id is in use, or another process removes the new directory as an old one: try another id.
     fn try_create(runs: &Path, id: String) -> io::Result<Option<Self>> {
         let dir = runs.join(&id);
         let gone = |error: &io::Error| matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound);
@@ -89,11 +89,11 @@ impl RunRecord {
         Ok(Some(Self { id, dir, notices, events, written: 0, broken: false }))
     }
 
-    /// Writes one event, which is in the file, as far as the kernel is concerned, when this returns.
+    /// Writes an event to the file with one write(2).
     ///
     /// # Errors
-    /// [`RecordError::Append`]. The record then ends with the event before: a record with a hole in its middle could not
-    /// be trusted, so all further calls fail as well.
+    /// [`RecordError::Append`]. The record then ends with the event before. All further calls fail as well, because a
+    /// record with a gap would be misleading.
     pub fn append(&mut self, event: &Stamped) -> Result<(), RecordError> {
         let failed = |why| RecordError::Append { path: self.dir.join(EVENTS), why };
         if self.broken {
@@ -102,7 +102,7 @@ impl RunRecord {
         let line = log::encode(event).map_err(failed)?;
         if let Err(why) = self.events.write_all(&line) {
             self.broken = true;
-            // Where not even this works, the cut line stays the last one, which readers expect.
+            // If this fails, the truncated line stays the last one, which readers accept.
             self.events.set_len(self.written).unwrap_or_default();
             return Err(failed(why));
         }
@@ -110,13 +110,13 @@ impl RunRecord {
         Ok(())
     }
 
-    /// The file of a guest's console.
+    /// The path of a guest's console file.
     #[must_use]
     pub fn console_path(&self, guest: u32) -> PathBuf {
         self.dir.join(console_name(guest))
     }
 
-    /// Forces the events to the disk, so that they survive a power cut.
+    /// Flushes the events to the disk.
     ///
     /// # Errors
     /// [`RecordError::Append`]
@@ -125,19 +125,19 @@ impl RunRecord {
     }
 }
 
-/// Makes `latest` point to a run. A reader sees the old or the new target.
+/// Points `latest` to a run, atomically.
 fn point_latest(runs: &Path, id: &str) -> io::Result<()> {
     let aside = runs.join(format!(".{LATEST}-{id}"));
     symlink(id, &aside)?;
     fs::rename(&aside, runs.join(LATEST)).inspect_err(|_| {
-        // The rename's error is the one to report; a link that stays behind is harmless.
+        // Report the error of rename(2); a leftover link is harmless.
         fs::remove_file(&aside).unwrap_or_default();
     })
 }
 
 #[cfg(test)]
 impl RunRecord {
-    /// Makes all further writing go to `file`.
+    /// Redirects all further writes to `file`.
     pub(super) fn divert(&mut self, file: File) {
         self.events = file;
     }

@@ -1,4 +1,4 @@
-//! The end of a guest: the evidence is put together, and the guest's jobs get their reports.
+//! The end of a guest: collects the evidence, and reports on the guest's jobs.
 
 use nix::sys::signal::Signal;
 use vmlab_events::event::{GuestOutcome, LabEvent};
@@ -12,24 +12,24 @@ use crate::guest::jobs::QueuedJob;
 use crate::verdict::evidence::{Console, Evidence, GuestLoss, Link, Monitor};
 use crate::verdict::outcome;
 
-/// What came of a guest, for those who wait for its jobs.
+/// The outcome of a guest.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// Each job has its report but these, which were never announced; they need another guest.
+    /// All jobs are reported except these, which were never announced and need another guest.
     Served(Vec<QueuedJob>),
-    /// The guest never said hello: this is the verdict on all that it was to run.
+    /// The guest never said hello. The verdict is that of its jobs.
     NeverReady(Verdict, Vec<QueuedJob>),
-    /// The fork did not come to life, which says nothing of the jobs.
+    /// The fork failed before its first job, which is no evidence about the jobs.
     ForkFailed(DeadFork, Vec<QueuedJob>),
-    /// It is saved as a template.
+    /// The guest is saved as a template.
     Saved {
         hello: Box<Hello>,
-        /// Problems of its boot, each in a sentence.
+        /// Problems of the boot, one sentence each.
         boot_notes: Vec<String>,
     },
-    /// It was to be a template and is none.
+    /// The guest could not be saved as a template.
     NotSaved(NotSaved),
-    /// It was a standby, and no job was left for it.
+    /// The standby was not needed.
     Unneeded,
 }
 
@@ -38,26 +38,26 @@ pub(crate) enum Outcome {
 pub(crate) enum NotSaved {
     /// The guest never said hello.
     NeverReady(Verdict),
-    /// It did, and could not be saved or kept.
+    /// The guest said hello and could not be saved.
     Failed(String),
-    /// It did, and QEMU would not save it.
+    /// The guest said hello, and QEMU refused to save it.
     Refused(String),
 }
 
-/// A fork that did not come to life.
+/// A fork that failed before its first job.
 #[derive(Debug)]
 pub(crate) struct DeadFork {
-    /// How it ended.
+    /// How the fork ended.
     pub(crate) why: String,
-    /// QEMU refused it.
+    /// Whether QEMU refused to restore it.
     pub(crate) refused: bool,
-    /// Somebody else ended or stopped QEMU, which says nothing of the template.
+    /// Whether another process ended or stopped QEMU, which is no evidence about the template.
     pub(crate) by_others: bool,
 }
 
 impl GuestMachine {
-    /// What came of the guest, and its timings. To be called once [`super::Input::Ended`] was handled; before that the
-    /// guest counts as one that served nothing.
+    /// The outcome of the guest, and its timings. Call this after [`super::Input::Ended`]; before that the guest counts
+    /// as one that served no job.
     pub(crate) fn into_outcome(mut self) -> (Outcome, Timings) {
         match self.stage {
             Stage::Ended(outcome) => (outcome, self.timings),
@@ -104,7 +104,7 @@ impl GuestMachine {
         self.stage = Stage::Ended(self.outcome(ending, verdict, &qemu));
     }
 
-    /// Puts the evidence together, reports it, and gives the job in flight its verdict.
+    /// Collects and reports the evidence, and reports the verdict of the running job.
     fn lost(&mut self, now: Now, lost: Lost<'_>) -> Verdict {
         let Lost { loss, qemu, stderr, registers, vmcore } = lost;
         // QEMU does not close the port when the guest powers off, so that only now a frame is known to stay cut.
@@ -147,7 +147,7 @@ impl GuestMachine {
         verdict
     }
 
-    /// All that the console reports belongs to the next report.
+    /// Adds all of the console's warnings to the next report.
     fn take_in_warnings(&mut self) {
         let before = self.console.take_before().map(|before| before.warnings).unwrap_or_default();
         self.jobs.warn(before);
@@ -164,7 +164,7 @@ impl GuestMachine {
             (Ending::Lost(loss), Some(_)) if template && loss.is_the_runs() => {
                 Outcome::NotSaved(NotSaved::Failed("the run was stopped".to_owned()))
             }
-            // That somebody ended the QEMU of a guest that was to be a template says nothing of its kernel.
+            // If another process ended the QEMU of a future template, this is no evidence about the kernel.
             (Ending::Lost(_), Some(verdict)) if template => {
                 Outcome::NotSaved(if by_others && !matches!(verdict, Verdict::KernelCrashed { .. }) {
                     NotSaved::Failed(verdict.detail())
@@ -197,7 +197,7 @@ impl GuestMachine {
     }
 }
 
-/// What is known of a guest's loss besides its own channels.
+/// The evidence of a guest's loss from outside its own channels.
 struct Lost<'a> {
     loss: &'a GuestLoss,
     qemu: &'a QemuEnd,
@@ -206,17 +206,17 @@ struct Lost<'a> {
     vmcore: Option<vmlab_events::loss::Vmcore>,
 }
 
-/// Whether QEMU itself refused the fork, and not the host: its monitor had come up, so that it had all the memory that it
-/// asked for.
+/// Whether QEMU itself refused the fork, and the host was not the cause: QEMU's monitor was ready, so QEMU had all its
+/// memory.
 fn is_refusal(monitor: &Monitor, end: &QemuEnd) -> bool {
     let gave_up = matches!(end, QemuEnd::Exited(code) if *code != 0);
     monitor.refused.is_some() || (monitor.answered && gave_up)
 }
 
-/// Whether a user, a supervisor or a kernel that is short of memory ended or stopped QEMU.
+/// Whether a user, a supervisor or the host's out-of-memory killer ended or stopped QEMU.
 fn is_by_others(monitor: &Monitor, end: &QemuEnd) -> bool {
     const SENT: [Signal; 4] = [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
-    // QEMU ends in order on three of them.
+    // QEMU ends in order on three of these signals.
     if monitor.shutdown == Some(ShutdownReason::HostSignal) {
         return true;
     }
@@ -232,7 +232,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_qemu_itself_would_not_do_is_a_refusal() {
+    fn only_a_failure_of_qemu_itself_is_a_refusal() {
         let up = Monitor { answered: true, ..Monitor::default() };
         let refused = Monitor {
             refused: Some(crate::verdict::evidence::refused("migrate-incoming", "no")),

@@ -1,4 +1,4 @@
-//! What a guest says on the control port, and what follows from it.
+//! Handles a guest's messages on the control port.
 
 use vmlab_console::Finding;
 use vmlab_events::event::LabEvent;
@@ -13,7 +13,7 @@ use crate::verdict::evidence::GuestLoss;
 use vmlab_events::verdict::Violation;
 
 impl GuestMachine {
-    /// Handles all messages that are there and count now.
+    /// Handles all messages that count now.
     pub(super) fn process_messages(&mut self, now: Now) {
         while !matches!(self.stage, Stage::Ending(_) | Stage::Saving(_)) {
             match self.next_message() {
@@ -24,8 +24,8 @@ impl GuestMachine {
         }
     }
 
-    /// The next message that counts now. A message that the guest sent after a marker counts once the console has reached
-    /// that marker: a report of its kernel may still be on its way.
+    /// The next message that counts now. A message that the guest sent after a marker counts once the console has
+    /// reached that marker: a report of its kernel may still be on its way.
     fn next_message(&mut self) -> Result<Option<SessionEvent>, GuestLoss> {
         let next = match self.held.take() {
             Some(held) => Some(held),
@@ -46,13 +46,13 @@ impl GuestMachine {
         Ok(None)
     }
 
-    /// No further message is there.
+    /// Called when no further message is pending.
     fn handled_all(&mut self, now: Now) {
-        // A message that is held back may still count.
+        // A held-back message may still count.
         if self.qemu.is_paused_for_good() && self.held.is_none() {
             return self.lose(now, GuestLoss::Ended);
         }
-        // The last message may have started a deadline of its own.
+        // The last message may have started another deadline.
         if self.qemu.monitor.shutdown.is_some() || self.console.reader.has_panicked() {
             self.expect_end(now);
         }
@@ -60,7 +60,7 @@ impl GuestMachine {
 
     fn handle_message(&mut self, now: Now, event: SessionEvent) {
         match event {
-            // A kernel that broke cannot be trusted, even where it goes on.
+            // A broken kernel cannot be trusted, even if it continues.
             SessionEvent::Hello(_) if self.console.reader.crash().is_some() => self.lose(now, GuestLoss::Broken),
             SessionEvent::Hello(hello) => self.said_hello(now, hello),
             SessionEvent::Prepared { boot_id } => {
@@ -69,7 +69,7 @@ impl GuestMachine {
                 self.deadlines = Deadlines::new(Deadline::Start, self.target.limits.answer(), now.at);
                 self.ready(now, Some(boot_id));
             }
-            // The job was announced by a guest that cannot run it, and gets another guest.
+            // The guest cannot run the job, which gets another guest.
             SessionEvent::Started if self.console.before().is_some_and(|before| before.crashed) => {
                 self.lose(now, GuestLoss::Broken);
             }
@@ -102,7 +102,7 @@ impl GuestMachine {
         }
     }
 
-    /// Has the guest become one of its own and start its first job: both orders go out together.
+    /// Sends the orders to prepare and to start the first job together.
     pub(super) fn prepare(&mut self, now: Now) {
         self.timings.moment(Moment::Ordered, now.at);
         let fork = self.timings.how() == Start::Fork;
@@ -116,10 +116,10 @@ impl GuestMachine {
         }
     }
 
-    /// Asks for the next job, or for a goodbye where there is none.
+    /// Requests the next job, or the goodbye if no job is left.
     fn ask_next(&mut self, now: Now) {
         let limits = &self.target.limits;
-        // Before a guest's first job no job has ended that a report could belong to.
+        // The first job needs no marker: no earlier job could have caused a report.
         let divides = self.jobs.has_open_report();
         let order = match self.jobs.ask_next() {
             Some(job) => {
@@ -166,7 +166,7 @@ impl GuestMachine {
         self.ask_next(now);
     }
 
-    /// Whether the order goes out.
+    /// Sends an order; false if it violates the protocol.
     fn send(&mut self, now: Now, order: Result<Vec<u8>, Violation>) -> bool {
         match order {
             Ok(bytes) => {

@@ -5,8 +5,8 @@
 //!                      Alive -> Ending -> Ended          a boot
 //!                      Alive -> Saving -> Ending -> Ended   a boot that becomes a template
 //! ```
-//! The driver ([`super::driver`]) feeds inputs and carries out the actions, in order. [`Input::Ended`] comes last, and
-//! [`GuestMachine::into_outcome`] tells what came of the guest.
+//! The driver ([`super::driver`]) passes in inputs and carries out the actions, in order. [`Input::Ended`] is the last
+//! input; then [`GuestMachine::into_outcome`] returns the guest's outcome.
 
 mod end;
 mod messages;
@@ -39,10 +39,10 @@ use crate::target::Target;
 use crate::verdict::evidence::GuestLoss;
 use vmlab_events::verdict::Violation;
 
-/// How long QEMU may take to save a guest. It takes some 15 ms.
+/// The time limit for saving a guest, which takes about 15 ms.
 const SAVE_LIMIT: Duration = Duration::from_secs(30);
 
-/// One guest.
+/// A guest.
 #[derive(Debug)]
 pub(crate) struct GuestMachine {
     number: u32,
@@ -55,26 +55,26 @@ pub(crate) struct GuestMachine {
     qemu: QemuView,
     deadlines: Deadlines,
     timings: Timings,
-    /// What the guest said about itself: at its hello, or its template had said.
+    /// The hello of the guest or of its template.
     hello: Option<Box<Hello>>,
-    /// The guest has said hello, or has become a fork of its own.
+    /// Whether the guest has said hello or, for a fork, is prepared.
     booted: bool,
-    /// Problems of the boot, each in a sentence, which a template keeps for its forks.
+    /// Problems of the boot, one sentence each, which a template stores for its forks.
     boot_notes: Vec<String>,
     /// A message that is held back until the console has reached its marker.
     held: Option<SessionEvent>,
     actions: Vec<Action>,
 }
 
-/// Where a guest is in its life. How far its session has come is the session's own state.
+/// The stage of a guest's life. The session has its own state.
 #[derive(Debug)]
 enum Stage {
-    /// A fork that waits for work, paused.
+    /// A paused fork that waits for a job.
     Standby,
-    /// A fork that was told to run and does not run yet.
+    /// A fork that was resumed and does not run yet.
     Waking,
     Alive,
-    /// QEMU saves it, until this time at the latest.
+    /// QEMU saves the guest, until this time at the latest.
     Saving(Instant),
     /// QEMU is being ended, for this reason.
     Ending(Ending),
@@ -84,7 +84,7 @@ enum Stage {
 /// Why a guest ends.
 #[derive(Debug)]
 enum Ending {
-    /// It has said goodbye.
+    /// The guest has said goodbye.
     Done,
     Lost(GuestLoss),
     Saved,
@@ -93,7 +93,7 @@ enum Ending {
 }
 
 impl GuestMachine {
-    /// A guest whose QEMU was started at `began`. A fork has said its hello as a template.
+    /// A guest whose QEMU was started at `began`. The hello of a fork is its template's.
     pub(crate) fn new(
         number: u32,
         target: Rc<Target>,
@@ -126,7 +126,7 @@ impl GuestMachine {
         }
     }
 
-    /// Gives it work. To be called before [`Input::Start`].
+    /// Adds jobs. Call this before [`Input::Start`].
     pub(crate) fn add_jobs(&mut self, jobs: Vec<QueuedJob>) {
         self.jobs.add(jobs);
     }
@@ -140,7 +140,7 @@ impl GuestMachine {
         self.number
     }
 
-    /// When [`Input::Deadline`] is due.
+    /// The time at which [`Input::Deadline`] is due.
     pub(crate) fn deadline(&self) -> Instant {
         match self.stage {
             Stage::Saving(until) => until,
@@ -148,12 +148,12 @@ impl GuestMachine {
         }
     }
 
-    /// Whether the control port is to be read now. While a message is held back, what follows stays in the socket.
+    /// Whether to read the control port now. While a message is held back, later ones stay in the socket.
     pub(crate) const fn reads_control(&self) -> bool {
         self.held.is_none()
     }
 
-    /// Where the guest is, for logs.
+    /// The phase of the guest, for logs.
     pub(crate) const fn phase(&self) -> &'static str {
         match self.stage {
             Stage::Standby => "standby",
@@ -165,7 +165,7 @@ impl GuestMachine {
         }
     }
 
-    /// Takes in what happened, and gives what is to be done.
+    /// Handles an input; returns the actions.
     pub(crate) fn handle(&mut self, now: Now, input: Input) -> Vec<Action> {
         match (&self.stage, input) {
             (Stage::Ended(_), _) => {}
@@ -219,11 +219,11 @@ impl GuestMachine {
             }
             Input::Stopped(stop) => self.lose(now, stop.loss()),
             Input::Unneeded(why) => {
-                // Up to now it waited for work.
+                // Until now the fork waited for a job.
                 self.timings.moment(Moment::Ordered, now.at);
                 self.end(Ending::Unneeded(why), false, false);
             }
-            // Nothing was asked for that could fail so, and the end is handled above.
+            // These inputs cannot occur here: nothing was requested that could fail, and the end is handled above.
             Input::SaveFailed { .. } | Input::Ended(_) => {}
         }
     }
@@ -255,7 +255,7 @@ impl GuestMachine {
     fn check_deadline(&mut self, now: Now, usage: Option<CpuUsage>) {
         if let Stage::Saving(until) = self.stage {
             if now.at >= until {
-                let why = format!("it was not saved within {} s", SAVE_LIMIT.as_secs());
+                let why = format!("QEMU did not save the guest within {} s", SAVE_LIMIT.as_secs());
                 self.not_saved(now, NotSaved::Failed(why));
             }
             return;
@@ -268,7 +268,7 @@ impl GuestMachine {
         self.lose(now, GuestLoss::Deadline { which: passed.which, limit_ms, stretched_ms });
     }
 
-    /// From here on the guest has only the time to exit.
+    /// From now on the guest only has the time to exit.
     fn expect_end(&mut self, now: Now) {
         if self.deadlines.which() != Deadline::Exit && !self.is_saving() {
             self.deadlines = Deadlines::new(Deadline::Exit, EXIT.min(self.deadlines.left(now.at)), now.at);
@@ -281,7 +281,7 @@ impl GuestMachine {
 
     fn lose(&mut self, now: Now, loss: GuestLoss) {
         if self.is_saving() {
-            return self.not_saved(now, NotSaved::Failed("the guest came to its end while it was saved".to_owned()));
+            return self.not_saved(now, NotSaved::Failed("the guest ended while it was saved".to_owned()));
         }
         self.timings.end_of("lost", now.at);
         let ask_state = matches!(loss, GuestLoss::Deadline { .. });
@@ -317,7 +317,7 @@ impl GuestMachine {
     }
 }
 
-/// How a process ended, to follow its name: `exited with 1`.
+/// How a process ended, as a predicate: `exited with 1`.
 fn describe(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exited with {code}"),

@@ -1,4 +1,4 @@
-//! What QEMU and its channels say of a guest.
+//! Handles QEMU's events and the state of its channels.
 
 use vmlab_console::ConsoleReader;
 use vmlab_events::loss::ShutdownLine;
@@ -8,17 +8,17 @@ use super::{Action, Ending, GuestMachine, NotSaved, Now, Stage, Start};
 use crate::verdict::evidence::{GuestLoss, Monitor, refused};
 use vmlab_events::verdict::HostFault;
 
-/// QEMU, as the host sees it.
+/// The state of QEMU, as far as the host knows it.
 #[derive(Debug)]
 pub(super) struct QemuView {
-    /// What QMP reported.
+    /// The evidence from QMP.
     pub(super) monitor: Monitor,
     pub(super) control_open: bool,
     pub(super) console_open: bool,
     pub(super) qmp_open: bool,
-    /// The process has not been seen to end.
+    /// Whether the process still runs.
     pub(super) running: bool,
-    /// The guest has ended, and QEMU has paused it: no channel will say more.
+    /// Whether the guest has ended and QEMU has paused it, so that no channel has more data.
     paused_for_good: bool,
 }
 
@@ -30,7 +30,7 @@ impl Default for QemuView {
 }
 
 impl QemuView {
-    /// QEMU has ended, and all that it said was read.
+    /// Whether QEMU has ended and all its channels were read.
     pub(super) const fn is_gone(&self) -> bool {
         !(self.running || self.control_open || self.console_open || self.qmp_open)
     }
@@ -53,17 +53,17 @@ impl GuestMachine {
         }
         match &event.event {
             QmpEvent::GuestPanicked => {
-                // QEMU has paused the guest. Let go on, its kernel prints what it still holds back, and resets itself.
+                // QEMU has paused the guest. After being resumed, its kernel prints its pending messages and resets.
                 self.actions.push(Action::ExamineAndResume);
                 self.expect_end(now);
             }
-            // A fork gets its orders when it runs and not before, because the orders carry the time.
+            // A fork gets its orders only when it runs, because they contain the time.
             QmpEvent::Resumed if matches!(self.stage, Stage::Waking) => {
                 self.stage = Stage::Alive;
                 self.prepare(now);
             }
             QmpEvent::Shutdown(_) => self.expect_end(now),
-            // The driver has passed on all that was in the sockets.
+            // The driver has passed on all pending data of the sockets.
             QmpEvent::Stopped if self.qemu.monitor.shutdown.is_some() => {
                 self.qemu.paused_for_good = true;
                 self.process_messages(now);
@@ -83,10 +83,13 @@ impl GuestMachine {
             }
             // The disk may be full.
             QmpEvent::Migration { status } if status == "failed" => {
-                self.not_saved(now, NotSaved::Failed("QEMU says that the migration failed".to_owned()));
+                self.not_saved(
+                    now,
+                    NotSaved::Failed("QEMU reported that the migration failed; the disk may be full".to_owned()),
+                );
             }
             QmpEvent::GuestPanicked | QmpEvent::Shutdown(_) | QmpEvent::Reset(_) => {
-                let why = "the guest came to its end while it was saved".to_owned();
+                let why = "the guest ended while it was saved".to_owned();
                 self.not_saved(now, NotSaved::Failed(why));
             }
             QmpEvent::Reply { command, error: Some(error) } => {
@@ -98,7 +101,7 @@ impl GuestMachine {
 
     pub(super) fn qmp_closed(&mut self, now: Now) {
         self.qemu.qmp_open = false;
-        // A guest needs no QMP: the host gives up only where all else has ended as well.
+        // A guest does not need QMP: the host gives up only if all other channels have ended as well.
         if self.qemu.is_gone() {
             self.lose(now, GuestLoss::Ended);
         } else {
@@ -106,7 +109,7 @@ impl GuestMachine {
         }
     }
 
-    /// One of QEMU's channels was closed, or its process has ended; the others follow soon, or never.
+    /// Called when a channel was closed or the process has ended; the other channels follow soon, or never.
     pub(super) fn channel_closed(&mut self, now: Now) {
         if self.is_saving() {
             // QEMU's end is reported as well, with its exit status.
@@ -124,10 +127,10 @@ impl GuestMachine {
     }
 }
 
-/// Whether a kernel has panicked or halted, so that it says no more: one that does not end by itself, as with `panic=0`,
-/// need not be waited for. A kernel that has oopsed is to panic (`oops=panic`), and may oops on its way there without end.
+/// Whether a kernel has panicked or halted. A kernel that does not end by itself after that, as with `panic=0`, is not
+/// waited for. A kernel that has oopsed will panic (`oops=panic`), and may print further oopses without end until then.
 pub(super) fn says_that_it_ends(console: &ConsoleReader) -> bool {
-    /// More lines than a kernel prints after the shutdown line of an orderly end.
+    /// The number of lines is larger than that which a kernel prints after an orderly end's shutdown line.
     const LINES: usize = 4;
     let is_last = |line: &str| ShutdownLine::of_line(line).is_some();
     console.has_panicked() || console.has_oopsed() || console.last_lines().rev().take(LINES).any(is_last)

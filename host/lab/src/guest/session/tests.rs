@@ -24,7 +24,7 @@ fn fresh() -> Freshness {
     Freshness { wall_clock_ns: 1, entropy: "00".to_owned(), fork: false }
 }
 
-/// A guest that numbers its messages as it should.
+/// A guest that numbers its messages correctly.
 #[derive(Default)]
 struct Guest {
     seq: u64,
@@ -52,7 +52,7 @@ fn leaked() -> LegOutcome {
     LegOutcome::Leaked { detail: "seen".to_owned() }
 }
 
-fn hear(session: &mut Session, bytes: &[u8]) -> Result<Option<SessionEvent>, Violation> {
+fn next(session: &mut Session, bytes: &[u8]) -> Result<Option<SessionEvent>, Violation> {
     session.push(bytes);
     session.next_event()
 }
@@ -60,14 +60,14 @@ fn hear(session: &mut Session, bytes: &[u8]) -> Result<Option<SessionEvent>, Vio
 /// A session whose guest is ready and has announced the scenario.
 fn running() -> (Session, Guest) {
     let (mut session, mut guest) = (Session::default(), Guest::default());
-    let heard = hear(&mut session, &guest.says(GuestMessage::Hello(Box::new(hello())))).unwrap();
-    assert!(matches!(heard, Some(SessionEvent::Hello(_))));
+    let event = next(&mut session, &guest.says(GuestMessage::Hello(Box::new(hello())))).unwrap();
+    assert!(matches!(event, Some(SessionEvent::Hello(_))));
     session.prepare(&fresh()).unwrap();
     session.ask(&spec(), 1000, None).unwrap();
-    let heard = hear(&mut session, &guest.says(GuestMessage::Prepared { boot_id: "b".to_owned() })).unwrap();
-    assert!(matches!(heard, Some(SessionEvent::Prepared { .. })));
+    let event = next(&mut session, &guest.says(GuestMessage::Prepared { boot_id: "b".to_owned() })).unwrap();
+    assert!(matches!(event, Some(SessionEvent::Prepared { .. })));
     let started = guest.says(GuestMessage::ScenarioStarted { run: 1, scenario: spec().id });
-    assert!(matches!(hear(&mut session, &started).unwrap(), Some(SessionEvent::Started)));
+    assert!(matches!(next(&mut session, &started).unwrap(), Some(SessionEvent::Started)));
     (session, guest)
 }
 
@@ -80,12 +80,12 @@ fn a_scenario_from_hello_to_goodbye() {
     bytes.extend(guest.leg(1, Leg::Subject, isolated()));
     bytes.extend(guest.leg(1, Leg::Control, leaked()));
     bytes.extend(guest.says(GuestMessage::ScenarioFinished { run: 1 }));
-    let Some(SessionEvent::Finished(findings)) = hear(&mut session, &bytes).unwrap() else { panic!("not finished") };
+    let Some(SessionEvent::Finished(findings)) = next(&mut session, &bytes).unwrap() else { panic!("not finished") };
     assert_eq!(findings.legs.len(), 3);
     assert_eq!(findings.stdout.text(), "out");
     session.dismiss("marker".to_owned()).unwrap();
     let goodbye = guest.says(GuestMessage::RunFinished { started: 1 });
-    assert!(matches!(hear(&mut session, &goodbye).unwrap(), Some(SessionEvent::Goodbye)));
+    assert!(matches!(next(&mut session, &goodbye).unwrap(), Some(SessionEvent::Goodbye)));
     assert!(session.closed().is_ok());
 }
 
@@ -94,11 +94,11 @@ fn a_missing_feature_ends_after_the_probe() {
     let (mut session, mut guest) = running();
     let mut bytes = guest.leg(1, Leg::Probe, LegOutcome::Missing { evidence: "ENOSYS".to_owned() });
     bytes.extend(guest.says(GuestMessage::ScenarioFinished { run: 1 }));
-    assert!(matches!(hear(&mut session, &bytes).unwrap(), Some(SessionEvent::Finished(_))));
+    assert!(matches!(next(&mut session, &bytes).unwrap(), Some(SessionEvent::Finished(_))));
 }
 
 #[test]
-fn what_is_out_of_turn_is_a_violation() {
+fn a_message_out_of_order_is_a_violation() {
     type Case = (&'static str, fn(&mut Guest) -> Vec<u8>);
     let cases: &[Case] = &[
         ("a second hello", |guest| guest.says(GuestMessage::Hello(Box::new(hello())))),
@@ -157,11 +157,11 @@ fn what_is_out_of_turn_is_a_violation() {
 }
 
 #[test]
-fn another_protocol_is_refused_by_name() {
+fn another_major_version_is_refused_with_both_versions() {
     let mut other = hello();
     other.protocol = ProtocolVersion { major: PROTOCOL.major + 1, minor: 0 };
     let bytes = Guest::default().says(GuestMessage::Hello(Box::new(other)));
-    let error = hear(&mut Session::default(), &bytes).unwrap_err();
+    let error = next(&mut Session::default(), &bytes).unwrap_err();
     assert_eq!(error, Violation::WrongProtocol { guest: 2, host: 1 });
 }
 
@@ -171,8 +171,8 @@ fn a_fork_prepares_before_anything_else() {
     assert!(session.ask(&spec(), 1, None).is_err());
     session.prepare(&fresh()).unwrap();
     assert!(session.prepare(&fresh()).is_err());
-    let heard = hear(&mut session, &guest.says(GuestMessage::Prepared { boot_id: "b".to_owned() }));
-    assert!(matches!(heard, Ok(Some(SessionEvent::Prepared { .. }))));
+    let event = next(&mut session, &guest.says(GuestMessage::Prepared { boot_id: "b".to_owned() }));
+    assert!(matches!(event, Ok(Some(SessionEvent::Prepared { .. }))));
     session.ask(&spec(), 1, None).unwrap();
 
     let mut session = Session::of_fork();
@@ -180,7 +180,7 @@ fn a_fork_prepares_before_anything_else() {
     session.ask(&spec(), 1, None).unwrap();
     let mut guest = Guest { seq: 1 };
     let early = guest.says(GuestMessage::ScenarioStarted { run: 1, scenario: spec().id });
-    assert!(hear(&mut session, &early).is_err(), "a scenario started before the guest was prepared");
+    assert!(next(&mut session, &early).is_err(), "a scenario started before the guest was prepared");
 }
 
 #[test]
@@ -194,16 +194,16 @@ fn a_scenario_that_was_never_asked_for_cannot_start() {
 }
 
 #[test]
-fn a_cut_frame_is_told_from_a_clean_end() {
+fn a_truncated_frame_is_distinguished_from_a_clean_end() {
     let (mut session, mut guest) = running();
     let bytes = guest.leg(1, Leg::Probe, LegOutcome::Available);
     assert!(session.closed().is_ok());
-    assert!(hear(&mut session, &bytes[..bytes.len() - 1]).unwrap().is_none());
+    assert!(next(&mut session, &bytes[..bytes.len() - 1]).unwrap().is_none());
     assert!(session.closed().is_err());
 }
 
 #[test]
-fn only_the_end_of_the_output_is_kept_and_the_rest_is_counted() {
+fn only_the_end_of_the_output_is_stored_and_the_rest_is_counted() {
     let mut tail = Tail::default();
     tail.push(&vec![b'a'; OUTPUT_KEPT]);
     tail.push(b"bc");
@@ -215,12 +215,12 @@ fn only_the_end_of_the_output_is_kept_and_the_rest_is_counted() {
 }
 
 #[test]
-fn a_guest_that_claims_to_have_dropped_more_than_there_is_does_no_harm() {
+fn an_impossible_count_of_dropped_bytes_is_harmless() {
     let (mut session, mut guest) = running();
     let outcomes = [(Leg::Probe, LegOutcome::Available), (Leg::Subject, isolated()), (Leg::Control, leaked())];
     for (leg, outcome) in outcomes {
         let ended = GuestMessage::LegFinished { run: 1, leg, outcome, duration_ns: u64::MAX, output_dropped: u64::MAX };
-        assert!(hear(&mut session, &guest.says(ended)).unwrap().is_none());
+        assert!(next(&mut session, &guest.says(ended)).unwrap().is_none());
     }
     assert_eq!(session.findings_so_far().unwrap().dropped_by_guest, u64::MAX);
 }

@@ -1,5 +1,5 @@
-//! Whatever happens in whatever order: each announced job gets exactly one report, and no job passes without a finish and
-//! a clean console.
+//! Property test: with any order of inputs, each announced job gets exactly one report, and no job passes without a
+//! finish and a clean console.
 
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt as _;
@@ -18,20 +18,20 @@ use super::guest::{Play, hello, jobs};
 use crate::guest::input::Input;
 use crate::stop::Stop;
 
-/// What the guest or its host does next.
+/// The next step of the guest or the host.
 #[derive(Debug, Clone)]
 enum Step {
-    /// The guest does what is due by the protocol.
+    /// The guest acts according to the protocol.
     Right,
-    /// As [`Self::Right`], but the console is late: the marker has not come out yet.
+    /// As [`Self::Right`], but the console is late: the marker appears later.
     Hasty,
-    /// The marker that is due comes out on the console.
+    /// The late marker appears on the console.
     Marker,
     Console(&'static str),
     Qmp(u8),
     Closes(u8),
     Garbage,
-    /// It says something out of turn.
+    /// The guest sends an unexpected message.
     Wrong(u8),
     Output,
     Waits(u64),
@@ -66,20 +66,20 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// A guest that knows what it did, to judge the reports by.
+/// A guest that records its own actions, which the test compares with the reports.
 struct Witness {
     play: Play,
-    /// The run that is going on, and its legs so far.
+    /// The active run, and its legs so far.
     current: Option<(u32, usize)>,
     finished: u32,
-    /// How often each job was announced.
+    /// The number of announcements of each job.
     announced: BTreeMap<String, u32>,
-    /// The console has shown a kernel report since it was divided last.
+    /// Whether the console has shown a kernel report since the last marker.
     dirty: bool,
-    /// For each marker that came: whether a kernel report came before it. The first one closes the first job, and so on.
+    /// For each marker: whether a kernel report precedes it. The first marker closes the first job, and so on.
     divisions: Vec<bool>,
     last_marker: String,
-    /// The marker of an order that the guest has obeyed, and that the console has not shown yet.
+    /// The late marker of an order that the guest has obeyed.
     late_marker: Option<String>,
     ended: bool,
 }
@@ -186,7 +186,7 @@ impl Witness {
         }
     }
 
-    /// Prints the marker now, or later where the console is late.
+    /// Prints the marker now, or later if the console is late.
     fn obey(&mut self, marker: String, hasty: bool) {
         if hasty {
             self.late_marker = Some(marker);
@@ -244,14 +244,14 @@ impl Witness {
         self.play.says(message);
     }
 
-    /// Judges the reports that came since there were `reports` of them.
+    /// Checks the reports after the first `reports`.
     fn check_new(&mut self, reports: usize) {
         for (at, (report, _)) in self.play.reports.iter().enumerate().skip(reports) {
             if report.verdict == Verdict::Passed {
                 assert!(self.finished > 0, "{} passed, and no job was finished", report.job);
                 assert_eq!(report.legs.len(), 3, "{} passed without its legs", report.job);
                 let dirty = self.divisions.get(at);
-                assert!(dirty.is_some(), "{} passed before its marker came", report.job);
+                assert!(dirty.is_some(), "{} passed before its marker", report.job);
                 assert_eq!(dirty, Some(&false), "{} passed on a console with a report", report.job);
                 self.finished -= 1;
             }

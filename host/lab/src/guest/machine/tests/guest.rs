@@ -14,7 +14,7 @@ use vmlab_protocol::frame::{Decoder, Item};
 use vmlab_protocol::message::{
     self, Envelope, GuestMessage, HERE, Hello, HostMessage, Leg, LegOutcome, RawChunk, Stream, VirtioDevice,
 };
-use vmlab_qemu::accel::Accelerator;
+use vmlab_qemu::accelerator::Accelerator;
 use vmlab_qemu::argv::Machine;
 use vmlab_qemu::qmp::{QmpEvent, TimedQmpEvent};
 
@@ -27,19 +27,19 @@ use crate::target::Target;
 
 const MEMORY_MIB: u32 = 256;
 
-/// A machine, its guest, and what the machine has done so far.
+/// A machine, its guest, and the machine's actions so far.
 pub(super) struct Play {
     pub(super) machine: GuestMachine,
     began: Instant,
-    /// Since the guest's start.
+    /// The time since the guest's start.
     pub(super) now: Duration,
     seq: u64,
     decoder: Decoder,
-    /// Orders that the guest has not answered yet.
+    /// The orders that the guest has not answered yet.
     pub(super) orders: Vec<HostMessage>,
     pub(super) events: Vec<LabEvent>,
     pub(super) reports: Vec<(JobReport, AttemptEnd)>,
-    /// What is to be done besides, by name.
+    /// The names of the other actions.
     pub(super) done: Vec<&'static str>,
 }
 
@@ -78,7 +78,7 @@ fn target() -> Rc<Target> {
     Rc::new(Target { id: TargetId::new("k"), kernel, machine, limits })
 }
 
-/// The hello of a guest that is as it was asked for.
+/// The hello of a guest that matches the requested machine.
 pub(super) fn hello() -> Hello {
     let mut features = "0".repeat(64);
     features.replace_range(32..33, "1");
@@ -118,13 +118,13 @@ impl Play {
         self
     }
 
-    /// Time passes without anything.
+    /// Lets time pass without inputs.
     pub(super) fn wait(&mut self, duration: Duration) -> &mut Self {
         self.now += duration;
         self
     }
 
-    /// Waits until the machine's limit passes, with a QEMU of which nothing is known.
+    /// Waits until the machine's limit passes, without known CPU usage.
     pub(super) fn run_out(&mut self) -> &mut Self {
         for _ in 0..100 {
             self.now = self.now.max(self.machine.deadline().saturating_duration_since(self.began));
@@ -176,7 +176,7 @@ impl Play {
         self.ends(QemuEnd::Lived { stopped: false })
     }
 
-    /// The kernel spoke, and the marker of the boot came.
+    /// Prints the kernel's first line and the marker of the boot.
     pub(super) fn boots(&mut self) -> &mut Self {
         self.prints("Linux version 6.1.0").prints(HERE).says(GuestMessage::Hello(Box::new(hello())))
     }
@@ -188,7 +188,7 @@ impl Play {
         self.says(GuestMessage::Prepared { boot_id: "a".to_owned() })
     }
 
-    /// Prints the marker of the order to run a job or to leave, and answers the order's beginning.
+    /// Prints the marker of the order to run a job or to say goodbye, and sends the first answer.
     pub(super) fn obeys(&mut self) -> &mut Self {
         let order = self.orders.remove(0);
         match order {
@@ -229,7 +229,7 @@ impl Play {
         bytes
     }
 
-    /// Label and attempt's end of each report.
+    /// The label and the attempt's end of each report.
     pub(super) fn labels(&self) -> Vec<(&'static str, AttemptEnd)> {
         self.reports.iter().map(|(report, end)| (report.verdict.label(), *end)).collect()
     }

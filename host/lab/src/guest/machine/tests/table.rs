@@ -1,4 +1,4 @@
-//! Lives of guests, step by step, and what comes of each.
+//! Tables of inputs and the expected outcomes.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ const OOPS: &str =
 const WARNING: &str = "WARNING: CPU: 0 PID: 1 at kernel/fork.c:2 f+0x1/0x2";
 const PANIC: &str = "Kernel panic - not syncing: sysrq triggered crash";
 
-/// A booted guest that runs the first of so many jobs.
+/// A booted guest that runs the first of `count` jobs.
 fn running(count: usize) -> Play {
     let mut play = Play::new(Start::Boot, jobs(count));
     play.give(Input::Start).boots().prepares().obeys();
@@ -60,8 +60,7 @@ fn a_fork_is_woken_and_gets_its_orders_when_it_runs() {
     assert_eq!(play.labels(), [("PASS", Complete)]);
 }
 
-/// What happens to a guest that runs the first of two jobs, the labels of the reports, and how many jobs need another
-/// guest.
+/// Events during the first of two jobs, the labels of the reports, and the number of jobs that need another guest.
 type Case = (&'static str, fn(&mut Play), &'static [(&'static str, crate::attempts::AttemptEnd)], usize);
 
 const CASES: &[Case] = &[
@@ -185,7 +184,7 @@ fn fails(play: &mut Play) -> &mut Play {
 }
 
 #[test]
-fn each_loss_comes_to_its_verdict_and_the_other_jobs_get_another_guest() {
+fn each_loss_has_its_verdict_and_the_other_jobs_get_another_guest() {
     for (name, steps, labels, left) in CASES {
         let mut play = running(2);
         steps(&mut play);
@@ -208,7 +207,7 @@ fn a_message_is_held_back_until_the_console_has_reached_its_marker() {
 }
 
 #[test]
-fn a_held_back_message_whose_marker_never_comes_is_no_pass() {
+fn a_held_back_message_without_its_marker_is_no_pass() {
     let mut play = running(1);
     play.passes(1);
     play.orders.clear();
@@ -241,7 +240,7 @@ fn a_guest_that_never_says_hello_has_no_reports() {
 }
 
 #[test]
-fn a_fork_that_does_not_come_to_life_says_nothing_of_its_jobs() {
+fn a_fork_that_fails_before_its_first_job_reports_no_job() {
     let mut play = Play::new(Start::Fork, jobs(2));
     play.give(Input::Start);
     let error = Some("no such device".to_owned());
@@ -252,7 +251,7 @@ fn a_fork_that_does_not_come_to_life_says_nothing_of_its_jobs() {
 }
 
 #[test]
-fn a_template_is_saved_at_its_hello_and_keeps_its_warnings() {
+fn a_template_is_saved_at_its_hello_with_its_warnings() {
     let mut play = Play::new(Start::Template, Vec::new());
     play.give(Input::Start).prints(WARNING).boots();
     assert_eq!(play.done, ["save"]);
@@ -300,7 +299,7 @@ fn a_standby_that_is_not_needed_ends_without_a_verdict() {
 }
 
 #[test]
-fn a_silent_guest_has_less_time_than_its_job() {
+fn a_silent_guest_ends_before_its_jobs_limit() {
     let mut play = running(1);
     play.run_out();
     let waited = play.now;

@@ -42,7 +42,7 @@ pub(crate) enum LinkError {
 }
 
 impl Link {
-    pub(super) fn open(path: &Path) -> Result<Self, LinkError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, LinkError> {
         let port = OpenOptions::new()
             .read(true)
             .write(true)
@@ -52,7 +52,7 @@ impl Link {
     }
 
     /// Closes the port in a child of the agent, so that a scenario cannot forge the agent's messages.
-    pub(super) fn close_in_child(&self) -> Result<(), nix::Error> {
+    pub(crate) fn close_in_child(&self) -> Result<(), nix::Error> {
         close(self.port.as_raw_fd())
     }
 
@@ -78,13 +78,13 @@ impl Link {
         self.flush()
     }
 
-    pub(super) fn send_chunk(&mut self, chunk: &RawChunk<'_>) -> Result<(), LinkError> {
+    pub(crate) fn send_chunk(&mut self, chunk: &RawChunk<'_>) -> Result<(), LinkError> {
         self.out.clear();
         chunk.encode(&mut self.out)?;
         self.flush()
     }
 
-    pub(super) fn receive(&mut self) -> Result<HostMessage, LinkError> {
+    pub(crate) fn receive(&mut self) -> Result<HostMessage, LinkError> {
         let mut buffer = [0; 4096];
         loop {
             match self.decoder.next_item() {
