@@ -1,5 +1,6 @@
 //! The command line. clap's types stay in this crate: other crates get validated values.
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -81,7 +82,8 @@ pub fn main() -> ExitCode {
     match start(cli) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            eprintln!("{failure}");
+            // Where standard error cannot be written, the exit code still says it.
+            writeln!(io::stderr(), "{failure}").unwrap_or_default();
             ExitCode::from(failure.code)
         }
     }

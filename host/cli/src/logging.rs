@@ -1,15 +1,18 @@
 //! Logs: `vmlab.log` in the run record, and standard error with `-v`, `-vv` or `VMLAB_LOG`.
 
+use std::env::VarError;
 use std::fs::File;
-use std::io::{self, IsTerminal as _, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::level_filters::LevelFilter;
+use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
+use vmlab_events::clean;
 
 use crate::Failure;
 
@@ -20,22 +23,23 @@ const FILE: &str = "vmlab.log";
 /// How much is held back until there is a record, in bytes. A run logs some KiB before.
 const HELD_BACK_BYTES: usize = 1 << 20;
 
+/// The start of the names of the crates that log.
+const CRATES: &str = "vmlab";
+
 /// The process's logs.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Logging {
-    on_stderr: bool,
+    /// Writes what is left for standard error when it is dropped, for at most a second.
+    stderr: Option<WorkerGuard>,
     file: LogFile,
 }
 
 /// Starts logging. `verbose` is how often `-v` was given.
 pub(crate) fn start(verbose: u8) -> Result<Logging, Failure> {
-    let asked: Option<Targets> = match std::env::var(VARIABLE) {
-        Ok(filter) if !filter.is_empty() => Some(filter.parse().map_err(|error| {
-            Failure::usage(format!(
-                "{VARIABLE}={filter}: {error}; expected levels such as `debug` or `info,vmlab_lab=trace`"
-            ))
-        })?),
-        _ => None,
+    let asked = match std::env::var(VARIABLE) {
+        Ok(filter) if !filter.is_empty() => Some(levels(&filter)?),
+        Ok(_) | Err(VarError::NotPresent) => None,
+        Err(VarError::NotUnicode(filter)) => return Err(bad_levels(&format!("{filter:?}"), &"it is not UTF-8")),
     };
     let by_flag = match verbose {
         0 => LevelFilter::OFF,
@@ -43,26 +47,45 @@ pub(crate) fn start(verbose: u8) -> Result<Logging, Failure> {
         _ => LevelFilter::DEBUG,
     };
     let on_stderr = asked.is_some() || by_flag != LevelFilter::OFF;
-    let logging = Logging { on_stderr, file: LogFile::default() };
+    // A thread of its own writes to standard error, and lines that nobody reads are dropped: a reader that is slow or
+    // stopped must not stop the run, whose limits and interrupts this thread serves.
+    let (stderr, guard) = on_stderr.then(|| tracing_appender::non_blocking(io::stderr())).unzip();
+    let logging = Logging { stderr: guard, file: LogFile::default() };
     let filter = |default: LevelFilter| asked.clone().unwrap_or_else(|| Targets::new().with_default(default));
     let file = tracing_subscriber::fmt::layer()
         .with_ansi(false)
-        .with_writer(logging.file.clone())
+        .with_writer(CleanLines(logging.file.clone()))
         .with_filter(filter(LevelFilter::DEBUG));
-    let stderr = tracing_subscriber::fmt::layer()
-        .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
-        .with_writer(io::stderr)
-        .with_filter(filter(by_flag));
-    let subscriber = tracing_subscriber::registry().with(file).with(on_stderr.then_some(stderr));
+    let stderr = stderr.map(|stderr| {
+        tracing_subscriber::fmt::layer().with_ansi(false).with_writer(CleanLines(stderr)).with_filter(filter(by_flag))
+    });
+    let subscriber = tracing_subscriber::registry().with(file).with(stderr);
     tracing::subscriber::set_global_default(subscriber)
         .map_err(|error| Failure::lab(format!("cannot start logging: {error}")))?;
     Ok(logging)
 }
 
+/// The levels of a filter.
+///
+/// # Errors
+/// The filter is malformed, or names something that never logs: a misspelled level would be taken for a crate.
+fn levels(filter: &str) -> Result<Targets, Failure> {
+    let targets: Targets = filter.parse().map_err(|error| bad_levels(filter, &error))?;
+    let unknown = targets.iter().map(|(name, _)| name.to_owned()).find(|name| !name.starts_with(CRATES));
+    match unknown {
+        Some(name) => Err(bad_levels(filter, &format!("`{name}` is neither a level nor a crate of vmlab"))),
+        None => Ok(targets),
+    }
+}
+
+fn bad_levels(filter: &str, why: &dyn std::fmt::Display) -> Failure {
+    Failure::usage(format!("{VARIABLE}={filter}: {why}; expected levels such as `debug` or `info,vmlab_lab=trace`"))
+}
+
 impl Logging {
     /// Whether log lines go to standard error.
     pub(crate) const fn is_on_stderr(&self) -> bool {
-        self.on_stderr
+        self.stderr.is_some()
     }
 
     /// Keeps the log in a run record, with what was logged before. A notice where that fails: the run goes on.
@@ -132,14 +155,59 @@ impl<'a> MakeWriter<'a> for LogFile {
     }
 }
 
+/// Writes each line with escapes for terminal control characters and line ends: a path or a guest's text may have them.
+#[derive(Debug)]
+struct CleanLines<W>(W);
+
+impl<'a, M: MakeWriter<'a>> MakeWriter<'a> for CleanLines<M> {
+    type Writer = CleanLines<M::Writer>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        CleanLines(self.0.make_writer())
+    }
+}
+
+impl<W: Write> Write for CleanLines<W> {
+    /// Takes one whole line, as the layer writes it.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        let mut safe = clean::line(text.strip_suffix('\n').unwrap_or(&text));
+        safe.push('\n');
+        self.0.write_all(safe.as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    fn a_misspelled_level_is_an_error() {
+        for filter in ["debug", "info,vmlab_lab=trace", "vmlab_qemu=debug", "off", "vmlab=info"] {
+            assert!(levels(filter).is_ok(), "{filter}");
+        }
+        for filter in ["debgu", "99", "[", "[x", "==", "=,", "info,debgu", "debug,x=wat", "foo=debug"] {
+            let failure = levels(filter).unwrap_err().to_string();
+            assert!(failure.contains(filter) && failure.contains("such as `debug`"), "{failure}");
+        }
+    }
+
+    #[test]
+    fn a_log_line_stays_one_line_without_control_characters() {
+        let mut written = CleanLines(Vec::new());
+        written.write_all(b"kernel /tmp/k\x1b[31m\nINFO forged\n").unwrap();
+        assert_eq!(written.0, b"kernel /tmp/k\\x1b[31m\\nINFO forged\n");
+    }
+
+    #[test]
     fn lines_from_before_the_record_are_kept() {
         let dir = tempfile::tempdir().unwrap();
-        let logging = Logging { on_stderr: false, file: LogFile::default() };
+        let logging = Logging { stderr: None, file: LogFile::default() };
         let mut writer = logging.file.make_writer();
         writer.write_all(b"before\n").unwrap();
         assert_eq!(logging.keep_in(dir.path()), None);

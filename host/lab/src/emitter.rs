@@ -5,6 +5,7 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use tracing::{info, warn};
 use vmlab_events::event::{Counts, LabEvent, Stamped};
 
 /// Receives the events of a run.
@@ -68,6 +69,7 @@ impl Emitter {
         if let LabEvent::JobFinished(report) = &event {
             state.counts.add(report.verdict.class());
         }
+        log(&event);
         state.sink.take(&Stamped { elapsed_ms, event });
     }
 
@@ -79,5 +81,22 @@ impl Emitter {
     /// The number of ended jobs for each class of verdicts.
     pub(crate) fn counts(&self) -> Counts {
         self.state.borrow().counts
+    }
+}
+
+/// Logs the verdicts, and the notices. The other events are in the record's event log.
+fn log(event: &LabEvent) {
+    match event {
+        LabEvent::JobAttempted(report) | LabEvent::JobFinished(report) => {
+            let (job, target, verdict) = (report.job.name(), report.target.as_str(), report.verdict.label());
+            let detail = report.verdict.detail();
+            if report.verdict.class().is_failure() {
+                warn!(job, target, attempt = report.attempt, verdict, detail, "verdict");
+            } else {
+                info!(job, target, attempt = report.attempt, verdict, detail, "verdict");
+            }
+        }
+        LabEvent::Notice { text } => info!("{text}"),
+        _ => {}
     }
 }

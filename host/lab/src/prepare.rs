@@ -44,7 +44,7 @@ pub(crate) async fn prepare(
     laps: &mut Laps,
 ) -> Result<Ready, RunError> {
     let qemu = qemu::find(plan.qemu.as_deref(), &dirs.cache).await?;
-    debug!(path = %qemu.path.display(), version = %qemu.version, "QEMU");
+    debug!(path = ?qemu.path, version = %qemu.version, "QEMU");
     laps.lap("prepare-qemu");
     let kernels = obtain(&sources(plan)?, plan, dirs, progress).await?;
     laps.lap("prepare-kernels");
@@ -114,7 +114,7 @@ async fn obtain(
     for source in sources {
         // One after the other, because they come from the same mirror.
         let kernel = vmlab_kernel::obtain(source, dirs, plan.fetch, progress).await?;
-        info!(kernel = kernel.label, release = kernel.release, path = %kernel.path.display(), "kernel");
+        info!(kernel = kernel.label, release = kernel.release, path = ?kernel.path, "kernel");
         kernels.push(kernel);
     }
     Ok(kernels)

@@ -12,6 +12,8 @@ use super::launch::Launcher;
 
 /// How long after vmlab's end its QEMUs may still be there.
 const QEMU_END_TIMEOUT: Duration = Duration::from_secs(1);
+/// How `vmlab report` begins its notice about a run that vmlab did not end.
+const CUT_OFF_NOTICE: &str = "the run was cut off: ";
 
 /// Looks for processes that outlive a killed vmlab, and replaces its exit code and output in `observed` by those of
 /// `vmlab report` on its record.
@@ -32,12 +34,12 @@ pub(crate) async fn observe_after_kill(
     }
     let report = launcher.start(launcher.env.program(), &["report".into(), "latest".into()])?;
     *observed = launcher.observe_end(report, wrong).await;
-    let said = observed.stdout.lines().find(|line| line.contains("interrupted")).map(clean::line);
-    if said.is_none() {
-        observed.wrong.push("the record does not say that the run was interrupted".to_owned());
+    let notice = observed.stdout.lines().find(|line| line.contains(CUT_OFF_NOTICE)).map(clean::line);
+    if notice.is_none() {
+        observed.wrong.push("the record does not say that the run was cut off".to_owned());
     }
     observed.record =
-        Some(format!("no QEMU after {} ms; `vmlab report`: {}", gone.as_millis(), said.unwrap_or_default()));
+        Some(format!("no QEMU after {} ms; `vmlab report`: {}", gone.as_millis(), notice.unwrap_or_default()));
     for name in [fault, WITNESS] {
         if !observed.stdout.lines().any(|line| line.contains(name) && line.contains("NOT-RUN")) {
             observed.wrong.push(format!("the record does not say that {name} is NOT-RUN"));

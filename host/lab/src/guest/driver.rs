@@ -214,7 +214,10 @@ impl Driver<'_> {
         let (qemu, stderr) = qemu_end(qemu, stopped);
         let Postmortem { registers, vmcore, notices: more, .. } = std::mem::take(&mut self.postmortem);
         notices.extend(more);
-        debug!(?qemu, "QEMU has ended");
+        match &qemu {
+            QemuEnd::Lived { .. } => debug!("vmlab ended QEMU"),
+            qemu => debug!(?qemu, "QEMU ended by itself"),
+        }
         End { state, console, qmp, qemu, stderr, registers, vmcore, notices }
     }
 }

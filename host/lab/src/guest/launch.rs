@@ -67,7 +67,7 @@ pub(crate) fn launch(run: &RunContext, bootable: &BootableTarget, origin: &Origi
     let arguments = argv::arguments(&target.machine, arguments, argv::DESCRIPTORS);
     let console_name = console_name(number);
     let words = std::iter::once(run.qemu.path.as_os_str()).chain(arguments.iter().map(AsRef::as_ref));
-    let span = info_span!("guest", guest = number, target = %target.id, start = start.name());
+    let span = info_span!("guest", guest = number, target = target.id.as_str(), start = start.name());
     run.emitter.emit(LabEvent::GuestStarting {
         guest: number,
         target: target.id.clone(),

@@ -157,7 +157,7 @@ impl GuestMachine {
     pub(crate) const fn phase(&self) -> &'static str {
         match self.stage {
             Stage::Standby => "standby",
-            Stage::Waking => "waking",
+            Stage::Waking => "resuming",
             Stage::Alive => self.session.phase().name(),
             Stage::Saving(_) => "saving",
             Stage::Ending(_) => "ending",

@@ -9,7 +9,7 @@ mod boot;
 
 const LINE: &str = "[    1.0] the last line";
 const STDERR: &str = "qemu: out of luck";
-const CUT: &str = "the link was cut: the stream ended within a frame: 3 bytes of 16 had come";
+const CUT: &str = "the link was cut: the stream ended within a frame: 3 of 16 bytes were received";
 const CUT_FRAME: Truncated = Truncated { have: 3, need: 16 };
 
 /// All evidence, owned.
