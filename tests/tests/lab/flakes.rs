@@ -61,7 +61,7 @@ fn a_failure_and_then_a_pass_are_flaky_in_every_report() {
     assert_eq!((outcome.guests(), outcome.report(HOSTNAME).guest), (2, Some(1)));
     assert_eq!(runs_and_failures(outcome.report(HOSTNAME)), Some((2, 1)));
     let human = &outcome.ended.stdout;
-    for line in ["attempt 1: FAIL (", "attempt 2: PASS (", "FLAKY: of several runs", ": 1 flaky ("] {
+    for line in ["attempt 1: FAIL (", "attempt 2: PASS (", "FLAKY: of several attempts", ": 1 flaky ("] {
         assert!(human.contains(line), "{line}: {}", outcome.ended);
     }
     let ktap = fs::read_to_string(lab.file("ktap")).unwrap();
