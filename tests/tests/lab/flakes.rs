@@ -181,7 +181,7 @@ fn until_failure_ends_well_at_the_runs_limit_and_ignores_the_attempt_that_it_cut
     assert_eq!(runs_and_failures(outcome.report(HOSTNAME)), Some((1, 0)));
     // No attempt was completed.
     let outcome = lab(vec![stuck()]).run(&arguments(&["--until-failure", "--timeout", "1"]));
-    outcome.exits(exit::TIMED_OUT).has(HOSTNAME, "NOT-RUN", "the run limit");
+    outcome.exits(exit::TIMED_OUT).has(HOSTNAME, "NOT-RUN", "the run did not end within 1 s (--timeout)");
 }
 
 #[test]

@@ -254,7 +254,7 @@ Exit codes:
   1  a scenario failed          69  no result: a guest did not boot, or the lab failed
   2  usage or configuration    124  a timeout ended a scenario or the run
   3  a kernel crashed          130  interrupted
-A filter that matches no scenario ends with 4.
+If no scenario matches a filter, the exit code is 4.
 `vmlab help reports` explains the verdicts and exit codes.";
 
 #[cfg(test)]
