@@ -86,7 +86,7 @@ pub enum RecordError {
     #[error("there is no record of a run in {dir} yet: `vmlab run` makes one", dir = .0.display())]
     NoRuns(PathBuf),
     /// No record has that name.
-    #[error("there is no record of a run `{name}` in {dir}: `vmlab report --list` lists the runs", dir = dir.display())]
+    #[error("there is no record of a run `{name}` in {dir}: `vmlab report --list` names those there are", dir = dir.display())]
     Unknown {
         /// As typed.
         name: String,
