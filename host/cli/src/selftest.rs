@@ -14,7 +14,7 @@ use vmlab_kernel::{FetchPolicy, Kernel, KernelSource};
 use vmlab_selftest::table::{self, Row};
 use vmlab_selftest::{Event, Expected, Outcome, Plan, RowResult, SelftestError, Summary};
 
-/// Tests vmlab itself on this machine.
+/// Test vmlab itself on this machine.
 #[derive(Debug, Args)]
 pub struct SelftestArgs {
     #[command(subcommand)]
@@ -26,7 +26,7 @@ enum What {
     Faults(FaultsArgs),
 }
 
-/// Makes guests, QEMU, the host and vmlab itself fail in known ways, and compares each verdict with the expected verdict.
+/// Make guests, QEMU, the host and vmlab itself fail in known ways, and compare each verdict with the expected verdict.
 ///
 /// The faults happen inside guests and in processes of the suite; only --step-clock changes this machine. The suite takes
 /// some minutes for each kernel.

@@ -68,14 +68,14 @@ impl Repetition {
         matches!(self, Self::Runs { .. } | Self::UntilFailure { .. })
     }
 
-    /// What one of several executions of a job is called.
+    /// How a run repeats a job, for programs that read events; in text each execution is an attempt.
     #[must_use]
     pub const fn unit(self) -> AttemptKind {
         if self.measures() { AttemptKind::Run } else { AttemptKind::Attempt }
     }
 }
 
-/// What one of several executions of a job is called.
+/// How a run repeats a job, for programs that read events; in text each execution is an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AttemptKind {
@@ -83,15 +83,4 @@ pub enum AttemptKind {
     Run,
     /// One of the attempts of which the next follows a failure.
     Attempt,
-}
-
-impl AttemptKind {
-    /// `run` or `attempt`.
-    #[must_use]
-    pub const fn noun(self) -> &'static str {
-        match self {
-            Self::Run => "run",
-            Self::Attempt => "attempt",
-        }
-    }
 }

@@ -11,12 +11,12 @@ const ALPHA: f64 = 0.05;
 /// Halvings of an interval of rates: as many as a double has binary digits.
 const HALVINGS: u32 = 53;
 
-/// `3 of 20 runs failed: 15.0 % (3.2 % to 37.9 %)`, and where none or all failed, the bound:
-/// `0 of 100 runs failed: rate below 3.0 %`.
+/// `3 of 20 attempts failed: 15.0 % (3.2 % to 37.9 %)`, and where none or all failed, the bound:
+/// `0 of 100 attempts failed: rate below 3.0 %`.
 #[must_use]
 pub fn text(attempts: &Attempts) -> String {
     let Attempts { runs, failures, .. } = *attempts;
-    let count = format!("{failures} of {runs} run{} failed", if runs == 1 { "" } else { "s" });
+    let count = format!("{failures} of {runs} attempt{} failed", if runs == 1 { "" } else { "s" });
     if runs == 0 {
         return count;
     }
@@ -128,13 +128,13 @@ mod tests {
     #[test]
     fn as_text() {
         let said = |failures, runs| text(&Attempts { runs, failures, kept: Vec::new() });
-        assert_eq!(said(0, 100), "0 of 100 runs failed: rate below 3.0 %");
-        assert_eq!(said(0, 1000), "0 of 1000 runs failed: rate below 0.30 %");
-        assert_eq!(said(0, 20), "0 of 20 runs failed: rate below 13.9 %");
-        assert_eq!(said(0, 1), "0 of 1 run failed: rate below 95.0 %");
-        assert_eq!(said(3, 20), "3 of 20 runs failed: 15.0 % (3.2 % to 37.9 %)");
-        assert_eq!(said(20, 20), "20 of 20 runs failed: rate above 86.1 %");
-        assert_eq!(said(1, 100_000), "1 of 100000 runs failed: 0.0010 % (0.0000 % to 0.0056 %)");
-        assert_eq!(said(0, 0), "0 of 0 runs failed");
+        assert_eq!(said(0, 100), "0 of 100 attempts failed: rate below 3.0 %");
+        assert_eq!(said(0, 1000), "0 of 1000 attempts failed: rate below 0.30 %");
+        assert_eq!(said(0, 20), "0 of 20 attempts failed: rate below 13.9 %");
+        assert_eq!(said(0, 1), "0 of 1 attempt failed: rate below 95.0 %");
+        assert_eq!(said(3, 20), "3 of 20 attempts failed: 15.0 % (3.2 % to 37.9 %)");
+        assert_eq!(said(20, 20), "20 of 20 attempts failed: rate above 86.1 %");
+        assert_eq!(said(1, 100_000), "1 of 100000 attempts failed: 0.0010 % (0.0000 % to 0.0056 %)");
+        assert_eq!(said(0, 0), "0 of 0 attempts failed");
     }
 }

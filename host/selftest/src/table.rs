@@ -114,7 +114,7 @@ pub const ROWS: &[Row] = &[
     row("double-fault", Module, crash(&["double fault"])),
     row("triple-fault", Module, vanished(&["guest-reset"])),
     row("soft-lockup", Module, crash(&["soft lockup"])),
-    row("hard-lockup", Module, timeout(&["scenario limit"])),
+    row("hard-lockup", Module, timeout(&["--scenario-timeout"])),
     row("hung-task", Module, fail(&["the kernel warned", "blocked for more than"])),
     row("rcu-stall", Module, fail(&["the kernel warned", "detected stall"])),
     row("kfence", Module, crash(&["KFENCE", "use-after-free read"])),
@@ -139,7 +139,7 @@ pub const ROWS: &[Row] = &[
     row("garbage", Guest, garbled(&["the link is damaged"])),
     row("bit-flip", Guest, garbled(&["the link is damaged"])),
     row("truncates", Guest, vanished(&["the link was cut"])),
-    row("stalls", Guest, timeout(&["silence limit", "the link was cut"])),
+    row("stalls", Guest, timeout(&["--silence-timeout", "the link was cut"])),
     // The scenario's process.
     row("signal", GuestAll, fail(&["killed by SIG{NAME}"])),
     row("stops", Guest, timeout(&[])),
@@ -169,7 +169,7 @@ pub const ROWS: &[Row] = &[
     row(
         "no-virtio",
         Boot("initcall_blacklist=virtio_console_init module_blacklist=virtio_console vmlab.port_timeout_ms=1000"),
-        boot("NO-BOOT", exit::LAB, &["no virtio-serial port"]),
+        boot("NO-BOOT", exit::LAB, &["the guest has no control port"]),
     ),
     // The host, and vmlab itself.
     row("record-disk-full", RecordFull, to("PASS", exit::LAB, &[])),

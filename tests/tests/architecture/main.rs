@@ -1,11 +1,12 @@
-//! The form of the source tree: which crate depends on which, which module of a crate uses which, and which words are not
-//! used any more. These tests read files only.
+//! The form of the source tree: which crate depends on which, which module of a crate uses which, which words are not used
+//! any more, and whether what the documents name exists. These tests read files only.
 #![expect(clippy::unwrap_used, reason = "a file that cannot be read or parsed ends the test")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 mod crates;
+mod documents;
 mod glossary;
 mod modules;
 mod path;

@@ -123,11 +123,11 @@ fn a_qemu_that_ends_before_the_hello_is_quoted() {
 }
 
 #[test]
-fn an_error_of_pid_1_on_the_console_is_quoted() {
+fn a_missing_control_port_is_explained() {
     let words = "\r\nvmlab-init: no virtio-serial port named org.vmlab.control.0 appeared within 10000 ms\r\n";
     let outcome = lab(vec![Guest::new(vec![console(words), Action::Exit(0)])]).run(&[ONLY_HOSTNAME]);
     outcome.exits(exit::LAB);
-    outcome.has(HOSTNAME, "NO-BOOT", "PID 1 said on the console: no virtio-serial port named org.vmlab.control.0");
+    outcome.has(HOSTNAME, "NO-BOOT", "the guest has no control port: its kernel has no working virtio-console driver");
 }
 
 #[test]

@@ -61,7 +61,7 @@ fn a_failure_and_then_a_pass_are_flaky_in_every_report() {
     assert_eq!((outcome.guests(), outcome.report(HOSTNAME).guest), (2, Some(1)));
     assert_eq!(runs_and_failures(outcome.report(HOSTNAME)), Some((2, 1)));
     let human = &outcome.ended.stdout;
-    for line in ["attempt 1: FAIL (", "attempt 2: PASS (", "FLAKY: of several runs", ": 1 flaky ("] {
+    for line in ["attempt 1: FAIL (", "attempt 2: PASS (", "FLAKY: of several attempts", ": 1 flaky ("] {
         assert!(human.contains(line), "{line}: {}", outcome.ended);
     }
     let ktap = fs::read_to_string(lab.file("ktap")).unwrap();
@@ -121,9 +121,9 @@ fn repeated_scenarios_have_a_failure_rate() {
     let guests = vec![Guest::good(), failing(), Guest::good(), panicking(), Guest::good()];
     let outcome = lab(guests).run(&arguments(&["--repeat", "5", BOOT[0], BOOT[1]]));
     outcome.exits(exit::FAILED);
-    outcome.has(HOSTNAME, "FLAKY", "2 of 5 runs failed, first with FAIL after 1 good one: not isolated");
+    outcome.has(HOSTNAME, "FLAKY", "2 of 5 attempts failed, first with FAIL after 1 good one: not isolated");
     assert_eq!(attempts(&outcome), [(1, "PASS"), (2, "FAIL"), (3, "PASS"), (4, "CRASH"), (5, "PASS")]);
-    let rate = "2 of 5 runs failed: 40.0 % (5.3 % to 85.3 %)";
+    let rate = "2 of 5 attempts failed: 40.0 % (5.3 % to 85.3 %)";
     assert!(outcome.ended.stdout.contains(rate), "{}", outcome.ended);
     assert_eq!(outcome.guests(), 5);
 }
@@ -137,7 +137,7 @@ fn with_shared_guests_each_round_has_a_fresh_guest() {
         outcome.has(name, "PASS", "");
         assert_eq!(runs_and_failures(outcome.report(name)), Some((4, 0)));
     }
-    assert!(outcome.ended.stdout.contains("0 of 4 runs failed: rate below 52.7 %"), "{}", outcome.ended);
+    assert!(outcome.ended.stdout.contains("0 of 4 attempts failed: rate below 52.7 %"), "{}", outcome.ended);
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn a_boot_that_fails_now_and_then_is_counted_and_a_boot_that_always_fails_is_giv
     let repeat = arguments(&["--repeat", "6", BOOT[0], BOOT[1]]);
     let guests = vec![dead(), dead(), Guest::good(), dead(), dead(), dead()];
     let outcome = lab(guests).run(&repeat);
-    outcome.exits(exit::FAILED).has(HOSTNAME, "FLAKY", "5 of 6 runs failed, first with NO-BOOT");
+    outcome.exits(exit::FAILED).has(HOSTNAME, "FLAKY", "5 of 6 attempts failed, first with NO-BOOT");
     let outcome = lab(vec![dead(); 6]).run(&repeat);
     outcome.exits(exit::LAB).has(HOSTNAME, "NO-BOOT", "");
     assert_eq!(outcome.guests(), 3);
@@ -157,7 +157,7 @@ fn until_failure_ends_at_the_first_failure_and_reports_how_many_passed() {
     let guests = vec![Guest::good(), Guest::good(), failing(), Guest::good()];
     let lab = lab(guests);
     let outcome = lab.run(&arguments(&["--until-failure"]));
-    outcome.exits(exit::FAILED).has(HOSTNAME, "FLAKY", "1 of 3 runs failed, first with FAIL after 2 good ones");
+    outcome.exits(exit::FAILED).has(HOSTNAME, "FLAKY", "1 of 3 attempts failed, first with FAIL after 2 good ones");
     assert_eq!((outcome.guests(), lab.unclaimed()), (3, vec![3]));
 }
 
@@ -181,7 +181,7 @@ fn until_failure_ends_well_at_the_runs_limit_and_ignores_the_attempt_that_it_cut
     assert_eq!(runs_and_failures(outcome.report(HOSTNAME)), Some((1, 0)));
     // No attempt was completed.
     let outcome = lab(vec![stuck()]).run(&arguments(&["--until-failure", "--timeout", "1"]));
-    outcome.exits(exit::TIMED_OUT).has(HOSTNAME, "NOT-RUN", "the run limit");
+    outcome.exits(exit::TIMED_OUT).has(HOSTNAME, "NOT-RUN", "the run did not end within 1 s (--timeout)");
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn an_incomplete_repetition_is_no_pass() {
     outcome.has(
         HOSTNAME,
         "NOT-RUN",
-        "only 1 of 5 runs were made, none of which failed: the run limit of 3000 ms passed",
+        "only 1 of 5 attempts were made, none of which failed: the run did not end within 3 s (--timeout)",
     );
 }
 
@@ -202,8 +202,8 @@ fn an_interrupt_leaves_the_rate_of_completed_rounds() {
     lab.await_event(&mut running, "the fourth run", |event| matches!(event, LabEvent::JobStarted { attempt: 4, .. }));
     running.signal(Signal::SIGINT);
     let outcome = lab.outcome(running.wait());
-    outcome.exits(exit::INTERRUPTED).has(HOSTNAME, "FLAKY", "1 of 3 runs failed");
-    assert!(outcome.ended.stdout.contains("1 of 3 runs failed: 33.3 % (0.84 % to 90.6 %)"), "{}", outcome.ended);
+    outcome.exits(exit::INTERRUPTED).has(HOSTNAME, "FLAKY", "1 of 3 attempts failed");
+    assert!(outcome.ended.stdout.contains("1 of 3 attempts failed: 33.3 % (0.84 % to 90.6 %)"), "{}", outcome.ended);
     let again = lab.env.run(&["report", "latest"]);
     assert_eq!(again.stdout, outcome.ended.stdout);
 }

@@ -145,7 +145,7 @@ fn no_message_after_the_goodbye_counts() {
 fn a_port_that_closes_while_qemu_runs_is_a_loss_within_the_limit() {
     let guest = Guest::new(vec![Action::Close(Channel::Port), Action::Hang]);
     let outcome = lab(vec![guest]).run(&[ONLY_HOSTNAME, "--boot-timeout", "1"]);
-    outcome.exits(exit::LAB).has(HOSTNAME, "NO-BOOT", "the exit limit of");
+    outcome.exits(exit::LAB).has(HOSTNAME, "NO-BOOT", "the guest closed its control port and did not end within");
 }
 
 #[test]

@@ -123,5 +123,5 @@ fn a_script_that_runs_qemu_as_its_child_leaves_no_qemu() {
     let silent = crate::lab(vec![Guest::new(vec![Action::Hang])]);
     let path = silent.script(&format!("{FAKE_QEMU} \"$@\"\nexit $?"));
     let outcome = silent.qemu(path).run(&[ONLY_HOSTNAME, "--boot-timeout", "1"]);
-    outcome.exits(exit::LAB).has(HOSTNAME, "NO-BOOT", "the boot limit");
+    outcome.exits(exit::LAB).has(HOSTNAME, "NO-BOOT", "--boot-timeout");
 }

@@ -109,7 +109,7 @@ fn after_a_leg_that_broke_off_the_rest_runs_in_a_fresh_guest() {
 #[test]
 fn a_leg_that_the_agent_timed_out_is_a_timeout() {
     let outcome = run(HOSTNAME, &subject_and_control(LegOutcome::TimedOut { limit_ms: 60_000 }, leaked()));
-    outcome.exits(exit::TIMED_OUT).has(HOSTNAME, "TIMEOUT", "leg subject exceeded its limit of 60000 ms");
+    outcome.exits(exit::TIMED_OUT).has(HOSTNAME, "TIMEOUT", "leg subject did not end within its timeout of 60 s");
 }
 
 const SPLAT: &str = "[    3.141592] WARNING: CPU: 0 PID: 99 at kernel/utsname.c:42 clone_uts_ns+0x1/0x2\r\n";

@@ -176,8 +176,10 @@ fn in_use(outcome: &Outcome) -> Result<u8, Failure> {
 }
 
 fn confirmed(dir: &Path, kinds: &cache::Kinds) -> Result<bool, Failure> {
-    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        return Err(Failure::usage("nobody can be asked whether to clear the cache: give --yes to do it unasked"));
+    let terminals = [("standard input", io::stdin().is_terminal()), ("standard error", io::stderr().is_terminal())];
+    if let Some((stream, _)) = terminals.iter().find(|(_, is_terminal)| !is_terminal) {
+        let advice = "so vmlab cannot ask; give --yes to clear without asking";
+        return Err(Failure::usage(format!("{stream} is not a terminal, {advice}")));
     }
     let listing = cache::scan(dir, &KINDS);
     let doomed: Vec<_> = listing.entries.iter().filter(|entry| kinds.contains(&entry.kind)).collect();

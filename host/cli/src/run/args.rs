@@ -120,7 +120,8 @@ pub struct RunArgs {
     #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub(super) repeat: Option<u32>,
 
-    /// Run all scenarios round after round until one fails; --repeat N or --timeout ends the search without a failure
+    /// Run all scenarios round after round until one fails; --repeat N or --timeout ends the search, and the exit code is 0 if
+    /// no scenario failed
     #[arg(long, help_heading = REPETITION)]
     pub(super) until_failure: bool,
 
@@ -250,9 +251,10 @@ Examples:
 
 Exit codes:
   0  everything as expected      4  nothing ran
-  1  a scenario failed          69  the lab failed, not the kernel
+  1  a scenario failed          69  no result: a guest did not boot, or the lab failed
   2  usage or configuration    124  a timeout ended a scenario or the run
   3  a kernel crashed          130  interrupted
+If no scenario matches a filter, the exit code is 4.
 `vmlab help reports` explains the verdicts and exit codes.";
 
 #[cfg(test)]

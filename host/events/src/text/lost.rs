@@ -58,7 +58,9 @@ impl fmt::Display for GuestOutcome {
 impl fmt::Display for Timeout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Leg { leg, limit_ms } => write!(f, "leg {} exceeded its limit of {limit_ms} ms", leg.name()),
+            Self::Leg { leg, limit_ms } => {
+                write!(f, "leg {} did not end within its timeout of {}", leg.name(), seconds(*limit_ms))
+            }
             Self::Guest { passed, evidence } => f.write_str(&timed_out(passed, evidence).finish()),
             Self::Recorded { text, .. } => f.write_str(text),
         }
@@ -75,12 +77,13 @@ impl fmt::Display for LaunchFailure {
             Self::NotStarted { step: StartFailure::Process, error } => f.write_str(error),
             Self::Lost { cause, evidence, console } => {
                 let mut parts = lost(cause, evidence);
-                parts.extend(console.iter().map(boot));
+                parts.extend(console.iter().flat_map(|console| [boot(console), ADVICE.to_owned()]));
                 f.write_str(&parts.finish())
             }
             Self::TimedOut { passed, evidence, console } => {
                 let mut parts = timed_out(passed, evidence);
                 parts.extend(console.iter().map(boot));
+                parts.push(ADVICE.to_owned());
                 f.write_str(&parts.finish())
             }
             Self::WrongMachine { mismatch, evidence } => {
@@ -97,6 +100,9 @@ impl fmt::Display for LaunchFailure {
     }
 }
 
+/// What to do about a guest that does not boot.
+const ADVICE: &str = "see NO-BOOT in `vmlab help troubleshooting`";
+
 /// How far a boot got that ended in silence.
 fn boot(console: &BootConsole) -> String {
     let BootConsole { last_line, kernel_spoke, memory_mib } = console;
@@ -104,8 +110,8 @@ fn boot(console: &BootConsole) -> String {
         return format!("the console's last line: {last_line}");
     }
     format!(
-        "the kernel itself said nothing (the console's last line: {last_line}); a kernel with too little memory ends like \
-         this: it has {memory_mib} MiB, give it more with --memory"
+        "the kernel itself said nothing (the console's last line: {last_line}), perhaps because it has too little memory: \
+         it has {memory_mib} MiB, give it more with --memory"
     )
 }
 
@@ -137,33 +143,64 @@ fn lost(cause: &LossCause, evidence: &LossEvidence) -> Join {
 }
 
 fn timed_out(passed: &PassedDeadline, evidence: &LossEvidence) -> Join {
-    let mut parts = Join::new(passed.to_string());
-    let meaning = match passed.deadline {
-        Deadline::Boot => "the kernel's first line did not come",
-        Deadline::Handshake if evidence.phase == Phase::Boot => "the kernel spoke, and the guest's hello did not come",
-        Deadline::Handshake => "the fork did not become a guest of its own",
-        Deadline::Exit if evidence.port_closed => "the control port was closed, and the guest did not end",
-        Deadline::Silence => "the guest sent nothing on any channel, and used no CPU time, while a scenario ran",
-        _ => "",
-    };
-    parts.push(meaning.to_owned());
+    let limit = passed.limit();
+    let mut parts = Join::new(match passed.deadline {
+        Deadline::Boot => format!("no line from the kernel within {limit}"),
+        Deadline::Handshake if evidence.phase == Phase::Boot => format!("no hello from the guest within {limit}"),
+        Deadline::Handshake => format!("the fork was not ready within {limit}"),
+        Deadline::Start => format!("the guest did not start the scenario within {limit}"),
+        Deadline::Scenario => format!("the scenario did not end within {limit}"),
+        Deadline::Leg => format!("a leg did not end within {limit}"),
+        Deadline::Silence => format!("the guest sent nothing and used no CPU time for {limit}"),
+        Deadline::Goodbye => format!("no goodbye from the guest within {limit}"),
+        Deadline::Exit if evidence.port_closed => {
+            format!("the guest closed its control port and did not end within {limit}")
+        }
+        Deadline::Exit => format!("the guest did not end within {limit} of the first sign of its end"),
+        Deadline::Run => format!("the run did not end within {limit}"),
+    });
+    parts.extend(passed.guest_state.iter().filter_map(guest_state));
     parts.extend(evidence.supplement());
     parts
 }
 
-impl fmt::Display for PassedDeadline {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the {} limit of {} ms", self.deadline.name(), self.limit_ms)?;
-        if self.stretched_ms > 0 {
-            let ms = self.stretched_ms;
-            write!(f, ", stretched by {ms} ms because the host kept QEMU waiting for a CPU,")?;
+impl PassedDeadline {
+    /// `120 s (--handshake-timeout), 15 s more because the host was busy`.
+    fn limit(&self) -> String {
+        let option = self.deadline.option().map(|option| format!(" ({option})")).unwrap_or_default();
+        let more = match self.stretched_ms {
+            0 => String::new(),
+            ms => format!(", {} more because the host was busy", seconds(ms)),
+        };
+        format!("{}{option}{more}", seconds(self.limit_ms))
+    }
+}
+
+impl Deadline {
+    /// The option of `vmlab run` that sets it.
+    const fn option(self) -> Option<&'static str> {
+        match self {
+            Self::Boot => Some("--boot-timeout"),
+            Self::Handshake => Some("--handshake-timeout"),
+            Self::Scenario | Self::Leg => Some("--scenario-timeout"),
+            Self::Silence => Some("--silence-timeout"),
+            Self::Run => Some("--timeout"),
+            Self::Start | Self::Goodbye | Self::Exit => None,
         }
-        f.write_str(" passed")?;
-        match &self.guest_state {
-            Some(GuestState::Known(state)) => write!(f, " (QEMU says of the guest: {state})"),
-            Some(GuestState::Unknown(why)) => write!(f, " (QEMU says of the guest: unknown: {why})"),
-            None => Ok(()),
-        }
+    }
+}
+
+/// A timeout as options give it, in seconds; in ms where it is no whole number of seconds.
+pub(super) fn seconds(ms: u64) -> String {
+    if ms.is_multiple_of(1000) { format!("{} s", ms / 1000) } else { format!("{ms} ms") }
+}
+
+/// QEMU's state, unless it is the ordinary one.
+fn guest_state(state: &GuestState) -> Option<String> {
+    match state {
+        GuestState::Known(state) if state == "running" => None,
+        GuestState::Known(state) => Some(format!("QEMU says of the guest: {state}")),
+        GuestState::Unknown(why) => Some(format!("QEMU does not say whether the guest runs: {why}")),
     }
 }
 
@@ -210,6 +247,16 @@ fn signal_name(number: i32) -> String {
     Signal::try_from(number).map_or_else(|_| number.to_string(), |name| format!("{number} ({name})"))
 }
 
+/// How PID 1's message begins where the control port is missing.
+const NO_PORT: &str = "no virtio-serial port named ";
+
+/// PID 1's message about the missing control port, explained. After the first semicolon it lists the devices and ports that
+/// were found instead.
+fn no_port(message: &str) -> String {
+    let found = message.split_once("; ").map(|(_, found)| format!(" ({found})")).unwrap_or_default();
+    format!("the guest has no control port: its kernel has no working virtio-console driver{found}")
+}
+
 impl LossEvidence {
     /// What is known besides the cause, each in a sentence.
     pub(super) fn supplement(&self) -> Vec<String> {
@@ -225,8 +272,11 @@ impl LossEvidence {
         if !self.qemu_stderr.is_empty() {
             parts.push(format!("QEMU said: {}", self.qemu_stderr));
         }
-        if !self.init_messages.is_empty() {
-            parts.push(format!("the guest's PID 1 said on the console: {}", self.init_messages.join("; ")));
+        let (ports, others): (Vec<_>, Vec<_>) = self.init_messages.iter().partition(|line| line.starts_with(NO_PORT));
+        parts.extend(ports.into_iter().map(|line| no_port(line)));
+        if !others.is_empty() {
+            let others: Vec<_> = others.into_iter().map(String::as_str).collect();
+            parts.push(format!("the guest's PID 1 said on the console: {}", others.join("; ")));
         }
         parts
     }
@@ -276,5 +326,33 @@ impl fmt::Display for Mismatch {
                 used.join(", ")
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_control_port_is_explained() {
+        let explained = "the guest has no control port: its kernel has no working virtio-console driver";
+        assert_eq!(no_port("no virtio-serial port named p appeared within 9 ms"), explained);
+        let found = "no virtio-serial port named p appeared within 9 ms; virtio devices: virtio0; ports: none";
+        assert_eq!(no_port(found), format!("{explained} (virtio devices: virtio0; ports: none)"));
+    }
+
+    #[test]
+    fn only_an_unusual_state_of_qemu_is_told() {
+        assert_eq!(guest_state(&GuestState::Known("running".to_owned())), None);
+        let paused = guest_state(&GuestState::Known("paused".to_owned()));
+        assert_eq!(paused.as_deref(), Some("QEMU says of the guest: paused"));
+    }
+
+    #[test]
+    fn timeouts_are_in_seconds_and_name_their_option() {
+        let (deadline, guest_state) = (Deadline::Handshake, None);
+        let passed = PassedDeadline { deadline, limit_ms: 120_000, stretched_ms: 15_000, guest_state };
+        assert_eq!(passed.limit(), "120 s (--handshake-timeout), 15 s more because the host was busy");
+        assert_eq!(seconds(1500), "1500 ms");
     }
 }

@@ -62,8 +62,8 @@ pub fn counts(counts: &Counts) -> String {
         (counts.flaky, "flaky"),
         (counts.bad, "failed"),
         (counts.timed_out, "timed out"),
-        (counts.crashed, "with a crashed kernel"),
-        (counts.lab, "failed in the lab"),
+        (counts.crashed, "crashed"),
+        (counts.lab, "without a result"),
         (counts.not_run, "not run"),
     ];
     let some: Vec<_> = all.iter().filter(|(n, _)| *n > 0).map(|(n, class)| format!("{n} {class}")).collect();

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::Join;
+use super::lost::seconds;
 use crate::verdict::{Failure, Flakiness, NotRunReason, Seen, SkipReason, Verdict};
 
 impl Verdict {
@@ -88,15 +89,15 @@ impl fmt::Display for SkipReason {
 impl fmt::Display for Flakiness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::SomeFailed { unit, runs, failures, good_before, first } => {
+            Self::SomeFailed { runs, failures, good_before, first, .. } => {
                 let after = match good_before {
                     0 => String::new(),
                     good => format!(" after {good} good one{}", if *good == 1 { "" } else { "s" }),
                 };
-                let (noun, label, why) = (unit.noun(), first.label(), first.detail());
-                write!(f, "{failures} of {runs} {noun}s failed, first with {label}{after}: {why}")
+                let (label, why) = (first.label(), first.detail());
+                write!(f, "{failures} of {runs} attempts failed, first with {label}{after}: {why}")
             }
-            Self::SomeSkipped { runs, why } => write!(f, "skipped in some of {runs} runs and not in others: {why}"),
+            Self::SomeSkipped { runs, why } => write!(f, "skipped in some of {runs} attempts and not in others: {why}"),
             Self::Recorded { text } => f.write_str(text),
         }
     }
@@ -107,13 +108,13 @@ impl fmt::Display for NotRunReason {
         match self {
             Self::Interrupted => f.write_str("the run was interrupted"),
             Self::RunLimit { limit_ms } => {
-                write!(f, "the run's limit of {} s passed before its turn came", limit_ms / 1000)
+                write!(f, "the run's timeout of {} (--timeout) passed before its turn came", seconds(*limit_ms))
             }
             Self::FailureFound { job, target } => write!(f, "{job} on {target} failed, which ended the run"),
             Self::CutShort { by } => f.write_str(&by.detail()),
             Self::TooFewRuns { runs, planned, because } => {
                 let why = because.detail();
-                write!(f, "only {runs} of {planned} runs were made, none of which failed: {why}")
+                write!(f, "only {runs} of {planned} attempts were made, none of which failed: {why}")
             }
             Self::NoVerdict => {
                 f.write_str("the events end before its verdict: vmlab was killed, or the record was cut")
@@ -165,7 +166,7 @@ mod tests {
         let of = |unit, good_before| Flakiness::SomeFailed { unit, runs: 20, failures: 3, good_before, first: first() };
         let text = "3 of 20 attempts failed, first with FAIL: not isolated: seen";
         assert_eq!(of(AttemptKind::Attempt, 0).to_string(), text);
-        let text = "3 of 20 runs failed, first with FAIL after 1 good one: not isolated: seen";
+        let text = "3 of 20 attempts failed, first with FAIL after 1 good one: not isolated: seen";
         assert_eq!(of(AttemptKind::Run, 1).to_string(), text);
         assert!(of(AttemptKind::Run, 2).to_string().contains("after 2 good ones"));
     }
@@ -174,7 +175,7 @@ mod tests {
     fn too_few_runs_tell_why() {
         let because = || Box::new(Verdict::missing(true));
         let reason = NotRunReason::TooFewRuns { runs: 1, planned: 3, because: because() };
-        let text = "only 1 of 3 runs were made, none of which failed: the run was interrupted";
+        let text = "only 1 of 3 attempts were made, none of which failed: the run was interrupted";
         assert_eq!(reason.to_string(), text);
     }
 }

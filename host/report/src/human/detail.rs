@@ -128,7 +128,7 @@ impl Details<'_> {
             line(&clean::cut(&attempt, MAX_DETAIL));
         }
         if !report.legs.is_empty() {
-            line(&format!("{} {} in full:", self.run.repetition.unit().noun(), report.attempt));
+            line(&format!("attempt {} in full:", report.attempt));
         }
     }
 
@@ -243,7 +243,7 @@ impl Details<'_> {
         }
         if verdicts().any(|(_, report)| report.verdict.class() == Class::Flaky) {
             let mut text =
-                "FLAKY: of several runs on the same kernel some failed and others did not; that counts as failed."
+                "FLAKY: of several attempts on the same kernel some failed and others did not; that counts as failed."
                     .to_owned();
             if !self.run.repetition.measures() {
                 text.push_str(

@@ -87,7 +87,7 @@ pub fn note(text: &str) -> String {
     format!("note: {}\n", clean::line(text))
 }
 
-/// `PASS  debian:trixie  uts.hostname  (12 ms)`, and after several runs or attempts how many there were instead of the time.
+/// `PASS  debian:trixie  uts.hostname  (12 ms)`, and after several attempts how many there were instead of the time.
 fn finished(report: &JobReport, run: &Run, paint: Paint) -> String {
     let took = match &report.attempts {
         Some(attempts) if run.repetition.measures() => format!("({})", rate::text(attempts)),
@@ -110,11 +110,11 @@ fn attempted(report: &JobReport, run: &Run, paint: Paint) -> String {
     }
     let detail = detail(report);
     let colon = if detail.is_empty() { "" } else { ": " };
-    let end = format!("{}  {} {}{colon}{detail}", took(report), run.repetition.unit().noun(), report.attempt);
+    let end = format!("{}  attempt {}{colon}{detail}", took(report), report.attempt);
     line(report, run, paint, &end)
 }
 
-/// How many runs were made, after 10, 20, 50, 100, 200 runs and so on.
+/// How many attempts were made, after 10, 20, 50, 100, 200 runs and so on.
 fn milestone(run: &Run) -> String {
     let (runs, failures) = run.attempted();
     let round = runs
@@ -123,7 +123,7 @@ fn milestone(run: &Run) -> String {
     if !run.repetition.measures() || !round || runs < 10 {
         return String::new();
     }
-    format!("RUNS  {runs} made, {failures} failed ({})\n", text::duration(run.elapsed_ms))
+    format!("DONE  {runs} attempts, {failures} failed ({})\n", text::duration(run.elapsed_ms))
 }
 
 fn line(report: &JobReport, run: &Run, paint: Paint, end: &str) -> String {

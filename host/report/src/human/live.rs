@@ -92,13 +92,13 @@ impl Guest {
     }
 }
 
-/// `37/96 done, 2 not good`, and where failures are counted: `143/200 runs on 1 kernel, 2 failed`.
+/// `37/96 done, 2 not good`, and where failures are counted: `143/200 attempts on 1 kernel, 2 failed`.
 fn summary(run: &Run) -> String {
     let kernels = text::count(run.targets.len(), "kernel");
     if run.repetition.measures() {
         let (runs, failures) = run.attempted();
         let of = planned(run).map(|each| format!("/{}", each.saturating_mul(run.targets.len() as u64)));
-        return format!("{runs}{} runs on {kernels}, {failures} failed", of.unwrap_or_default());
+        return format!("{runs}{} attempts on {kernels}, {failures} failed", of.unwrap_or_default());
     }
     let done: usize = run.targets.iter().map(TargetRun::finished).sum();
     let all = run.targets.len() * run.jobs.len();
@@ -110,7 +110,7 @@ fn summary(run: &Run) -> String {
     format!("{done}/{all} done on {kernels}{bad}")
 }
 
-/// How many runs there are to be on each kernel; none where that is not known.
+/// How many attempts there are to be on each kernel; none where that is not known.
 fn planned(run: &Run) -> Option<u64> {
     let rounds = match run.repetition {
         Repetition::UntilFailure { at_most } => at_most?,
@@ -127,14 +127,14 @@ mod tests {
     use vmlab_events::fixture;
 
     #[test]
-    fn where_failures_are_counted_the_lines_tell_of_runs() {
+    fn where_failures_are_counted_the_lines_count_attempts() {
         let mut run = Run::default();
         fixture::repeated()[..13].iter().for_each(|event| run.apply(event).unwrap());
-        assert_eq!(summary(&run), "9/120 runs on 1 kernel, 2 failed");
+        assert_eq!(summary(&run), "9/120 attempts on 1 kernel, 2 failed");
         let guest = Guest { target: run.targets[0].id.clone(), doing: "cgroup.path".to_owned(), line: None };
         assert_eq!(guest.text(&run), "debian:bookworm    9/120  cgroup.path");
         run.repetition = Repetition::UntilFailure { at_most: None };
-        assert_eq!(summary(&run), "9 runs on 1 kernel, 2 failed");
+        assert_eq!(summary(&run), "9 attempts on 1 kernel, 2 failed");
     }
 
     /// The screen after the events up to and including the first for which `until` holds, without the spinners.

@@ -137,7 +137,7 @@ fn summary(run: &Run) -> String {
         _ => format!("; {leaks} of those passed are documented leaks"),
     };
     let runs = match (run.repetition.measures(), run.attempted()) {
-        (true, (runs, failures)) => format!("; {runs} runs, of which {failures} failed"),
+        (true, (runs, failures)) => format!("; {runs} attempts, of which {failures} failed"),
         (false, _) => String::new(),
     };
     format!(

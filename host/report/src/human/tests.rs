@@ -93,18 +93,18 @@ fn every_attempt_is_shown_and_flaky_is_explained() {
 fn runs_are_shown_by_their_failures_and_rates() {
     let text = render(&fixture::repeated(), setup(Style::FILE, Verbosity::Normal));
     // A line for each of the first ten failures in each paragraph, and one above the attempt that is shown in full.
-    assert_eq!(text.matches("      run ").count(), 3 + 10 + 2, "{text}");
+    assert_eq!(text.matches("      attempt ").count(), 3 + 10 + 2, "{text}");
     insta::assert_snapshot!(text);
     let quiet = render(&fixture::repeated(), setup(Style::FILE, Verbosity::Quiet));
     assert!(quiet.contains("\n\nfailure rates at 95 % confidence, after Clopper and Pearson\ncgroup.path "), "{quiet}");
-    assert!(!quiet.contains("RUNS"), "{quiet}");
+    assert!(!quiet.contains("DONE"), "{quiet}");
 }
 
 #[test]
 fn a_cut_record_shows_the_rates_so_far() {
     let events = fixture::repeated();
     let text = render(&events[..13], setup(Style::FILE, Verbosity::Normal));
-    assert!(text.contains("\ncgroup.path  debian:bookworm  2 of 9 runs failed: 22.2 % ("), "{text}");
+    assert!(text.contains("\ncgroup.path  debian:bookworm  2 of 9 attempts failed: 22.2 % ("), "{text}");
     assert!(text.contains("cgroup.path    NOT-RUN"), "{text}");
 }
 
