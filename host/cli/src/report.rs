@@ -277,7 +277,7 @@ mod tests {
         let record = run(&context, &home);
         let path = record.dir.join(record::EVENTS);
         let events = fs::read_to_string(&path).unwrap();
-        // Every scenario has its last word, and the end of the run is missing.
+        // Every scenario has its final verdict, and the end of the run is missing.
         let (rest, last) = events.trim_end().rsplit_once('\n').unwrap();
         assert!(last.contains("run_finished"), "{last}");
         fs::write(&path, format!("{rest}\n")).unwrap();

@@ -60,7 +60,7 @@ pub(super) fn alike(rule: usize, words: &[u8], key: &mut Vec<u8>) {
     key.clear();
     key.extend_from_slice(&rule.to_le_bytes());
     let mut rest = words;
-    // Whether the last word is a source file's extension.
+    // Whether the word before is a source file's extension.
     let mut in_source = false;
     while let Some(&first) = rest.first() {
         if IS_WORD[usize::from(first)] {

@@ -109,7 +109,7 @@ impl RunContext {
 
     /// Emits a notice without its cause, which can be long, such as QEMU's own text. The cause goes to the log.
     pub(crate) fn notice_with_logged_cause(&self, text: &str, cause: &str) {
-        info!(cause, "the cause of the next notice");
+        info!(cause, "{text}");
         let place = if self.record_dir.is_some() { "vmlab.log has the cause" } else { "-v shows the cause" };
         self.emitter.notice(format!("{text} ({place})"));
     }

@@ -81,10 +81,10 @@ mod tests {
     #[test]
     fn phases_that_only_some_guests_have_are_where_they_were() {
         let first = "restore prepare start scenario probe goodbye end total";
-        let spare = "restore spare prepare start scenario probe subject control goodbye end total";
-        let both = "restore spare prepare start scenario probe subject control goodbye end total";
-        assert_eq!(rows(&[first, spare]), both);
-        assert_eq!(rows(&[spare, first]), both);
+        let standby = "restore standby prepare start scenario probe subject control goodbye end total";
+        let both = "restore standby prepare start scenario probe subject control goodbye end total";
+        assert_eq!(rows(&[first, standby]), both);
+        assert_eq!(rows(&[standby, first]), both);
     }
 
     #[test]

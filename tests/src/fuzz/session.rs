@@ -19,7 +19,7 @@ pub const WORDS: &[&[u8]] = &[
 /// The observed results, in a form that does not depend on how the bytes are split.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Seen {
-    heard: Vec<String>,
+    events: Vec<String>,
     over: bool,
     asked: u32,
     finished: u32,
@@ -149,7 +149,7 @@ impl Play<'_> {
             self.session.push(bytes);
             loop {
                 match self.session.next_event() {
-                    Ok(Some(heard)) => self.heard(&heard),
+                    Ok(Some(event)) => self.check(&event),
                     Ok(None) => break,
                     // The text may contain how many damaged bytes had come by then.
                     Err(_) => {
@@ -161,17 +161,17 @@ impl Play<'_> {
         }
     }
 
-    fn heard(&mut self, heard: &SessionEvent) {
-        assert_ne!(self.seen.heard.last().map(String::as_str), Some("Goodbye"), "{heard:?} after the goodbye");
-        if let SessionEvent::Finished(findings) = heard {
+    fn check(&mut self, event: &SessionEvent) {
+        assert_ne!(self.seen.events.last().map(String::as_str), Some("Goodbye"), "{event:?} after the goodbye");
+        if let SessionEvent::Finished(findings) = event {
             self.seen.finished += 1;
             assert!(self.seen.finished <= self.seen.asked, "more results than orders");
             check(findings);
         }
-        if matches!(heard, SessionEvent::Goodbye) {
+        if matches!(event, SessionEvent::Goodbye) {
             assert!(self.seen.dismissed && self.seen.finished == self.seen.asked, "a goodbye that leaves work undone");
         }
-        self.seen.heard.push(format!("{heard:?}"));
+        self.seen.events.push(format!("{event:?}"));
     }
 }
 

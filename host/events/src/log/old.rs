@@ -103,7 +103,7 @@ fn deadline(which: Value) -> Value {
 }
 
 fn loss(fields: &mut Fields) -> bool {
-    let mut changed = rename(fields, "panic_told", "panic_reported", |told| told);
+    let mut changed = rename(fields, "panic_told", "panic_reported", |reported| reported);
     changed |= rename(fields, "last_word", "shutdown_line", |line| line);
     changed | rename(fields, "watchdog", "deadline", deadline)
 }
