@@ -15,7 +15,7 @@ fn with(fields: Value, label: &str, text: &str) {
 
 #[test]
 fn a_guest_with_another_kernel_runs_nothing() {
-    let text = "the guest runs Linux 5.10.0-1, 6.12.0-fixture was to be booted";
+    let text = "the guest runs Linux 5.10.0-1 instead of 6.12.0-fixture";
     with(json!({"kernel_release": "5.10.0-1"}), "NO-BOOT", text);
 }
 
@@ -32,13 +32,13 @@ fn a_newer_minor_version_of_the_protocol_is_accepted() {
 
 #[test]
 fn a_guest_with_other_processors_or_memory_runs_nothing() {
-    with(json!({"cpus": 2}), "NO-BOOT", "the guest has 2 processors online, 1 were asked for");
-    with(json!({"memory_bytes": 64_u64 << 20}), "NO-BOOT", "the guest has 64 MiB of memory, 256 MiB were asked for");
+    with(json!({"cpus": 2}), "NO-BOOT", "the guest has 2 processors online instead of 1");
+    with(json!({"memory_bytes": 64_u64 << 20}), "NO-BOOT", "the guest has 64 MiB of memory instead of 256 MiB");
 }
 
 #[test]
 fn a_guest_with_other_devices_runs_nothing() {
-    with(json!({"virtio": []}), "NO-BOOT", "the guest shows 0 virtio consoles, one was asked for");
+    with(json!({"virtio": []}), "NO-BOOT", "the guest has 0 virtio consoles instead of 1");
     let legacy = json!({"name": "virtio0", "id": 3, "features": "0".repeat(64), "status": 15});
     with(json!({ "virtio": [legacy] }), "NO-BOOT", "was negotiated as a legacy device");
     let failed = json!({"name": "virtio0", "id": 3, "features": "1".repeat(64), "status": 0x8f});
@@ -48,7 +48,7 @@ fn a_guest_with_other_devices_runs_nothing() {
 #[test]
 fn a_guest_whose_console_hides_warnings_runs_nothing() {
     with(json!({"console_level": 4}), "NO-BOOT", "kernel.printk is 4");
-    with(json!({"consoles": ["tty0"]}), "NO-BOOT", "does not print on ttyS0, where it is read, but on: tty0");
+    with(json!({"consoles": ["tty0"]}), "NO-BOOT", "does not print on ttyS0, which vmlab reads, but on: tty0");
 }
 
 #[test]

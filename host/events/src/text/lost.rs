@@ -302,14 +302,14 @@ impl fmt::Display for HostFault {
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Release { guest, asked } => write!(f, "the guest runs Linux {guest}, {asked} was to be booted"),
+            Self::Release { guest, asked } => write!(f, "the guest runs Linux {guest} instead of {asked}"),
             Self::Cpus { guest, asked } => {
-                write!(f, "the guest has {guest} processors online, {asked} were asked for")
+                write!(f, "the guest has {guest} processors online instead of {asked}")
             }
             Self::Memory { guest_mib, asked_mib } => {
-                write!(f, "the guest has {guest_mib} MiB of memory, {asked_mib} MiB were asked for")
+                write!(f, "the guest has {guest_mib} MiB of memory instead of {asked_mib} MiB")
             }
-            Self::Consoles { count } => write!(f, "the guest shows {count} virtio consoles, one was asked for"),
+            Self::Consoles { count } => write!(f, "the guest has {count} virtio consoles instead of 1"),
             Self::NoDriver { device, status } => write!(f, "{device} has no working driver (status {status:#x})"),
             Self::DeviceFailed { device, status } => write!(f, "{device} has failed (status {status:#x})"),
             Self::LegacyDevice { device } => {
@@ -322,7 +322,7 @@ impl fmt::Display for Mismatch {
             ),
             Self::OtherConsole { needed, used } => write!(
                 f,
-                "the guest's kernel does not print on {needed}, where it is read, but on: {}",
+                "the guest's kernel does not print on {needed}, which vmlab reads, but on: {}",
                 used.join(", ")
             ),
         }
