@@ -125,6 +125,9 @@ impl Unknown {
         if within.contains(' ') {
             return self.into();
         }
+        if TOPICS.iter().any(|topic| topic.name == *name) {
+            return Failure::usage(format!("`{name}` is a topic, and nothing follows a topic: `vmlab help {name}`"));
+        }
         let topics = TOPICS.iter().map(|topic| topic.name).collect::<Vec<_>>().join(", ");
         Failure::usage(format!("there is no command or topic `{name}`; commands: {subcommands}; topics: {topics}"))
     }

@@ -142,6 +142,8 @@ pub struct RunArgs {
     pub(super) timings: bool,
 
     /// Also print what passing scenarios found and printed, and log to standard error; -vv logs more
+    ///
+    /// VMLAB_LOG sets the levels instead, such as `trace` or `info,vmlab_lab=trace`, there and in vmlab.log in the record.
     #[arg(short, long, conflicts_with = "quiet", action = ArgAction::Count)]
     pub(crate) verbose: u8,
 

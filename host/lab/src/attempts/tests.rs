@@ -169,12 +169,12 @@ fn equal_runs_keep_their_verdict_and_different_runs_are_flaky() {
     assert_eq!(end([failed(), crashed(), failed()]).0, labels("1:FAIL 2:CRASH 3:FAIL 1=FAIL", Some((3, 3))));
     let (ended, detail) = end([passed(), crashed(), failed()]);
     assert_eq!(ended, labels("1:PASS 2:CRASH 3:FAIL 2=FLAKY", Some((3, 2))));
-    assert_eq!(detail, "2 of 3 runs failed, first with CRASH after 1 good one: Oops");
+    assert_eq!(detail, "2 of 3 attempts failed, first with CRASH after 1 good one: Oops");
     let (ended, detail) = end([passed(), skipped(), passed()]);
     assert_eq!(ended, labels("1:PASS 2:SKIP 3:PASS 2=FLAKY", Some((3, 0))));
     assert_eq!(
         detail,
-        "skipped in some of 3 runs and not in others: needs CONFIG_UTS_NS (not set in this kernel): ENOSYS"
+        "skipped in some of 3 attempts and not in others: needs CONFIG_UTS_NS (not set in this kernel): ENOSYS"
     );
 }
 
@@ -183,7 +183,7 @@ fn fewer_runs_than_requested_are_no_pass() {
     let mut case = Case::new(THREE_RUNS);
     case.made(Verdict::Passed).take(not_run(), AttemptEnd::Cut, true).take(not_run(), AttemptEnd::Never, true);
     assert_eq!(case.end(Some(Stop::Interrupted)), labels("1:PASS 2:NOT-RUN 1=NOT-RUN", Some((1, 0))));
-    let reason = "only 1 of 3 runs were made, none of which failed: the run was interrupted";
+    let reason = "only 1 of 3 attempts were made, none of which failed: the run was interrupted";
     assert_eq!(case.last().verdict.detail(), reason);
     // A failure counts even if later runs were not made.
     let mut case = Case::new(THREE_RUNS);
@@ -212,7 +212,7 @@ fn a_search_passes_with_any_number_of_runs_and_ends_with_the_first_failure() {
     assert_eq!(case.end(None), labels("1:PASS 2:FAIL 2=FLAKY", Some((2, 1))));
     assert_eq!(
         case.last().verdict.detail(),
-        "1 of 2 runs failed, first with FAIL after 1 good one: not isolated: it showed"
+        "1 of 2 attempts failed, first with FAIL after 1 good one: not isolated: it showed"
     );
     // What fails at once and is not run again has failed.
     let mut case = Case::new(SEARCH);
