@@ -105,7 +105,7 @@ impl TargetRunner {
                 }
                 Outcome::NeverReady(_, rest) => rest,
                 Outcome::ForkFailed(dead, rest) => {
-                    if !self.passes_over(&dead) {
+                    if !self.is_replaced(&dead) {
                         self.give_up_forks(&dead).await;
                     }
                     rest
@@ -210,7 +210,7 @@ impl TargetRunner {
     }
 
     /// Whether another fork replaces a failed one; emits a notice then.
-    fn passes_over(&self, dead: &DeadFork) -> bool {
+    fn is_replaced(&self, dead: &DeadFork) -> bool {
         let passed_over = self.passed_over.get();
         if !dead.by_others || passed_over == FORKS_PASSED_OVER {
             return false;
