@@ -26,6 +26,8 @@ fn processes_of_the_environment_are_found_and_killed_whoever_their_parent_is() {
     assert!(Leftovers::count(&env).is_nothing());
     let mut running = shell(&env, "setsid sleep 1000 & exec sleep 0");
     until(|| running.has_ended().unwrap());
+    // The shell's child may not have executed setsid and sleep yet.
+    until(|| env.processes().iter().all(|process| process.command.starts_with("sleep 1000")));
     let orphans = env.processes();
     assert!(
         matches!(&orphans[..], [only] if only.command.starts_with("sleep 1000") && !only.is_guest()),
