@@ -40,6 +40,10 @@ mod tests {
             for word in ["run", "isolation", "kernel", "fetch", "prune", "completions"] {
                 assert!(script.contains(word), "{shell}: {word}");
             }
+            // `vmlab report --format`, `vmlab run --report`, and `vmlab help`, where the generator completes them.
+            if matches!(shell, Shell::Bash | Shell::Zsh) {
+                assert!(script.matches("junit").count() >= 2 && script.contains("troubleshooting"), "{shell}");
+            }
         }
     }
 }

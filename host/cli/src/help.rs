@@ -2,8 +2,10 @@
 
 use std::io::{self, IsTerminal as _};
 
+use clap::builder::{PossibleValue, StringValueParser};
 use clap::{Command, CommandFactory as _};
 
+use super::suggest::suggest;
 use super::{Cli, Failure, output};
 use vmlab_events::exit;
 
@@ -15,7 +17,8 @@ use vmlab_events::exit;
   vmlab help reports         the guide's page on reports and exit codes")]
 pub(super) struct Args {
     /// A command, with its subcommand if it has one, or a topic; all of them are listed if none is given
-    #[arg(value_name = "COMMAND|TOPIC")]
+    #[arg(value_name = "COMMAND|TOPIC", hide_possible_values = true)]
+    #[arg(value_parser = suggest(StringValueParser::new(), commands_and_topics))]
     names: Vec<String>,
 }
 
@@ -67,6 +70,12 @@ Examples:
   vmlab run -k arch/x86/boot/bzImage               a kernel that you built
   vmlab report --format junit -o junit.xml         the latest run again, as a JUnit file
   vmlab doctor                                     what this machine lacks";
+
+fn commands_and_topics() -> Vec<PossibleValue> {
+    let cli = Cli::command();
+    let commands = cli.get_subcommands().map(|command| PossibleValue::new(command.get_name().to_owned()));
+    commands.chain(TOPICS.iter().map(|topic| PossibleValue::new(topic.name).help(topic.about))).collect()
+}
 
 /// What follows the list of commands in vmlab's own help.
 pub(super) fn examples_and_topics() -> String {

@@ -27,6 +27,7 @@ mod output;
 mod report;
 mod run;
 mod selftest;
+mod suggest;
 
 use failure::Failure;
 use logging::Logging;

@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{StringValueParser, TypedValueParser as _};
 use clap::{Args, ValueHint};
 
+use super::suggest::{formats, suggest};
 use super::{Context, Failure, output};
 use vmlab_events::event::{LabEvent, Stamped};
 use vmlab_events::exit;
@@ -40,6 +42,8 @@ pub struct ReportArgs {
         long,
         value_name = "FORMAT",
         default_value = "human",
+        value_parser = suggest(StringValueParser::new().try_map(|name| name.parse::<Format>()), formats),
+        hide_possible_values = true,
         conflicts_with = "list",
         help = format!("The form of the report: {}", Format::list()),
         long_help = format!("The form of the report:\n{}", Format::described())

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{StringValueParser, TypedValueParser as _};
 use clap::{ArgAction, Args, ValueEnum, ValueHint};
 
 use crate::kernel_arg;
+use crate::suggest::{formats, suggest};
 use vmlab_events::schedule::{Isolation, Repetition};
 use vmlab_kernel::KernelSource;
 use vmlab_lab::limits;
@@ -33,6 +35,8 @@ pub struct RunArgs {
         short,
         long = "report",
         value_name = "FORMAT[=FILE]",
+        value_parser = suggest(StringValueParser::new().try_map(|text| text.parse::<ReportSpec>()), formats),
+        hide_possible_values = true,
         help = reports_help(),
         long_help = format!("{}\n\n{}", reports_help(), Format::described())
     )]
