@@ -8,6 +8,7 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sys::reboot::{RebootMode, reboot};
+use nix::sys::signal::Signal;
 use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, pause};
 
@@ -15,7 +16,7 @@ use crate::agent;
 use crate::console;
 use crate::modules;
 use crate::sandbox::End;
-use crate::sys::process::fork_with;
+use crate::sys::process::{default_action, fork_with};
 
 mod cgroup;
 mod command_line;
@@ -45,7 +46,19 @@ fn serve(options: &command_line::Options, mut problems: Vec<String>) -> Result<E
         format!("{missing}{problems}")
     })?;
     let agent = fork_with(move || agent::run(&port, modules, problems)).map_err(|e| format!("cannot fork: {e}"))?;
+    ignore_sent_signals();
     reap_until(agent).map_err(|error| format!("cannot wait for the agent: {error}"))
+}
+
+/// Removes the handlers of Rust's runtime, with which a leg could make PID 1 abort: its handler of SIGSEGV aborts if the
+/// signal interrupts its handler of SIGBUS. The kernel drops a sent signal that has no handler in PID 1 (kill(2), NOTES),
+/// and a fault of PID 1's own still ends it.
+fn ignore_sent_signals() {
+    for signal in [Signal::SIGSEGV, Signal::SIGBUS] {
+        if let Err(error) = default_action(signal) {
+            console::say(&format!("cannot restore the default action of {signal}: {error}"));
+        }
+    }
 }
 
 /// Reaps every child until `agent` has ended.

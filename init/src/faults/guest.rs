@@ -41,12 +41,7 @@ pub(super) const ALL: &[Fault] = &[
             regs.rdi = 7;
         })
     }),
-    Fault::new("fault.pid1-signalled", "PID 1 is sent every signal", |_| {
-        for signal in Signal::iterator() {
-            kill(INIT, signal).during(format_args!("sending {signal} to PID 1"))?;
-        }
-        Ok(unharmed())
-    }),
+    Fault::new("fault.pid1-signalled", "PID 1 is sent every signal", |_| signal_init()),
     Fault::new("fault.powers-off", "The guest powers off", |_| end(RebootMode::RB_POWER_OFF)),
     Fault::new("fault.reboots", "The guest reboots", |_| end(RebootMode::RB_AUTOBOOT)),
     Fault::new("fault.host-clock-stepped", "The host's clock is set an hour back", wait),
@@ -60,6 +55,19 @@ pub(super) const ALL: &[Fault] = &[
 fn agent() -> Pid {
     // PIDs are positive and far below the limit of i32 (proc(5), pid_max).
     Pid::from_raw(parent_id().cast_signed())
+}
+
+/// The kernel drops a signal to PID 1 only if PID 1 has no handler for it (kill(2), NOTES).
+fn signal_init() -> Result<Finding, Trouble> {
+    let status = std::fs::read_to_string("/proc/1/status").during("reading /proc/1/status")?;
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).map(str::trim);
+    if caught != Some("0000000000000000") {
+        return Err(Trouble::new(format_args!("PID 1 handles signals: SigCgt is {caught:?}")));
+    }
+    for signal in Signal::iterator() {
+        kill(INIT, signal).during(format_args!("sending {signal} to PID 1"))?;
+    }
+    Ok(unharmed())
 }
 
 /// Waits until the fault takes effect.
