@@ -101,7 +101,7 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
     Ok(exit::OK)
 }
 
-/// The command of these names; vmlab itself if there is none.
+/// The subcommand with this path of names; vmlab itself if `names` is empty.
 pub(super) fn named<'a>(root: &'a Command, names: &[String]) -> Result<&'a Command, Unknown> {
     let mut command = root;
     for name in names {

@@ -31,7 +31,7 @@ impl<F: FnMut(&Stamped)> Sink for F {
 /// The result of opening a sink.
 #[derive(Debug, Clone, Default)]
 pub struct Opened {
-    /// The run's record; None if there is none.
+    /// The run's record; None if the run keeps none (`--no-record`, or it cannot be written).
     pub record: Option<Record>,
     /// Notices for the user, one sentence each.
     pub notices: Vec<String>,

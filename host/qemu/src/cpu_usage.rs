@@ -49,7 +49,7 @@ impl CpuUsage {
 }
 
 /// Parses `/proc/PID/stat`: the state, and the sum of `utime` and `stime`. The process's name before them may contain
-/// any characters.
+/// any characters. None if the text has another form: the usage is then unknown, and no limit is stretched.
 fn parse_stat(text: &str) -> Option<CpuUsage> {
     let (_, rest) = text.rsplit_once(')')?;
     let fields: Vec<&str> = rest.split_ascii_whitespace().collect();

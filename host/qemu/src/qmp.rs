@@ -249,6 +249,7 @@ impl Qmp {
     /// As [`Self::execute`].
     pub async fn status(&self) -> Result<String, QmpError> {
         let info = self.execute(qmp::query_status {}).await?;
+        // An enum without fields serialises to a string. The status is only shown, so that it may be unknown.
         let status = serde_json::to_value(info.status).ok();
         Ok(status.as_ref().and_then(Value::as_str).unwrap_or("unknown").to_owned())
     }

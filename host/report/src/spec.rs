@@ -42,7 +42,7 @@ pub struct FormatSpec {
     pub(super) format: Format,
     /// As the user writes it.
     pub name: &'static str,
-    /// What it is, in one line.
+    /// A description for help texts, one line.
     help: &'static str,
     pub(super) make: Make,
 }

@@ -59,7 +59,7 @@ pub enum Event<'a> {
     RowFinished {
         /// The row.
         row: &'static Row,
-        /// What it has come to.
+        /// The result of the row.
         result: &'a RowResult,
     },
 }

@@ -175,6 +175,7 @@ fn decode(line: &[u8]) -> Result<Stamped, Undecodable> {
         Ok(event) => return Ok(event),
         Err(error) => error,
     };
+    // A line without a tag is damaged, which `error` already says.
     let tag = serde_json::from_slice::<Tag>(line).ok();
     if let Some(Tag { event, format: Some(format) }) = &tag
         && event == "run_started"

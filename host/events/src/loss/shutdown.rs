@@ -131,7 +131,7 @@ mod tests {
             ("[    3.1] sysrq: Resetting\r", Some(ShutdownLine::Restarting)),
             ("[    3.1] reboot: Power down", Some(ShutdownLine::PowerDown)),
             ("[    3.1] reboot: System halted", Some(ShutdownLine::Halted)),
-            // The text of a process about them is none.
+            // The same text from a process is not the kernel's.
             ("[    3.1] app: reboot: System halted", None),
             ("[    3.1] reboot: System halted?", None),
             ("", None),

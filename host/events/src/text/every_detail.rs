@@ -22,20 +22,7 @@ fn version(minor: u32) -> KernelVersion {
 }
 
 fn bare(phase: Phase) -> LossEvidence {
-    LossEvidence {
-        phase,
-        qemu: QemuEnd::Lived { stopped: false },
-        shutdown: None,
-        reset: None,
-        shutdown_line: None,
-        watchdog_device: None,
-        refused: None,
-        cut_frame: None,
-        port_closed: false,
-        qmp_closed: false,
-        qemu_stderr: String::new(),
-        init_messages: Vec::new(),
-    }
+    crate::fixture::evidence_in(phase, QemuEnd::Lived { stopped: false })
 }
 
 fn full() -> LossEvidence {

@@ -138,9 +138,9 @@ pub enum Mismatch {
     },
     /// Its kernel does not print on the console that is read.
     OtherConsole {
-        /// The one that is read.
+        /// The console that vmlab reads.
         needed: String,
-        /// Those that it prints on.
+        /// The consoles that the kernel prints on.
         used: Vec<String>,
     },
 }

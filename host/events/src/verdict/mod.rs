@@ -180,7 +180,7 @@ impl Verdict {
         Some(format!("{name}{task}"))
     }
 
-    /// What it means for the user.
+    /// The class of the verdict, which decides the exit code.
     #[must_use]
     pub const fn class(&self) -> Class {
         match self {

@@ -55,7 +55,7 @@ pub struct BootFile {
 struct Answer {
     /// The SHA-256 of the kernel's file.
     kernel_sha256: String,
-    /// The SHA-256 of the vmlinux in it, or the reason why there is none to boot.
+    /// The SHA-256 of the vmlinux in it, or the reason why QEMU cannot boot it.
     vmlinux_sha256: Result<String, String>,
 }
 
@@ -81,7 +81,7 @@ fn fits(file: &BootFile, machine: &Machine) -> bool {
     fs::metadata(&file.path).is_ok_and(|file| file.len() <= memory_bytes / 2)
 }
 
-/// The vmlinux in a kernel's file, from the cache or unpacked now; `None` if there is none to boot.
+/// The vmlinux in a kernel's file, from the cache or unpacked now; `None` if QEMU cannot boot it.
 fn unpacked(kernel: &Kernel, cache: &Path, warnings: &mut CacheWarnings) -> Option<BootFile> {
     let name = format!("{}-{}", kernel.release, kernel.sha256);
     let files = [kernel.path.as_path()];

@@ -51,7 +51,10 @@ pub(crate) fn boot_of<'a>(run: &'a RunContext, bootable: &'a BootableTarget) -> 
     }
 }
 
-/// Starts a guest. The error says why there is none.
+/// Starts a guest.
+///
+/// # Errors
+/// QEMU or one of its channels could not be started.
 pub(crate) fn launch(run: &RunContext, bootable: &BootableTarget, origin: &Origin<'_>) -> Result<Guest, LaunchFailure> {
     let (number, target, start) = (run.next_guest(), &bootable.target, origin.start());
     let boot = boot_of(run, bootable);

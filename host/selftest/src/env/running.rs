@@ -57,7 +57,7 @@ impl Running {
         Ok(Some(Ended { status, stdout, stderr }))
     }
 
-    /// What it has written so far to standard output and to standard error.
+    /// The program's standard output and standard error so far.
     ///
     /// # Errors
     /// The files cannot be read.
@@ -69,7 +69,8 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // A program that has ended and was reaped is not signalled: std remembers its status.
+        // A program that has ended and was reaped is not signalled: std remembers its status. A destructor cannot return
+        // other errors.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
