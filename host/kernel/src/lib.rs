@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use futures_util::future::LocalBoxFuture;
 use vmlab_protocol::catalogue::KernelVersion;
 
 use vmlab_events::progress::Progress;
@@ -68,7 +69,16 @@ pub enum FetchPolicy {
 ///
 /// # Errors
 /// [`KernelError`] if the kernel is not available.
-pub async fn obtain(
+pub fn obtain<'a>(
+    source: &'a KernelSource,
+    dirs: &'a Dirs,
+    policy: FetchPolicy,
+    progress: &'a dyn Progress,
+) -> LocalBoxFuture<'a, Result<Kernel, KernelError>> {
+    Box::pin(obtain_from(source, dirs, policy, progress))
+}
+
+async fn obtain_from(
     source: &KernelSource,
     dirs: &Dirs,
     policy: FetchPolicy,

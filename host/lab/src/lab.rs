@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use futures_util::future::LocalBoxFuture;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 use vmlab_events::event::{Counts, LabEvent};
@@ -79,14 +80,22 @@ impl<'a> Lab<'a> {
     ///
     /// # Errors
     /// [`RunError`], only before the first guest is started. Later failures are events.
-    pub async fn run(mut self, plan: Plan, mut sink: impl Sink + 'static) -> Result<Summary, RunError> {
+    pub fn run(self, plan: Plan, sink: impl Sink + 'static) -> LocalBoxFuture<'a, Result<Summary, RunError>> {
+        self.run_boxed(plan, Box::new(sink))
+    }
+
+    fn run_boxed(self, plan: Plan, sink: Box<dyn Sink>) -> LocalBoxFuture<'a, Result<Summary, RunError>> {
+        Box::pin(self.run_plan(plan, sink))
+    }
+
+    async fn run_plan(mut self, plan: Plan, mut sink: Box<dyn Sink>) -> Result<Summary, RunError> {
         let ready = tokio::select! {
             ready = prepare(&plan, &self.dirs, self.cache_limit, self.progress, &mut self.laps) => ready?,
             () = self.interrupt.cancelled() => return Err(RunError::Interrupted),
         };
         let Opened { record, notices } = sink.open().map_err(RunError::Sink)?;
         let dump_dir = dump_dir(&plan.dump, record.as_ref())?;
-        let context = Rc::new(self.context(&plan, &ready, record, dump_dir, Box::new(sink)));
+        let context = Rc::new(self.context(&plan, &ready, record, dump_dir, sink));
         announce(&context, &ready, &plan);
         notices.iter().chain(&ready.notices).for_each(|text| context.emitter.notice(text));
         self.laps.lap("open");

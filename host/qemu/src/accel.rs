@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use futures_util::future::LocalBoxFuture;
 use serde::{Deserialize, Serialize};
 
 use super::accelerator::Accelerator;
@@ -124,8 +125,13 @@ impl Host {
 ///
 /// # Errors
 /// [`KvmUnusable`], only for [`Wanted::Kvm`].
-pub async fn choose(wanted: Wanted, qemu: &Qemu, kernel: &Path, cache: &Path) -> Result<AccelChoice, KvmUnusable> {
-    choose_on(&Host::this(), wanted, qemu, kernel, cache).await
+pub fn choose<'a>(
+    wanted: Wanted,
+    qemu: &'a Qemu,
+    kernel: &'a Path,
+    cache: &'a Path,
+) -> LocalBoxFuture<'a, Result<AccelChoice, KvmUnusable>> {
+    Box::pin(async move { choose_on(&Host::this(), wanted, qemu, kernel, cache).await })
 }
 
 /// The choice for [`Wanted::Auto`] if it is known without a probe.

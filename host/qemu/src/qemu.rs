@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use futures_util::future::LocalBoxFuture;
 use nix::unistd::{AccessFlags, access};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -150,20 +151,22 @@ pub enum QemuError {
 ///
 /// # Errors
 /// [`QemuError`] if no usable QEMU was found.
-pub async fn find(option: Option<&Path>, cache: &Path) -> Result<Qemu, QemuError> {
-    let path = locate(option, env::var_os(VARIABLE), env::var_os("PATH").as_deref())?;
-    let files = [path.as_path()];
-    let fact = Fact::new(cache, "qemu", &files);
-    // A link may lead to another program with the same times.
-    if let Some(known) = fact.get::<Qemu>().filter(|known| leads_to(&path, &known.identity.path)) {
-        return Ok(Qemu { path, ..known });
-    }
-    let qemu = ask(&path, VERSION_LIMIT).await?;
-    // A script may run another program, which can change without the script.
-    if is_elf(&path) {
-        fact.put_if_possible(&qemu);
-    }
-    Ok(qemu)
+pub fn find<'a>(option: Option<&'a Path>, cache: &'a Path) -> LocalBoxFuture<'a, Result<Qemu, QemuError>> {
+    Box::pin(async move {
+        let path = locate(option, env::var_os(VARIABLE), env::var_os("PATH").as_deref())?;
+        let files = [path.as_path()];
+        let fact = Fact::new(cache, "qemu", &files);
+        // A link may lead to another program with the same times.
+        if let Some(known) = fact.get::<Qemu>().filter(|known| leads_to(&path, &known.identity.path)) {
+            return Ok(Qemu { path, ..known });
+        }
+        let qemu = ask(&path, VERSION_LIMIT).await?;
+        // A script may run another program, which can change without the script.
+        if is_elf(&path) {
+            fact.put_if_possible(&qemu);
+        }
+        Ok(qemu)
+    })
 }
 
 fn leads_to(path: &Path, real: &Path) -> bool {

@@ -9,6 +9,7 @@ use std::io::IoSlice;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
 use qapi::ExecuteError;
@@ -134,20 +135,23 @@ impl Connecting {
     ///
     /// # Errors
     /// [`QmpError::Negotiation`], [`QmpError::Silent`].
-    pub async fn negotiate(mut self, agreed: bool) -> Result<Qmp, QmpError> {
-        let socket = self.socket.ok_or_else(|| QmpError::Negotiation(std::io::Error::other("no second descriptor")))?;
-        let negotiation = async {
-            let opened = QmpStreamTokio::open_split(self.replies, self.write).await?;
-            if agreed { Ok(opened.stream) } else { opened.negotiate().await }
-        };
-        let stream = timeout(REPLY_LIMIT, negotiation)
-            .await
-            .map_err(|_| QmpError::Silent { command: "qmp_capabilities", limit_s: REPLY_LIMIT.as_secs() })?
-            .map_err(QmpError::Negotiation)?;
-        let (service, events) = stream.into_parts();
-        // qapi's event stream also completes its commands, so it must be polled.
-        self.tasks.spawn(events.into_future());
-        Ok(Qmp { service, _tasks: self.tasks, socket })
+    pub fn negotiate(mut self, agreed: bool) -> BoxFuture<'static, Result<Qmp, QmpError>> {
+        Box::pin(async move {
+            let socket =
+                self.socket.ok_or_else(|| QmpError::Negotiation(std::io::Error::other("no second descriptor")))?;
+            let negotiation = async {
+                let opened = QmpStreamTokio::open_split(self.replies, self.write).await?;
+                if agreed { Ok(opened.stream) } else { opened.negotiate().await }
+            };
+            let stream = timeout(REPLY_LIMIT, negotiation)
+                .await
+                .map_err(|_| QmpError::Silent { command: "qmp_capabilities", limit_s: REPLY_LIMIT.as_secs() })?
+                .map_err(QmpError::Negotiation)?;
+            let (service, events) = stream.into_parts();
+            // qapi's event stream also completes its commands, so it must be polled.
+            self.tasks.spawn(events.into_future());
+            Ok(Qmp { service, _tasks: self.tasks, socket })
+        })
     }
 }
 

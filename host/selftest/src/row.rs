@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use futures_util::future::LocalBoxFuture;
 use vmlab_image::guest_init;
 
 use super::env::EnvError;
@@ -56,13 +57,15 @@ pub(crate) struct RowRunner<'a> {
 
 impl RowRunner<'_> {
     /// Runs a row.
-    pub(crate) async fn run(&self, row: &Row) -> Result<RowResult, EnvError> {
-        let began = Instant::now();
-        let (summary, outcome) = match self.obstacle(row) {
-            Some(why) => (String::new(), Outcome::NotDone(why)),
-            None => self.observe_and_compare(row).await?,
-        };
-        Ok(RowResult { summary, outcome, duration: began.elapsed() })
+    pub(crate) fn run<'a>(&'a self, row: &'a Row) -> LocalBoxFuture<'a, Result<RowResult, EnvError>> {
+        Box::pin(async move {
+            let began = Instant::now();
+            let (summary, outcome) = match self.obstacle(row) {
+                Some(why) => (String::new(), Outcome::NotDone(why)),
+                None => self.observe_and_compare(row).await?,
+            };
+            Ok(RowResult { summary, outcome, duration: began.elapsed() })
+        })
     }
 
     /// Why a row cannot be done here.

@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::process::{ExitStatus, Stdio};
 
+use futures_util::future::LocalBoxFuture;
 use nix::unistd::geteuid;
 use tokio::process::Command;
 
@@ -80,10 +81,15 @@ pub enum SetupError {
 ///
 /// # Errors
 /// [`SetupError`] if something is still missing at the end.
-pub async fn install_missing(scope: Scope, progress: &dyn Progress) -> Result<Vec<&'static str>, SetupError> {
-    let installed = install(&Machine::this(), scope, progress).await;
-    progress.done();
-    installed
+pub fn install_missing(
+    scope: Scope,
+    progress: &dyn Progress,
+) -> LocalBoxFuture<'_, Result<Vec<&'static str>, SetupError>> {
+    Box::pin(async move {
+        let installed = install(&Machine::this(), scope, progress).await;
+        progress.done();
+        installed
+    })
 }
 
 async fn install(machine: &Machine, scope: Scope, progress: &dyn Progress) -> Result<Vec<&'static str>, SetupError> {

@@ -6,6 +6,7 @@ use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::thread;
 
+use futures_util::future::LocalBoxFuture;
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{AccessFlags, access};
 use serde::Serialize;
@@ -104,21 +105,23 @@ pub struct Question<'a> {
 }
 
 /// Checks this machine. Takes up to 2 s for a KVM probe, plus the time of `qemu --version`.
-pub async fn survey(question: &Question<'_>) -> Survey {
-    let machine = Machine::this();
-    let qemu = qemu::find(question.qemu, &question.dirs.cache).await;
-    let kernels = Kernels::find(&question.dirs.cache, &machine.root);
-    let mut checks = vec![qemu_check(&qemu)];
-    if let Ok(qemu) = &qemu {
-        checks.push(accelerator_check(question, qemu, &kernels).await);
-    }
-    let others = need::ALL.iter().filter(|need| **need != need::QEMU);
-    checks.extend(others.map(|need| need_check(&machine, need, question.scope)));
-    checks.push(directory_check("cache", &question.dirs.cache, CACHE_MIB, "XDG_CACHE_HOME"));
-    checks.push(directory_check("run records", &question.dirs.state, STATE_MIB, "XDG_STATE_HOME"));
-    checks.push(memory_check(&fs::read_to_string("/proc/meminfo").unwrap_or_default(), cores()));
-    checks.push(kernels_check(&kernels));
-    Survey::of(checks)
+pub fn survey<'a>(question: &'a Question<'a>) -> LocalBoxFuture<'a, Survey> {
+    Box::pin(async move {
+        let machine = Machine::this();
+        let qemu = qemu::find(question.qemu, &question.dirs.cache).await;
+        let kernels = Kernels::find(&question.dirs.cache, &machine.root);
+        let mut checks = vec![qemu_check(&qemu)];
+        if let Ok(qemu) = &qemu {
+            checks.push(accelerator_check(question, qemu, &kernels).await);
+        }
+        let others = need::ALL.iter().filter(|need| **need != need::QEMU);
+        checks.extend(others.map(|need| need_check(&machine, need, question.scope)));
+        checks.push(directory_check("cache", &question.dirs.cache, CACHE_MIB, "XDG_CACHE_HOME"));
+        checks.push(directory_check("run records", &question.dirs.state, STATE_MIB, "XDG_STATE_HOME"));
+        checks.push(memory_check(&fs::read_to_string("/proc/meminfo").unwrap_or_default(), cores()));
+        checks.push(kernels_check(&kernels));
+        Survey::of(checks)
+    })
 }
 
 fn qemu_check(found: &Result<Qemu, QemuError>) -> Check {

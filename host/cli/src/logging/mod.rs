@@ -7,7 +7,6 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::level_filters::LevelFilter;
-use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
@@ -15,6 +14,10 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use vmlab_events::clean;
 
 use crate::Failure;
+
+mod background;
+
+use background::Background;
 
 /// Levels by crate, as in `debug` or `info,vmlab_lab=trace`.
 const VARIABLE: &str = "VMLAB_LOG";
@@ -29,8 +32,7 @@ const CRATES: &str = "vmlab";
 /// The process's logs.
 #[derive(Debug)]
 pub(crate) struct Logging {
-    /// Writes what is left for standard error when it is dropped, for at most a second.
-    stderr: Option<WorkerGuard>,
+    stderr: Option<Background>,
     file: LogFile,
 }
 
@@ -49,20 +51,23 @@ pub(crate) fn start(verbose: u8) -> Result<Logging, Failure> {
     let on_stderr = asked.is_some() || by_flag != LevelFilter::OFF;
     // A thread of its own writes to standard error, and lines that nobody reads are dropped: a reader that is slow or
     // stopped must not stop the run, whose limits and interrupts this thread serves.
-    let (stderr, guard) = on_stderr.then(|| tracing_appender::non_blocking(io::stderr())).unzip();
-    let logging = Logging { stderr: guard, file: LogFile::default() };
+    let stderr = on_stderr.then(|| Background::start(io::stderr())).transpose().map_err(cannot_start)?;
+    let logging = Logging { stderr, file: LogFile::default() };
     let filter = |default: LevelFilter| asked.clone().unwrap_or_else(|| Targets::new().with_default(default));
     let file = tracing_subscriber::fmt::layer()
         .with_ansi(false)
         .with_writer(CleanLines(logging.file.clone()))
         .with_filter(filter(LevelFilter::DEBUG));
-    let stderr = stderr.map(|stderr| {
+    let stderr = logging.stderr.clone().map(|stderr| {
         tracing_subscriber::fmt::layer().with_ansi(false).with_writer(CleanLines(stderr)).with_filter(filter(by_flag))
     });
     let subscriber = tracing_subscriber::registry().with(file).with(stderr);
-    tracing::subscriber::set_global_default(subscriber)
-        .map_err(|error| Failure::lab(format!("cannot start logging: {error}")))?;
+    tracing::subscriber::set_global_default(subscriber).map_err(cannot_start)?;
     Ok(logging)
+}
+
+fn cannot_start(error: impl std::fmt::Display) -> Failure {
+    Failure::lab(format!("cannot start logging: {error}"))
 }
 
 /// The levels of a filter.
@@ -93,6 +98,14 @@ impl Logging {
         let path = record.join(FILE);
         let opened = File::create_new(&path).and_then(|file| self.file.open(file));
         opened.err().map(|error| format!("no log is kept: cannot write {}: {error}", path.display()))
+    }
+}
+
+impl Drop for Logging {
+    fn drop(&mut self) {
+        if let Some(stderr) = &self.stderr {
+            stderr.finish();
+        }
     }
 }
 
