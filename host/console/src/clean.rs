@@ -6,26 +6,37 @@ const ESC: u8 = 0x1b;
 const NUL: u8 = 0;
 /// The longest escape sequence that is removed, in bytes. A longer one is treated as text, so that it cannot hide a
 /// report.
-const LONGEST: u8 = 32;
+const LONGEST: usize = 32;
 
 /// The position of the stream relative to escape sequences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum State {
     #[default]
     Text,
-    /// After ESC, possibly with intermediate bytes, as in `ESC ( B`.
+    /// After ESC, possibly with an intermediate byte, as in `ESC ( B`.
     Escape,
-    /// This many bytes after `ESC [`.
-    Sequence(u8),
+    /// After `ESC [`.
+    Sequence,
 }
 
 /// Cleans a stream.
 ///
-/// Of an operating system command (`ESC ]`) only the introducer is removed: if the command's end is missing, removing
-/// it would also remove the kernel's next line, and a window title in the text is harmless.
+/// Of an operating system command (`ESC ]`) and of an unfinished sequence only the introducer is removed: a task may have
+/// such a name, and what the kernel prints after it is no part of the sequence. So only bytes that do not follow a name
+/// in any title continue a sequence; blanks, colons and slashes do.
 #[derive(Debug, Default)]
 pub(super) struct Cleaner {
     state: State,
+    /// The sequence so far, without its introducer.
+    held: Vec<u8>,
+}
+
+/// What to do with a byte.
+enum Byte {
+    Continues(State),
+    Ends,
+    /// It belongs to no sequence.
+    IsText,
 }
 
 impl Cleaner {
@@ -44,27 +55,43 @@ impl Cleaner {
                     self.state = State::Escape;
                 }
                 rest = rest.get(run + 1..).unwrap_or_default();
-            } else if self.swallows(byte) {
-                rest = after;
+                continue;
+            }
+            match self.meaning(byte) {
+                Byte::Continues(state) => {
+                    // The introducer is never text.
+                    if state == self.state {
+                        self.held.push(byte);
+                    }
+                    self.state = state;
+                    rest = after;
+                }
+                Byte::Ends => {
+                    self.held.clear();
+                    self.state = State::Text;
+                    rest = after;
+                }
+                Byte::IsText => {
+                    room.append(&mut self.held);
+                    self.state = State::Text;
+                }
             }
         }
         room
     }
 
-    /// Whether this byte belongs to the current escape sequence.
-    fn swallows(&mut self, byte: u8) -> bool {
-        let (state, swallows) = match (self.state, byte) {
-            (_, ESC) => (State::Escape, true),
-            (State::Escape, b'[') => (State::Sequence(0), true),
-            (State::Escape, 0x20..=0x2f) => (State::Escape, true),
-            (State::Escape, 0x30..=0x7e) => (State::Text, true),
-            (State::Sequence(length), 0x20..=0x3f) if length < LONGEST => (State::Sequence(length + 1), true),
+    fn meaning(&self, byte: u8) -> Byte {
+        match (self.state, byte) {
+            (State::Escape, b'[') if self.held.is_empty() => Byte::Continues(State::Sequence),
+            (State::Escape, b'(' | b')' | b'#') if self.held.is_empty() => Byte::Continues(State::Escape),
+            (State::Escape, b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'=' | b'>' | b']') => Byte::Ends,
+            (State::Sequence, b'0'..=b'9' | b';'..=b'?') if self.held.len() < LONGEST => {
+                Byte::Continues(State::Sequence)
+            }
             // No sequence in use ends with `[`, which starts the kernel's time stamps.
-            (State::Sequence(_), 0x40..=0x5a | 0x5c..=0x7e) => (State::Text, true),
-            _ => (State::Text, false),
-        };
-        self.state = state;
-        swallows
+            (State::Sequence, 0x40..=0x5a | 0x5c..=0x7e) => Byte::Ends,
+            _ => Byte::IsText,
+        }
     }
 }
 
@@ -91,9 +118,15 @@ mod tests {
     fn an_unterminated_sequence_hides_no_text() {
         assert_eq!(cleaned(&[b"\x1b]0;title[    1.0] BUG: x\n"]), "0;title[    1.0] BUG: x\n");
         assert_eq!(cleaned(&[b"\x1b[[    1.0] BUG: x\n"]), "[    1.0] BUG: x\n");
-        assert_eq!(cleaned(&[b"\x1b[31", b"\nBUG: x\n"]), "\nBUG: x\n");
+        assert_eq!(cleaned(&[b"\x1b[31", b"\nBUG: x\n"]), "31\nBUG: x\n");
         let long = format!("\x1b[{}\n", "1".repeat(100));
-        assert_eq!(cleaned(&[long.as_bytes()]), format!("{}\n", "1".repeat(100 - usize::from(LONGEST))));
+        assert_eq!(cleaned(&[long.as_bytes()]), long[2..]);
+        for unfinished in ["\x1b", "\x1b(", "\x1b[", "\x1b[1", "\x1b[38;5", "\x1b[?"] {
+            for after in [":4711 blocked", "/1/0x2", ") total-vm", " invoked", "\n"] {
+                let text = format!("{unfinished}{after}");
+                assert!(cleaned(&[text.as_bytes()]).ends_with(after), "{text:?}");
+            }
+        }
     }
 
     #[test]

@@ -29,7 +29,7 @@ fn sample(path: &Path) -> Sample {
     let mut rest = &bytes[..];
     let mut header = Vec::new();
     while let Some(after) = rest.strip_prefix(b"#: ") {
-        let end = memchr(b'\n', after).unwrap();
+        let end = memchr::memchr(b'\n', after).unwrap();
         header.push(String::from_utf8(after[..end].to_vec()).unwrap());
         rest = &after[end + 1..];
     }

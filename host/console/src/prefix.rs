@@ -11,7 +11,7 @@ pub(super) struct Caller {
 }
 
 /// A position in a line where a kernel message may begin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Start {
     /// The offset of the level or time stamp.
     pub(super) at: usize,

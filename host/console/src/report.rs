@@ -144,6 +144,15 @@ impl Report {
         report
     }
 
+    /// Whether the report is only a title of a rule for any text.
+    pub(super) fn is_bare(&self) -> bool {
+        self.lines == 1 && matches!(self.finding.kind, Kind::Bug | Kind::Warning)
+    }
+
+    pub(super) const fn is_stamped(&self) -> bool {
+        self.stamped
+    }
+
     /// Whether this title is part of this report.
     pub(super) fn takes_title(&self, title: &Title) -> bool {
         let same_trap = self.finding.kind.is_trap() && (title.kind.is_trap() || title.kind == Kind::Warning);

@@ -68,7 +68,7 @@ impl Reports {
     }
 
     /// Begins a report; its title has this rule and this text.
-    pub(super) fn begin(&mut self, rule: usize, words: &[u8], mut report: Report) {
+    pub(super) fn begin(&mut self, rule: usize, words: &[u8], mut report: Report) -> u64 {
         alike(rule, words, &mut self.key);
         self.begun += 1;
         self.latest = self.begun;
@@ -86,6 +86,34 @@ impl Reports {
         }
         self.open.push(report);
         self.sweep();
+        self.begun
+    }
+
+    /// Removes and returns a report. It stays counted among those with its title.
+    pub(super) fn forget(&mut self, number: u64) -> Option<Report> {
+        self.take_last(|report| report.number == number)
+    }
+
+    /// Removes and returns the latest kept report of those that fit.
+    pub(super) fn take_last(&mut self, fits: impl Fn(&Report) -> bool) -> Option<Report> {
+        let fitting = self.open.iter().chain(&self.ended).filter(|report| !report.is_brief && fits(report));
+        // The last title may have been counted with an earlier one.
+        let number = fitting.map(|report| report.number).max_by_key(|number| (*number == self.latest, *number))?;
+        [&mut self.open, &mut self.ended].into_iter().find_map(|reports| {
+            let at = reports.iter().position(|report| report.number == number)?;
+            Some(reports.remove(at))
+        })
+    }
+
+    /// Keeps the reports that pass.
+    pub(super) fn retain(&mut self, keep: impl Fn(&Report) -> bool) {
+        self.open.retain(&keep);
+        self.ended.retain(&keep);
+    }
+
+    /// Adds a report that was the crash, in the place where it began.
+    pub(super) fn add_back(&mut self, report: Report) {
+        self.ended.push(report);
     }
 
     /// Moves the reports that have ended out of the open ones.

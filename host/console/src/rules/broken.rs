@@ -85,7 +85,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         kind: Kind::Oops,
         anchor: "Oops",
-        pattern: r"(?:Internal error: )?Oops(?: -[^:]*)?: (?:Oops: )?(?P<what>[A-Za-z][A-Za-z -]*[A-Za-z])?",
+        pattern: r"(?:Internal error: )?Oops(?: -[^:]*)?: (?:Oops: )?(?P<what>[A-Za-z][\w #-]*\w)?",
         example: "Oops: 0002 [#1] PREEMPT SMP PTI",
         near_miss: "ramoops: using module parameters; Oops: and panics are kept",
     },
@@ -97,6 +97,14 @@ pub(super) const RULES: &[Rule] = &[
         near_miss: "EXT4-fs: Internal error: none",
     },
     Rule {
+        kind: Kind::Oops,
+        anchor: " [#",
+        // die() prints `TITLE: CODE [#COUNT]`; since Linux 6.10 most titles begin with `Oops: `.
+        pattern: r"(?P<what>[A-Za-z][\w /,()#.-]{2,60}): [0-9a-f]{4,16} \[#\d+\]",
+        example: "int3: 0000 [#1] PREEMPT SMP NOPTI",
+        near_miss: "printk: the stack has 0000 [#1] words",
+    },
+    Rule {
         kind: Kind::KernelBug,
         anchor: "ernel BUG at ",
         pattern: r"[Kk]ernel BUG at (?:(?P<what>[A-Za-z_./-][^:\s]*):\d+!|\S+)",
@@ -106,7 +114,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         kind: Kind::SoftLockup,
         anchor: "BUG: ",
-        pattern: r"(?:NMI )?(?:watchdog: )?BUG: soft lockup - CPU#\d+ stuck for \d+s!(?: \[(?P<comm>\S.{0,14}):(?P<pid>\d+)\])?",
+        pattern: r"(?:NMI )?(?:watchdog: )?BUG: soft lockup - CPU#\d+ stuck for \d+s!(?: \[(?P<comm>(?s:.{0,15})):(?P<pid>\d+)\])?",
         example: "watchdog: BUG: soft lockup - CPU#1 stuck for 26s! [faulty:62]",
         near_miss: "watchdog: Disabling watchdog on nohz_full cores by default, no BUG: soft lockups are found",
     },
@@ -120,16 +128,9 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         kind: Kind::BadPage,
         anchor: "BUG: ",
-        pattern: r"BUG: (?P<what>Bad page (?:state|map|cache)|Bad rss-counter state|non-zero \w+ on freeing mm)(?: in process (?P<comm>\S+))?",
+        pattern: r"BUG: (?P<what>Bad page (?:state|map|cache)|Bad rss-counter state|non-zero \w+ on freeing mm)(?: in process (?P<comm>(?s:.{0,15}))  p(?:fn|te|md):)?",
         example: "BUG: Bad page state in process faulty  pfn:12345",
         near_miss: "page_owner is disabled, a Bad page state has no owner",
-    },
-    Rule {
-        kind: Kind::BadPage,
-        anchor: "Corrupted page table",
-        pattern: r"(?P<comm>\S.{0,14}): (?P<what>Corrupted page table) at address ",
-        example: "init: Corrupted page table at address 7f1200345000",
-        near_miss: "Corrupted page tables are looked for",
     },
     Rule {
         kind: Kind::SlabCorruption,

@@ -3,7 +3,7 @@
 use super::Rule;
 use crate::kind::Kind;
 
-const ANCHOR: &str = "Kernel panic - not syncing";
+pub(super) const ANCHOR: &str = "Kernel panic - not syncing";
 
 pub(super) const RULES: &[Rule] = &[
     Rule {

@@ -6,8 +6,10 @@
 
 mod broken;
 mod fatal;
+mod task_first;
 mod warned;
 
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use aho_corasick::{AhoCorasick, AhoCorasickBuilder, MatchKind};
@@ -35,7 +37,7 @@ pub(super) struct Rule {
 }
 
 pub(super) fn all() -> impl Iterator<Item = &'static Rule> {
-    fatal::RULES.iter().chain(broken::RULES).chain(warned::RULES)
+    task_first::RULES.iter().chain(fatal::RULES).chain(broken::RULES).chain(warned::RULES)
 }
 
 /// The first line that a kernel prints (init/version.c).
@@ -62,7 +64,7 @@ pub(super) struct Rules {
     pub(super) prefilter: AhoCorasick,
     /// Finds the first matching rule, in one pass.
     titles: meta::Regex,
-    parts: Vec<(Kind, Regex)>,
+    parts: Vec<(&'static Rule, Regex)>,
 }
 
 /// The compiled rules, or the error of their compilation. A test makes sure that they compile; an error would be a
@@ -85,7 +87,7 @@ impl Rules {
         // An anchor that contains another anchor is redundant.
         let alone: Vec<_> = anchors.iter().filter(|a| !anchors.iter().any(|b| a != &b && a.contains(b))).collect();
         let anchored = |rule: &Rule| format!("^(?:{})", rule.pattern);
-        let part = |rule: &Rule| Ok((rule.kind, RegexBuilder::new(&anchored(rule)).unicode(false).build()?));
+        let part = |rule: &'static Rule| Ok((rule, RegexBuilder::new(&anchored(rule)).unicode(false).build()?));
         Ok(Self {
             // With leftmost matches the search uses vector instructions.
             prefilter: AhoCorasickBuilder::new().match_kind(MatchKind::LeftmostFirst).build(alone)?,
@@ -116,21 +118,32 @@ impl Rules {
 
     /// The kind of a rule.
     pub(super) fn kind(&self, number: usize) -> Option<Kind> {
-        self.parts.get(number).map(|(kind, _)| *kind)
+        self.parts.get(number).map(|(rule, _)| rule.kind)
     }
 
-    /// The parts of a title.
-    pub(super) fn title(&self, number: usize, words: &str) -> Option<Title> {
-        let (kind, pattern) = self.parts.get(number)?;
-        let found = pattern.captures(words.as_bytes())?;
-        let group = |name| found.name(name).and_then(|part| words.get(part.range())).map(str::to_owned);
+    /// Whether the titles of a rule are those of a panic.
+    pub(super) fn is_panic(&self, number: usize) -> bool {
+        self.parts.get(number).is_some_and(|(rule, _)| rule.anchor == fatal::ANCHOR)
+    }
+
+    /// Whether a rule matches any text behind `WARNING: ` or `BUG: `, which programs print, too.
+    pub(super) fn is_open_to_programs(&self, number: usize) -> bool {
+        self.parts.get(number).is_some_and(|(rule, _)| warned::IS_ANY.contains(&rule.pattern))
+    }
+
+    /// The parts of a title. A task's name may have any bytes but NUL, so that patterns see bytes and parts are decoded.
+    pub(super) fn title(&self, number: usize, words: &[u8]) -> Option<Title> {
+        let (rule, pattern) = self.parts.get(number)?;
+        let found = pattern.captures(words)?;
+        let group = |name| found.name(name).map(|part| String::from_utf8_lossy(part.as_bytes()).into_owned());
         Some(Title {
             rule: number,
-            kind: *kind,
+            kind: rule.kind,
             what: group("what"),
             func: group("func"),
             comm: group("comm"),
             pid: group("pid"),
+            named: found.name("comm").map_or(0..0, |name| name.range()),
         })
     }
 }
@@ -145,7 +158,11 @@ pub(super) struct Title {
     pub(super) func: Option<String>,
     pub(super) comm: Option<String>,
     pub(super) pid: Option<String>,
+    /// The range of the task's name in the title, in bytes; empty without a name.
+    pub(super) named: Range<usize>,
 }
 
+#[cfg(test)]
+mod names;
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,11 @@
 use super::Rule;
 use crate::kind::Kind;
 
+/// Matches every report of a kind that has no rule of its own.
+const ANY_BUG: &str = r"BUG: (?P<what>.{1,120})";
+const ANY_WARNING: &str = r"WARNING: (?P<what>.{1,120})";
+pub(super) const IS_ANY: [&str; 2] = [ANY_BUG, ANY_WARNING];
+
 pub(super) const RULES: &[Rule] = &[
     Rule {
         kind: Kind::Lockdep,
@@ -18,7 +23,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         kind: Kind::Lockdep,
         anchor: "WARNING: ",
-        pattern: r"WARNING: (?P<comm>\S.{0,14})/(?P<pid>\d+) (?P<what>still has locks held)!",
+        pattern: r"WARNING: (?P<comm>(?s:.{0,15}))/(?P<pid>\d+) (?P<what>still has locks held)!",
         example: "WARNING: init/1 still has locks held!",
         near_miss: "1 lock held by init/1: WARNING: none",
     },
@@ -46,14 +51,14 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         kind: Kind::Spinlock,
         anchor: "BUG: ",
-        pattern: r"BUG: (?P<what>(?:spinlock|rwlock) [a-z -]+?) on CPU#\d+, (?P<comm>\S.{0,14})/(?P<pid>\d+)",
+        pattern: r"BUG: (?P<what>(?:spinlock|rwlock) [a-z -]+?) on CPU#\d+, (?P<comm>(?s:.{0,15}))/(?P<pid>\d+)",
         example: "BUG: spinlock bad magic on CPU#0, swapper/0",
         near_miss: "spinlock debugging finds the BUG: spinlock bad magic on CPU#0",
     },
     Rule {
         kind: Kind::Kcsan,
         anchor: "BUG: ",
-        pattern: r"BUG: KCSAN: (?P<what>[a-z-]+ in [\w.$]+(?:\+0x[0-9a-f]+/0x[0-9a-f]+)?(?: \[\w+\])?(?: / [\w.$]+)?)",
+        pattern: r"BUG: KCSAN: (?P<what>(?:assert: )?[a-z-]+ in [\w.$]+(?:\+0x[0-9a-f]+/0x[0-9a-f]+)?(?: \[\w+\])?(?: / [\w.$]+)?)",
         example: "BUG: KCSAN: data-race in test_kernel_read / test_kernel_write",
         near_miss: "kcsan: enabled early",
     },
@@ -81,7 +86,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         kind: Kind::ScheduleInAtomic,
         anchor: "BUG: ",
-        pattern: r"BUG: scheduling while atomic: (?P<comm>\S.{0,14})/(?P<pid>\d+)/",
+        pattern: r"BUG: scheduling while atomic: (?P<comm>(?s:.{0,15}))/(?P<pid>\d+)/",
         example: "BUG: scheduling while atomic: init/1/0x00000002",
         near_miss: "bad: scheduling from the idle thread, no BUG: scheduling while atomic",
     },
@@ -116,28 +121,21 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         kind: Kind::HungTask,
         anchor: "INFO: ",
-        pattern: r"INFO: task (?P<comm>\S.{0,14}):(?P<pid>\d+) (?:is )?blocked (?:in I/O wait )?for more than ",
+        pattern: r"INFO: task (?P<comm>(?s:.{0,15})):(?P<pid>\d+) (?:is )?blocked (?:in I/O wait )?for more than ",
         example: "INFO: task fsfreeze:62 blocked for more than 5 seconds.",
         near_miss: "INFO: task accounting is on",
     },
     Rule {
-        kind: Kind::Oom,
-        anchor: "invoked oom-killer",
-        pattern: r"(?P<comm>\S.{0,14}) invoked oom-killer: ",
-        example: "u invoked oom-killer: gfp_mask=0x140cca(GFP_HIGHUSER_MOVABLE|__GFP_COMP), order=0, oom_score_adj=0",
-        near_miss: "the kernel has never invoked oom-killer",
-    },
-    Rule {
         kind: Kind::MemcgOom,
         anchor: "ut of memory",
-        pattern: r"Memory cgroup (?:stats )?out of memory: Kill(?:ed)? process (?P<pid>\d+) \((?P<comm>\S.{0,14})\)",
+        pattern: r"Memory cgroup (?:stats )?out of memory: Kill(?:ed)? process (?P<pid>\d+) \((?P<comm>(?s:.{0,15}?))(?:\)[, ]|$)",
         example: "Memory cgroup out of memory: Killed process 98 (u) total-vm:9212kB, anon-rss:8120kB, file-rss:4kB",
         near_miss: "Memory cgroup out of memory and no killable processes...",
     },
     Rule {
         kind: Kind::Oom,
         anchor: "ut of memory",
-        pattern: r"Out of memory(?: \(oom_kill_allocating_task\))?: Kill(?:ed)? process (?P<pid>\d+) \((?P<comm>\S.{0,14})\)",
+        pattern: r"Out of memory(?: \(oom_kill_allocating_task\))?: Kill(?:ed)? process (?P<pid>\d+) \((?P<comm>(?s:.{0,15}?))(?:\)[, ]|$)",
         example: "Out of memory: Killed process 96 (u) total-vm:119208kB, anon-rss:117232kB, file-rss:4kB",
         near_miss: "oom_reaper: reaped process 96 (u), now anon-rss:0kB, was Out of memory: ",
     },
@@ -172,21 +170,21 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         kind: Kind::Warning,
         anchor: "WARNING: ",
-        pattern: r"WARNING: \S+:\d+ at (?P<func>[\w.$]+)\+\S+(?: \[\w+\])?, CPU#\d+: (?P<comm>\S.{0,14})/(?P<pid>\d+)",
+        pattern: r"WARNING: \S+:\d+ at (?P<func>[\w.$]+)\+\S+(?: \[\w+\])?, CPU#\d+: (?P<comm>(?s:.{0,15}))/(?P<pid>\d+)",
         example: "WARNING: kernel/workqueue.c:1723 at __queue_work+0x2e/0x4c0, CPU#1: kworker/1:1/31",
         near_miss: "Spectre V2 : WARNING: Unprivileged eBPF is enabled with eIBRS on, data leaks possible",
     },
     Rule {
         kind: Kind::Bug,
         anchor: "BUG: ",
-        pattern: r"BUG: (?P<what>.{1,120})",
+        pattern: ANY_BUG,
         example: "BUG: Dentry 00000000a1b2c3d4{i=3,n=x} still in use (1) [unmount of tmpfs tmpfs]",
         near_miss: "DEBUG: 3 unexpected failures",
     },
     Rule {
         kind: Kind::Warning,
         anchor: "WARNING: ",
-        pattern: r"WARNING: (?P<what>.{1,120})",
+        pattern: ANY_WARNING,
         example: "WARNING: kernel stack frame pointer at 000000003f2c1b7a in init:1 has bad value 0000000000000000",
         near_miss: "Warning: unable to open an initial console.",
     },
