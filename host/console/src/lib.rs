@@ -8,6 +8,7 @@ mod clean;
 mod finding;
 mod fingerprint;
 mod frames;
+mod helpers;
 mod kind;
 mod lines;
 mod panic;

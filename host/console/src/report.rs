@@ -7,13 +7,18 @@ use regex::Regex;
 use super::finding::{Finding, Task};
 use super::fingerprint::{NAMING_FRAMES, fingerprint};
 use super::frames;
+use super::helpers::is_helper;
 use super::kind::{Ending, Kind, Severity};
 use super::prefix::{Caller, Start};
 use super::rules::Title;
 use super::tail::text;
 
-/// The maximum number of lines that are kept of a report.
+/// The maximum number of lines that are kept of a report: its beginning and its end.
 const TRACE_LINES: usize = 200;
+/// The number of lines that are kept of the beginning of a longer report. Then follows a line that counts the lines left out.
+const BEGINNING: usize = 119;
+/// The maximum number of lines that are read. Lockdep prints hundreds of lines before the trace that names its report.
+const READ_LINES: usize = 5000;
 /// The maximum number of functions that are kept.
 const FRAMES: usize = 8;
 
@@ -38,6 +43,11 @@ const AROUND_TRACE: &[&str] = &[
     "Hardware name: ",
     "Workqueue: ",
     "RIP: ",
+    "EIP: ",
+    "pc : ",
+    "lr : ",
+    "sp : ",
+    "pstate: ",
     "RSP: ",
     "RAX: ",
     "RDX: ",
@@ -69,6 +79,21 @@ const AROUND_TRACE: &[&str] = &[
     "------------[ cut here",
 ];
 
+/// The lines before a call trace (arch/*/kernel/{dumpstack,stacktrace,traps}.c, mm/kmemleak.c).
+const TRACE_HEADS: &[&str] = &["Call Trace:", "Call trace:", "Backtrace:", "backtrace:", "backtrace (crc "];
+/// The lines before the history of an object, whose traces are not the report's (mm/kasan/report.c, mm/kfence/report.c,
+/// mm/kmsan/report.c).
+const HISTORY: &[&str] = &[
+    "Allocated by task",
+    "Freed by task",
+    "allocated by task",
+    "freed by task",
+    "Last potentially related work",
+    "Second to last potentially",
+    "Uninit was ",
+    "Local variable ",
+];
+
 /// A report that is being read.
 #[derive(Debug)]
 pub(super) struct Report {
@@ -93,6 +118,11 @@ pub(super) struct Report {
     in_interrupt: bool,
     /// Whether the report has had a call trace.
     had_trace: bool,
+    /// The first significant function that the unwinder is not sure of. It counts where the unwinder is sure of none, as
+    /// with a kernel without ORC and frame pointers; elsewhere such functions are left from earlier calls.
+    guess: Option<String>,
+    /// Whether the unwinder is sure of a function of the call trace.
+    is_certain: bool,
     /// Whether functions are still collected, which ends with the first call trace.
     wants_frames: bool,
 }
@@ -135,9 +165,11 @@ impl Report {
             in_trace: false,
             in_interrupt: false,
             had_trace: false,
+            guess: None,
+            is_certain: false,
             wants_frames: true,
         };
-        report.finding.frames.retain(|name| !frames::is_generic(name));
+        report.finding.frames.retain(|name| !is_helper(name));
         report.set_fingerprint();
         // With a rate limit, the kernel prints this title without the report before it.
         report.is_open &= !report.is_killed(words);
@@ -217,7 +249,7 @@ impl Report {
             return;
         }
         self.keep(line);
-        let begins_trace = words.starts_with("Call Trace:") || words.starts_with("backtrace:");
+        let begins_trace = TRACE_HEADS.iter().any(|head| words.starts_with(head));
         self.in_trace |= begins_trace;
         self.had_trace |= begins_trace;
         if !self.is_brief {
@@ -233,15 +265,22 @@ impl Report {
     fn keep(&mut self, line: &[u8]) {
         self.lines += 1;
         if !self.is_brief {
-            self.finding.trace.push(text(line));
+            let trace = &mut self.finding.trace;
+            trace.push(text(line));
+            if let Some(left_out) = self.lines.checked_sub(TRACE_LINES - 1).filter(|_| trace.len() > TRACE_LINES) {
+                trace.remove(BEGINNING + 1);
+                trace[BEGINNING] = format!("[{left_out} lines left out]");
+            }
         }
-        self.is_open &= self.lines < TRACE_LINES;
+        self.is_open &= self.lines < READ_LINES;
     }
 
     /// Whether a report without an end marker ended before this line.
     fn has_ended_before(&self, words: &str) -> bool {
         let indented = words.starts_with([' ', '\t']) || words.is_empty();
-        let around = AROUND_TRACE.iter().any(|start| words.starts_with(start));
+        // `x29: ffff800012345678 x28: ...` (arch/arm64/kernel/process.c).
+        let register = words.strip_prefix('x').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+        let around = register || AROUND_TRACE.iter().any(|start| words.starts_with(start));
         self.finding.severity < Severity::Fatal
             && self.finding.kind.ending() == Ending::Trace
             && self.had_trace
@@ -291,20 +330,29 @@ impl Report {
             "</IRQ>" => self.in_interrupt = false,
             _ => {}
         }
-        // The object's history follows.
-        self.wants_frames &= kind != Kind::Kfence || !words.starts_with("allocated by task");
+        self.wants_frames &= !HISTORY.iter().any(|head| words.starts_with(head));
         if !self.wants_frames || by_tick && self.in_interrupt {
             return;
         }
-        if words.trim_start() == "</TASK>" || (self.in_trace && words.starts_with("RIP: ") && !words.contains("+0x")) {
+        if words.trim_start() == "</TASK>"
+            || (self.in_trace && frames::instruction(words).is_some_and(|at| !at.contains("+0x")))
+        {
             self.wants_frames = false;
         }
-        let at_instruction = words.starts_with("RIP: ") && !self.in_trace;
+        let at_instruction = frames::instruction(words).is_some() && !self.in_trace;
+        if self.in_trace && self.guess.is_none() && !self.is_certain && self.finding.frames.is_empty() {
+            self.guess = frames::guess(words).filter(|name| !is_helper(name)).map(str::to_owned);
+            self.set_fingerprint();
+        }
         let Some(name) = frames::function(words).filter(|_| at_instruction || self.in_trace || bare) else { return };
+        if self.in_trace && !self.is_certain {
+            (self.is_certain, self.guess) = (true, None);
+            self.set_fingerprint();
+        }
         let known = &mut self.finding.frames;
         // The instruction pointer's function is often also the first in the trace, as is the function that a macro
         // wraps.
-        if !frames::is_generic(name) && known.last().is_none_or(|last| last != name) && known.len() < FRAMES {
+        if !is_helper(name) && known.last().is_none_or(|last| last != name) && known.len() < FRAMES {
             known.push(name.to_owned());
             if known.len() <= NAMING_FRAMES {
                 self.set_fingerprint();
@@ -335,12 +383,15 @@ impl Report {
             return;
         }
         let Finding { kind, frames, task, fingerprint: name, .. } = &mut self.finding;
+        let frames = if frames.is_empty() { self.guess.as_slice() } else { frames };
         let comm = task.as_ref().map(|task| task.comm.clone()).unwrap_or_default();
         *name = match kind {
             // The place where memory ran out, or where the end of PID 1 was noticed, is insignificant.
             Kind::Oom | Kind::MemcgOom => fingerprint(*kind, &comm, &[]),
             // Not all kernels have these functions, so their names must not be part of the fingerprint.
-            Kind::NoRoot | Kind::NoInit | Kind::BadPage | Kind::WorkqueueLockup => fingerprint(*kind, &self.what, &[]),
+            Kind::NoRoot | Kind::NoInit | Kind::WorkqueueLockup => fingerprint(*kind, &self.what, &[]),
+            // The functions are in the title, in an order that does not depend on the race. The order of the traces does.
+            Kind::Kcsan => fingerprint(*kind, &self.what, &[]),
             // The exit status distinguishes an exit from a signal; numbers alone do not count in a fingerprint.
             Kind::InitDied => fingerprint(*kind, &format!("exit_{}", self.what.trim_start_matches('0')), &[]),
             _ => fingerprint(*kind, &self.what, frames),
