@@ -88,6 +88,8 @@ pub enum Kind {
     HungTask,
     /// A worker pool that makes no progress.
     WorkqueueLockup,
+    /// A message without a trace that the kernel's own data is inconsistent.
+    Inconsistency,
     /// A network device cannot be removed because it still has references.
     NetdevRefs,
     /// The machine ran out of memory, and a process was killed.
@@ -136,6 +138,7 @@ impl Kind {
             Self::RcuStall => ("rcu-stall", Warned, Ending::Trace),
             Self::HungTask => ("hung-task", Warned, Ending::Trace),
             Self::WorkqueueLockup => ("workqueue-lockup", Warned, Ending::Trace),
+            Self::Inconsistency => ("inconsistency", Warned, Ending::Title),
             Self::NetdevRefs => ("netdev-refs", Warned, Ending::Title),
             Self::Oom => ("oom", Warned, Ending::Killed),
             Self::MemcgOom => ("memcg-oom", Warned, Ending::Killed),

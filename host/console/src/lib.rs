@@ -146,4 +146,6 @@ impl ConsoleReader {
 #[cfg(test)]
 mod corpus;
 #[cfg(test)]
+mod reported;
+#[cfg(test)]
 mod tests;

@@ -17,8 +17,10 @@ use super::tail::text;
 const TRACE_LINES: usize = 200;
 /// The number of lines that are kept of the beginning of a longer report. Then follows a line that counts the lines left out.
 const BEGINNING: usize = 119;
-/// The maximum number of lines that are read. Lockdep prints hundreds of lines before the trace that names its report.
-const READ_LINES: usize = 5000;
+/// The maximum number of lines of a lockdep report, which has hundreds of lines before the trace that names it.
+const LOCKDEP_LINES: usize = 5000;
+/// The maximum number of lines before a report's trace. More lines do not belong to a report that has none.
+const BEFORE_TRACE: usize = 60;
 /// The maximum number of functions that are kept.
 const FRAMES: usize = 8;
 
@@ -272,7 +274,12 @@ impl Report {
                 trace[BEGINNING] = format!("[{left_out} lines left out]");
             }
         }
-        self.is_open &= self.lines < READ_LINES;
+        let limit = match self.finding.kind {
+            Kind::Lockdep => LOCKDEP_LINES,
+            kind if kind.ending() == Ending::Trace && !self.had_trace => BEFORE_TRACE,
+            _ => TRACE_LINES,
+        };
+        self.is_open &= self.lines < limit;
     }
 
     /// Whether a report without an end marker ended before this line.

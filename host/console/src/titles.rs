@@ -119,6 +119,7 @@ impl ConsoleReader {
                 }
                 used
             }
+            Meaning::Harmless => used,
             Meaning::CutHere => {
                 self.before = Some(vec![tail::text(line)]);
                 used

@@ -8,7 +8,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         kind: Kind::Kasan,
         anchor: "BUG: ",
-        pattern: r"BUG: KASAN: (?P<what>[a-z0-9-]+)(?: in (?P<func>[\w.$]+))?",
+        pattern: r"BUG: KASAN: (?:slab-)?(?P<what>[a-z0-9-]+)(?: or [a-z-]+)?(?: in (?P<func>[\w.$]+))?",
         example: "BUG: KASAN: slab-use-after-free in uaf+0x30/0x40",
         near_miss: "kasan: KernelAddressSanitizer initialized",
     },
@@ -88,6 +88,14 @@ pub(super) const RULES: &[Rule] = &[
         pattern: r"(?:Internal error: )?Oops(?: -[^:]*)?: (?:Oops: )?(?P<what>[A-Za-z][\w #-]*\w)?",
         example: "Oops: 0002 [#1] PREEMPT SMP PTI",
         near_miss: "ramoops: using module parameters; Oops: and panics are kept",
+    },
+    Rule {
+        kind: Kind::Oops,
+        anchor: "PANIC: ",
+        // Before the handlers of exceptions are set up (arch/x86/mm/extable.c), and with FRED (arch/x86/entry/entry_fred.c).
+        pattern: r"PANIC: (?P<what>early exception|invalid or fatal FRED event)",
+        example: "PANIC: early exception 0x0e IP 10:ffffffff81000000 error 0 cr2 0xffff888000000000",
+        near_miss: "PANIC: nothing of the kind",
     },
     Rule {
         kind: Kind::Oops,

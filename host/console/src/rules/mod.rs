@@ -6,6 +6,8 @@
 
 mod broken;
 mod fatal;
+mod harmless;
+mod messages;
 mod task_first;
 mod warned;
 
@@ -37,7 +39,7 @@ pub(super) struct Rule {
 }
 
 pub(super) fn all() -> impl Iterator<Item = &'static Rule> {
-    task_first::RULES.iter().chain(fatal::RULES).chain(broken::RULES).chain(warned::RULES)
+    [task_first::RULES, fatal::RULES, broken::RULES, messages::RULES, warned::RULES].into_iter().flatten()
 }
 
 /// The first line that a kernel prints (init/version.c).
@@ -54,6 +56,8 @@ pub(super) enum Meaning {
     InitSays(usize),
     /// A title may follow.
     CutHere,
+    /// It is none of the kernel's reports, although it begins like one.
+    Harmless,
     /// A title, by the number of its rule.
     Title(usize),
 }
@@ -88,12 +92,14 @@ impl Rules {
         let alone: Vec<_> = anchors.iter().filter(|a| !anchors.iter().any(|b| a != &b && a.contains(b))).collect();
         let anchored = |rule: &Rule| format!("^(?:{})", rule.pattern);
         let part = |rule: &'static Rule| Ok((rule, RegexBuilder::new(&anchored(rule)).unicode(false).build()?));
+        let harmless = harmless::LINES.iter().map(|line| line.pattern);
+        let patterns: Vec<_> = harmless.chain(all().map(|rule| rule.pattern)).collect();
         Ok(Self {
             // With leftmost matches the search uses vector instructions.
             prefilter: AhoCorasickBuilder::new().match_kind(MatchKind::LeftmostFirst).build(alone)?,
             titles: meta::Builder::new()
                 .syntax(syntax::Config::new().unicode(false).utf8(false))
-                .build_many(&all().map(|rule| rule.pattern).collect::<Vec<_>>())?,
+                .build_many(&patterns)?,
             parts: all().map(part).collect::<Result<_, regex::Error>>()?,
         })
     }
@@ -102,7 +108,8 @@ impl Rules {
     pub(super) fn meaning(&self, words: &[u8]) -> Option<Meaning> {
         let title = Input::new(words).anchored(Anchored::Yes);
         if let Some(found) = self.titles.search_half(&title) {
-            return Some(Meaning::Title(found.pattern().as_usize()));
+            let rule = found.pattern().as_usize().checked_sub(harmless::LINES.len());
+            return Some(rule.map_or(Meaning::Harmless, Meaning::Title));
         }
         let starts = |text: &str| words.starts_with(text.as_bytes());
         if starts(BANNER) {

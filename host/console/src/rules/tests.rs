@@ -29,6 +29,15 @@ fn each_rule_matches_its_example_first_and_no_rule_its_near_miss() {
 }
 
 #[test]
+fn harmless_lines_are_no_reports_and_similar_reports_are() {
+    for line in harmless::LINES {
+        assert_eq!(kinds(line.example), [], "{}", line.example);
+        assert_eq!(kinds(&format!("[    1.234567][    T1] {}\r\n", line.example)), [], "{}", line.example);
+        assert_eq!(kinds(line.report).len(), 1, "{}", line.report);
+    }
+}
+
+#[test]
 fn every_kind_has_a_rule() {
     let kinds: Vec<Kind> = all().map(|rule| rule.kind).collect();
     for kind in KINDS {
@@ -71,6 +80,7 @@ const KINDS: &[Kind] = &[
     Kind::RcuStall,
     Kind::HungTask,
     Kind::WorkqueueLockup,
+    Kind::Inconsistency,
     Kind::NetdevRefs,
     Kind::Oom,
     Kind::MemcgOom,
@@ -129,6 +139,14 @@ fn other_spellings_of_titles_match() {
         ("BUG: Bad page map in process sh  pte:80000000 pmd:0", Kind::BadPage),
         ("list_add corruption. prev->next should be next (x), but was y. (prev=z).", Kind::ListCorruption),
         ("WARNING: lib/refcount.c:28 at refcount_warn_saturate+0xba/0x110, CPU#0: sh/61", Kind::Refcount),
+        ("WARNING: CPU: 0 PID: 7 at f+0x1/0x2", Kind::Warning),
+        ("WARNING: at f+0x1/0x2, CPU#1: sh/61", Kind::Warning),
+        ("WARNING: fs/a.c:3 at f+0x1/0x2 [ext4], CPU#1: sh/61", Kind::Warning),
+        ("BUG: KCSAN: assert: race in f+0x6df/0x760", Kind::Kcsan),
+        ("alignment check: 0000 [#1] PREEMPT SMP NOPTI", Kind::Oops),
+        ("control protection: 0003 [#2] SMP", Kind::Oops),
+        ("Oops: int3: 0000 [#1] SMP NOPTI", Kind::Oops),
+        ("VFS: Close: file count is 0 (f_op=ext4_file_operations)", Kind::Inconsistency),
         ("WARNING: stack recursion on stack type 4", Kind::Warning),
         ("Memory cgroup out of memory: Kill process 98 (u) score 900 or sacrifice child", Kind::MemcgOom),
     ] {

@@ -163,14 +163,14 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         kind: Kind::Warning,
         anchor: "WARNING: ",
-        pattern: r"WARNING: (?:CPU: \d+ PID: \d+ )?at \S+:\d+ (?P<func>[\w.$]+)",
+        pattern: r"WARNING: (?:CPU: \d+ PID: \d+ )?at (?:\S+:\d+ )?(?P<func>[\w.$]+)\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[\w+\])?(?:\s|$)",
         example: "WARNING: CPU: 0 PID: 9 at kernel/workqueue.c:1723 __queue_work+0x2e/0x4c0",
         near_miss: "[ a WARNING: CPU: 0 PID: 9 at kernel/workqueue.c:1723 __queue_work+0x2e/0x4c0",
     },
     Rule {
         kind: Kind::Warning,
         anchor: "WARNING: ",
-        pattern: r"WARNING: \S+:\d+ at (?P<func>[\w.$]+)\+\S+(?: \[\w+\])?, CPU#\d+: (?P<comm>(?s:.{0,15}))/(?P<pid>\d+)",
+        pattern: r"WARNING: (?:\S+:\d+ )?at (?P<func>[\w.$]+)\+\S+(?: \[\w+\])?, CPU#\d+: (?P<comm>(?s:.{0,15}))/(?P<pid>\d+)",
         example: "WARNING: kernel/workqueue.c:1723 at __queue_work+0x2e/0x4c0, CPU#1: kworker/1:1/31",
         near_miss: "Spectre V2 : WARNING: Unprivileged eBPF is enabled with eIBRS on, data leaks possible",
     },

@@ -1,0 +1,249 @@
+//! Consoles that others reported, reduced to what matters, and further ones of their kinds.
+
+use super::*;
+
+/// Reads lines that a kernel printed at one moment.
+fn read(lines: &str) -> ConsoleReader {
+    let mut reader = ConsoleReader::default();
+    for line in lines.lines() {
+        reader.push(format!("[   12.000001][  T100] {line}\r\n").as_bytes());
+    }
+    reader.end();
+    reader
+}
+
+fn raw(console: &str) -> ConsoleReader {
+    let mut reader = ConsoleReader::default();
+    reader.push(console.as_bytes());
+    reader.end();
+    reader
+}
+
+fn findings(mut reader: ConsoleReader) -> Vec<Finding> {
+    let crash = reader.crash().cloned();
+    crash.into_iter().chain(reader.take_warnings()).collect()
+}
+
+fn only(lines: &str) -> Finding {
+    let mut found = findings(read(lines));
+    assert_eq!(found.len(), 1, "{found:#?}");
+    found.remove(0)
+}
+
+/// A report of a trap whose call trace has these functions.
+fn trap(title: &str, functions: &[&str]) -> String {
+    let trace: String = functions.iter().map(|name| format!(" {name}+0x10/0x20\n")).collect();
+    format!(
+        "------------[ cut here ]------------\n{title}\nCPU: 0 UID: 0 PID: 100 Comm: prog Not tainted 6.14.0 #1 PREEMPT(full)\n\
+         RIP: 0010:{}+0x15d/0x160\nCall Trace:\n <TASK>\n{trace} </TASK>\n---[ end trace 0000000000000000 ]---",
+        functions[0]
+    )
+}
+
+#[test]
+fn a_helper_is_not_the_place_of_a_fault() {
+    for (title, helpers) in [
+        ("kernel BUG at net/core/skbuff.c:109!", &["skb_panic", "skb_put"][..]),
+        ("kernel BUG at net/core/skbuff.c:114!", &["skb_under_panic", "skb_push"]),
+        ("kernel BUG at mm/usercopy.c:102!", &["usercopy_abort", "__check_heap_object", "__check_object_size"]),
+        (
+            "WARNING: CPU: 0 PID: 100 at mm/page_alloc.c:4728 __alloc_frozen_pages_noprof+0x3c5/0x710",
+            &["__alloc_frozen_pages_noprof", "___kmalloc_large_node", "__kmalloc_noprof"],
+        ),
+        (
+            "WARNING: CPU: 0 PID: 100 at lib/refcount.c:28 refcount_warn_saturate+0xba/0x110",
+            &["refcount_warn_saturate"],
+        ),
+        (
+            "WARNING: CPU: 0 PID: 100 at lib/debugobjects.c:514 debug_print_object+0x16e/0x250",
+            &["debug_print_object", "debug_check_no_obj_freed", "kfree"],
+        ),
+        ("list_del corruption, ffff8880->next is LIST_POISON1", &["__list_del_entry_valid_or_report"]),
+        (
+            "general protection fault, probably for non-canonical address 0xdffffc0000000000: 0000 [#1] SMP",
+            &["memcpy_orig"],
+        ),
+        ("BUG: unable to handle page fault for address: ffffc90000000000", &["_copy_from_user"]),
+        ("kernel BUG at lib/string_helpers.c:1040!", &["__fortify_panic"]),
+    ] {
+        let report = |place: &'static str| only(&trap(title, &[helpers, &[place, "common_caller"]].concat()));
+        let (one, two) = (report("driver_one_ioctl"), report("driver_two_ioctl"));
+        assert_eq!(one.frames.first().map(String::as_str), Some("driver_one_ioctl"), "{title}");
+        assert!(one.fingerprint.contains(":driver_one_ioctl-"), "{}", one.fingerprint);
+        assert_ne!(one.fingerprint, two.fingerprint, "{title}");
+    }
+}
+
+#[test]
+fn the_same_bug_has_the_same_name_on_all_kernels() {
+    let sleeps = |helpers: &[&str]| {
+        let trace: String = helpers.iter().map(|name| format!(" {name}+0x10/0x20\n")).collect();
+        only(&format!(
+            "BUG: sleeping function called from invalid context at kernel/locking/mutex.c:935\n\
+             in_atomic(): 1, irqs_disabled(): 0, non_block: 0, pid: 100, name: prog\nCall Trace:\n{trace} real_place+0x10/0x20\n x+0x1/0x2"
+        ))
+    };
+    let old = sleeps(&["dump_stack", "___might_sleep.cold", "__mutex_lock"]);
+    let new = sleeps(&["dump_stack_lvl", "__might_resched", "__might_sleep", "mutex_lock_nested"]);
+    assert!(old.fingerprint.starts_with("sleep-in-atomic:real_place-"), "{}", old.fingerprint);
+    assert_eq!(old.fingerprint, new.fingerprint);
+    for (one, two) in [
+        ("BUG: KASAN: use-after-free in f+0x1/0x2", "BUG: KASAN: slab-use-after-free in f+0x3/0x4"),
+        ("BUG: KASAN: double-free or invalid-free in f+0x1/0x2", "BUG: KASAN: double-free in f+0x3/0x4"),
+        ("int3: 0000 [#1] SMP", "Oops: int3: 0000 [#1] SMP"),
+        (
+            "BUG: unable to handle kernel paging request at ffff888000000000",
+            "BUG: unable to handle page fault for address: ffff",
+        ),
+        ("WARNING: CPU: 0 PID: 1 at fs/a.c:3 f+0x1/0x2", "WARNING: fs/a.c:9 at f+0x1/0x2, CPU#1: sh/61"),
+    ] {
+        assert_eq!(only(one).fingerprint, only(two).fingerprint, "{one} | {two}");
+    }
+}
+
+#[test]
+fn traps_before_6_10_have_task_place_and_registers() {
+    for title in
+        ["int3: 0000", "alignment check: 0000", "control protection: 0003", "coprocessor segment overrun: 0000"]
+    {
+        let report = trap(&format!("{title} [#1] PREEMPT SMP NOPTI"), &["faulty_place", "faulty_caller"]);
+        let panic =
+            "\nKernel panic - not syncing: Fatal exception\n---[ end Kernel panic - not syncing: Fatal exception ]---";
+        let mut reader = read(&format!("{report}{panic}"));
+        let crash = reader.crash().unwrap().clone();
+        assert_eq!((crash.kind, crash.severity), (Kind::Oops, Severity::Fatal), "{title}");
+        assert_eq!(crash.frames, ["faulty_place", "faulty_caller"]);
+        assert_eq!(crash.task.unwrap().comm, "prog");
+        assert!(reader.take_warnings().is_empty());
+    }
+}
+
+#[test]
+fn kcsan_reports_are_warnings_by_the_functions_that_race() {
+    let assertion = only(
+        "==================================================================\nBUG: KCSAN: assert: race in place_a+0x6df/0x760\n\n\
+         race at unknown origin, with assert no writes to 0xffff888100aabbcc of 4 bytes by task 4926 on cpu 0:\n\
+         \x20place_a+0x6df/0x760\n\x20place_b+0x7d/0x410\n==================================================================",
+    );
+    assert_eq!((assertion.kind, assertion.severity), (Kind::Kcsan, Severity::Warned));
+    let race = |first: &str| {
+        only(&format!(
+            "BUG: KCSAN: data-race in f / g\n\nwrite to 0xffff of 4 bytes by task 1 on cpu 0:\n {first}+0x1/0x2"
+        ))
+    };
+    assert_eq!(race("f").fingerprint, race("g").fingerprint);
+}
+
+#[test]
+fn a_report_of_many_lines_keeps_what_names_it() {
+    let report = |place: &str| {
+        let chain: String =
+            (0..150).map(|n| format!("  -> (&lock{n}){{-.-.}}-{{2:2}} {{\n      taker_{n}+0x7b/0xb0\n")).collect();
+        only(&format!(
+            "=====================================================\nWARNING: HARDIRQ-safe -> HARDIRQ-unsafe lock order detected\n\
+             6.12.0 #1 Not tainted\n{chain}stack backtrace:\nCPU: 0 UID: 0 PID: 100 Comm: prog Not tainted 6.12.0 #1\n\
+             Call Trace:\n <TASK>\n dump_stack_lvl+0x116/0x1f0\n check_irq_usage+0x8a/0x9b\n lock_acquire+0x1/0x2\n {place}+0x1/0x2\n </TASK>"
+        ))
+    };
+    let (one, two) = (report("place_one"), report("place_two"));
+    assert_eq!((one.kind, one.frames.as_slice()), (Kind::Lockdep, &["place_one".to_owned()][..]));
+    assert_ne!(one.fingerprint, two.fingerprint);
+    assert_eq!(one.task.unwrap().comm, "prog");
+    assert_eq!(one.trace.len(), 200);
+    assert!(one.trace[0].contains("WARNING: HARDIRQ-safe") && one.trace[199].contains("</TASK>"), "{:#?}", one.trace);
+    assert_eq!(one.trace[119], "[112 lines left out]");
+}
+
+#[test]
+fn a_record_that_is_printed_again_counts_once() {
+    const WHOLE: &str = "BUG: KASAN: slab-use-after-free in first_place+0x10/0x20";
+    const REST: &str = "[   12.000002][  T100] Read of size 8 at addr ffff888100000000 by task prog/100\n\
+        [   12.000003][  T100] Call Trace:\n[   12.000003][  T100]  dump_stack_lvl+0x10/0x20\n\
+        [   12.000004][  T100]  first_place+0x10/0x20\n[   12.000009][  T100] ==================================================================\n";
+    let whole = findings(raw(&format!("[   12.000001][  T100] {WHOLE}\n{REST}")));
+    assert_eq!(whole.len(), 1);
+    for cut in 0..=WHOLE.len() {
+        for end in ["\n", ""] {
+            let console = format!(
+                "[   12.000001][  T100] {}{end}** replaying previous printk message **\n[   12.000001][  T100] {WHOLE}\n{REST}",
+                &WHOLE[..cut]
+            );
+            let found = findings(raw(&console));
+            assert_eq!(found.len(), 1, "{console}: {found:#?}");
+            assert_eq!((&found[0].fingerprint, &found[0].task), (&whole[0].fingerprint, &whole[0].task), "{console}");
+        }
+    }
+    // A line within a report.
+    let replay = "[   12.000004][  T100]  first_pl** replaying previous printk message **\n[   12.000004][  T100]  first_place+0x10/0x20\n";
+    let console = format!(
+        "[   12.000001][  T100] {WHOLE}\n{}",
+        REST.replace("[   12.000004][  T100]  first_place+0x10/0x20\n", replay)
+    );
+    assert_eq!(findings(raw(&console))[0].fingerprint, whole[0].fingerprint);
+}
+
+#[test]
+fn a_panic_is_charged_to_the_report_that_caused_it() {
+    let console = "[    2.0][   T7] BUG: KASAN: use-after-free in first+0x1/0x2\n\
+                   [    2.0][   T8] BUG: kernel NULL pointer dereference, address: 0000000000000000\n\
+                   [    2.1][   T7] Call Trace:\n\
+                   [    2.1][   T8] RIP: 0010:second+0x1/0x2\n\
+                   [    2.1][   T7]  first+0x1/0x2\n\
+                   [    2.2][   T8] ---[ end trace 0000000000000000 ]---\n\
+                   [    2.2][   T8] Kernel panic - not syncing: Fatal exception\n";
+    let mut reader = raw(console);
+    let crash = reader.crash().unwrap();
+    assert_eq!((crash.kind, crash.severity, crash.frames[0].as_str()), (Kind::Oops, Severity::Fatal, "second"));
+    assert_eq!(reader.take_warnings().iter().map(|other| other.kind).collect::<Vec<_>>(), [Kind::Kasan]);
+    // Which of two warnings by two tasks made the kernel panic.
+    for (task, place) in [(7, "one"), (8, "two")] {
+        let reader = raw(&format!(
+            "[    2.0][   T7] WARNING: CPU: 0 PID: 7 at a.c:1 one+0x1/0x2\n[    2.0][   T8] WARNING: CPU: 1 PID: 8 at b.c:1 two+0x1/0x2\n\
+             [    2.1][   T{task}] Kernel panic - not syncing: kernel: panic_on_warn set ...\n"
+        ));
+        assert_eq!(reader.crash().unwrap().frames, [place]);
+    }
+    // A hung task by khungtaskd does not take over what another report did.
+    let reader = raw(
+        "[    2.0] BUG: kernel NULL pointer dereference, address: 0\n[    2.1] RIP: 0010:f+0x1/0x2\n[    2.2] ---[ end trace 0 ]---\n\
+         [    9.0] INFO: task faulty:62 blocked for more than 5 seconds.\n[    9.1] Kernel panic - not syncing: hung_task: blocked tasks\n",
+    );
+    assert_eq!(reader.crash().unwrap().kind, Kind::HungTask);
+}
+
+#[test]
+fn what_programs_and_firmware_print_is_no_report() {
+    // After the kernel's banner with a time stamp, its lines have time stamps.
+    let banner = "[    0.000000] Linux version 6.12.0 (x@y) #1\n";
+    for line in ["WARNING: running as root is deprecated", "BUG: test failed", "WARNING: something"] {
+        assert_eq!(findings(raw(&format!("{banner}{line}\n"))), [], "{line}");
+        assert_eq!(findings(raw(&format!("{line}\n"))).len(), usize::from(!line.contains("deprecated")), "{line}");
+    }
+    let firmware = "WARNING: RO_VPD is uninitialized or empty.\nWARNING: RW_VPD is uninitialized or empty.\n";
+    assert_eq!(findings(raw(&format!("{firmware}{banner}"))), []);
+    // A kernel without time stamps.
+    let plain = "Linux version 6.12.0 (x@y) #1\nWARNING: stack recursion on stack type 4\n";
+    assert_eq!(findings(raw(plain)).len(), 1);
+    // A crash before a reboot is no firmware line.
+    let reboot = format!(
+        "BUG: kernel NULL pointer dereference, address: 0\nRIP: 0010:f+0x1/0x2\n---[ end trace 0 ]---\n{banner}"
+    );
+    assert_eq!(findings(raw(&reboot)).len(), 1);
+}
+
+#[test]
+fn traces_of_other_machines_name_the_place() {
+    for at in [
+        "pc : f+0x28/0x60 [faulty]\nlr : g+0x10/0x20\nsp : ffff80000a\nx29: ffff x28: 0",
+        "PC is at f+0x28/0x60",
+        "NIP [c000000000001234] f+0x28/0x60",
+        "epc : f+0x28/0x60 ra : g+0x10/0x20",
+    ] {
+        let crash = only(&format!(
+            "Unable to handle kernel NULL pointer dereference at virtual address 0000000000000000\nInternal error: Oops: 96000004 [#1] SMP\n\
+             CPU: 0 PID: 100 Comm: prog Not tainted 6.1.0 #1\n{at}\nCall trace:\n f+0x28/0x60 [faulty]\n g+0x10/0x20\n el0_svc+0x1/0x2\n---[ end trace 0 ]---"
+        ));
+        assert_eq!((crash.kind, crash.frames[0].as_str()), (Kind::Oops, "f"), "{at}");
+        assert_eq!(crash.task.unwrap().comm, "prog");
+    }
+}
