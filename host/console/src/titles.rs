@@ -13,6 +13,8 @@ use crate::{BEFORE_TITLE, ConsoleReader, INIT_LINES, Opened, tail};
 struct Learned {
     /// Whether the line has a meaning of its own, so that it continues no report.
     used: bool,
+    /// Whether the title was only counted.
+    counted: bool,
     /// The rule that it matches.
     rule: Option<usize>,
     /// The report that it opened.
@@ -45,10 +47,12 @@ impl ConsoleReader {
                     let learned = self.learn(rules, meaning, line, start);
                     past = start.words + learned.named;
                     all.used |= learned.used;
+                    all.counted |= learned.counted;
                     (all.rule, all.opened) = (learned.rule.or(all.rule), learned.opened.or(all.opened));
                 }
             }
-            if !self.previous.is_some() {
+            // Of a title that is only counted no part is missing that matters.
+            if !self.previous.is_some() && !all.counted {
                 self.previous.keep(line, limits.torn, all.rule, all.opened);
             }
         }
@@ -124,10 +128,8 @@ impl ConsoleReader {
                 self.before = Some(vec![tail::text(line)]);
                 used
             }
-            Meaning::Title(rule) if rules.is_open_to_programs(rule) && self.stamped_kernel && !start.stamped => {
-                Learned::default()
-            }
-            Meaning::Title(rule) if self.count(rules, rule, words, start) => used,
+            Meaning::Title(rule) if rules.is_any(rule) && self.stamped_kernel && !start.stamped => Learned::default(),
+            Meaning::Title(rule) if self.count(rules, rule, words, start) => Learned { counted: true, ..used },
             Meaning::Title(rule) => match rules.title(rule, words) {
                 Some(title) => {
                     let named = title.named.end;

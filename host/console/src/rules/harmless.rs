@@ -1,4 +1,4 @@
-//! Lines that begin like a report and are none. They are tried first.
+//! Lines that begin with `WARNING: ` or `BUG: ` and are no report.
 
 /// A line that is no report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

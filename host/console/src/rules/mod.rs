@@ -15,7 +15,7 @@ use std::ops::Range;
 use std::sync::LazyLock;
 
 use aho_corasick::{AhoCorasick, AhoCorasickBuilder, MatchKind};
-use regex::bytes::{Regex, RegexBuilder};
+use regex::bytes::{Regex, RegexBuilder, RegexSet};
 use regex_automata::util::syntax;
 use regex_automata::{Anchored, Input, meta};
 use vmlab_protocol::CONSOLE_MARK;
@@ -69,6 +69,7 @@ pub(super) struct Rules {
     /// Finds the first matching rule, in one pass.
     titles: meta::Regex,
     parts: Vec<(&'static Rule, Regex)>,
+    harmless: RegexSet,
 }
 
 /// The compiled rules, or the error of their compilation. A test makes sure that they compile; an error would be a
@@ -92,14 +93,14 @@ impl Rules {
         let alone: Vec<_> = anchors.iter().filter(|a| !anchors.iter().any(|b| a != &b && a.contains(b))).collect();
         let anchored = |rule: &Rule| format!("^(?:{})", rule.pattern);
         let part = |rule: &'static Rule| Ok((rule, RegexBuilder::new(&anchored(rule)).unicode(false).build()?));
-        let harmless = harmless::LINES.iter().map(|line| line.pattern);
-        let patterns: Vec<_> = harmless.chain(all().map(|rule| rule.pattern)).collect();
+        let harmless = harmless::LINES.iter().map(|line| format!("^(?:{})", line.pattern));
         Ok(Self {
             // With leftmost matches the search uses vector instructions.
             prefilter: AhoCorasickBuilder::new().match_kind(MatchKind::LeftmostFirst).build(alone)?,
             titles: meta::Builder::new()
                 .syntax(syntax::Config::new().unicode(false).utf8(false))
-                .build_many(&patterns)?,
+                .build_many(&all().map(|rule| rule.pattern).collect::<Vec<_>>())?,
+            harmless: RegexSet::new(harmless)?,
             parts: all().map(part).collect::<Result<_, regex::Error>>()?,
         })
     }
@@ -108,8 +109,9 @@ impl Rules {
     pub(super) fn meaning(&self, words: &[u8]) -> Option<Meaning> {
         let title = Input::new(words).anchored(Anchored::Yes);
         if let Some(found) = self.titles.search_half(&title) {
-            let rule = found.pattern().as_usize().checked_sub(harmless::LINES.len());
-            return Some(rule.map_or(Meaning::Harmless, Meaning::Title));
+            let rule = found.pattern().as_usize();
+            let is_harmless = self.is_any(rule) && self.harmless.is_match(words);
+            return Some(if is_harmless { Meaning::Harmless } else { Meaning::Title(rule) });
         }
         let starts = |text: &str| words.starts_with(text.as_bytes());
         if starts(BANNER) {
@@ -133,8 +135,8 @@ impl Rules {
         self.parts.get(number).is_some_and(|(rule, _)| rule.anchor == fatal::ANCHOR)
     }
 
-    /// Whether a rule matches any text behind `WARNING: ` or `BUG: `, which programs print, too.
-    pub(super) fn is_open_to_programs(&self, number: usize) -> bool {
+    /// Whether a rule matches any text behind `WARNING: ` or `BUG: `. Programs print such lines, too.
+    pub(super) fn is_any(&self, number: usize) -> bool {
         self.parts.get(number).is_some_and(|(rule, _)| warned::IS_ANY.contains(&rule.pattern))
     }
 
