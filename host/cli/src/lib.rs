@@ -14,6 +14,7 @@ use vmlab_store::dirs::Dirs;
 
 mod cache;
 mod completions;
+mod console;
 mod doctor;
 mod failure;
 mod help;
@@ -46,7 +47,7 @@ enum Command {
     #[command(flatten)]
     Lab(LabCommand),
     #[command(flatten)]
-    About(AboutCommand),
+    Plain(PlainCommand),
 }
 
 /// Commands that do the work.
@@ -61,9 +62,10 @@ enum LabCommand {
     Selftest(selftest::SelftestArgs),
 }
 
-/// Commands about vmlab's own command line. They need neither a home directory nor a runtime.
+/// Commands that need neither a home directory nor a runtime.
 #[derive(Debug, Subcommand)]
-enum AboutCommand {
+enum PlainCommand {
+    Console(console::ConsoleArgs),
     Completions(completions::Args),
     Man(man::Args),
     Help(help::Args),
@@ -105,9 +107,10 @@ fn start(cli: Cli) -> Result<u8, Failure> {
     interrupt::outlive_file_size_limit()?;
     let command = match cli.command {
         Command::Lab(command) => command,
-        Command::About(AboutCommand::Completions(args)) => return completions::run(&args),
-        Command::About(AboutCommand::Man(args)) => return man::run(&args),
-        Command::About(AboutCommand::Help(args)) => return help::run(&args),
+        Command::Plain(PlainCommand::Console(args)) => return console::run(&args),
+        Command::Plain(PlainCommand::Completions(args)) => return completions::run(&args),
+        Command::Plain(PlainCommand::Man(args)) => return man::run(&args),
+        Command::Plain(PlainCommand::Help(args)) => return help::run(&args),
     };
     let verbose = if let LabCommand::Run(args) = &command { args.verbose } else { 0 };
     let logging = logging::start(verbose)?;

@@ -36,9 +36,19 @@ pub fn notes(notes: &[String]) {
 /// # Errors
 /// As [`print`].
 pub fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(value)
-        .map_err(|error| Failure::lab(format!("cannot write the result as JSON: {error}")))?;
-    print(&format!("{text}\n"))
+    print(&format!("{}\n", json(value, serde_json::to_string_pretty)?))
+}
+
+/// Prints a value as one line of JSON.
+///
+/// # Errors
+/// As [`print`].
+pub fn print_json_line(value: &impl serde::Serialize) -> Result<(), Failure> {
+    print(&format!("{}\n", json(value, serde_json::to_string)?))
+}
+
+fn json<T: serde::Serialize>(value: &T, write: impl Fn(&T) -> serde_json::Result<String>) -> Result<String, Failure> {
+    write(value).map_err(|error| Failure::lab(format!("cannot write the result as JSON: {error}")))
 }
 
 /// Lays out rows in columns, each as wide as its widest cell. Lines have no trailing spaces.

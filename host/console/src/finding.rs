@@ -78,6 +78,12 @@ impl Finding {
         Self { more_alike: count.saturating_sub(1), ..Self::of_title(kind, title) }
     }
 
+    /// Whether the kernel cannot be trusted after the report, or has stopped.
+    #[must_use]
+    pub fn is_crash(&self) -> bool {
+        self.severity >= Severity::Broken
+    }
+
     /// Kind and title, which a scenario's allowance is compared with: `warning: WARNING: CPU: 0 PID: 1 at kernel/x.c:1
     /// f+0x1/0x2`.
     #[must_use]

@@ -18,6 +18,19 @@ pub enum Severity {
     Fatal,
 }
 
+impl Severity {
+    /// The severity's name in reports and in JSON.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Note => "note",
+            Self::Warned => "warned",
+            Self::Broken => "broken",
+            Self::Fatal => "fatal",
+        }
+    }
+}
+
 /// The kind of a kernel report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -212,7 +225,10 @@ mod tests {
     }
 
     #[test]
-    fn severities_are_ordered() {
+    fn severities_are_ordered_and_named_as_in_json() {
+        for severity in [Severity::Note, Severity::Warned, Severity::Broken, Severity::Fatal] {
+            assert_eq!(serde_json::to_value(severity).unwrap(), severity.label());
+        }
         assert!(Severity::Note < Severity::Warned);
         assert!(Kind::Warning.severity() < Kind::Oops.severity());
         assert!(Kind::Oops.severity() < Kind::Panic.severity());

@@ -125,6 +125,14 @@ impl ConsoleReader {
         self.reports.take().into_iter().chain(rules::unread(&RULES)).collect()
     }
 
+    /// Takes all reports, the crash among them, in the order in which they began. Ends reports that are still being printed.
+    pub fn take_all(&mut self) -> Vec<Finding> {
+        if let Some(crash) = self.crash.take() {
+            self.reports.add_back(crash);
+        }
+        self.take_warnings()
+    }
+
     /// The lines that PID 1 wrote to the console, without their prefix.
     #[must_use]
     pub fn said_by_init(&self) -> &[String] {

@@ -1,6 +1,6 @@
 //! Parses the prefix of a console line: level, time stamp and caller.
 
-use memchr::memchr;
+use memchr::{memchr, memmem};
 
 /// The printer of a line, from `CONFIG_PRINTK_CALLER` (Linux 5.1): `[    T7]` for a task, `[    C1]` for a CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,14 +43,44 @@ pub(super) fn starts(line: &[u8], torn: bool) -> impl Iterator<Item = Start> {
 
 /// Parses the prefix at the beginning of a line.
 pub(super) fn at_beginning(line: &[u8]) -> Start {
+    if let Some((length, caller)) = stamp(line) {
+        return Start { at: 0, words: length, stamped: true, caller };
+    }
+    let (logged, by_clock) = logged(line);
     // A level such as `<4>`, if the console shows raw records.
-    let level = match line.get(..3) {
-        Some([b'<', b'0'..=b'7', b'>']) => 3,
-        _ => 0,
+    let level = match line[logged..].get(..3) {
+        Some([b'<', b'0'..=b'7', b'>']) => logged + 3,
+        _ => logged,
     };
     match stamp(&line[level..]) {
         Some((length, caller)) => Start { at: 0, words: level + length, stamped: true, caller },
-        None => Start { at: 0, words: level, stamped: false, caller: None },
+        None => Start { at: 0, words: level, stamped: by_clock, caller: None },
+    }
+}
+
+/// The longest prefix of a log, in bytes: a date, a host's name and `kernel: `.
+const LOGGED: usize = 160;
+
+/// The length of what a log puts before a kernel's line, and whether that is the kernel's time stamp in another form:
+/// `Nov 28 01:02:03 host kernel: ` (syslog, `journalctl -k`), `[Sat Nov 28 01:02:03 2026] ` (`dmesg -T`),
+/// `2026-11-28T01:02:03,123456+00:00 ` (`dmesg --time-format iso`).
+fn logged(line: &[u8]) -> (usize, bool) {
+    let head = &line[..line.len().min(LOGGED)];
+    let digit = |at: usize| head.get(at).is_some_and(u8::is_ascii_digit);
+    if let Some(at) = memmem::find(head, b" kernel: ") {
+        return (at + b" kernel: ".len(), false);
+    }
+    let day =
+        head.first() == Some(&b'[') && head.get(1).is_some_and(u8::is_ascii_uppercase) && head.get(4) == Some(&b' ');
+    if let Some(end) =
+        memmem::find(head, b"] ").filter(|end| day && *end <= 32 && digit(end - 1) && head[..*end].contains(&b':'))
+    {
+        return (end + 2, true);
+    }
+    let date = (0..4).all(digit) && head.get(4) == Some(&b'-') && head.get(10) == Some(&b'T');
+    match memchr(b' ', head).filter(|_| date) {
+        Some(end) => (end + 1, true),
+        None => (0, false),
     }
 }
 
@@ -106,6 +136,18 @@ mod tests {
             ["w x", "[    1.5] w x", "[12345.678901][    T7] w x", "[ 1.5][C1] w x", "<4>[    1.5] w x", "<6>w x"]
         {
             assert_eq!(words(line), ["w x"], "{line}");
+        }
+        for line in [
+            "Nov 28 01:02:03 host kernel: w x",
+            "Nov 28 01:02:03 host kernel: [12345.678901] w x",
+            "Nov 28 01:02:03 host kernel: [12345.678901][    T7] w x",
+            "[Sat Nov 28 01:02:03 2026] w x",
+            "2026-11-28T01:02:03,123456+00:00 w x",
+            "2026-11-28T01:02:03.123456+00:00 host kernel: [    1.5] w x",
+        ] {
+            assert_eq!(words(line).last(), Some(&"w x"), "{line}");
+            let start = at_beginning(line.as_bytes());
+            assert_eq!(&line[start.words..], "w x");
         }
         assert_eq!(words("[ INFO: x ]"), ["[ INFO: x ]"]);
         assert_eq!(words("[    1.5]  two blanks"), [" two blanks"]);

@@ -70,9 +70,8 @@ impl Reports {
     /// Begins a report; its title has this rule and this text.
     pub(super) fn begin(&mut self, rule: usize, words: &[u8], mut report: Report) -> u64 {
         alike(rule, words, &mut self.key);
-        self.begun += 1;
-        self.latest = self.begun;
-        report.number = self.begun;
+        report.number = self.next_number();
+        self.latest = report.number;
         if report.is_brief {
             report.key.clone_from(&self.key);
             // No kernel prints this many reports at once: the end of the oldest was not recognised.
@@ -86,6 +85,12 @@ impl Reports {
         }
         self.open.push(report);
         self.sweep();
+        self.begun
+    }
+
+    /// The number of a report that begins now.
+    pub(super) const fn next_number(&mut self) -> u64 {
+        self.begun += 1;
         self.begun
     }
 

@@ -201,8 +201,9 @@ impl ConsoleReader {
         let rule = title.rule;
         let is_crash = self.crash.is_none() && title.kind.severity() >= Severity::Broken;
         let is_brief = !is_crash && self.reports.is_brief(rule, words.as_bytes());
-        let report = Report::new(title, start, before, tail::text(line), words, is_brief);
+        let mut report = Report::new(title, start, before, tail::text(line), words, is_brief);
         if is_crash {
+            report.number = self.reports.next_number();
             self.crash = Some(report);
             Opened::Crash
         } else {

@@ -16,6 +16,7 @@ use vmlab_tests::lab::Outcome;
 
 mod evidence;
 mod forks;
+mod messages;
 mod no_boot;
 mod sandbox;
 mod together;

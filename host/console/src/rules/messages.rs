@@ -45,7 +45,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         kind: Kind::Inconsistency,
         anchor: "fasync",
-        pattern: r"(?P<what>\S+: fasync list not empty!)",
+        pattern: r"(?P<what>\w+: fasync list not empty!)",
         example: "tun_chr_close: fasync list not empty!",
         near_miss: "the fasync list not empty",
     },
@@ -160,9 +160,9 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         kind: Kind::Inconsistency,
         anchor: "wrong timeout",
-        pattern: r"(?P<what>schedule_timeout: wrong timeout value)",
+        pattern: r"(?P<what>\w+: wrong timeout value) [0-9a-f]+$",
         example: "schedule_timeout: wrong timeout value ffffffffffff0000",
-        near_miss: "watchdog: wrong timeout value",
+        near_miss: "i2c: wrong timeout values",
     },
     // net/core/dev.c, net/core/neighbour.c, net/core/page_pool.c, net/ipv6/addrconf.c, lib/ref_tracker.c
     Rule {
@@ -188,10 +188,17 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         kind: Kind::Inconsistency,
-        anchor: "neighbour: ",
-        pattern: r"(?P<what>neighbour: (?:neighbour leakage|Impossible event))",
+        anchor: "neighbour leakage",
+        pattern: r"(?P<what>neighbour: neighbour leakage)",
         example: "neighbour: neighbour leakage",
-        near_miss: "neighbour: arp_cache: neighbor table overflow!",
+        near_miss: "no neighbour leakage",
+    },
+    Rule {
+        kind: Kind::Inconsistency,
+        anchor: "mpossible",
+        pattern: r"(?P<what>neighbour: Impossible event|TCP: \S+: Impossible, sk->sk_state=|\w+: dropping impossible skb from)",
+        example: "neighbour: Impossible event",
+        near_miss: "ima: impossible to appraise a module without a file descriptor.",
     },
     Rule {
         kind: Kind::Inconsistency,
@@ -235,5 +242,49 @@ pub(super) const RULES: &[Rule] = &[
         pattern: r"(?:rethook: )+(?P<what>Return address not found)",
         example: "rethook: rethook: Return address not found! Maybe there is a bug in the kernel",
         near_miss: "gdb: Return address not found",
+    },
+    // fs/locks.c, fs/fcntl.c, mm/zsmalloc.c, kernel/resource.c, kernel/bpf, net/ipv4/fib_frontend.c, net/netlink
+    Rule {
+        kind: Kind::Inconsistency,
+        anchor: "fasync",
+        pattern: r"(?P<what>locks_delete_lock: fasync ==|kill_fasync: bad magic number in fasync_struct)",
+        example: "kill_fasync: bad magic number in fasync_struct!",
+        near_miss: "no fasync",
+    },
+    Rule {
+        kind: Kind::Inconsistency,
+        anchor: "fullness group",
+        pattern: r"(?P<what>zsmalloc: Class-\d+ fullness group \d+ is not empty)",
+        example: "zsmalloc: Class-32 fullness group 3 is not empty",
+        near_miss: "zsmalloc: a fullness group",
+    },
+    Rule {
+        kind: Kind::Inconsistency,
+        anchor: "nonexistent resource",
+        pattern: r"(?:resource: )?(?P<what>Trying to free nonexistent resource)",
+        example: "resource: Trying to free nonexistent resource <0000000000000cf8-0000000000000cff>",
+        near_miss: "a nonexistent resource",
+    },
+    Rule {
+        kind: Kind::Inconsistency,
+        anchor: "BPF private stack",
+        pattern: r"(?P<what>BPF private stack overflow/underflow detected)",
+        example: "BPF private stack overflow/underflow detected for prog 6deef7357e7b4530x",
+        near_miss: "no BPF private stack",
+    },
+    Rule {
+        kind: Kind::Inconsistency,
+        anchor: ": bug: ",
+        pattern: r"(?P<what>\w+: bug: (?:prim == NULL|iprim != prim))",
+        example: "fib_del_ifaddr: bug: prim == NULL",
+        near_miss: "x: bug: none",
+    },
+    // net/sched/sch_generic.c
+    Rule {
+        kind: Kind::Inconsistency,
+        anchor: "BUG ",
+        pattern: r"(?P<what>BUG \S+ code -?\d+) qlen \d+",
+        example: "BUG eth0 code 5 qlen 12",
+        near_miss: "BUG eth0 code",
     },
 ];
