@@ -3,7 +3,7 @@
 use std::io::{Cursor, Read, Result, Seek, SeekFrom};
 
 use vmlab_kernel::file::recognise;
-use vmlab_kernel::source::is_release;
+use vmlab_kernel::is_release;
 
 pub const WORDS: &[&[u8]] = &[
     b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0",

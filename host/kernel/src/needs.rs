@@ -1,0 +1,225 @@
+//! What vmlab needs of a kernel, as far as its configuration tells. A kernel without it boots and says nothing, or does
+//! not boot; the configuration tells so before.
+
+use std::path::PathBuf;
+
+use crate::Kernel;
+use crate::config::KernelConfig;
+use crate::modules::Modules;
+
+/// Why vmlab cannot use a kernel.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unsuitable {
+    /// The kernel ignores the command line with which it is booted.
+    #[error(
+        "{label}: the kernel has CONFIG_CMDLINE_OVERRIDE=y: it ignores vmlab's command line, with its console, and uses only \
+        its own, {own}; build it without CONFIG_CMDLINE_OVERRIDE (CONFIG_CMDLINE may stay)"
+    )]
+    CommandLine {
+        /// The kernel's label.
+        label: String,
+        /// The value of `CONFIG_CMDLINE`.
+        own: String,
+    },
+    /// A driver or feature is missing, or is a module and has to be built in.
+    #[error("{label}: the kernel has {symbol}{value}, so {consequence}; build it with {symbol}={remedy}")]
+    Symbol {
+        /// The kernel's label.
+        label: String,
+        /// The config symbol.
+        symbol: &'static str,
+        /// ` not set` or `=m`.
+        value: &'static str,
+        /// What does not work without it.
+        consequence: &'static str,
+        /// The value that it needs.
+        remedy: &'static str,
+    },
+    /// A driver is a module, and there are no modules.
+    #[error(
+        "{label}: the kernel has {symbol}=m, but its modules were not found: there is neither modules.dep nor any module in \
+        {looked_in}; install them with `make modules_install INSTALL_MOD_PATH={base}`, or copy them to the first of these"
+    )]
+    Modules {
+        /// The kernel's label.
+        label: String,
+        /// The config symbol of the driver.
+        symbol: &'static str,
+        /// The directories, separated by commas.
+        looked_in: String,
+        /// The directory above `lib/modules` of a directory beside the kernel.
+        base: String,
+    },
+}
+
+/// A symbol that has to be set.
+struct Need {
+    symbol: &'static str,
+    may_be_module: bool,
+    consequence: &'static str,
+}
+
+const NEEDS: &[Need] = &[
+    need("CONFIG_PRINTK", "it prints nothing that vmlab could judge"),
+    need("CONFIG_TTY", "it cannot print on the serial console ttyS0, which vmlab reads"),
+    need("CONFIG_SERIAL_8250", "it cannot print on the serial console ttyS0, which vmlab reads"),
+    need("CONFIG_SERIAL_8250_CONSOLE", "it cannot print on the serial console ttyS0, which vmlab reads"),
+    need("CONFIG_BLK_DEV_INITRD", "it cannot use the guest image"),
+    Need { may_be_module: true, ..need("CONFIG_VIRTIO_PCI", "vmlab cannot talk to the guest") },
+    Need { may_be_module: true, ..need("CONFIG_VIRTIO_CONSOLE", "vmlab cannot talk to the guest") },
+];
+
+const fn need(symbol: &'static str, consequence: &'static str) -> Need {
+    Need { symbol, may_be_module: false, consequence }
+}
+
+/// Checks what the configuration of a kernel says, if it is known and complete. The words of `CONFIG_CMDLINE` alone do no
+/// harm: vmlab's come after them (`setup_arch` in arch/x86/kernel/setup.c).
+///
+/// # Errors
+/// The first reason why vmlab cannot use the kernel.
+pub fn check(kernel: &Kernel) -> Result<(), Unsuitable> {
+    let Some(config) = complete(kernel) else { return Ok(()) };
+    let label = || kernel.label.clone();
+    if config.enabled("CONFIG_CMDLINE_OVERRIDE") {
+        let own = config.get("CONFIG_CMDLINE").unwrap_or("which is empty").to_owned();
+        return Err(Unsuitable::CommandLine { label: label(), own });
+    }
+    for &Need { symbol, may_be_module, consequence } in NEEDS {
+        let value = match (config.get(symbol), &kernel.modules) {
+            (Some("y"), _) => continue,
+            (Some("m"), Modules::Found(_)) if may_be_module => continue,
+            (Some("m"), Modules::NotFound { looked_in }) if may_be_module => {
+                let (looked_in, base) = (names(looked_in), base(looked_in, kernel));
+                return Err(Unsuitable::Modules { label: label(), symbol, looked_in, base });
+            }
+            (Some("m"), _) => "=m",
+            _ => " not set",
+        };
+        let remedy = if may_be_module { "y or =m" } else { "y" };
+        return Err(Unsuitable::Symbol { label: label(), symbol, value, consequence, remedy });
+    }
+    Ok(())
+}
+
+/// The notice on a kernel of which too little is known to check it; `None` if enough is known.
+#[must_use]
+pub fn unknown(kernel: &Kernel) -> Option<String> {
+    let Modules::NotFound { looked_in } = &kernel.modules else { return None };
+    complete(kernel).is_none().then(|| {
+        format!(
+            "{}: the kernel's configuration is not known, and its modules were not found: there is neither modules.dep nor any \
+             module in {}. If its drivers for virtio are modules, it cannot answer",
+            kernel.label,
+            names(looked_in)
+        )
+    })
+}
+
+/// The configuration, if it is a whole one: `CONFIG_X86` cannot be chosen and is in every `.config` of an x86 kernel, and
+/// in no defconfig or fragment, which leave out what has its default value.
+fn complete(kernel: &Kernel) -> Option<&KernelConfig> {
+    kernel.config.as_ref().filter(|config| config.enabled("CONFIG_X86"))
+}
+
+fn names(dirs: &[PathBuf]) -> String {
+    dirs.iter().map(|dir| dir.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// The directory that has `lib/modules/RELEASE` in it, of the first directory that was looked in.
+fn base(looked_in: &[PathBuf], kernel: &Kernel) -> String {
+    let below = PathBuf::from("lib/modules").join(&kernel.release);
+    let bases = looked_in.iter().filter(|dir| dir.ends_with(&below)).filter_map(|dir| dir.ancestors().nth(3));
+    bases.map(|dir| dir.display().to_string()).next().unwrap_or_else(|| "DIR".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::modules::ModuleDir;
+
+    const GOOD: &str = "CONFIG_X86=y\nCONFIG_PRINTK=y\nCONFIG_TTY=y\nCONFIG_SERIAL_8250=y\nCONFIG_SERIAL_8250_CONSOLE=y\n\
+                        CONFIG_BLK_DEV_INITRD=y\nCONFIG_VIRTIO_PCI=y\nCONFIG_VIRTIO_CONSOLE=y\n";
+
+    fn kernel(config: Option<&str>, with_modules: bool) -> Kernel {
+        let looked_in = ["/k/boot/lib/modules/6.1.0", "/k/lib/modules/6.1.0"].map(PathBuf::from).to_vec();
+        let found = Modules::Found(ModuleDir::complete("/lib/modules/6.1.0".into()));
+        Kernel {
+            label: "k".to_owned(),
+            release: "6.1.0".to_owned(),
+            version: "6.1.0".parse().unwrap(),
+            path: PathBuf::new(),
+            sha256: String::new(),
+            config: config.map(KernelConfig::parse),
+            modules: if with_modules { found } else { Modules::NotFound { looked_in } },
+            lease: None,
+            notices: Vec::new(),
+        }
+    }
+
+    fn with(lines: &str) -> Kernel {
+        kernel(Some(&format!("{GOOD}{lines}")), false)
+    }
+
+    fn refused(lines: &str) -> String {
+        check(&with(lines)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_built_in_command_line_is_refused_only_if_it_overrides() {
+        let own = "CONFIG_CMDLINE_BOOL=y\nCONFIG_CMDLINE=\"console=tty0 quiet\"\n";
+        assert_eq!(check(&with(own)), Ok(()));
+        assert_eq!(check(&with(&format!("{own}# CONFIG_CMDLINE_OVERRIDE is not set\n"))), Ok(()));
+        assert_eq!(
+            refused(&format!("{own}CONFIG_CMDLINE_OVERRIDE=y\n")),
+            "k: the kernel has CONFIG_CMDLINE_OVERRIDE=y: it ignores vmlab's command line, with its console, and uses only its \
+             own, \"console=tty0 quiet\"; build it without CONFIG_CMDLINE_OVERRIDE (CONFIG_CMDLINE may stay)"
+        );
+        // Also if its words name the right console: the kernel would not end at a crash.
+        assert!(matches!(
+            check(&with("CONFIG_CMDLINE=\"console=ttyS0\"\nCONFIG_CMDLINE_OVERRIDE=y\n")),
+            Err(Unsuitable::CommandLine { .. })
+        ));
+    }
+
+    #[test]
+    fn a_missing_driver_is_named_with_what_does_not_work() {
+        for (lines, start) in [
+            ("# CONFIG_SERIAL_8250 is not set\n", "k: the kernel has CONFIG_SERIAL_8250 not set, so it cannot print on"),
+            ("CONFIG_SERIAL_8250=m\n", "k: the kernel has CONFIG_SERIAL_8250=m, so it cannot print on"),
+            ("# CONFIG_SERIAL_8250_CONSOLE is not set\n", "k: the kernel has CONFIG_SERIAL_8250_CONSOLE not set"),
+            ("# CONFIG_TTY is not set\n# CONFIG_SERIAL_8250 is not set\n", "k: the kernel has CONFIG_TTY not set"),
+            ("# CONFIG_PRINTK is not set\n", "k: the kernel has CONFIG_PRINTK not set, so it prints nothing"),
+            ("# CONFIG_BLK_DEV_INITRD is not set\n", "k: the kernel has CONFIG_BLK_DEV_INITRD not set"),
+            ("# CONFIG_VIRTIO_CONSOLE is not set\n", "k: the kernel has CONFIG_VIRTIO_CONSOLE not set, so vmlab cannot"),
+        ] {
+            let said = refused(lines);
+            assert!(said.starts_with(start), "{said}");
+        }
+        assert!(refused("# CONFIG_VIRTIO_PCI is not set\n").ends_with("build it with CONFIG_VIRTIO_PCI=y or =m"));
+    }
+
+    #[test]
+    fn drivers_that_are_modules_need_modules() {
+        let config = format!("{GOOD}CONFIG_VIRTIO_PCI=m\n");
+        assert_eq!(check(&kernel(Some(&config), true)), Ok(()));
+        assert_eq!(
+            check(&kernel(Some(&config), false)).unwrap_err().to_string(),
+            "k: the kernel has CONFIG_VIRTIO_PCI=m, but its modules were not found: there is neither modules.dep nor any \
+             module in /k/boot/lib/modules/6.1.0, /k/lib/modules/6.1.0; install them with `make modules_install \
+             INSTALL_MOD_PATH=/k/boot`, or copy them to the first of these"
+        );
+    }
+
+    #[test]
+    fn a_configuration_that_is_unknown_or_incomplete_refuses_nothing_and_is_told() {
+        for config in [None, Some("CONFIG_CMDLINE_OVERRIDE=y\n# CONFIG_PRINTK is not set\n")] {
+            let kernel = kernel(config, false);
+            assert_eq!(check(&kernel), Ok(()));
+            let notice = unknown(&kernel).unwrap();
+            assert!(notice.contains("modules.dep") && notice.contains("/k/lib/modules/6.1.0"), "{notice}");
+        }
+        assert_eq!(unknown(&kernel(None, true)), None);
+        assert_eq!(unknown(&kernel(Some(GOOD), false)), None);
+    }
+}
