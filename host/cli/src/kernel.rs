@@ -9,8 +9,9 @@ use super::interrupt::Interrupts;
 use super::{Context, Failure, kernel_arg, output};
 use vmlab_kernel::catalogue::{Catalogue, SymbolGroup};
 use vmlab_kernel::fetched::{Lookup, Package};
+use vmlab_kernel::modules::{ModuleDir, Modules};
 use vmlab_kernel::source::DebianSource;
-use vmlab_kernel::{self, FetchPolicy, Kernel, KernelError, KernelSource, debian, installed};
+use vmlab_kernel::{self, FetchPolicy, Kernel, KernelError, KernelSource, debian, installed, needs};
 use vmlab_store::dirs::Dirs;
 
 const NAMES: &str = "\
@@ -253,6 +254,7 @@ struct Info {
 async fn info(source: &KernelSource, dirs: &Dirs, policy: FetchPolicy, json: bool) -> Result<(), Failure> {
     let kernel = vmlab_kernel::obtain(source, dirs, policy, &super::progress()).await?;
     output::notes(&kernel.notices);
+    output::notes(&needs::check(&kernel).err().map(|why| why.to_string()).into_iter().collect::<Vec<_>>());
     let record = match source {
         KernelSource::Debian(debian) => match debian::cached(debian, dirs).map_err(Failure::lab)? {
             Lookup::Found(entry) => Some(entry.record),
@@ -272,9 +274,22 @@ async fn info(source: &KernelSource, dirs: &Dirs, policy: FetchPolicy, json: boo
         release: kernel.release.clone(),
         path: kernel.path.clone(),
         sha256: kernel.sha256.clone(),
-        modules: kernel.modules.clone(),
+        modules: kernel.modules.found().map(|found| found.path.clone()),
     };
     if json { output::print_json(&info) } else { output::print(&render(&info, &kernel, &groups)) }
+}
+
+fn modules(modules: &Modules) -> String {
+    match modules {
+        Modules::Found(ModuleDir { path, made_list: None }) => path.display().to_string(),
+        Modules::Found(ModuleDir { path, made_list: Some(_) }) => {
+            format!("{} (without modules.dep; vmlab has made one in its cache)", path.display())
+        }
+        Modules::NotFound { looked_in } => {
+            let places: Vec<_> = looked_in.iter().map(|place| place.display().to_string()).collect();
+            format!("none found: neither modules.dep nor a module is in {}", places.join(", "))
+        }
+    }
 }
 
 fn render(info: &Info, kernel: &Kernel, groups: &[SymbolGroup]) -> String {
@@ -286,7 +301,7 @@ fn render(info: &Info, kernel: &Kernel, groups: &[SymbolGroup]) -> String {
         ["path".to_owned(), path(&info.path)],
         ["sha256".to_owned(), info.sha256.clone()],
         ["config sha256".to_owned(), info.config_sha256.clone().unwrap_or_else(unknown)],
-        ["modules".to_owned(), info.modules.as_ref().map_or_else(|| "none found".to_owned(), path)],
+        ["modules".to_owned(), modules(&kernel.modules)],
     ];
     rows.extend(info.version.iter().map(|version| ["version".to_owned(), version.clone()]));
     rows.extend(

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -172,16 +173,21 @@ pub static MODULE_LISTS: EntryKind = EntryKind {
 fn list(cache: &Path) -> Listing {
     let mut listing = leftovers::half_written(&root(cache));
     match disk::list(&root(cache)) {
-        Ok(files) => {
-            let lists = files.into_iter().filter_map(|(name, path)| {
-                let release = name.strip_suffix(".json")?.rsplit_once('-')?.0;
-                Some(Entry::at(&MODULE_LISTS, format!("modules.dep of {release}"), path))
-            });
-            listing.entries.extend(lists);
-        }
+        Ok(files) => listing.entries.extend(files.into_iter().filter_map(|(name, path)| look(&name, path))),
         Err(error) => listing.errors.push(error),
     }
     listing
+}
+
+fn look(name: &str, path: PathBuf) -> Option<Entry> {
+    let release = name.strip_suffix(".json")?.rsplit_once('-')?.0;
+    let (useless, unreadable) = match checksummed::read::<IgnoredAny>(&path) {
+        Ok(Stored::Missing) => return None,
+        Ok(Stored::Damaged(why)) => (Some(why), None),
+        Ok(Stored::Sound(_)) => (None, None),
+        Err(error) => (None, Some(error.cause())),
+    };
+    Some(Entry { useless, unreadable, ..Entry::at(&MODULE_LISTS, format!("modules.dep of {release}"), path) })
 }
 
 #[cfg(test)]

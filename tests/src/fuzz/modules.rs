@@ -44,7 +44,7 @@ pub fn run(input: &[u8]) {
 fn index(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     let (dep, builtin) = text.split_once('\0').unwrap_or((&text, ""));
-    let Ok(index) = ModuleIndex::parse(dep, builtin) else { return };
+    let Ok(index) = ModuleIndex::parse(dep, Some(builtin)) else { return };
     let paths = dep.lines().filter_map(|line| line.trim().split_once(':')).map(|(path, _)| path);
     for path in paths.take(ASKED) {
         let file = path.rsplit('/').next().unwrap_or(path);
