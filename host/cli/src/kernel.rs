@@ -9,7 +9,7 @@ use super::interrupt::Interrupts;
 use super::{Context, Failure, kernel_arg, output};
 use vmlab_kernel::catalogue::{Catalogue, SymbolGroup};
 use vmlab_kernel::fetched::{Lookup, Package};
-use vmlab_kernel::modules::{ModuleDir, Modules};
+use vmlab_kernel::modules::{ModuleDir, Modules, describe};
 use vmlab_kernel::source::DebianSource;
 use vmlab_kernel::{self, FetchPolicy, Kernel, KernelError, KernelSource, debian, installed, needs};
 use vmlab_store::dirs::Dirs;
@@ -19,8 +19,9 @@ KERNEL is one of
   debian:SUITE[/FLAVOUR]  a stock Debian kernel; the flavour is cloud-amd64 if none
                           is given; amd64 and rt-amd64 are others
   installed[:RELEASE]     a kernel of this machine; the newest if no release is given
-  PATH                    a bzImage or vmlinux; write path:PATH if PATH itself begins
-                          with debian:, installed: or path:
+  PATH                    a bzImage, a vmlinux or a unified kernel image; write
+                          path:PATH if PATH itself begins with debian:, installed:
+                          or path:
 `vmlab help kernels` has more.";
 
 const LIST_HELP: &str = "\
@@ -279,15 +280,14 @@ async fn info(source: &KernelSource, dirs: &Dirs, policy: FetchPolicy, json: boo
     if json { output::print_json(&info) } else { output::print(&render(&info, &kernel, &groups)) }
 }
 
-fn modules(modules: &Modules) -> String {
+fn modules(modules: &Modules, release: &str) -> String {
     match modules {
         Modules::Found(ModuleDir { path, made_list: None }) => path.display().to_string(),
         Modules::Found(ModuleDir { path, made_list: Some(_) }) => {
             format!("{} (without modules.dep; vmlab has made one in its cache)", path.display())
         }
         Modules::NotFound { looked_in } => {
-            let places: Vec<_> = looked_in.iter().map(|place| place.display().to_string()).collect();
-            format!("none found: neither modules.dep nor a module is in {}", places.join(", "))
+            format!("none found: neither modules.dep nor any module is in {}", describe(looked_in, release))
         }
     }
 }
@@ -301,7 +301,7 @@ fn render(info: &Info, kernel: &Kernel, groups: &[SymbolGroup]) -> String {
         ["path".to_owned(), path(&info.path)],
         ["sha256".to_owned(), info.sha256.clone()],
         ["config sha256".to_owned(), info.config_sha256.clone().unwrap_or_else(unknown)],
-        ["modules".to_owned(), modules(&kernel.modules)],
+        ["modules".to_owned(), modules(&kernel.modules, &kernel.release)],
     ];
     rows.extend(info.version.iter().map(|version| ["version".to_owned(), version.clone()]));
     rows.extend(

@@ -28,7 +28,9 @@ pub enum ModulesError {
         source: io::Error,
     },
     /// `modules.dep` cannot be read.
-    #[error("cannot read modules.dep of the kernel's modules in {directory}; make it readable, or make it with depmod(8)")]
+    #[error(
+        "cannot read modules.dep of the kernel's modules in {directory}; make it readable, or make it with depmod(8)"
+    )]
     List {
         /// The path of the module directory.
         directory: PathBuf,

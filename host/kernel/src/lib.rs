@@ -1,7 +1,9 @@
 //! Kernel sources: finds, fetches, recognises and unpacks the kernels that vmlab boots.
 
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 use vmlab_protocol::catalogue::KernelVersion;
@@ -107,6 +109,9 @@ async fn obtain_from(
     }
 }
 
+/// Work that takes less is not worth a line.
+const UNTOLD: Duration = Duration::from_secs(1);
+
 /// Finds a kernel of this machine. Unpacking a kernel, or reading a thousand modules, takes seconds.
 async fn local(
     source: &KernelSource,
@@ -115,12 +120,19 @@ async fn local(
     find: impl FnOnce(&path::Search<'_>) -> Result<Kernel, KernelError> + Send + 'static,
 ) -> Result<Kernel, KernelError> {
     let (label, cache) = (source.to_string(), dirs.cache.clone());
-    progress.step(&format!("{label}: looking at the kernel and its modules"));
     let of_worker = label.clone();
     let work = move |stopped: &AtomicBool| {
         find(&path::Search { label: &of_worker, root: Path::new("/"), cache: &cache, stopped })
     };
-    let found = worker::run(work).await;
-    progress.done();
+    let mut work = pin!(worker::run(work));
+    let found = match tokio::time::timeout(UNTOLD, &mut work).await {
+        Ok(found) => found,
+        Err(_) => {
+            progress.step(&format!("{label}: reading the kernel and its modules"));
+            let found = work.await;
+            progress.done();
+            found
+        }
+    };
     found.map_err(|error| KernelError::Worker { label, detail: error.to_string() })?
 }

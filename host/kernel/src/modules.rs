@@ -58,6 +58,20 @@ impl Modules {
     }
 }
 
+/// The directories that were looked in, for messages: those named `lib/modules/RELEASE` by what they are below.
+#[must_use]
+pub fn describe(looked_in: &[PathBuf], release: &str) -> String {
+    let below = Path::new("lib/modules").join(release);
+    let (usual, others): (Vec<_>, Vec<_>) = looked_in.iter().partition(|dir| dir.ends_with(&below));
+    let usual: Vec<_> =
+        usual.iter().filter_map(|dir| dir.ancestors().nth(3)).map(|dir| dir.display().to_string()).collect();
+    let mut parts: Vec<_> = others.iter().map(|dir| dir.display().to_string()).collect();
+    if !usual.is_empty() {
+        parts.push(format!("{} below {}", below.display(), usual.join(", ")));
+    }
+    parts.join(", ")
+}
+
 impl ModuleDir {
     /// A directory that has a `modules.dep`.
     #[must_use]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::Kernel;
 use crate::config::KernelConfig;
-use crate::modules::Modules;
+use crate::modules::{self, Modules};
 
 /// Why vmlab cannot use a kernel.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,7 +38,7 @@ pub enum Unsuitable {
     /// A driver is a module, and there are no modules.
     #[error(
         "{label}: the kernel has {symbol}=m, but its modules were not found: there is neither modules.dep nor any module in \
-        {looked_in}; install them with `make modules_install INSTALL_MOD_PATH={base}`, or copy them to the first of these"
+        {looked_in}; install them with `make modules_install INSTALL_MOD_PATH={base}`, or copy them there"
     )]
     Modules {
         /// The kernel's label.
@@ -90,7 +90,7 @@ pub fn check(kernel: &Kernel) -> Result<(), Unsuitable> {
             (Some("y"), _) => continue,
             (Some("m"), Modules::Found(_)) if may_be_module => continue,
             (Some("m"), Modules::NotFound { looked_in }) if may_be_module => {
-                let (looked_in, base) = (names(looked_in), base(looked_in, kernel));
+                let (looked_in, base) = (modules::describe(looked_in, &kernel.release), base(looked_in, kernel));
                 return Err(Unsuitable::Modules { label: label(), symbol, looked_in, base });
             }
             (Some("m"), _) => "=m",
@@ -111,7 +111,7 @@ pub fn unknown(kernel: &Kernel) -> Option<String> {
             "{}: the kernel's configuration is not known, and its modules were not found: there is neither modules.dep nor any \
              module in {}. If its drivers for virtio are modules, it cannot answer",
             kernel.label,
-            names(looked_in)
+            modules::describe(looked_in, &kernel.release)
         )
     })
 }
@@ -120,10 +120,6 @@ pub fn unknown(kernel: &Kernel) -> Option<String> {
 /// in no defconfig or fragment, which leave out what has its default value.
 fn complete(kernel: &Kernel) -> Option<&KernelConfig> {
     kernel.config.as_ref().filter(|config| config.enabled("CONFIG_X86"))
-}
-
-fn names(dirs: &[PathBuf]) -> String {
-    dirs.iter().map(|dir| dir.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// The directory that has `lib/modules/RELEASE` in it, of the first directory that was looked in.
@@ -185,13 +181,19 @@ mod tests {
     #[test]
     fn a_missing_driver_is_named_with_what_does_not_work() {
         for (lines, start) in [
-            ("# CONFIG_SERIAL_8250 is not set\n", "k: the kernel has CONFIG_SERIAL_8250 not set, so it cannot print on"),
+            (
+                "# CONFIG_SERIAL_8250 is not set\n",
+                "k: the kernel has CONFIG_SERIAL_8250 not set, so it cannot print on",
+            ),
             ("CONFIG_SERIAL_8250=m\n", "k: the kernel has CONFIG_SERIAL_8250=m, so it cannot print on"),
             ("# CONFIG_SERIAL_8250_CONSOLE is not set\n", "k: the kernel has CONFIG_SERIAL_8250_CONSOLE not set"),
             ("# CONFIG_TTY is not set\n# CONFIG_SERIAL_8250 is not set\n", "k: the kernel has CONFIG_TTY not set"),
             ("# CONFIG_PRINTK is not set\n", "k: the kernel has CONFIG_PRINTK not set, so it prints nothing"),
             ("# CONFIG_BLK_DEV_INITRD is not set\n", "k: the kernel has CONFIG_BLK_DEV_INITRD not set"),
-            ("# CONFIG_VIRTIO_CONSOLE is not set\n", "k: the kernel has CONFIG_VIRTIO_CONSOLE not set, so vmlab cannot"),
+            (
+                "# CONFIG_VIRTIO_CONSOLE is not set\n",
+                "k: the kernel has CONFIG_VIRTIO_CONSOLE not set, so vmlab cannot",
+            ),
         ] {
             let said = refused(lines);
             assert!(said.starts_with(start), "{said}");
@@ -206,8 +208,8 @@ mod tests {
         assert_eq!(
             check(&kernel(Some(&config), false)).unwrap_err().to_string(),
             "k: the kernel has CONFIG_VIRTIO_PCI=m, but its modules were not found: there is neither modules.dep nor any \
-             module in /k/boot/lib/modules/6.1.0, /k/lib/modules/6.1.0; install them with `make modules_install \
-             INSTALL_MOD_PATH=/k/boot`, or copy them to the first of these"
+             module in lib/modules/6.1.0 below /k/boot, /k; install them with `make modules_install INSTALL_MOD_PATH=/k/boot`, \
+             or copy them there"
         );
     }
 
@@ -217,7 +219,10 @@ mod tests {
             let kernel = kernel(config, false);
             assert_eq!(check(&kernel), Ok(()));
             let notice = unknown(&kernel).unwrap();
-            assert!(notice.contains("modules.dep") && notice.contains("/k/lib/modules/6.1.0"), "{notice}");
+            assert!(
+                notice.contains("modules.dep") && notice.contains("lib/modules/6.1.0 below /k/boot, /k."),
+                "{notice}"
+            );
         }
         assert_eq!(unknown(&kernel(None, true)), None);
         assert_eq!(unknown(&kernel(Some(GOOD), false)), None);

@@ -32,8 +32,9 @@ pub(crate) fn obtain(search: &Search<'_>, path: &Path) -> Result<Kernel, KernelE
         .map_err(|cause| KernelError::File(file::FileError::Open { path: path.to_owned(), cause }))?;
     let dir = real.parent().unwrap_or(root);
     let mut warnings = CacheWarnings::default();
-    let modules = modules::find(module_places(dir, &image.release, root), &image.release, cache, stopped, &mut warnings)
-        .map_err(|what| KernelError::Modules { label: label.to_owned(), what })?;
+    let modules =
+        modules::find(module_places(dir, &image.release, root), &image.release, cache, stopped, &mut warnings)
+            .map_err(|what| KernelError::Modules { label: label.to_owned(), what })?;
     let mut kernel = Kernel {
         label: label.to_owned(),
         version: version_of(label, &image.release)?,
@@ -106,11 +107,12 @@ fn module_places(dir: &Path, release: &str, root: &Path) -> Vec<PathBuf> {
     places
 }
 
-/// The directories of this machine's modules. NixOS has no `/lib/modules`.
+/// The directories of this machine's modules, with those of NixOS, which has no `/lib/modules`.
 fn installed_modules(root: &Path, release: &str) -> Vec<PathBuf> {
-    let nixos = ["run/booted-system/kernel-modules", "run/current-system/kernel-modules"];
     let mut places = modules_below(root, release).to_vec();
-    places.extend(nixos.map(|system| root.join(system).join("lib/modules").join(release)));
+    let systems = ["run/booted-system/kernel-modules", "run/current-system/kernel-modules"].map(|dir| root.join(dir));
+    let there = systems.into_iter().filter(|dir| dir.is_dir());
+    places.extend(there.map(|dir| dir.join("lib/modules").join(release)));
     places
 }
 
@@ -209,8 +211,7 @@ mod tests {
             let modules = package.join(modules).join(RELEASE);
             put(&package.join(format!("boot/vmlinuz-{RELEASE}")), &bzimage(1));
             put(&modules.join("kernel/virtio.ko"), &depmod::module(b"depends=\0"));
-            let kernel =
-                look(&package.join(format!("boot/vmlinuz-{RELEASE}")), &dir.path().join("root")).unwrap();
+            let kernel = look(&package.join(format!("boot/vmlinuz-{RELEASE}")), &dir.path().join("root")).unwrap();
             let found = kernel.modules.found().unwrap();
             assert_eq!((&found.path, found.list().unwrap().as_str()), (&modules, "kernel/virtio.ko:\n"));
             assert_eq!(fs::read_dir(modules).unwrap().count(), 1, "nothing is written to the package");

@@ -87,7 +87,8 @@ impl Key {
 }
 
 /// The names of architectures that contain numbers.
-const ARCHITECTURES: &[&str] = &["x86_64", "x86-64", "amd64", "i386", "i486", "i586", "i686", "686", "arm64", "aarch64"];
+const ARCHITECTURES: &[&str] =
+    &["x86_64", "x86-64", "amd64", "i386", "i486", "i586", "i686", "686", "arm64", "aarch64"];
 
 /// The first three numbers, and the text after them.
 fn version(release: &str) -> ([u64; 3], &str) {

@@ -54,9 +54,11 @@ fn a_line_in_wrong_order_does_not_put_a_module_before_its_dependencies() {
 
 #[test]
 fn hyphens_and_underscores_are_equivalent() {
-    let index =
-        ModuleIndex::parse("kernel/a/virtio-rng.ko.xz: kernel/a/rng-core.ko.xz\nkernel/a/rng-core.ko.xz:\n", Some(BUILTIN))
-            .unwrap();
+    let index = ModuleIndex::parse(
+        "kernel/a/virtio-rng.ko.xz: kernel/a/rng-core.ko.xz\nkernel/a/rng-core.ko.xz:\n",
+        Some(BUILTIN),
+    )
+    .unwrap();
     let file = |name: &str, path: &str| ModuleFile { name: name.to_owned(), path: path.to_owned() };
     let files = Found::Files(vec![
         file("rng_core", "kernel/a/rng-core.ko.xz"),

@@ -61,11 +61,8 @@ pub(super) fn recognise<R: Read + Seek>(input: &mut R, section: Section) -> Resu
     let mut head = Vec::new();
     input.seek(SeekFrom::Start(section.offset)).map_err(Unbootable::Read)?;
     input.by_ref().take(HEAD_BYTES.min(section.length)).read_to_end(&mut head).map_err(Unbootable::Read)?;
-    let found = if bzimage::is_one(&head) {
-        bzimage::recognise(&head, section.length)
-    } else {
-        Err(foreign::name(&head))
-    };
+    let found =
+        if bzimage::is_one(&head) { bzimage::recognise(&head, section.length) } else { Err(foreign::name(&head)) };
     match found {
         Ok(image) => Ok(Image { section: Some(section), ..image }),
         Err(what) => Err(Unbootable::InUki(Box::new(what))),

@@ -74,7 +74,10 @@ fn look(root: &Path) -> Result<(Vec<Installed>, Option<FileError>), InstalledErr
     let (mut found, mut unreadable) = (Vec::new(), None);
     for place in places::all(root)? {
         match identify(&place) {
-            Ok(Some(release)) => found.push((place.named.as_deref() != Some(&*release), Installed { release, path: place.path })),
+            Ok(Some(release)) => {
+                let differs = place.named.as_deref() != Some(&*release);
+                found.push((differs, Installed { release, path: place.path }));
+            }
             Ok(None) => {}
             Err(error) => drop(unreadable.get_or_insert(error)),
         }

@@ -164,10 +164,7 @@ fn a_damaged_kernel_keeps_its_place_and_other_files_have_none() {
     write(root.path(), "boot/vmlinuz-6.1.0-2-amd64", &bzimage(1)[..0x400]);
     write(root.path(), "boot/kernel-notes", b"text");
     write(root.path(), "boot/vmlinuz-linux", b"text");
-    expect(
-        &root,
-        &[("6.1.0-2-amd64", "boot/vmlinuz-6.1.0-2-amd64"), ("6.1.0-1-amd64", "boot/vmlinuz-6.1.0-1-amd64")],
-    );
+    expect(&root, &[("6.1.0-2-amd64", "boot/vmlinuz-6.1.0-2-amd64"), ("6.1.0-1-amd64", "boot/vmlinuz-6.1.0-1-amd64")]);
     let root = machine(&[]);
     write(root.path(), "boot/vmlinuz-linux", b"");
     let error = choose(root.path(), None).unwrap_err().to_string();

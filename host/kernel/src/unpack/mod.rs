@@ -19,9 +19,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::Kernel;
 use crate::file::{Image, Section};
-use vmlab_store::CacheError;
 use vmlab_qemu::accelerator::Accelerator;
 use vmlab_qemu::argv::Machine;
+use vmlab_store::CacheError;
 use vmlab_store::blob::{self, Blob, BlobDir};
 use vmlab_store::cache::{EntryKind, Listing};
 use vmlab_store::lease::Lease;
@@ -32,8 +32,13 @@ mod lz4;
 mod payload;
 
 /// Unpacking a kernel again takes one or two seconds.
-pub static UNPACKED: EntryKind =
-    EntryKind { name: "unpacked", plural: "unpacked", help: "Kernels unpacked from bzImages and UKIs", rank: Some(2), list };
+pub static UNPACKED: EntryKind = EntryKind {
+    name: "unpacked",
+    plural: "unpacked",
+    help: "Kernels unpacked from bzImages and UKIs",
+    rank: Some(2),
+    list,
+};
 
 /// Unpacked kernels: `unpacked/RELEASE-SHA256.vmlinux`, with the hash of the bzImage.
 const BLOBS: BlobDir = BlobDir { directory: "unpacked", suffix: ".vmlinux", kind: &UNPACKED };

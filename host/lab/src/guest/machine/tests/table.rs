@@ -234,7 +234,10 @@ fn held_at_hello(steps: impl Fn(&mut Play)) -> (String, Duration) {
 fn a_silent_console_is_told_soon_after_the_hello_with_the_likely_options() {
     for steps in [(|_| {}) as fn(&mut Play), |play| _ = play.give(Input::Console(b"SeaBIOS\r\n".to_vec()))] {
         let (verdict, waited) = held_at_hello(steps);
-        assert!(verdict.starts_with("NO-BOOT: the guest's agent answered, but its kernel printed nothing"), "{verdict}");
+        assert!(
+            verdict.starts_with("NO-BOOT: the guest's agent answered, but its kernel printed nothing"),
+            "{verdict}"
+        );
         for option in ["CONFIG_SERIAL_8250_CONSOLE", "CONFIG_CMDLINE_OVERRIDE", "CONFIG_PRINTK"] {
             assert!(verdict.contains(option), "{verdict}");
         }
