@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::Kernel;
 use crate::config::KernelConfig;
-use crate::modules::{self, Modules};
+use crate::modules::{self, ModuleDir, Modules};
 
 /// Why vmlab cannot use a kernel.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -35,6 +35,21 @@ pub enum Unsuitable {
         /// The value that it needs.
         remedy: &'static str,
     },
+    /// A driver is a module, and is not among the kernel's modules.
+    #[error(
+        "{label}: the kernel has {symbol}=m, but {module} is not among its modules in {dir} (by modules.dep); install all \
+        modules, and run depmod(8)"
+    )]
+    Lacking {
+        /// The kernel's label.
+        label: String,
+        /// The config symbol of the driver.
+        symbol: &'static str,
+        /// The name of the module.
+        module: &'static str,
+        /// The module directory.
+        dir: String,
+    },
     /// A driver is a module, and there are no modules.
     #[error(
         "{label}: the kernel has {symbol}=m, but its modules were not found: there is neither modules.dep nor any module in \
@@ -55,7 +70,8 @@ pub enum Unsuitable {
 /// A symbol that has to be set.
 struct Need {
     symbol: &'static str,
-    may_be_module: bool,
+    /// The name of the module that the symbol may be instead.
+    module: Option<&'static str>,
     consequence: &'static str,
 }
 
@@ -65,12 +81,12 @@ const NEEDS: &[Need] = &[
     need("CONFIG_SERIAL_8250", "it cannot print on the serial console ttyS0, which vmlab reads"),
     need("CONFIG_SERIAL_8250_CONSOLE", "it cannot print on the serial console ttyS0, which vmlab reads"),
     need("CONFIG_BLK_DEV_INITRD", "it cannot use the guest image"),
-    Need { may_be_module: true, ..need("CONFIG_VIRTIO_PCI", "vmlab cannot talk to the guest") },
-    Need { may_be_module: true, ..need("CONFIG_VIRTIO_CONSOLE", "vmlab cannot talk to the guest") },
+    Need { module: Some("virtio_pci"), ..need("CONFIG_VIRTIO_PCI", "vmlab cannot talk to the guest") },
+    Need { module: Some("virtio_console"), ..need("CONFIG_VIRTIO_CONSOLE", "vmlab cannot talk to the guest") },
 ];
 
 const fn need(symbol: &'static str, consequence: &'static str) -> Need {
-    Need { symbol, may_be_module: false, consequence }
+    Need { symbol, module: None, consequence }
 }
 
 /// Checks what the configuration of a kernel says, if it is known and complete. The words of `CONFIG_CMDLINE` alone do no
@@ -85,21 +101,41 @@ pub fn check(kernel: &Kernel) -> Result<(), Unsuitable> {
         let own = config.get("CONFIG_CMDLINE").unwrap_or("which is empty").to_owned();
         return Err(Unsuitable::CommandLine { label: label(), own });
     }
-    for &Need { symbol, may_be_module, consequence } in NEEDS {
-        let value = match (config.get(symbol), &kernel.modules) {
-            (Some("y"), _) => continue,
-            (Some("m"), Modules::Found(_)) if may_be_module => continue,
-            (Some("m"), Modules::NotFound { looked_in }) if may_be_module => {
-                let (looked_in, base) = (modules::describe(looked_in, &kernel.release), base(looked_in, kernel));
-                return Err(Unsuitable::Modules { label: label(), symbol, looked_in, base });
-            }
-            (Some("m"), _) => "=m",
-            _ => " not set",
-        };
-        let remedy = if may_be_module { "y or =m" } else { "y" };
-        return Err(Unsuitable::Symbol { label: label(), symbol, value, consequence, remedy });
+    for need in NEEDS {
+        check_symbol(kernel, config, need)?;
     }
     Ok(())
+}
+
+fn check_symbol(kernel: &Kernel, config: &KernelConfig, need: &Need) -> Result<(), Unsuitable> {
+    let (label, &Need { symbol, module, consequence }) = (kernel.label.clone(), need);
+    let value = match (config.get(symbol), module, &kernel.modules) {
+        (Some("y"), ..) => return Ok(()),
+        (Some("m"), Some(module), Modules::Found(dir)) => {
+            if lists(dir, module) {
+                return Ok(());
+            }
+            return Err(Unsuitable::Lacking { label, symbol, module, dir: dir.path.display().to_string() });
+        }
+        (Some("m"), Some(_), Modules::NotFound { looked_in }) => {
+            let (looked_in, base) = (modules::describe(looked_in, &kernel.release), base(looked_in, kernel));
+            return Err(Unsuitable::Modules { label, symbol, looked_in, base });
+        }
+        (Some("m"), None, _) => "=m",
+        _ => " not set",
+    };
+    let remedy = if module.is_some() { "y or =m" } else { "y" };
+    Err(Unsuitable::Symbol { label, symbol, value, consequence, remedy })
+}
+
+/// Whether `modules.dep` has a module. A list that cannot be read is reported when the guest's image is built.
+fn lists(dir: &ModuleDir, module: &str) -> bool {
+    let file = format!("{module}.ko");
+    let is_it = |line: &str| {
+        let path = line.split(':').next().unwrap_or_default();
+        path.rsplit('/').next().is_some_and(|name| name.starts_with(&file))
+    };
+    dir.list().map_or(true, |text| text.lines().any(is_it))
 }
 
 /// The notice on a kernel of which too little is known to check it; `None` if enough is known.
@@ -132,7 +168,6 @@ fn base(looked_in: &[PathBuf], kernel: &Kernel) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::modules::ModuleDir;
 
     const GOOD: &str = "CONFIG_X86=y\nCONFIG_PRINTK=y\nCONFIG_TTY=y\nCONFIG_SERIAL_8250=y\nCONFIG_SERIAL_8250_CONSOLE=y\n\
                         CONFIG_BLK_DEV_INITRD=y\nCONFIG_VIRTIO_PCI=y\nCONFIG_VIRTIO_CONSOLE=y\n";
@@ -210,6 +245,24 @@ mod tests {
             "k: the kernel has CONFIG_VIRTIO_PCI=m, but its modules were not found: there is neither modules.dep nor any \
              module in lib/modules/6.1.0 below /k/boot, /k; install them with `make modules_install INSTALL_MOD_PATH=/k/boot`, \
              or copy them there"
+        );
+    }
+
+    #[test]
+    fn drivers_that_are_modules_have_to_be_listed() {
+        let config = format!("{GOOD}CONFIG_VIRTIO_PCI=m\nCONFIG_VIRTIO_CONSOLE=m\n");
+        let pci = "kernel/drivers/virtio/virtio_pci.ko.xz: kernel/drivers/virtio/virtio.ko.xz\n";
+        let with_list = |list: &str| {
+            let dir = ModuleDir { path: "/m".into(), made_list: Some(list.into()) };
+            check(&Kernel { modules: Modules::Found(dir), ..kernel(Some(&config), true) })
+        };
+        assert_eq!(with_list(&format!("{pci}kernel/drivers/char/virtio_console.ko:\n")), Ok(()));
+        // A module that another one needs is no line of its own.
+        let error = with_list(&format!("{pci}kernel/x.ko: kernel/drivers/char/virtio_console.ko\n")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "k: the kernel has CONFIG_VIRTIO_CONSOLE=m, but virtio_console is not among its modules in /m (by modules.dep); \
+             install all modules, and run depmod(8)"
         );
     }
 

@@ -76,8 +76,8 @@ fn missing_modules_and_an_unknown_configuration_are_told_before_the_boot() {
     let outcome = lab.run(&[ONLY_HOSTNAME]);
     outcome.exits(exit::OK);
     let place = format!("lib/modules/{RELEASE} below {}", kernels.display());
-    let told = |text: &str| text.contains("modules.dep") && text.contains(&place);
-    assert!(outcome.notices().any(told), "{outcome:?}");
+    let names_both = |text: &str| text.contains("modules.dep") && text.contains(&place);
+    assert!(outcome.notices().any(names_both), "{outcome:?}");
 }
 
 #[test]

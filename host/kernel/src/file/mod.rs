@@ -103,7 +103,7 @@ pub enum Unbootable {
     InUki(Box<Unbootable>),
     /// The file has an unknown format.
     #[error(
-        "this is not a Linux kernel: it is neither a bzImage nor a vmlinux, nor a unified kernel image with one; look for \
+        "this is not a Linux kernel: it is neither a bzImage nor a vmlinux nor a unified kernel image; look for \
         /boot/vmlinuz-* or arch/x86/boot/bzImage"
     )]
     NotAKernel,
