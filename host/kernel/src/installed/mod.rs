@@ -60,7 +60,7 @@ pub(crate) fn choose(root: &Path, release: Option<&str>) -> Result<Installed, In
     chosen.ok_or_else(|| InstalledError::NoSuchRelease { release: release.to_owned(), there })
 }
 
-/// All installed kernels, newest first ([`compare`]), each release once. Of several files of a release, the first counts
+/// All installed kernels, newest first, each release once. Of several files of a release, the first counts
 /// in this order: files whose name has the release; the order of the places (`installed/places.rs`).
 ///
 /// # Errors
