@@ -12,7 +12,7 @@ const PARAGRAPHS: u32 = 4;
 /// A bzImage of two setup sectors with the version string in the second: the kernel's Documentation/arch/x86/boot.rst,
 /// "The Real-Mode Kernel Header".
 #[must_use]
-pub fn bzimage() -> Vec<u8> {
+pub fn bzimage(release: &str) -> Vec<u8> {
     let mut bytes = vec![0; 3 * 512 + PARAGRAPHS as usize * 16];
     let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
     put(0x1f1, &[2]);
@@ -24,7 +24,7 @@ pub fn bzimage() -> Vec<u8> {
     put(0x236, &[1]);
     // The offset of the version string, less 0x200.
     put(0x20e, &0x0300_u16.to_le_bytes());
-    put(0x500, format!("{RELEASE} (somebody@example) #1 SMP\0").as_bytes());
+    put(0x500, format!("{release} (somebody@example) #1 SMP\0").as_bytes());
     bytes
 }
 
@@ -32,9 +32,15 @@ pub fn bzimage() -> Vec<u8> {
 /// a directory share their configuration.
 #[must_use]
 pub fn install(dir: &Path, name: &str, config: &str) -> PathBuf {
+    install_release(dir, name, RELEASE, config)
+}
+
+/// As [`install`], for another release.
+#[must_use]
+pub fn install_release(dir: &Path, name: &str, release: &str, config: &str) -> PathBuf {
     fs::create_dir_all(dir).unwrap();
     let path = dir.join(name);
-    fs::write(&path, bzimage()).unwrap();
-    fs::write(dir.join(format!("config-{RELEASE}")), config).unwrap();
+    fs::write(&path, bzimage(release)).unwrap();
+    fs::write(dir.join(format!("config-{release}")), config).unwrap();
     path
 }

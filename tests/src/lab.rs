@@ -56,6 +56,22 @@ impl FakeLab {
         self
     }
 
+    /// Replaces the default kernel by one of this release.
+    #[must_use]
+    pub fn release(mut self, release: &str) -> Self {
+        let dir = self.env.home().join("kernels");
+        self.kernels = vec![kernel::install_release(&dir, KERNEL, release, &full_config(&[]))];
+        self
+    }
+
+    /// Adds lines to the kernels' configuration.
+    #[must_use]
+    pub fn with_config(self, lines: &str) -> Self {
+        let dir = self.env.home().join("kernels");
+        fs::write(dir.join(format!("config-{}", kernel::RELEASE)), full_config(&[]) + lines).unwrap();
+        self
+    }
+
     /// Replaces the default kernel by kernels of these file names.
     #[must_use]
     pub fn kernels(mut self, names: &[&str]) -> Self {

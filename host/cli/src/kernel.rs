@@ -9,8 +9,9 @@ use super::interrupt::Interrupts;
 use super::{Context, Failure, kernel_arg, output};
 use vmlab_kernel::catalogue::{Catalogue, SymbolGroup};
 use vmlab_kernel::fetched::{Lookup, Package};
+use vmlab_kernel::modules::{ModuleDir, Modules, describe};
 use vmlab_kernel::source::DebianSource;
-use vmlab_kernel::{self, FetchPolicy, Kernel, KernelError, KernelSource, debian, installed};
+use vmlab_kernel::{self, FetchPolicy, Kernel, KernelError, KernelSource, debian, installed, needs};
 use vmlab_store::dirs::Dirs;
 
 const NAMES: &str = "\
@@ -18,8 +19,9 @@ KERNEL is one of
   debian:SUITE[/FLAVOUR]  a stock Debian kernel; the flavour is cloud-amd64 if none
                           is given; amd64 and rt-amd64 are others
   installed[:RELEASE]     a kernel of this machine; the newest if no release is given
-  PATH                    a bzImage or vmlinux; write path:PATH if PATH itself begins
-                          with debian:, installed: or path:
+  PATH                    a bzImage, a vmlinux or a unified kernel image; write
+                          path:PATH if PATH itself begins with debian:, installed:
+                          or path:
 `vmlab help kernels` has more.";
 
 const LIST_HELP: &str = "\
@@ -253,6 +255,7 @@ struct Info {
 async fn info(source: &KernelSource, dirs: &Dirs, policy: FetchPolicy, json: bool) -> Result<(), Failure> {
     let kernel = vmlab_kernel::obtain(source, dirs, policy, &super::progress()).await?;
     output::notes(&kernel.notices);
+    output::notes(&needs::check(&kernel).err().map(|why| why.to_string()).into_iter().collect::<Vec<_>>());
     let record = match source {
         KernelSource::Debian(debian) => match debian::cached(debian, dirs).map_err(Failure::lab)? {
             Lookup::Found(entry) => Some(entry.record),
@@ -272,9 +275,21 @@ async fn info(source: &KernelSource, dirs: &Dirs, policy: FetchPolicy, json: boo
         release: kernel.release.clone(),
         path: kernel.path.clone(),
         sha256: kernel.sha256.clone(),
-        modules: kernel.modules.clone(),
+        modules: kernel.modules.found().map(|found| found.path.clone()),
     };
     if json { output::print_json(&info) } else { output::print(&render(&info, &kernel, &groups)) }
+}
+
+fn modules(modules: &Modules, release: &str) -> String {
+    match modules {
+        Modules::Found(ModuleDir { path, made_list: None }) => path.display().to_string(),
+        Modules::Found(ModuleDir { path, made_list: Some(_) }) => {
+            format!("{} (without modules.dep; vmlab has made one in its cache)", path.display())
+        }
+        Modules::NotFound { looked_in } => {
+            format!("none found: neither modules.dep nor any module is in {}", describe(looked_in, release))
+        }
+    }
 }
 
 fn render(info: &Info, kernel: &Kernel, groups: &[SymbolGroup]) -> String {
@@ -286,7 +301,7 @@ fn render(info: &Info, kernel: &Kernel, groups: &[SymbolGroup]) -> String {
         ["path".to_owned(), path(&info.path)],
         ["sha256".to_owned(), info.sha256.clone()],
         ["config sha256".to_owned(), info.config_sha256.clone().unwrap_or_else(unknown)],
-        ["modules".to_owned(), info.modules.as_ref().map_or_else(|| "none found".to_owned(), path)],
+        ["modules".to_owned(), modules(&kernel.modules, &kernel.release)],
     ];
     rows.extend(info.version.iter().map(|version| ["version".to_owned(), version.clone()]));
     rows.extend(

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use vmlab_kernel::catalogue::Catalogue;
-use vmlab_kernel::source::is_release;
+use vmlab_kernel::is_release;
 use vmlab_kernel::{KernelSource, installed};
 
 /// Suites of the Debian archive that are in no catalogue, and that users name as they name a kernel.

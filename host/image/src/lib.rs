@@ -26,6 +26,7 @@ use sha2::{Digest, Sha256};
 
 use modules::{Found, ModuleFile, ModuleIndex, ModulesError};
 use newc::{Archive, Node};
+use vmlab_kernel::modules::ModuleDir;
 use vmlab_store::blob::{self, Blob, BlobDir};
 use vmlab_store::cache::{EntryKind, Listing};
 use vmlab_store::lease::Lease;
@@ -44,8 +45,8 @@ pub struct ImageSpec<'a> {
     pub recipe: &'a recipe::Recipe,
     /// The binary of PID 1: [`guest_init::init_binary`].
     pub init: &'a [u8],
-    /// The kernel's module directory, with `modules.dep` and `modules.builtin`; None for a kernel without modules.
-    pub modules: Option<&'a Path>,
+    /// The kernel's module directory; None for a kernel without modules.
+    pub modules: Option<&'a ModuleDir>,
     /// The names of the modules that scenarios need.
     pub scenario_modules: BTreeSet<&'a str>,
     /// Modules of the fault suite, by name: they do not belong to the kernel, and a leg loads them.
@@ -64,7 +65,7 @@ pub struct Image {
     /// The size of the image, in bytes.
     pub size_bytes: u64,
     /// The recipe's boot modules that the kernel has neither built in nor as a file. Without them the control port does
-    /// not appear. Empty without a module directory, because the kernel's modules are unknown then.
+    /// not appear. Empty without a module directory or its `modules.builtin`: the kernel may have them built in.
     pub absent: Vec<String>,
     /// Prevents the image's removal while it is used.
     pub lease: Option<Lease>,
@@ -111,7 +112,7 @@ pub enum ImageError {
 pub fn build(spec: &ImageSpec<'_>) -> Result<(Image, CacheWarnings), ImageError> {
     let mut warnings = CacheWarnings::default();
     // A fetched kernel's modules never change, and the rest of the image is in this program's file.
-    let fetched = spec.modules.filter(|modules| modules.starts_with(spec.cache));
+    let fetched = spec.modules.map(|modules| &modules.path).filter(|path| path.starts_with(spec.cache));
     // If this program's file is unknown, the image is built each time.
     let program = std::env::current_exe().ok();
     let (Some(modules), Some(program), true) = (fetched, program, spec.extra_modules.is_empty()) else {
@@ -214,7 +215,7 @@ fn add_modules(archive: &mut Archive, spec: &ImageSpec<'_>) -> Result<Vec<String
     for (name, needed) in needed.chain(spec.recipe.evidence_modules.iter().map(|name| (name, false))) {
         match index.find(name)? {
             Found::Builtin => {}
-            Found::Absent if needed => absent.push(name.clone()),
+            Found::Absent if needed && index.knows_builtin() => absent.push(name.clone()),
             Found::Absent => {}
             Found::Files(files) => {
                 for path in carry(&mut carried, files) {
@@ -235,7 +236,7 @@ fn add_modules(archive: &mut Archive, spec: &ImageSpec<'_>) -> Result<Vec<String
         }
     }
     for (name, file) in &carried {
-        let content = modules::read_module(directory, file)?;
+        let content = modules::read_module(&directory.path, file)?;
         archive.add(&format!("modules/{name}.ko"), Node::File { permissions: 0o644, content })?;
     }
     Ok(absent)

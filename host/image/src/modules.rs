@@ -10,6 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use vmlab_kernel::decompress::{self, DecompressError};
+use vmlab_kernel::modules::ModuleDir;
 
 /// The size limit of a module file and of its decompressed contents, in bytes. Debian's largest module with debug
 /// information has about a third of it.
@@ -23,6 +24,16 @@ pub enum ModulesError {
     Read {
         /// The path of the file.
         path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// `modules.dep` cannot be read.
+    #[error(
+        "cannot read modules.dep of the kernel's modules in {directory}; make it readable, or make it with depmod(8)"
+    )]
+    List {
+        /// The path of the module directory.
+        directory: PathBuf,
         /// The cause.
         source: io::Error,
     },
@@ -64,7 +75,7 @@ pub enum ModulesError {
 pub enum Found {
     /// The module is built into the kernel.
     Builtin,
-    /// The kernel lacks the module.
+    /// The kernel lacks the module, or has it built in and there is no list of what is built in.
     Absent,
     /// The files to load, in order; the module itself is the last.
     Files(Vec<ModuleFile>),
@@ -87,6 +98,7 @@ pub struct ModuleIndex {
     /// Paths by module name.
     paths: BTreeMap<String, String>,
     builtin: BTreeSet<String>,
+    knows_builtin: bool,
 }
 
 /// A line of `modules.dep` without the module's path.
@@ -98,24 +110,29 @@ struct Line {
 }
 
 impl ModuleIndex {
-    /// Reads `modules.dep` and `modules.builtin` of a module directory.
+    /// Reads `modules.dep` and `modules.builtin` of a module directory. Without `modules.builtin`, which modules are
+    /// built in is not known.
     ///
     /// # Errors
-    /// [`ModulesError::Read`] and [`ModulesError::Line`].
-    pub fn read(directory: &Path) -> Result<Self, ModulesError> {
-        let text = |name: &str| {
-            let path = directory.join(name);
-            fs::read_to_string(&path).map_err(|source| ModulesError::Read { path, source })
+    /// [`ModulesError::List`], [`ModulesError::Read`] and [`ModulesError::Line`].
+    pub fn read(directory: &ModuleDir) -> Result<Self, ModulesError> {
+        let failed = |source| ModulesError::List { directory: directory.path.clone(), source };
+        let dep = directory.list().map_err(failed)?;
+        let path = directory.path.join("modules.builtin");
+        let builtin = match fs::read_to_string(&path) {
+            Ok(text) => Some(text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(source) => return Err(ModulesError::Read { path, source }),
         };
-        Self::parse(&text("modules.dep")?, &text("modules.builtin")?)
+        Self::parse(&dep, builtin.as_deref())
     }
 
-    /// Parses the texts of `modules.dep` and `modules.builtin`.
+    /// Parses the texts of `modules.dep` and `modules.builtin`, if there is one.
     ///
     /// # Errors
     /// [`ModulesError::Line`] if a line is malformed or its path is outside of the module directory.
-    pub fn parse(dep: &str, builtin: &str) -> Result<Self, ModulesError> {
-        let mut index = Self::default();
+    pub fn parse(dep: &str, builtin: Option<&str>) -> Result<Self, ModulesError> {
+        let mut index = Self { knows_builtin: builtin.is_some(), ..Self::default() };
         for (number, line) in lines(dep) {
             let bad = |problem| ModulesError::Line { file: "modules.dep", line: number, problem };
             let (path, rest) = line.split_once(':').ok_or_else(|| bad("without a colon"))?;
@@ -129,11 +146,17 @@ impl ModuleIndex {
             }
             index.lines.insert(path.to_owned(), Line { name, needs });
         }
-        for (number, line) in lines(builtin) {
+        for (number, line) in lines(builtin.unwrap_or_default()) {
             let bad = |problem| ModulesError::Line { file: "modules.builtin", line: number, problem };
             index.builtin.insert(module_name(line).map_err(bad)?);
         }
         Ok(index)
+    }
+
+    /// Whether the list of built-in modules is known, so that [`Found::Absent`] is certain.
+    #[must_use]
+    pub const fn knows_builtin(&self) -> bool {
+        self.knows_builtin
     }
 
     /// Looks up a module. Hyphens and underscores are equivalent, as for modprobe(8). A module that is both a file and

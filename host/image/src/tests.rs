@@ -19,9 +19,13 @@ fn module_directory() -> tempfile::TempDir {
     dir
 }
 
+fn listed(dir: &tempfile::TempDir) -> ModuleDir {
+    ModuleDir::complete(dir.path().to_owned())
+}
+
 static RECIPE: LazyLock<Recipe> = LazyLock::new(|| Recipe::scenarios().unwrap());
 
-fn spec<'a>(modules: Option<&'a Path>, cache: &'a Path) -> ImageSpec<'a> {
+fn spec<'a>(modules: Option<&'a ModuleDir>, cache: &'a Path) -> ImageSpec<'a> {
     let scenario_modules = BTreeSet::from(["veth-x", "dummy", "virtio_pci"]);
     static NONE: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     ImageSpec { recipe: &RECIPE, init: b"init", modules, scenario_modules, extra_modules: &NONE, cache }
@@ -52,7 +56,7 @@ fn files(archive: &[u8]) -> BTreeMap<String, Vec<u8>> {
 #[test]
 fn the_image_contains_init_and_the_modules_to_load() {
     let (kernel, cache) = (module_directory(), tempfile::tempdir().unwrap());
-    let image = build(&spec(Some(kernel.path()), cache.path())).unwrap().0;
+    let image = build(&spec(Some(&listed(&kernel)), cache.path())).unwrap().0;
     let bytes = fs::read(&image.path).unwrap();
     assert_eq!(image.size_bytes, bytes.len() as u64);
     assert_eq!(image.sha256, vmlab_store::hex(&Sha256::digest(&bytes)));
@@ -84,8 +88,25 @@ fn a_kernel_without_modules_gets_an_empty_list() {
 fn missing_boot_modules_are_named() {
     let (kernel, cache) = (module_directory(), tempfile::tempdir().unwrap());
     fs::write(kernel.path().join("modules.dep"), "").unwrap();
-    let image = build(&spec(Some(kernel.path()), cache.path())).unwrap().0;
+    let image = build(&spec(Some(&listed(&kernel)), cache.path())).unwrap().0;
     assert_eq!(image.absent, ["virtio_console"]);
+}
+
+#[test]
+fn a_made_list_is_used_and_a_missing_list_of_built_in_modules_makes_nothing_absent() {
+    let (kernel, cache) = (module_directory(), tempfile::tempdir().unwrap());
+    let list = fs::read_to_string(kernel.path().join("modules.dep")).unwrap();
+    for file in ["modules.dep", "modules.builtin"] {
+        fs::remove_file(kernel.path().join(file)).unwrap();
+    }
+    let error = build(&spec(Some(&listed(&kernel)), cache.path())).unwrap_err().to_string();
+    assert!(error.contains("modules.dep"), "{error}");
+    let modules = ModuleDir { made_list: Some(list.into()), ..listed(&kernel) };
+    let image = build(&spec(Some(&modules), cache.path())).unwrap().0;
+    // virtio_pci is in no list, and may be built in.
+    assert!(image.absent.is_empty());
+    let files = files(&fs::read(&image.path).unwrap());
+    assert_eq!(files["modules/boot.list"], b"/modules/virtio.ko\n/modules/virtio_console.ko\n");
 }
 
 fn identity(image: &Image) -> (&Path, &str, u64, &[String]) {
@@ -95,7 +116,8 @@ fn identity(image: &Image) -> (&Path, &str, u64, &[String]) {
 #[test]
 fn the_same_spec_gives_the_same_file_and_a_damaged_file_is_replaced() {
     let (kernel, cache) = (module_directory(), tempfile::tempdir().unwrap());
-    let spec = spec(Some(kernel.path()), cache.path());
+    let modules = listed(&kernel);
+    let spec = spec(Some(&modules), cache.path());
     let first = build(&spec).unwrap().0;
     let bytes = fs::read(&first.path).unwrap();
     assert_eq!(identity(&build(&spec).unwrap().0), identity(&first));
@@ -110,8 +132,9 @@ fn the_same_spec_gives_the_same_file_and_a_damaged_file_is_replaced() {
 #[test]
 fn concurrent_builds_of_the_same_image_succeed() {
     let (kernel, cache) = (module_directory(), tempfile::tempdir().unwrap());
+    let modules = listed(&kernel);
     let built: Vec<Image> = std::thread::scope(|scope| {
-        let spec = spec(Some(kernel.path()), cache.path());
+        let spec = spec(Some(&modules), cache.path());
         let threads: Vec<_> = (0..8)
             .map(|_| {
                 scope.spawn({
@@ -144,12 +167,13 @@ fn an_image_with_the_real_init_is_built() {
 #[test]
 fn invalid_module_names_are_refused() {
     let (kernel, cache) = (module_directory(), tempfile::tempdir().unwrap());
+    let modules = listed(&kernel);
     for name in ["", "../x", "a/b", "a b"] {
-        let spec = ImageSpec { scenario_modules: BTreeSet::from([name]), ..spec(Some(kernel.path()), cache.path()) };
+        let spec = ImageSpec { scenario_modules: BTreeSet::from([name]), ..spec(Some(&modules), cache.path()) };
         assert!(matches!(build(&spec).unwrap_err(), ImageError::BadModuleName(_)), "{name:?}");
     }
     fs::remove_file(kernel.path().join("kernel/virtio.ko")).unwrap();
-    let error = build(&spec(Some(kernel.path()), cache.path())).unwrap_err();
+    let error = build(&spec(Some(&listed(&kernel)), cache.path())).unwrap_err();
     assert!(matches!(error, ImageError::Modules(ModulesError::Read { .. })), "{error}");
 }
 

@@ -3,7 +3,8 @@
 //! Debian's packages do not contain the file: depmod(8) creates it at installation. vmlab creates it from the `depends`
 //! field that modpost writes into every module (scripts/mod/modpost.c, `add_depends`). The field names the modules
 //! whose symbols a module uses; depmod determines the same modules by comparing symbols. The host therefore needs no
-//! kmod.
+//! kmod. A tree that is no package may be incomplete. A module that needs a missing module is left out of its list, so
+//! that the other modules can be used.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -11,10 +12,11 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use liblzma::read::XzDecoder;
 use object::LittleEndian;
 use object::elf::FileHeader64;
 use object::read::elf::{FileHeader, SectionHeader};
+
+use crate::decompress::{self, DecompressError};
 
 /// More than the decompressed size of any module, in bytes.
 const MODULE_LIMIT: u64 = 256 << 20;
@@ -30,9 +32,17 @@ pub enum DepmodError {
         /// The system's error.
         cause: io::Error,
     },
-    /// A file is no ELF file, or is compressed in an unknown format.
-    #[error("{0} is not a kernel module; the package is damaged or has a form that vmlab does not know")]
+    /// A file has no `depends` field, although it is an ELF file.
+    #[error("{0} is not a kernel module; the module is damaged or has a form that vmlab does not know")]
     Malformed(PathBuf),
+    /// A file is no ELF file, is damaged, or is compressed in an unknown format.
+    #[error("{path} is not a kernel module: {cause}; the module is damaged or has a form that vmlab does not know")]
+    Content {
+        /// The path of the file.
+        path: PathBuf,
+        /// What is wrong.
+        cause: DecompressError,
+    },
     /// A module needs a module that does not exist.
     #[error("the kernel module {module} needs {needed}, which is not among the modules of this kernel")]
     Lacking {
@@ -58,16 +68,22 @@ struct Module {
     needs: Vec<String>,
 }
 
+/// What becomes of a module that needs a module that does not exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lacking {
+    /// It is an error: the tree is a whole package.
+    Refuse,
+    /// The module is left out of the list.
+    LeaveOut,
+}
+
 /// Creates the text of `modules.dep` for the modules below a directory. Setting `cancelled` stops the work.
 ///
 /// # Errors
 /// [`DepmodError`] if a module cannot be read or its dependencies cannot be satisfied.
-pub(crate) fn modules_dep(dir: &Path, cancelled: &AtomicBool) -> Result<String, DepmodError> {
-    let mut paths = Vec::new();
-    find(dir, &mut paths)?;
-    paths.sort();
+pub(crate) fn modules_dep(dir: &Path, lacking: Lacking, cancelled: &AtomicBool) -> Result<String, DepmodError> {
     let mut modules = BTreeMap::new();
-    for path in paths {
+    for path in module_files(dir)? {
         if cancelled.load(Ordering::Relaxed) {
             return Err(DepmodError::Cancelled);
         }
@@ -75,7 +91,32 @@ pub(crate) fn modules_dep(dir: &Path, cancelled: &AtomicBool) -> Result<String, 
         let below = path.strip_prefix(dir).unwrap_or(&path).to_string_lossy().into_owned();
         modules.insert(name_of(&below), Module { path: below, needs });
     }
+    if lacking == Lacking::LeaveOut {
+        leave_out_incomplete(&mut modules);
+    }
     render(&modules)
+}
+
+/// Removes the modules that need missing modules, and the modules that need those.
+fn leave_out_incomplete(modules: &mut BTreeMap<String, Module>) {
+    loop {
+        let names: BTreeSet<String> = modules.keys().cloned().collect();
+        modules.retain(|_, module| module.needs.iter().all(|needed| names.contains(needed)));
+        if modules.len() == names.len() {
+            return;
+        }
+    }
+}
+
+/// The paths of all modules below a directory, sorted.
+///
+/// # Errors
+/// [`DepmodError::Read`]
+pub(crate) fn module_files(dir: &Path) -> Result<Vec<PathBuf>, DepmodError> {
+    let mut paths = Vec::new();
+    find(dir, &mut paths)?;
+    paths.sort();
+    Ok(paths)
 }
 
 fn find(dir: &Path, found: &mut Vec<PathBuf>) -> Result<(), DepmodError> {
@@ -106,19 +147,12 @@ fn name_of(path: &str) -> String {
 }
 
 fn needs(path: &Path) -> Result<Vec<String>, DepmodError> {
-    let malformed = || DepmodError::Malformed(path.to_owned());
-    let failed = |cause: io::Error| match cause.kind() {
-        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => malformed(),
-        _ => DepmodError::Read { path: path.to_owned(), cause },
-    };
-    let file = File::open(path).map_err(failed)?;
+    let failed = |cause| DepmodError::Read { path: path.to_owned(), cause };
     let mut bytes = Vec::new();
-    if path.extension().is_some_and(|extension| extension == "xz") {
-        XzDecoder::new(file).take(MODULE_LIMIT).read_to_end(&mut bytes).map_err(failed)?;
-    } else {
-        file.take(MODULE_LIMIT).read_to_end(&mut bytes).map_err(failed)?;
-    }
-    modinfo_depends(&bytes).ok_or_else(malformed)
+    File::open(path).map_err(failed)?.take(MODULE_LIMIT).read_to_end(&mut bytes).map_err(failed)?;
+    let content = |cause| DepmodError::Content { path: path.to_owned(), cause };
+    let elf = decompress::module(bytes, MODULE_LIMIT).map_err(content)?;
+    modinfo_depends(&elf).ok_or_else(|| DepmodError::Malformed(path.to_owned()))
 }
 
 /// The names (with underscores) of the modules that a module directly depends on, from the `depends` field in the
@@ -181,6 +215,8 @@ impl<'a> Walk<'a> {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     /// A minimal ELF file with a `.modinfo` section.
@@ -208,21 +244,31 @@ pub(crate) mod tests {
         bytes
     }
 
-    fn tree(modules: &[(&str, &str)]) -> tempfile::TempDir {
+    pub(crate) fn tree(modules: &[(&str, &str)]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         for (path, depends) in modules {
             let path = dir.path().join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             let plain = module(format!("license=GPL\0depends={depends}\0name=x\0").as_bytes());
-            let packed = path.extension().is_some_and(|extension| extension == "xz");
-            let bytes = if packed { liblzma::encode_all(&plain[..], 6).unwrap() } else { plain };
+            let bytes = match path.extension().and_then(|extension| extension.to_str()) {
+                Some("xz") => liblzma::encode_all(&plain[..], 6).unwrap(),
+                Some("zst") => {
+                    ruzstd::encoding::compress_to_vec(&plain[..], ruzstd::encoding::CompressionLevel::Fastest)
+                }
+                Some("gz") => {
+                    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+                    encoder.write_all(&plain).unwrap();
+                    encoder.finish().unwrap()
+                }
+                _ => plain,
+            };
             fs::write(path, bytes).unwrap();
         }
         dir
     }
 
     fn make(dir: &Path) -> Result<String, DepmodError> {
-        modules_dep(dir, &AtomicBool::new(false))
+        modules_dep(dir, Lacking::Refuse, &AtomicBool::new(false))
     }
 
     #[test]
@@ -253,20 +299,43 @@ pub(crate) mod tests {
         let dir = tree(&[("a.ko", "b"), ("b.ko", "a")]);
         assert!(matches!(make(dir.path()), Err(DepmodError::Circular(_))));
         let dir = tree(&[("a.ko", "")]);
-        for bytes in [&b"no module"[..], &module(b"license=GPL\0"), &[]] {
+        for bytes in [&b"no module"[..], &[]] {
             fs::write(dir.path().join("a.ko"), bytes).unwrap();
-            assert!(matches!(make(dir.path()), Err(DepmodError::Malformed(_))));
+            let error = make(dir.path()).unwrap_err();
+            assert!(matches!(error, DepmodError::Content { cause: DecompressError::NotElf, .. }), "{error}");
         }
+        fs::write(dir.path().join("a.ko"), module(b"license=GPL\0")).unwrap();
+        assert!(matches!(make(dir.path()), Err(DepmodError::Malformed(_))));
         let dir = tree(&[("a.ko.xz", "")]);
         let whole = fs::read(dir.path().join("a.ko.xz")).unwrap();
         fs::write(dir.path().join("a.ko.xz"), &whole[..whole.len() / 2]).unwrap();
-        assert!(matches!(make(dir.path()), Err(DepmodError::Malformed(_))));
+        let error = make(dir.path()).unwrap_err();
+        assert!(matches!(error, DepmodError::Content { cause: DecompressError::Damaged { .. }, .. }), "{error}");
+    }
+
+    #[test]
+    fn modules_of_each_compression_format_are_read() {
+        let dir = tree(&[("a.ko.xz", "b"), ("b.ko.zst", "c"), ("c.ko.gz", "d"), ("d.ko", "")]);
+        insta::assert_snapshot!(make(dir.path()).unwrap(), @r"
+        a.ko.xz: b.ko.zst c.ko.gz d.ko
+        b.ko.zst: c.ko.gz d.ko
+        c.ko.gz: d.ko
+        d.ko:
+        ");
+    }
+
+    #[test]
+    fn modules_of_an_incomplete_tree_are_left_out_with_those_that_need_them() {
+        let dir = tree(&[("a.ko", "b"), ("b.ko", "gone"), ("c.ko", "d"), ("d.ko", "")]);
+        let text = modules_dep(dir.path(), Lacking::LeaveOut, &AtomicBool::new(false)).unwrap();
+        assert_eq!(text, "c.ko: d.ko\nd.ko:\n");
+        assert!(matches!(make(dir.path()), Err(DepmodError::Lacking { .. })));
     }
 
     #[test]
     fn setting_cancelled_stops_the_work() {
         let dir = tree(&[("a.ko", "")]);
-        let result = modules_dep(dir.path(), &AtomicBool::new(true));
+        let result = modules_dep(dir.path(), Lacking::Refuse, &AtomicBool::new(true));
         assert!(matches!(result, Err(DepmodError::Cancelled)));
     }
 }

@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use super::debian::DebianError;
 use super::file::FileError;
 use super::installed::InstalledError;
+use super::modules::NoList;
+use super::needs::Unsuitable;
 use super::release::BadRelease;
+use vmlab_store::CacheError;
 
 /// Why a kernel is not available. Each message is one paragraph and names the cause and the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +33,36 @@ pub enum KernelError {
         /// The system's error.
         cause: io::Error,
     },
+    /// The kernel has no `modules.dep`, and none can be made.
+    #[error("{label}: {what}")]
+    Modules {
+        /// The kernel's label.
+        label: String,
+        /// What failed.
+        what: NoList,
+    },
+    /// The kernel cannot be taken out of a unified kernel image.
+    #[error(
+        "{path} is a unified kernel image, and vmlab cannot keep the kernel in it: {cause}. Take it out with `objcopy -O \
+        binary --only-section=.linux {path} vmlinuz`, and give that file"
+    )]
+    Uki {
+        /// The path of the image.
+        path: PathBuf,
+        /// The error of the cache.
+        cause: CacheError,
+    },
+    /// The kernel's configuration says that vmlab cannot use it.
+    #[error(transparent)]
+    Unsuitable(#[from] Unsuitable),
+    /// A fault in vmlab itself: the thread that inspects a kernel has ended.
+    #[error("a fault in vmlab itself, while it inspected {label}: {detail}")]
+    Worker {
+        /// The kernel's label.
+        label: String,
+        /// What is known of the thread's end.
+        detail: String,
+    },
     /// The kernel's release does not begin with a version.
     #[error(transparent)]
     Release(#[from] BadRelease),
@@ -41,7 +74,13 @@ impl KernelError {
     pub const fn is_usage(&self) -> bool {
         match self {
             Self::Debian(error) => error.is_usage(),
-            Self::File(_) | Self::Installed(_) | Self::Config { .. } | Self::Release(_) => true,
+            Self::Uki { .. } | Self::Worker { .. } => false,
+            Self::File(_)
+            | Self::Installed(_)
+            | Self::Config { .. }
+            | Self::Modules { .. }
+            | Self::Unsuitable(_)
+            | Self::Release(_) => true,
         }
     }
 }

@@ -145,7 +145,7 @@ pub struct Identity<'a> {
     pub label: &'a str,
     /// As [`Record::suite`].
     pub suite: &'a str,
-    /// As [`Record::release`]; must be [`crate::source::is_release`].
+    /// As [`Record::release`]; must be [`crate::is_release`].
     pub release: &'a str,
     /// As [`Record::packages`], not empty.
     pub packages: &'a [Package],

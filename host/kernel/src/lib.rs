@@ -1,6 +1,9 @@
 //! Kernel sources: finds, fetches, recognises and unpacks the kernels that vmlab boots.
 
 use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 use vmlab_protocol::catalogue::KernelVersion;
@@ -17,15 +20,18 @@ pub mod depmod;
 pub mod fetched;
 pub mod file;
 pub mod installed;
+pub mod modules;
+pub mod needs;
 mod path;
 mod release;
 pub mod source;
 pub mod unpack;
+mod worker;
 
 mod error;
 
 pub use error::KernelError;
-pub use release::BadRelease;
+pub use release::{BadRelease, is_release};
 pub use source::KernelSource;
 
 /// A bootable kernel.
@@ -43,8 +49,8 @@ pub struct Kernel {
     pub sha256: String,
     /// The kernel's configuration, if known.
     pub config: Option<config::KernelConfig>,
-    /// The directory with `modules.dep`, for example `/lib/modules/RELEASE`, if there is one.
-    pub modules: Option<PathBuf>,
+    /// The kernel's modules.
+    pub modules: modules::Modules,
     /// Keeps a fetched kernel in the cache while it is used.
     pub lease: Option<Lease>,
     /// Notices for the user on how the kernel was obtained, one sentence each.
@@ -88,11 +94,45 @@ async fn obtain_from(
         KernelSource::Debian(debian) => {
             Ok(debian::obtain(debian, dirs, policy, progress, &debian::System::from_env()).await?)
         }
-        // Hashing a local file takes a fraction of a second, so it needs no worker thread.
         KernelSource::Installed(release) => {
-            let installed = installed::choose(Path::new("/"), release.as_deref())?;
-            path::obtain(&source.to_string(), &installed.path, Path::new("/"))
+            let release = release.clone();
+            local(source, dirs, progress, move |search| {
+                let installed = installed::choose(search.root, release.as_deref())?;
+                path::obtain(search, &installed.path)
+            })
+            .await
         }
-        KernelSource::Path(file) => path::obtain(&source.to_string(), file, Path::new("/")),
+        KernelSource::Path(file) => {
+            let file = file.clone();
+            local(source, dirs, progress, move |search| path::obtain(search, &file)).await
+        }
     }
+}
+
+/// Work that takes less is not worth a line.
+const UNTOLD: Duration = Duration::from_secs(1);
+
+/// Finds a kernel of this machine. Unpacking a kernel, or reading a thousand modules, takes seconds.
+async fn local(
+    source: &KernelSource,
+    dirs: &Dirs,
+    progress: &dyn Progress,
+    find: impl FnOnce(&path::Search<'_>) -> Result<Kernel, KernelError> + Send + 'static,
+) -> Result<Kernel, KernelError> {
+    let (label, cache) = (source.to_string(), dirs.cache.clone());
+    let of_worker = label.clone();
+    let work = move |stopped: &AtomicBool| {
+        find(&path::Search { label: &of_worker, root: Path::new("/"), cache: &cache, stopped })
+    };
+    let mut work = pin!(worker::run(work));
+    let found = match tokio::time::timeout(UNTOLD, &mut work).await {
+        Ok(found) => found,
+        Err(_) => {
+            progress.step(&format!("{label}: reading the kernel and its modules"));
+            let found = work.await;
+            progress.done();
+            found
+        }
+    };
+    found.map_err(|error| KernelError::Worker { label, detail: error.to_string() })?
 }

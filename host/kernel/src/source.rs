@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use super::release::is_release;
+
 /// The default flavour: small, quick to boot, made for virtual machines.
 const DEFAULT_FLAVOUR: &str = "cloud-amd64";
 
@@ -167,14 +169,6 @@ fn is_word(text: &str) -> bool {
         && !text.contains("..")
 }
 
-/// Whether a text is valid as a kernel release and as a file name. The kernel allows 64 bytes (`__NEW_UTS_LEN`,
-/// uname(2)); Debian's releases consist of letters, digits and `.+-~_`.
-#[must_use]
-pub fn is_release(text: &str) -> bool {
-    let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'+' | b'-' | b'~' | b'_');
-    (1..=64).contains(&text.len()) && text.bytes().all(inner) && text.as_bytes()[0].is_ascii_alphanumeric()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,6 +195,7 @@ mod tests {
             "debian:bookworm/6.12-cloud-amd64",
             "installed",
             "installed:6.12.117+deb13-cloud-amd64",
+            "installed:6.12.117-it works+1_1",
             "/boot/vmlinuz",
             "./arch/x86/boot/bzImage",
             "bzImage",
@@ -223,7 +218,7 @@ mod tests {
             let text = format!("debian:trixie/{flavour}");
             assert!(matches!(text.parse::<KernelSource>(), Err(BadSource::Flavour(_))), "{text}");
         }
-        for release in ["", "..", "../../etc", "-x", "6.1 x", &"6".repeat(65)] {
+        for release in ["", "..", "../../etc", "-x", " 6.1", "6.1/x", "6.1 (x", "6.1\n", &"6".repeat(65)] {
             let text = format!("installed:{release}");
             assert!(matches!(text.parse::<KernelSource>(), Err(BadSource::Release(_))), "{text}");
         }

@@ -34,6 +34,9 @@ const GRACE: Duration = Duration::from_secs(15);
 /// immediate answers.
 pub(crate) const EXIT: Duration = Duration::from_secs(10);
 
+/// The time from the hello, or from the console's last output after it, to the marker that was printed before the hello.
+pub(crate) const CONSOLE: Duration = Duration::from_secs(10);
+
 impl Limits {
     /// The limits for an accelerator, with the user's changes.
     #[must_use]

@@ -11,7 +11,7 @@ use vmlab_image::recipe::Recipe;
 use vmlab_image::{Image, ImageSpec, guest_init};
 use vmlab_kernel::catalogue::Catalogue;
 use vmlab_kernel::unpack::{self, BootFile};
-use vmlab_kernel::{Kernel, KernelSource};
+use vmlab_kernel::{Kernel, KernelError, KernelSource, needs};
 use vmlab_qemu::accel::{self, AccelChoice};
 use vmlab_qemu::argv::Machine;
 use vmlab_qemu::qemu::{self, Qemu};
@@ -113,7 +113,9 @@ async fn obtain(
     let mut kernels = Vec::with_capacity(sources.len());
     for source in sources {
         // One after the other, because they come from the same mirror.
-        let kernel = vmlab_kernel::obtain(source, dirs, plan.fetch, progress).await?;
+        let mut kernel = vmlab_kernel::obtain(source, dirs, plan.fetch, progress).await?;
+        needs::check(&kernel).map_err(KernelError::from)?;
+        kernel.notices.extend(needs::unknown(&kernel));
         info!(kernel = kernel.label, release = kernel.release, path = ?kernel.path, "kernel");
         kernels.push(kernel);
     }
@@ -132,7 +134,7 @@ fn build_image(
     let spec = ImageSpec {
         recipe: &recipe,
         init: guest_init::init_binary(),
-        modules: kernel.modules.as_deref(),
+        modules: kernel.modules.found(),
         scenario_modules: wanted,
         extra_modules,
         cache: &dirs.cache,

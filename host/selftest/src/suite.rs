@@ -163,7 +163,7 @@ fn modules_dir(env: &TestEnv) -> PathBuf {
 /// Makes the fault modules of a kernel and writes them to the directory that the runs read. The inner error says why no row
 /// that needs a module can be done.
 fn prepare_modules(kernel: &Kernel, env: &TestEnv) -> Result<Result<FaultModules, String>, SelftestError> {
-    let Some(directory) = &kernel.modules else {
+    let Some(directory) = kernel.modules.found() else {
         return Ok(Err(format!("it needs the kernel's modules, and {} came without", kernel.label)));
     };
     let has = |symbol: &str| kernel.config.as_ref().is_some_and(|config| config.enabled(symbol));

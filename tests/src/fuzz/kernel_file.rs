@@ -1,9 +1,9 @@
-//! The reader of bzImage and vmlinux: its result does not depend on how many bytes one read(2) returns.
+//! The reader of bzImage, vmlinux and unified kernel images: its result does not depend on how many bytes one read(2) returns.
 
 use std::io::{Cursor, Read, Result, Seek, SeekFrom};
 
 use vmlab_kernel::file::recognise;
-use vmlab_kernel::source::is_release;
+use vmlab_kernel::is_release;
 
 pub const WORDS: &[&[u8]] = &[
     b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0",
@@ -13,6 +13,9 @@ pub const WORDS: &[&[u8]] = &[
     b"\x04\0\0\0\x08\0\0\0\x12\0\0\0Xen\0",
     b"\xff\xff\xff\xff\xff\xff\xff\xff",
     b"\x1f\x8b\x08",
+    b"MZ",
+    b"PE\0\0\x64\x86",
+    b".linux\0\0",
 ];
 
 /// A reader that returns one byte at a time.
@@ -38,6 +41,8 @@ pub fn run(input: &[u8]) {
     let image = said(recognise(&mut Cursor::new(input), length));
     if let Ok(image) = &image {
         assert!(is_release(&image.release), "{:?} becomes a part of file names", image.release);
+        let end = image.section.map_or(0, |section| section.offset + section.length);
+        assert!(end <= length, "{:?} of {length} bytes", image.section);
     }
     assert_eq!(said(recognise(&mut Dribble(Cursor::new(input.to_vec())), length)), image, "the same, byte by byte");
 }

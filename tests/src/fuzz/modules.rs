@@ -40,11 +40,12 @@ pub fn run(input: &[u8]) {
     }
 }
 
-/// Splits the input at a NUL into the two files.
+/// Splits the input at a NUL into the two files. Without a NUL, there is no `modules.builtin`.
 fn index(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
-    let (dep, builtin) = text.split_once('\0').unwrap_or((&text, ""));
+    let (dep, builtin) = text.split_once('\0').map_or((&*text, None), |(dep, builtin)| (dep, Some(builtin)));
     let Ok(index) = ModuleIndex::parse(dep, builtin) else { return };
+    assert_eq!(index.knows_builtin(), builtin.is_some());
     let paths = dep.lines().filter_map(|line| line.trim().split_once(':')).map(|(path, _)| path);
     for path in paths.take(ASKED) {
         let file = path.rsplit('/').next().unwrap_or(path);

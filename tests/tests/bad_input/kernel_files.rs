@@ -58,7 +58,7 @@ fn an_empty_kernel_file_is_refused() {
 
 #[test]
 fn a_truncated_kernel_is_refused() {
-    let whole = kernel::bzimage();
+    let whole = kernel::bzimage(kernel::RELEASE);
     for length in [0x220, 0x400, whole.len() - 1] {
         let (env, path) = with_file(&whole[..length]);
         refused(&env, &path, &["the kernel is truncated", &format!("the file has {length}; copy it again")]);
@@ -72,7 +72,7 @@ fn a_kernel_for_another_architecture_is_refused() {
     let (env, path) = with_file(&arm64);
     refused(&env, &path, &["a kernel for arm64, but vmlab boots kernels for 64-bit x86; build it with ARCH=x86_64"]);
 
-    let mut i386 = kernel::bzimage();
+    let mut i386 = kernel::bzimage(kernel::RELEASE);
     i386[0x236] = 0;
     let (env, path) = with_file(&i386);
     refused(&env, &path, &["a kernel for 32-bit x86", "ARCH=x86_64"]);

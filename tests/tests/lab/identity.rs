@@ -48,7 +48,7 @@ fn a_guest_with_other_devices_runs_nothing() {
 #[test]
 fn a_guest_whose_console_hides_warnings_runs_nothing() {
     with(json!({"console_level": 4}), "NO-BOOT", "kernel.printk is 4");
-    with(json!({"consoles": ["tty0"]}), "NO-BOOT", "does not print on ttyS0, which vmlab reads, but on: tty0");
+    with(json!({"consoles": ["tty0"]}), "NO-BOOT", "does not print on ttyS0, which vmlab reads, but on tty0");
 }
 
 #[test]

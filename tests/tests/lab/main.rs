@@ -12,6 +12,7 @@ mod flakes;
 mod forks;
 mod hostile;
 mod identity;
+mod kernels_on_disk;
 mod limits;
 mod link;
 mod qemu;

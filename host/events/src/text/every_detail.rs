@@ -161,6 +161,7 @@ fn launches() -> Vec<Verdict> {
         Mismatch::LegacyDevice { device: device() },
         Mismatch::ConsoleLevel { level: 4, needed: 5 },
         Mismatch::OtherConsole { needed: s("ttyS0"), used: vec![s("tty0"), s("ttyS1")] },
+        Mismatch::OtherConsole { needed: s("ttyS0"), used: Vec::new() },
     ];
     let ended = LossCause::Ended { guest: None };
     let not_started = |step| LaunchFailure::NotStarted { step, error: s("Permission denied") };
@@ -172,6 +173,7 @@ fn launches() -> Vec<Verdict> {
         LaunchFailure::Lost { cause: ended, evidence: boot(), console: None },
         LaunchFailure::TimedOut { passed: passed(Deadline::Boot), evidence: boot(), console: console(false) },
         LaunchFailure::TimedOut { passed: passed(Deadline::Handshake), evidence: boot(), console: None },
+        LaunchFailure::ConsoleSilent { evidence: boot() },
         LaunchFailure::OutOfMemory { line: s("System is deadlocked on memory"), memory_mib: 64 },
         LaunchFailure::Recorded { text: s("as recorded") },
     ];

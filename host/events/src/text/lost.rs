@@ -91,6 +91,14 @@ impl fmt::Display for LaunchFailure {
                 parts.extend(evidence.supplement());
                 f.write_str(&parts.finish())
             }
+            Self::ConsoleSilent { evidence } => {
+                let mut parts = Join::new(format!(
+                    "the guest's agent answered, but its kernel printed nothing on the serial console, which vmlab reads: \
+                     {CONSOLE_OPTIONS}"
+                ));
+                parts.extend(evidence.supplement());
+                f.write_str(&parts.finish())
+            }
             Self::OutOfMemory { line, memory_mib } => write!(
                 f,
                 "the guest ran out of memory while it booted ({line}); it has {memory_mib} MiB, give it more with --memory"
@@ -299,6 +307,10 @@ impl fmt::Display for HostFault {
     }
 }
 
+/// The config options that take a kernel's messages away from the serial console.
+const CONSOLE_OPTIONS: &str = "it needs CONFIG_PRINTK, CONFIG_SERIAL_8250 and CONFIG_SERIAL_8250_CONSOLE, all built in, \
+                               and no CONFIG_CMDLINE_OVERRIDE";
+
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -320,11 +332,13 @@ impl fmt::Display for Mismatch {
                 "the guest's kernel does not print its warnings on the console (kernel.printk is {level}), and a verdict \
                  needs them: it takes {needed} or more"
             ),
-            Self::OtherConsole { needed, used } => write!(
-                f,
-                "the guest's kernel does not print on {needed}, which vmlab reads, but on: {}",
-                used.join(", ")
-            ),
+            Self::OtherConsole { needed, used } => {
+                let used = if used.is_empty() { "on no console".to_owned() } else { format!("on {}", used.join(", ")) };
+                write!(
+                    f,
+                    "the guest's kernel does not print on {needed}, which vmlab reads, but {used}; {CONSOLE_OPTIONS}"
+                )
+            }
         }
     }
 }

@@ -43,6 +43,11 @@ pub enum LaunchFailure {
         /// What else is known.
         evidence: Box<LossEvidence>,
     },
+    /// The guest said hello, and its kernel printed nothing on the console.
+    ConsoleSilent {
+        /// What else is known.
+        evidence: Box<LossEvidence>,
+    },
     /// The guest ran out of memory while it booted.
     OutOfMemory {
         /// The console's line that says so.

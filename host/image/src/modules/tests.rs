@@ -23,7 +23,7 @@ const BUILTIN: &str = "kernel/fs/ext4/ext4.ko\nkernel/crypto/sha256-generic.ko\n
 
 /// The names of the files to load.
 fn order(dep: &str, wanted: &str) -> Vec<String> {
-    match ModuleIndex::parse(dep, BUILTIN).unwrap().find(wanted).unwrap() {
+    match ModuleIndex::parse(dep, Some(BUILTIN)).unwrap().find(wanted).unwrap() {
         Found::Files(files) => files.into_iter().map(|file| file.name).collect(),
         other => panic!("{wanted}: {other:?}"),
     }
@@ -54,9 +54,11 @@ fn a_line_in_wrong_order_does_not_put_a_module_before_its_dependencies() {
 
 #[test]
 fn hyphens_and_underscores_are_equivalent() {
-    let index =
-        ModuleIndex::parse("kernel/a/virtio-rng.ko.xz: kernel/a/rng-core.ko.xz\nkernel/a/rng-core.ko.xz:\n", BUILTIN)
-            .unwrap();
+    let index = ModuleIndex::parse(
+        "kernel/a/virtio-rng.ko.xz: kernel/a/rng-core.ko.xz\nkernel/a/rng-core.ko.xz:\n",
+        Some(BUILTIN),
+    )
+    .unwrap();
     let file = |name: &str, path: &str| ModuleFile { name: name.to_owned(), path: path.to_owned() };
     let files = Found::Files(vec![
         file("rng_core", "kernel/a/rng-core.ko.xz"),
@@ -74,14 +76,14 @@ fn hyphens_and_underscores_are_equivalent() {
 #[test]
 fn every_dependency_cycle_is_an_error() {
     for dep in ["a.ko: a.ko\n", "a.ko: b.ko\nb.ko: a.ko\n", "a.ko: b.ko\nb.ko: c.ko\nc.ko: b.ko\n"] {
-        let error = ModuleIndex::parse(dep, "").unwrap().find("a").unwrap_err();
+        let error = ModuleIndex::parse(dep, Some("")).unwrap().find("a").unwrap_err();
         assert!(matches!(error, ModulesError::Cycle(_)), "{dep:?}: {error}");
     }
 }
 
 #[test]
 fn a_dependency_without_a_line_is_an_error() {
-    let error = ModuleIndex::parse("a.ko: b.ko\n", "").unwrap().find("a").unwrap_err();
+    let error = ModuleIndex::parse("a.ko: b.ko\n", Some("")).unwrap().find("a").unwrap_err();
     assert!(
         matches!(&error, ModulesError::UnknownDependency { needed_by, path } if needed_by == "a.ko" && path == "b.ko"),
         "{error}"
@@ -101,13 +103,13 @@ fn errors_for_malformed_lines_have_their_number() {
         (".ko:\n", 1),
         ("a.ko.bz2:\n", 1),
     ] {
-        let error = ModuleIndex::parse(dep, "").unwrap_err();
+        let error = ModuleIndex::parse(dep, Some("")).unwrap_err();
         assert!(
             matches!(error, ModulesError::Line { file: "modules.dep", line, .. } if line == at),
             "{dep:?}: {error}"
         );
     }
-    let error = ModuleIndex::parse("", "kernel/x.ko\nnonsense\n").unwrap_err();
+    let error = ModuleIndex::parse("", Some("kernel/x.ko\nnonsense\n")).unwrap_err();
     assert!(matches!(error, ModulesError::Line { file: "modules.builtin", line: 2, .. }), "{error}");
 }
 
@@ -122,11 +124,28 @@ fn a_long_dependency_chain_needs_no_deep_stack() {
 #[test]
 fn missing_files_are_named() {
     let dir = tempfile::tempdir().unwrap();
-    let error = ModuleIndex::read(dir.path()).unwrap_err();
+    let directory = ModuleDir::complete(dir.path().to_owned());
+    let error = ModuleIndex::read(&directory).unwrap_err();
     assert!(error.to_string().contains("modules.dep"), "{error}");
-    fs::write(dir.path().join("modules.dep"), "").unwrap();
-    let error = ModuleIndex::read(dir.path()).unwrap_err();
-    assert!(error.to_string().contains("modules.builtin"), "{error}");
     let error = read_module(dir.path(), "kernel/a.ko").unwrap_err();
     assert!(error.to_string().contains("kernel/a.ko"), "{error}");
+}
+
+#[test]
+fn modules_builtin_may_be_missing_but_not_unreadable() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("modules.dep"), "a.ko:\n").unwrap();
+    let directory = ModuleDir::complete(dir.path().to_owned());
+    let index = ModuleIndex::read(&directory).unwrap();
+    assert!(!index.knows_builtin());
+    assert!(matches!(index.find("a").unwrap(), Found::Files(_)));
+    assert_eq!(index.find("ext4").unwrap(), Found::Absent);
+    fs::write(dir.path().join("modules.builtin"), BUILTIN).unwrap();
+    let index = ModuleIndex::read(&directory).unwrap();
+    assert!(index.knows_builtin());
+    assert_eq!(index.find("ext4").unwrap(), Found::Builtin);
+    fs::remove_file(dir.path().join("modules.builtin")).unwrap();
+    fs::create_dir(dir.path().join("modules.builtin")).unwrap();
+    let error = ModuleIndex::read(&directory).unwrap_err();
+    assert!(error.to_string().contains("modules.builtin"), "{error}");
 }

@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::source::DebianSource;
 use super::{FetchPolicy, Kernel, config};
 use crate::fetched::{Entry, Identity, KernelStore, Lookup, Package};
+use crate::modules::{ModuleDir, Modules};
 use crate::release::version_of;
 use vmlab_events::progress::Progress;
 use vmlab_store::CacheError;
@@ -77,7 +78,7 @@ pub(crate) async fn obtain(
         path: entry.kernel(),
         sha256: entry.kernel_sha256().to_owned(),
         config: Some(config::KernelConfig::parse(&String::from_utf8_lossy(&text))),
-        modules: Some(entry.modules()),
+        modules: Modules::Found(ModuleDir::complete(entry.modules())),
         lease: entry.lease,
         notices,
     })

@@ -130,7 +130,7 @@ async fn a_kernel_is_fetched_once_and_stays_the_same() {
     assert_eq!(kernel.version, KernelVersion::new(6, 1, 0));
     assert_eq!(fs::read(&kernel.path).unwrap(), bzimage(9));
     assert!(kernel.config.unwrap().enabled("CONFIG_UTS_NS"));
-    let modules_dep = fs::read_to_string(kernel.modules.unwrap().join("modules.dep")).unwrap();
+    let modules_dep = kernel.modules.found().unwrap().list().unwrap();
     assert_eq!(modules_dep, "kernel/virtio.ko: kernel/virtio_ring.ko\nkernel/virtio_ring.ko:\n");
     let steps = progress.0.into_inner().unwrap();
     insta::assert_snapshot!(steps.join("\n"), @r"
@@ -201,7 +201,7 @@ async fn damaged_modules_are_fetched_again_with_every_policy() {
         let fake = Fake::new();
         let kernel = fake.obtain(FetchPolicy::CacheFirst).await.unwrap();
         assert_eq!(kernel.notices, [""; 0]);
-        let path = kernel.modules.unwrap().join("kernel/virtio.ko");
+        let path = kernel.modules.found().unwrap().path.join("kernel/virtio.ko");
         let whole = fs::read(&path).unwrap();
         for cut in [Some(whole.len() / 2), None] {
             match cut {

@@ -3,15 +3,14 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use super::complaint::{self, Complaint};
 use super::error::DebianError;
 use super::system::{self, Job};
-use crate::depmod::{self, DepmodError};
+use crate::depmod::{self, DepmodError, Lacking};
 use crate::fetched::{CONFIG, KERNEL, modules_below};
-use crate::file;
+use crate::{file, worker};
 use vmlab_store::integrity::Integrity;
 use vmlab_store::{CacheError, atomic};
 
@@ -42,15 +41,6 @@ pub(super) async fn unpack(job: Job<'_>, debs: &Path, into: &Path) -> Result<(),
     Ok(())
 }
 
-/// Stops a worker thread when the waiting future is dropped.
-struct StopOnDrop(Arc<AtomicBool>);
-
-impl Drop for StopOnDrop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 /// Moves the files that an entry consists of from an unpacked tree to `prepared`, makes `modules.dep` where the packages
 /// bring none, and returns the kernel's release and the list of the files.
 pub(super) async fn assemble(
@@ -58,12 +48,9 @@ pub(super) async fn assemble(
     tree: PathBuf,
     prepared: PathBuf,
 ) -> Result<(String, Integrity), DebianError> {
-    let stop = StopOnDrop(Arc::new(AtomicBool::new(false)));
-    let (stopped, owned_label) = (Arc::clone(&stop.0), label.to_owned());
+    let owned_label = label.to_owned();
     // Reading a thousand modules takes seconds, in which signals must be handled.
-    let work = tokio::task::spawn_blocking(move || assemble_now(&owned_label, &tree, &prepared, &stopped));
-    let result = work.await;
-    drop(stop);
+    let result = worker::run(move |stopped| assemble_now(&owned_label, &tree, &prepared, stopped)).await;
     result.map_err(|error| DebianError::Worker { label: label.to_owned(), detail: error.to_string() })?
 }
 
@@ -92,7 +79,7 @@ fn assemble_now(
 
     let list = module_dir.join("modules.dep");
     if !list.is_file() {
-        let text = depmod::modules_dep(&module_dir, stopped)
+        let text = depmod::modules_dep(&module_dir, Lacking::Refuse, stopped)
             .map_err(|what| DebianError::Depmod { label: label.to_owned(), what })?;
         atomic::write(&list, text.as_bytes())?;
     }

@@ -2,7 +2,7 @@
 //! Header").
 
 use super::{Format, Image, Unbootable};
-use crate::source::is_release;
+use crate::release;
 
 /// Offsets from the file's start, in bytes.
 const SETUP_SECTS: usize = 0x1f1;
@@ -50,7 +50,7 @@ pub(super) fn recognise(head: &[u8], length: u64) -> Result<Image, Unbootable> {
         return Err(Unbootable::Truncated { expected, actual: length });
     }
     let release = release(head, usize::from(u16_at(KERNEL_VERSION))).ok_or(Unbootable::NoRelease)?;
-    Ok(Image { format: Format::BzImage, release })
+    Ok(Image { format: Format::BzImage, release, section: None })
 }
 
 /// The compressed kernel in a bzImage; `None` if the header names no payload or a payload beyond the end.
@@ -69,9 +69,8 @@ fn u32_at(file: &[u8], at: usize) -> Option<u32> {
     file.get(at..)?.first_chunk().copied().map(u32::from_le_bytes)
 }
 
-/// The first word of the version string. `pointer` is its offset minus 0x200; 0 means that there is no version string.
+/// The release in the version string. `pointer` is the string's offset minus 0x200; 0 means that there is none.
 fn release(head: &[u8], pointer: usize) -> Option<String> {
     let text = head.get(pointer + 0x200..).filter(|_| pointer != 0)?;
-    let word = text.split(|byte| matches!(byte, 0 | b' ')).next()?;
-    std::str::from_utf8(word).ok().filter(|word| is_release(word)).map(str::to_owned)
+    release::of_banner(text.split(|&byte| byte == 0).next()?)
 }

@@ -10,7 +10,10 @@ use nix::fcntl::OFlag;
 
 pub(super) mod bzimage;
 mod foreign;
+mod uki;
 mod vmlinux;
+
+pub use uki::Section;
 
 /// The number of bytes at the front that are read to recognise a file. The setup part of a bzImage has at most 65
 /// sectors of 512 bytes, and an ELF program header table follows the header.
@@ -26,6 +29,8 @@ pub struct Image {
     pub format: Format,
     /// `uname -r` of the kernel.
     pub release: String,
+    /// The part of the file that is the kernel, for a unified kernel image; `None` if the whole file is the kernel.
+    pub section: Option<Section>,
 }
 
 /// The formats that QEMU's `-kernel` accepts.
@@ -93,9 +98,13 @@ pub enum Unbootable {
     /// The kernel has no release name.
     #[error("the kernel contains no release name, so vmlab cannot identify it; use a bzImage from the kernel's build")]
     NoRelease,
+    /// The file is a unified kernel image, and the kernel in it is not bootable.
+    #[error("this is a unified kernel image, and the kernel in its section .linux cannot be booted: {0}")]
+    InUki(Box<Unbootable>),
     /// The file has an unknown format.
     #[error(
-        "this is not a Linux kernel: it is neither a bzImage nor a vmlinux; look for /boot/vmlinuz-* or arch/x86/boot/bzImage"
+        "this is not a Linux kernel: it is neither a bzImage nor a vmlinux nor a unified kernel image; look for \
+        /boot/vmlinuz-* or arch/x86/boot/bzImage"
     )]
     NotAKernel,
     /// The file is larger than any kernel.
@@ -171,6 +180,8 @@ pub fn recognise<R: Read + Seek>(input: &mut R, length: u64) -> Result<Image, Un
         bzimage::recognise(&head, length)
     } else if vmlinux::is_elf(&head) {
         vmlinux::recognise(input, &head, length)
+    } else if let Some(section) = uki::section(&head, length)? {
+        uki::recognise(input, section)
     } else {
         Err(foreign::name(&head))
     }
@@ -181,12 +192,26 @@ pub fn recognise<R: Read + Seek>(input: &mut R, length: u64) -> Result<Image, Un
 /// # Errors
 /// [`FileError`] if the path is no bootable kernel.
 pub(crate) fn inspect(path: &Path) -> Result<Inspected, FileError> {
+    let (image, mut file) = recognise_open(path)?;
+    let hashed = file.seek(SeekFrom::Start(0)).and_then(|_| vmlab_store::sha256_of(&mut file));
+    let failed = |error| FileError::Contents { path: path.to_owned(), what: Unbootable::Read(error) };
+    Ok(Inspected { image, sha256: hashed.map_err(failed)? })
+}
+
+/// As [`inspect`], without the hash: reads a bzImage's first 64 KiB.
+///
+/// # Errors
+/// [`FileError`] if the path is no bootable kernel.
+pub(crate) fn recognise_file(path: &Path) -> Result<Image, FileError> {
+    recognise_open(path).map(|(image, _)| image)
+}
+
+fn recognise_open(path: &Path) -> Result<(Image, File), FileError> {
     let mut file = open(path)?;
     let failed = |what| FileError::Contents { path: path.to_owned(), what };
     let length = file.metadata().map_err(|error| failed(Unbootable::Read(error)))?.len();
     let image = recognise(&mut file, length).map_err(failed)?;
-    let hashed = file.seek(SeekFrom::Start(0)).and_then(|_| vmlab_store::sha256_of(&mut file));
-    Ok(Inspected { image, sha256: hashed.map_err(|error| failed(Unbootable::Read(error)))? })
+    Ok((image, file))
 }
 
 fn open(path: &Path) -> Result<File, FileError> {

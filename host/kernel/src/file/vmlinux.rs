@@ -7,7 +7,7 @@ use object::elf::{self, DataEncoding, FileClass, FileHeader64, Machine, ProgramH
 use object::read::elf::{FileHeader, ProgramHeader};
 
 use super::{Format, Image, Unbootable};
-use crate::source::is_release;
+use crate::release;
 
 /// The beginning of the kernel's banner (init/version.c).
 const BANNER: &[u8] = b"Linux version ";
@@ -54,7 +54,7 @@ pub(super) fn recognise<R: Read + Seek>(input: &mut R, head: &[u8], length: u64)
     if !has_pvh_note(input, segments)? {
         return Err(Unbootable::NoPvh);
     }
-    Ok(Image { format: Format::Vmlinux, release })
+    Ok(Image { format: Format::Vmlinux, release, section: None })
 }
 
 enum Problem {
@@ -135,11 +135,8 @@ fn search(input: &mut impl Read) -> std::io::Result<Option<String>> {
 
 fn find_banner(window: &[u8]) -> Option<String> {
     window.windows(BANNER.len()).enumerate().filter(|(_, seen)| *seen == BANNER).find_map(|(at, _)| {
-        let rest = &window[at + BANNER.len()..];
-        // Without a terminator the release may be cut off; the next window contains it completely.
-        let word = &rest[..rest.iter().position(|&byte| byte == b' ')?];
-        let word = std::str::from_utf8(word).ok()?;
-        (is_release(word) && word.starts_with(|c: char| c.is_ascii_digit())).then(|| word.to_owned())
+        // If the release is cut off, the next window contains it completely.
+        release::of_banner(&window[at + BANNER.len()..]).filter(|word| word.starts_with(|c: char| c.is_ascii_digit()))
     })
 }
 

@@ -11,15 +11,17 @@
 //! the regions of the direct map, vmalloc and vmemmap (arch/x86/mm/kaslr.c).
 
 use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::Kernel;
+use crate::file::{Image, Section};
 use vmlab_qemu::accelerator::Accelerator;
 use vmlab_qemu::argv::Machine;
+use vmlab_store::CacheError;
 use vmlab_store::blob::{self, Blob, BlobDir};
 use vmlab_store::cache::{EntryKind, Listing};
 use vmlab_store::lease::Lease;
@@ -30,11 +32,19 @@ mod lz4;
 mod payload;
 
 /// Unpacking a kernel again takes one or two seconds.
-pub static UNPACKED: EntryKind =
-    EntryKind { name: "unpacked", plural: "unpacked", help: "Kernels unpacked from bzImages", rank: Some(2), list };
+pub static UNPACKED: EntryKind = EntryKind {
+    name: "unpacked",
+    plural: "unpacked",
+    help: "Kernels unpacked from bzImages and UKIs",
+    rank: Some(2),
+    list,
+};
 
 /// Unpacked kernels: `unpacked/RELEASE-SHA256.vmlinux`, with the hash of the bzImage.
 const BLOBS: BlobDir = BlobDir { directory: "unpacked", suffix: ".vmlinux", kind: &UNPACKED };
+
+/// Kernels taken from unified kernel images: `uki/RELEASE-SHA256.bzimage`, with the hash of the image.
+const FROM_UKI: BlobDir = BlobDir { directory: "uki", suffix: ".bzimage", kind: &UNPACKED };
 
 /// The kind of facts about unpacking. The number increases when a new version of vmlab can give another answer.
 const FACT_KIND: &str = "vmlinux 2";
@@ -117,11 +127,38 @@ impl From<Blob> for BootFile {
     }
 }
 
+/// The kernel in a section of a unified kernel image with this hash, as a file of the cache.
+///
+/// # Errors
+/// The image cannot be read, or the cache cannot store the kernel.
+pub(crate) fn from_uki(
+    uki: &Path,
+    uki_sha256: &str,
+    image: &Image,
+    section: Section,
+    cache: &Path,
+) -> Result<Blob, CacheError> {
+    let read = || {
+        let mut file = File::open(uki)?;
+        file.seek(SeekFrom::Start(section.offset))?;
+        let mut bytes = Vec::new();
+        file.take(section.length.min(payload::LIMIT_BYTES)).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read().map_err(CacheError::on("read", uki))?;
+    FROM_UKI.put(cache, &format!("{}-{uki_sha256}", image.release), &bytes)
+}
+
 fn list(cache: &Path) -> Listing {
-    BLOBS.list(cache, |name| {
-        let (release, sha256) = name.rsplit_once('-').unwrap_or(("", name));
-        format!("{release} from the bzImage {}", blob::short(sha256))
-    })
+    let lists = [(BLOBS, "bzImage"), (FROM_UKI, "unified kernel image")].map(|(blobs, source)| {
+        blobs.list(cache, |name| {
+            let (release, sha256) = name.rsplit_once('-').unwrap_or(("", name));
+            format!("{release} from the {source} {}", blob::short(sha256))
+        })
+    });
+    let mut listing = Listing::default();
+    listing.extend(lists);
+    listing
 }
 
 /// Reads a bzImage, or only the head of any other file.

@@ -1,5 +1,6 @@
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use super::payload::{NoVmlinux, vmlinux};
 use super::*;
@@ -140,7 +141,9 @@ fn a_payload_beyond_the_end_of_the_file_is_refused() {
 fn kernel(dir: &Path, bytes: &[u8]) -> Kernel {
     let path = dir.join("vmlinuz");
     fs::write(&path, bytes).unwrap();
-    crate::path::obtain("label", &path, &dir.join("root")).unwrap()
+    let (root, stopped) = (dir.join("root"), AtomicBool::new(false));
+    let search = crate::path::Search { label: "label", root: &root, cache: dir, stopped: &stopped };
+    crate::path::obtain(&search, &path).unwrap()
 }
 
 #[test]

@@ -4,10 +4,11 @@ use vmlab_store::cache::EntryKind;
 use vmlab_store::cache::leftovers::LEFTOVER;
 
 /// All kinds. Each is defined by the crate that creates such entries.
-pub static KINDS: [&EntryKind; 6] = [
+pub static KINDS: [&EntryKind; 7] = [
     &LEFTOVER,
     &vmlab_qemu::template::TEMPLATES,
     &vmlab_kernel::unpack::UNPACKED,
+    &vmlab_kernel::modules::MODULE_LISTS,
     &vmlab_image::IMAGES,
     &vmlab_kernel::fetched::KERNELS,
     &vmlab_store::stat_cache::FACT,

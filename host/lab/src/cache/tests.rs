@@ -345,13 +345,14 @@ fn an_empty_cache_is_empty() {
 }
 
 /// The path of a file or directory of each kind of entry.
-const PLACES: [&str; 12] = [
+const PLACES: [&str; 13] = [
     "templates/old",
     "templates/old/template.json",
     "templates/old.lock",
     "images/aa11.cpio",
     "images/aa11.used",
     "unpacked/6.1-aa.vmlinux",
+    "module-lists/6.1-aa.json",
     "stat-cache/1.json",
     OLDER[0],
     OLDER[1],

@@ -40,14 +40,23 @@ pub(crate) fn check(hello: &Hello, release: &str, machine: &Machine) -> Result<(
     prints_warnings(hello)
 }
 
+/// Whether the kernel prints on the console that is read.
+///
+/// # Errors
+/// [`Mismatch::OtherConsole`]
+pub(crate) fn prints_on_console(hello: &Hello) -> Result<(), Mismatch> {
+    if hello.consoles.iter().any(|name| name == argv::CONSOLE) {
+        return Ok(());
+    }
+    Err(Mismatch::OtherConsole { needed: argv::CONSOLE.to_owned(), used: hello.consoles.clone() })
+}
+
 /// Whether the kernel's warnings come out on the console that is read.
 fn prints_warnings(hello: &Hello) -> Result<(), Mismatch> {
+    prints_on_console(hello)?;
     let level = hello.console_level;
     if level < CONSOLE_LEVEL {
         return Err(Mismatch::ConsoleLevel { level, needed: CONSOLE_LEVEL });
-    }
-    if !hello.consoles.iter().any(|name| name == argv::CONSOLE) {
-        return Err(Mismatch::OtherConsole { needed: argv::CONSOLE.to_owned(), used: hello.consoles.clone() });
     }
     Ok(())
 }

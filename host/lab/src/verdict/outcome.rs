@@ -76,6 +76,11 @@ pub fn at_boot(evidence: &Evidence<'_>, console: &ConsoleReader, memory_mib: u32
                 Verdict::LaunchFailed { reason: LaunchFailure::OutOfMemory { line, memory_mib } }
             }
         },
+        Verdict::ProtocolViolation { reason: Violation::ConsoleCut, evidence: Some(known) }
+            if !console.kernel_spoke() =>
+        {
+            Verdict::LaunchFailed { reason: LaunchFailure::ConsoleSilent { evidence: known } }
+        }
         Verdict::LaunchFailed { mut reason } => {
             if let LaunchFailure::Lost { console: seen, .. } | LaunchFailure::TimedOut { console: seen, .. } =
                 &mut reason

@@ -12,9 +12,9 @@
 //! Works with stock Debian kernels 5.10, 6.1, 6.12 and 7.3.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use vmlab_image::modules::{ModuleIndex, ModulesError, read_module};
+use vmlab_kernel::modules::ModuleDir;
 
 pub(crate) mod code;
 pub(crate) mod elf;
@@ -84,7 +84,7 @@ pub(crate) type FaultModules = BTreeMap<&'static str, Result<Vec<u8>, Unmakeable
 ///
 /// # Errors
 /// [`NoModules`]
-pub(crate) fn make_all(directory: &Path, has: impl Fn(&str) -> bool) -> Result<FaultModules, NoModules> {
+pub(crate) fn make_all(directory: &ModuleDir, has: impl Fn(&str) -> bool) -> Result<FaultModules, NoModules> {
     let possible = code::ALL.iter().filter(|recipe| recipe.needs.is_none_or(&has));
     let wanted = possible.flat_map(|recipe| recipe.code_for(&has).imports().collect::<Vec<_>>()).collect();
     let pattern = learn(directory, &wanted)?;
@@ -100,12 +100,12 @@ fn module_name(name: &str) -> String {
     format!("fault_{}", name.replace('-', "_"))
 }
 
-fn learn(directory: &Path, wanted: &BTreeSet<&str>) -> Result<Pattern, NoModules> {
+fn learn(directory: &ModuleDir, wanted: &BTreeSet<&str>) -> Result<Pattern, NoModules> {
     let index = ModuleIndex::read(directory)?;
     let mut pattern: Option<Pattern> = None;
     let mut unusable = None;
     for path in index.files_beginning_with(TELLING).take(READ_LIMIT) {
-        let read = Pattern::read(&read_module(directory, path)?);
+        let read = Pattern::read(&read_module(&directory.path, path)?);
         match (&mut pattern, read) {
             (Some(pattern), Ok(read)) => pattern.learn(read),
             (None, Ok(read)) => pattern = Some(read),
@@ -118,7 +118,7 @@ fn learn(directory: &Path, wanted: &BTreeSet<&str>) -> Result<Pattern, NoModules
             break;
         }
     }
-    pattern.ok_or_else(|| unusable.unwrap_or_else(|| NoModules::None(directory.display().to_string())))
+    pattern.ok_or_else(|| unusable.unwrap_or_else(|| NoModules::None(directory.path.display().to_string())))
 }
 
 #[cfg(test)]

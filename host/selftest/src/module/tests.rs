@@ -107,6 +107,7 @@ fn a_module_that_cannot_be_made_has_a_reason() {
 #[test]
 fn modules_are_made_from_a_kernels_module_directory() {
     let dir = tempfile::tempdir().unwrap();
+    let directory = vmlab_kernel::modules::ModuleDir::complete(dir.path().to_owned());
     let put = |name: &str, content: &[u8]| std::fs::write(dir.path().join(name), content).unwrap();
     put("modules.builtin", b"");
     put("modules.dep", b"abc.ko:\nloop.ko:\nzoo.ko:\n");
@@ -117,7 +118,7 @@ fn modules_are_made_from_a_kernels_module_directory() {
     put("abc.ko", &without);
     put("loop.ko", &elf::write("loop", &code("panic"), &pattern(16)).unwrap());
     put("zoo.ko", &elf::write("zoo", &code("bug"), &pattern(16)).unwrap());
-    let made = make_all(dir.path(), |_| false).unwrap();
+    let made = make_all(&directory, |_| false).unwrap();
     assert_eq!(made.len(), ALL.len());
     for name in ["panic", "bug", "null-dereference"] {
         assert!(made[name].is_ok(), "{name}: {:?}", made[name]);
@@ -125,7 +126,7 @@ fn modules_are_made_from_a_kernels_module_directory() {
     assert!(matches!(made["hung-task"], Err(Unmakeable::Checksum("msleep"))));
     assert!(matches!(made["ubsan"], Err(Unmakeable::Config("CONFIG_UBSAN_BOUNDS"))));
     put("modules.dep", b"abc.ko:\n");
-    assert!(matches!(make_all(dir.path(), |_| false), Err(NoModules::Unusable { path, .. }) if path == "abc.ko"));
+    assert!(matches!(make_all(&directory, |_| false), Err(NoModules::Unusable { path, .. }) if path == "abc.ko"));
     put("modules.dep", b"");
-    assert!(matches!(make_all(dir.path(), |_| false), Err(NoModules::None(_))));
+    assert!(matches!(make_all(&directory, |_| false), Err(NoModules::None(_))));
 }

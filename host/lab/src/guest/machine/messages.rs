@@ -16,7 +16,7 @@ impl GuestMachine {
     /// Handles all messages that count now.
     pub(super) fn process_messages(&mut self, now: Now) {
         while !matches!(self.stage, Stage::Ending(_) | Stage::Saving(_)) {
-            match self.next_message() {
+            match self.next_message(now) {
                 Ok(Some(event)) => self.handle_message(now, event),
                 Ok(None) => return self.handled_all(now),
                 Err(loss) => return self.lose(now, loss),
@@ -26,7 +26,7 @@ impl GuestMachine {
 
     /// The next message that counts now. A message that the guest sent after a marker counts once the console has
     /// reached that marker: a report of its kernel may still be on its way.
-    fn next_message(&mut self) -> Result<Option<SessionEvent>, GuestLoss> {
+    fn next_message(&mut self, now: Now) -> Result<Option<SessionEvent>, GuestLoss> {
         let next = match self.held.take() {
             Some(held) => Some(held),
             None => self.session.next_event().map_err(GuestLoss::Violation)?,
@@ -42,7 +42,15 @@ impl GuestMachine {
         if !self.qemu.console_open {
             return Err(GuestLoss::ConsoleCut);
         }
+        if let SessionEvent::Hello(hello) = &event
+            && self.hello_until.is_none()
+        {
+            // The marker of a kernel that does not print on this console would never come.
+            hardware::prints_on_console(hello).map_err(GuestLoss::WrongMachine)?;
+            self.hello_until = Some(now.at + self.deadlines.left(now.at));
+        }
         self.held = Some(event);
+        self.await_console(now);
         Ok(None)
     }
 

@@ -34,7 +34,7 @@ use super::jobs::{JobTracker, QueuedJob};
 use super::secrets::Secrets;
 use super::session::{Session, SessionEvent};
 use super::timings::{Moment, Start, Timings};
-use crate::limits::EXIT;
+use crate::limits::{CONSOLE, EXIT};
 use crate::target::Target;
 use crate::verdict::evidence::GuestLoss;
 use vmlab_events::verdict::Violation;
@@ -63,6 +63,8 @@ pub(crate) struct GuestMachine {
     boot_notes: Vec<String>,
     /// A message that is held back until the console has reached its marker.
     held: Option<SessionEvent>,
+    /// The time at which a held-back hello is given up, even if the console is still active.
+    hello_until: Option<Instant>,
     actions: Vec<Action>,
 }
 
@@ -121,6 +123,7 @@ impl GuestMachine {
             booted: false,
             boot_notes: Vec::new(),
             held: None,
+            hello_until: None,
             actions: Vec::new(),
             target,
         }
@@ -249,6 +252,20 @@ impl GuestMachine {
         }
         if self.held.is_some() && !self.console.awaits_marker() {
             self.process_messages(now);
+        } else {
+            self.await_console(now);
+        }
+    }
+
+    /// A held-back hello waits for its marker as long as the console is active.
+    fn await_console(&mut self, now: Now) {
+        if let Some(until) = self.hello_until
+            && now.at < until
+            && matches!(self.held, Some(SessionEvent::Hello(_)))
+            && self.deadlines.which() != Deadline::Exit
+        {
+            let limit = CONSOLE.min(until - now.at);
+            self.deadlines = Deadlines::new(Deadline::Handshake, limit, now.at);
         }
     }
 

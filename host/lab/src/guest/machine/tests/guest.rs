@@ -10,6 +10,7 @@ use vmlab_events::job::JobSpec;
 use vmlab_events::loss::QemuEnd;
 use vmlab_events::target::TargetId;
 use vmlab_kernel::Kernel;
+use vmlab_kernel::modules::Modules;
 use vmlab_protocol::frame::{Decoder, Item};
 use vmlab_protocol::message::{
     self, Envelope, GuestMessage, HERE, Hello, HostMessage, Leg, LegOutcome, RawChunk, Stream, VirtioDevice,
@@ -69,7 +70,7 @@ fn target() -> Rc<Target> {
         path: PathBuf::new(),
         sha256: String::new(),
         config: None,
-        modules: None,
+        modules: Modules::NotFound { looked_in: Vec::new() },
         lease: None,
         notices: Vec::new(),
     };

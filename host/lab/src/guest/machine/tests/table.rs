@@ -216,6 +216,76 @@ fn a_held_back_message_without_its_marker_is_no_pass() {
     assert_eq!(play.labels(), [("GARBLED", Complete)]);
 }
 
+/// The verdict on a guest that said hello and was given up before its marker, and the time from its hello to its end.
+fn held_at_hello(steps: impl Fn(&mut Play)) -> (String, Duration) {
+    let mut play = Play::new(Start::Boot, jobs(1));
+    steps(play.give(Input::Start).wait(Duration::from_secs(1)));
+    play.says(GuestMessage::Hello(Box::new(hello())));
+    let said = play.now;
+    assert!(!play.machine.reads_control() && play.done.is_empty(), "{:?}", play.done);
+    play.run_out();
+    let waited = play.now - said;
+    ends(&mut play);
+    let Outcome::NeverReady(verdict, _) = play.outcome() else { panic!("it is given up") };
+    (format!("{}: {}", verdict.label(), verdict.detail()), waited)
+}
+
+#[test]
+fn a_silent_console_is_told_soon_after_the_hello_with_the_likely_options() {
+    for steps in [(|_| {}) as fn(&mut Play), |play| _ = play.give(Input::Console(b"SeaBIOS\r\n".to_vec()))] {
+        let (verdict, waited) = held_at_hello(steps);
+        assert!(
+            verdict.starts_with("NO-BOOT: the guest's agent answered, but its kernel printed nothing"),
+            "{verdict}"
+        );
+        for option in ["CONFIG_SERIAL_8250_CONSOLE", "CONFIG_CMDLINE_OVERRIDE", "CONFIG_PRINTK"] {
+            assert!(verdict.contains(option), "{verdict}");
+        }
+        assert!(waited < Duration::from_secs(11), "{waited:?}");
+    }
+    // A console that the kernel had printed on was cut.
+    let (verdict, waited) = held_at_hello(|play| _ = play.prints("Linux version 6.1.0"));
+    assert!(verdict.starts_with("GARBLED: the console was cut") && waited < Duration::from_secs(11), "{verdict}");
+}
+
+#[test]
+fn a_console_that_is_late_and_active_is_waited_for_within_the_handshakes_limit() {
+    let mut play = Play::new(Start::Boot, jobs(1));
+    play.give(Input::Start).prints("Linux version 6.1.0").says(GuestMessage::Hello(Box::new(hello())));
+    for _ in 0..10 {
+        play.wait(Duration::from_secs(7)).prints("still printing").give(Input::Deadline(None));
+    }
+    assert_eq!(play.done, [""; 0], "it is active");
+    play.prints(HERE);
+    assert!(matches!(play.orders[..], [HostMessage::Prepare { .. }, _]), "{:?}", play.orders);
+
+    let mut endless = Play::new(Start::Boot, jobs(1));
+    endless.give(Input::Start).prints("Linux version 6.1.0").says(GuestMessage::Hello(Box::new(hello())));
+    for _ in 0..1000 {
+        if endless.done.is_empty() {
+            endless.wait(Duration::from_secs(4)).prints("still printing").give(Input::Deadline(None));
+        }
+    }
+    assert_eq!(endless.done, ["end"]);
+    assert!(endless.now < Duration::from_secs(140), "{:?}", endless.now);
+}
+
+#[test]
+fn a_kernel_that_prints_on_another_console_is_told_at_its_hello() {
+    for (consoles, text) in [
+        (&["tty0"][..], "does not print on ttyS0, which vmlab reads, but on tty0; it needs"),
+        (&[], "does not print on ttyS0, which vmlab reads, but on no console; it needs"),
+    ] {
+        let consoles: Vec<_> = consoles.iter().map(|&name| name.to_owned()).collect();
+        let said = vmlab_protocol::message::Hello { consoles, console_level: 4, ..hello() };
+        let mut play = Play::new(Start::Boot, jobs(1));
+        play.give(Input::Start).says(GuestMessage::Hello(Box::new(said)));
+        ends(&mut play);
+        let Outcome::NeverReady(verdict, _) = play.outcome() else { panic!("it is given up") };
+        assert!(verdict.label() == "NO-BOOT" && verdict.detail().contains(text), "{verdict:?}");
+    }
+}
+
 #[test]
 fn a_guest_that_never_says_hello_has_no_reports() {
     for (steps, label) in [
