@@ -90,6 +90,15 @@ impl ConsoleReader {
         self.end_line();
         self.crash.iter_mut().chain(self.reports.open_mut()).for_each(|report| report.is_open = false);
         self.reports.sweep();
+        if !self.kernel_spoke && self.is_stamped() {
+            self.forget_unstamped();
+        }
+    }
+
+    /// Whether most of the last lines have a time stamp. For logs without the banner.
+    fn is_stamped(&self) -> bool {
+        let stamped = self.last_lines().filter(|line| prefix::at_beginning(line.as_bytes()).stamped).count();
+        stamped * 2 > self.last_lines().count()
     }
 
     /// Ends the current line.

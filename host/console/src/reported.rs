@@ -219,6 +219,10 @@ fn what_programs_and_firmware_print_is_no_report() {
         assert_eq!(findings(raw(&format!("{banner}{line}\n"))), [], "{line}");
         assert_eq!(findings(raw(&format!("{line}\n"))).len(), usize::from(!line.contains("deprecated")), "{line}");
     }
+    // Without the banner, most lines tell.
+    let stamped: String = (1..9).map(|n| format!("[    {n}.000000] usb 1-1: new device\n")).collect();
+    assert_eq!(findings(raw(&format!("{stamped}WARNING: the test is slow\n{stamped}"))), []);
+    assert_eq!(findings(raw(&format!("{stamped}[    9.5] WARNING: odd\n{stamped}"))).len(), 1);
     let firmware = "WARNING: RO_VPD is uninitialized or empty.\nWARNING: RW_VPD is uninitialized or empty.\n";
     assert_eq!(findings(raw(&format!("{firmware}{banner}"))), []);
     // A kernel without time stamps.

@@ -112,7 +112,7 @@ impl ConsoleReader {
             Meaning::Banner => {
                 if !self.kernel_spoke {
                     self.kernel_spoke = true;
-                    self.forget_firmware();
+                    self.forget_unstamped();
                 }
                 self.stamped_kernel |= start.stamped;
                 Learned::default()
@@ -141,9 +141,9 @@ impl ConsoleReader {
         }
     }
 
-    /// Forgets what the firmware and the boot loader printed before the kernel's first line: a console has no other
-    /// `WARNING: ` without a time stamp before the banner.
-    fn forget_firmware(&mut self) {
+    /// Forgets titles without a time stamp that are any text behind `WARNING: ` or `BUG: `: at the banner those of the firmware
+    /// and the boot loader, and at the end those of programs, if the kernel's lines have time stamps.
+    pub(super) fn forget_unstamped(&mut self) {
         let unstamped = |report: &Report| report.is_bare() && !report.is_stamped();
         self.reports.retain(|report| !unstamped(report));
         if self.crash.as_ref().is_some_and(unstamped) {
