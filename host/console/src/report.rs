@@ -178,9 +178,9 @@ impl Report {
         report
     }
 
-    /// Whether the report is only a title of a rule for any text.
-    pub(super) fn is_bare(&self) -> bool {
-        self.lines == 1 && matches!(self.finding.kind, Kind::Bug | Kind::Warning)
+    /// Whether the report is only a title that may be any text, without a call trace.
+    pub(super) const fn is_bare(&self) -> bool {
+        !self.had_trace && matches!(self.finding.kind, Kind::Bug | Kind::Warning)
     }
 
     pub(super) const fn is_stamped(&self) -> bool {
