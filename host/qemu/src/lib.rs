@@ -10,6 +10,7 @@ mod probe;
 pub mod process;
 pub mod qemu;
 pub mod qmp;
+pub mod quirks;
 mod quote;
 pub mod spawn;
 pub mod template;
