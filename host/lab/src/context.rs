@@ -22,8 +22,6 @@ pub(crate) struct Options {
     pub isolation: Isolation,
     /// The repetition of each job.
     pub repetition: Repetition,
-    /// Further parameters for the kernel's command line.
-    pub append: Option<String>,
     /// The maximum number of guests that run at the same time.
     pub guests_at_once: usize,
     /// The run's id.

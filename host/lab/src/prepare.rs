@@ -68,7 +68,8 @@ pub(crate) async fn prepare(
         progress.step(&format!("{}: unpacking the kernel", kernel.label));
         let (boot_file, cached) = boot_file(&kernel, machine, dirs).await?;
         warnings.add(cached);
-        let target = Rc::new(Target { id: TargetId::new(kernel.label.clone()), kernel, machine, limits });
+        let append = plan.append.as_deref().map(str::to_owned);
+        let target = Rc::new(Target { id: TargetId::new(kernel.label.clone()), kernel, machine, append, limits });
         targets.push(BootableTarget { target, boot_file, image });
     }
     let mut notices = warnings.notices();

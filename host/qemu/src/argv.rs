@@ -157,23 +157,6 @@ pub const COMMAND_LINE_LIMIT: usize = 2047;
 /// The kernel's name for the serial line.
 pub const CONSOLE: &str = "ttyS0";
 
-/// The first of the user's parameters that hides kernel warnings, or removes the time stamps by which warnings are
-/// found after a program's output on the same line (Documentation/admin-guide/kernel-parameters.txt, "quiet",
-/// "loglevel" and "printk.time").
-#[must_use]
-pub fn parameter_hiding_warnings(append: &str) -> Option<&str> {
-    append.split_whitespace().find(|parameter| {
-        // The kernel removes quotes (lib/cmdline.c, next_arg).
-        let parameter = parameter.replace('"', "");
-        let level = parameter.strip_prefix("loglevel=").map(|level| level.parse::<u32>().unwrap_or_default());
-        // Booleans as read by kstrtobool (lib/kstrtox.c).
-        let stamps = parameter
-            .strip_prefix("printk.time=")
-            .map(|on| on.starts_with(['y', 'Y', 't', 'T', '1']) || on.to_lowercase().starts_with("on"));
-        parameter == "quiet" || level.is_some_and(|level| level < CONSOLE_LEVEL) || stamps == Some(false)
-    })
-}
-
 /// The length of the kernel's command line with the user's parameters, in bytes. The accelerator and QEMU's version are
 /// not known yet, so the parameters of all quirks count.
 #[must_use]
@@ -277,33 +260,6 @@ mod tests {
         let memory = "memory-backend-file,id=ram,size=256M,share=off,mem-path=/c/a,,b/ram";
         assert_eq!(fork[at + 1..], [memory, "-incoming", "defer", "-S"]);
         assert_eq!(template[at + 1], memory.replace("share=off", "share=on"));
-    }
-
-    #[test]
-    fn parameters_that_hide_warnings_are_found_and_others_are_not() {
-        for words in [
-            "quiet",
-            "a quiet",
-            "loglevel=4",
-            "loglevel=0x7 a",
-            "loglevel=",
-            "\"quiet\"",
-            "loglevel=\"3\"",
-            "printk.time=off",
-        ] {
-            assert!(parameter_hiding_warnings(words).is_some(), "{words}");
-        }
-        for words in [
-            "",
-            "loglevel=5",
-            "loglevel=8 debug",
-            "quietly",
-            "fsck.quiet=1",
-            "ignore_loglevel",
-            "printk.time=on printk.time",
-        ] {
-            assert_eq!(parameter_hiding_warnings(words), None);
-        }
     }
 
     #[test]

@@ -104,8 +104,8 @@ fn key(run: &RunContext, bootable: &BootableTarget) -> Key {
         kernel_sha256: &bootable.boot_file.sha256,
         image_sha256: &bootable.image.sha256,
         machine: &bootable.target.machine,
-        port_timeout_ms: boot_of(run, bootable).port_timeout_ms,
-        append: run.options.append.as_deref(),
+        port_timeout_ms: boot_of(bootable).port_timeout_ms,
+        append: bootable.target.append.as_deref(),
         qemu: &run.qemu,
     })
 }

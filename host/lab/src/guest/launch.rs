@@ -43,12 +43,12 @@ impl Origin<'_> {
 }
 
 /// The boot parameters of the target's guests.
-pub(crate) fn boot_of<'a>(run: &'a RunContext, bootable: &'a BootableTarget) -> Boot<'a> {
+pub(crate) fn boot_of(bootable: &BootableTarget) -> Boot<'_> {
     Boot {
         kernel: &bootable.boot_file.path,
         initrd: &bootable.image.path,
         port_timeout_ms: crate::milliseconds(bootable.target.limits.port()),
-        append: run.options.append.as_deref(),
+        append: bootable.target.append.as_deref(),
     }
 }
 
@@ -59,7 +59,7 @@ pub(crate) fn boot_of<'a>(run: &'a RunContext, bootable: &'a BootableTarget) -> 
 pub(crate) fn launch(run: &RunContext, bootable: &BootableTarget, origin: &Origin<'_>) -> Result<Guest, LaunchFailure> {
     let (number, target, start) = (run.next_guest(), &bootable.target, origin.start());
     let accelerator = target.machine.accelerator;
-    let boot = boot_of(run, bootable);
+    let boot = boot_of(bootable);
     let fork_ram;
     let arguments = match origin {
         Origin::Boot => argv::Start::Boot(boot),
