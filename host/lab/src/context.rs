@@ -53,6 +53,7 @@ pub(crate) struct RunContext {
     guests: Cell<u32>,
     dumps: Cell<u32>,
     over_limit: Cell<bool>,
+    console_failed: Cell<bool>,
 }
 
 impl RunContext {
@@ -67,13 +68,33 @@ impl RunContext {
         let slots = Semaphore::new(options.guests_at_once);
         let attempts = AttemptTracker::new(options.repetition);
         let (cancel, stop) = (CancellationToken::new(), Cell::new(None));
-        let (guests, dumps, over_limit) = (Cell::new(0), Cell::new(0), Cell::new(false));
-        Self { options, qemu, emitter, cache, record_dir, slots, cancel, attempts, stop, guests, dumps, over_limit }
+        let (guests, dumps) = (Cell::new(0), Cell::new(0));
+        let (over_limit, console_failed) = (Cell::new(false), Cell::new(false));
+        Self {
+            options,
+            qemu,
+            emitter,
+            cache,
+            record_dir,
+            slots,
+            cancel,
+            attempts,
+            stop,
+            guests,
+            dumps,
+            over_limit,
+            console_failed,
+        }
     }
 
     /// Whether to report that the cache is over its limit: true once in a run.
     pub(crate) fn reports_limit(&self) -> bool {
         !self.over_limit.replace(true)
+    }
+
+    /// Whether to report that a console cannot be recorded: true once in a run, because the next ones fail as well.
+    pub(crate) fn reports_console(&self) -> bool {
+        !self.console_failed.replace(true)
     }
 
     /// Ends the run: running guests are killed, and no more jobs start. The first reason counts.
