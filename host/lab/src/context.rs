@@ -54,6 +54,7 @@ pub(crate) struct RunContext {
     dumps: Cell<u32>,
     over_limit: Cell<bool>,
     console_failed: Cell<bool>,
+    read_only_cache: Cell<bool>,
 }
 
 impl RunContext {
@@ -69,7 +70,7 @@ impl RunContext {
         let attempts = AttemptTracker::new(options.repetition);
         let (cancel, stop) = (CancellationToken::new(), Cell::new(None));
         let (guests, dumps) = (Cell::new(0), Cell::new(0));
-        let (over_limit, console_failed) = (Cell::new(false), Cell::new(false));
+        let (over_limit, console_failed, read_only_cache) = (Cell::new(false), Cell::new(false), Cell::new(false));
         Self {
             options,
             qemu,
@@ -84,6 +85,7 @@ impl RunContext {
             dumps,
             over_limit,
             console_failed,
+            read_only_cache,
         }
     }
 
@@ -95,6 +97,11 @@ impl RunContext {
     /// Whether to report that a console cannot be recorded: true once in a run, because the next ones fail as well.
     pub(crate) fn reports_console(&self) -> bool {
         !self.console_failed.replace(true)
+    }
+
+    /// Whether to report that the cache cannot be written to: true once in a run.
+    pub(crate) fn reports_read_only_cache(&self) -> bool {
+        !self.read_only_cache.replace(true)
     }
 
     /// Ends the run: running guests are killed, and no more jobs start. The first reason counts.
