@@ -146,7 +146,7 @@ async fn find_or_make(run: &RunContext, bootable: &BootableTarget) -> Result<Box
     let lock = match lock {
         Ok(lock) => lock,
         Err(error) if error.is_read_only() => {
-            let draft = draft_in_memory(run, memory_bytes, error)?;
+            let draft = draft_in_memory(run, memory_bytes, &error)?;
             return make(run, bootable, draft, &key).await.map(Box::new);
         }
         Err(error) => return Err(failed(error)),
@@ -160,7 +160,7 @@ async fn find_or_make(run: &RunContext, bootable: &BootableTarget) -> Result<Box
         Found::Nothing => {}
     }
     let draft = match Draft::new(&run.cache, &key, memory_bytes) {
-        Err(error) if error.is_read_only() => draft_in_memory(run, memory_bytes, error)?,
+        Err(error) if error.is_read_only() => draft_in_memory(run, memory_bytes, &error)?,
         draft => draft.map_err(failed)?,
     };
     let saved = make(run, bootable, draft, &key).await;
@@ -172,7 +172,7 @@ async fn find_or_make(run: &RunContext, bootable: &BootableTarget) -> Result<Box
 }
 
 /// A draft in memory, because the cache cannot be written to. A notice says so, once in a run.
-fn draft_in_memory(run: &RunContext, memory_bytes: u64, cache: CacheError) -> Result<Draft, NotSaved> {
+fn draft_in_memory(run: &RunContext, memory_bytes: u64, cache: &CacheError) -> Result<Draft, NotSaved> {
     if run.reports_read_only_cache() {
         let (cause, remedy) = (cache.cause(), cache.remedy());
         run.emitter.notice(format!("templates are kept in memory and end with this run: {cause}; {remedy}"));
