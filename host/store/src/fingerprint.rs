@@ -6,7 +6,6 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use nix::sys::stat::FileStat;
 use serde::{Deserialize, Serialize};
 
 /// The minimum age of a change. A file that was changed more recently could change again with the same times, because
@@ -41,6 +40,7 @@ impl Fingerprint {
 
 impl From<&Metadata> for Fingerprint {
     fn from(file: &Metadata) -> Self {
+        let nanoseconds = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
         Self {
             device: file.dev(),
             inode: file.ino(),
@@ -49,21 +49,4 @@ impl From<&Metadata> for Fingerprint {
             changed_ns: nanoseconds(file.ctime(), file.ctime_nsec()),
         }
     }
-}
-
-impl From<&FileStat> for Fingerprint {
-    fn from(file: &FileStat) -> Self {
-        Self {
-            device: file.st_dev,
-            inode: file.st_ino,
-            // The kernel reports no negative size.
-            size_bytes: u64::try_from(file.st_size).unwrap_or_default(),
-            modified_ns: nanoseconds(file.st_mtime, file.st_mtime_nsec),
-            changed_ns: nanoseconds(file.st_ctime, file.st_ctime_nsec),
-        }
-    }
-}
-
-fn nanoseconds(seconds: i64, rest: i64) -> i128 {
-    i128::from(seconds) * 1_000_000_000 + i128::from(rest)
 }

@@ -6,13 +6,10 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, open};
-use nix::sys::stat::{Mode, fstatat};
 use nix::unistd::{Whence, lseek};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -168,40 +165,15 @@ impl Integrity {
     /// The fingerprints of all files, or the damage if a file is missing or has another size.
     fn look(&self, dir: &Path) -> Result<Result<Vec<Fingerprint>, String>, CacheError> {
         let mut seen = Vec::with_capacity(self.0.len());
-        let mut below = Below::new(dir);
         for file in &self.0 {
-            match below.fingerprint(&file.path) {
+            let path = dir.join(&file.path);
+            match Fingerprint::of(&path) {
                 Ok(there) if there.size_bytes == file.size_bytes => seen.push(there),
-                Ok(_) => return Ok(Err(changed(&dir.join(&file.path)))),
-                Err(error) => return damage_or(&dir.join(&file.path), error).map(Err),
+                Ok(_) => return Ok(Err(changed(&path))),
+                Err(error) => return damage_or(&path, error).map(Err),
             }
         }
         Ok(Ok(seen))
-    }
-}
-
-/// Looks at files below a directory, one subdirectory after the other. The kernel walks a path of a dozen components for
-/// each stat(2), and a kernel has a thousand modules: with an open subdirectory it walks one component.
-struct Below<'a> {
-    dir: &'a Path,
-    /// The subdirectory of the last file, and its descriptor.
-    open: Option<(&'a str, OwnedFd)>,
-}
-
-impl<'a> Below<'a> {
-    const fn new(dir: &'a Path) -> Self {
-        Self { dir, open: None }
-    }
-
-    /// The fingerprint of a file, given its path below the directory. Fails as stat(2) does.
-    fn fingerprint(&mut self, path: &'a str) -> io::Result<Fingerprint> {
-        let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
-        let subdirectory = match self.open.take() {
-            Some((known, subdirectory)) if known == parent => subdirectory,
-            _ => open(&self.dir.join(parent), OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?,
-        };
-        let (_, subdirectory) = self.open.insert((parent, subdirectory));
-        Ok(Fingerprint::from(&fstatat(&*subdirectory, name, AtFlags::empty())?))
     }
 }
 
