@@ -2,6 +2,7 @@
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
@@ -78,9 +79,32 @@ struct Context {
     dirs: Dirs,
 }
 
-/// Runs the command of this process's arguments.
+/// The stack of the thread that does the work, in bytes. The main thread's stack can be smaller than the parser of the
+/// command line needs (`ulimit -s`).
+const STACK_BYTES: usize = 8 << 20;
+
+/// Runs the command of this process's arguments, in a thread with a stack of its own. All child processes are started by
+/// that thread, because they are killed when it ends.
 #[must_use]
 pub fn main() -> ExitCode {
+    let worker = std::thread::Builder::new().name("vmlab".to_owned()).stack_size(STACK_BYTES).spawn(command);
+    let failure = match worker.map(JoinHandle::join) {
+        Ok(Ok(code)) => return code,
+        // The thread has panicked, and its message is on standard error.
+        Ok(Err(_)) => return ExitCode::from(PANICKED),
+        Err(error) => Failure::lab(format!(
+            "cannot start a thread with a stack of {} MiB: {error}; raise the limits of memory and threads (ulimit -v, -u)",
+            STACK_BYTES >> 20
+        )),
+    };
+    writeln!(io::stderr(), "{failure}").unwrap_or_default();
+    ExitCode::from(failure.code)
+}
+
+/// The exit code of a Rust program whose main thread panics.
+const PANICKED: u8 = 101;
+
+fn command() -> ExitCode {
     let cli = Cli::try_parse().unwrap_or_else(|error| name_the_argument(error).exit());
     match start(cli) {
         Ok(code) => ExitCode::from(code),

@@ -84,6 +84,9 @@ pub enum LabEvent {
         accelerator: String,
         /// QEMU's command line.
         argv: Vec<String>,
+        /// The names of the emulator quirks whose work-arounds are on the command line; `vmlab doctor` describes them.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        quirks: Vec<String>,
         /// The console's file within the run record.
         console: String,
     },

@@ -2,7 +2,7 @@
 //! attempts into one. Pure: events are returned.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::stop::Stop;
 use crate::verdict::merge::{Outcomes, merge};
@@ -47,6 +47,12 @@ struct Attempted {
     never: Option<JobReport>,
     /// Whether another attempt is due.
     due: bool,
+    /// The numbers of the attempts that the host lost and that are due again.
+    lost: Vec<u32>,
+    /// The numbers of the attempts that the host lost once, and that were made again or are due again.
+    made_again: BTreeSet<u32>,
+    /// The first attempt that the host lost twice; its verdict is the final one.
+    lost_twice: Option<JobReport>,
     is_final: bool,
 }
 
@@ -71,16 +77,25 @@ impl AttemptTracker {
         attempted.numbered
     }
 
-    /// Whether another attempt at the job is due.
-    pub(crate) fn is_due(&self, target: &TargetId, job: &Job) -> bool {
-        self.jobs.borrow().get(&(target.clone(), job.clone())).is_some_and(|attempted| attempted.due)
+    /// The number of another attempt at the job, if one is due. The caller makes the attempt.
+    pub(crate) fn next_due(&self, target: &TargetId, job: &Job) -> Option<u32> {
+        let mut jobs = self.jobs.borrow_mut();
+        let attempted = jobs.get_mut(&(target.clone(), job.clone()))?;
+        if let Some(number) = attempted.lost.pop() {
+            return Some(number);
+        }
+        std::mem::take(&mut attempted.due).then(|| {
+            attempted.numbered += 1;
+            attempted.numbered
+        })
     }
 
     /// The verdict on all jobs that are left, where the run is to end with the first failure, and a job has failed.
     pub(crate) fn has_found(&self) -> Option<Verdict> {
         let searching = matches!(self.repetition, Repetition::UntilFailure { .. });
         let jobs = self.jobs.borrow();
-        let mut failed = jobs.iter().filter(|(_, attempted)| searching && attempted.attempts.failures > 0);
+        let has_failed = |attempted: &Attempted| attempted.attempts.failures > 0 || attempted.lost_twice.is_some();
+        let mut failed = jobs.iter().filter(|(_, attempted)| searching && has_failed(attempted));
         failed.next().map(|((target, job), _)| failure_found(job.clone(), target.clone()))
     }
 
@@ -88,7 +103,10 @@ impl AttemptTracker {
     pub(crate) fn take(&self, report: JobReport, end: AttemptEnd, over: bool) -> Vec<LabEvent> {
         let mut jobs = self.jobs.borrow_mut();
         let attempted = jobs.entry((report.target.clone(), report.job.clone())).or_default();
-        attempted.due = false;
+        let by_host = end == AttemptEnd::Complete && report.verdict.is_loss_by_host();
+        if by_host && self.repetition != Repetition::Once && !over {
+            return attempted.lost_by_host(report, self.repetition);
+        }
         let nothing = JobReport::without_guest(report.target.clone(), report.job.clone(), lab_fault());
         let only = match self.repetition {
             Repetition::Once => true,
@@ -127,6 +145,23 @@ impl AttemptTracker {
 }
 
 impl Attempted {
+    /// Records an attempt that the host lost. It is no attempt at the job, so it is made again under its number. If the
+    /// host loses it again, the host cannot run the job, and that is the final verdict.
+    fn lost_by_host(&mut self, report: JobReport, repetition: Repetition) -> Vec<LabEvent> {
+        let (target, number) = (&report.target, report.attempt);
+        if self.made_again.insert(number) {
+            self.lost.push(number);
+            let (job, detail) = (report.job.name(), report.verdict.detail());
+            let text = format!("{target}: the host lost attempt {number} at {job}, so vmlab makes it again: {detail}");
+            return vec![LabEvent::Notice { text }];
+        }
+        self.lost_twice.get_or_insert_with(|| report.clone());
+        match repetition {
+            Repetition::Retries { .. } => vec![self.conclude(repetition, report)],
+            Repetition::Once | Repetition::Runs { .. } | Repetition::UntilFailure { .. } => Vec::new(),
+        }
+    }
+
     /// Adds an attempt; returns it if it is reported separately.
     fn add(&mut self, mut report: JobReport, end: AttemptEnd) -> Option<Box<JobReport>> {
         match end {
@@ -157,10 +192,13 @@ impl Attempted {
     /// The final report on all attempts; `nothing` if there was no attempt.
     fn conclude(&mut self, repetition: Repetition, nothing: JobReport) -> LabEvent {
         self.is_final = true;
+        let attempts = (self.attempts.runs > 0).then(|| self.attempts.clone());
+        if let Some(lost) = self.lost_twice.take() {
+            return LabEvent::JobFinished(Box::new(JobReport { attempts, ..lost }));
+        }
         let verdict = self.verdict(repetition);
         let evidence = [&mut self.first_failed, &mut self.first_skipped, &mut self.first_good, &mut self.never];
         let mut report = evidence.into_iter().find_map(Option::take).unwrap_or(nothing);
-        let attempts = (self.attempts.runs > 0).then(|| self.attempts.clone());
         if let Some(verdict) = verdict {
             report.verdict = verdict;
         }

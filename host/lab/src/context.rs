@@ -22,8 +22,6 @@ pub(crate) struct Options {
     pub isolation: Isolation,
     /// The repetition of each job.
     pub repetition: Repetition,
-    /// Further parameters for the kernel's command line.
-    pub append: Option<String>,
     /// The maximum number of guests that run at the same time.
     pub guests_at_once: usize,
     /// The run's id.
@@ -55,6 +53,8 @@ pub(crate) struct RunContext {
     guests: Cell<u32>,
     dumps: Cell<u32>,
     over_limit: Cell<bool>,
+    console_failed: Cell<bool>,
+    read_only_cache: Cell<bool>,
 }
 
 impl RunContext {
@@ -69,13 +69,39 @@ impl RunContext {
         let slots = Semaphore::new(options.guests_at_once);
         let attempts = AttemptTracker::new(options.repetition);
         let (cancel, stop) = (CancellationToken::new(), Cell::new(None));
-        let (guests, dumps, over_limit) = (Cell::new(0), Cell::new(0), Cell::new(false));
-        Self { options, qemu, emitter, cache, record_dir, slots, cancel, attempts, stop, guests, dumps, over_limit }
+        let (guests, dumps) = (Cell::new(0), Cell::new(0));
+        let (over_limit, console_failed, read_only_cache) = (Cell::new(false), Cell::new(false), Cell::new(false));
+        Self {
+            options,
+            qemu,
+            emitter,
+            cache,
+            record_dir,
+            slots,
+            cancel,
+            attempts,
+            stop,
+            guests,
+            dumps,
+            over_limit,
+            console_failed,
+            read_only_cache,
+        }
     }
 
     /// Whether to report that the cache is over its limit: true once in a run.
     pub(crate) fn reports_limit(&self) -> bool {
         !self.over_limit.replace(true)
+    }
+
+    /// Whether to report that a console cannot be recorded: true once in a run, because the next ones fail as well.
+    pub(crate) fn reports_console(&self) -> bool {
+        !self.console_failed.replace(true)
+    }
+
+    /// Whether to report that the cache cannot be written to: true once in a run.
+    pub(crate) fn reports_read_only_cache(&self) -> bool {
+        !self.read_only_cache.replace(true)
     }
 
     /// Ends the run: running guests are killed, and no more jobs start. The first reason counts.

@@ -126,7 +126,6 @@ impl<'a> Lab<'a> {
         let options = Options {
             isolation: plan.isolation,
             repetition: plan.repetition,
-            append: plan.append.as_deref().map(str::to_owned),
             guests_at_once: plan.guests_at_once.unwrap_or(at_once),
             run_id,
             cache_limit: self.cache_limit,

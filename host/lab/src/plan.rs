@@ -10,7 +10,7 @@ use vmlab_events::job::JobSpec;
 use vmlab_events::schedule::{Isolation, Repetition};
 use vmlab_kernel::{FetchPolicy, KernelSource};
 use vmlab_qemu::accel::Wanted;
-use vmlab_qemu::argv;
+use vmlab_qemu::{argv, parameters};
 
 use crate::limits;
 
@@ -137,7 +137,7 @@ impl FromStr for Append {
         if text.contains(['\0', '\n']) {
             return Err(BadAppend::Byte);
         }
-        match argv::parameter_hiding_warnings(text) {
+        match parameters::hiding_warnings(text) {
             Some(parameter) => Err(BadAppend::Hides(parameter.to_owned())),
             None => Ok(Self(Some(text.to_owned()))),
         }
@@ -152,6 +152,8 @@ mod tests {
     fn parameters_that_hide_warnings_are_refused() {
         let error = |text: &str| text.parse::<Append>().unwrap_err();
         assert_eq!(error("a quiet"), BadAppend::Hides("quiet".to_owned()));
+        let hides = error("nokaslr sysctl.kernel.printk=0");
+        assert_eq!(hides, BadAppend::Hides("sysctl.kernel.printk=0".to_owned()));
         assert_eq!(error("a\nb"), BadAppend::Byte);
         assert!(matches!(error(&"x".repeat(4096)), BadAppend::Length { length, limit } if length > limit));
         assert_eq!("mitigations=off".parse::<Append>().unwrap().as_deref(), Some("mitigations=off"));

@@ -15,6 +15,7 @@ use vmlab_kernel::{Kernel, KernelError, KernelSource, needs};
 use vmlab_qemu::accel::{self, AccelChoice};
 use vmlab_qemu::argv::Machine;
 use vmlab_qemu::qemu::{self, Qemu};
+use vmlab_qemu::quirks;
 use vmlab_store::cache::{self, Limit, Room};
 use vmlab_store::dirs::Dirs;
 use vmlab_store::warnings::CacheWarnings;
@@ -52,6 +53,9 @@ pub(crate) async fn prepare(
     let first = kernels.first().ok_or(RunError::NoKernel)?;
     let accelerator = accel::choose(plan.accelerator, &qemu, &first.path, &dirs.cache).await?;
     info!(why = accelerator.explanation(), "accelerator");
+    for quirk in quirks::in_force(accelerator.accelerator, qemu.version) {
+        info!(name = quirk.name, work_around = quirk.workaround.text(), fault = quirk.fault, "emulator quirk");
+    }
     laps.lap("prepare-accelerator");
     let machine = Machine { accelerator: accelerator.accelerator, memory_mib: plan.memory_mib, cpus: plan.cpus };
     let limits = Limits::new(machine.accelerator, plan.limits);
@@ -64,7 +68,8 @@ pub(crate) async fn prepare(
         progress.step(&format!("{}: unpacking the kernel", kernel.label));
         let (boot_file, cached) = boot_file(&kernel, machine, dirs).await?;
         warnings.add(cached);
-        let target = Rc::new(Target { id: TargetId::new(kernel.label.clone()), kernel, machine, limits });
+        let append = plan.append.as_deref().map(str::to_owned);
+        let target = Rc::new(Target { id: TargetId::new(kernel.label.clone()), kernel, machine, append, limits });
         targets.push(BootableTarget { target, boot_file, image });
     }
     let mut notices = warnings.notices();

@@ -16,6 +16,8 @@ pub(crate) struct Target {
     pub(crate) id: TargetId,
     pub(crate) kernel: Kernel,
     pub(crate) machine: Machine,
+    /// The user's parameters on the kernel's command line.
+    pub(crate) append: Option<String>,
     /// The time limits of the target's guests.
     pub(crate) limits: Limits,
 }

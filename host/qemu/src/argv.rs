@@ -8,6 +8,8 @@ use vmlab_protocol::CONTROL_PORT;
 use vmlab_protocol::message::CONSOLE_LEVEL;
 
 use super::accelerator::Accelerator;
+use super::qemu::QemuVersion;
+use super::quirks::{self, Workaround};
 
 /// A guest's machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,9 +62,10 @@ pub struct Descriptors {
 /// The descriptors that vmlab passes: the numbers after the standard streams.
 pub const DESCRIPTORS: Descriptors = Descriptors { control: 3, qmp: 4, console: 5, state: 6 };
 
-/// QEMU's arguments, without the program's name.
+/// The arguments of a QEMU of this version, without the program's name. They have the work-arounds of the table of
+/// quirks.
 #[must_use]
-pub fn arguments(machine: &Machine, start: Start<'_>, fds: Descriptors) -> Vec<OsString> {
+pub fn arguments(machine: &Machine, version: QemuVersion, start: Start<'_>, fds: Descriptors) -> Vec<OsString> {
     let mut args: Vec<OsString> = Vec::with_capacity(48);
     let mut add = |words: &[&str]| args.extend(words.iter().map(OsString::from));
     add(&["-name", "vmlab", "-nodefaults", "-no-user-config", "-display", "none"]);
@@ -73,7 +76,7 @@ pub fn arguments(machine: &Machine, start: Start<'_>, fds: Descriptors) -> Vec<O
     add(&["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]);
     // A fork must have the same machine as its template, including all devices.
     add(&["-machine", if matches!(start, Start::Boot(_)) { "q35" } else { "q35,memory-backend=ram" }]);
-    add(&["-accel", machine.accelerator.name(), "-cpu", cpu(machine)]);
+    add(&["-accel", machine.accelerator.name(), "-cpu", &cpu(machine.accelerator, version)]);
     add(&["-m", &format!("{}M", machine.memory_mib), "-smp", &machine.cpus.to_string()]);
     add(&["-chardev", &format!("socket,id=control,fd={}", fds.control)]);
     add(&["-chardev", &format!("socket,id=qmp,fd={}", fds.qmp)]);
@@ -90,11 +93,12 @@ pub fn arguments(machine: &Machine, start: Start<'_>, fds: Descriptors) -> Vec<O
     // The kernel reports a panic to pvpanic, and stores what a debugger needs to know about its memory in vmcoreinfo.
     // Kernels find both through ACPI; Debian's kernels have the modules.
     add(&["-device", "pvpanic", "-device", "vmcoreinfo"]);
+    let parameters = quirk_parameters(machine.accelerator, version);
     match start {
-        Start::Boot(boot) => add_boot(&mut args, &boot),
+        Start::Boot(boot) => add_boot(&mut args, &boot, &parameters),
         Start::Template(boot, ram) => {
             add_memory(&mut args, machine, ram, "on");
-            add_boot(&mut args, &boot);
+            add_boot(&mut args, &boot, &parameters);
         }
         Start::Fork(ram) => {
             add_memory(&mut args, machine, ram, "off");
@@ -105,9 +109,9 @@ pub fn arguments(machine: &Machine, start: Start<'_>, fds: Descriptors) -> Vec<O
     args
 }
 
-fn add_boot(args: &mut Vec<OsString>, boot: &Boot<'_>) {
+fn add_boot(args: &mut Vec<OsString>, boot: &Boot<'_>, quirks: &[&str]) {
     args.extend(["-kernel".into(), boot.kernel.into(), "-initrd".into(), boot.initrd.into()]);
-    args.extend(["-append".into(), command_line(boot).into()]);
+    args.extend(["-append".into(), command_line(boot, quirks).into()]);
 }
 
 /// Guest memory in a file: `share=on` writes to it, `share=off` maps it privately.
@@ -121,19 +125,28 @@ fn add_memory(args: &mut Vec<OsString>, machine: &Machine, file: &Path, share: &
     args.extend(["-object".into(), value]);
 }
 
-/// The CPU model.
-const fn cpu(machine: &Machine) -> &'static str {
-    match (machine.accelerator, machine.cpus) {
-        (Accelerator::Kvm, _) => "host",
-        // TCG of QEMU 7.2 executes `rep movsb` byte by byte, and kernels use it for all copying if the CPU has ERMS or
-        // FSRM. TCG also executes PCLMULQDQ, used for checksums, bit by bit. Link throughput from the guest with
-        // against without them, medians of two interleaved series, 6.12, on a noisy machine: ERMS and FSRM 43 against
-        // 100 and 57 against 66 MB/s, PCLMULQDQ 72 against 81 and 63 against 74 MB/s. Forks were no slower without
-        // them.
-        (Accelerator::Tcg, 1) => "max,erms=off,fsrm=off,pclmulqdq=off",
-        // Under TCG of QEMU 7.2 with two or more CPUs, about one in six boots of stock 6.12 crashed early, in SLUB
-        // right after a cmpxchg16b; without this instruction 50 of 50 boots succeeded.
-        (Accelerator::Tcg, _) => "max,erms=off,fsrm=off,pclmulqdq=off,cx16=off",
+/// The CPU model, without the features that the accelerator executes wrongly or slowly.
+fn cpu(accelerator: Accelerator, version: QemuVersion) -> String {
+    let model = match accelerator {
+        Accelerator::Kvm => "host",
+        Accelerator::Tcg => "max",
+    };
+    let properties = quirks::in_force(accelerator, version).flat_map(|quirk| match quirk.workaround {
+        Workaround::Cpu(properties) => properties,
+        Workaround::Parameter(_) => &[],
+    });
+    std::iter::once(model).chain(properties.copied()).collect::<Vec<_>>().join(",")
+}
+
+/// The kernel parameters among the work-arounds.
+fn quirk_parameters(accelerator: Accelerator, version: QemuVersion) -> Vec<&'static str> {
+    quirks::in_force(accelerator, version).filter_map(|quirk| parameter(quirk.workaround)).collect()
+}
+
+const fn parameter(workaround: Workaround) -> Option<&'static str> {
+    match workaround {
+        Workaround::Parameter(parameter) => Some(parameter),
+        Workaround::Cpu(_) => None,
     }
 }
 
@@ -144,33 +157,18 @@ pub const COMMAND_LINE_LIMIT: usize = 2047;
 /// The kernel's name for the serial line.
 pub const CONSOLE: &str = "ttyS0";
 
-/// The first of the user's parameters that hides kernel warnings, or removes the time stamps by which warnings are
-/// found after a program's output on the same line (Documentation/admin-guide/kernel-parameters.txt, "quiet",
-/// "loglevel" and "printk.time").
-#[must_use]
-pub fn parameter_hiding_warnings(append: &str) -> Option<&str> {
-    append.split_whitespace().find(|parameter| {
-        // The kernel removes quotes (lib/cmdline.c, next_arg).
-        let parameter = parameter.replace('"', "");
-        let level = parameter.strip_prefix("loglevel=").map(|level| level.parse::<u32>().unwrap_or_default());
-        // Booleans as read by kstrtobool (lib/kstrtox.c).
-        let stamps = parameter
-            .strip_prefix("printk.time=")
-            .map(|on| on.starts_with(['y', 'Y', 't', 'T', '1']) || on.to_lowercase().starts_with("on"));
-        parameter == "quiet" || level.is_some_and(|level| level < CONSOLE_LEVEL) || stamps == Some(false)
-    })
-}
-
-/// The length of the kernel's command line with the user's parameters, in bytes.
+/// The length of the kernel's command line with the user's parameters, in bytes. The accelerator and QEMU's version are
+/// not known yet, so the parameters of all quirks count.
 #[must_use]
 pub fn command_line_bytes(append: &str) -> usize {
     let nowhere = Path::new("");
     let boot = Boot { kernel: nowhere, initrd: nowhere, port_timeout_ms: u64::MAX, append: Some(append) };
-    command_line(&boot).len()
+    let parameters: Vec<_> = quirks::QUIRKS.iter().filter_map(|quirk| parameter(quirk.workaround)).collect();
+    command_line(&boot, &parameters).len()
 }
 
 /// The kernel's command line (Documentation/admin-guide/kernel-parameters.txt).
-fn command_line(boot: &Boot<'_>) -> String {
+fn command_line(boot: &Boot<'_>, quirks: &[&str]) -> String {
     let mut words = vec![
         format!("console={CONSOLE}"),
         // earlyprintk shows crashes before the serial driver is up.
@@ -184,11 +182,6 @@ fn command_line(boot: &Boot<'_>) -> String {
         // Without a panic, a locked-up kernel may print nothing: from Linux 7.x on (seen with 7.3) a thread
         // (`pr/ttyS0`) prints on the serial line, and gets no CPU in a lockup. In a panic the kernel prints at once.
         "softlockup_panic=1".to_owned(),
-        // The kernel's timer check counts interrupts during a delay measured by the TSC. If the emulator is not
-        // scheduled in that time, it delivers too few, and the kernel panics with "IO-APIC + timer doesn't work!" (seen
-        // in 4 of some 40 boots on a machine with a load of 8 or more on 2 CPUs). Under KVM the kernel skips the check
-        // (arch/x86/kernel/kvm.c, paravirt_ops_setup).
-        "no_timer_check".to_owned(),
         // The agent writes markers to the kernel's log, which must not be rate-limited.
         "printk.devkmsg=on".to_owned(),
         // A program's output on the console may lack a newline; time stamps mark the beginning of kernel messages.
@@ -200,6 +193,8 @@ fn command_line(boot: &Boot<'_>) -> String {
         "cryptomgr.notests".to_owned(),
         format!("vmlab.port_timeout_ms={}", boot.port_timeout_ms),
     ];
+    words.extend(quirks.iter().map(|&parameter| parameter.to_owned()));
+    // The user's parameters come last, because the last of several equal parameters counts.
     words.extend(boot.append.map(str::to_owned));
     words.join(" ")
 }
@@ -208,7 +203,10 @@ fn command_line(boot: &Boot<'_>) -> String {
 mod tests {
     use super::*;
 
-    fn line(accelerator: Accelerator, cpus: u32) -> String {
+    const OLD: QemuVersion = QemuVersion { major: 7, minor: 2, micro: 22 };
+    const NEW: QemuVersion = QemuVersion { major: 8, minor: 0, micro: 0 };
+
+    fn line(accelerator: Accelerator, cpus: u32, version: QemuVersion) -> String {
         let machine = Machine { accelerator, memory_mib: 256, cpus };
         let boot = Boot {
             kernel: Path::new("/k/vmlinuz"),
@@ -216,18 +214,35 @@ mod tests {
             port_timeout_ms: 10_000,
             append: Some("nokaslr"),
         };
-        let words = arguments(&machine, Start::Boot(boot), DESCRIPTORS);
+        let words = arguments(&machine, version, Start::Boot(boot), DESCRIPTORS);
         words.iter().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join("\n")
     }
 
     #[test]
     fn arguments_for_one_cpu_under_tcg() {
-        insta::assert_snapshot!(line(Accelerator::Tcg, 1));
+        insta::assert_snapshot!(line(Accelerator::Tcg, 1, OLD));
     }
 
     #[test]
-    fn several_cpus_under_tcg_have_no_cmpxchg16b() {
-        assert!(line(Accelerator::Tcg, 2).contains("\nmax,erms=off,fsrm=off,pclmulqdq=off,cx16=off\n"));
+    fn tcg_before_8_0_has_no_cmpxchg16b_with_any_number_of_cpus() {
+        for cpus in [1, 2, 3, 64] {
+            let old = line(Accelerator::Tcg, cpus, OLD);
+            assert!(old.contains("\nmax,erms=off,fsrm=off,pclmulqdq=off,cx16=off\n"), "{old}");
+            let new = line(Accelerator::Tcg, cpus, NEW);
+            assert!(new.contains("\nmax,erms=off,fsrm=off,pclmulqdq=off\n"), "{new}");
+        }
+    }
+
+    #[test]
+    fn parameters_of_quirks_are_on_the_command_line_before_the_users() {
+        assert!(line(Accelerator::Tcg, 1, NEW).contains(" no_timer_check nokaslr"));
+        assert!(!line(Accelerator::Kvm, 1, NEW).contains("no_timer_check"));
+    }
+
+    #[test]
+    fn the_length_of_the_command_line_is_never_underestimated() {
+        let longest = line(Accelerator::Tcg, 1, OLD).lines().map(str::len).max().unwrap();
+        assert!(command_line_bytes("nokaslr") >= longest);
     }
 
     #[test]
@@ -235,7 +250,7 @@ mod tests {
         let machine = Machine { accelerator: Accelerator::Tcg, memory_mib: 256, cpus: 1 };
         let boot = Boot { kernel: Path::new("/k"), initrd: Path::new("/i"), port_timeout_ms: 1, append: None };
         let text = |start| {
-            let words = arguments(&machine, start, DESCRIPTORS);
+            let words = arguments(&machine, OLD, start, DESCRIPTORS);
             words.iter().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>()
         };
         let ram = Path::new("/c/a,b/ram");
@@ -248,34 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn parameters_that_hide_warnings_are_found_and_others_are_not() {
-        for words in [
-            "quiet",
-            "a quiet",
-            "loglevel=4",
-            "loglevel=0x7 a",
-            "loglevel=",
-            "\"quiet\"",
-            "loglevel=\"3\"",
-            "printk.time=off",
-        ] {
-            assert!(parameter_hiding_warnings(words).is_some(), "{words}");
-        }
-        for words in [
-            "",
-            "loglevel=5",
-            "loglevel=8 debug",
-            "quietly",
-            "fsck.quiet=1",
-            "ignore_loglevel",
-            "printk.time=on printk.time",
-        ] {
-            assert_eq!(parameter_hiding_warnings(words), None);
-        }
-    }
-
-    #[test]
     fn kvm_uses_the_hosts_cpu_model() {
-        assert!(line(Accelerator::Kvm, 4).contains("-accel\nkvm\n-cpu\nhost\n"));
+        assert!(line(Accelerator::Kvm, 4, OLD).contains("-accel\nkvm\n-cpu\nhost\n"));
     }
 }

@@ -6,10 +6,12 @@ pub mod argv;
 pub mod cpu_usage;
 #[cfg(test)]
 mod fake;
+pub mod parameters;
 mod probe;
 pub mod process;
 pub mod qemu;
 pub mod qmp;
+pub mod quirks;
 mod quote;
 pub mod spawn;
 pub mod template;

@@ -111,7 +111,8 @@ mod tests {
 
     fn starting(guest: u32) -> LabEvent {
         let (target, start, accelerator) = (TargetId::new("k"), "fork".to_owned(), "tcg".to_owned());
-        LabEvent::GuestStarting { guest, target, start, accelerator, argv: Vec::new(), console: String::new() }
+        let (argv, quirks, console) = (Vec::new(), Vec::new(), String::new());
+        LabEvent::GuestStarting { guest, target, start, accelerator, argv, quirks, console }
     }
 
     fn stamped(events: Vec<LabEvent>) -> Vec<Stamped> {

@@ -18,7 +18,8 @@ use vmlab_kernel::fetched::{KernelStore, Lookup};
 use vmlab_kernel::installed;
 use vmlab_qemu::accel::{self, AccelChoice, Wanted};
 use vmlab_qemu::accelerator::Accelerator;
-use vmlab_qemu::qemu::{self, Qemu, QemuError};
+use vmlab_qemu::qemu::{self, Qemu, QemuError, QemuVersion};
+use vmlab_qemu::quirks;
 use vmlab_store::dirs::Dirs;
 
 /// The command that installs packages.
@@ -112,7 +113,9 @@ pub fn survey<'a>(question: &'a Question<'a>) -> LocalBoxFuture<'a, Survey> {
         let kernels = Kernels::find(&question.dirs.cache, &machine.root);
         let mut checks = vec![qemu_check(&qemu)];
         if let Ok(qemu) = &qemu {
-            checks.push(accelerator_check(question, qemu, &kernels).await);
+            let (accelerator, check) = accelerator_check(question, qemu, &kernels).await;
+            checks.push(check);
+            checks.extend(accelerator.map(|accelerator| quirks_check(accelerator, qemu.version)));
         }
         let others = need::ALL.iter().filter(|need| **need != need::QEMU);
         checks.extend(others.map(|need| need_check(&machine, need, question.scope)));
@@ -133,7 +136,12 @@ fn qemu_check(found: &Result<Qemu, QemuError>) -> Check {
     }
 }
 
-async fn accelerator_check(question: &Question<'_>, qemu: &Qemu, kernels: &Result<Kernels, String>) -> Check {
+/// The accelerator of guests, if it is known, and its check.
+async fn accelerator_check(
+    question: &Question<'_>,
+    qemu: &Qemu,
+    kernels: &Result<Kernels, String>,
+) -> (Option<Accelerator>, Check) {
     let name = "accelerator";
     let cache = &question.dirs.cache;
     let at_hand = || kernels.as_ref().ok().and_then(Kernels::first);
@@ -142,14 +150,22 @@ async fn accelerator_check(question: &Question<'_>, qemu: &Qemu, kernels: &Resul
         (Some(known), _) => known,
         (None, Some(kernel)) => match accel::choose(Wanted::Auto, qemu, kernel, cache).await {
             Ok(choice) => choice,
-            Err(error) => return Check::new(name, Status::Warn, error.to_string()),
+            Err(error) => return (None, Check::new(name, Status::Warn, error.to_string())),
         },
         (None, None) => {
             let detail = "/dev/kvm can be opened; vmlab tests it with a boot as soon as there is a kernel";
-            return Check::new(name, Status::Ok, detail).with_remedy("vmlab kernel fetch");
+            return (None, Check::new(name, Status::Ok, detail).with_remedy("vmlab kernel fetch"));
         }
     };
-    judge(&choice, Device::find(Path::new("/dev/kvm")))
+    (Some(choice.accelerator), judge(&choice, Device::find(Path::new("/dev/kvm"))))
+}
+
+/// The work-arounds that guests get for faults of this accelerator of this QEMU. There is nothing to do about them.
+fn quirks_check(accelerator: Accelerator, version: QemuVersion) -> Check {
+    let in_force = quirks::in_force(accelerator, version);
+    let list: Vec<_> = in_force.map(|quirk| format!("{} ({})", quirk.workaround.text(), quirk.fault)).collect();
+    let detail = if list.is_empty() { "none needed".to_owned() } else { list.join("; ") };
+    Check::new("work-arounds", Status::Ok, detail)
 }
 
 /// The device of KVM.

@@ -24,6 +24,12 @@ impl CacheError {
         self.cause.kind()
     }
 
+    /// Whether the cache can be read and not be written to, because of a read-only mount or permissions.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        matches!(self.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
+    }
+
     /// The operation and the system's error, without the remedy: `cannot read /c/x: Permission denied (os error 13)`.
     #[must_use]
     pub fn cause(&self) -> String {

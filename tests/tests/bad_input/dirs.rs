@@ -101,10 +101,49 @@ fn a_state_directory_that_fills_up_ends_the_record_but_not_the_run() {
     ended.exits(exit::LAB);
     assert!(ended.stderr.contains("No space left on device"), "{ended}");
     assert!(ended.stderr.contains("the run goes on without a record"), "{ended}");
-    assert!(ended.stdout.contains("the console is not recorded"), "{ended}");
+    assert_eq!(ended.stdout.matches("consoles are not recorded from here on").count(), 1, "{ended}");
     let scenarios = vmlab_image::guest_init::catalogue().unwrap().len();
     assert!(ended.stdout.contains(&format!("{scenarios} scenarios on 1 kernel: ")), "{ended}");
     assert!(matches!(lab.events().last().unwrap().event, LabEvent::RunFinished { exit_code: exit::OK, .. }), "{ended}");
+}
+
+#[test]
+fn consoles_that_cannot_be_recorded_are_told_once() {
+    let console = Action::Console(b"[    1.0] a kernel that talks\n".repeat(20_000));
+    let guest = Guest::new(vec![console, hello(), Action::ServeRest]);
+    let lab = FakeLab::new(VMLAB, FAKE_QEMU, vec![guest; 3]);
+    let Some(ended) = in_mounts(&lab, &mount("state", "size=64k"), &[ONLY_HOSTNAME, "--repeat", "3"]) else {
+        return not_tried("a state directory that fills up");
+    };
+    assert_eq!(ended.stdout.matches("consoles are not recorded from here on").count(), 1, "{ended}");
+}
+
+#[test]
+fn a_read_only_cache_without_a_template_has_forks_of_one_in_memory() {
+    let lab = FakeLab::new(VMLAB, FAKE_QEMU, vec![Guest::template(), Guest::good_fork(), Guest::good_fork()]);
+    let arguments = ["uts.hostname", "uts.sysctl", "--isolation", "fork", "--jobs", "1"];
+    let Some(ended) = in_mounts(&lab, &mount("cache", "ro"), &arguments) else {
+        return not_tried("forks with a read-only cache");
+    };
+    let outcome = lab.outcome(ended);
+    outcome.exits(exit::OK).has("uts.hostname", "PASS", "").has("uts.sysctl", "PASS", "");
+    assert_eq!(outcome.guests(), 3);
+    let notes = outcome.notices().filter(|text| text.contains("templates are kept in memory and end with this run"));
+    assert_eq!(notes.count(), 1);
+}
+
+#[test]
+fn a_read_only_cache_with_a_template_has_forks_of_it() {
+    let lab = FakeLab::new(VMLAB, FAKE_QEMU, vec![Guest::template(), Guest::good_fork(), Guest::good_fork()]);
+    let arguments = [ONLY_HOSTNAME, "--isolation", "fork"];
+    lab.run(&arguments).exits(exit::OK);
+    let read_only = "mount --bind \"$HOME/cache\" \"$HOME/cache\" && mount -o remount,bind,ro \"$HOME/cache\"";
+    let Some(ended) = in_mounts(&lab, read_only, &arguments) else {
+        return not_tried("forks of a template in a read-only cache");
+    };
+    let outcome = lab.outcome(ended);
+    outcome.exits(exit::OK).has("uts.hostname", "PASS", "");
+    assert_eq!(outcome.guests(), 1, "only a fork: {}", outcome.ended);
 }
 
 #[test]

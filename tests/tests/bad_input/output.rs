@@ -124,3 +124,20 @@ fn other_commands_report_a_full_standard_output_and_ignore_a_closed_pipe() {
         assert!(ended.stderr.contains("cannot write to standard output"), "{arguments:?}: {ended}");
     }
 }
+
+#[test]
+fn a_small_stack_limit_ends_no_command() {
+    let lab = lab();
+    let with_limit = |kib: u32, arguments: &[String]| {
+        let mut command = lab.env.command("/bin/sh");
+        command.args(["-c", &format!("ulimit -s {kib}; exec \"$0\" \"$@\""), VMLAB]).args(arguments);
+        lab.env.start_command(command).wait()
+    };
+    for kib in [64, 128, 256] {
+        for words in [&["list"][..], &["help", "kernels"], &["doctor", "--help"]] {
+            let words: Vec<_> = words.iter().map(|word| (*word).to_owned()).collect();
+            with_limit(kib, &words).exits(exit::OK);
+        }
+    }
+    lab.outcome(with_limit(64, &lab.arguments(&[ONLY_HOSTNAME]))).exits(exit::OK).has("uts.hostname", "PASS", "");
+}

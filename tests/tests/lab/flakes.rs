@@ -7,7 +7,7 @@ use roxmltree::Document;
 use vmlab_events::event::{JobReport, LabEvent};
 use vmlab_events::exit;
 use vmlab_protocol::message::{Leg, LegOutcome};
-use vmlab_tests::fake::script::{Action, Guest, console, scenario, started};
+use vmlab_tests::fake::script::{Action, Guest, console, event, scenario, started};
 use vmlab_tests::lab::Outcome;
 
 use crate::{HOSTNAME, ONLY_HOSTNAME, booted, booted_then_good, goodbye, lab, leaked};
@@ -105,7 +105,8 @@ fn in_a_shared_guest_only_failed_scenarios_are_retried_each_alone() {
 
 #[test]
 fn a_kernel_that_boots_at_the_second_attempt_is_flaky_and_a_kernel_that_never_boots_is_given_up() {
-    let dead = || Guest::new(vec![Action::Exit(1)]);
+    // QEMU ends in order, so the guest has ended it.
+    let dead = || Guest::new(vec![Action::Exit(0)]);
     let outcome = lab(vec![dead(), Guest::good()]).run(&arguments(&["--retries", "1", BOOT[0], BOOT[1]]));
     outcome.exits(exit::FAILED).has(HOSTNAME, "FLAKY", "first with NO-BOOT");
     let outcome = lab(vec![dead(); 9]).run(&["uts", "--jobs", "1", "--retries", "1", BOOT[0], BOOT[1]]);
@@ -142,7 +143,8 @@ fn with_shared_guests_each_round_has_a_fresh_guest() {
 
 #[test]
 fn a_boot_that_fails_now_and_then_is_counted_and_a_boot_that_always_fails_is_given_up() {
-    let dead = || Guest::new(vec![Action::Exit(1)]);
+    // QEMU ends in order, so the guest has ended it.
+    let dead = || Guest::new(vec![Action::Exit(0)]);
     let repeat = arguments(&["--repeat", "6", BOOT[0], BOOT[1]]);
     let guests = vec![dead(), dead(), Guest::good(), dead(), dead(), dead()];
     let outcome = lab(guests).run(&repeat);
@@ -215,5 +217,66 @@ fn retries_and_repeat_exclude_each_other() {
         let ended = lab.env.run(&[&["run", "--retries", "1"], other].concat());
         ended.exits(exit::USAGE);
         assert!(ended.stderr.contains("cannot be used with"), "{ended}");
+    }
+}
+
+/// A guest whose QEMU is killed by this signal in its first scenario.
+fn killed(signal: Signal) -> Guest {
+    booted([Action::AwaitRun(HOSTNAME.to_owned()), started(1, HOSTNAME), Action::Signal(signal as i32)])
+}
+
+fn notices(outcome: &Outcome, words: &str) -> usize {
+    outcome.notices().filter(|text| text.contains(words)).count()
+}
+
+#[test]
+fn an_attempt_that_the_host_lost_is_made_again_and_is_no_failure() {
+    let exits = booted([Action::AwaitRun(HOSTNAME.to_owned()), started(1, HOSTNAME), Action::Exit(1)]);
+    for lost in [killed(Signal::SIGKILL), killed(Signal::SIGABRT), exits] {
+        for repetition in [["--repeat", "2"], ["--retries", "2"]] {
+            let outcome = lab(vec![lost.clone(), Guest::good(), Guest::good()]).run(&arguments(&repetition));
+            outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
+            assert_eq!(notices(&outcome, "the host lost attempt 1 at uts.hostname"), 1, "{}", outcome.ended);
+        }
+    }
+}
+
+#[test]
+fn an_attempt_that_the_host_lost_twice_is_the_labs_failure() {
+    let lost = || killed(Signal::SIGKILL);
+    let outcome = lab(vec![lost(), lost(), Guest::good()]).run(&arguments(&["--retries", "5"]));
+    outcome.exits(exit::LAB).has(HOSTNAME, "VANISHED", "QEMU was killed by signal 9");
+    assert_eq!(outcome.guests(), 2);
+    let outcome = lab(vec![Guest::good(), lost(), lost()]).run(&arguments(&["--repeat", "2"]));
+    outcome.exits(exit::LAB).has(HOSTNAME, "VANISHED", "QEMU was killed by signal 9");
+    assert_eq!(attempts(&outcome), [(1, "PASS")]);
+}
+
+#[test]
+fn a_kernel_that_ends_its_guest_is_charged_for_it() {
+    let reset = event("SHUTDOWN", &serde_json::json!({"guest": true, "reason": "guest-reset"}));
+    let resets =
+        || booted([Action::AwaitRun(HOSTNAME.to_owned()), started(1, HOSTNAME), reset.clone(), Action::Exit(0)]);
+    let outcome = lab(vec![resets(), Guest::good()]).run(&arguments(&["--retries", "1"]));
+    outcome.exits(exit::FAILED).has(HOSTNAME, "FLAKY", "first with VANISHED");
+}
+
+#[test]
+fn a_boot_that_the_host_lost_is_tried_again_once_with_every_isolation() {
+    let dies = Guest::new(vec![Action::Stderr("Could not access KVM kernel module".to_owned()), Action::Exit(1)]);
+    let aborts = Guest::new(vec![Action::Signal(Signal::SIGABRT as i32)]);
+    for lost in [dies, aborts] {
+        for (isolation, guests) in [
+            ("boot", vec![lost.clone(), Guest::good()]),
+            ("shared", vec![lost.clone(), Guest::good()]),
+            ("fork", vec![lost.clone(), Guest::template(), Guest::good_fork()]),
+        ] {
+            let outcome = lab(guests).run(&arguments(&["--isolation", isolation]));
+            outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
+            assert_eq!(notices(&outcome, "the host lost a guest before its hello"), 1, "{}", outcome.ended);
+        }
+        let outcome = lab(vec![lost.clone(), lost]).run(&arguments(&["--isolation", "fork"]));
+        outcome.exits(exit::LAB).has(HOSTNAME, "NO-BOOT", "");
+        assert_eq!(outcome.guests(), 2);
     }
 }

@@ -100,7 +100,7 @@ fn a_qemu_that_dies_at_start_is_quoted_on_one_line() {
     let words = ["x: -machine q35: unsupported machine type", "Use -machine help to list supported machines"];
     let mut actions: Vec<_> = words.iter().map(|words| Action::Stderr((*words).to_owned())).collect();
     actions.push(Action::Exit(1));
-    let outcome = lab(vec![Guest::new(actions)]).run(&["uts"]);
+    let outcome = lab(vec![Guest::new(actions); 2]).run(&["uts"]);
     outcome.exits(exit::LAB).has(HOSTNAME, "NO-BOOT", words[0]).has(HOSTNAME, "NO-BOOT", words[1]);
     assert!(!outcome.verdict(HOSTNAME).1.contains('\n'));
 }

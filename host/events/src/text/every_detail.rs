@@ -63,6 +63,7 @@ fn skips() -> Vec<Verdict> {
     let all = [
         SkipReason::ConfigNotSet { symbols: vec![s("CONFIG_A")], evidence: evidence() },
         SkipReason::KernelTooOld { since: version(6), version: version(4), evidence: evidence() },
+        SkipReason::Disabled { parameter: s("psi=0"), symbol: s("CONFIG_PSI"), evidence: evidence() },
         SkipReason::ConfigUnknown { newer: Some(version(6)), evidence: evidence() },
         SkipReason::ConfigUnknown { newer: None, evidence: evidence() },
         SkipReason::Recorded { text: s("as recorded") },
@@ -149,7 +150,10 @@ fn losses() -> Vec<Verdict> {
 
 fn launches() -> Vec<Verdict> {
     let boot = || Box::new(bare(Phase::Boot));
-    let console = |kernel_spoke| Some(BootConsole { last_line: s("Probing EDD"), kernel_spoke, memory_mib: 32 });
+    let console = |kernel_spoke, parameter| {
+        Some(Box::new(BootConsole { last_line: s("Probing EDD"), kernel_spoke, memory_mib: 32, parameter }))
+    };
+    let limit = || Some(s("mem=64M"));
     let device = || s("virtio0 console (id 3): VERSION_1");
     let mismatches = [
         Mismatch::Release { guest: s("5.10.0"), asked: s("6.1.0") },
@@ -169,15 +173,22 @@ fn launches() -> Vec<Verdict> {
         not_started(StartFailure::TemplateState),
         not_started(StartFailure::Entropy),
         not_started(StartFailure::Process),
-        LaunchFailure::Lost { cause: ended.clone(), evidence: boot(), console: console(true) },
+        LaunchFailure::Lost { cause: ended.clone(), evidence: boot(), console: console(true, None) },
         LaunchFailure::Lost { cause: ended, evidence: boot(), console: None },
-        LaunchFailure::TimedOut { passed: passed(Deadline::Boot), evidence: boot(), console: console(false) },
+        LaunchFailure::TimedOut { passed: passed(Deadline::Boot), evidence: boot(), console: console(false, None) },
+        LaunchFailure::TimedOut { passed: passed(Deadline::Boot), evidence: boot(), console: console(false, limit()) },
         LaunchFailure::TimedOut { passed: passed(Deadline::Handshake), evidence: boot(), console: None },
         LaunchFailure::ConsoleSilent { evidence: boot() },
-        LaunchFailure::OutOfMemory { line: s("System is deadlocked on memory"), memory_mib: 64 },
+        LaunchFailure::OutOfMemory { line: s("System is deadlocked on memory"), memory_mib: 64, parameter: None },
+        LaunchFailure::OutOfMemory { line: s("System is deadlocked on memory"), memory_mib: 64, parameter: limit() },
+        LaunchFailure::WrongMachine {
+            mismatch: Mismatch::Memory { guest_mib: 64, asked_mib: 256 },
+            evidence: boot(),
+            parameter: limit(),
+        },
         LaunchFailure::Recorded { text: s("as recorded") },
     ];
-    all.extend(mismatches.map(|mismatch| LaunchFailure::WrongMachine { mismatch, evidence: boot() }));
+    all.extend(mismatches.map(|mismatch| LaunchFailure::WrongMachine { mismatch, evidence: boot(), parameter: None }));
     all.into_iter().map(|reason| Verdict::LaunchFailed { reason }).collect()
 }
 

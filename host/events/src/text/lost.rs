@@ -82,12 +82,15 @@ impl fmt::Display for LaunchFailure {
             }
             Self::TimedOut { passed, evidence, console } => {
                 let mut parts = timed_out(passed, evidence);
-                parts.extend(console.iter().map(boot));
+                parts.extend(console.iter().map(|console| boot(console)));
                 parts.push(ADVICE.to_owned());
                 f.write_str(&parts.finish())
             }
-            Self::WrongMachine { mismatch, evidence } => {
+            Self::WrongMachine { mismatch, evidence, parameter } => {
                 let mut parts = Join::new(mismatch.to_string());
+                parts.extend(parameter.as_ref().map(|parameter| {
+                    format!("`{parameter}` on the command line (--append) limits them; leave it out")
+                }));
                 parts.extend(evidence.supplement());
                 f.write_str(&parts.finish())
             }
@@ -99,10 +102,10 @@ impl fmt::Display for LaunchFailure {
                 parts.extend(evidence.supplement());
                 f.write_str(&parts.finish())
             }
-            Self::OutOfMemory { line, memory_mib } => write!(
-                f,
-                "the guest ran out of memory while it booted ({line}); it has {memory_mib} MiB, give it more with --memory"
-            ),
+            Self::OutOfMemory { line, memory_mib, parameter } => {
+                let remedy = more_memory(*memory_mib, parameter.as_deref());
+                write!(f, "the guest ran out of memory while it booted ({line}); {remedy}")
+            }
             Self::Recorded { text } => f.write_str(text),
         }
     }
@@ -111,15 +114,26 @@ impl fmt::Display for LaunchFailure {
 /// What to do about a guest that does not boot.
 const ADVICE: &str = "see NO-BOOT in `vmlab help troubleshooting`";
 
+/// What to do about a guest with too little memory.
+fn more_memory(memory_mib: u32, parameter: Option<&str>) -> String {
+    match parameter {
+        None => format!("it has {memory_mib} MiB, give it more with --memory"),
+        Some(parameter) => format!(
+            "it has {memory_mib} MiB, which `{parameter}` on the command line (--append) limits; leave the parameter out"
+        ),
+    }
+}
+
 /// How far a boot got that ended in silence.
 fn boot(console: &BootConsole) -> String {
-    let BootConsole { last_line, kernel_spoke, memory_mib } = console;
+    let BootConsole { last_line, kernel_spoke, memory_mib, parameter } = console;
     if *kernel_spoke {
         return format!("the console's last line: {last_line}");
     }
+    let remedy = more_memory(*memory_mib, parameter.as_deref());
     format!(
         "the kernel itself said nothing (the console's last line: {last_line}), perhaps because it has too little memory: \
-         it has {memory_mib} MiB, give it more with --memory"
+         {remedy}"
     )
 }
 

@@ -75,6 +75,9 @@ impl fmt::Display for SkipReason {
             Self::KernelTooOld { since, version, evidence } => {
                 write!(f, "needs Linux {since} (this is {version}): {evidence}")
             }
+            Self::Disabled { parameter, symbol, evidence } => {
+                write!(f, "`{parameter}` on the command line (--append) switches {symbol} off: {evidence}")
+            }
             Self::ConfigUnknown { newer: Some(since), evidence } => {
                 write!(f, "{evidence}; it came with Linux {since} (this kernel's config is not known)")
             }
@@ -146,6 +149,14 @@ mod tests {
             (
                 SkipReason::KernelTooOld { since, version: KernelVersion::new(5, 4, 1), evidence: evidence() },
                 "needs Linux 5.6 (this is 5.4.1): unshare: EINVAL",
+            ),
+            (
+                SkipReason::Disabled {
+                    parameter: "cgroup_disable=memory".to_owned(),
+                    symbol: "CONFIG_MEMCG".to_owned(),
+                    evidence: evidence(),
+                },
+                "`cgroup_disable=memory` on the command line (--append) switches CONFIG_MEMCG off: unshare: EINVAL",
             ),
             (
                 SkipReason::ConfigUnknown { newer: Some(since), evidence: evidence() },

@@ -52,7 +52,8 @@ pub enum Failure {
     },
 }
 
-/// Why a job was skipped: the probe did not find the feature, and the kernel's version or config explains it.
+/// Why a job was skipped: the probe did not find the feature, and the kernel's version, config or command line explains
+/// it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum SkipReason {
@@ -69,6 +70,15 @@ pub enum SkipReason {
         since: KernelVersion,
         /// The kernel's version.
         version: KernelVersion,
+        /// What the probe saw.
+        evidence: String,
+    },
+    /// A parameter that the user added to the kernel's command line switches the feature off.
+    Disabled {
+        /// The parameter, as `cgroup_disable=memory`.
+        parameter: String,
+        /// The config symbol of the feature.
+        symbol: String,
         /// What the probe saw.
         evidence: String,
     },

@@ -23,7 +23,7 @@ pub enum LaunchFailure {
         evidence: Box<LossEvidence>,
         /// How far the boot got.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        console: Option<BootConsole>,
+        console: Option<Box<BootConsole>>,
     },
     /// A deadline passed before the guest's hello.
     TimedOut {
@@ -34,7 +34,7 @@ pub enum LaunchFailure {
         evidence: Box<LossEvidence>,
         /// How far the boot got.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        console: Option<BootConsole>,
+        console: Option<Box<BootConsole>>,
     },
     /// The guest is another machine than was asked for.
     WrongMachine {
@@ -42,6 +42,9 @@ pub enum LaunchFailure {
         mismatch: Mismatch,
         /// What else is known.
         evidence: Box<LossEvidence>,
+        /// The user's parameter on the kernel's command line that is the cause.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        parameter: Option<String>,
     },
     /// The guest said hello, and its kernel printed nothing on the console.
     ConsoleSilent {
@@ -54,6 +57,9 @@ pub enum LaunchFailure {
         line: String,
         /// The guest's memory, in MiB.
         memory_mib: u32,
+        /// The user's parameter on the kernel's command line that is the cause.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        parameter: Option<String>,
     },
     /// The sentence of a record that is older than this type.
     Recorded {
@@ -83,6 +89,9 @@ pub struct BootConsole {
     pub kernel_spoke: bool,
     /// The guest's memory, in MiB: a kernel with too little ends before its first line.
     pub memory_mib: u32,
+    /// The user's parameter on the kernel's command line that limits the memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameter: Option<String>,
 }
 
 /// How a guest differs from the machine that was asked for.

@@ -10,7 +10,7 @@ mod violation;
 use serde::{Deserialize, Serialize};
 use vmlab_console::{Kind, Task};
 
-use crate::loss::Phase;
+use crate::loss::{Phase, QemuEnd};
 
 pub use failure::{Failure, SkipReason};
 pub use flaky::Flakiness;
@@ -195,6 +195,25 @@ impl Verdict {
         }
     }
 
+    /// Whether the host lost the guest or could not start it, so that the job was not tried: QEMU cannot be started, fails
+    /// by itself, is ended, killed or stopped by another process, or cannot be spoken with.
+    #[must_use]
+    pub fn is_loss_by_host(&self) -> bool {
+        let (cause, evidence) = match self {
+            Self::LaunchFailed { reason: LaunchFailure::NotStarted { .. } } => return true,
+            Self::LaunchFailed { reason: LaunchFailure::Lost { cause, evidence, .. } }
+            | Self::GuestVanished { reason: Vanished::Lost { cause, evidence } } => (cause, evidence),
+            _ => return false,
+        };
+        match cause {
+            LossCause::HostEndedQemu | LossCause::QemuKilled | LossCause::QemuStopped | LossCause::HostFault { .. } => {
+                true
+            }
+            LossCause::Ended { guest: None } => matches!(evidence.qemu, QemuEnd::Exited(code) if code != 0),
+            LossCause::Ended { guest: Some(_) } | LossCause::KernelBroke => false,
+        }
+    }
+
     /// Its printed form in tables.
     #[must_use]
     pub const fn label(&self) -> &'static str {
@@ -213,5 +232,53 @@ impl Verdict {
             Self::ProtocolViolation { .. } => "GARBLED",
             Self::NotRun { .. } => "NOT-RUN",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_host_did_to_qemu_is_a_loss_by_the_host() {
+        let evidence = |qemu| {
+            Box::new(LossEvidence {
+                phase: Phase::Running,
+                qemu,
+                shutdown: None,
+                reset: None,
+                shutdown_line: None,
+                watchdog_device: None,
+                refused: None,
+                cut_frame: None,
+                port_closed: false,
+                qmp_closed: false,
+                qemu_stderr: String::new(),
+                init_messages: Vec::new(),
+            })
+        };
+        let entropy = || LossCause::HostFault { fault: HostFault::Entropy { error: "EIO".to_owned() } };
+        let ended = |guest| LossCause::Ended { guest };
+        for (cause, qemu, by_host) in [
+            (LossCause::QemuKilled, QemuEnd::Killed(9), true),
+            (LossCause::QemuKilled, QemuEnd::Killed(7), true),
+            (LossCause::HostEndedQemu, QemuEnd::Exited(0), true),
+            (LossCause::QemuStopped, QemuEnd::Lived { stopped: true }, true),
+            (entropy(), QemuEnd::Lived { stopped: false }, true),
+            (ended(None), QemuEnd::Exited(1), true),
+            (ended(None), QemuEnd::Exited(0), false),
+            (ended(Some(GuestEnd::Reset)), QemuEnd::Exited(1), false),
+            (LossCause::KernelBroke, QemuEnd::Lived { stopped: false }, false),
+        ] {
+            let vanished = Vanished::Lost { cause: cause.clone(), evidence: evidence(qemu.clone()) };
+            let launch = LaunchFailure::Lost { cause, evidence: evidence(qemu), console: None };
+            for verdict in [Verdict::GuestVanished { reason: vanished }, Verdict::LaunchFailed { reason: launch }] {
+                assert_eq!(verdict.is_loss_by_host(), by_host, "{verdict:?}");
+            }
+        }
+        let step = StartFailure::Process;
+        let reason = LaunchFailure::NotStarted { step, error: "EAGAIN".to_owned() };
+        assert!(Verdict::LaunchFailed { reason }.is_loss_by_host());
+        assert!(!Verdict::Passed.is_loss_by_host());
     }
 }

@@ -67,8 +67,18 @@ impl Case {
         self.take(verdict, AttemptEnd::Complete, false)
     }
 
+    /// Makes the attempt that is due.
+    fn made_due(&mut self, verdict: Verdict) -> &mut Self {
+        let attempt = self.tracker.next_due(&kernel(), &self.id).unwrap();
+        let report = JobReport::without_guest(kernel(), self.id.clone(), verdict);
+        self.events.extend(self.tracker.take(JobReport { attempt, ..report }, AttemptEnd::Complete, false));
+        self
+    }
+
     fn is_due(&self) -> bool {
-        self.tracker.is_due(&kernel(), &self.id)
+        let jobs = self.tracker.jobs.borrow();
+        let attempted = &jobs[&(kernel(), self.id.clone())];
+        attempted.due || !attempted.lost.is_empty()
     }
 
     /// The labels of all events, and the numbers of runs and failures in the final report.
@@ -78,6 +88,7 @@ impl Case {
         let labels = self.events.iter().map(|event| match event {
             LabEvent::JobAttempted(report) => format!("{}:{}", report.attempt, report.verdict.label()),
             LabEvent::JobFinished(report) => format!("{}={}", report.attempt, report.verdict.label()),
+            LabEvent::Notice { .. } => "note".to_owned(),
             other => panic!("{other:?}"),
         });
         let labels = labels.collect::<Vec<_>>().join(" ");
@@ -230,4 +241,46 @@ fn a_job_without_any_report_is_not_run() {
         case.end(Some(Stop::Interrupted));
         assert_eq!(case.last().verdict, not_run());
     }
+}
+
+fn lost() -> Verdict {
+    let (step, error) = (StartFailure::Process, "fork: EAGAIN".to_owned());
+    Verdict::LaunchFailed { reason: LaunchFailure::NotStarted { step, error } }
+}
+
+#[test]
+fn an_attempt_that_the_host_lost_is_made_again_and_does_not_count() {
+    let mut case = Case::new(TWO);
+    case.made(lost()).made_due(Verdict::Passed);
+    assert_eq!(case.end(None), labels("note 1=PASS", None));
+    // A retry that the host lost keeps its number, so no retry is used up.
+    let mut case = Case::new(Repetition::Retries { at_most: 1 });
+    case.made(failed()).made_due(lost()).made_due(Verdict::Passed);
+    assert_eq!(case.end(None), labels("1:FAIL note 2:PASS 1=FLAKY", Some((2, 1))));
+    let mut case = Case::new(THREE_RUNS);
+    case.made(Verdict::Passed).made(lost()).made(Verdict::Passed).made_due(Verdict::Passed);
+    assert_eq!(case.end(None), labels("1:PASS note 3:PASS 2:PASS 1=PASS", Some((3, 0))));
+    // Two attempts that are each lost once: each is made again.
+    let mut case = Case::new(Repetition::Runs { count: 2 });
+    case.made(lost()).made(lost()).made_due(Verdict::Passed).made_due(Verdict::Passed);
+    assert_eq!(case.end(None), labels("note note 2:PASS 1:PASS 2=PASS", Some((2, 0))));
+}
+
+#[test]
+fn an_attempt_that_the_host_lost_twice_makes_the_verdict_the_labs() {
+    let mut case = Case::new(TWO);
+    case.made(lost()).made_due(lost());
+    assert_eq!(case.end(None), labels("note 1=NO-BOOT", None));
+    let mut case = Case::new(TWO);
+    case.made(failed()).made_due(lost()).made_due(lost());
+    assert_eq!(case.end(None), labels("1:FAIL note 2=NO-BOOT", Some((1, 1))));
+    let mut case = Case::new(THREE_RUNS);
+    case.made(lost()).made_due(lost()).made(Verdict::Passed).made(failed());
+    assert_eq!(case.end(None), labels("note 2:PASS 3:FAIL 1=NO-BOOT", Some((2, 1))));
+    let mut case = Case::new(SEARCH);
+    case.made(lost()).made_due(lost());
+    assert!(case.tracker.has_found().is_some(), "a search ends");
+    assert_eq!(case.end(None), labels("note 1=NO-BOOT", None));
+    // Without repetition the verdict is the lab's at once.
+    assert_eq!(Case::new(Repetition::Once).made(lost()).end(None), labels("1=NO-BOOT", None));
 }

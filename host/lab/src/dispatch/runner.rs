@@ -41,6 +41,8 @@ pub(super) struct TargetRunner {
     standbys: RefCell<Vec<Guest>>,
     /// The number of groups of jobs without a guest.
     waiting: Cell<usize>,
+    /// Whether a boot that the host lost was tried again.
+    booted_again: Cell<bool>,
     /// The number of replaced forks, whose QEMU was killed from outside.
     passed_over: Cell<u32>,
 }
@@ -49,8 +51,8 @@ impl TargetRunner {
     pub(super) fn new(run: Rc<RunContext>, bootable: BootableTarget) -> Self {
         let (dead, source, standbys) = (RefCell::new(None), Mutex::new(None), RefCell::new(Vec::new()));
         let (failed_boots, came_up, waiting) = (Cell::new(0), Cell::new(false), Cell::new(0));
-        let passed_over = Cell::new(0);
-        Self { run, bootable, dead, failed_boots, came_up, source, standbys, waiting, passed_over }
+        let (booted_again, passed_over) = (Cell::new(false), Cell::new(0));
+        Self { run, bootable, dead, failed_boots, came_up, source, standbys, waiting, booted_again, passed_over }
     }
 
     /// Counts one more group of jobs without a guest.
@@ -63,25 +65,27 @@ impl TargetRunner {
     }
 
     pub(super) async fn run(self: Rc<Self>, jobs: Vec<JobSpec>) {
-        self.serve(jobs.clone()).await;
+        self.serve(Some(jobs.clone()), Vec::new()).await;
         // A retry always has its own guest: an earlier job in the same guest may be the cause of the failure.
         for spec in jobs {
-            while self.run.attempts.is_due(&self.bootable.target.id, &spec.job()) {
+            while let Some(attempt) = self.run.attempts.next_due(&self.bootable.target.id, &spec.job()) {
                 self.expect_guest();
-                self.serve(vec![spec.clone()]).await;
+                self.serve(None, vec![QueuedJob { attempt, spec: spec.clone() }]).await;
             }
         }
     }
 
-    /// Makes one attempt at each of these jobs.
-    async fn serve(&self, specs: Vec<JobSpec>) {
-        let mut unnumbered = Some(specs);
-        let mut jobs = Vec::new();
+    /// Makes one attempt at each of these jobs. The attempts at the first ones get their numbers when there is a guest.
+    async fn serve(&self, mut unnumbered: Option<Vec<JobSpec>>, mut jobs: Vec<QueuedJob>) {
         loop {
             // The semaphore is never closed. If it were, guests could not be limited, so none is started.
             let Ok(_slot) = self.run.slots.acquire().await else { return };
             let guest = match self.guest().await {
                 Ok(guest) => guest,
+                Err((verdict, AttemptEnd::Complete)) if self.boots_again(&verdict) => {
+                    self.expect_guest();
+                    continue;
+                }
                 Err((verdict, end)) => {
                     let jobs = unnumbered.map_or(jobs, |specs| self.numbered(specs, end));
                     return self.report_all(jobs, &verdict, end);
@@ -99,6 +103,7 @@ impl TargetRunner {
                     self.came_up.set(true);
                     rest
                 }
+                Outcome::NeverReady(verdict, rest) if self.boots_again(&verdict) => rest,
                 Outcome::NeverReady(verdict, rest) if self.run.stopped().is_none() => {
                     self.boot_failed(&verdict);
                     return self.report_all(rest, &verdict, AttemptEnd::Complete);
@@ -129,6 +134,18 @@ impl TargetRunner {
             }
         };
         specs.into_iter().map(|spec| QueuedJob { attempt: number(&spec), spec }).collect()
+    }
+
+    /// Whether a boot that the host lost is tried again; emits a notice then. Once for each target: a host that cannot
+    /// run a guest loses the next one, too.
+    fn boots_again(&self, verdict: &Verdict) -> bool {
+        if self.run.stopped().is_some() || !verdict.is_loss_by_host() || self.booted_again.replace(true) {
+            return false;
+        }
+        let text =
+            format!("{}: the host lost a guest before its hello, so vmlab boots another", self.bootable.target.id);
+        self.run.notice_with_logged_cause(&text, &verdict.detail());
+        true
     }
 
     /// Records a failed boot, and gives up the kernel if the repetition allows no further attempt.
@@ -187,7 +204,12 @@ impl TargetRunner {
         if let Some(source) = &*known {
             return Ok(source.clone());
         }
-        let source = source::source(&self.run, &self.bootable).await;
+        let mut source = source::source(&self.run, &self.bootable).await;
+        if let Err(verdict) = &source
+            && self.boots_again(verdict)
+        {
+            source = source::source(&self.run, &self.bootable).await;
+        }
         if let Some(verdict) = self.over() {
             return Err((verdict, AttemptEnd::Never));
         }

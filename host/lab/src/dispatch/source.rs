@@ -104,8 +104,8 @@ fn key(run: &RunContext, bootable: &BootableTarget) -> Key {
         kernel_sha256: &bootable.boot_file.sha256,
         image_sha256: &bootable.image.sha256,
         machine: &bootable.target.machine,
-        port_timeout_ms: boot_of(run, bootable).port_timeout_ms,
-        append: run.options.append.as_deref(),
+        port_timeout_ms: boot_of(bootable).port_timeout_ms,
+        append: bootable.target.append.as_deref(),
         qemu: &run.qemu,
     })
 }
@@ -127,16 +127,29 @@ async fn find_or_make(run: &RunContext, bootable: &BootableTarget) -> Result<Box
     let failed = |error: CacheError| NotSaved::Failed(error.to_string());
     let key = key(run, bootable);
     let label = &bootable.target.id;
-    if let Found::Whole(template) = find(run, bootable, &key).map_err(failed)? {
-        return Ok(template);
+    match find(run, bootable, &key) {
+        Ok(Found::Whole(template)) => return Ok(template),
+        Ok(Found::Nothing | Found::Damaged(_)) => {}
+        // A template that this user may not read is replaced by one in memory.
+        Err(error) if error.is_read_only() => {}
+        Err(error) => return Err(failed(error)),
     }
     let lock_file = template::lock_path(&run.cache, key.name());
     let lock = Lock::take(&lock_file, || {
         run.emitter.notice(format!("{label}: waiting for another vmlab, which makes the same template"));
     });
     let lock = tokio::select! {
-        lock = lock => lock.map_err(failed)?,
+        lock = lock => lock,
         () = run.cancel.cancelled() => return Err(NotSaved::Failed("the run was stopped".to_owned())),
+    };
+    let memory_bytes = u64::from(bootable.target.machine.memory_mib) << 20;
+    let lock = match lock {
+        Ok(lock) => lock,
+        Err(error) if error.is_read_only() => {
+            let draft = draft_in_memory(run, memory_bytes, &error)?;
+            return make(run, bootable, draft, &key).await.map(Box::new);
+        }
+        Err(error) => return Err(failed(error)),
     };
     // Look again: the process that had the lock may have made the template.
     match find(run, bootable, &key).map_err(failed)? {
@@ -146,16 +159,33 @@ async fn find_or_make(run: &RunContext, bootable: &BootableTarget) -> Result<Box
         }
         Found::Nothing => {}
     }
-    let memory_bytes = u64::from(bootable.target.machine.memory_mib) << 20;
-    let draft = Draft::new(&run.cache, &key, memory_bytes).map_err(failed)?;
-    let guest =
-        launch(run, bootable, &Origin::ToBeSaved(draft.ram())).map_err(|why| NotSaved::Failed(why.to_string()))?;
-    let saved = save(run, guest, draft, &key).await;
+    let draft = match Draft::new(&run.cache, &key, memory_bytes) {
+        Err(error) if error.is_read_only() => draft_in_memory(run, memory_bytes, &error)?,
+        draft => draft.map_err(failed)?,
+    };
+    let saved = make(run, bootable, draft, &key).await;
     drop(lock);
     if saved.is_ok() {
         make_room(run).await;
     }
     saved.map(Box::new)
+}
+
+/// A draft in memory, because the cache cannot be written to. A notice says so, once in a run.
+fn draft_in_memory(run: &RunContext, memory_bytes: u64, cache: &CacheError) -> Result<Draft, NotSaved> {
+    if run.reports_read_only_cache() {
+        let (cause, remedy) = (cache.cause(), cache.remedy());
+        run.emitter.notice(format!("templates are kept in memory and end with this run: {cause}; {remedy}"));
+    }
+    Draft::in_memory(memory_bytes)
+        .map_err(|memory| NotSaved::Failed(format!("{cache}; a template cannot be kept in memory either: {memory}")))
+}
+
+/// Boots a guest, and makes it the template of the key.
+async fn make(run: &RunContext, bootable: &BootableTarget, draft: Draft, key: &Key) -> Result<Template, NotSaved> {
+    let guest =
+        launch(run, bootable, &Origin::ToBeSaved(draft.ram())).map_err(|why| NotSaved::Failed(why.to_string()))?;
+    save(run, guest, draft, key).await
 }
 
 /// Boots a guest up to its hello, and saves it as the template of the key.

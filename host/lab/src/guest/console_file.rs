@@ -40,15 +40,24 @@ impl ConsoleFile {
         }
     }
 
-    /// Closes the file; returns notices about missing parts, one sentence each.
-    pub(crate) fn close(self) -> Vec<String> {
+    /// Closes the file; returns what is missing.
+    pub(crate) fn close(self) -> Missing {
         let more = self.bytes.checked_sub(LIMIT_BYTES).filter(|&more| more > 0);
         let cut =
             more.map(|more| format!("the console's file ends after {LIMIT_BYTES} bytes; the guest wrote {more} more"));
-        self.failure.into_iter().chain(cut).collect()
+        Missing { failure: self.failure, cut }
     }
 }
 
+/// The missing parts of a console's file, one sentence each.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Missing {
+    /// Why the file could not be written. The cause is the same for all guests of a run.
+    pub(crate) failure: Option<String>,
+    /// How much the guest printed beyond the limit.
+    pub(crate) cut: Option<String>,
+}
+
 fn failed(path: &Path, error: &io::Error) -> String {
-    format!("the console is not recorded: cannot write {}: {error}", path.display())
+    format!("consoles are not recorded from here on: cannot write {}: {error}", path.display())
 }

@@ -13,7 +13,7 @@ use vmlab_qemu::qmp::{QmpError, QmpEvent, TimedQmpEvent};
 use vmlab_qemu::template::Draft;
 
 use super::channels::{self, Channels, Next, Rest};
-use super::console_file::ConsoleFile;
+use super::console_file::{ConsoleFile, Missing};
 use super::input::{Action, End, Input, Now};
 use super::jobs::QueuedJob;
 use super::machine::{GuestMachine, Outcome};
@@ -209,7 +209,9 @@ impl Driver<'_> {
         let mut notices = Vec::new();
         if let Some(mut file) = self.console.take() {
             file.write(&console);
-            notices.extend(file.close());
+            let Missing { failure, cut } = file.close();
+            notices.extend(failure.filter(|_| self.run.reports_console()));
+            notices.extend(cut);
         }
         let (qemu, stderr) = qemu_end(qemu, stopped);
         let Postmortem { registers, vmcore, notices: more, .. } = std::mem::take(&mut self.postmortem);

@@ -154,8 +154,9 @@ impl JobTracker {
     /// The report on the ended job. `after` is the verdict of a later loss of the guest, which replaces a good verdict.
     fn close_after(&mut self, after: Option<(Verdict, AttemptEnd)>, crash: Option<&Crash>) -> Option<Reported> {
         let Ended { job, findings, duration } = self.ended.take()?;
-        let kernel = &self.target.kernel;
-        let facts = judge::KernelFacts { version: kernel.version, config: kernel.config.as_ref() };
+        let Target { kernel, append, .. } = &*self.target;
+        let (version, config, append) = (kernel.version, kernel.config.as_ref(), append.as_deref());
+        let facts = judge::KernelFacts { version, config, append };
         let JobSpec::Scenario(spec) = &job.spec;
         judge::allow(spec, &mut self.warnings);
         let own = judge::finished(spec, facts, &findings.legs, crash, &self.warnings);

@@ -10,6 +10,7 @@ use vmlab_events::event::{GuestOutcome, LabEvent};
 use vmlab_events::verdict::{LaunchFailure, StartFailure};
 use vmlab_qemu::argv::{self, Boot};
 use vmlab_qemu::process::QemuProcess;
+use vmlab_qemu::quirks;
 use vmlab_qemu::template::Template;
 use vmlab_store::record::console_name;
 
@@ -42,12 +43,12 @@ impl Origin<'_> {
 }
 
 /// The boot parameters of the target's guests.
-pub(crate) fn boot_of<'a>(run: &'a RunContext, bootable: &'a BootableTarget) -> Boot<'a> {
+pub(crate) fn boot_of(bootable: &BootableTarget) -> Boot<'_> {
     Boot {
         kernel: &bootable.boot_file.path,
         initrd: &bootable.image.path,
         port_timeout_ms: crate::milliseconds(bootable.target.limits.port()),
-        append: run.options.append.as_deref(),
+        append: bootable.target.append.as_deref(),
     }
 }
 
@@ -57,7 +58,8 @@ pub(crate) fn boot_of<'a>(run: &'a RunContext, bootable: &'a BootableTarget) -> 
 /// QEMU or one of its channels could not be started.
 pub(crate) fn launch(run: &RunContext, bootable: &BootableTarget, origin: &Origin<'_>) -> Result<Guest, LaunchFailure> {
     let (number, target, start) = (run.next_guest(), &bootable.target, origin.start());
-    let boot = boot_of(run, bootable);
+    let accelerator = target.machine.accelerator;
+    let boot = boot_of(bootable);
     let fork_ram;
     let arguments = match origin {
         Origin::Boot => argv::Start::Boot(boot),
@@ -67,7 +69,7 @@ pub(crate) fn launch(run: &RunContext, bootable: &BootableTarget, origin: &Origi
             argv::Start::Fork(&fork_ram)
         }
     };
-    let arguments = argv::arguments(&target.machine, arguments, argv::DESCRIPTORS);
+    let arguments = argv::arguments(&target.machine, run.qemu.version, arguments, argv::DESCRIPTORS);
     let console_name = console_name(number);
     let words = std::iter::once(run.qemu.path.as_os_str()).chain(arguments.iter().map(AsRef::as_ref));
     let span = info_span!("guest", guest = number, target = target.id.as_str(), start = start.name());
@@ -75,8 +77,9 @@ pub(crate) fn launch(run: &RunContext, bootable: &BootableTarget, origin: &Origi
         guest: number,
         target: target.id.clone(),
         start: start.name().to_owned(),
-        accelerator: target.machine.accelerator.name().to_owned(),
+        accelerator: accelerator.name().to_owned(),
         argv: words.map(|word| word.to_string_lossy().into_owned()).collect(),
+        quirks: quirks::in_force(accelerator, run.qemu.version).map(|quirk| quirk.name.to_owned()).collect(),
         console: console_name.clone(),
     });
     let console = ConsoleFile::create(run.record_dir.as_deref().map(|dir| dir.join(console_name)).as_deref());

@@ -8,6 +8,7 @@ use vmlab_console::{Crash, Finding, Severity};
 use vmlab_events::event::LegReport;
 use vmlab_events::verdict::{Failure, Seen, SkipReason, Timeout, Verdict, Violation};
 use vmlab_kernel::config::KernelConfig;
+use vmlab_qemu::parameters;
 
 /// What is known of the kernel that a scenario ran on.
 #[derive(Debug, Clone, Copy)]
@@ -16,6 +17,8 @@ pub struct KernelFacts<'a> {
     pub version: KernelVersion,
     /// Its configuration, where it is known.
     pub config: Option<&'a KernelConfig>,
+    /// The user's parameters on its command line.
+    pub append: Option<&'a str>,
 }
 
 /// The verdict that a crash on the console is.
@@ -81,6 +84,10 @@ fn broken_off(spec: &ScenarioSpec, kernel: KernelFacts<'_>, report: &LegReport) 
             Some(Verdict::TimedOut { reason: Timeout::Leg { leg, limit_ms: *limit_ms } })
         }
         LegOutcome::Died { how } => failed(Failure::LegDied { leg, how: how.clone() }),
+        LegOutcome::Failed { detail } if leg == Leg::Probe => Some(
+            disabled(spec, kernel, detail)
+                .unwrap_or_else(|| Verdict::Failed { reason: Failure::LegFailed { leg, detail: detail.clone() } }),
+        ),
         LegOutcome::Failed { detail } => failed(Failure::LegFailed { leg, detail: detail.clone() }),
         LegOutcome::Missing { evidence } => Some(missing(spec, kernel, evidence.clone())),
         LegOutcome::Available | LegOutcome::Isolated { .. } | LegOutcome::Leaked { .. } => None,
@@ -111,8 +118,15 @@ fn compared(spec: &ScenarioSpec, legs: &[LegReport]) -> Verdict {
     }
 }
 
+/// The verdict on a failed probe whose feature the user's parameters switch off: that says nothing about the kernel.
+fn disabled(spec: &ScenarioSpec, kernel: KernelFacts<'_>, evidence: &str) -> Option<Verdict> {
+    let (parameter, symbol) = parameters::disabling(kernel.append?, &spec.requires.config)?;
+    let (parameter, symbol, evidence) = (parameter.to_owned(), symbol.to_owned(), evidence.to_owned());
+    Some(Verdict::Skipped { reason: SkipReason::Disabled { parameter, symbol, evidence } })
+}
+
 /// A probe found nothing. Where the kernel's version or configuration explains it, that is a skip with a reason that can be
-/// checked; where they say that the feature must be there, it is a failure.
+/// checked; where they say that the feature must be there, it is a failure, unless the user's parameters switch it off.
 fn missing(spec: &ScenarioSpec, kernel: KernelFacts<'_>, evidence: String) -> Verdict {
     let needs = &spec.requires;
     let too_old = kernel.version < needs.since;
@@ -128,7 +142,9 @@ fn missing(spec: &ScenarioSpec, kernel: KernelFacts<'_>, evidence: String) -> Ve
     if !unset.is_empty() {
         return Verdict::Skipped { reason: SkipReason::ConfigNotSet { symbols: unset, evidence } };
     }
-    Verdict::Failed { reason: Failure::FeatureMissing { symbols: needs.config.clone(), evidence } }
+    disabled(spec, kernel, &evidence).unwrap_or_else(|| Verdict::Failed {
+        reason: Failure::FeatureMissing { symbols: needs.config.clone(), evidence },
+    })
 }
 
 #[cfg(test)]

@@ -14,9 +14,10 @@
 use vmlab_console::{ConsoleReader, Kind};
 use vmlab_events::loss::{Phase, QemuEnd, ShutdownLine};
 use vmlab_events::verdict::{
-    BootConsole, GuestEnd, LaunchFailure, LossCause, NotRunReason, PassedDeadline, Timeout, Vanished, Verdict,
-    Violation,
+    BootConsole, GuestEnd, LaunchFailure, LossCause, Mismatch, NotRunReason, PassedDeadline, Timeout, Vanished,
+    Verdict, Violation,
 };
+use vmlab_qemu::parameters;
 use vmlab_qemu::qmp::ShutdownReason;
 
 use super::evidence::{Evidence, GuestLoss};
@@ -48,7 +49,11 @@ pub fn of(evidence: &Evidence<'_>) -> Verdict {
     match (loss, evidence.passed_deadline()) {
         (GuestLoss::RunLimit { .. }, Some(passed)) => timed_out(evidence, passed),
         (GuestLoss::WrongMachine(mismatch), _) => Verdict::LaunchFailed {
-            reason: LaunchFailure::WrongMachine { mismatch: mismatch.clone(), evidence: evidence.for_verdict() },
+            reason: LaunchFailure::WrongMachine {
+                mismatch: mismatch.clone(),
+                evidence: evidence.for_verdict(),
+                parameter: None,
+            },
         },
         (GuestLoss::Violation(violation), _) => violated(evidence, violation.clone()),
         (GuestLoss::ConsoleCut, _) if by_host(evidence).is_none() && !has_ended_early(evidence) => {
@@ -64,22 +69,32 @@ pub fn of(evidence: &Evidence<'_>) -> Verdict {
 }
 
 /// As [`of`], for a guest that never said hello, with what follows from its console and its memory. A kernel that had too
-/// little memory to boot is the lab's doing. A boot that ended without an explanation is described by the console's last
-/// line.
+/// little memory to boot is the lab's doing, or that of a parameter in `append`, the user's part of the command line. A
+/// boot that ended without an explanation is described by the console's last line.
 #[must_use]
-pub fn at_boot(evidence: &Evidence<'_>, console: &ConsoleReader, memory_mib: u32) -> Verdict {
+pub fn at_boot(evidence: &Evidence<'_>, console: &ConsoleReader, memory_mib: u32, append: Option<&str>) -> Verdict {
+    let limiting_memory = || append.and_then(parameters::limiting_memory).map(str::to_owned);
     match of(evidence) {
         crash @ Verdict::KernelCrashed { .. } => match out_of_memory(&crash.detail(), console) {
             None => crash,
             Some(line) => {
                 let line = line.to_owned();
-                Verdict::LaunchFailed { reason: LaunchFailure::OutOfMemory { line, memory_mib } }
+                let parameter = limiting_memory();
+                Verdict::LaunchFailed { reason: LaunchFailure::OutOfMemory { line, memory_mib, parameter } }
             }
         },
         Verdict::ProtocolViolation { reason: Violation::ConsoleCut, evidence: Some(known) }
             if !console.kernel_spoke() =>
         {
             Verdict::LaunchFailed { reason: LaunchFailure::ConsoleSilent { evidence: known } }
+        }
+        Verdict::LaunchFailed { reason: LaunchFailure::WrongMachine { mismatch, evidence, .. } } => {
+            let parameter = match mismatch {
+                Mismatch::Memory { .. } => limiting_memory(),
+                Mismatch::Cpus { .. } => append.and_then(parameters::limiting_cpus).map(str::to_owned),
+                _ => None,
+            };
+            Verdict::LaunchFailed { reason: LaunchFailure::WrongMachine { mismatch, evidence, parameter } }
         }
         Verdict::LaunchFailed { mut reason } => {
             if let LaunchFailure::Lost { console: seen, .. } | LaunchFailure::TimedOut { console: seen, .. } =
@@ -88,7 +103,7 @@ pub fn at_boot(evidence: &Evidence<'_>, console: &ConsoleReader, memory_mib: u32
                 && console.said_by_init().is_empty()
                 && by_host(evidence).is_none()
             {
-                *seen = end_of_boot(console, memory_mib);
+                *seen = end_of_boot(console, memory_mib, limiting_memory());
             }
             Verdict::LaunchFailed { reason }
         }
@@ -173,9 +188,9 @@ fn out_of_memory<'a>(crash: &'a str, console: &'a ConsoleReader) -> Option<&'a s
 }
 
 /// How far a boot got; nothing where not even the console was opened.
-fn end_of_boot(console: &ConsoleReader, memory_mib: u32) -> Option<BootConsole> {
+fn end_of_boot(console: &ConsoleReader, memory_mib: u32, parameter: Option<String>) -> Option<Box<BootConsole>> {
     let last_line = console.last_lines().map(str::trim).rfind(|line| !line.is_empty())?.to_owned();
-    Some(BootConsole { last_line, kernel_spoke: console.kernel_spoke(), memory_mib })
+    Some(Box::new(BootConsole { last_line, kernel_spoke: console.kernel_spoke(), memory_mib, parameter }))
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ impl Key {
         // The paths of files do not matter, only their hashes.
         let file = Path::new("file");
         let boot = Boot { kernel: file, initrd: file, port_timeout_ms, append };
-        let arguments = argv::arguments(machine, Start::Template(boot, file), argv::DESCRIPTORS);
+        let arguments = argv::arguments(machine, qemu.version, Start::Template(boot, file), argv::DESCRIPTORS);
         let arguments: Vec<_> = arguments.iter().map(|word| word.to_string_lossy()).collect();
         let made_from = json!({
             "format": FORMAT,

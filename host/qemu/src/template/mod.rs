@@ -8,6 +8,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::statvfs;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use vmlab_protocol::message::Hello;
 
 use key::Key;
+use memory::InMemory;
 use vmlab_store::atomic;
 use vmlab_store::cache::{self, Removal};
 use vmlab_store::checksummed::{self, Stored};
@@ -24,6 +26,7 @@ use vmlab_store::{CacheError, regular};
 
 pub mod key;
 mod list;
+mod memory;
 pub mod refusal;
 
 pub use list::{TEMPLATES, lock_path};
@@ -42,7 +45,7 @@ const LOCK: &str = ".lock";
 /// A template that can be used.
 #[derive(Debug, Clone)]
 pub struct Template {
-    dir: PathBuf,
+    files: Files,
     /// The hello of the template; forks do not send it again.
     pub hello: Hello,
     /// Notes about the boot, such as the kernel's warnings, which forks do not show.
@@ -51,6 +54,15 @@ pub struct Template {
     pub new: bool,
     /// Prevents the template's removal while forks are started from it.
     _lease: Option<Lease>,
+}
+
+/// Where the files of a template are.
+#[derive(Debug, Clone)]
+enum Files {
+    /// In this directory of the cache.
+    Directory(PathBuf),
+    /// In memory, because the cache can only be read.
+    Memory(Arc<InMemory>),
 }
 
 /// The content of `template.json`.
@@ -105,19 +117,34 @@ pub fn find(cache: &Path, key: &Key) -> Result<Found, CacheError> {
         return Ok(Found::Damaged(why));
     }
     let ram = dir.join(RAM);
-    // QEMU opens a fork's memory for writing, although it writes only to private pages (7.2, file_ram_open in
-    // softmmu/physmem.c). Check this before starting QEMU.
-    File::options().read(true).write(true).open(&ram).map_err(CacheError::on("open for writing", &ram))?;
+    // QEMU opens a fork's memory for writing. Check this before starting QEMU.
+    let opened = File::options().read(true).write(true).open(&ram).map_err(CacheError::on("open for writing", &ram));
+    let files = match opened {
+        Ok(_) => Files::Directory(dir.clone()),
+        Err(error) if error.is_read_only() => {
+            let copy = InMemory::copy_of(&dir).map_err(CacheError::on("copy to memory", &dir))?;
+            Files::Memory(Arc::new(copy))
+        }
+        Err(error) => return Err(error),
+    };
     // Record the use of the entry.
     touch(&dir.join(ABOUT));
     let About { hello, boot_notes, .. } = about;
-    Ok(Found::Whole(Box::new(Template { dir, hello, boot_notes, new: false, _lease: Some(lease) })))
+    Ok(Found::Whole(Box::new(Template { files, hello, boot_notes, new: false, _lease: Some(lease) })))
 }
 
 /// A template that is being made: the files to which QEMU writes.
 #[derive(Debug)]
 pub struct Draft {
-    staging: atomic::Staging,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    /// A directory of the cache, which becomes the template.
+    Staging(atomic::Staging),
+    /// Files in memory, which end with this process.
+    Memory(InMemory),
 }
 
 impl Draft {
@@ -138,13 +165,24 @@ impl Draft {
         if limit < memory_bytes {
             return Err(failed(io::ErrorKind::FileTooLarge.into()));
         }
-        Ok(Self { staging })
+        Ok(Self { place: Place::Staging(staging) })
+    }
+
+    /// Creates an empty draft in memory, for a cache that cannot be written to.
+    ///
+    /// # Errors
+    /// As memfd_create(2).
+    pub fn in_memory(memory_bytes: u64) -> io::Result<Self> {
+        Ok(Self { place: Place::Memory(InMemory::new(memory_bytes)?) })
     }
 
     /// The path of the file for the guest's memory.
     #[must_use]
     pub fn ram(&self) -> PathBuf {
-        self.staging.path().join(RAM)
+        match &self.place {
+            Place::Staging(staging) => staging.path().join(RAM),
+            Place::Memory(memory) => memory.ram(),
+        }
     }
 
     /// Creates the file for the device state.
@@ -152,8 +190,13 @@ impl Draft {
     /// # Errors
     /// [`CacheError`] if the file cannot be created.
     pub fn create_state(&self) -> Result<File, CacheError> {
-        let path = self.staging.path().join(STATE);
-        File::create_new(&path).map_err(CacheError::on("create", &path))
+        match &self.place {
+            Place::Staging(staging) => {
+                let path = staging.path().join(STATE);
+                File::create_new(&path).map_err(CacheError::on("create", &path))
+            }
+            Place::Memory(memory) => memory.state().map_err(CacheError::on("create", Path::new(STATE))),
+        }
     }
 
     /// Turns the draft into the template of the key, and removes an older one. QEMU must have ended.
@@ -170,7 +213,14 @@ impl Draft {
         hello: Hello,
         boot_notes: Vec<String>,
     ) -> Result<Template, CacheError> {
-        let from = self.staging.path();
+        let staging = match self.place {
+            Place::Staging(staging) => staging,
+            Place::Memory(memory) => {
+                let files = Files::Memory(Arc::new(memory));
+                return Ok(Template { files, hello, boot_notes, new: true, _lease: None });
+            }
+        };
+        let from = staging.path();
         let about = About {
             key: key.name().to_owned(),
             made_from: key.made_from().clone(),
@@ -186,7 +236,7 @@ impl Draft {
         fs::rename(from, &dir).map_err(CacheError::on("rename into place", &dir))?;
         about.files.remember(&dir, cache, Lasts::UntilReboot);
         let About { hello, boot_notes, .. } = about;
-        Ok(Template { dir, hello, boot_notes, new: true, _lease: lease })
+        Ok(Template { files: Files::Directory(dir), hello, boot_notes, new: true, _lease: lease })
     }
 }
 
@@ -212,7 +262,10 @@ impl Template {
     /// The path of the guest's memory.
     #[must_use]
     pub fn ram(&self) -> PathBuf {
-        self.dir.join(RAM)
+        match &self.files {
+            Files::Directory(dir) => dir.join(RAM),
+            Files::Memory(memory) => memory.ram(),
+        }
     }
 
     /// Opens the device state for a fork.
@@ -220,7 +273,10 @@ impl Template {
     /// # Errors
     /// As open(2); the file may be gone.
     pub fn open_state(&self) -> io::Result<File> {
-        regular::open(&self.dir.join(STATE))
+        match &self.files {
+            Files::Directory(dir) => regular::open(&dir.join(STATE)),
+            Files::Memory(memory) => memory.open_state(),
+        }
     }
 }
 

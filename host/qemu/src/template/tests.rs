@@ -46,6 +46,11 @@ fn make(cache: &TempDir, key: &Key) -> Template {
     draft.publish(cache.path(), key, hello(), notes()).unwrap()
 }
 
+/// The directory of a template in the cache.
+fn dir_of(template: &Template) -> PathBuf {
+    template.ram().parent().unwrap().to_owned()
+}
+
 fn notes() -> Vec<String> {
     vec!["the kernel warned while it booted: WARNING: CPU: 0 at kernel/x.c:1".to_owned()]
 }
@@ -108,7 +113,7 @@ fn a_template_is_removed_unless_another_process_makes_or_uses_it() {
 fn a_changed_byte_in_either_file_is_damage() {
     for (file, at) in [(RAM, 4999), (RAM, 10 << 20), (RAM, 20 << 20), (STATE, 3)] {
         let (cache, key, template) = made();
-        let path = template.dir.join(file);
+        let path = dir_of(&template).join(file);
         let mut opened = File::options().write(true).open(&path).unwrap();
         opened.seek(SeekFrom::Start(at)).unwrap();
         opened.write_all(b"!").unwrap();
@@ -144,7 +149,7 @@ fn a_missing_truncated_or_foreign_part_is_damage() {
     ];
     for (name, harm) in harms {
         let (cache, key, template) = made();
-        harm(&template.dir);
+        harm(&dir_of(&template));
         assert!(!damage_of(&cache, &key).is_empty(), "{name}");
         drop(template);
         drop(make(&cache, &key));
@@ -155,7 +160,7 @@ fn a_missing_truncated_or_foreign_part_is_damage() {
 #[test]
 fn other_types_of_files_at_a_templates_path_are_damage_and_replaced() {
     let (cache, key, template) = made();
-    let dir = template.dir.clone();
+    let dir = dir_of(&template);
     drop(template);
     let lock = lock_path(cache.path(), key.name());
     let draft = root(cache.path()).join(format!("{}{DRAFT}", key.name()));
@@ -234,7 +239,7 @@ fn a_disk_without_space_for_the_memory_is_an_error_before_qemu_starts() {
 #[test]
 fn a_copy_and_another_boot_of_the_host_are_no_damage() {
     let (cache, key, template) = made();
-    let copy = template.dir.join("copy");
+    let copy = dir_of(&template).join("copy");
     fs::copy(template.ram(), &copy).unwrap();
     fs::rename(copy, template.ram()).unwrap();
     for fact in fs::read_dir(cache.path().join("stat-cache")).unwrap() {
@@ -252,15 +257,15 @@ fn a_copy_and_another_boot_of_the_host_are_no_damage() {
 #[test]
 fn a_templates_files_are_read_once_after_each_boot_of_the_host() {
     let (cache, key, template) = made();
-    let mut about = about_of(&template.dir);
+    let mut about = about_of(&dir_of(&template));
     let list = about["files"].as_array_mut().unwrap();
     list[0] = list[0].as_str().unwrap().replace("crc32:", "crc32:f").into();
-    checksummed::write(&template.dir.join(ABOUT), &about).unwrap();
+    checksummed::write(&dir_of(&template).join(ABOUT), &about).unwrap();
     // Rewriting the description has changed the directory, so the files are read.
     assert!(damage_of(&cache, &key).contains(RAM));
     let (cache, key, template) = made();
-    let text = fs::read(template.dir.join(ABOUT)).unwrap();
-    fs::write(template.dir.join(ABOUT), text).unwrap();
+    let text = fs::read(dir_of(&template).join(ABOUT)).unwrap();
+    fs::write(dir_of(&template).join(ABOUT), text).unwrap();
     assert!(matches!(find(cache.path(), &key).unwrap(), Found::Whole(_)), "its own files are trusted at once");
     let fact = fs::read_dir(cache.path().join("stat-cache")).unwrap().next().unwrap().unwrap().path();
     let used = || fs::metadata(&fact).unwrap().modified().unwrap();
@@ -272,7 +277,7 @@ fn a_templates_files_are_read_once_after_each_boot_of_the_host() {
 #[test]
 fn a_flipped_byte_in_a_description_is_damage_and_repaired_by_publishing_again() {
     let (cache, key, template) = made();
-    let path = template.dir.join(ABOUT);
+    let path = dir_of(&template).join(ABOUT);
     let bytes = fs::read(&path).unwrap();
     for at in 0..bytes.len() {
         let mut harmed = bytes.clone();
@@ -309,4 +314,20 @@ fn every_ingredient_is_in_the_key() {
     for other in others {
         assert_ne!(Key::of(&same).name(), Key::of(&other).name(), "{other:?}");
     }
+}
+
+#[test]
+fn a_draft_in_memory_becomes_a_template_that_leaves_nothing_in_the_cache() {
+    let cache = tempfile::tempdir().unwrap();
+    let key = Key::of(&ingredients(&qemu(), &MACHINE));
+    let draft = Draft::in_memory(1 << 20).unwrap();
+    File::options().write(true).open(draft.ram()).unwrap().write_all(b"memory").unwrap();
+    draft.create_state().unwrap().write_all(b"device state").unwrap();
+    let template = draft.publish(cache.path(), &key, hello(), notes()).unwrap();
+    let memory = fs::read(template.ram()).unwrap();
+    assert!(memory.len() == 1 << 20 && memory.starts_with(b"memory"));
+    for fork in [template.clone(), template] {
+        assert_eq!(io::read_to_string(fork.open_state().unwrap()).unwrap(), "device state");
+    }
+    assert_eq!(fs::read_dir(cache.path()).unwrap().count(), 0);
 }

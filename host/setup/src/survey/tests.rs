@@ -21,6 +21,19 @@ fn a_missing_qemu_has_a_remedy_and_an_old_one_has_none() {
 }
 
 #[test]
+fn the_workarounds_in_force_are_told_in_one_line() {
+    let detail = |accelerator, major, minor| {
+        let check = quirks_check(accelerator, QemuVersion { major, minor, micro: 0 });
+        assert_eq!((check.status, check.remedy, check.detail.lines().count()), (Status::Ok, None, 1));
+        check.detail
+    };
+    let old = detail(Accelerator::Tcg, 7, 2);
+    assert!(old.contains("cx16=off (CMPXCHG16B spoils") && old.contains("no_timer_check"), "{old}");
+    assert!(!detail(Accelerator::Tcg, 8, 0).contains("cx16"));
+    assert_eq!(detail(Accelerator::Kvm, 7, 2), "none needed");
+}
+
+#[test]
 fn a_missing_need_with_a_package_has_a_remedy() {
     let dir = tempfile::tempdir().unwrap();
     let nowhere = Machine { path: None, root: dir.path().to_owned() };

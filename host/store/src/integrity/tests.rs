@@ -54,6 +54,29 @@ fn damage_is_found_at_each_level_of_trust() {
 }
 
 #[test]
+fn files_of_the_same_name_in_different_subdirectories_are_told_apart() {
+    let (dir, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let names = ["a/b/x.ko", "a/x.ko", "c/b/x.ko", "x.ko"];
+    for name in names {
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "module").unwrap();
+    }
+    let made = list(dir.path());
+    made.remember(dir.path(), cache.path(), Lasts::WhileUnchanged);
+    let damage = || made.damage(dir.path(), cache.path(), Trust::Stat, Lasts::WhileUnchanged).unwrap();
+    assert_eq!(damage(), None);
+    for name in names {
+        // The same size, so that only the times tell.
+        fs::write(dir.path().join(name), "modulf").unwrap();
+        assert!(damage().unwrap().ends_with(&format!("{name} has changed since it was put there")));
+        fs::write(dir.path().join(name), "module").unwrap();
+    }
+    fs::rename(dir.path().join("a"), dir.path().join("d")).unwrap();
+    assert!(damage().unwrap().ends_with("a/b/x.ko is missing"));
+}
+
+#[test]
 fn remembered_digests_are_not_computed_again_unless_nothing_is_trusted() {
     let (dir, cache) = (modules(), tempfile::tempdir().unwrap());
     let mut made = list(dir.path());

@@ -9,6 +9,7 @@ use vmlab_protocol::message::Hello;
 use super::{Ending, GuestMachine, Now, Stage, Start, Timings};
 use crate::guest::input::End;
 use crate::guest::jobs::QueuedJob;
+use crate::target::Target;
 use crate::verdict::evidence::{Console, Evidence, GuestLoss, Link, Monitor};
 use crate::verdict::outcome;
 
@@ -117,7 +118,8 @@ impl GuestMachine {
         let verdict = if self.booted {
             outcome::of(&evidence)
         } else {
-            outcome::at_boot(&evidence, reader, self.target.machine.memory_mib)
+            let Target { machine, append, .. } = &*self.target;
+            outcome::at_boot(&evidence, reader, machine.memory_mib, append.as_deref())
         };
         let report = LossReport {
             guest: self.number,

@@ -34,7 +34,7 @@ fn legs(outcomes: &[LegOutcome]) -> Vec<LegReport> {
 }
 
 fn judged(spec: &ScenarioSpec, outcomes: &[LegOutcome], warnings: &[Finding]) -> Verdict {
-    let facts = KernelFacts { version: KernelVersion::new(6, 1, 0), config: None };
+    let facts = KernelFacts { version: KernelVersion::new(6, 1, 0), config: None, append: None };
     finished(spec, facts, &legs(outcomes), None, warnings)
 }
 
@@ -83,7 +83,7 @@ fn a_warning_spoils_a_pass_and_a_crash_comes_first() {
     let warned = judged(&spec, &outcomes, &[Finding::of_title(Kind::Warning, "WARNING: CPU: 0 at kernel/x.c:1")]);
     assert!(is_for_a_warning(&warned), "{warned:?}");
     let crash = Crash::of_title(Kind::Bug, "BUG: x");
-    let facts = KernelFacts { version: KernelVersion::new(6, 1, 0), config: None };
+    let facts = KernelFacts { version: KernelVersion::new(6, 1, 0), config: None, append: None };
     assert_eq!(finished(&spec, facts, &legs(&outcomes), Some(&crash), &[]).label(), "CRASH");
 }
 
@@ -104,7 +104,13 @@ fn a_missing_feature_is_a_skip_only_where_the_kernel_explains_it() {
     let unset = KernelConfig::parse("# CONFIG_TIME_NS is not set\n");
     let evidence = LegOutcome::Missing { evidence: "unshare(CLONE_NEWTIME): EINVAL".to_owned() };
     let judge = |config: Option<&KernelConfig>, version| {
-        finished(&spec, KernelFacts { version, config }, &legs(std::slice::from_ref(&evidence)), None, &[])
+        finished(
+            &spec,
+            KernelFacts { version, config, append: None },
+            &legs(std::slice::from_ref(&evidence)),
+            None,
+            &[],
+        )
     };
     let (new, old) = (KernelVersion::new(6, 1, 0), KernelVersion::new(5, 4, 0));
     let evidence = || "unshare(CLONE_NEWTIME): EINVAL".to_owned();
@@ -121,6 +127,35 @@ fn a_missing_feature_is_a_skip_only_where_the_kernel_explains_it() {
     let unknown = |newer| skipped(SkipReason::ConfigUnknown { newer, evidence: evidence() });
     assert_eq!(judge(None, new), unknown(None));
     assert_eq!(judge(None, old), unknown(Some(since)));
+}
+
+#[test]
+fn a_feature_that_the_command_line_switches_off_is_a_skip_that_names_the_parameter() {
+    let set = KernelConfig::parse("CONFIG_TIME_NS=y\nCONFIG_MEMCG=y\n");
+    let judge = |symbol: &str, append, outcome: &LegOutcome| {
+        let mut spec = spec(Expectation::Isolation, Control::Runs);
+        spec.requires.config = vec![symbol.to_owned()];
+        let facts = KernelFacts { version: KernelVersion::new(6, 1, 0), config: Some(&set), append: Some(append) };
+        finished(&spec, facts, &legs(std::slice::from_ref(outcome)), None, &[])
+    };
+    let evidence = || "seen".to_owned();
+    let missing = LegOutcome::Missing { evidence: evidence() };
+    let failed = LegOutcome::Failed { detail: evidence() };
+    for (symbol, append, parameter, outcome) in [
+        ("CONFIG_MEMCG", "nokaslr cgroup_disable=memory", "cgroup_disable=memory", &missing),
+        ("CONFIG_MEMCG", "cgroup_disable=pids,memory", "cgroup_disable=pids,memory", &missing),
+        ("CONFIG_TIME_NS", "sysctl.user.max_time_namespaces=0", "sysctl.user.max_time_namespaces=0", &failed),
+    ] {
+        let (parameter, symbol) = (parameter.to_owned(), symbol.to_owned());
+        let verdict = judge(&symbol, append, outcome);
+        let reason = SkipReason::Disabled { parameter, symbol, evidence: evidence() };
+        assert_eq!(verdict, Verdict::Skipped { reason }, "{append}");
+    }
+    // Other parameters explain nothing.
+    for append in ["cgroup_disable=pids", "psi=0", "cgroup_no_v1=memory"] {
+        assert_eq!(judge("CONFIG_MEMCG", append, &missing).label(), "FAIL", "{append}");
+        assert_eq!(judge("CONFIG_TIME_NS", append, &failed).label(), "FAIL", "{append}");
+    }
 }
 
 #[test]

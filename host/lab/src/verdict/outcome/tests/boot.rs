@@ -33,7 +33,7 @@ fn a_boot_for_want_of_memory_is_the_labs_failure() {
         reader.push(console.as_bytes());
         let mut case = case();
         case.link = Link { booted: false, phase: Phase::Boot, cut: None, closed: false };
-        at_boot(&Evidence { console: Console::of(&reader), ..case.evidence() }, &reader, 64)
+        at_boot(&Evidence { console: Console::of(&reader), ..case.evidence() }, &reader, 64, None)
     };
     let linux = "[    0.0] Linux version 6.12.0\n";
     let no_root = "[    1.0] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)\n";
@@ -51,4 +51,35 @@ fn a_boot_for_want_of_memory_is_the_labs_failure() {
         assert!(verdict.label() == label && verdict.detail().contains(text), "{console}: {verdict:?}");
     }
     assert_eq!(judged("").detail(), "QEMU exited with 0 by itself before the guest's hello");
+}
+
+#[test]
+fn a_parameter_that_limits_the_machine_is_named() {
+    let judged = |console: &str, loss: Option<Mismatch>, append: &str| {
+        let mut reader = ConsoleReader::default();
+        reader.push(console.as_bytes());
+        let mut case = case();
+        case.loss = loss.map_or(case.loss, GuestLoss::WrongMachine);
+        case.link = Link { booted: false, phase: Phase::Boot, cut: None, closed: false };
+        let evidence = Evidence { console: Console::of(&reader), ..case.evidence() };
+        at_boot(&evidence, &reader, 256, Some(append)).detail()
+    };
+    let deadlocked =
+        "[    0.0] Linux version 6.12.0\n[    1.0] Kernel panic - not syncing: System is deadlocked on memory\n";
+    let memory = || Some(Mismatch::Memory { guest_mib: 180, asked_mib: 256 });
+    let cpus = || Some(Mismatch::Cpus { guest: 1, asked: 2 });
+    for (console, loss, append, named) in [
+        (deadlocked, None, "nokaslr mem=64M", "`mem=64M` on the command line"),
+        (deadlocked, None, "memmap=200M$16M", "`memmap=200M$16M` on the command line"),
+        ("Decompressing Linux...\n", None, "mem=4M", "`mem=4M` on the command line"),
+        ("", memory(), "mem=180M", "`mem=180M` on the command line"),
+        ("", cpus(), "mem=180M nosmp", "`nosmp` on the command line"),
+    ] {
+        let detail = judged(console, loss, append);
+        assert!(detail.contains(named) && !detail.contains("--memory"), "{append}: {detail}");
+    }
+    for (console, loss, append) in [(deadlocked, None, "nosmp"), ("", memory(), "nosmp"), ("", cpus(), "mem=180M")] {
+        let detail = judged(console, loss, append);
+        assert!(!detail.contains("--append"), "{append}: {detail}");
+    }
 }
