@@ -15,6 +15,7 @@ use vmlab_kernel::{Kernel, KernelSource};
 use vmlab_qemu::accel::{self, AccelChoice};
 use vmlab_qemu::argv::Machine;
 use vmlab_qemu::qemu::{self, Qemu};
+use vmlab_qemu::template;
 use vmlab_store::cache::{self, Limit, Room};
 use vmlab_store::dirs::Dirs;
 use vmlab_store::warnings::CacheWarnings;
@@ -43,6 +44,7 @@ pub(crate) async fn prepare(
     progress: &dyn Progress,
     laps: &mut Laps,
 ) -> Result<Ready, RunError> {
+    template::remove_drafts(&dirs.cache);
     let qemu = qemu::find(plan.qemu.as_deref(), &dirs.cache).await?;
     debug!(path = ?qemu.path, version = %qemu.version, "QEMU");
     laps.lap("prepare-qemu");
@@ -68,6 +70,7 @@ pub(crate) async fn prepare(
         targets.push(BootableTarget { target, boot_file, image });
     }
     let mut notices = warnings.notices();
+    notices.extend(qemu.watch());
     if warnings.grown {
         notices.extend(make_room(plan.isolation, dirs, cache_limit).await?);
     }

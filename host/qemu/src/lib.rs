@@ -6,6 +6,7 @@ pub mod argv;
 pub mod cpu_usage;
 #[cfg(test)]
 mod fake;
+pub mod mark;
 mod probe;
 pub mod process;
 pub mod qemu;

@@ -367,6 +367,10 @@ async fn an_interrupted_fetch_leaves_nothing_behind() {
     while is_alive(pid.trim()) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    // Temporary files of apt's are in the part of the cache that was removed.
+    let temporary = fs::read_to_string(fake.bin("temporary-seen")).unwrap();
+    assert_eq!(temporary.lines().count(), 2, "{temporary}");
+    assert!(temporary.lines().all(|dir| Path::new(dir).starts_with(&fake.dirs.cache)), "{temporary}");
     // The lock is released, too.
     fs::remove_file(fake.bin("download-hangs")).unwrap();
     fake.obtain(FetchPolicy::CacheFirst).await.unwrap();

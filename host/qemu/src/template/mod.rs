@@ -26,7 +26,7 @@ pub mod key;
 mod list;
 pub mod refusal;
 
-pub use list::{TEMPLATES, lock_path};
+pub use list::{TEMPLATES, lock_path, remove_drafts};
 
 /// The name of the memory's file.
 pub const RAM: &str = "ram";

@@ -105,6 +105,24 @@ fn a_template_is_removed_unless_another_process_makes_or_uses_it() {
 }
 
 #[test]
+fn drafts_of_killed_processes_are_removed_and_others_stay() {
+    let (cache, key, template) = made();
+    let drafts = ["killed", "locked"].map(|key| root(cache.path()).join(format!("{key}{DRAFT}")));
+    for draft in &drafts {
+        fs::create_dir(draft).unwrap();
+        fs::write(draft.join(RAM), "memory").unwrap();
+    }
+    let lock = vmlab_store::lock::Lock::try_take(&lock_path(cache.path(), "locked")).unwrap().unwrap();
+    remove_drafts(cache.path());
+    assert!(!drafts[0].exists() && drafts[1].join(RAM).exists());
+    assert!(template.ram().exists() && matches!(find(cache.path(), &key).unwrap(), Found::Whole(_)));
+    drop(lock);
+    remove_drafts(cache.path());
+    assert!(!drafts[1].exists());
+    remove_drafts(Path::new("/proc/none"));
+}
+
+#[test]
 fn a_changed_byte_in_either_file_is_damage() {
     for (file, at) in [(RAM, 4999), (RAM, 10 << 20), (RAM, 20 << 20), (STATE, 3)] {
         let (cache, key, template) = made();

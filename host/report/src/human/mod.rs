@@ -116,6 +116,10 @@ impl<W: Write + Send> Reporter for Human<W> {
         self.write(&text)
     }
 
+    fn record_lost(&mut self) {
+        self.setup.record = None;
+    }
+
     fn finish(&mut self) -> io::Result<()> {
         if let Some(live) = &mut self.live {
             live.clear();
