@@ -24,6 +24,7 @@ mod kernel_arg;
 mod list;
 mod logging;
 mod man;
+mod memory;
 mod output;
 mod report;
 mod run;

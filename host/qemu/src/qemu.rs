@@ -11,6 +11,8 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike as _;
 use nix::unistd::{AccessFlags, access};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -74,6 +76,8 @@ pub struct Qemu {
     pub version: QemuVersion,
     /// The identity of the build.
     pub identity: QemuIdentity,
+    /// The CPU time of `--version`, in microseconds, as a measure of the machine's speed.
+    pub version_cpu_us: u64,
 }
 
 impl Qemu {
@@ -234,6 +238,7 @@ async fn ask(path: &Path, limit: Duration) -> Result<Qemu, QemuError> {
     // the old identity and not for the new one.
     let metadata = fs::metadata(path).map_err(not_executable)?;
     let real = fs::canonicalize(path).map_err(not_executable)?;
+    let before_us = cpu_us_of_children();
     let (status, stdout, stderr) = match tokio::time::timeout(limit, version_output(path)).await {
         Ok(output) => output.map_err(not_executable)?,
         Err(_) => return Err(QemuError::Hung { path: path.to_owned(), limit_s: limit.as_secs() }),
@@ -250,7 +255,15 @@ async fn ask(path: &Path, limit: Duration) -> Result<Qemu, QemuError> {
     }
     let modified_ns = i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
     let identity = QemuIdentity { path: real, version_line: first, size_bytes: metadata.len(), modified_ns };
-    Ok(Qemu { path: path.to_owned(), version, identity })
+    let version_cpu_us = cpu_us_of_children().saturating_sub(before_us);
+    Ok(Qemu { path: path.to_owned(), version, identity, version_cpu_us })
+}
+
+/// The CPU time of all children that were reaped, in microseconds; 0 if it is unknown (getrusage(2)).
+fn cpu_us_of_children() -> u64 {
+    let Ok(usage) = getrusage(UsageWho::RUSAGE_CHILDREN) else { return 0 };
+    let total = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
+    u64::try_from(total).unwrap_or(0)
 }
 
 /// The exit status of `--version`, its standard output and standard error.

@@ -18,7 +18,8 @@ fn qemu() -> Qemu {
         size_bytes: 1,
         modified_ns: 2,
     };
-    Qemu { path: PathBuf::from("/usr/bin/qemu"), version: QemuVersion { major: 7, minor: 2, micro: 22 }, identity }
+    let version = QemuVersion { major: 7, minor: 2, micro: 22 };
+    Qemu { path: PathBuf::from("/usr/bin/qemu"), version, identity, version_cpu_us: 15_000 }
 }
 
 const MACHINE: Machine = Machine { accelerator: Accelerator::Tcg, memory_mib: 256, cpus: 1 };
