@@ -137,6 +137,10 @@ pub struct RunArgs {
     #[arg(long)]
     pub(super) offline: bool,
 
+    /// Print what would run, on what, and from where, and do nothing else
+    #[arg(long, conflicts_with = "setup")]
+    pub(super) dry_run: bool,
+
     /// Keep no run record
     #[arg(long)]
     pub(super) no_record: bool,

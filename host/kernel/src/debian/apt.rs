@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 
 use tokio::process::Command;
@@ -185,7 +186,10 @@ impl<'a> Apt<'a> {
             Complaint::Network(detail) => DebianError::NoNetwork { label, detail },
             Complaint::Signature(detail) => DebianError::Signature { label, detail },
             Complaint::MissingSuites(suites) => DebianError::NoSuchSuite { label, suite: suites.join(" ") },
-            Complaint::Other(detail) => DebianError::Apt { label, doing, detail },
+            Complaint::Other(detail) => {
+                let killed = finished.status.signal().map(|signal| format!("; it was killed by signal {signal}"));
+                DebianError::Apt { label, doing, detail: detail + &killed.unwrap_or_default() }
+            }
         })
     }
 }

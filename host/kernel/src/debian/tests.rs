@@ -280,6 +280,11 @@ async fn apts_errors_are_distinguished() {
     says("download-fails", "E: Failed to fetch http://m.example/d/x.deb  404  Not Found\n");
     assert!(matches!(fake.fails().await, DebianError::Apt { detail, .. } if detail.ends_with("404  Not Found")));
     fs::remove_file(fake.bin("download-fails")).unwrap();
+    says("download-killed", "");
+    assert!(
+        matches!(fake.fails().await, DebianError::Apt { detail, .. } if detail.ends_with("; it was killed by signal 9"))
+    );
+    fs::remove_file(fake.bin("download-killed")).unwrap();
     says("unpack-fails", "dpkg-deb: error: archive is truncated\n");
     assert!(matches!(fake.fails().await, DebianError::Unpack { .. }));
     fs::remove_file(fake.bin("unpack-fails")).unwrap();
