@@ -132,7 +132,7 @@ pub enum DebianError {
     /// The kernel of this machine killed a tool for want of memory.
     #[error(
         "{label}: out of memory: this machine's kernel killed a process of this cgroup while vmlab fetched the kernel; raise \
-         the cgroup's limit (fetching takes up to 256 MiB), or fetch the kernel elsewhere; the tool's own message: {detail}"
+         the cgroup's limit (fetching takes about 128 MiB), or fetch the kernel elsewhere; the tool's own message: {detail}"
     )]
     Memory {
         /// The source.

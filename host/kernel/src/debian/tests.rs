@@ -15,6 +15,8 @@ use crate::file::tests::{RELEASE, bzimage};
 use vmlab_events::progress::Silent;
 use vmlab_store::checksummed::{self, Stored};
 
+mod machine;
+
 /// The scripts. Tests link to them instead of copying: a file that was just written may still be open for writing in a
 /// child of another test, and cannot be executed then (ETXTBSY, execve(2)).
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/debian/fake");
@@ -292,40 +294,6 @@ async fn apts_errors_are_distinguished() {
     let no_flavour =
         |error| matches!(error, DebianError::NoSuchFlavour { package, .. } if package == "linux-image-rt-amd64");
     assert!(no_flavour(result.unwrap_err()));
-}
-
-#[tokio::test(flavor = "current_thread")]
-async fn a_tool_that_was_killed_for_want_of_memory_is_reported_as_such() {
-    for (membership, file) in [("0::/\n", "memory.events"), ("4:memory:/x\n", "memory/x/memory.oom_control")] {
-        let fake = Fake::new();
-        let counter = fake.root.path().join("cgroup").join(file);
-        fs::create_dir_all(counter.parent().unwrap()).unwrap();
-        fs::write(fake.root.path().join("membership"), membership).unwrap();
-        fs::write(&counter, "oom_kill 4\n").unwrap();
-        fs::write(fake.bin("unpack-fails"), "tar: Unexpected EOF in archive\n").unwrap();
-        // Kills before the fetch are no reason.
-        assert!(matches!(fake.fails().await, DebianError::Unpack { .. }));
-        symlink(&counter, fake.bin("oom-counter")).unwrap();
-        let error = fake.fails().await;
-        assert!(!error.is_usage());
-        let text = error.to_string();
-        assert!(text.contains("out of memory") && text.contains("Unexpected EOF in archive"), "{text}");
-    }
-}
-
-#[tokio::test(flavor = "current_thread")]
-async fn a_cache_whose_path_has_a_line_break_is_refused() {
-    let mut fake = Fake::new();
-    for name in ["ca\nche", "\n", "cache\n"] {
-        fake.dirs.cache = fake.root.path().join(name).join("vmlab");
-        let error = fake.fails().await;
-        assert!(error.is_usage() && matches!(error, DebianError::CachePath { .. }), "{error}");
-        assert!(error.to_string().contains("\\n") && !error.to_string().contains('\n'), "{error}");
-    }
-    for name in ["ca che", "ca\tche", "c\"a\\che", "käche"] {
-        fake.dirs.cache = fake.root.path().join(name).join("vmlab");
-        fake.obtain(FetchPolicy::CacheFirst).await.unwrap();
-    }
 }
 
 #[tokio::test(flavor = "current_thread")]
