@@ -18,7 +18,7 @@ pub fn measure(lab: &Vmlab) -> Outcome<()> {
     let (mut further, mut before) = (Series::default(), 0.0);
     for number in 1..=FORKS {
         forks.push(runtime.block_on(recipe.start())?);
-        let ids: Option<Vec<u32>> = forks.iter().map(|fork| fork.qemu.process.id()).collect();
+        let ids: Option<Vec<u32>> = forks.iter().map(|fork| fork.qemu.process.child.id()).collect();
         let ids = ids.ok_or_else(|| failed("a fork has ended"))?;
         let all = ids.iter().map(|id| pss_mib(*id)).sum::<Outcome<f64>>()?;
         if number == 1 {

@@ -127,6 +127,12 @@ impl Running {
         kill(Pid::from_raw(self.0.pid()), signal).unwrap();
     }
 
+    /// vmlab's process id.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.0.pid()
+    }
+
     /// Whether vmlab has ended.
     #[must_use]
     pub fn has_ended(&mut self) -> bool {

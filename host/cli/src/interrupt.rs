@@ -1,5 +1,8 @@
-//! SIGINT, SIGTERM and SIGHUP, by which a user, a terminal or a supervisor ends a command.
+//! SIGINT, SIGTERM and SIGHUP, by which a user, a terminal or a supervisor ends a command. A signal that was ignored when
+//! vmlab started stays ignored: nohup(1) ignores SIGHUP, and a shell without job control ignores SIGINT for a command that
+//! it starts in the background (POSIX, XCU 2.12, "Signals and Error Handling").
 
+use std::fs;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,9 +34,9 @@ pub(crate) fn outlive_file_size_limit() -> Result<(), Failure> {
 /// runtime may be blocked on a standard output that nobody reads.
 #[derive(Debug)]
 pub(crate) struct Interrupts {
-    int: Signal,
-    term: Signal,
-    hup: Signal,
+    int: Option<Signal>,
+    term: Option<Signal>,
+    hup: Option<Signal>,
 }
 
 impl Interrupts {
@@ -42,8 +45,10 @@ impl Interrupts {
         // A signal that the parent process blocked stays blocked here (sigprocmask(2)).
         SigSet::from_iter([SIGINT, SIGTERM, SIGHUP]).thread_unblock().map_err(|error| failed(error.into()))?;
         let again = Arc::new(AtomicBool::new(false));
+        let ignored = Ignored::of_this_process();
         let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-        let mut first = Signals::new(kinds.map(|kind| kind.as_raw_value())).map_err(failed)?;
+        let numbers = kinds.map(|kind| kind.as_raw_value()).into_iter().filter(|signal| !ignored.contains(*signal));
+        let mut first = Signals::new(numbers).map_err(failed)?;
         let armed = Arc::clone(&again);
         // A thread, because the runtime may be blocked. It lasts until the process ends.
         let watch = move || {
@@ -52,12 +57,15 @@ impl Interrupts {
                 armed.store(true, Ordering::SeqCst);
             }
         };
-        std::thread::Builder::new().spawn(watch).map_err(failed)?;
+        std::thread::Builder::new().spawn(watch).map_err(|error| no_thread(&error))?;
         let listen = |kind: SignalKind| {
+            if ignored.contains(kind.as_raw_value()) {
+                return Ok(None);
+            }
             // Child processes die with this one (PR_SET_PDEATHSIG).
             flag::register_conditional_shutdown(kind.as_raw_value(), exit::INTERRUPTED.into(), Arc::clone(&again))
                 .map_err(failed)?;
-            signal(kind).map_err(failed)
+            signal(kind).map(Some).map_err(failed)
         };
         Ok(Self {
             int: listen(SignalKind::interrupt())?,
@@ -69,9 +77,9 @@ impl Interrupts {
     /// Waits for the next signal.
     pub(crate) async fn next(&mut self) {
         tokio::select! {
-            _ = self.int.recv() => {}
-            _ = self.term.recv() => {}
-            _ = self.hup.recv() => {}
+            () = received(&mut self.int) => {}
+            () = received(&mut self.term) => {}
+            () = received(&mut self.hup) => {}
         }
     }
 
@@ -86,6 +94,58 @@ impl Interrupts {
             () = self.next() => {
                 Err(Failure::interrupted())
             }
+        }
+    }
+}
+
+/// Waits for a signal; for ever if it is ignored.
+async fn received(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// The failure for a thread that the system does not give.
+pub(crate) fn no_thread(error: &io::Error) -> Failure {
+    Failure::lab(format!(
+        "cannot start a thread: {error}; raise the limits of threads or memory (ulimit -u, ulimit -v)"
+    ))
+}
+
+/// The ignored signals of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Ignored(u64);
+
+impl Ignored {
+    fn of_this_process() -> Self {
+        // Without /proc no signal counts as ignored.
+        Self::in_status(&fs::read_to_string("/proc/self/status").unwrap_or_default())
+    }
+
+    /// Reads the field `SigIgn` of /proc/PID/status: a mask in hexadecimal, bit 0 for signal 1 (proc_pid_status(5)).
+    fn in_status(status: &str) -> Self {
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        Self(mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0))
+    }
+
+    const fn contains(self, signal: i32) -> bool {
+        signal > 0 && signal <= 64 && self.0 & (1 << (signal - 1)) != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignored_signals_are_read_from_the_status() {
+        let status = "Name:\tvmlab\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000001003\nSigCgt:\t0000000000004000\n";
+        let ignored = Ignored::in_status(status);
+        let found: Vec<i32> = (0..=64).filter(|signal| ignored.contains(*signal)).collect();
+        assert_eq!(found, [SIGHUP as i32, SIGINT as i32, nix::sys::signal::Signal::SIGPIPE as i32]);
+        for unknown in ["", "SigIgn:\n", "SigIgn:\tx\n", "SigIgn:\t11112222333344445\n"] {
+            assert_eq!(Ignored::in_status(unknown), Ignored(0), "{unknown:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `vmlab kernel list|fetch|info`.
+//! `vmlab kernel list|fetch|info|remove`.
 
 use std::path::{Path, PathBuf};
 
@@ -13,6 +13,8 @@ use vmlab_kernel::modules::{ModuleDir, Modules, describe};
 use vmlab_kernel::source::DebianSource;
 use vmlab_kernel::{self, FetchPolicy, Kernel, KernelError, KernelSource, debian, installed, needs};
 use vmlab_store::dirs::Dirs;
+
+mod remove;
 
 const NAMES: &str = "\
 KERNEL is one of
@@ -46,7 +48,14 @@ Examples:
   vmlab kernel info ./arch/x86/boot/bzImage
   vmlab kernel info installed --json | jq .symbols.CONFIG_TIME_NS";
 
-/// List, fetch and inspect kernels
+const REMOVE_HELP: &str = "\
+Examples:
+  vmlab kernel remove debian:bullseye
+
+The next fetch takes the version that the archive has then. Images and templates of the kernel stay until `vmlab cache \
+prune` makes room.";
+
+/// List, fetch, inspect and remove kernels
 #[derive(Debug, clap::Args)]
 #[command(after_help = NAMES)]
 pub struct Args {
@@ -89,6 +98,13 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Remove fetched kernels from the cache
+    #[command(after_help = REMOVE_HELP)]
+    Remove {
+        /// Kernels to remove
+        #[arg(value_name = "KERNEL", required = true, value_parser = kernel_arg::parse)]
+        sources: Vec<KernelSource>,
+    },
 }
 
 pub async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
@@ -103,6 +119,7 @@ pub async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
             let policy = if offline { FetchPolicy::Offline } else { FetchPolicy::CacheFirst };
             Interrupts::listen()?.or_interrupt(info(&source, &context.dirs, policy, json)).await?;
         }
+        Command::Remove { sources } => remove::remove(&sources, &context.dirs)?,
     }
     Ok(vmlab_events::exit::OK)
 }

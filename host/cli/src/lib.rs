@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
+use vmlab_qemu::spawn;
 use vmlab_report::progress::TerminalProgress;
 use vmlab_report::screen::Screen;
 use vmlab_report::style::{Facts, Style, Verbosity};
@@ -25,6 +26,7 @@ mod kernel_arg;
 mod list;
 mod logging;
 mod man;
+mod memory;
 mod output;
 mod report;
 mod run;
@@ -87,6 +89,9 @@ const STACK_BYTES: usize = 8 << 20;
 /// that thread, because they are killed when it ends.
 #[must_use]
 pub fn main() -> ExitCode {
+    if spawn::watch_if_asked() {
+        return ExitCode::SUCCESS;
+    }
     let worker = std::thread::Builder::new().name("vmlab".to_owned()).stack_size(STACK_BYTES).spawn(command);
     let failure = match worker.map(JoinHandle::join) {
         Ok(Ok(code)) => return code,
@@ -157,10 +162,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(365 * 86_400);
 /// Starts the first thread for blocking work. The runtime panics if it cannot start its first one later; it tolerates that
 /// it cannot start more.
 async fn start_worker() -> Result<(), Failure> {
-    let failed = |error| Failure::lab(format!("cannot start a thread: {error} (ulimit -u limits them)"));
     // A thread of our own shows whether one can be started.
-    drop(std::thread::Builder::new().spawn(|| ()).map_err(failed)?.join());
-    tokio::task::spawn_blocking(|| ()).await.map_err(|error| failed(error.into()))
+    drop(std::thread::Builder::new().spawn(|| ()).map_err(|error| interrupt::no_thread(&error))?.join());
+    tokio::task::spawn_blocking(|| ()).await.map_err(|error| interrupt::no_thread(&error.into()))
 }
 
 async fn dispatch(command: LabCommand, context: &Context, logging: Logging) -> Result<u8, Failure> {

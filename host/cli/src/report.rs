@@ -66,7 +66,7 @@ pub struct ReportArgs {
     #[arg(long, conflicts_with = "list")]
     timings: bool,
 
-    /// Print only the table and the summary
+    /// Print only the table, why there is no result (if there is none), and the summary
     #[arg(long, short, conflicts_with = "list")]
     quiet: bool,
 }
@@ -93,6 +93,10 @@ pub(super) fn report(args: &ReportArgs, context: &Context) -> Result<u8, Failure
     let style = Style::decide_again(&Facts::gather());
     let setup = Setup { style, verbosity, timings: args.timings, record: stored.dir.clone(), screen: Screen::none() };
     let spec = ReportSpec { format: args.format, destination };
+    if let (Some(lost), Some(dir)) = (&stored.instead_of, &stored.dir) {
+        let shown = dir.file_name().unwrap_or_default().to_string_lossy();
+        output::notes(&[format!("the record of the latest run, {lost}, was removed; this is the run before, {shown}")]);
+    }
     // A human report tells them itself.
     if spec.format != Format::Human || spec.destination != Destination::Stdout {
         output::notes(&stored.notices);
@@ -111,7 +115,8 @@ fn refuse(error: &RecordError) -> Failure {
         RecordError::Read { .. }
         | RecordError::Events { .. }
         | RecordError::Create { .. }
-        | RecordError::Append { .. } => Failure::lab(error),
+        | RecordError::Append { .. }
+        | RecordError::Lost(_) => Failure::lab(error),
     }
 }
 

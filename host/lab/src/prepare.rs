@@ -16,6 +16,7 @@ use vmlab_qemu::accel::{self, AccelChoice};
 use vmlab_qemu::argv::Machine;
 use vmlab_qemu::qemu::{self, Qemu};
 use vmlab_qemu::quirks;
+use vmlab_qemu::template;
 use vmlab_store::cache::{self, Limit, Room};
 use vmlab_store::dirs::Dirs;
 use vmlab_store::warnings::CacheWarnings;
@@ -44,6 +45,7 @@ pub(crate) async fn prepare(
     progress: &dyn Progress,
     laps: &mut Laps,
 ) -> Result<Ready, RunError> {
+    template::remove_drafts(&dirs.cache);
     let qemu = qemu::find(plan.qemu.as_deref(), &dirs.cache).await?;
     debug!(path = ?qemu.path, version = %qemu.version, "QEMU");
     laps.lap("prepare-qemu");
@@ -73,6 +75,7 @@ pub(crate) async fn prepare(
         targets.push(BootableTarget { target, boot_file, image });
     }
     let mut notices = warnings.notices();
+    notices.extend(qemu.watch());
     if warnings.grown {
         notices.extend(make_room(plan.isolation, dirs, cache_limit).await?);
     }

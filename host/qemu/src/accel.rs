@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::LocalBoxFuture;
 use serde::{Deserialize, Serialize};
@@ -17,11 +17,20 @@ use vmlab_events::error::chain;
 use vmlab_store::stat_cache::Fact;
 use vmlab_store::{CacheError, host_boot_id};
 
-/// The probe's limit for [`Wanted::Auto`]. A stock kernel takes 0.6 s to its panic if KVM works; with the time to end
-/// QEMU, a run loses at most 2 s.
+/// The probe's first limit for [`Wanted::Auto`] on a machine of usual speed. A stock kernel takes 0.6 s to its panic if KVM
+/// works; with the time to end QEMU, a run loses at most 2 s.
 const AUTO_LIMIT: Duration = Duration::from_millis(1_800);
-/// The probe's limit for [`Wanted::Kvm`]: the user prefers to wait.
+/// The probe's limit for [`Wanted::Kvm`]: the user prefers to wait. No limit is longer.
 const ASKED_LIMIT: Duration = Duration::from_secs(20);
+/// The CPU time of `qemu --version` on a machine of usual speed, in microseconds. It was 15 ms on the cloud machine (2 CPUs,
+/// QEMU 7.2.22) on which a kernel takes 2 s to the same panic under TCG. On a machine that is itself emulated, both take about
+/// ten times as long.
+const USUAL_CPU_US: u64 = 20_000;
+/// After a timeout, the next probe gets a longer limit by this factor.
+const LONGER: u32 = 4;
+/// How long a timeout is remembered, as a multiple of its limit: an hour after 1.8 s. So probes that time out take at most
+/// one part in 2000 of a machine's time.
+const REMEMBERED_LIMITS: u32 = 2_000;
 
 /// The accelerator that the user asked for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -62,15 +71,38 @@ pub struct AccelChoice {
     pub asked: bool,
     /// The reason in one line, with quotes of QEMU's and the kernel's messages.
     pub why: String,
-    /// Whether the result of the probe is remembered until the host reboots or QEMU changes.
-    pub remembered: bool,
+    /// How long the result of the probe is remembered. A change of QEMU ends that as well.
+    pub remembered: Remembered,
+}
+
+/// How long a result is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Remembered {
+    /// It is not.
+    No,
+    /// Until the host reboots.
+    UntilReboot,
+    /// For this many minutes in all: the machine may only have been busy.
+    Minutes(u64),
+}
+
+/// A remembered result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Known {
+    answer: Answer,
+    /// The time of the probe, in seconds since 1970 UTC.
+    at_unix_s: u64,
 }
 
 impl AccelChoice {
     /// The choice and its reason, for example `tcg: there is no /dev/kvm`. It can have several hundred characters.
     #[must_use]
     pub fn explanation(&self) -> String {
-        let remembered = if self.remembered { "; remembered until reboot" } else { "" };
+        let remembered = match self.remembered {
+            Remembered::No => String::new(),
+            Remembered::UntilReboot => "; remembered until reboot".to_owned(),
+            Remembered::Minutes(minutes) => format!("; tried again after {minutes} min"),
+        };
         format!("{}: {}{remembered}", self.accelerator, self.why)
     }
 }
@@ -99,11 +131,14 @@ struct Host {
     device: PathBuf,
     /// `None` if it cannot be read; results are then not remembered.
     boot_id: Option<String>,
+    /// The wall clock, in seconds since 1970 UTC.
+    now_unix_s: u64,
 }
 
 impl Host {
     fn this() -> Self {
-        Self { device: PathBuf::from("/dev/kvm"), boot_id: host_boot_id().ok() }
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { device: PathBuf::from("/dev/kvm"), boot_id: host_boot_id().ok(), now_unix_s: since_1970.as_secs() }
     }
 
     /// Why KVM cannot be used, if that is known without a probe.
@@ -121,7 +156,7 @@ impl Host {
 }
 
 /// Chooses the accelerator for guests of `qemu`. If a probe is necessary, it boots `kernel`, a bzImage or vmlinux, and
-/// takes up to 2 s for [`Wanted::Auto`] and up to 21 s for [`Wanted::Kvm`].
+/// takes up to 2 s for [`Wanted::Auto`], and up to 21 s on a slow machine or for [`Wanted::Kvm`].
 ///
 /// # Errors
 /// [`KvmUnusable`], only for [`Wanted::Kvm`].
@@ -142,10 +177,11 @@ pub fn known(qemu: &Qemu, cache: &Path) -> Option<AccelChoice> {
 
 fn known_on(host: &Host, qemu: &Qemu, cache: &Path) -> Option<AccelChoice> {
     if let Some(why) = host.obstacle() {
-        return Some(AccelChoice { accelerator: Accelerator::Tcg, asked: false, why, remembered: false });
+        return Some(AccelChoice { accelerator: Accelerator::Tcg, asked: false, why, remembered: Remembered::No });
     }
-    let answer = known_answer(host, qemu, cache)?;
-    Some(from_answer(&answer, true))
+    let known = known_answer(host, qemu, cache).filter(|known| !is_over(known, host.now_unix_s))?;
+    let remembered = remembered(&known.answer);
+    Some(from_answer(&known.answer, remembered))
 }
 
 async fn choose_on(
@@ -160,7 +196,7 @@ async fn choose_on(
             accelerator: Accelerator::Tcg,
             asked: true,
             why: "asked for".to_owned(),
-            remembered: false,
+            remembered: Remembered::No,
         });
     }
     let known = known_on(host, qemu, cache);
@@ -173,9 +209,14 @@ async fn choose_on(
     if let Some(choice) = known.filter(|known| wanted == Wanted::Auto || known.accelerator == Accelerator::Kvm) {
         return Ok(choice);
     }
-    let limit = if wanted == Wanted::Kvm { ASKED_LIMIT } else { AUTO_LIMIT };
+    let limit = match wanted {
+        Wanted::Kvm => ASKED_LIMIT,
+        Wanted::Auto | Wanted::Tcg => {
+            auto_limit(qemu.version_cpu_us, known_answer(host, qemu, cache).map(|known| known.answer).as_ref())
+        }
+    };
     let answer = probe::run(&qemu.path, kernel, Accelerator::Kvm, limit).await;
-    let mut choice = from_answer(&answer, false);
+    let mut choice = from_answer(&answer, Remembered::No);
     match remember(host, qemu, cache, &answer) {
         Ok(remembered) => choice.remembered = remembered,
         Err(error) => choice.why.push_str(&format!(" (not remembered: {})", chain(&error))),
@@ -186,7 +227,41 @@ async fn choose_on(
     Ok(choice)
 }
 
-fn from_answer(answer: &Answer, remembered: bool) -> AccelChoice {
+/// The limit of a probe that nobody asked for. `before` is the result of the one before, however old.
+fn auto_limit(version_cpu_us: u64, before: Option<&Answer>) -> Duration {
+    let slower = u32::try_from(version_cpu_us / USUAL_CPU_US).unwrap_or(u32::MAX).max(1);
+    let limit = AUTO_LIMIT.saturating_mul(slower);
+    let longer = match before {
+        Some(Answer::Slow { limit_ms, .. }) => Duration::from_millis(*limit_ms).saturating_mul(LONGER),
+        Some(Answer::Works | Answer::Aborted { .. } | Answer::Ended { .. }) | None => Duration::ZERO,
+    };
+    limit.max(longer).min(ASKED_LIMIT)
+}
+
+/// How long an answer is remembered. The answers for a crashed kernel and for a QEMU that refused to start depend on more
+/// than the host and its QEMU; such probes end quickly, so repeating them costs little.
+fn remembered(answer: &Answer) -> Remembered {
+    match answer {
+        Answer::Works | Answer::Aborted { .. } => Remembered::UntilReboot,
+        Answer::Ended { .. } => Remembered::No,
+        Answer::Slow { limit_ms, .. } => {
+            Remembered::Minutes(limit_ms.saturating_mul(REMEMBERED_LIMITS.into()) / 60_000)
+        }
+    }
+}
+
+/// Whether a remembered answer no longer counts. One from the future does not: the clock was set.
+fn is_over(known: &Known, now_unix_s: u64) -> bool {
+    match remembered(&known.answer) {
+        Remembered::No => true,
+        Remembered::UntilReboot => false,
+        Remembered::Minutes(minutes) => {
+            now_unix_s.checked_sub(known.at_unix_s).is_none_or(|age_s| age_s >= minutes.saturating_mul(60))
+        }
+    }
+}
+
+fn from_answer(answer: &Answer, remembered: Remembered) -> AccelChoice {
     let (accelerator, why) = match answer {
         Answer::Works => (Accelerator::Kvm, "a kernel booted under it".to_owned()),
         Answer::Aborted { how } | Answer::Ended { how } => {
@@ -205,15 +280,19 @@ fn from_answer(answer: &Answer, remembered: bool) -> AccelChoice {
 }
 
 /// The remembered result for this build of QEMU and this boot of the host.
-fn known_answer(host: &Host, qemu: &Qemu, cache: &Path) -> Option<Answer> {
+fn known_answer(host: &Host, qemu: &Qemu, cache: &Path) -> Option<Known> {
     Fact::new(cache, &kind(&qemu.identity), &[]).on_boot(host.boot_id.clone()?).get()
 }
 
-/// Remembers a result. Returns false if the next probe may have another result, or the host's boot id is unknown.
-fn remember(host: &Host, qemu: &Qemu, cache: &Path, answer: &Answer) -> Result<bool, CacheError> {
-    let Some(boot_id) = host.boot_id.clone().filter(|_| answer.is_worth_remembering()) else { return Ok(false) };
-    Fact::new(cache, &kind(&qemu.identity), &[]).on_boot(boot_id).put(answer)?;
-    Ok(true)
+/// Remembers a result, if it may be remembered and the host's boot id is known.
+fn remember(host: &Host, qemu: &Qemu, cache: &Path, answer: &Answer) -> Result<Remembered, CacheError> {
+    let Some(boot_id) = host.boot_id.clone() else { return Ok(Remembered::No) };
+    let remembered = remembered(answer);
+    if remembered != Remembered::No {
+        let known = Known { answer: answer.clone(), at_unix_s: host.now_unix_s };
+        Fact::new(cache, &kind(&qemu.identity), &[]).on_boot(boot_id).put(&known)?;
+    }
+    Ok(remembered)
 }
 
 /// The kind of the fact. It contains the identity of the program, because the result does not depend on its path.

@@ -6,6 +6,7 @@ pub mod argv;
 pub mod cpu_usage;
 #[cfg(test)]
 mod fake;
+pub mod mark;
 pub mod parameters;
 mod probe;
 pub mod process;

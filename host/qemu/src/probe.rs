@@ -18,7 +18,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::accelerator::Accelerator;
 use super::quote;
-use crate::spawn::{Family, die_with_parent, kill_group};
+use crate::qemu::offspring;
+use crate::spawn::Family;
 
 /// The beginning of a panic message; the reason follows (kernel/panic.c).
 const PANIC: &[u8] = b"Kernel panic - not syncing: ";
@@ -56,15 +57,6 @@ pub(crate) enum Answer {
     },
 }
 
-impl Answer {
-    /// Whether the answer depends only on the host and its QEMU, and not on the kernel. The answers for a crashed
-    /// kernel and for a QEMU that refused to start do not; such probes end quickly, so repeating them costs little.
-    #[must_use]
-    pub(crate) const fn is_worth_remembering(&self) -> bool {
-        !matches!(self, Self::Ended { .. })
-    }
-}
-
 /// Boots `kernel` under `accelerator` without a root file system, for at most `limit`. QEMU has ended when this
 /// returns, unless the host's kernel cannot kill it.
 pub(crate) async fn run(qemu: &Path, kernel: &Path, accelerator: Accelerator, limit: Duration) -> Answer {
@@ -72,12 +64,12 @@ pub(crate) async fn run(qemu: &Path, kernel: &Path, accelerator: Accelerator, li
     let mut command = Command::new(qemu);
     command.args(argv(kernel, accelerator)).kill_on_drop(true);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut family = match die_with_parent(&mut command).spawn() {
-        Ok(child) => Family(child),
+    let mut family = match Family::spawn(&mut command, offspring(qemu)) {
+        Ok(family) => family,
         Err(error) => return Answer::Ended { how: format!("cannot start QEMU ({error})") },
     };
     let mut console = Console::default();
-    let answer = match timeout_at(deadline, watch(&mut family.0, &mut console)).await {
+    let answer = match timeout_at(deadline, watch(&mut family.child, &mut console)).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => Answer::Ended { how: format!("cannot read QEMU's output ({error})") },
         Err(_) => {
@@ -87,8 +79,8 @@ pub(crate) async fn run(qemu: &Path, kernel: &Path, accelerator: Accelerator, li
     };
     // Kill QEMU in any case. If even SIGKILL takes longer than the limit (a vCPU does not leave the host's kernel), the
     // answer is still valid, and tokio reaps the process later.
-    let killed = kill_group(&family.0);
-    match timeout(KILL_LIMIT, family.0.wait()).await.map(|reaped| reaped.and(killed)) {
+    let killed = family.kill();
+    match timeout(KILL_LIMIT, family.child.wait()).await.map(|reaped| reaped.and(killed)) {
         Ok(Ok(())) | Err(_) => answer,
         Ok(Err(error)) => Answer::Ended { how: format!("cannot end QEMU ({error})") },
     }
@@ -240,10 +232,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_qemu_that_refuses_the_kernel_is_not_worth_remembering() {
+    async fn a_qemu_that_refuses_the_kernel_has_ended() {
         let answer = probe("echo \"could not load kernel '/etc/passwd'\" >&2; exit 1", LIMIT).await;
         assert!(matches!(&answer, Answer::Ended { how } if how.contains("could not load kernel")), "{answer:?}");
-        assert!(!answer.is_worth_remembering());
     }
 
     #[tokio::test]

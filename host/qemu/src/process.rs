@@ -15,13 +15,14 @@ use nix::fcntl::{FcntlArg, fcntl};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
-use tokio::process::{Child, ChildStderr, Command};
+use tokio::process::{ChildStderr, Command};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::argv::DESCRIPTORS;
 use super::{qmp, quote};
-use crate::spawn::{die_with_parent, kill_group};
+use crate::qemu::offspring;
+use crate::spawn::Family;
 
 /// Settings of glibc's malloc(3) for QEMU (glibc manual, "Memory Allocation Tunables"; other C libraries ignore them).
 /// The thread that translates guest code allocates constantly; by default its arena grows page by page with an
@@ -37,18 +38,11 @@ const STDERR_KEPT: usize = 4096;
 /// The time limit for the end of QEMU's standard error after its death: a process that it left behind may hold it open.
 const STDERR_LIMIT: Duration = Duration::from_secs(2);
 
-impl Drop for QemuProcess {
-    fn drop(&mut self) {
-        // Errors are ignored: a caller that needs the result uses `end`.
-        let _ = kill_group(&self.process);
-    }
-}
-
 /// A QEMU process. Dropping it kills the process and its children.
 #[derive(Debug)]
 pub struct QemuProcess {
-    /// The child process.
-    pub process: Child,
+    /// The child process, and what it starts.
+    pub process: Family,
     /// The end of QEMU's standard error so far.
     stderr: Arc<Mutex<Vec<u8>>>,
     /// The task that reads QEMU's standard error, so that QEMU never blocks on it.
@@ -92,6 +86,8 @@ pub struct QemuEnded {
     pub by_itself: Option<ExitStatus>,
     /// The end of QEMU's standard error on one line; empty if QEMU printed nothing.
     pub stderr: String,
+    /// Whether a process that QEMU's program started is still there: it holds QEMU's standard error open.
+    pub left_a_process: bool,
 }
 
 impl QemuProcess {
@@ -131,14 +127,14 @@ impl QemuProcess {
         ];
         mappings.extend(state.map(|file| FdMapping { parent_fd: file.into(), child_fd: DESCRIPTORS.state }));
         command.fd_mappings(mappings).map_err(StartError::Descriptors)?;
-        die_with_parent(&mut command);
-        let mut child = command.spawn().map_err(|source| StartError::Spawn { path: qemu.to_owned(), source })?;
+        let family = Family::spawn(&mut command, offspring(qemu));
+        let mut process = family.map_err(|source| StartError::Spawn { path: qemu.to_owned(), source })?;
         let (kept, mut listening) = (Arc::default(), JoinSet::new());
-        if let Some(stderr) = child.stderr.take() {
+        if let Some(stderr) = process.child.stderr.take() {
             listening.spawn(keep_end(stderr, Arc::clone(&kept)));
         }
         // Dropping `command` closes our copies of QEMU's ends, so that the death of QEMU closes the sockets.
-        Ok(Self { process: child, stderr: kept, listening, control, qmp, agreed, monitor, console })
+        Ok(Self { process, stderr: kept, listening, control, qmp, agreed, monitor, console })
     }
 
     /// Resumes a fork, now or as soon as its state is loaded (`qmp::wake`).
@@ -155,13 +151,14 @@ impl QemuProcess {
     /// # Errors
     /// As kill(2) and waitpid(2).
     pub async fn end(&mut self) -> io::Result<QemuEnded> {
-        let by_itself = self.process.try_wait()?;
-        kill_group(&self.process)?;
-        self.process.wait().await?;
+        let by_itself = self.process.child.try_wait()?;
+        self.process.kill()?;
+        self.process.child.wait().await?;
         // The bytes that were read count, also after a timeout.
-        let _ = timeout(STDERR_LIMIT, self.listening.join_next()).await;
+        let left_a_process = timeout(STDERR_LIMIT, self.listening.join_next()).await.is_err();
         let kept = self.stderr.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(QemuEnded { by_itself, stderr: if kept.is_empty() { String::new() } else { quote::end_of(&kept) } })
+        let stderr = if kept.is_empty() { String::new() } else { quote::end_of(&kept) };
+        Ok(QemuEnded { by_itself, stderr, left_a_process })
     }
 }
 
@@ -187,7 +184,7 @@ mod tests {
         let script =
             format!("i=0; while [ $i -lt {bytes} ]; do printf x >&{}; i=$((i + 1)); done", DESCRIPTORS.console);
         let mut qemu = QemuProcess::start(Path::new("/bin/sh"), &["-c".into(), script.into()], None).unwrap();
-        assert!(qemu.process.wait().await.unwrap().success());
+        assert!(qemu.process.child.wait().await.unwrap().success());
         let mut console = Vec::new();
         qemu.console.read_to_end(&mut console).await.unwrap();
         assert_eq!(console.len(), bytes);

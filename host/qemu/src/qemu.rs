@@ -11,13 +11,15 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike as _;
 use nix::unistd::{AccessFlags, access};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 
 use super::quote;
-use crate::spawn::{Family, die_with_parent};
+use crate::spawn::{Family, Offspring, start_watcher};
 use vmlab_store::stat_cache::Fact;
 
 /// The program's usual name.
@@ -30,6 +32,8 @@ pub(crate) const MINIMUM: QemuVersion = QemuVersion { major: 6, minor: 0, micro:
 
 /// The time limit of `--version`, which takes 40 ms on an idle machine.
 const VERSION_LIMIT: Duration = Duration::from_secs(10);
+/// The time limit for the end of its output after its end: a process that it left behind may hold it open.
+const OUTPUT_LIMIT: Duration = Duration::from_secs(1);
 /// The limit for reading the output of `--version`, in bytes.
 const OUTPUT_LIMIT_BYTES: u64 = 64 << 10;
 
@@ -72,6 +76,25 @@ pub struct Qemu {
     pub version: QemuVersion,
     /// The identity of the build.
     pub identity: QemuIdentity,
+    /// The CPU time of `--version`, in microseconds, as a measure of the machine's speed.
+    pub version_cpu_us: u64,
+}
+
+impl Qemu {
+    /// Prepares for the processes that the program starts, if it is a script: see [`start_watcher`]. A notice if that
+    /// fails.
+    #[must_use]
+    pub fn watch(&self) -> Option<String> {
+        let error = match offspring(&self.path) {
+            Offspring::None => return None,
+            Offspring::Any => start_watcher().err()?,
+        };
+        Some(format!(
+            "{} is a script, and the process that would end its children if vmlab is killed cannot be started ({error}); \
+             have the script start QEMU with `exec`",
+            self.path.display()
+        ))
+    }
 }
 
 /// Why no usable QEMU was found.
@@ -179,6 +202,12 @@ pub(super) fn is_elf(path: &Path) -> bool {
     File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && magic == *b"\x7fELF"
 }
 
+/// What a program that is given as QEMU starts. A script may run QEMU as its child, and start others. QEMU itself starts
+/// none: vmlab's arguments forbid it.
+pub(crate) fn offspring(path: &Path) -> Offspring {
+    if is_elf(path) { Offspring::None } else { Offspring::Any }
+}
+
 /// The program to use.
 fn locate(option: Option<&Path>, variable: Option<OsString>, path: Option<&OsStr>) -> Result<PathBuf, QemuError> {
     let variable = variable.filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -209,6 +238,7 @@ async fn ask(path: &Path, limit: Duration) -> Result<Qemu, QemuError> {
     // the old identity and not for the new one.
     let metadata = fs::metadata(path).map_err(not_executable)?;
     let real = fs::canonicalize(path).map_err(not_executable)?;
+    let before_us = cpu_us_of_children();
     let (status, stdout, stderr) = match tokio::time::timeout(limit, version_output(path)).await {
         Ok(output) => output.map_err(not_executable)?,
         Err(_) => return Err(QemuError::Hung { path: path.to_owned(), limit_s: limit.as_secs() }),
@@ -225,28 +255,52 @@ async fn ask(path: &Path, limit: Duration) -> Result<Qemu, QemuError> {
     }
     let modified_ns = i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
     let identity = QemuIdentity { path: real, version_line: first, size_bytes: metadata.len(), modified_ns };
-    Ok(Qemu { path: path.to_owned(), version, identity })
+    let version_cpu_us = cpu_us_of_children().saturating_sub(before_us);
+    Ok(Qemu { path: path.to_owned(), version, identity, version_cpu_us })
+}
+
+/// The CPU time of all children that were reaped, in microseconds; 0 if it is unknown (getrusage(2)).
+fn cpu_us_of_children() -> u64 {
+    let Ok(usage) = getrusage(UsageWho::RUSAGE_CHILDREN) else { return 0 };
+    let total = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
+    u64::try_from(total).unwrap_or(0)
 }
 
 /// The exit status of `--version`, its standard output and standard error.
 async fn version_output(path: &Path) -> io::Result<(ExitStatus, Vec<u8>, Vec<u8>)> {
     let mut command = Command::new(path);
     command.arg("--version").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    let mut family = Family(die_with_parent(&mut command).spawn()?);
-    let Family(child) = &mut family;
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let (stdout, stderr) = tokio::try_join!(read_bounded(stdout), read_bounded(stderr))?;
-    Ok((child.wait().await?, stdout, stderr))
+    let mut family = Family::spawn(&mut command, offspring(path))?;
+    let (out, err) = (family.child.stdout.take(), family.child.stderr.take());
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    let status = {
+        let output = async { tokio::try_join!(read_bounded(out, &mut stdout), read_bounded(err, &mut stderr)) };
+        let mut output = std::pin::pin!(output);
+        tokio::select! {
+            read = &mut output => {
+                read?;
+                family.child.wait().await?
+            }
+            status = family.child.wait() => {
+                // What a script leaves behind holds the output open.
+                family.kill()?;
+                if let Ok(read) = tokio::time::timeout(OUTPUT_LIMIT, &mut output).await {
+                    read?;
+                }
+                status?
+            }
+        }
+    };
+    Ok((status, stdout, stderr))
 }
 
 /// The first [`OUTPUT_LIMIT_BYTES`] of a stream. The stream is closed after them, so a program that writes more gets
 /// SIGPIPE.
-async fn read_bounded(stream: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+async fn read_bounded(stream: Option<impl AsyncRead + Unpin>, bytes: &mut Vec<u8>) -> io::Result<()> {
     if let Some(stream) = stream {
-        stream.take(OUTPUT_LIMIT_BYTES).read_to_end(&mut bytes).await?;
+        stream.take(OUTPUT_LIMIT_BYTES).read_to_end(bytes).await?;
     }
-    Ok(bytes)
+    Ok(())
 }
 
 /// Parses a line like `QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)`.

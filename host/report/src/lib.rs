@@ -37,6 +37,9 @@ pub trait Reporter: Send {
     /// Where the rendering cannot be written; the reporter is not called again then.
     fn event(&mut self, event: &Stamped) -> io::Result<()>;
 
+    /// The run's record was removed: a report that names it leaves it out.
+    fn record_lost(&mut self) {}
+
     /// No more events come, whether or not the run ended well. A job that was announced and has no verdict is reported as
     /// not run.
     ///

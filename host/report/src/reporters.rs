@@ -133,11 +133,16 @@ impl Reporters {
         self.each(|reporter| reporter.event(event));
     }
 
+    /// The run's record was removed, so that no report refers to it.
+    pub fn record_lost(&mut self) {
+        self.running.iter_mut().for_each(|(_, reporter)| reporter.record_lost());
+    }
+
     /// No more events come.
     ///
     /// # Errors
-    /// [`ReportsFailed`] names those that could not be written. A closed pipe at standard output is no failure: its reader
-    /// has seen enough.
+    /// [`ReportsFailed`] names those that could not be written. A closed pipe at standard output is no failure of a human
+    /// report: its reader has seen enough. A program that reads a part of a report would take it for the whole.
     pub fn finish(mut self) -> Result<(), ReportsFailed> {
         self.each(|reporter| reporter.finish());
         if self.failed.is_empty() { Ok(()) } else { Err(ReportsFailed(self.failed)) }
@@ -148,7 +153,10 @@ impl Reporters {
         self.running.retain_mut(|(spec, reporter)| match call(reporter.as_mut()) {
             Ok(()) => true,
             Err(why) => {
-                if spec.destination != Destination::Stdout || why.kind() != io::ErrorKind::BrokenPipe {
+                let seen_enough = spec.destination == Destination::Stdout
+                    && spec.format == Format::Human
+                    && why.kind() == io::ErrorKind::BrokenPipe;
+                if !seen_enough {
                     failed.push(ReportFailed { spec: spec.clone(), why });
                 }
                 false
@@ -249,11 +257,15 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_pipe_is_quiet_on_standard_output_only() {
+    fn a_closed_pipe_is_no_failure_of_a_human_report_on_standard_output() {
         let (end, seen) = feed("human", io::ErrorKind::BrokenPipe);
         assert!(end.is_ok());
         assert_eq!(seen, (fixture::run().len(), 1));
         assert!(feed("human=/some/fifo", io::ErrorKind::BrokenPipe).0.is_err());
+        for format in ["json", "ktap", "junit"] {
+            let error = feed(format, io::ErrorKind::BrokenPipe).0.unwrap_err().to_string();
+            assert!(error.starts_with(&format!("the {format} report to standard output is not whole: ")), "{error}");
+        }
     }
 
     #[test]

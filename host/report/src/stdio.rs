@@ -1,4 +1,5 @@
-//! Whether vmlab was started with a standard output. Beside `vmlab_qemu::spawn`, the only unsafe code of the host.
+//! Whether vmlab was started with a standard output. The host has unsafe code only here, in
+//! `vmlab_qemu::spawn`, and in the command's allocator.
 //!
 //! The standard library opens `/dev/null` in place of a standard stream that is closed (Rust's
 //! library/std/src/sys/pal/unix/mod.rs, `sanitize_standard_fds`), before `main` is called, and what is written there is

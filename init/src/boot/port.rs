@@ -1,6 +1,6 @@
 //! Finds the control port by its name.
 //!
-//! A port appears under /sys/class/virtio-ports after its driver was loaded, and gets its name later still. The kernel
+//! A port appears under /sys/class/virtio-ports some time after its driver was loaded, and gets its name later still. The kernel
 //! announces both as uevents (drivers/char/virtio_console.c), so polling is not necessary.
 
 use std::fs;
@@ -27,7 +27,7 @@ impl Watch {
         Self { uevents: listen().ok() }
     }
 
-    /// Waits for the control port; returns its device node. The error lists the devices and ports that were found
+    /// Waits for the control port after all modules were loaded; returns its device node. The error lists the devices and ports that were found
     /// instead.
     pub(crate) fn wait_for_port(&self, timeout: Duration) -> Result<PathBuf, String> {
         let deadline = Instant::now() + timeout;
@@ -35,9 +35,15 @@ impl Watch {
             let found = find_port();
             match found {
                 Ok(Some(node)) => return Ok(node),
-                // The directory does not exist before the driver is loaded.
                 Ok(None) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                // The driver makes the directory when it is loaded (drivers/char/virtio_console.c, virtio_console_init), and
+                // all modules are loaded by now.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    return Err(format!(
+                        "no virtio-serial port named {CONTROL_PORT} can appear, because its driver is not loaded; {}",
+                        present_devices()
+                    ));
+                }
                 Err(error) => return Err(format!("cannot read {PORTS}: {error}")),
             }
             let left = deadline.saturating_duration_since(Instant::now());

@@ -5,8 +5,8 @@ use std::fs;
 use vmlab_events::event::LabEvent;
 use vmlab_events::exit;
 use vmlab_tests::env::{Ended, TestEnv};
-use vmlab_tests::fake::script::{Action, Guest, hello};
-use vmlab_tests::lab::FakeLab;
+use vmlab_tests::fake::script::{Action, Channel, Guest, hello};
+use vmlab_tests::lab::{FakeLab, record_dir};
 
 use crate::{FAKE_QEMU, ONLY_HOSTNAME, VMLAB, in_mounts, is_refused, lab};
 
@@ -105,6 +105,58 @@ fn a_state_directory_that_fills_up_ends_the_record_but_not_the_run() {
     let scenarios = vmlab_image::guest_init::catalogue().unwrap().len();
     assert!(ended.stdout.contains(&format!("{scenarios} scenarios on 1 kernel: ")), "{ended}");
     assert!(matches!(lab.events().last().unwrap().event, LabEvent::RunFinished { exit_code: exit::OK, .. }), "{ended}");
+}
+
+/// A guest that waits for the test before it boots.
+fn waits() -> Guest {
+    let before = [Action::Mark("up".to_owned()), Action::AwaitMark("go".to_owned()), hello()];
+    Guest::new([before.to_vec(), vec![Action::ServeRest]].concat())
+}
+
+#[test]
+fn a_record_that_is_removed_during_its_run_is_reported_as_lost() {
+    for option in ["--quiet", "--verbose"] {
+        let lab = FakeLab::new(VMLAB, FAKE_QEMU, vec![Guest::good(), waits()]);
+        lab.run(&[ONLY_HOSTNAME]).exits(exit::OK);
+        let before = record_dir(&lab.env).unwrap();
+        let mut running = lab.start(&[ONLY_HOSTNAME, option]);
+        running.until("the guest", || lab.dir().join("up").exists().then_some(()));
+        let record = record_dir(&lab.env).unwrap();
+        fs::remove_dir_all(&record).unwrap();
+        fs::write(lab.dir().join("go"), "").unwrap();
+        let ended = running.wait();
+        ended.exits(exit::LAB);
+        for words in ["was removed while the run was active", "the run goes on without a record"] {
+            assert!(ended.stderr.contains(words), "{ended}");
+        }
+        assert!(ended.stdout.contains("1 passed") && !ended.stdout.contains("record: "), "{ended}");
+        // What remains is the run before, under its own name.
+        let [lost, before] = [record, before].map(|dir| dir.file_name().unwrap().to_str().unwrap().to_owned());
+        for format in ["human", "json", "ktap", "junit"] {
+            let report = lab.env.run(&["report", "--quiet", "--format", format]);
+            report.exits(exit::OK);
+            let note = format!("the record of the latest run, {lost}, was removed; this is the run before, {before}");
+            assert!(report.stderr.contains(&note), "{report}");
+        }
+    }
+}
+
+#[test]
+fn a_vmlab_that_gets_no_more_memory_ends_with_its_own_exit_code() {
+    let report = b"[    1.0] BUG: unable to handle page fault for address: 0000000000000008\n[    1.0] Call Trace:\n";
+    let flood = Action::Flood(Channel::Console, report.repeat(10_000));
+    let before = [Action::Mark("up".to_owned()), Action::AwaitMark("go".to_owned())];
+    let lab = FakeLab::new(VMLAB, FAKE_QEMU, vec![Guest::new([before.to_vec(), vec![flood]].concat())]);
+    let mut running = lab.start(&[ONLY_HOSTNAME]);
+    running.until("the guest", || lab.dir().join("up").exists().then_some(()));
+    let mut limit = lab.env.command("prlimit");
+    limit.args(["--as=1048576:1048576", "--pid", &running.pid().to_string()]);
+    assert!(limit.status().unwrap().success());
+    fs::write(lab.dir().join("go"), "").unwrap();
+    let ended = running.wait();
+    ended.exits(exit::LAB);
+    assert!(ended.stderr.contains("vmlab: out of memory: "), "{ended}");
+    assert_eq!(lab.env.outliving(), []);
 }
 
 #[test]

@@ -125,3 +125,37 @@ fn a_script_that_runs_qemu_as_its_child_leaves_no_qemu() {
     let outcome = silent.qemu(path).run(&[ONLY_HOSTNAME, "--boot-timeout", "1"]);
     outcome.exits(exit::LAB).has(HOSTNAME, "NO-BOOT", "--boot-timeout");
 }
+
+#[test]
+fn a_script_that_starts_qemu_in_another_session_leaves_no_qemu() {
+    for script in [
+        "setsid QEMU \"$@\" & wait",
+        "setsid -w QEMU \"$@\"",
+        "[ \"$1\" != --version ] || exec QEMU \"$@\"; setsid -f QEMU \"$@\"; sleep 1000",
+    ] {
+        // One guest hangs, so that vmlab has to end it.
+        let lab = crate::lab(vec![Guest::new(vec![Action::Hang])]);
+        let path = lab.script(&script.replace("QEMU", FAKE_QEMU));
+        let lab = lab.qemu(path);
+        let outcome = lab.run(&[ONLY_HOSTNAME, "--boot-timeout", "1"]);
+        outcome.exits(exit::LAB).has(HOSTNAME, "NO-BOOT", "--boot-timeout");
+    }
+}
+
+#[test]
+fn a_process_that_a_script_leaves_behind_delays_no_version() {
+    let lab = crate::lab(vec![Guest::good()]);
+    let path = lab.script(&format!("sleep 1000 &\nexec {FAKE_QEMU} \"$@\""));
+    lab.qemu(path).run(&[ONLY_HOSTNAME]).exits(exit::OK).has(HOSTNAME, "PASS", "");
+}
+
+#[test]
+fn a_process_that_vmlab_cannot_find_is_reported() {
+    let lab = crate::lab(vec![Guest::good()]);
+    let hidden = "env -u VMLAB_STARTED_BY setsid sleep 4";
+    let path = lab.script(&format!("[ \"$1\" = --version ] || {hidden} &\nexec {FAKE_QEMU} \"$@\""));
+    let outcome = lab.qemu(path).run(&[ONLY_HOSTNAME]);
+    outcome.exits(exit::OK);
+    let reported = outcome.notices().filter(|text| text.contains("started outlives its guest")).count();
+    assert_eq!(reported, 1, "{}", outcome.ended);
+}

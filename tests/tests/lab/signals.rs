@@ -60,6 +60,25 @@ fn signals_that_were_blocked_at_the_start_end_a_run_as_well() {
     lab.outcome(running.wait()).exits(exit::INTERRUPTED);
 }
 
+/// `nohup vmlab run &`, and a script's background job.
+#[test]
+fn signals_that_were_ignored_at_the_start_end_no_run() {
+    for (option, signal) in
+        [("HUP", Signal::SIGHUP), ("INT", Signal::SIGINT), ("TERM", Signal::SIGTERM), ("HUP,INT", Signal::SIGINT)]
+    {
+        let before = [Action::Mark("up".to_owned()), Action::AwaitMark("signalled".to_owned()), hello()];
+        let lab = lab(vec![Guest::new([before.to_vec(), vec![Action::ServeRest]].concat())]);
+        let mut command = lab.env.command("env");
+        command.args(["--default-signal", &format!("--ignore-signal={option}"), VMLAB]);
+        command.args(lab.arguments(&[ONLY_HOSTNAME]));
+        let mut running = lab.env.start_command(command);
+        await_up(&lab, &mut running);
+        running.signal(signal);
+        fs::write(lab.dir().join("signalled"), "").unwrap();
+        lab.outcome(running.wait()).exits(exit::OK).has(HOSTNAME, "PASS", "");
+    }
+}
+
 #[test]
 fn an_interrupt_keeps_the_verdicts_of_completed_scenarios() {
     let actions = [Action::Serve(1), Action::AwaitRun(HOSTNAME.to_owned()), started(2, HOSTNAME), Action::Hang];
@@ -86,7 +105,9 @@ fn an_interrupt_keeps_the_verdicts_of_completed_scenarios() {
 fn interrupted_twice_it_ends_orderly() -> bool {
     // A process outside QEMU's group keeps QEMU's standard error open, so that vmlab waits for more output.
     let lab = lab(vec![silent()]);
-    let body = format!("[ \"$1\" = --version ] || setsid sleep 1000 &\nexec {FAKE_QEMU} \"$@\"");
+    // It has no mark of vmlab's either, by which vmlab would find it; the test environment finds it.
+    let clear = "env -u VMLAB_STARTED_BY setsid sleep 1000";
+    let body = format!("[ \"$1\" = --version ] || {clear} &\nexec {FAKE_QEMU} \"$@\"");
     let script = lab.script(&body);
     let lab = lab.qemu(script);
     let mut running = lab.start(&["uts"]);
@@ -200,4 +221,28 @@ fn time_in_which_vmlab_was_stopped_changes_no_verdict() {
     sleep(Duration::from_millis(2_500));
     running.signal(Signal::SIGCONT);
     lab.outcome(running.wait()).exits(exit::OK).has(HOSTNAME, "PASS", "");
+}
+
+/// Starts a run behind a script that starts QEMU in another way, kills vmlab, and checks that nothing is left.
+fn killed_behind(script: &str) {
+    let lab = lab(vec![silent()]);
+    let path = lab.script(&script.replace("QEMU", FAKE_QEMU));
+    let lab = lab.qemu(path);
+    let mut running = lab.start(&[ONLY_HOSTNAME]);
+    await_up(&lab, &mut running);
+    running.signal(Signal::SIGKILL);
+    assert_eq!(running.wait().status.signal(), Some(9));
+    assert_eq!(lab.env.outliving(), [], "{script}");
+}
+
+#[test]
+fn a_killed_vmlab_leaves_no_process_behind_a_script() {
+    for script in [
+        "QEMU \"$@\"; exit $?",
+        "setsid QEMU \"$@\" & wait",
+        "sh -c 'setsid sh -c \"\\\"\\$0\\\" \\\"\\$@\\\"; true\" \"$0\" \"$@\" & wait' QEMU \"$@\"; true",
+        "sleep 1000 & exec QEMU \"$@\"",
+    ] {
+        killed_behind(script);
+    }
 }

@@ -3,7 +3,7 @@
 use vmlab_events::event::LabEvent;
 use vmlab_events::exit;
 use vmlab_tests::fake::script::{Action, Guest, console, hello};
-use vmlab_tests::lab::Outcome;
+use vmlab_tests::lab::{Outcome, record_dir};
 
 use crate::{HOSTNAME, ONLY_HOSTNAME, lab};
 
@@ -91,4 +91,26 @@ fn the_whole_catalogue_runs_in_one_guest() {
     assert_eq!(outcome.reports().count(), all.len());
     assert!(outcome.reports().all(|report| report.guest == Some(1)));
     assert!(outcome.labels().values().all(|word| matches!(*word, "PASS" | "LEAK")));
+}
+
+#[test]
+fn a_dry_run_starts_no_guest_and_leaves_no_record() {
+    let lab = lab(vec![Guest::good()]);
+    let ended = lab.env.run(&lab.arguments(&["uts", "--dry-run", "--memory", "300"]));
+    ended.exits(exit::OK);
+    for words in
+        ["uts.hostname", "3 scenarios, shared", "300 MiB, 1 CPU", "7.2.22 at ", "tcg, as asked", "/kernels/vmlinuz: "]
+    {
+        assert!(ended.stdout.contains(words), "{words}: {ended}");
+    }
+    assert!(ended.stdout.contains("json to ") && !lab.file("events.jsonl").exists(), "{ended}");
+    assert_eq!((lab.unclaimed(), record_dir(&lab.env)), (vec![0], None));
+
+    // What would be fetched is only named, and what would fail fails.
+    let arguments = lab.arguments(&["--dry-run", "--kernel", "debian:bookworm"]);
+    let ended = lab.env.run(&arguments);
+    ended.exits(exit::OK);
+    assert!(ended.stdout.contains("debian:bookworm: not in the cache, would be fetched"), "{ended}");
+    lab.env.run(&lab.arguments(&["--dry-run", "--offline", "--kernel", "debian:bookworm"])).exits(exit::LAB);
+    lab.env.run(&lab.arguments(&["--dry-run", "--kernel", "./no/such/kernel"])).exits(exit::USAGE);
 }

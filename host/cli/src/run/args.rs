@@ -137,6 +137,10 @@ pub struct RunArgs {
     #[arg(long)]
     pub(super) offline: bool,
 
+    /// Print what would run, on what, and from where, and do nothing else
+    #[arg(long, conflicts_with = "setup")]
+    pub(super) dry_run: bool,
+
     /// Keep no run record
     #[arg(long)]
     pub(super) no_record: bool,
@@ -151,7 +155,7 @@ pub struct RunArgs {
     #[arg(short, long, conflicts_with = "quiet", action = ArgAction::Count)]
     pub(crate) verbose: u8,
 
-    /// Print only the table and the summary
+    /// Print only the table, why there is no result (if there is none), and the summary
     #[arg(short, long)]
     pub(super) quiet: bool,
 }

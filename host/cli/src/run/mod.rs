@@ -31,6 +31,7 @@ use super::{Context, Failure};
 use sink::{Handle, RunSink};
 
 mod args;
+mod dry_run;
 mod sink;
 
 pub(super) async fn run(args: &RunArgs, context: &Context, logging: Logging) -> Result<u8, Failure> {
@@ -44,6 +45,9 @@ pub(super) async fn run(args: &RunArgs, context: &Context, logging: Logging) -> 
     Reporters::check(&reports)?;
     let cache_limit = Limit::from_env().map_err(Failure::usage)?;
     let mut interrupts = Interrupts::listen()?;
+    if args.dry_run {
+        return interrupts.or_interrupt(dry_run::show(&plan, &reports, !args.no_record, &context.dirs)).await;
+    }
     let verbosity = match (args.quiet, args.verbose) {
         (true, _) => Verbosity::Quiet,
         (false, 0) => Verbosity::Normal,

@@ -11,7 +11,7 @@ use vmlab_events::event::Stamped;
 use vmlab_lab::{Opened, Record, Sink};
 use vmlab_report::{ReportSpec, Reporters, Setup};
 use vmlab_store::dirs::Dirs;
-use vmlab_store::record::RunRecord;
+use vmlab_store::record::{RecordError, RunRecord};
 
 use crate::Failure;
 use crate::logging::Logging;
@@ -67,6 +67,9 @@ impl RunSink {
             writeln!(io::stderr(), "vmlab: {text}; the run goes on without a record").unwrap_or_default();
             self.failures.push(text);
             self.record = None;
+            if matches!(error, RecordError::Lost(_)) {
+                self.reporters.record_lost();
+            }
         }
         self.reporters.event(event);
     }
@@ -75,7 +78,11 @@ impl RunSink {
     pub(super) fn finish(&mut self) -> Vec<String> {
         let mut failures = std::mem::take(&mut self.failures);
         if let Some(record) = self.record.take() {
-            failures.extend(record.finish().err().map(|error| chain(&error)));
+            let error = record.finish().err();
+            if matches!(error, Some(RecordError::Lost(_))) {
+                self.reporters.record_lost();
+            }
+            failures.extend(error.map(|error| chain(&error)));
         }
         let finished = std::mem::take(&mut self.reporters).finish();
         failures.extend(finished.err().map(|error| error.to_string()));

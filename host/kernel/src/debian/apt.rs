@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 
 use tokio::process::Command;
@@ -48,6 +49,9 @@ Dir::Etc::main \"/dev/null\";
 Dir::Etc::parts \"/dev/null\";
 ";
 
+/// The directory of temporary files. apt leaves some if it is killed; this directory is removed with the private root.
+const TEMPORARY: &str = "tmp";
+
 /// A private apt.
 pub(super) struct Apt<'a> {
     job: Job<'a>,
@@ -59,11 +63,11 @@ impl<'a> Apt<'a> {
     /// Creates the private root at `root`, which must not exist, and copies the system's settings for access to
     /// mirrors, such as proxies. `preferred` is the suite with priority over others.
     pub(super) async fn new(job: Job<'a>, root: PathBuf, preferred: Option<String>) -> Result<Self, DebianError> {
-        for dir in ["state/lists/partial", "cache/archives/partial", "debs"] {
+        for dir in ["state/lists/partial", "cache/archives/partial", "debs", TEMPORARY] {
             atomic::create_dir(&root.join(dir))?;
         }
         let mut command = job.system.command("apt-config");
-        command.args(["dump", "Acquire"]);
+        command.args(["dump", "Acquire"]).env("TMPDIR", root.join(TEMPORARY));
         let mut acquire = Vec::new();
         let finished = system::run(command, |line| acquire.push(line.to_owned())).await?;
         let apt = Self { job, root, preferred };
@@ -144,7 +148,7 @@ impl<'a> Apt<'a> {
 
     fn command(&self, program: &str) -> Command {
         let mut command = self.job.system.command(program);
-        command.env("APT_CONFIG", self.root.join("apt.conf"));
+        command.env("APT_CONFIG", self.root.join("apt.conf")).env("TMPDIR", self.root.join(TEMPORARY));
         command.args(arguments(&self.root, self.preferred.as_deref()));
         command
     }
@@ -182,7 +186,10 @@ impl<'a> Apt<'a> {
             Complaint::Network(detail) => DebianError::NoNetwork { label, detail },
             Complaint::Signature(detail) => DebianError::Signature { label, detail },
             Complaint::MissingSuites(suites) => DebianError::NoSuchSuite { label, suite: suites.join(" ") },
-            Complaint::Other(detail) => DebianError::Apt { label, doing, detail },
+            Complaint::Other(detail) => {
+                let killed = finished.status.signal().map(|signal| format!("; it was killed by signal {signal}"));
+                DebianError::Apt { label, doing, detail: detail + &killed.unwrap_or_default() }
+            }
         })
     }
 }

@@ -7,13 +7,10 @@ use std::process::{ExitStatus, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, killpg};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::Command;
 
-use vmlab_qemu::spawn;
+use vmlab_qemu::spawn::{Family, Offspring};
 
 /// The limit of standard output, in bytes. Commands print the status lines of a download or a few package descriptions.
 const STDOUT_LIMIT: u64 = 16 << 20;
@@ -39,18 +36,17 @@ pub(super) struct Finished {
 const REAPS: u32 = 200;
 const REAP_PAUSE: Duration = Duration::from_millis(5);
 
-/// Kills the process group of a child if the caller stops waiting for it.
-struct KillGroup(Option<Pid>);
+/// Kills a child with all its descendants if the caller stops waiting for it.
+struct KillFamily(Family);
 
-impl Drop for KillGroup {
+impl Drop for KillFamily {
     fn drop(&mut self) {
-        let Some(group) = self.0 else { return };
-        // The only possible error is ESRCH: no process is left.
-        let _ = killpg(group, Signal::SIGKILL);
+        // The process group is gone if the child has ended, and its descendants are found by their marks.
+        let _ = self.0.kill();
         // The caller may remove the child's files after this, so wait until the child has ended. The runtime would reap
         // it later.
         for _ in 0..REAPS {
-            if !matches!(waitpid(group, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive)) {
+            if self.0.child.id().is_none() || !matches!(self.0.child.try_wait(), Ok(None)) {
                 return;
             }
             thread::sleep(REAP_PAUSE);
@@ -65,10 +61,9 @@ impl Drop for KillGroup {
 /// The command cannot be started, or its output cannot be read.
 pub(super) async fn run(mut command: Command, mut on_line: impl FnMut(&str)) -> io::Result<Finished> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    spawn::die_with_parent(&mut command);
-    let mut child = command.spawn()?;
-    // The child leads its own process group, so its PID is the group's id.
-    let mut guard = KillGroup(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw));
+    // apt and dpkg-deb start others, which would go on writing.
+    let mut family = KillFamily(Family::spawn(&mut command, Offspring::Any)?);
+    let KillFamily(Family { child, .. }) = &mut family;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let read_stdout = async {
         if let Some(pipe) = stdout {
@@ -90,10 +85,7 @@ pub(super) async fn run(mut command: Command, mut on_line: impl FnMut(&str)) -> 
         io::Result::Ok(Vec::from(last).join("\n"))
     };
     let ((), stderr) = tokio::try_join!(read_stdout, read_stderr)?;
-    let status = child.wait().await?;
-    // From here on the PID may belong to another process.
-    guard.0 = None;
-    Ok(Finished { status, stderr })
+    Ok(Finished { status: child.wait().await?, stderr })
 }
 
 async fn each_line(pipe: impl AsyncRead + Unpin, mut on_line: impl FnMut(&str)) -> io::Result<()> {

@@ -129,6 +129,28 @@ pub enum DebianError {
         /// The cache directory.
         dir: PathBuf,
     },
+    /// The kernel of this machine killed a tool for want of memory.
+    #[error(
+        "{label}: out of memory: this machine's kernel killed a process of this cgroup while vmlab fetched the kernel; raise \
+         the cgroup's limit (fetching takes about 128 MiB), or fetch the kernel elsewhere; the tool's own message: {detail}"
+    )]
+    Memory {
+        /// The source.
+        label: String,
+        /// The tool's error.
+        detail: String,
+    },
+    /// apt cannot use the path of the cache.
+    #[error(
+        "{label}: apt cannot fetch into {dir:?}, because this path contains a line break; set XDG_CACHE_HOME to a directory \
+         without one"
+    )]
+    CachePath {
+        /// The source.
+        label: String,
+        /// The cache directory.
+        dir: PathBuf,
+    },
     /// apt made no progress and was killed.
     #[error(
         "{label}: apt made no progress for {seconds} seconds and was killed; try again, or check the mirror with `apt-get update`"
@@ -206,7 +228,11 @@ impl DebianError {
     pub const fn is_usage(&self) -> bool {
         matches!(
             self,
-            Self::NoSuchSuite { .. } | Self::NoSuchFlavour { .. } | Self::BadMirror { .. } | Self::Release(_)
+            Self::NoSuchSuite { .. }
+                | Self::NoSuchFlavour { .. }
+                | Self::BadMirror { .. }
+                | Self::CachePath { .. }
+                | Self::Release(_)
         )
     }
 }

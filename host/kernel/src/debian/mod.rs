@@ -18,6 +18,7 @@ mod apt;
 mod child;
 mod complaint;
 mod error;
+mod memory;
 mod mirrors;
 pub mod resolve;
 pub mod sources;
@@ -123,10 +124,32 @@ impl Fetch<'_> {
         let pinned = self.store.pinned_packages(&stem)?;
         let staging = self.store.staging(&stem)?;
         let wanted = if policy == FetchPolicy::Refresh { &[] } else { pinned.as_slice() };
-        let entry = self.fetch(&staging, present, wanted).await?;
+        self.check_path()?;
+        let kills = self.job.system.cgroups.kills();
+        let fetched = self.fetch(&staging, present, wanted).await;
+        let entry = fetched.map_err(|error| self.explained(error, self.job.system.cgroups.kills() > kills))?;
         self.store.pin(&stem, &entry, now_unix_ms())?;
         let notice = damage.map(|damage| self.refetch_notice(&damage, &pinned, &entry));
         Ok((entry, notice.into_iter().collect()))
+    }
+
+    /// apt divides its messages to and from its methods into lines.
+    fn check_path(&self) -> Result<(), DebianError> {
+        let cache = self.job.cache;
+        if cache.as_os_str().as_encoded_bytes().contains(&b'\n') {
+            return Err(DebianError::CachePath { label: self.job.label.to_owned(), dir: cache.to_owned() });
+        }
+        Ok(())
+    }
+
+    /// The error, or that memory ran out meanwhile: a tool that is killed for it looks like one that failed.
+    fn explained(&self, error: DebianError, out_of_memory: bool) -> DebianError {
+        match error {
+            DebianError::Apt { .. } | DebianError::Unpack { .. } | DebianError::Stalled { .. } if out_of_memory => {
+                DebianError::Memory { label: self.job.label.to_owned(), detail: error.to_string() }
+            }
+            error => error,
+        }
     }
 
     /// The notice on a damaged kernel that was fetched again: whether its version is the same.

@@ -9,6 +9,7 @@ use tokio::process::Command;
 
 use super::child::{self, Finished};
 use super::error::DebianError;
+use super::memory::Cgroups;
 use super::mirrors::{self, Mirror, Mirrors};
 use super::sources::{self, SourceEntry};
 use vmlab_events::progress::Progress;
@@ -29,6 +30,8 @@ pub(crate) struct System {
     pub(crate) security_mirror: Option<String>,
     /// The directory of the tools; `None` stands for `PATH`.
     pub(crate) programs: Option<PathBuf>,
+    /// The memory cgroup in which the tools run.
+    pub(crate) cgroups: Cgroups,
 }
 
 impl System {
@@ -45,6 +48,7 @@ impl System {
             main_mirror: mirror(MAIN_VARIABLE),
             security_mirror: mirror(SECURITY_VARIABLE),
             programs: None,
+            cgroups: Cgroups::of_this_process(),
         }
     }
 

@@ -8,11 +8,14 @@ use std::time::Duration;
 
 use vmlab_protocol::catalogue::KernelVersion;
 
+use super::memory::Cgroups;
 use super::*;
 use crate::depmod::tests::module;
 use crate::file::tests::{RELEASE, bzimage};
 use vmlab_events::progress::Silent;
 use vmlab_store::checksummed::{self, Stored};
+
+mod machine;
 
 /// The scripts. Tests link to them instead of copying: a file that was just written may still be open for writing in a
 /// child of another test, and cannot be executed then (ETXTBSY, execve(2)).
@@ -49,6 +52,7 @@ impl Fake {
             main_mirror: None,
             security_mirror: None,
             programs: Some(at("bin")),
+            cgroups: Cgroups { membership: at("membership"), root: at("cgroup") },
         };
         let fake = Self { system, dirs: Dirs { cache: at("cache"), state: at("state") }, root };
         fake.offer("6.1.192-2");
@@ -278,6 +282,11 @@ async fn apts_errors_are_distinguished() {
     says("download-fails", "E: Failed to fetch http://m.example/d/x.deb  404  Not Found\n");
     assert!(matches!(fake.fails().await, DebianError::Apt { detail, .. } if detail.ends_with("404  Not Found")));
     fs::remove_file(fake.bin("download-fails")).unwrap();
+    says("download-killed", "");
+    assert!(
+        matches!(fake.fails().await, DebianError::Apt { detail, .. } if detail.ends_with("; it was killed by signal 9"))
+    );
+    fs::remove_file(fake.bin("download-killed")).unwrap();
     says("unpack-fails", "dpkg-deb: error: archive is truncated\n");
     assert!(matches!(fake.fails().await, DebianError::Unpack { .. }));
     fs::remove_file(fake.bin("unpack-fails")).unwrap();
@@ -367,6 +376,10 @@ async fn an_interrupted_fetch_leaves_nothing_behind() {
     while is_alive(pid.trim()) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    // Temporary files of apt's are in the part of the cache that was removed.
+    let temporary = fs::read_to_string(fake.bin("temporary-seen")).unwrap();
+    assert_eq!(temporary.lines().count(), 2, "{temporary}");
+    assert!(temporary.lines().all(|dir| Path::new(dir).starts_with(&fake.dirs.cache)), "{temporary}");
     // The lock is released, too.
     fs::remove_file(fake.bin("download-hangs")).unwrap();
     fake.obtain(FetchPolicy::CacheFirst).await.unwrap();

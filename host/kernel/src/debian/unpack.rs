@@ -25,7 +25,7 @@ pub(super) async fn unpack(job: Job<'_>, debs: &Path, into: &Path) -> Result<(),
         let package = deb.file_name().unwrap_or_default().to_string_lossy().into_owned();
         job.step(&format!("unpacking {package}"));
         let mut command = job.system.command("dpkg-deb");
-        command.arg("-x").arg(&deb).arg(into);
+        command.arg("-x").arg(&deb).arg(into).env("TMPDIR", debs);
         let finished = system::run(command, |_| {}).await?;
         if !finished.status.success() {
             let label = job.label.to_owned();

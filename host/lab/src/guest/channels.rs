@@ -112,7 +112,7 @@ impl Channels {
                 Err(error) => return Err(error),
             },
             event = next_event(qmp_events), if qmp_events.is_some() => event.map_or(Input::QmpClosed, Input::Qmp),
-            status = process.wait(), if !*exited => { *exited = true; Input::Exited(status?) }
+            status = process.child.wait(), if !*exited => { *exited = true; Input::Exited(status?) }
             // An expired timer may be reported before the sockets are checked. If vmlab was stopped, the expected
             // message may have arrived in time.
             () = tokio::time::sleep_until(deadline.into()) => {
@@ -178,7 +178,7 @@ impl Channels {
 
     /// QEMU's CPU usage; None if the process is gone.
     pub(crate) fn cpu_usage(&self) -> Option<CpuUsage> {
-        self.qemu.process.id().and_then(CpuUsage::of)
+        self.qemu.process.child.id().and_then(CpuUsage::of)
     }
 
     /// Kills QEMU if it still runs; returns the unread rest of its channels, and how it ended.

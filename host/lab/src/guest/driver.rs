@@ -1,6 +1,7 @@
 //! Drives a guest: passes inputs to its [`GuestMachine`], and carries out the machine's actions.
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use tracing::{Instrument as _, Span, debug, debug_span, trace};
@@ -213,6 +214,9 @@ impl Driver<'_> {
             notices.extend(failure.filter(|_| self.run.reports_console()));
             notices.extend(cut);
         }
+        if qemu.as_ref().is_ok_and(|ended| ended.left_a_process) {
+            notices.push(left_a_process(&self.run.qemu.path));
+        }
         let (qemu, stderr) = qemu_end(qemu, stopped);
         let Postmortem { registers, vmcore, notices: more, .. } = std::mem::take(&mut self.postmortem);
         notices.extend(more);
@@ -235,11 +239,20 @@ fn write_failure(sent: std::io::Result<()>) -> Option<Input> {
     Some(Input::HostFailed(HostFault::Write { error: error.to_string() }))
 }
 
+/// The notice on a process that vmlab cannot find: it has left the process group and has cleared its environment.
+fn left_a_process(qemu: &Path) -> String {
+    format!(
+        "a process that {} started outlives its guest, and vmlab cannot end it: it is in a session and an environment of \
+         its own; look for it with `ps`, and have the script start QEMU with `exec`",
+        qemu.display()
+    )
+}
+
 fn qemu_end(ended: std::io::Result<QemuEnded>, stopped: bool) -> (QemuEnd, String) {
     use std::os::unix::process::ExitStatusExt as _;
     match ended {
-        Ok(QemuEnded { by_itself: None, stderr }) => (QemuEnd::Lived { stopped }, stderr),
-        Ok(QemuEnded { by_itself: Some(status), stderr }) => {
+        Ok(QemuEnded { by_itself: None, stderr, .. }) => (QemuEnd::Lived { stopped }, stderr),
+        Ok(QemuEnded { by_itself: Some(status), stderr, .. }) => {
             let end = match (status.code(), status.signal()) {
                 (Some(code), _) => QemuEnd::Exited(code),
                 (None, Some(signal)) => QemuEnd::Killed(signal),

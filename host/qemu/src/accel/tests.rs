@@ -26,8 +26,10 @@ impl Lab {
             size_bytes: 1,
             modified_ns: 2,
         };
-        let qemu = Qemu { path, version: QemuVersion { major: 7, minor: 2, micro: 22 }, identity };
-        let host = Host { device: dir.path().join("kvm"), boot_id: Some("first boot".to_owned()) };
+        let qemu =
+            Qemu { path, version: QemuVersion { major: 7, minor: 2, micro: 22 }, identity, version_cpu_us: 15_000 };
+        let host =
+            Host { device: dir.path().join("kvm"), boot_id: Some("first boot".to_owned()), now_unix_s: 1_795_345_323 };
         Self { dir, host, qemu }
     }
 
@@ -48,7 +50,7 @@ impl Lab {
 async fn a_kvm_that_boots_a_kernel_is_used_and_remembered() {
     let lab = Lab::new(ROOTLESS);
     let choice = lab.choose(Wanted::Auto).await.unwrap();
-    assert_eq!((choice.accelerator, choice.remembered), (Accelerator::Kvm, true));
+    assert_eq!((choice.accelerator, choice.remembered), (Accelerator::Kvm, Remembered::UntilReboot));
     assert_eq!(choice.explanation(), "kvm: a kernel booted under it; remembered until reboot");
     assert_eq!(choice.to_string(), "using KVM");
     assert_eq!(lab.choose(Wanted::Kvm).await.unwrap(), choice);
@@ -59,7 +61,7 @@ async fn a_kvm_that_boots_a_kernel_is_used_and_remembered() {
 async fn a_kvm_that_aborts_is_not_used_and_remembered() {
     let lab = Lab::new(ABORTS);
     let choice = lab.choose(Wanted::Auto).await.unwrap();
-    assert_eq!((choice.accelerator, choice.remembered), (Accelerator::Tcg, true));
+    assert_eq!((choice.accelerator, choice.remembered), (Accelerator::Tcg, Remembered::UntilReboot));
     assert!(choice.explanation().contains("MSR 0x10a"), "{choice:?}");
     assert_eq!(choice.to_string(), "using TCG: KVM is not usable here (vmlab doctor says why)");
     assert_eq!(lab.choose(Wanted::Auto).await.unwrap(), choice);
@@ -71,7 +73,7 @@ async fn a_kvm_that_aborts_is_not_used_and_remembered() {
 async fn a_crash_of_the_kernel_itself_is_not_remembered() {
     let lab = Lab::new("echo 'Kernel panic - not syncing: Attempted to kill init!'");
     let choice = lab.choose(Wanted::Auto).await.unwrap();
-    assert_eq!((choice.accelerator, choice.remembered), (Accelerator::Tcg, false));
+    assert_eq!((choice.accelerator, choice.remembered), (Accelerator::Tcg, Remembered::No));
     lab.choose(Wanted::Auto).await.unwrap();
     assert_eq!(lab.starts(), 2);
 }
@@ -128,7 +130,7 @@ async fn without_the_device_no_qemu_is_started() {
     let mut lab = Lab::new(ROOTLESS);
     lab.host.device = lab.dir.path().join("nothing");
     let choice = lab.choose(Wanted::Auto).await.unwrap();
-    assert_eq!((choice.accelerator, choice.remembered), (Accelerator::Tcg, false));
+    assert_eq!((choice.accelerator, choice.remembered), (Accelerator::Tcg, Remembered::No));
     assert!(choice.why.starts_with("there is no "), "{choice:?}");
     assert!(lab.choose(Wanted::Kvm).await.unwrap_err().to_string().contains("there is no "));
     assert_eq!(lab.starts(), 0);
@@ -148,25 +150,79 @@ async fn an_unwritable_cache_is_reported_and_does_not_change_the_choice() {
     let lab = Lab::new(ROOTLESS);
     fs::write(lab.cache(), "a file where the directory should be").unwrap();
     let choice = lab.choose(Wanted::Auto).await.unwrap();
-    assert_eq!((choice.accelerator, choice.remembered), (Accelerator::Kvm, false));
+    assert_eq!((choice.accelerator, choice.remembered), (Accelerator::Kvm, Remembered::No));
     assert!(choice.why.contains("not remembered"), "{choice:?}");
+}
+
+fn slow(limit_ms: u64) -> Answer {
+    Answer::Slow { limit_ms, console: "nothing".to_owned() }
 }
 
 #[test]
 fn a_slow_kvm_is_explained_with_its_limit() {
-    let answer = Answer::Slow { limit_ms: 1800, console: "nothing".to_owned() };
-    let line = from_answer(&answer, true).explanation();
+    let line = from_answer(&slow(1800), remembered(&slow(1800))).explanation();
     assert_eq!(
         line,
         "tcg: /dev/kvm opens, but a kernel had not booted under KVM after 1800 ms (on its console: nothing); --accel kvm \
-         gives it 20 s; remembered until reboot"
+         gives it 20 s; tried again after 60 min"
     );
-    let asked = from_answer(&Answer::Slow { limit_ms: 20_000, console: "nothing".to_owned() }, false).explanation();
+    let asked = from_answer(&slow(20_000), Remembered::No).explanation();
     assert!(!asked.contains("--accel kvm"), "it has had that: {asked}");
-    let dir = tempfile::tempdir().unwrap();
-    let lab = Lab::new("");
-    assert!(remember(&lab.host, &lab.qemu, dir.path(), &answer).unwrap());
-    assert_eq!(known_answer(&lab.host, &lab.qemu, dir.path()), Some(answer));
+}
+
+#[test]
+fn a_timeout_is_remembered_for_a_time_that_its_limit_gives() {
+    let mut lab = Lab::new("");
+    for (limit_ms, minutes) in [(1800, 60), (7200, 240), (20_000, 666)] {
+        assert_eq!(
+            remember(&lab.host, &lab.qemu, &lab.cache(), &slow(limit_ms)).unwrap(),
+            Remembered::Minutes(minutes)
+        );
+        let known = |lab: &Lab| known_on(&lab.host, &lab.qemu, &lab.cache()).map(|choice| choice.accelerator);
+        let then = lab.host.now_unix_s;
+        for (now, accelerator) in [
+            (then, Some(Accelerator::Tcg)),
+            (then + minutes * 60 - 1, Some(Accelerator::Tcg)),
+            (then + minutes * 60, None),
+            (then - 1, None),
+        ] {
+            lab.host.now_unix_s = now;
+            assert_eq!(known(&lab), accelerator, "{limit_ms} ms, {now}");
+        }
+        lab.host.now_unix_s = then;
+    }
+}
+
+#[test]
+fn a_slow_machine_and_a_timeout_get_a_longer_limit() {
+    for (version_cpu_us, before, limit_ms) in [
+        (0, None, 1_800),
+        (15_000, None, 1_800),
+        (39_999, None, 1_800),
+        (40_000, None, 3_600),
+        (200_000, None, 18_000),
+        (u64::MAX, None, 20_000),
+        (15_000, Some(slow(1_800)), 7_200),
+        (15_000, Some(slow(7_200)), 20_000),
+        (15_000, Some(slow(u64::MAX)), 20_000),
+        (200_000, Some(slow(1_800)), 18_000),
+        (15_000, Some(Answer::Works), 1_800),
+    ] {
+        let limit = auto_limit(version_cpu_us, before.as_ref());
+        assert_eq!(limit, Duration::from_millis(limit_ms), "{version_cpu_us} {before:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_kvm_that_was_too_slow_once_is_used_when_it_works_later() {
+    let mut lab = Lab::new(ROOTLESS);
+    remember(&lab.host, &lab.qemu, &lab.cache(), &slow(1_800)).unwrap();
+    assert_eq!(lab.choose(Wanted::Auto).await.unwrap().accelerator, Accelerator::Tcg);
+    lab.host.now_unix_s += 3_600;
+    let choice = lab.choose(Wanted::Auto).await.unwrap();
+    assert_eq!((choice.accelerator, choice.remembered), (Accelerator::Kvm, Remembered::UntilReboot));
+    assert_eq!(lab.choose(Wanted::Auto).await.unwrap(), choice);
+    assert_eq!(lab.starts(), 1);
 }
 
 #[test]

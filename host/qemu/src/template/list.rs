@@ -52,6 +52,17 @@ fn list(cache: &Path) -> Listing {
     listing
 }
 
+/// Removes the drafts of processes that were killed while they made a template. Another process's draft stays, and so does
+/// one that cannot be removed: `vmlab cache` lists it with the error.
+pub fn remove_drafts(cache: &Path) {
+    for (name, path) in disk::list(&root(cache)).unwrap_or_default() {
+        if let Some(key) = name.strip_suffix(DRAFT) {
+            let draft = leftover(&path, "an incomplete template", lock_path(cache, key));
+            vmlab_store::cache::remove(cache, &draft).map_or_else(drop, drop);
+        }
+    }
+}
+
 /// The lock of the process that makes a template.
 #[must_use]
 pub fn lock_path(cache: &Path, key: &str) -> PathBuf {

@@ -29,7 +29,7 @@ mod list;
 mod memory;
 pub mod refusal;
 
-pub use list::{TEMPLATES, lock_path};
+pub use list::{TEMPLATES, lock_path, remove_drafts};
 
 /// The name of the memory's file.
 pub const RAM: &str = "ram";

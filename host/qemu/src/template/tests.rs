@@ -18,7 +18,8 @@ fn qemu() -> Qemu {
         size_bytes: 1,
         modified_ns: 2,
     };
-    Qemu { path: PathBuf::from("/usr/bin/qemu"), version: QemuVersion { major: 7, minor: 2, micro: 22 }, identity }
+    let version = QemuVersion { major: 7, minor: 2, micro: 22 };
+    Qemu { path: PathBuf::from("/usr/bin/qemu"), version, identity, version_cpu_us: 15_000 }
 }
 
 const MACHINE: Machine = Machine { accelerator: Accelerator::Tcg, memory_mib: 256, cpus: 1 };
@@ -107,6 +108,24 @@ fn a_template_is_removed_unless_another_process_makes_or_uses_it() {
         assert_eq!(remove(cache.path(), &key).unwrap(), Removal::Gone);
         assert_eq!(fs::read_dir(root(cache.path())).unwrap().count(), 0);
     }
+}
+
+#[test]
+fn drafts_of_killed_processes_are_removed_and_others_stay() {
+    let (cache, key, template) = made();
+    let drafts = ["killed", "locked"].map(|key| root(cache.path()).join(format!("{key}{DRAFT}")));
+    for draft in &drafts {
+        fs::create_dir(draft).unwrap();
+        fs::write(draft.join(RAM), "memory").unwrap();
+    }
+    let lock = vmlab_store::lock::Lock::try_take(&lock_path(cache.path(), "locked")).unwrap().unwrap();
+    remove_drafts(cache.path());
+    assert!(!drafts[0].exists() && drafts[1].join(RAM).exists());
+    assert!(template.ram().exists() && matches!(find(cache.path(), &key).unwrap(), Found::Whole(_)));
+    drop(lock);
+    remove_drafts(cache.path());
+    assert!(!drafts[1].exists());
+    remove_drafts(Path::new("/proc/none"));
 }
 
 #[test]

@@ -70,7 +70,12 @@ impl Details<'_> {
     }
 
     fn needs_paragraph(&self, report: &JobReport) -> bool {
-        match report.verdict.class() {
+        let class = report.verdict.class();
+        if self.verbosity == Verbosity::Quiet {
+            // The table says what failed; it does not say what to mend in the lab.
+            return class == Class::Lab;
+        }
+        match class {
             Class::Good => self.verbosity == Verbosity::Verbose || !report.warnings.is_empty(),
             Class::Skipped => false,
             Class::Flaky | Class::Bad | Class::TimedOut | Class::Crashed | Class::Lab | Class::NotRun => true,
@@ -81,12 +86,16 @@ impl Details<'_> {
     fn paragraph(&self, report: &JobReport, names: &[&str]) -> String {
         let mut out = self.heading(report, names);
         let mut line = |text: &str| out.push_str(&format!("{INDENT}{text}\n"));
-        if let Some(spec) = self.run.jobs.iter().find(|spec| spec.is(&report.job) && names.len() < 2) {
+        let quiet = self.verbosity == Verbosity::Quiet;
+        if let Some(spec) = self.run.jobs.iter().find(|spec| spec.is(&report.job) && names.len() < 2 && !quiet) {
             line(&self.paint.dim(&clean::line(&spec.summary())));
         }
         let detail = clean::cut(&clean::line(&report.verdict.detail()), MAX_DETAIL);
         if !detail.is_empty() {
             line(&detail);
+        }
+        if quiet {
+            return out;
         }
         self.attempts(report, &mut line);
         self.evidence(report, &mut line);

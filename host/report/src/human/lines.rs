@@ -11,8 +11,11 @@ use vmlab_events::target::TargetId;
 use vmlab_events::verdict::{Class, Verdict};
 use vmlab_events::{clean, text};
 
-/// The most characters of a verdict's detail on its line; the rest is in the paragraph at the end.
+/// The most characters of a verdict's detail on its line; all of it is in the paragraph at the end. The advice is at the
+/// detail's end, so the middle is left out.
 const MAX_DETAIL: usize = 300;
+/// How many of them are for the end.
+const END_OF_DETAIL: usize = 140;
 
 /// The line of an event; nothing for most events.
 #[must_use]
@@ -141,11 +144,44 @@ fn took(report: &JobReport) -> String {
 }
 
 fn detail(report: &JobReport) -> String {
-    clean::cut(&clean::line(&report.verdict.detail()), MAX_DETAIL)
+    shortened(&clean::line(&report.verdict.detail()))
+}
+
+/// A clean text without its middle, which ends between two words, if it is longer than [`MAX_DETAIL`].
+fn shortened(text: &str) -> String {
+    let count = text.chars().count();
+    let at = |number: usize| text.char_indices().nth(number).map_or(text.len(), |(at, _)| at);
+    if count <= MAX_DETAIL {
+        return text.to_owned();
+    }
+    let (head, end) = (&text[..at(MAX_DETAIL - END_OF_DETAIL)], &text[at(count - END_OF_DETAIL)..]);
+    let head = head.rsplit_once(' ').map_or(head, |(words, _)| words);
+    let end = end.split_once(' ').map_or(end, |(_, words)| words);
+    format!("{head} … {end}")
 }
 
 /// Whether there are lines at all.
 #[must_use]
 pub fn wanted(verbosity: Verbosity) -> bool {
     verbosity > Verbosity::Quiet
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_detail_keeps_its_beginning_and_its_end() {
+        let short = "x".repeat(MAX_DETAIL);
+        assert_eq!(shortened(&short), short);
+        let advice = "perhaps because it has too little memory: it has 64 MiB, give it more with --memory";
+        for middle in ["word ".repeat(100), "ä".repeat(400), "\u{1f427} ".repeat(300)] {
+            let long = shortened(&format!("the guest was reset: {middle}; {advice}"));
+            assert!(
+                long.starts_with("the guest was reset:") && long.contains(" … ") && long.ends_with(advice),
+                "{long}"
+            );
+            assert!(long.chars().count() <= MAX_DETAIL + 3, "{long}");
+        }
+    }
 }

@@ -86,9 +86,9 @@ impl<W: Write + Send> Human<W> {
             out.push_str(&timings::render(&run.timings, *paint));
         }
         let record = setup.record.as_deref();
+        let details = Details { run, record, verbosity: setup.verbosity, paint: *paint };
+        out.push_str(&details.paragraphs());
         if setup.verbosity > Verbosity::Quiet {
-            let details = Details { run, record, verbosity: setup.verbosity, paint: *paint };
-            out.push_str(&details.paragraphs());
             out.push_str(&details.skips());
             out.push_str(&details.explanations());
         }
@@ -114,6 +114,10 @@ impl<W: Write + Send> Reporter for Human<W> {
             live.event(&event.event, &self.run);
         }
         self.write(&text)
+    }
+
+    fn record_lost(&mut self) {
+        self.setup.record = None;
     }
 
     fn finish(&mut self) -> io::Result<()> {

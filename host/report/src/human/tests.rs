@@ -24,7 +24,7 @@ fn the_fixture_in_plain_lines() {
 }
 
 #[test]
-fn quiet_is_the_table_and_the_summary() {
+fn quiet_is_the_table_the_summary_and_why_there_is_no_result() {
     insta::assert_snapshot!(render(&fixture::run(), setup(Style::FILE, Verbosity::Quiet)));
 }
 

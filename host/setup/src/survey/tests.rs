@@ -1,4 +1,5 @@
 use super::*;
+use vmlab_qemu::accel::Remembered;
 
 fn check(status: Status) -> Check {
     Check::new("x", status, "")
@@ -102,8 +103,12 @@ fn kernels_are_counted() {
 
 #[test]
 fn a_kvm_that_is_there_and_cannot_be_used_is_a_warning_with_its_evidence() {
-    let choice =
-        |accelerator, why: &str| AccelChoice { accelerator, asked: false, why: why.to_owned(), remembered: true };
+    let choice = |accelerator, why: &str| AccelChoice {
+        accelerator,
+        asked: false,
+        why: why.to_owned(),
+        remembered: Remembered::UntilReboot,
+    };
     let broken = judge(&choice(Accelerator::Tcg, "QEMU said: MSR 0x10a"), Device::Opens);
     assert_eq!(
         (broken.status, broken.detail.as_str()),

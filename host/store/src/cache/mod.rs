@@ -120,10 +120,10 @@ pub struct Room {
     pub over: Option<String>,
 }
 
-/// Removes entries, but no pinned kernels, until the cache is within its limit.
+/// Removes what no process can use, such as the drafts of killed processes, and then entries, but no pinned kernels, until
+/// the cache is within its limit.
 #[must_use]
 pub fn keep_within(cache: &Path, kinds: &Kinds, limit: Limit) -> Room {
-    let Some(limit_bytes) = limit.bytes() else { return Room::default() };
     let outcome = prune(cache, kinds, Goal { limit, used_before: None, pinned: false }, false);
     let mut notices = CacheError::by_reason(&outcome.errors);
     let made_room = outcome.removed.iter().filter(|(_, why)| *why == Why::Room).count();
@@ -134,7 +134,8 @@ pub fn keep_within(cache: &Path, kinds: &Kinds, limit: Limit) -> Room {
             "the cache exceeded its limit of {limit}: removed the least recently used {items} ({freed})"
         ));
     }
-    let over = (outcome.left_bytes() > limit_bytes).then(|| {
+    let is_over = limit.bytes().is_some_and(|limit_bytes| outcome.left_bytes() > limit_bytes);
+    let over = is_over.then(|| {
         format!(
             "the cache exceeds its limit of {limit}: {} are in use or pinned kernels; raise {}, or run `vmlab cache prune \
              --pinned`",

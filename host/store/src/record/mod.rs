@@ -74,6 +74,13 @@ pub enum RecordError {
         /// The system's error.
         why: io::Error,
     },
+    /// The record was removed or moved while its run was active.
+    #[error(
+        "the record of this run, {dir}, was removed while the run was active, so what the guests did is lost; remove only \
+         records of runs that have ended (`vmlab report --list` shows which)",
+        dir = .0.display()
+    )]
+    Lost(PathBuf),
     /// The directory of records, or a record, cannot be read.
     #[error("cannot read {path}: {why}; check its permissions, or set XDG_STATE_HOME", path = path.display())]
     Read {

@@ -37,6 +37,8 @@ pub struct StoredRun {
     pub notices: Vec<String>,
     /// The state of the run.
     pub state: RunState,
+    /// The id of the run that was started last, if the user asked for that one and its record is gone.
+    pub instead_of: Option<String>,
 }
 
 /// Reads the record `name`: `latest`, a run's id, the unambiguous beginning of an id, or the path of a record's
@@ -45,7 +47,7 @@ pub struct StoredRun {
 /// # Errors
 /// [`RecordError`]
 pub fn open(dirs: &Dirs, name: &str) -> Result<StoredRun, RecordError> {
-    let path = resolve(&runs_dir(dirs), name)?;
+    let Resolved { path, instead_of } = resolve(&runs_dir(dirs), name)?;
     let (dir, events) = if path.is_dir() { (Some(path.clone()), path.join(EVENTS)) } else { (None, path) };
     // A path that the user gave may be a pipe; a record's own file must be a regular file.
     let opened = if dir.is_some() { regular::open(&events) } else { File::open(&events) };
@@ -65,7 +67,7 @@ pub fn open(dirs: &Dirs, name: &str) -> Result<StoredRun, RecordError> {
         RunState::CutOff => notices.push("the run was cut off: vmlab ended before the run's last event".to_owned()),
         RunState::Finished { .. } => {}
     }
-    Ok(StoredRun { dir, events: log.events, notices, state })
+    Ok(StoredRun { dir, events: log.events, notices, state, instead_of })
 }
 
 /// Whether a process writes to the events; false if the file system has no locks.
@@ -83,18 +85,35 @@ pub(super) fn state(last: Option<&Stamped>, running: bool) -> RunState {
     }
 }
 
-fn resolve(runs: &Path, name: &str) -> Result<PathBuf, RecordError> {
-    let as_path = Path::new(name);
+/// The path that a name stands for.
+struct Resolved {
+    path: PathBuf,
+    /// As in [`StoredRun`].
+    instead_of: Option<String>,
+}
+
+fn resolve(runs: &Path, name: &str) -> Result<Resolved, RecordError> {
+    let as_asked = |path: PathBuf| Resolved { path, instead_of: None };
     if name.contains('/') || name == "." || name == ".." {
-        return Ok(as_path.to_owned());
+        return Ok(as_asked(name.into()));
     }
     let ids = run_ids(runs)?;
-    if name == LATEST {
-        // Not the resolved path, but the same path as the run itself printed.
-        let target = runs.join(LATEST).read_link().ok().map(|id| runs.join(id)).filter(|target| target.is_dir());
-        let newest = || ids.last().map(|id| runs.join(id)).ok_or_else(|| RecordError::NoRuns(runs.to_owned()));
-        return target.map_or_else(newest, Ok);
+    if name != LATEST {
+        return by_id(runs, &ids, name).map(as_asked);
     }
+    // Not the resolved path, but the same path as the run itself printed.
+    let latest = runs.join(LATEST).read_link().ok();
+    if let Some(dir) = latest.as_ref().map(|id| runs.join(id)).filter(|dir| dir.is_dir()) {
+        return Ok(as_asked(dir));
+    }
+    let newest = ids.last().ok_or_else(|| RecordError::NoRuns(runs.to_owned()))?;
+    let instead_of = latest.map(|id| id.to_string_lossy().into_owned());
+    Ok(Resolved { path: runs.join(newest), instead_of })
+}
+
+/// The run whose id begins with `name`, or the file of that name.
+fn by_id(runs: &Path, ids: &[String], name: &str) -> Result<PathBuf, RecordError> {
+    let as_path = Path::new(name);
     let matching: Vec<_> = ids.iter().rev().filter(|id| id.starts_with(name) && !name.is_empty()).collect();
     match matching.as_slice() {
         [id] => Ok(runs.join(id)),

@@ -148,6 +148,46 @@ fn a_record_ends_with_a_complete_line_after_a_write_error() {
 }
 
 #[test]
+fn a_record_that_is_removed_or_moved_while_its_run_is_active_is_lost() {
+    let events = fixture::run();
+    let remove: fn(&Path) = |dir| fs::remove_dir_all(dir).unwrap();
+    let remove_events: fn(&Path) = |dir| fs::remove_file(dir.join(EVENTS)).unwrap();
+    let replace: fn(&Path) = |dir| {
+        fs::remove_dir_all(dir).unwrap();
+        fs::create_dir(dir).unwrap();
+        fs::write(dir.join(EVENTS), "{}").unwrap();
+    };
+    for damage in [remove, remove_events, replace] {
+        let home = TempDir::new().unwrap();
+        let mut record = record(&dirs(&home), at(0), &events[..2]);
+        damage(&record.dir);
+        let error = record.append(&events[2]).unwrap_err();
+        assert!(matches!(&error, RecordError::Lost(dir) if *dir == record.dir), "{error}");
+        assert!(error.to_string().contains("was removed while the run was active"), "{error}");
+        assert!(record.append(&events[3]).is_err() && matches!(record.finish(), Err(RecordError::Lost(_))));
+    }
+    let home = TempDir::new().unwrap();
+    let mut record = record(&dirs(&home), at(0), &events[..2]);
+    fs::rename(&record.dir, home.path().join("elsewhere")).unwrap();
+    // The moved record is written on, and its loss is reported at the end.
+    record.append(&events[2]).unwrap();
+    assert!(matches!(record.finish(), Err(RecordError::Lost(_))));
+}
+
+#[test]
+fn the_run_before_a_lost_one_is_read_under_its_own_name() {
+    let home = TempDir::new().unwrap();
+    let dirs = dirs(&home);
+    let before = record(&dirs, at(0), &fixture::run());
+    let lost = record(&dirs, at(1), &fixture::run());
+    assert_eq!(open(&dirs, LATEST).unwrap().instead_of, None);
+    fs::remove_dir_all(&lost.dir).unwrap();
+    let run = open(&dirs, LATEST).unwrap();
+    assert_eq!((run.dir, run.instead_of), (Some(before.dir.clone()), Some(lost.id)));
+    assert_eq!(open(&dirs, &before.id).unwrap().instead_of, None);
+}
+
+#[test]
 fn old_records_are_removed_and_running_ones_and_other_files_stay() {
     let home = TempDir::new().unwrap();
     let dirs = dirs(&home);

@@ -1,7 +1,7 @@
 //! Writes a record.
 
 use std::collections::hash_map::RandomState;
-use std::fs::{self, DirBuilder, File, TryLockError};
+use std::fs::{self, DirBuilder, File, Metadata, TryLockError};
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, symlink};
@@ -92,12 +92,16 @@ impl RunRecord {
     /// Writes an event to the file with one write(2).
     ///
     /// # Errors
-    /// [`RecordError::Append`]. The record then ends with the event before. All further calls fail as well, because a
+    /// [`RecordError::Lost`], or [`RecordError::Append`]. The record then ends with the event before. All further calls fail as well, because a
     /// record with a gap would be misleading.
     pub fn append(&mut self, event: &Stamped) -> Result<(), RecordError> {
         let failed = |why| RecordError::Append { path: self.dir.join(EVENTS), why };
         if self.broken {
             return Err(failed(io::Error::other("an earlier event could not be written")));
+        }
+        if self.events.metadata().map_err(failed)?.nlink() == 0 {
+            self.broken = true;
+            return Err(RecordError::Lost(self.dir.clone()));
         }
         let line = log::encode(event).map_err(failed)?;
         if let Err(why) = self.events.write_all(&line) {
@@ -119,9 +123,16 @@ impl RunRecord {
     /// Flushes the events to the disk.
     ///
     /// # Errors
-    /// [`RecordError::Append`]
+    /// [`RecordError::Lost`] if the record is no longer at its path, or [`RecordError::Append`].
     pub fn finish(self) -> Result<(), RecordError> {
-        self.events.sync_all().map_err(|why| RecordError::Append { path: self.dir.join(EVENTS), why })
+        let path = self.dir.join(EVENTS);
+        let identity = |file: Metadata| (file.dev(), file.ino());
+        let there = fs::metadata(&path).map(identity).ok();
+        let failed = |why| RecordError::Append { path: path.clone(), why };
+        if there != Some(identity(self.events.metadata().map_err(failed)?)) {
+            return Err(RecordError::Lost(self.dir));
+        }
+        self.events.sync_all().map_err(failed)
     }
 }
 
