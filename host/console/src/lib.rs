@@ -12,6 +12,7 @@ mod helpers;
 mod kind;
 mod lines;
 mod panic;
+mod parts;
 mod prefix;
 mod previous;
 mod report;

@@ -9,6 +9,7 @@ use super::fingerprint::{NAMING_FRAMES, fingerprint};
 use super::frames;
 use super::helpers::is_helper;
 use super::kind::{Ending, Kind, Severity};
+use super::parts;
 use super::prefix::{Caller, Start};
 use super::rules::Title;
 use super::tail::text;
@@ -35,66 +36,6 @@ static TASK: LazyLock<Option<Regex>> = LazyLock::new(|| {
     ))
     .ok()
 });
-
-/// Prefixes of lines around a call trace that belong to a report (arch/x86/kernel/dumpstack.c, lib/dump_stack.c,
-/// lib/nmi_backtrace.c, kernel/rcu/tree_stall.h).
-const AROUND_TRACE: &[&str] = &[
-    "Modules linked in",
-    "CPU: ",
-    "Tainted: ",
-    "Hardware name: ",
-    "Workqueue: ",
-    "RIP: ",
-    "EIP: ",
-    "pc : ",
-    "lr : ",
-    "sp : ",
-    "pstate: ",
-    "RSP: ",
-    "RAX: ",
-    "RDX: ",
-    "RBP: ",
-    "R10: ",
-    "R13: ",
-    "FS: ",
-    "CS: ",
-    "CR2: ",
-    "DR0: ",
-    "DR3: ",
-    "PKRU: ",
-    "Code: ",
-    "Call Trace",
-    "Stack:",
-    "Sending NMI",
-    "NMI backtrace",
-    "rcu: ",
-    "task:",
-    "Preemption disabled at",
-    "irq event stamp",
-    "hardirqs last",
-    "softirqs last",
-    "#",
-    "stack backtrace",
-    "other info",
-    "Showing ",
-    "BUG: ",
-    "------------[ cut here",
-];
-
-/// The lines before a call trace (arch/*/kernel/{dumpstack,stacktrace,traps}.c, mm/kmemleak.c).
-const TRACE_HEADS: &[&str] = &["Call Trace:", "Call trace:", "Backtrace:", "backtrace:", "backtrace (crc "];
-/// The lines before the history of an object, whose traces are not the report's (mm/kasan/report.c, mm/kfence/report.c,
-/// mm/kmsan/report.c).
-const HISTORY: &[&str] = &[
-    "Allocated by task",
-    "Freed by task",
-    "allocated by task",
-    "freed by task",
-    "Last potentially related work",
-    "Second to last potentially",
-    "Uninit was ",
-    "Local variable ",
-];
 
 /// A report that is being read.
 #[derive(Debug)]
@@ -251,7 +192,7 @@ impl Report {
             return;
         }
         self.keep(line);
-        let begins_trace = TRACE_HEADS.iter().any(|head| words.starts_with(head));
+        let begins_trace = parts::begins_trace(words);
         self.in_trace |= begins_trace;
         self.had_trace |= begins_trace;
         if !self.is_brief {
@@ -285,14 +226,11 @@ impl Report {
     /// Whether a report without an end marker ended before this line.
     fn has_ended_before(&self, words: &str) -> bool {
         let indented = words.starts_with([' ', '\t']) || words.is_empty();
-        // `x29: ffff800012345678 x28: ...` (arch/arm64/kernel/process.c).
-        let register = words.strip_prefix('x').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
-        let around = register || AROUND_TRACE.iter().any(|start| words.starts_with(start));
         self.finding.severity < Severity::Fatal
             && self.finding.kind.ending() == Ending::Trace
             && self.had_trace
             && !indented
-            && !around
+            && !parts::is_around_trace(words)
             && frames::function(words).is_none()
     }
 
@@ -337,7 +275,7 @@ impl Report {
             "</IRQ>" => self.in_interrupt = false,
             _ => {}
         }
-        self.wants_frames &= !HISTORY.iter().any(|head| words.starts_with(head));
+        self.wants_frames &= !parts::begins_history(words);
         if !self.wants_frames || by_tick && self.in_interrupt {
             return;
         }
