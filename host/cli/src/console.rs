@@ -17,15 +17,22 @@ Examples:
   vmlab console serial.log             all reports in a file
   dmesg | vmlab console                the reports of this machine's kernel
   journalctl -k -b -1 | vmlab console  those of the boot before
+  cat a.log b.log | vmlab console      several files, as one log
   vmlab console --json serial.log | jq -r .fingerprint
+  vmlab console --json serial.log | jq -se 'length == 0'   fails if there is any report
 
-A line may begin with a level, a time stamp and a caller, or with the prefix of syslog, journald or dmesg -T.
-Reports of the severities `broken` and `fatal` are crashes: the kernel has stopped, or cannot be trusted.
+A line may begin with a level, a time stamp and a caller, or with what syslog, journald, dmesg or /dev/kmsg put before it.
+
+Severities: `note` and `warned` (a WARN(), lockdep, an OOM kill, a hung task, an RCU stall): the kernel goes on.
+`broken` and `fatal`: a crash; the kernel cannot be trusted, or has stopped.
+
+JSON fields: crash, place (the function with the fault), kind, severity, title, trace, task (comm, pid), cgroup, frames,
+fingerprint, more_alike (later reports with the same title that were only counted).
 
 Exit codes:
   0  no crash
   1  a crash
-  2  the file cannot be opened
+  2  the file cannot be opened, or is compressed
  69  the file cannot be read, or the result cannot be written";
 
 /// The size of a read, in bytes.
@@ -62,14 +69,15 @@ pub(super) fn run(args: &ConsoleArgs) -> Result<u8, Failure> {
             let named =
                 |error: &io::Error| format!("cannot read {}: {error}", clean::line(&path.display().to_string()));
             let file = File::open(path).map_err(|error| Failure::usage(named(&error)))?;
-            feed(&mut reader, file).map_err(|error| Failure::lab(named(&error)))?;
+            let read = feed(&mut reader, file);
+            check(&read.map_err(|error| Failure::lab(named(&error)))?, &path.display().to_string())?;
         }
         None => {
             if io::stdin().is_terminal() {
                 output::notes(&["reading a console log from standard input, up to its end (Ctrl-D)".to_owned()]);
             }
             let failed = |error| Failure::lab(format!("cannot read standard input: {error}"));
-            feed(&mut reader, io::stdin().lock()).map_err(failed)?;
+            check(&feed(&mut reader, io::stdin().lock()).map_err(failed)?, "standard input")?;
         }
     }
     let findings: Vec<Finding> = reader.take_all();
@@ -88,18 +96,43 @@ pub(super) fn run(args: &ConsoleArgs) -> Result<u8, Failure> {
     Ok(if crashes > 0 { exit::FAILED } else { exit::OK })
 }
 
-fn feed(reader: &mut ConsoleReader, mut input: impl Read) -> io::Result<()> {
+/// The first bytes of compressed files, and the program that prints their contents.
+const COMPRESSED: &[(&[u8], &str)] =
+    &[(b"\x1f\x8b", "zcat"), (b"\xfd7zXZ\0", "xzcat"), (b"\x28\xb5\x2f\xfd", "zstdcat"), (b"BZh", "bzcat")];
+
+/// Reads all of a log. Gives its first bytes.
+fn feed(reader: &mut ConsoleReader, mut input: impl Read) -> io::Result<Vec<u8>> {
     let mut chunk = vec![0; CHUNK];
+    let mut first = Vec::new();
     loop {
         match input.read(&mut chunk) {
             Ok(0) => break,
-            Ok(count) => reader.push(&chunk[..count]),
+            Ok(count) => {
+                if first.is_empty() {
+                    first.extend_from_slice(&chunk[..count.min(8)]);
+                }
+                reader.push(&chunk[..count]);
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
     reader.end();
-    Ok(())
+    Ok(first)
+}
+
+/// Refuses what is no text, by its first bytes. A note about an empty log.
+fn check(first: &[u8], name: &str) -> Result<(), Failure> {
+    if first.is_empty() {
+        output::notes(&[format!("{name} is empty")]);
+    }
+    match COMPRESSED.iter().find(|(magic, _)| first.starts_with(magic)) {
+        Some((_, program)) => Err(Failure::usage(format!(
+            "{} is compressed: print it with {program}, and pipe that into `vmlab console`",
+            clean::line(name)
+        ))),
+        None => Ok(()),
+    }
 }
 
 fn summary(reports: usize, crashes: usize) -> String {
@@ -172,6 +205,17 @@ mod tests {
         assert!(text.contains("\n    Nov 28 01:02:03 host kernel: BUG: KASAN"), "{text}");
         let json = serde_json::to_value(&report).unwrap();
         assert_eq!((&json["crash"], &json["place"], &json["kind"]), (&true.into(), &"f".into(), &"kasan".into()));
+    }
+
+    #[test]
+    fn a_compressed_log_is_refused() {
+        let first = feed(&mut ConsoleReader::default(), &b"\x1f\x8b\x08\0abc"[..]).unwrap();
+        let failure = check(&first, "a.gz").unwrap_err();
+        assert_eq!(
+            (failure.code, failure.to_string().contains("a.gz is compressed: print it with zcat")),
+            (exit::USAGE, true)
+        );
+        assert!(check(b"[    1.0", "a.log").is_ok());
     }
 
     #[test]

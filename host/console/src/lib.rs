@@ -11,6 +11,7 @@ mod frames;
 mod helpers;
 mod kind;
 mod lines;
+mod logged;
 mod panic;
 mod parts;
 mod prefix;

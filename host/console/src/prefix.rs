@@ -1,6 +1,8 @@
 //! Parses the prefix of a console line: level, time stamp and caller.
 
-use memchr::{memchr, memmem};
+use memchr::memchr;
+
+use super::logged;
 
 /// The printer of a line, from `CONFIG_PRINTK_CALLER` (Linux 5.1): `[    T7]` for a task, `[    C1]` for a CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,12 +43,12 @@ pub(super) fn starts(line: &[u8], torn: bool) -> impl Iterator<Item = Start> {
     first.into_iter().chain(stamped)
 }
 
-/// Parses the prefix at the beginning of a line.
+/// Parses the prefix at the beginning of a line: the kernel's own, possibly behind what a log puts before it.
 pub(super) fn at_beginning(line: &[u8]) -> Start {
     if let Some((length, caller)) = stamp(line) {
         return Start { at: 0, words: length, stamped: true, caller };
     }
-    let (logged, by_clock) = logged(line);
+    let (logged, by_clock) = logged::prefix(line);
     // A level such as `<4>`, if the console shows raw records.
     let level = match line[logged..].get(..3) {
         Some([b'<', b'0'..=b'7', b'>']) => logged + 3,
@@ -58,30 +60,17 @@ pub(super) fn at_beginning(line: &[u8]) -> Start {
     }
 }
 
-/// The longest prefix of a log, in bytes: a date, a host's name and `kernel: `.
+/// The longest unknown prefix of a log, in bytes.
 const LOGGED: usize = 160;
 
-/// The length of what a log puts before a kernel's line, and whether that is the kernel's time stamp in another form:
-/// `Nov 28 01:02:03 host kernel: ` (syslog, `journalctl -k`), `[Sat Nov 28 01:02:03 2026] ` (`dmesg -T`),
-/// `2026-11-28T01:02:03,123456+00:00 ` (`dmesg --time-format iso`).
-fn logged(line: &[u8]) -> (usize, bool) {
-    let head = &line[..line.len().min(LOGGED)];
-    let digit = |at: usize| head.get(at).is_some_and(u8::is_ascii_digit);
-    if let Some(at) = memmem::find(head, b" kernel: ") {
-        return (at + b" kernel: ".len(), false);
+/// As [`at_beginning`]; where a log has put something unknown before the time stamp, the message behind it.
+pub(super) fn of_line(line: &[u8]) -> Start {
+    let start = at_beginning(line);
+    if start.stamped {
+        return start;
     }
-    let day =
-        head.first() == Some(&b'[') && head.get(1).is_some_and(u8::is_ascii_uppercase) && head.get(4) == Some(&b' ');
-    if let Some(end) =
-        memmem::find(head, b"] ").filter(|end| day && *end <= 32 && digit(end - 1) && head[..*end].contains(&b':'))
-    {
-        return (end + 2, true);
-    }
-    let date = (0..4).all(digit) && head.get(4) == Some(&b'-') && head.get(10) == Some(&b'T');
-    match memchr(b' ', head).filter(|_| date) {
-        Some(end) => (end + 1, true),
-        None => (0, false),
-    }
+    let behind = starts(&line[..line.len().min(LOGGED)], true).next();
+    behind.unwrap_or(start)
 }
 
 /// The length of `[   12.345678] ` or `[   12.345678][    T1] ` at the beginning, and the caller.
@@ -105,6 +94,7 @@ fn stamp(bytes: &[u8]) -> Option<(usize, Option<Caller>)> {
         length += more;
     }
     length += usize::from(bytes.get(length) == Some(&b' '));
+    length += logged::host(&bytes[length.min(bytes.len())..]);
     Some((length, caller.map(|(caller, _)| caller)))
 }
 
@@ -137,20 +127,45 @@ mod tests {
         {
             assert_eq!(words(line), ["w x"], "{line}");
         }
+        assert_eq!(words("[ INFO: x ]"), ["[ INFO: x ]"]);
+        assert_eq!(words("[    1.5]  two blanks"), [" two blanks"]);
+    }
+
+    #[test]
+    fn what_a_log_puts_before_a_message_is_no_part_of_it() {
         for line in [
             "Nov 28 01:02:03 host kernel: w x",
             "Nov 28 01:02:03 host kernel: [12345.678901] w x",
             "Nov 28 01:02:03 host kernel: [12345.678901][    T7] w x",
-            "[Sat Nov 28 01:02:03 2026] w x",
             "2026-11-28T01:02:03,123456+00:00 w x",
             "2026-11-28T01:02:03.123456+00:00 host kernel: [    1.5] w x",
+            "[   20.000001] host kernel: w x",
+            "[Sat Nov 28 01:02:03 2026] w x",
+            "[Nov24 10:00] w x",
+            "[  +0.000012] w x",
+            "[   20.000001 <    0.000012>] w x",
+            "[2026-11-24 10:00:12] w x",
+            "[10:00:12.123] w x",
+            "kern  :warn  : [   20.000001] w x",
+            "kern  :warn  : [   20.000001][   T34] w x",
+            "kern  :warn  : [Sat Nov 28 01:02:03 2026] w x",
+            "4,1234,12345678,-;w x",
+            "guest-1 | [   20.000001] w x",
+            "    [   20.000001] w x",
+            "> [   20.000001][   C1] w x",
         ] {
-            assert_eq!(words(line).last(), Some(&"w x"), "{line}");
-            let start = at_beginning(line.as_bytes());
-            assert_eq!(&line[start.words..], "w x");
+            let start = of_line(line.as_bytes());
+            assert_eq!(&line[start.words..], "w x", "{line}");
         }
-        assert_eq!(words("[ INFO: x ]"), ["[ INFO: x ]"]);
-        assert_eq!(words("[    1.5]  two blanks"), [" two blanks"]);
+        for line in [
+            "[ BUG: Invalid wait context ]",
+            "[Hardware Error]: x",
+            " [<ffffffff8100abcd>] f+0x1/0x2",
+            "[<0000000000000000>] f+0x1/0x2",
+            "[drm] x",
+        ] {
+            assert_eq!(of_line(line.as_bytes()).words, 0, "{line}");
+        }
     }
 
     #[test]

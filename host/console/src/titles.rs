@@ -57,7 +57,7 @@ impl ConsoleReader {
             }
         }
         if !all.used && self.is_reading_report() {
-            self.continue_report(line, prefix::at_beginning(line));
+            self.continue_report(line, prefix::of_line(line));
         }
     }
 
@@ -70,7 +70,7 @@ impl ConsoleReader {
             self.forget(opened);
             return false;
         }
-        let start = if resumed { Start::default() } else { prefix::at_beginning(line) };
+        let start = if resumed { Start::default() } else { prefix::of_line(line) };
         let by = if resumed { b'\r' } else { b'\n' };
         for begin in self.previous.join(line, by, start) {
             let words = &self.previous.line()[begin.words..];

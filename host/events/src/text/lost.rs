@@ -88,9 +88,9 @@ impl fmt::Display for LaunchFailure {
             }
             Self::WrongMachine { mismatch, evidence, parameter } => {
                 let mut parts = Join::new(mismatch.to_string());
-                parts.extend(parameter.as_ref().map(|parameter| {
-                    format!("`{parameter}` on the command line (--append) limits them; leave it out")
-                }));
+                parts.extend(
+                    parameter.as_ref().map(|parameter| format!("the cause is `{parameter}` in --append: leave it out")),
+                );
                 parts.extend(evidence.supplement());
                 f.write_str(&parts.finish())
             }
@@ -118,9 +118,9 @@ const ADVICE: &str = "see NO-BOOT in `vmlab help troubleshooting`";
 fn more_memory(memory_mib: u32, parameter: Option<&str>) -> String {
     match parameter {
         None => format!("it has {memory_mib} MiB, give it more with --memory"),
-        Some(parameter) => format!(
-            "it has {memory_mib} MiB, which `{parameter}` on the command line (--append) limits; leave the parameter out"
-        ),
+        Some(parameter) => {
+            format!("of its {memory_mib} MiB it may use what `{parameter}` in --append leaves: leave that out")
+        }
     }
 }
 

@@ -23,11 +23,11 @@ pub enum InstalledError {
     #[error("no kernel is installed on this machine that vmlab can read: {0}")]
     Unreadable(FileError),
     /// Only other releases are installed.
-    #[error("no kernel {release} is installed on this machine; installed: {there}")]
+    #[error("no kernel {release} is installed on this machine; {}", if .there.is_empty() { "none is" } else { .there })]
     NoSuchRelease {
         /// The requested release.
         release: String,
-        /// The installed releases, newest first.
+        /// `installed: ` and the releases, newest first; empty if there is none.
         there: String,
     },
     /// A directory cannot be listed.
@@ -55,7 +55,7 @@ pub(crate) fn choose(root: &Path, release: Option<&str>) -> Result<Installed, In
     let nothing = || unreadable.map_or(InstalledError::None, InstalledError::Unreadable);
     let Some(release) = release else { return found.into_iter().next().ok_or_else(nothing) };
     let there: Vec<&str> = found.iter().map(|kernel| kernel.release.as_str()).collect();
-    let there = there.join(", ");
+    let there = if there.is_empty() { String::new() } else { format!("installed: {}", there.join(", ")) };
     let chosen = found.into_iter().find(|kernel| kernel.release == release);
     chosen.ok_or_else(|| InstalledError::NoSuchRelease { release: release.to_owned(), there })
 }
