@@ -177,7 +177,8 @@ fn violated(evidence: &Evidence<'_>, reason: Violation) -> Verdict {
 
 /// The line that says that a crash while booting is for want of memory.
 fn out_of_memory<'a>(crash: &'a str, console: &'a ConsoleReader) -> Option<&'a str> {
-    const TITLES: &[&str] = &["Out of memory", "out of memory", "deadlocked on memory", "System is deadlocked"];
+    const TITLES: &[&str] =
+        &["Out of memory", "out of memory", "deadlocked on memory", "System is deadlocked", "can not alloc memory"];
     // The unpacked image lies in memory beside the kernel, and does not fit where there is little.
     const NO_IMAGE: &str = "Initramfs unpacking failed";
     if TITLES.iter().any(|title| crash.contains(title)) {

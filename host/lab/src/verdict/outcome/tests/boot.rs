@@ -39,6 +39,11 @@ fn a_boot_for_want_of_memory_is_the_labs_failure() {
     let no_root = "[    1.0] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)\n";
     for (console, label, text) in [
         (format!("{linux}[    1.0] Kernel panic - not syncing: System is deadlocked on memory\n"), "NO-BOOT", "64 MiB"),
+        (
+            format!("{linux}[    0.0] Kernel panic - not syncing: alloc_low_pages: can not alloc memory\n"),
+            "NO-BOOT",
+            "64 MiB",
+        ),
         (format!("{linux}[    0.9] Initramfs unpacking failed: junk\n{no_root}"), "NO-BOOT", "64 MiB"),
         // Without that line it is no want of memory, nor is that line without the panic.
         (format!("{linux}{no_root}"), "CRASH", "Unable to mount root fs"),
