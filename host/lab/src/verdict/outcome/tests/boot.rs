@@ -74,11 +74,11 @@ fn a_parameter_that_limits_the_machine_is_named() {
     let memory = || Some(Mismatch::Memory { guest_mib: 180, asked_mib: 256 });
     let cpus = || Some(Mismatch::Cpus { guest: 1, asked: 2 });
     for (console, loss, append, named) in [
-        (deadlocked, None, "nokaslr mem=64M", "`mem=64M` on the command line"),
-        (deadlocked, None, "memmap=200M$16M", "`memmap=200M$16M` on the command line"),
-        ("Decompressing Linux...\n", None, "mem=4M", "`mem=4M` on the command line"),
-        ("", memory(), "mem=180M", "`mem=180M` on the command line"),
-        ("", cpus(), "mem=180M nosmp", "`nosmp` on the command line"),
+        (deadlocked, None, "nokaslr mem=64M", "`mem=64M` in --append"),
+        (deadlocked, None, "memmap=200M$16M", "`memmap=200M$16M` in --append"),
+        ("Decompressing Linux...\n", None, "mem=4M", "`mem=4M` in --append"),
+        ("", memory(), "mem=180M", "`mem=180M` in --append"),
+        ("", cpus(), "mem=180M nosmp", "`nosmp` in --append"),
     ] {
         let detail = judged(console, loss, append);
         assert!(detail.contains(named) && !detail.contains("--memory"), "{append}: {detail}");
