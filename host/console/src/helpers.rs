@@ -28,6 +28,7 @@ const FAMILIES: &[&[&str]] = &[
         r"__check_(?:object_size|heap_object)|free_debug_processing|alloc_debug_processing|free_consistency_checks",
         r"object_err|slab_(?:err|bug|fix|pad_check|free_hook.*|free_freelist_hook)|free_to_partial_list|on_freelist",
         r"_*debug_(?:object|check|print_object|assert|mutex|spin|rt_mutex|dma)_?.*|timer_is_static_object|work_is_static_object",
+        r"check_preemption_disabled|debug_smp_processor_id|__this_cpu_preempt_check|kmemleak_.*|write_comp_data|__sanitizer_cov_.*",
         r"bad_page|bad_range|page_bad_reason|free_page_is_bad.*|check_new_page.*|free_pages?_prepare|free_pages?_check.*",
         r"_*list_(?:add|del_entry|del)_valid.*",
     ],
@@ -64,7 +65,7 @@ const FAMILIES: &[&[&str]] = &[
     // Moves bytes, or formats or compares text, for its caller.
     &[
         r"_*mem(?:cpy|set|move|cmp|chr|scan|chr_inv|_.*)(?:_.*)?|_*str(?:l|n|s|r|case|ncase)*(?:cpy|cmp|len|cat|chr|str|spn|pbrk|sep|cpy_pad)",
-        r"_*v?s[cn]*printf|(?:bin|b)str_printf|string(?:_nocheck)?|number|pointer|format_decode|read_word_at_a_time|_*csum_partial.*",
+        r"_*v?s[cn]*printf|(?:bin|b)str_printf|string(?:_nocheck)?|number|pointer|format_decode|read_word_at_a_time|sized_str.*|get_freepointer.*|_*csum_partial.*",
         r"_*(?:raw_)?copy_(?:from|to|in|mc).*|_*copy_user.*|copyin|copyout|copy_page.*|clear_page.*|clear_user.*|rep_(?:movs|stos).*",
         r"_*(?:get|put)_user.*|__(?:get|put)_user_.*|instrument_.*|_*iov_iter_(?:advance|revert|zero)|fault_in_.*",
     ],
@@ -77,7 +78,7 @@ const FAMILIES: &[&[&str]] = &[
     ],
     // Is how a program, an interrupt or a fault enters the kernel, or how a CPU or task starts.
     &[
-        r"entry_.*|asm_.*|exc_.*|sysvec_.*|(?:do_)?(?:fast_)?syscall_.*|do_syscall_.*|do_int80_.*|x(?:64|32)_(?:sys_call|setup_rt_frame)|ia32_sys_call",
+        r"__x86_(?:indirect|return)_thunk.*|srso_.*|retbleed_.*|arm64_serror_panic|entry_.*|asm_.*|exc_.*|sysvec_.*|(?:do_)?(?:fast_)?syscall_.*|do_syscall_.*|do_int80_.*|x(?:64|32)_(?:sys_call|setup_rt_frame)|ia32_sys_call",
         r"irqentry_.*|(?:syscall_)?(?:exit|enter)_(?:to|from)_user_mode.*|syscall_(?:exit|return|enter|trace)_.*|ret_from_.*|restore_regs.*",
         r"common_interrupt|do_IRQ|(?:__)?irq_exit(?:_rcu)?|(?:__)?do_softirq|handle_softirqs|do_softirq_own_stack|run_ksoftirqd|smpboot_thread_fn",
         r"page_fault|do_(?:user|kern)_addr_fault|_*bad_area.*|no_context|page_fault_oops|kernelmode_fixup_or_oops|fault_in_kernel_space|spurious_.*",

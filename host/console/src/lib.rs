@@ -56,6 +56,8 @@ pub struct ConsoleReader {
     tail: Tail,
     /// The lines since `cut here`.
     before: Option<Vec<String>>,
+    /// The report whose title may be the message of a `WARN()` or `BUG()`, if its title follows.
+    message: Option<Opened>,
     crash: Option<Report>,
     has_panicked: bool,
     /// The reports that are not the crash, until they are taken.

@@ -17,6 +17,9 @@ struct Consequence {
 const CONSEQUENCES: &[Consequence] = &[
     Consequence { message: "Fatal exception", follows: Kind::is_trap },
     Consequence { message: "fault in interrupt", follows: Kind::is_trap },
+    // A trap in PID 1, in the idle task or in an interrupt, with a kernel that does not panic on traps.
+    Consequence { message: "Attempted to kill", follows: Kind::is_trap },
+    Consequence { message: "Aiee, killing interrupt handler", follows: Kind::is_trap },
     Consequence { message: "Machine halted", follows: Kind::is_trap },
     Consequence { message: "KASAN: panic_on_warn set", follows: |kind| kind == Kind::Kasan },
     Consequence { message: "KFENCE: panic_on_warn set", follows: |kind| kind == Kind::Kfence },
@@ -40,15 +43,18 @@ impl ConsoleReader {
     /// several tasks report at once, it is the consequence of the report by the task that panics.
     pub(super) fn panic(&mut self, title: Title, line: &[u8], words: &str, start: Start) -> Option<Opened> {
         self.has_panicked = true;
-        if let Some(consequence) = CONSEQUENCES.iter().find(|known| words.contains(known.message)) {
+        let consequence = CONSEQUENCES.iter().find(|known| words.contains(known.message));
+        let follows = |report: &Report| consequence.is_some_and(|known| (known.follows)(report.finding.kind));
+        if let Some(consequence) = consequence {
             self.choose_crash(consequence.follows, start);
         }
         match &mut self.crash {
-            Some(crash) => {
+            // A panic for another reason, long after a report, is a report of its own.
+            Some(crash) if crash.is_open || follows(crash) => {
                 crash.take_panic(line);
                 None
             }
-            None => Some(self.open(title, start, Vec::new(), line, words)),
+            _ => Some(self.open(title, start, Vec::new(), line, words)),
         }
     }
 

@@ -69,7 +69,8 @@ pub(super) fn is_around_trace(words: &str) -> bool {
 
 /// Whether a call trace begins after this line.
 pub(super) fn begins_trace(words: &str) -> bool {
-    TRACE_HEADS.iter().any(|head| words.starts_with(head))
+    // kmemleak indents its own.
+    TRACE_HEADS.iter().any(|head| words.trim_start().starts_with(head))
 }
 
 /// Whether the history of an object begins with this line.

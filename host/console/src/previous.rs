@@ -71,9 +71,11 @@ impl Previous {
         let prefix = |line: &[u8], start: Start| line[start.at..start.words].trim_ascii_end().to_vec();
         // After a carriage return there is no prefix.
         let own = prefix(line, start);
-        let same = |before: &Start| if by == b'\r' { true } else { prefix(&self.line, *before) == own };
+        // Without a time stamp in the first line there is none in the next: what looks like one is part of the name.
+        let same = |before: &Start| by == b'\r' || !before.stamped || prefix(&self.line, *before) == own;
         let starts: Vec<Start> = self.starts.iter().copied().filter(same).collect();
-        let text = if by == b'\r' { line } else { &line[start.words..] };
+        let whole = by == b'\r' || self.starts.first().is_some_and(|first| !first.stamped);
+        let text = if whole { line } else { &line[start.words..] };
         self.line.push(by);
         self.line.extend_from_slice(text);
         self.joins += 1;

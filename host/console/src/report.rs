@@ -32,6 +32,7 @@ static TASK: LazyLock<Option<Regex>> = LazyLock::new(|| {
         r"\bPID: (?P<pid>\d+) Comm: (?P<comm>.{1,15}?) (?:Kdump: |Not tainted|Tainted: )",
         r"|\bby task (?P<comm2>.{1,15})/(?P<pid2>\d+)",
         r"|\bpid: (?P<pid3>\d+), name: (?P<comm3>.{1,15})$",
+        r#"|^ *comm "(?P<comm5>.{0,15}?)", pid (?P<pid5>\d+)"#,
         r"|^task:(?P<comm4>\S.{0,14}?) +state:\S.* pid: *(?P<pid4>\d+)",
     ))
     .ok()
@@ -91,7 +92,7 @@ impl Report {
             trace,
             task: title.task(),
             cgroup: None,
-            frames: title.func.as_deref().map(frames::plain).into_iter().map(str::to_owned).collect(),
+            frames: significant(&title, words),
             fingerprint: String::new(),
             more_alike: 0,
         };
@@ -112,7 +113,6 @@ impl Report {
             is_certain: false,
             wants_frames: true,
         };
-        report.finding.frames.retain(|name| !is_helper(name));
         report.set_fingerprint();
         // With a rate limit, the kernel prints this title without the report before it.
         report.is_open &= !report.is_killed(words);
@@ -139,6 +139,8 @@ impl Report {
             Kind::RcuStall => same_stall,
             // A machine check exception has several records, and the worst record is repeated before the panic.
             Kind::MachineCheck => title.kind == Kind::MachineCheck,
+            // A symbolised log has a line for each inlined function.
+            Kind::Kasan | Kind::Kmsan => title.kind == self.finding.kind && is_inlined(&self.finding.title),
             _ => same_trap && !self.had_trace,
         }
     }
@@ -147,7 +149,7 @@ impl Report {
     pub(super) fn may_take(&self, kind: Kind) -> bool {
         match self.finding.kind {
             Kind::Oom | Kind::MemcgOom => kind.ending() == Ending::Killed,
-            own @ (Kind::RcuStall | Kind::MachineCheck) => kind == own,
+            own @ (Kind::RcuStall | Kind::MachineCheck | Kind::Kasan | Kind::Kmsan) => kind == own,
             own => own.is_trap() && (kind.is_trap() || kind == Kind::Warning),
         }
     }
@@ -163,6 +165,10 @@ impl Report {
             words.clone_into(&mut self.finding.title);
             self.finding.kind = title.kind;
             self.finding.task = title.task();
+        }
+        if is_inlined(&self.finding.title) {
+            words.clone_into(&mut self.finding.title);
+            self.finding.frames = significant(title, words);
         }
         self.push(line, words);
         self.set_fingerprint();
@@ -259,8 +265,9 @@ impl Report {
             return;
         }
         let Some(found) = TASK.as_ref().and_then(|pattern| pattern.captures(words)) else { return };
-        let group = |names: [&str; 4]| names.iter().find_map(|name| found.name(name)).map(|part| part.as_str());
-        self.finding.task = task(group(["comm", "comm2", "comm3", "comm4"]), group(["pid", "pid2", "pid3", "pid4"]));
+        let group = |names: [&str; 5]| names.iter().find_map(|name| found.name(name)).map(|part| part.as_str());
+        self.finding.task =
+            task(group(["comm", "comm2", "comm3", "comm4", "comm5"]), group(["pid", "pid2", "pid3", "pid4", "pid5"]));
     }
 
     /// Collects functions from the instruction pointer and the first call trace. Reports of data races and
@@ -342,6 +349,17 @@ impl Report {
             _ => fingerprint(*kind, &self.what, frames),
         };
     }
+}
+
+/// Whether a title names an inlined function, as a symbolised log does in the lines before the last.
+fn is_inlined(title: &str) -> bool {
+    title.ends_with(" [inline]")
+}
+
+/// The function in a title, if it is significant.
+fn significant(title: &Title, words: &str) -> Vec<String> {
+    let func = title.func.as_deref().map(frames::plain).filter(|name| !is_helper(name) && !is_inlined(words));
+    func.into_iter().map(str::to_owned).collect()
 }
 
 impl Title {

@@ -236,6 +236,55 @@ fn what_programs_and_firmware_print_is_no_report() {
 }
 
 #[test]
+fn a_later_panic_for_another_reason_is_a_report_of_its_own() {
+    let report =
+        "BUG: KASAN: use-after-free in f+0x1/0x2\n==================================================================\n";
+    let later = "usb 1-1: new device\nKernel panic - not syncing: Attempted to kill init! exitcode=0x0000000b";
+    let kinds: Vec<_> = findings(read(&format!("{report}{later}"))).iter().map(|finding| finding.kind).collect();
+    assert_eq!(kinds, [Kind::Kasan, Kind::InitDied]);
+    // A trap in PID 1 is the cause of its end.
+    let trap = trap("general protection fault: 0000 [#1] SMP", &["f"]);
+    assert_eq!(findings(read(&format!("{trap}\n{later}"))).len(), 1);
+}
+
+#[test]
+fn the_message_of_a_warning_is_part_of_it() {
+    for message in [
+        "BUG: Dentry 00000000abcdef12{i=14,n=foo}  still in use (1) [unmount of ext4 sda1]",
+        "kmem_cache_destroy foo: Slab cache still has objects",
+    ] {
+        let warning = trap("WARNING: CPU: 0 PID: 100 at fs/dcache.c:1 umount_check+0x1/0x2", &["umount_check"]);
+        let finding = only(&warning.replacen("WARNING", &format!("{message}\nWARNING"), 1));
+        assert_eq!((finding.kind, finding.frames[0].as_str()), (Kind::Warning, "umount_check"));
+        assert!(finding.trace.iter().any(|line| line.contains(message)), "{finding:#?}");
+        // Without a title behind it, it counts itself.
+        assert_eq!(
+            findings(read(&format!("------------[ cut here ]------------\n{message}\nusb 1-1: new device"))).len(),
+            1
+        );
+    }
+}
+
+#[test]
+fn symbolised_titles_and_leaks_have_their_places() {
+    let kasan = only(
+        "BUG: KASAN: null-ptr-deref in instrument_atomic_read_write include/linux/instrumented.h:96 [inline]\n\
+         BUG: KASAN: null-ptr-deref in atomic_fetch_sub_release include/linux/atomic.h:1 [inline]\n\
+         BUG: KASAN: null-ptr-deref in put_foo+0x10/0x40 mm/x.c:1\nRead of size 8 at addr 0000000000000000 by task prog/100",
+    );
+    assert_eq!((kasan.frames.as_slice(), kasan.task.unwrap().pid), (&["put_foo".to_owned()][..], 100));
+    let leak = |place: &str| {
+        only(&format!(
+            "BUG: memory leak\nunreferenced object 0xffff88810a8ed000 (size 2048):\n  comm \"prog\", pid 100, jiffies 4294943\n\
+         \x20 backtrace (crc 12345678):\n    kmemleak_alloc+0x1/0x2\n    __kmalloc_noprof+0x1/0x2\n    {place}+0x1/0x2"
+        ))
+    };
+    assert_eq!(leak("one").frames, ["one"]);
+    assert_eq!(leak("one").task.unwrap().comm, "prog");
+    assert_ne!(leak("one").fingerprint, leak("two").fingerprint);
+}
+
+#[test]
 fn traces_of_other_machines_name_the_place() {
     for at in [
         "pc : f+0x28/0x60 [faulty]\nlr : g+0x10/0x20\nsp : ffff80000a\nx29: ffff x28: 0",

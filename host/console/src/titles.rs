@@ -1,6 +1,6 @@
 //! What a line means, and what it does to the reports.
 
-use crate::kind::Severity;
+use crate::kind::{Kind, Severity};
 use crate::prefix::{self, Start};
 use crate::previous::without_replay;
 use crate::report::Report;
@@ -178,7 +178,13 @@ impl ConsoleReader {
     }
 
     fn title(&mut self, rules: &Rules, title: Title, line: &[u8], words: &str, start: Start) -> Option<Opened> {
-        let before = self.before.take().unwrap_or_default();
+        let mut before = self.before.take().unwrap_or_default();
+        let is_message = rules.is_any(title.rule) || title.kind == Kind::Inconsistency;
+        // The title was the message of this WARN() or BUG().
+        if let Some(message) = self.message.take().filter(|_| !is_message) {
+            before = self.forget(Some(message)).unwrap_or(before);
+        }
+        let is_cut = !before.is_empty();
         if rules.is_panic(title.rule) {
             return self.panic(title, line, words, start);
         }
@@ -188,6 +194,7 @@ impl ConsoleReader {
         } else {
             self.end_others(start);
             opened = Some(self.open(title, start, before, line, words));
+            self.message = opened.filter(|_| is_cut && is_message);
         }
         // A later title may raise the severity: the report then becomes the crash.
         if self.crash.is_none() {
@@ -213,6 +220,7 @@ impl ConsoleReader {
 
     /// Adds a line without its own meaning to the report that is being printed, if any.
     fn continue_report(&mut self, line: &[u8], start: Start) {
+        self.message = None;
         if let Some(before) = &mut self.before {
             if before.len() < BEFORE_TITLE {
                 before.push(tail::text(line));

@@ -57,7 +57,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         kind: Kind::DoubleFault,
         anchor: "double fault",
-        pattern: r"(?:traps: )?(?:PANIC: |Oops: )?double fault[:,]",
+        pattern: r"(?:traps: )?(?:PANIC: |Oops: )?double fault(?:: [0-9a-f]{4}|, error_code)",
         example: "traps: PANIC: double fault, error_code: 0x0",
         near_miss: "traps: u[12] double fault ip:401650",
     },

@@ -27,7 +27,7 @@ pub(super) const LINES: &[Harmless] = &[
     },
     // arch/x86/kernel/cpu/mtrr, arch/x86/kernel/e820.c: the firmware's fault.
     Harmless {
-        pattern: r"WARNING: (?:BIOS bug: |MTRRs? |firmware )",
+        pattern: r"WARNING: (?:BIOS bug: |MTRRs? |MP table |firmware )",
         example: "WARNING: BIOS bug: CPU MTRRs don't cover all of memory, losing 64MB of RAM.",
         report: "WARNING: possible recursive locking detected",
     },
