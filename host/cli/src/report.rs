@@ -66,7 +66,7 @@ pub struct ReportArgs {
     #[arg(long, conflicts_with = "list")]
     timings: bool,
 
-    /// Print only the table, why there is no result (if there is none), and the summary
+    /// Print only the table, the summary, and the reasons for missing results
     #[arg(long, short, conflicts_with = "list")]
     quiet: bool,
 }

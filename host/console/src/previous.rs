@@ -71,7 +71,7 @@ impl Previous {
         let prefix = |line: &[u8], start: Start| line[start.at..start.words].trim_ascii_end().to_vec();
         // After a carriage return there is no prefix.
         let own = prefix(line, start);
-        // Without a time stamp in the first line there is none in the next: what looks like one is part of the name.
+        // If the first line has no time stamp, the next line has none either: text that looks like one is part of the name.
         let same = |before: &Start| by == b'\r' || !before.stamped || prefix(&self.line, *before) == own;
         let starts: Vec<Start> = self.starts.iter().copied().filter(same).collect();
         let whole = by == b'\r' || self.starts.first().is_some_and(|first| !first.stamped);

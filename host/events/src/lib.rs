@@ -8,7 +8,7 @@ pub mod clean;
 pub mod error;
 pub mod event;
 pub mod exit;
-#[cfg(feature = "fixture")]
+#[cfg(any(test, feature = "fixture"))]
 pub mod fixture;
 pub mod job;
 pub mod log;

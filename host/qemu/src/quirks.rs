@@ -2,8 +2,8 @@
 //! every guest on such a QEMU gets. [`crate::argv`] applies the table, so a template's key depends on it.
 //!
 //! A work-around is always in force on a QEMU in its range: no option of vmlab's removes it. A fault in the table is
-//! therefore no explanation for a crash, and crashes need not be compared with the table. An entry without a
-//! work-around would need such a comparison; there is none.
+//! therefore no explanation for a crash, and crashes need not be compared with the table. Each entry
+//! has a work-around; one without would need such a comparison.
 
 use crate::accelerator::Accelerator;
 use crate::qemu::QemuVersion;

@@ -138,7 +138,7 @@ pub fn start_watcher() -> io::Result<()> {
     // Signals to vmlab's process group must not end it, and it must not hold vmlab's output open.
     command.process_group(0).current_dir("/").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     if let Some(pipe) = command.spawn()?.stdin.take() {
-        // Only one thread starts children.
+        // Only one thread starts children, so no other watcher was set meanwhile, and `set` cannot fail.
         let _ = WATCHED.set(pipe);
     }
     Ok(())

@@ -155,7 +155,7 @@ pub struct RunArgs {
     #[arg(short, long, conflicts_with = "quiet", action = ArgAction::Count)]
     pub(crate) verbose: u8,
 
-    /// Print only the table, why there is no result (if there is none), and the summary
+    /// Print only the table, the summary, and the reasons for missing results
     #[arg(short, long)]
     pub(super) quiet: bool,
 }

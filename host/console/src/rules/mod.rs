@@ -56,7 +56,7 @@ pub(super) enum Meaning {
     InitSays(usize),
     /// A title may follow.
     CutHere,
-    /// It is none of the kernel's reports, although it begins like one.
+    /// The line begins like a report, but is not one.
     Harmless,
     /// A title, by the number of its rule.
     Title(usize),

@@ -238,25 +238,11 @@ impl Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixture::evidence_in;
 
     #[test]
     fn only_what_the_host_did_to_qemu_is_a_loss_by_the_host() {
-        let evidence = |qemu| {
-            Box::new(LossEvidence {
-                phase: Phase::Running,
-                qemu,
-                shutdown: None,
-                reset: None,
-                shutdown_line: None,
-                watchdog_device: None,
-                refused: None,
-                cut_frame: None,
-                port_closed: false,
-                qmp_closed: false,
-                qemu_stderr: String::new(),
-                init_messages: Vec::new(),
-            })
-        };
+        let evidence = |qemu| Box::new(evidence_in(Phase::Running, qemu));
         let entropy = || LossCause::HostFault { fault: HostFault::Entropy { error: "EIO".to_owned() } };
         let ended = |guest| LossCause::Ended { guest };
         for (cause, qemu, by_host) in [

@@ -69,7 +69,7 @@ fn u32_at(file: &[u8], at: usize) -> Option<u32> {
     file.get(at..)?.first_chunk().copied().map(u32::from_le_bytes)
 }
 
-/// The release in the version string. `pointer` is the string's offset minus 0x200; 0 means that there is none.
+/// The release in the version string. `pointer` is the string's offset minus 0x200; 0 means no version string.
 fn release(head: &[u8], pointer: usize) -> Option<String> {
     let text = head.get(pointer + 0x200..).filter(|_| pointer != 0)?;
     release::of_banner(text.split(|&byte| byte == 0).next()?)

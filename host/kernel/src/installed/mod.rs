@@ -27,7 +27,7 @@ pub enum InstalledError {
     NoSuchRelease {
         /// The requested release.
         release: String,
-        /// `installed: ` and the releases, newest first; empty if there is none.
+        /// `installed: ` and the releases, newest first; empty if no kernel is installed.
         there: String,
     },
     /// A directory cannot be listed.

@@ -82,7 +82,7 @@ fn the_release_is_that_of_the_header_and_not_of_the_name() {
     let root = machine(&[("boot/vmlinuz-6.1.0", "6.1.0-56-amd64"), ("boot/vmlinuz-9.9.9", "5.10.0")]);
     expect(&root, &[("6.1.0-56-amd64", "boot/vmlinuz-6.1.0"), ("5.10.0", "boot/vmlinuz-9.9.9")]);
     assert!(matches!(choose(root.path(), Some("6.1.0")), Err(InstalledError::NoSuchRelease { .. })));
-    // Of two files of a release, the one that is named after it counts.
+    // Of two files of a release, the file whose name contains the release counts.
     let root = machine(&[("boot/vmlinuz-6.0.0", "6.1.0"), ("lib/modules/6.1.0/vmlinuz", "6.1.0")]);
     expect(&root, &[("6.1.0", "lib/modules/6.1.0/vmlinuz")]);
 }

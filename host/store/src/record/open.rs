@@ -102,6 +102,7 @@ fn resolve(runs: &Path, name: &str) -> Result<Resolved, RecordError> {
         return by_id(runs, &ids, name).map(as_asked);
     }
     // Not the resolved path, but the same path as the run itself printed.
+    // If the link is missing or unreadable, the newest record is taken.
     let latest = runs.join(LATEST).read_link().ok();
     if let Some(dir) = latest.as_ref().map(|id| runs.join(id)).filter(|dir| dir.is_dir()) {
         return Ok(as_asked(dir));

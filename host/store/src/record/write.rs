@@ -127,6 +127,7 @@ impl RunRecord {
     pub fn finish(self) -> Result<(), RecordError> {
         let path = self.dir.join(EVENTS);
         let identity = |file: Metadata| (file.dev(), file.ino());
+        // If the path cannot be looked up, it does not lead to the open file: the record counts as lost.
         let there = fs::metadata(&path).map(identity).ok();
         let failed = |why| RecordError::Append { path: path.clone(), why };
         if there != Some(identity(self.events.metadata().map_err(failed)?)) {
