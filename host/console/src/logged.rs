@@ -1,5 +1,7 @@
 //! What a log puts before a kernel's lines: syslog, journald, the forms of dmesg(1), /dev/kmsg, terminal programs.
 
+use std::sync::LazyLock;
+
 use memchr::{memchr, memmem};
 
 /// The longest prefix, in bytes: a date, a host's name and `kernel: `.
@@ -8,11 +10,12 @@ const LONGEST: usize = 160;
 const TIME: usize = 40;
 /// How syslog and journald introduce a kernel's line.
 const KERNEL: &[u8] = b" kernel: ";
+static INTRODUCTION: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(KERNEL));
 
 /// The length of the prefix, and whether it is a time stamp.
 pub(super) fn prefix(line: &[u8]) -> (usize, bool) {
     let head = &line[..line.len().min(LONGEST)];
-    if let Some(at) = memmem::find(head, KERNEL) {
+    if let Some(at) = INTRODUCTION.find(head) {
         return (at + KERNEL.len(), false);
     }
     let named = facility(head);
@@ -25,10 +28,7 @@ pub(super) fn prefix(line: &[u8]) -> (usize, bool) {
 /// The length of `HOST kernel: `, which journalctl's `short-monotonic` has after the time stamp.
 pub(super) fn host(line: &[u8]) -> usize {
     let head = &line[..line.len().min(LONGEST)];
-    match memmem::find(head, KERNEL) {
-        Some(at) if memchr(b' ', &head[..at]).is_none() => at + KERNEL.len(),
-        _ => 0,
-    }
+    memchr(b' ', head).filter(|&at| head[at..].starts_with(KERNEL)).map_or(0, |at| at + KERNEL.len())
 }
 
 /// The length of `kern  :warn  : ` (`dmesg -x`).
