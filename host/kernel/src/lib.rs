@@ -13,7 +13,6 @@ use vmlab_store::dirs::Dirs;
 use vmlab_store::lease::Lease;
 
 pub mod catalogue;
-pub mod config;
 pub mod debian;
 pub mod decompress;
 pub mod depmod;
@@ -33,6 +32,7 @@ mod error;
 pub use error::KernelError;
 pub use release::{BadRelease, is_release};
 pub use source::KernelSource;
+pub use vmlab_build::config;
 
 /// A bootable kernel.
 #[derive(Debug, Clone)]

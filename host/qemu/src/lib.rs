@@ -3,6 +3,7 @@
 pub mod accel;
 pub mod accelerator;
 pub mod argv;
+pub mod command;
 pub mod cpu_usage;
 #[cfg(test)]
 mod fake;

@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 
 use tokio::process::Command;
 
-use super::child::Finished;
 use super::complaint::{self, Complaint};
 use super::error::DebianError;
 use super::resolve;
 use super::stall::{self, Stall};
 use super::system::{self, Job};
 use crate::fetched::Package;
+use vmlab_qemu::command::Finished;
 use vmlab_store::{CacheError, atomic};
 
 /// `Acquire` settings of the system that say what to fetch rather than how, or that are apt's defaults. They are not

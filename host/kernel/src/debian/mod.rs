@@ -15,7 +15,6 @@ use vmlab_store::integrity::Trust;
 use vmlab_store::lock::Lock;
 
 mod apt;
-mod child;
 mod complaint;
 mod error;
 mod memory;

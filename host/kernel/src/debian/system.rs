@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 
 use tokio::process::Command;
 
-use super::child::{self, Finished};
 use super::error::DebianError;
 use super::memory::Cgroups;
 use super::mirrors::{self, Mirror, Mirrors};
 use super::sources::{self, SourceEntry};
 use vmlab_events::progress::Progress;
+use vmlab_qemu::command::{self, Finished};
 
 const MAIN_VARIABLE: &str = "VMLAB_DEBIAN_MIRROR";
 const SECURITY_VARIABLE: &str = "VMLAB_DEBIAN_SECURITY_MIRROR";
@@ -144,7 +144,7 @@ impl Job<'_> {
 /// [`DebianError::NoTool`], [`DebianError::Start`].
 pub(super) async fn run(command: Command, on_line: impl FnMut(&str)) -> Result<Finished, DebianError> {
     let path = PathBuf::from(command.as_std().get_program());
-    child::run(command, on_line).await.map_err(|cause| {
+    command::run(command, on_line).await.map_err(|cause| {
         let program = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         match cause.kind() {
             io::ErrorKind::NotFound => DebianError::NoTool { program },

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::Command;
 
-use vmlab_qemu::spawn::{Family, Offspring};
+use super::spawn::{Family, Offspring};
 
 /// The limit of standard output, in bytes. Commands print the status lines of a download or a few package descriptions.
 const STDOUT_LIMIT: u64 = 16 << 20;
@@ -25,10 +25,11 @@ const LINE_LIMIT: u64 = 64 * 1024;
 
 /// A finished command.
 #[derive(Debug)]
-pub(super) struct Finished {
-    pub(super) status: ExitStatus,
+pub struct Finished {
+    /// The exit status.
+    pub status: ExitStatus,
     /// The last lines of standard error.
-    pub(super) stderr: String,
+    pub stderr: String,
 }
 
 /// The number of checks, and the pause between them, for the end of a killed child. The child ends within a moment
@@ -59,7 +60,7 @@ impl Drop for KillFamily {
 ///
 /// # Errors
 /// The command cannot be started, or its output cannot be read.
-pub(super) async fn run(mut command: Command, mut on_line: impl FnMut(&str)) -> io::Result<Finished> {
+pub async fn run(mut command: Command, mut on_line: impl FnMut(&str)) -> io::Result<Finished> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     // apt and dpkg-deb start others, which would go on writing.
     let mut family = KillFamily(Family::spawn(&mut command, Offspring::Any)?);
