@@ -1,4 +1,22 @@
 //! Builds kernels from source trees: config fragments are merged, the kernel's own build makes a kernel of them, and every
 //! requested symbol is checked in the result.
 
+mod build;
+pub mod compiler;
 pub mod config;
+mod error;
+mod explain;
+pub mod fragment;
+mod identity;
+pub mod library;
+mod make;
+pub mod merge;
+pub mod order;
+mod fragments;
+pub mod steps;
+pub mod store;
+pub mod tree;
+
+pub use build::{Request, obtain, requested};
+pub use error::BuildError;
+pub use fragments::fragments;

@@ -1,0 +1,298 @@
+//! Builds a kernel: finds it in the cache, or configures, checks and compiles it.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::future::LocalBoxFuture;
+use serde::{Deserialize, Serialize};
+use vmlab_events::progress::Progress;
+use vmlab_store::lock::Lock;
+use vmlab_store::{CacheError, atomic};
+
+use crate::compiler::{Compiler, Settings};
+use crate::config::KernelConfig;
+use crate::error::BuildError;
+use crate::make::{Make, MakeError};
+use crate::merge::Merged;
+use crate::order::FragmentName;
+use crate::store::{Built, IMAGE, Key, LABEL, Record, Store, config_name, digest};
+use crate::tree::Tree;
+use crate::{explain, fragments::fragments, identity};
+
+/// How often a tree may change during its build.
+const TRIES: u32 = 3;
+/// The shortest pause between two shown steps.
+const PAUSE: Duration = Duration::from_millis(200);
+/// Deciding whether a tree has changed is worth a line after this time.
+const UNTOLD: Duration = Duration::from_secs(1);
+
+/// What to build, and how.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    /// The kernel's name for messages.
+    pub label: &'a str,
+    /// The source tree.
+    pub tree: &'a Path,
+    /// What identifies the tree's files if they never change, such as a package and its version.
+    pub identity: Option<&'a str>,
+    /// The config fragments.
+    pub fragments: &'a [FragmentName],
+    /// vmlab's cache directory.
+    pub cache: &'a Path,
+    /// The number of parallel jobs; the number of CPUs if not given.
+    pub jobs: Option<NonZeroUsize>,
+    /// Whether to build; otherwise only a kernel that is built already is found.
+    pub may_build: bool,
+    /// Gets the steps.
+    pub progress: &'a dyn Progress,
+}
+
+/// Takes a kernel from the cache or builds it; `None` if it is not built and may not be. Dropping the future kills the build; what
+/// it has compiled is kept.
+///
+/// # Errors
+/// [`BuildError`]
+pub fn obtain<'a>(request: Request<'a>) -> LocalBoxFuture<'a, Result<Option<Built>, BuildError>> {
+    Box::pin(async move {
+        let built = run(&request).await;
+        request.progress.done();
+        built
+    })
+}
+
+/// The requested config of a kernel.
+///
+/// # Errors
+/// The tree cannot be built, a fragment cannot be read, or two contradict each other.
+pub fn requested(tree: &Path, fragments: &[FragmentName]) -> Result<Merged, BuildError> {
+    Ok(Merged::of(&fragments(fragments)?, Tree::open(tree)?.version)?)
+}
+
+async fn run(request: &Request<'_>) -> Result<Option<Built>, BuildError> {
+    let tree = Tree::open(request.tree)?;
+    let merged = Merged::of(&fragments(request.fragments)?, tree.version)?;
+    let compiler = Compiler::find(&Settings::from_env())?;
+    let store = Store::new(request.cache);
+    let fragments: Vec<String> = request.fragments.iter().map(ToString::to_string).collect();
+    let place = digest(&[&tree.path.to_string_lossy(), &fragments.join("+"), &compiler.identity]);
+    let job = Job { request, tree, merged, compiler, store, place };
+    let mut code = job.identity().await?;
+    if let Some(built) = job.find(&code)? {
+        return Ok(Some(built));
+    }
+    if !request.may_build {
+        return Ok(None);
+    }
+    let waiting = || request.progress.step(&format!("{}: waiting for another vmlab that is building it", request.label));
+    let _lock = Lock::take(&job.store.lock_path(&job.place), waiting).await?;
+    for _ in 0..TRIES {
+        if let Some(built) = job.find(&code)? {
+            return Ok(Some(built));
+        }
+        let seconds = job.build().await?;
+        let after = job.identity().await?;
+        if after == code {
+            return job.publish(&code, seconds).await.map(Some);
+        }
+        request.progress.step(&format!("{}: the source tree has changed meanwhile; building again", request.label));
+        code = after;
+    }
+    Err(BuildError::Restless { label: request.label.to_owned() })
+}
+
+/// How long the last build in a directory took.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Last {
+    steps: u64,
+    seconds: u64,
+}
+
+struct Job<'a> {
+    request: &'a Request<'a>,
+    tree: Tree,
+    merged: Merged,
+    compiler: Compiler,
+    store: Store,
+    place: String,
+}
+
+impl Job<'_> {
+    fn find(&self, code: &str) -> Result<Option<Built>, CacheError> {
+        self.store.find(self.key(code, &self.merged.text()))
+    }
+
+    fn key<'k>(&'k self, code: &'k str, config: &'k str) -> Key<'k> {
+        Key { code, config, compiler: &self.compiler.identity }
+    }
+
+    fn step(&self, what: &str) {
+        self.request.progress.step(&format!("{}: {what}", self.request.label));
+    }
+
+    /// The identity of the source code.
+    async fn identity(&self) -> Result<String, BuildError> {
+        if let Some(identity) = self.request.identity {
+            return Ok(identity.to_owned());
+        }
+        let (tree, cache) = (self.tree.path.clone(), self.request.cache.to_owned());
+        let work = self.worker(move |stopped| identity::of(&tree, &cache, stopped));
+        let mut work = std::pin::pin!(work);
+        match tokio::time::timeout(UNTOLD, &mut work).await {
+            Ok(identity) => Ok(identity??),
+            Err(_) => {
+                self.step("looking for changes in the source tree");
+                Ok(work.await??)
+            }
+        }
+    }
+
+    /// Runs blocking work in a thread, which is told to stop when this future is dropped.
+    async fn worker<T: Send + 'static>(&self, work: impl FnOnce(&AtomicBool) -> T + Send + 'static) -> Result<T, BuildError> {
+        struct Stop(Arc<AtomicBool>);
+        impl Drop for Stop {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+        let stop = Stop(Arc::default());
+        let stopped = Arc::clone(&stop.0);
+        let ended = tokio::task::spawn_blocking(move || work(&stopped)).await;
+        ended.map_err(|error| BuildError::Worker { label: self.request.label.to_owned(), detail: error.to_string() })
+    }
+
+    /// Configures and compiles; returns the time that it took, in s. The caller has the lock of the place.
+    async fn build(&self) -> Result<u64, BuildError> {
+        let began = Instant::now();
+        let objects = self.store.objects(&self.place);
+        if objects.as_os_str().as_encoded_bytes().iter().any(|byte| byte.is_ascii_whitespace() || *byte == b':') {
+            return Err(BuildError::CachePath(self.request.cache.to_owned()));
+        }
+        let out = objects.join("o");
+        atomic::create_dir(&out)?;
+        atomic::write(&objects.join(LABEL), self.request.label.as_bytes())?;
+        let log = objects.join("build.log");
+        fs::write(&log, "").map_err(CacheError::on("write", &log))?;
+        let jobs = self.request.jobs.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
+        let make = Make { tree: &self.tree.path, out: &out, compiler: &self.compiler, jobs, log };
+        self.configure(&make).await?;
+        let last_path = objects.join("last.json");
+        let last: Option<Last> = fs::read(&last_path).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        let steps = self.compile(&make, last).await?;
+        let seconds = began.elapsed().as_secs();
+        // A build that only compiled what had changed says nothing of a whole one.
+        if last.is_none_or(|last| last.steps < steps) {
+            let text = serde_json::to_vec(&Last { steps, seconds }).unwrap_or_default();
+            atomic::write(&last_path, &text)?;
+        }
+        Ok(seconds)
+    }
+
+    /// Makes the config, and checks each requested symbol in it.
+    async fn configure(&self, make: &Make<'_>) -> Result<(), BuildError> {
+        self.step("configuring");
+        let asked = make.out.join("vmlab.config");
+        atomic::write(&asked, self.merged.text().as_bytes())?;
+        let settings: [(&str, &OsStr); 1] = [("KCONFIG_ALLCONFIG", asked.as_os_str())];
+        make.run(&["allnoconfig"], &settings, |_, _| ()).await.map_err(|error| self.failed(error, make))?;
+        let config = self.read(&make.out.join(".config"))?;
+        let config = KernelConfig::parse(&config);
+        let unmet = self.merged.unmet(&config);
+        if unmet.is_empty() {
+            return Ok(());
+        }
+        let (tree, label) = (self.tree.path.clone(), self.request.label.to_owned());
+        self.step("finding out why the config is not as asked");
+        let unmet = self.worker(move |_| explain::sentences(&tree, &unmet, &config)).await?;
+        Err(BuildError::Unmet { label, unmet })
+    }
+
+    /// Compiles the kernel, and its modules if it has any; returns the number of steps.
+    async fn compile(&self, make: &Make<'_>, last: Option<Last>) -> Result<u64, BuildError> {
+        let earlier = last.map(|last| format!("; the longest build here took {}", duration(last.seconds))).unwrap_or_default();
+        self.step(&format!("compiling with {} jobs{earlier}", make.jobs));
+        let has_modules = KernelConfig::parse(&self.read(&make.out.join(".config"))?).enabled("CONFIG_MODULES");
+        let targets: &[&str] = if has_modules { &["bzImage", "modules"] } else { &["bzImage"] };
+        let mut shown = Instant::now();
+        let on_step = |count: u64, file: &str| {
+            if shown.elapsed() < PAUSE {
+                return;
+            }
+            shown = Instant::now();
+            match last {
+                Some(last) if count <= last.steps => {
+                    self.request.progress.percent(u8::try_from(count * 100 / last.steps.max(1)).unwrap_or(100));
+                }
+                _ => self.step(&format!("compiling, {count} files so far: {file}")),
+            }
+        };
+        make.run(targets, &[], on_step).await.map_err(|error| self.failed(error, make))
+    }
+
+    /// Puts the kernel into the cache.
+    async fn publish(&self, code: &str, seconds: u64) -> Result<Built, BuildError> {
+        let out = self.store.objects(&self.place).join("o");
+        let release = self.read(&out.join("include/config/kernel.release"))?.trim().to_owned();
+        let staging = self.store.staging(&self.place)?;
+        let prepared = staging.path().join("entry");
+        atomic::create_dir(&prepared)?;
+        self.copy(&out.join("arch/x86/boot/bzImage"), &prepared.join(IMAGE))?;
+        self.copy(&out.join(".config"), &prepared.join(config_name(&release)))?;
+        if KernelConfig::parse(&self.read(&out.join(".config"))?).enabled("CONFIG_MODULES") {
+            self.install_modules(&out, &prepared, &release).await?;
+        }
+        let asked = self.merged.requests().map(|(symbol, asked)| (symbol.to_owned(), (asked.value.clone(), asked.by.clone())));
+        let asked = asked.collect();
+        let label = self.request.label.to_owned();
+        let config = self.merged.text();
+        let record = |format, files| Record { format, label, release, asked, seconds, files };
+        Ok(self.store.publish(self.key(code, &config), &staging, &prepared, &AtomicBool::new(false), record)?)
+    }
+
+    async fn install_modules(&self, out: &Path, prepared: &Path, release: &str) -> Result<(), BuildError> {
+        self.step("installing modules");
+        let log = self.store.objects(&self.place).join("build.log");
+        let make = Make { tree: &self.tree.path, out, compiler: &self.compiler, jobs: NonZeroUsize::MIN, log };
+        let settings = [("INSTALL_MOD_PATH", prepared.as_os_str()), ("INSTALL_MOD_STRIP", OsStr::new("1"))];
+        make.run(&["modules_install"], &settings, |_, _| ()).await.map_err(|error| self.failed(error, &make))?;
+        for link in ["build", "source"] {
+            let link = prepared.join("lib/modules").join(release).join(link);
+            atomic::remove_tree(&link).map_err(CacheError::on("remove", &link))?;
+        }
+        Ok(())
+    }
+
+    fn read(&self, path: &Path) -> Result<String, BuildError> {
+        let bytes = fs::read(path).map_err(|cause| self.no_kernel(path, cause))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    fn copy(&self, from: &Path, to: &Path) -> Result<(), BuildError> {
+        fs::copy(from, to).map(drop).map_err(|cause| self.no_kernel(from, cause))
+    }
+
+    fn no_kernel(&self, path: &Path, cause: io::Error) -> BuildError {
+        BuildError::NoKernel { label: self.request.label.to_owned(), path: PathBuf::from(path), cause }
+    }
+
+    fn failed(&self, error: MakeError, make: &Make<'_>) -> BuildError {
+        let label = self.request.label.to_owned();
+        match error {
+            MakeError::Run(cause) => BuildError::Run { label, cause },
+            MakeError::Failed(failure) => BuildError::Failed { label, failure, log: make.log.clone() },
+        }
+    }
+}
+
+/// A time in words: `4 min 12 s`.
+fn duration(seconds: u64) -> String {
+    match (seconds / 60, seconds % 60) {
+        (0, seconds) => format!("{seconds} s"),
+        (minutes, seconds) => format!("{minutes} min {seconds} s"),
+    }
+}

@@ -1,0 +1,161 @@
+//! The tools of a build: which compiler the kernel's build is given, and what identifies it.
+
+use std::env;
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The tools without which no kernel can be built, and Debian's packages that contain them.
+pub const TOOLS: [(&str, &str); 6] =
+    [("make", "make"), ("flex", "flex"), ("bison", "bison"), ("bc", "bc"), ("perl", "perl"), ("ld", "binutils")];
+
+/// The packages of headers that programs of the kernel's build need.
+pub const LIBRARIES: [(&str, &str); 2] = [("gelf.h", "libelf-dev"), ("openssl/", "libssl-dev")];
+
+/// The compiler of a build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compiler {
+    /// The variables that make gets, for example `CC=ccache gcc`.
+    pub variables: Vec<OsString>,
+    /// What identifies compiler and linker: the first line of what each says of its version.
+    pub identity: String,
+}
+
+/// Tools are missing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a kernel cannot be built here, because {} missing: `vmlab doctor --fix --build` installs {}",
+    are(.0),
+    .0.iter().map(|(_, package)| package.as_str()).collect::<Vec<_>>().join(", ")
+)]
+pub struct Missing(pub Vec<(String, String)>);
+
+fn are(missing: &[(String, String)]) -> String {
+    let tools: Vec<_> = missing.iter().map(|(tool, _)| tool.as_str()).collect();
+    format!("{} {}", tools.join(", "), if tools.len() == 1 { "is" } else { "are" })
+}
+
+/// The settings of the environment that the kernel's build knows (Documentation/kbuild/llvm.rst, kbuild.rst).
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// `LLVM`: `1`, a suffix as `-15`, or a folder that ends with a slash.
+    pub llvm: Option<String>,
+    /// `CC`: the compiler.
+    pub cc: Option<String>,
+    /// The folders of programs: `PATH`.
+    pub path: OsString,
+}
+
+impl Settings {
+    /// The settings of this process.
+    #[must_use]
+    pub fn from_env() -> Self {
+        let set = |name| env::var(name).ok().filter(|value: &String| !value.is_empty());
+        Self {
+            llvm: set("LLVM").filter(|llvm| llvm != "0"),
+            cc: set("CC"),
+            path: env::var_os("PATH").unwrap_or_default(),
+        }
+    }
+
+    fn find(&self, program: &str) -> Option<PathBuf> {
+        let is_program = |path: &Path| path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0);
+        if program.contains('/') {
+            return Some(PathBuf::from(program)).filter(|path| is_program(path));
+        }
+        env::split_paths(&self.path).map(|dir| dir.join(program)).find(|path| is_program(path))
+    }
+
+    /// The names of compiler and linker, and the package that has the compiler.
+    fn names(&self) -> (String, String, &'static str) {
+        let of_llvm = |tool: &str| match self.llvm.as_deref() {
+            Some(suffix) if suffix.starts_with('-') => format!("{tool}{suffix}"),
+            Some(folder) if folder.ends_with('/') => format!("{folder}{tool}"),
+            _ => tool.to_owned(),
+        };
+        let (compiler, linker, package) = match self.llvm {
+            Some(_) => (of_llvm("clang"), of_llvm("ld.lld"), "clang, lld, llvm"),
+            None => ("gcc".to_owned(), "ld".to_owned(), "gcc"),
+        };
+        (self.cc.clone().unwrap_or(compiler), linker, package)
+    }
+}
+
+impl Compiler {
+    /// Finds the compiler, and makes sure that the other tools are there.
+    ///
+    /// # Errors
+    /// [`Missing`]
+    pub fn find(settings: &Settings) -> Result<Self, Missing> {
+        let (compiler, linker, package) = settings.names();
+        // CC may have arguments, as `ccache gcc` has.
+        let words: Vec<&str> = compiler.split_whitespace().collect();
+        let own = words.iter().map(|word| (*word, package)).filter(|(word, _)| !word.starts_with('-'));
+        let tools = TOOLS.into_iter().filter(|(tool, _)| *tool != "ld").chain(own).chain([(linker.as_str(), package)]);
+        let missing: Vec<_> = tools.filter(|(tool, _)| settings.find(tool).is_none()).collect();
+        if !missing.is_empty() {
+            return Err(Missing(missing.into_iter().map(|(tool, package)| (tool.to_owned(), package.to_owned())).collect()));
+        }
+        let version = |words: &[&str]| first_line(words).unwrap_or_else(|error| format!("unknown ({error})"));
+        let identity = format!("{}\n{}", version(&words), version(&[&linker]));
+        let cached = settings.find("ccache").is_some() && !words.contains(&"ccache");
+        let cc = if cached { format!("ccache {compiler}") } else { compiler };
+        let variables = [Some(format!("CC={cc}")), settings.llvm.as_ref().map(|llvm| format!("LLVM={llvm}"))];
+        Ok(Self { variables: variables.into_iter().flatten().map(OsString::from).collect(), identity })
+    }
+}
+
+/// The first line that a program prints about its version.
+fn first_line(words: &[&str]) -> io::Result<String> {
+    let (program, args) = words.split_first().ok_or_else(|| io::Error::other("no program is named"))?;
+    let output = Command::new(program).args(args).arg("--version").stdin(Stdio::null()).output()?;
+    Ok(String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// A folder with programs that print their name.
+    fn programs(names: &[&str]) -> io::Result<(tempfile::TempDir, Settings)> {
+        let dir = tempfile::tempdir()?;
+        for name in names {
+            let path = dir.path().join(name);
+            fs::write(&path, "#!/bin/sh\n")?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+        }
+        let settings = Settings { path: dir.path().into(), ..Settings::default() };
+        Ok((dir, settings))
+    }
+
+    const ALL: [&str; 7] = ["make", "flex", "bison", "bc", "perl", "ld", "gcc"];
+
+    #[test]
+    fn missing_tools_are_named_with_their_packages() -> io::Result<()> {
+        let (_dir, settings) = programs(&["make", "bc", "perl", "gcc"])?;
+        let error = Compiler::find(&settings).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(error.contains("flex, bison, ld are missing"), "{error}");
+        assert!(error.ends_with("installs flex, bison, gcc"), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn the_environment_chooses_the_compiler() -> io::Result<()> {
+        let (_dir, settings) = programs(&ALL)?;
+        let variables = |settings: &Settings| Compiler::find(settings).map(|compiler| compiler.variables);
+        assert_eq!(variables(&settings), Ok(vec!["CC=gcc".into()]));
+        let (_dir, settings) = programs(&[&ALL[..], &["ccache", "clang-15", "ld.lld-15", "gcc-9"]].concat())?;
+        assert_eq!(variables(&settings), Ok(vec!["CC=ccache gcc".into()]));
+        let llvm = Settings { llvm: Some("-15".to_owned()), ..settings.clone() };
+        assert_eq!(variables(&llvm), Ok(vec!["CC=ccache clang-15".into(), "LLVM=-15".into()]));
+        let own = Settings { cc: Some("ccache gcc-9 -m64".to_owned()), ..settings.clone() };
+        assert_eq!(variables(&own), Ok(vec!["CC=ccache gcc-9 -m64".into()]));
+        let error = variables(&Settings { llvm: Some("1".to_owned()), ..settings });
+        assert!(error.is_err_and(|error| error.to_string().contains("clang, ld.lld are missing")));
+        Ok(())
+    }
+}

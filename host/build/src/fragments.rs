@@ -1,0 +1,99 @@
+//! Reads the fragments of an order.
+
+use std::fs;
+
+use crate::error::BuildError;
+use crate::fragment::{Fragment, Request};
+use crate::library;
+use crate::order::FragmentName;
+
+/// The symbols of other architectures (arch/*/Kconfig), which a config for one of them sets.
+const ARCHITECTURES: [&str; 20] = [
+    "CONFIG_ALPHA",
+    "CONFIG_ARC",
+    "CONFIG_ARM",
+    "CONFIG_ARM64",
+    "CONFIG_CSKY",
+    "CONFIG_HEXAGON",
+    "CONFIG_LOONGARCH",
+    "CONFIG_M68K",
+    "CONFIG_MICROBLAZE",
+    "CONFIG_MIPS",
+    "CONFIG_NIOS2",
+    "CONFIG_OPENRISC",
+    "CONFIG_PARISC",
+    "CONFIG_PPC",
+    "CONFIG_RISCV",
+    "CONFIG_S390",
+    "CONFIG_SUPERH",
+    "CONFIG_SPARC",
+    "CONFIG_UML",
+    "CONFIG_XTENSA",
+];
+
+/// The fragments of an order, `base` first.
+///
+/// # Errors
+/// A file cannot be read, or is no fragment for x86-64.
+pub fn fragments(names: &[FragmentName]) -> Result<Vec<Fragment>, BuildError> {
+    let base = FragmentName::Known(library::BASE.to_owned());
+    let others = names.iter().filter(|name| **name != base);
+    [&base].into_iter().chain(others).map(read).collect()
+}
+
+fn read(name: &FragmentName) -> Result<Fragment, BuildError> {
+    let fragment = match name {
+        // A parsed name is one of the list.
+        FragmentName::Known(name) => library::find(name).unwrap_or_else(|| Fragment::parse(name, ""))?,
+        FragmentName::Symbol { symbol, value } => {
+            Fragment { name: name.to_string(), requests: vec![Request::always(symbol, value, true)] }
+        }
+        FragmentName::File(path) => {
+            let text = fs::read(path).map_err(|cause| BuildError::Fragment { path: path.clone(), cause })?;
+            Fragment::parse(&path.display().to_string(), &String::from_utf8_lossy(&text))?
+        }
+    };
+    let foreign = |request: &&Request| request.value == "y" && ARCHITECTURES.contains(&request.symbol.as_str());
+    match fragment.requests.iter().find(foreign) {
+        Some(request) => Err(BuildError::Architecture { name: fragment.name, architecture: request.symbol.clone() }),
+        None => Ok(fragment),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> std::io::Result<(tempfile::TempDir, FragmentName)> {
+        let dir = tempfile::tempdir()?;
+        let path = dir.path().join("my.config");
+        fs::write(&path, text)?;
+        Ok((dir, FragmentName::File(path)))
+    }
+
+    #[test]
+    fn base_comes_first_and_once() -> Result<(), Box<dyn std::error::Error>> {
+        let (_dir, mine) = file("CONFIG_A=y\n")?;
+        let symbol = FragmentName::Symbol { symbol: "CONFIG_B".to_owned(), value: "n".to_owned() };
+        let all = fragments(&[symbol, FragmentName::Known("base".to_owned()), mine.clone()])?;
+        let names: Vec<_> = all.iter().map(|fragment| fragment.name.as_str()).collect();
+        assert_eq!(names, ["base.config", "CONFIG_B=n", &mine.to_string()]);
+        assert!(all[1].requests[0].overrides);
+        Ok(())
+    }
+
+    #[test]
+    fn files_that_are_no_fragments_are_named() -> Result<(), Box<dyn std::error::Error>> {
+        for (text, part) in [
+            ("CONFIG_ARM64=y\n", "is a config for CONFIG_ARM64"),
+            ("#!/bin/sh\necho\n", "my.config:2: `echo` is no request"),
+        ] {
+            let (_dir, mine) = file(text)?;
+            let error = fragments(&[mine]).err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(error.contains(part), "{error}");
+        }
+        let error = fragments(&[FragmentName::File("./none.config".into())]).err().map(|error| error.to_string());
+        assert!(error.is_some_and(|error| error.contains("./none.config") && error.contains("No such file")));
+        Ok(())
+    }
+}

@@ -1,0 +1,112 @@
+//! The identity of a tree without a repository: each file is read once, and again when stat(2) reports a change.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use vmlab_store::checksummed::{self, Stored};
+use vmlab_store::hex;
+
+use super::{IdentityError, add};
+
+/// A file that was changed so recently may change again without a new time, in s.
+const FRESH: i64 = 2;
+
+/// What stat(2) reports of a file, and the file's digest: size, times of change in ns, inode, digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Known(u64, i128, i128, u64, String);
+
+/// The known files of a tree by path.
+type Memory = BTreeMap<String, Known>;
+
+pub(super) fn identity(tree: &Path, cache: &Path, stopped: &AtomicBool) -> Result<String, IdentityError> {
+    let place = memory_path(tree, cache);
+    let earlier: Memory = match checksummed::read(&place) {
+        Ok(Stored::Sound(memory)) => memory,
+        // The memory only saves time.
+        Ok(Stored::Missing | Stored::Damaged(_)) | Err(_) => Memory::new(),
+    };
+    let mut walk = Walk { stopped, earlier: &earlier, now: Memory::new(), hash: Sha256::new() };
+    walk.directory(tree, &mut PathBuf::new())?;
+    let Walk { now, hash, .. } = walk;
+    if now != earlier {
+        // As above.
+        let _ = fs::create_dir_all(place.parent().unwrap_or(cache)).map(|()| checksummed::write(&place, &now));
+    }
+    Ok(hex(&hash.finalize()))
+}
+
+/// Where the known files of a tree are kept.
+fn memory_path(tree: &Path, cache: &Path) -> PathBuf {
+    let name = hex(&Sha256::digest(tree.as_os_str().as_bytes()));
+    cache.join("builds/trees").join(format!("{}.json", &name[..16]))
+}
+
+struct Walk<'a> {
+    stopped: &'a AtomicBool,
+    earlier: &'a Memory,
+    now: Memory,
+    hash: Sha256,
+}
+
+impl Walk<'_> {
+    /// Adds a directory, whose path in the tree is `below`.
+    fn directory(&mut self, path: &Path, below: &mut PathBuf) -> Result<(), IdentityError> {
+        let read = |cause| IdentityError::Read { path: path.to_owned(), cause };
+        let listed: io::Result<Vec<_>> = fs::read_dir(path).and_then(Iterator::collect);
+        let mut entries = listed.map_err(read)?;
+        entries.sort_by_key(fs::DirEntry::file_name);
+        for entry in entries.into_iter().filter(|entry| entry.file_name() != ".git") {
+            if self.stopped.load(Ordering::Relaxed) {
+                return Err(IdentityError::Stopped);
+            }
+            let path = entry.path();
+            let read = |cause| IdentityError::Read { path: path.clone(), cause };
+            let about = entry.metadata().map_err(read)?;
+            below.push(entry.file_name());
+            if about.is_dir() {
+                self.directory(&path, below)?;
+            } else {
+                add(&mut self.hash, below.as_os_str().as_bytes());
+                let content = match about.is_symlink() {
+                    true => fs::read_link(&path).map_err(read)?.as_os_str().as_bytes().to_vec(),
+                    // The mode decides whether scripts can be run.
+                    false if about.is_file() => {
+                        let digest = self.digest(&path, &about, below).map_err(read)?;
+                        format!("{:o} {digest}", about.mode() & 0o111).into_bytes()
+                    }
+                    false => b"special".to_vec(),
+                };
+                add(&mut self.hash, &content);
+            }
+            below.pop();
+        }
+        Ok(())
+    }
+
+    fn digest(&mut self, path: &Path, about: &fs::Metadata, below: &Path) -> io::Result<String> {
+        let ns = |s: i64, ns: i64| i128::from(s) * 1_000_000_000 + i128::from(ns);
+        let times = (ns(about.mtime(), about.mtime_nsec()), ns(about.ctime(), about.ctime_nsec()));
+        let name = below.to_str();
+        let known = name.and_then(|name| self.earlier.get(name));
+        let known = known.filter(|Known(size, mtime, ctime, inode, _)| {
+            (*size, (*mtime, *ctime), *inode) == (about.len(), times, about.ino())
+        });
+        let digest = match known {
+            Some(Known(.., digest)) => digest.clone(),
+            None => vmlab_store::sha256_of(&mut File::open(path)?)?,
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+        if let Some(name) = name.filter(|_| i128::from(about.ctime()) + i128::from(FRESH) < i128::from(now)) {
+            self.now.insert(name.to_owned(), Known(about.len(), times.0, times.1, about.ino(), digest.clone()));
+        }
+        Ok(digest)
+    }
+}
