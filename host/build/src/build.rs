@@ -66,22 +66,22 @@ pub fn obtain<'a>(request: Request<'a>) -> LocalBoxFuture<'a, Result<Option<Buil
     })
 }
 
-/// The requested config of a kernel.
+/// The config that a kernel gets, and what was asked for. Compiles nothing.
 ///
 /// # Errors
-/// The tree cannot be built, a fragment cannot be read, or two contradict each other.
-pub fn requested(tree: &Path, fragments: &[FragmentName]) -> Result<Merged, BuildError> {
-    Ok(Merged::of(&fragments(fragments)?, Tree::open(tree)?.version)?)
+/// [`BuildError`]
+pub fn config_of<'a>(request: Request<'a>) -> LocalBoxFuture<'a, Result<(KernelConfig, Merged), BuildError>> {
+    Box::pin(async move {
+        let job = Job::new(&request)?;
+        let _lock = job.lock().await?;
+        let config = job.configure(&job.make()?).await;
+        request.progress.done();
+        Ok((config?, job.merged))
+    })
 }
 
 async fn run(request: &Request<'_>) -> Result<Option<Built>, BuildError> {
-    let tree = Tree::open(request.tree)?;
-    let merged = Merged::of(&fragments(request.fragments)?, tree.version)?;
-    let compiler = Compiler::find(&Settings::from_env())?;
-    let store = Store::new(request.cache);
-    let fragments: Vec<String> = request.fragments.iter().map(ToString::to_string).collect();
-    let place = digest(&[&tree.path.to_string_lossy(), &fragments.join("+"), &compiler.identity]);
-    let job = Job { request, tree, merged, compiler, store, place };
+    let job = Job::new(request)?;
     let mut code = job.identity().await?;
     if let Some(built) = job.find(&code)? {
         return Ok(Some(built));
@@ -89,7 +89,8 @@ async fn run(request: &Request<'_>) -> Result<Option<Built>, BuildError> {
     if !request.may_build {
         return Ok(None);
     }
-    let waiting = || request.progress.step(&format!("{}: waiting for another vmlab that is building it", request.label));
+    let waiting =
+        || request.progress.step(&format!("{}: waiting for another vmlab that is building it", request.label));
     let _lock = Lock::take(&job.store.lock_path(&job.place), waiting).await?;
     for _ in 0..TRIES {
         if let Some(built) = job.find(&code)? {
@@ -122,7 +123,22 @@ struct Job<'a> {
     place: String,
 }
 
-impl Job<'_> {
+impl<'a> Job<'a> {
+    fn new(request: &'a Request<'a>) -> Result<Self, BuildError> {
+        let tree = Tree::open(request.tree)?;
+        let merged = Merged::of(&fragments(request.fragments)?, tree.version)?;
+        let compiler = Compiler::find(&Settings::from_env())?;
+        let names: Vec<String> = request.fragments.iter().map(ToString::to_string).collect();
+        let place = digest(&[&tree.path.to_string_lossy(), &names.join("+"), &compiler.identity]);
+        Ok(Self { request, tree, merged, compiler, store: Store::new(request.cache), place })
+    }
+
+    /// The lock of the build directory.
+    async fn lock(&self) -> Result<Lock, CacheError> {
+        Lock::take(&self.store.lock_path(&self.place), || self.step("waiting for another vmlab that is building it"))
+            .await
+    }
+
     fn find(&self, code: &str) -> Result<Option<Built>, CacheError> {
         self.store.find(self.key(code, &self.merged.text()))
     }
@@ -153,7 +169,10 @@ impl Job<'_> {
     }
 
     /// Runs blocking work in a thread, which is told to stop when this future is dropped.
-    async fn worker<T: Send + 'static>(&self, work: impl FnOnce(&AtomicBool) -> T + Send + 'static) -> Result<T, BuildError> {
+    async fn worker<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&AtomicBool) -> T + Send + 'static,
+    ) -> Result<T, BuildError> {
         struct Stop(Arc<AtomicBool>);
         impl Drop for Stop {
             fn drop(&mut self) {
@@ -169,19 +188,9 @@ impl Job<'_> {
     /// Configures and compiles; returns the time that it took, in s. The caller has the lock of the place.
     async fn build(&self) -> Result<u64, BuildError> {
         let began = Instant::now();
-        let objects = self.store.objects(&self.place);
-        if objects.as_os_str().as_encoded_bytes().iter().any(|byte| byte.is_ascii_whitespace() || *byte == b':') {
-            return Err(BuildError::CachePath(self.request.cache.to_owned()));
-        }
-        let out = objects.join("o");
-        atomic::create_dir(&out)?;
-        atomic::write(&objects.join(LABEL), self.request.label.as_bytes())?;
-        let log = objects.join("build.log");
-        fs::write(&log, "").map_err(CacheError::on("write", &log))?;
-        let jobs = self.request.jobs.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
-        let make = Make { tree: &self.tree.path, out: &out, compiler: &self.compiler, jobs, log };
+        let make = self.make()?;
         self.configure(&make).await?;
-        let last_path = objects.join("last.json");
+        let last_path = self.store.objects(&self.place).join("last.json");
         let last: Option<Last> = fs::read(&last_path).ok().and_then(|text| serde_json::from_slice(&text).ok());
         let steps = self.compile(&make, last).await?;
         let seconds = began.elapsed().as_secs();
@@ -193,18 +202,32 @@ impl Job<'_> {
         Ok(seconds)
     }
 
+    /// Prepares the build directory. The caller has the lock of the place.
+    fn make(&self) -> Result<Make<'_>, BuildError> {
+        let objects = self.store.objects(&self.place);
+        if objects.as_os_str().as_encoded_bytes().iter().any(|byte| byte.is_ascii_whitespace() || *byte == b':') {
+            return Err(BuildError::CachePath(self.request.cache.to_owned()));
+        }
+        let out = objects.join("o");
+        atomic::create_dir(&out)?;
+        atomic::write(&objects.join(LABEL), self.request.label.as_bytes())?;
+        let log = objects.join("build.log");
+        fs::write(&log, "").map_err(CacheError::on("write", &log))?;
+        let jobs = self.request.jobs.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
+        Ok(Make { tree: &self.tree.path, out, compiler: &self.compiler, jobs, log })
+    }
+
     /// Makes the config, and checks each requested symbol in it.
-    async fn configure(&self, make: &Make<'_>) -> Result<(), BuildError> {
+    async fn configure(&self, make: &Make<'_>) -> Result<KernelConfig, BuildError> {
         self.step("configuring");
         let asked = make.out.join("vmlab.config");
         atomic::write(&asked, self.merged.text().as_bytes())?;
         let settings: [(&str, &OsStr); 1] = [("KCONFIG_ALLCONFIG", asked.as_os_str())];
         make.run(&["allnoconfig"], &settings, |_, _| ()).await.map_err(|error| self.failed(error, make))?;
-        let config = self.read(&make.out.join(".config"))?;
-        let config = KernelConfig::parse(&config);
+        let config = KernelConfig::parse(&self.read(&make.out.join(".config"))?);
         let unmet = self.merged.unmet(&config);
         if unmet.is_empty() {
-            return Ok(());
+            return Ok(config);
         }
         let (tree, label) = (self.tree.path.clone(), self.request.label.to_owned());
         self.step("finding out why the config is not as asked");
@@ -214,7 +237,8 @@ impl Job<'_> {
 
     /// Compiles the kernel, and its modules if it has any; returns the number of steps.
     async fn compile(&self, make: &Make<'_>, last: Option<Last>) -> Result<u64, BuildError> {
-        let earlier = last.map(|last| format!("; the longest build here took {}", duration(last.seconds))).unwrap_or_default();
+        let earlier =
+            last.map(|last| format!("; the longest build here took {}", duration(last.seconds))).unwrap_or_default();
         self.step(&format!("compiling with {} jobs{earlier}", make.jobs));
         let has_modules = KernelConfig::parse(&self.read(&make.out.join(".config"))?).enabled("CONFIG_MODULES");
         let targets: &[&str] = if has_modules { &["bzImage", "modules"] } else { &["bzImage"] };
@@ -244,9 +268,10 @@ impl Job<'_> {
         self.copy(&out.join("arch/x86/boot/bzImage"), &prepared.join(IMAGE))?;
         self.copy(&out.join(".config"), &prepared.join(config_name(&release)))?;
         if KernelConfig::parse(&self.read(&out.join(".config"))?).enabled("CONFIG_MODULES") {
-            self.install_modules(&out, &prepared, &release).await?;
+            self.install_modules(&prepared, &release).await?;
         }
-        let asked = self.merged.requests().map(|(symbol, asked)| (symbol.to_owned(), (asked.value.clone(), asked.by.clone())));
+        let asked =
+            self.merged.requests().map(|(symbol, asked)| (symbol.to_owned(), (asked.value.clone(), asked.by.clone())));
         let asked = asked.collect();
         let label = self.request.label.to_owned();
         let config = self.merged.text();
@@ -254,10 +279,9 @@ impl Job<'_> {
         Ok(self.store.publish(self.key(code, &config), &staging, &prepared, &AtomicBool::new(false), record)?)
     }
 
-    async fn install_modules(&self, out: &Path, prepared: &Path, release: &str) -> Result<(), BuildError> {
+    async fn install_modules(&self, prepared: &Path, release: &str) -> Result<(), BuildError> {
         self.step("installing modules");
-        let log = self.store.objects(&self.place).join("build.log");
-        let make = Make { tree: &self.tree.path, out, compiler: &self.compiler, jobs: NonZeroUsize::MIN, log };
+        let make = self.make()?;
         let settings = [("INSTALL_MOD_PATH", prepared.as_os_str()), ("INSTALL_MOD_STRIP", OsStr::new("1"))];
         make.run(&["modules_install"], &settings, |_, _| ()).await.map_err(|error| self.failed(error, &make))?;
         for link in ["build", "source"] {

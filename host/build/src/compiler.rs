@@ -61,7 +61,8 @@ impl Settings {
     }
 
     fn find(&self, program: &str) -> Option<PathBuf> {
-        let is_program = |path: &Path| path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0);
+        let is_program =
+            |path: &Path| path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0);
         if program.contains('/') {
             return Some(PathBuf::from(program)).filter(|path| is_program(path));
         }
@@ -96,7 +97,9 @@ impl Compiler {
         let tools = TOOLS.into_iter().filter(|(tool, _)| *tool != "ld").chain(own).chain([(linker.as_str(), package)]);
         let missing: Vec<_> = tools.filter(|(tool, _)| settings.find(tool).is_none()).collect();
         if !missing.is_empty() {
-            return Err(Missing(missing.into_iter().map(|(tool, package)| (tool.to_owned(), package.to_owned())).collect()));
+            return Err(Missing(
+                missing.into_iter().map(|(tool, package)| (tool.to_owned(), package.to_owned())).collect(),
+            ));
         }
         let version = |words: &[&str]| first_line(words).unwrap_or_else(|error| format!("unknown ({error})"));
         let identity = format!("{}\n{}", version(&words), version(&[&linker]));

@@ -38,6 +38,11 @@ impl KernelConfig {
         self.symbols.get(symbol).map(String::as_str)
     }
 
+    /// The symbols that are set, with their values, sorted.
+    pub fn symbols(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.symbols.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// Whether a symbol is `y` or `m`.
     #[must_use]
     pub fn enabled(&self, symbol: &str) -> bool {

@@ -113,10 +113,13 @@ pub enum BuildError {
 /// What helps against some failures.
 fn remedy(failure: &BuildFailure) -> String {
     if failure.mentions("No space left on device") {
-        return ": the disk is full. Make room (`vmlab cache prune`), and build again; what is built already is kept".to_owned();
+        return ": the disk is full. Make room (`vmlab cache prune`), and build again; what is built already is kept"
+            .to_owned();
     }
     let library = LIBRARIES.iter().find(|(header, _)| failure.mentions(header) && failure.mentions("No such file"));
-    library.map(|(_, package)| format!(", because {package} is missing: `vmlab doctor --fix --build` installs it")).unwrap_or_default()
+    library
+        .map(|(_, package)| format!(", because {package} is missing: `vmlab doctor --fix --build` installs it"))
+        .unwrap_or_default()
 }
 
 impl BuildError {

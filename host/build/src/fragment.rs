@@ -75,7 +75,9 @@ enum Bad {
     Symbol(String),
     #[error("`{0}` is no value; expected y, m, n, a number, or a text in quotation marks")]
     Value(String),
-    #[error("`{0}` is no version range; expected for example `# since 6.7`, `# until 6.3` or `# since 5.15, until 6.8`")]
+    #[error(
+        "`{0}` is no version range; expected for example `# since 6.7`, `# until 6.3` or `# since 5.15, until 6.8`"
+    )]
     Range(String),
     #[error("{0} was asked for in line {1} already, with another value")]
     Twice(String, usize),
@@ -217,8 +219,15 @@ mod tests {
     fn a_line_asks_for_a_value() {
         let text = "# what it is for\n\nCONFIG_A=y\r\nCONFIG_B=m # a remark\n# CONFIG_C is not set\nCONFIG_D=\"a # b\" # c\n\
                     CONFIG_E=0x10\nCONFIG_F=-5\n CONFIG_G=n\n";
-        let all =
-            ["CONFIG_A=y", "CONFIG_B=m", "CONFIG_C=n", "CONFIG_D=\"a # b\"", "CONFIG_E=0x10", "CONFIG_F=-5", "CONFIG_G=n"];
+        let all = [
+            "CONFIG_A=y",
+            "CONFIG_B=m",
+            "CONFIG_C=n",
+            "CONFIG_D=\"a # b\"",
+            "CONFIG_E=0x10",
+            "CONFIG_F=-5",
+            "CONFIG_G=n",
+        ];
         assert_eq!(asked(text, "6.12"), all);
         let lines: Vec<_> = parse(text).unwrap_or_else(|e| panic!("{e}")).requests.iter().map(|r| r.line).collect();
         assert_eq!(lines, [3, 4, 5, 6, 7, 8, 9]);

@@ -7,16 +7,16 @@ pub mod config;
 mod error;
 mod explain;
 pub mod fragment;
+mod fragments;
 mod identity;
 pub mod library;
 mod make;
 pub mod merge;
 pub mod order;
-mod fragments;
 pub mod steps;
 pub mod store;
 pub mod tree;
 
-pub use build::{Request, obtain, requested};
+pub use build::{Request, config_of, obtain};
 pub use error::BuildError;
 pub use fragments::fragments;

@@ -42,7 +42,7 @@ const REPRODUCIBLE: [(&str, &str); 4] = [
 pub(crate) struct Make<'a> {
     pub(crate) tree: &'a Path,
     /// The build directory (`O=`).
-    pub(crate) out: &'a Path,
+    pub(crate) out: PathBuf,
     pub(crate) compiler: &'a Compiler,
     pub(crate) jobs: NonZeroUsize,
     /// The file that gets the whole output.

@@ -44,7 +44,9 @@ pub enum FragmentName {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadOrder {
     /// The text after `source:` is no suite.
-    #[error("`{0}` is not a Debian suite's name: expected for example source:trixie or source:trixie-backports+namespaces")]
+    #[error(
+        "`{0}` is not a Debian suite's name: expected for example source:trixie or source:trixie-backports+namespaces"
+    )]
     Suite(String),
     /// There is no path after `tree:`.
     #[error("a source tree has no path: expected for example tree:. or tree:../linux+namespaces")]
@@ -64,7 +66,9 @@ pub enum BadOrder {
         nearest: Option<&'static str>,
     },
     /// The text looks like a single symbol, but is none.
-    #[error("`{0}` is no config symbol with a value: expected for example CONFIG_KASAN=y, CONFIG_NR_CPUS=4 or CONFIG_X=n")]
+    #[error(
+        "`{0}` is no config symbol with a value: expected for example CONFIG_KASAN=y, CONFIG_NR_CPUS=4 or CONFIG_X=n"
+    )]
     Symbol(String),
     /// An `@` that is not doubled.
     #[error("`{0}` has a single @, which is kept for the machine of a kernel: an @ in a path is written as @@")]
@@ -87,13 +91,18 @@ impl Order {
             }));
         }
         let rest = text.strip_prefix("tree:")?;
-        Some(Self::read(text, rest, |path| if path.is_empty() { Err(BadOrder::NoPath) } else { Ok(Code::Tree(path.into())) }))
+        Some(Self::read(
+            text,
+            rest,
+            |path| if path.is_empty() { Err(BadOrder::NoPath) } else { Ok(Code::Tree(path.into())) },
+        ))
     }
 
     fn read(text: &str, rest: &str, code: impl Fn(&str) -> Result<Code, BadOrder>) -> Result<Self, BadOrder> {
         let mut parts = parts(rest).ok_or_else(|| BadOrder::At(text.to_owned()))?.into_iter();
         let code = code(&parts.next().unwrap_or_default())?;
-        let fragments = parts.map(|part| if part.is_empty() { Err(BadOrder::Empty(text.to_owned())) } else { part.parse() });
+        let fragments =
+            parts.map(|part| if part.is_empty() { Err(BadOrder::Empty(text.to_owned())) } else { part.parse() });
         Ok(Self { code, fragments: fragments.collect::<Result<_, _>>()? })
     }
 }

@@ -60,7 +60,8 @@ impl Steps {
 fn step(line: &str) -> Option<&str> {
     let rest = line.strip_prefix("  ")?;
     let (what, file) = rest.split_once(' ')?;
-    let is_step = what.len() >= 2 && what.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_' || byte.is_ascii_digit());
+    let is_step =
+        what.len() >= 2 && what.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_' || byte.is_ascii_digit());
     is_step.then(|| file.trim_start().trim_start_matches("[M]").trim()).filter(|file| !file.is_empty())
 }
 
@@ -69,7 +70,8 @@ fn is_error(line: &str) -> bool {
     let behind_place = || {
         let mut parts = line.splitn(4, ':');
         let file = parts.next().is_some_and(|file| !file.is_empty() && !file.contains(' '));
-        let number = parts.next().is_some_and(|line| !line.is_empty() && line.bytes().all(|byte| byte.is_ascii_digit()));
+        let number =
+            parts.next().is_some_and(|line| !line.is_empty() && line.bytes().all(|byte| byte.is_ascii_digit()));
         file && number && line.contains("error: ")
     };
     line.starts_with("*** ")
@@ -114,7 +116,7 @@ mod tests {
         let mut steps = Steps::default();
         assert_eq!(steps.line("  CC      kernel/fork.o"), Some("kernel/fork.o"));
         assert_eq!(steps.line("  CC [M]  fs/fuse/dev.o"), Some("fs/fuse/dev.o"));
-        assert_eq!(steps.line("  VOFFSET arch/x86/boot/compressed/../voffset.h").is_some(), true);
+        assert!(steps.line("  VOFFSET arch/x86/boot/compressed/../voffset.h").is_some());
         assert_eq!(steps.line("make[2]: Nothing to be done for 'x'."), None);
         assert_eq!(steps.line("  see Documentation/x"), None);
         assert_eq!(steps.count, 3);
@@ -144,6 +146,9 @@ mod tests {
             assert_eq!(read(&format!("noise\n{line}\nmake: *** [x] Error 2\n")).1[0], line);
         }
         assert_eq!(read("one\ntwo\nmake: *** [x] Error 2").1, ["one", "two"]);
-        assert_eq!(read("*** Compiler is too old.\n***   Your GCC version:    5.0\n***   Minimum GCC version: 8.1\n").1.len(), 3);
+        assert_eq!(
+            read("*** Compiler is too old.\n***   Your GCC version:    5.0\n***   Minimum GCC version: 8.1\n").1.len(),
+            3
+        );
     }
 }

@@ -192,7 +192,9 @@ fn list_kernels(cache: &Path) -> Listing {
     list(&root(cache).join("kernels"), |name, dir| {
         let about = dir.join(RECORD);
         let (what, useless) = match checksummed::read::<Record>(&about) {
-            Ok(Stored::Sound(record)) if record.format == FORMAT => (format!("{} ({})", record.release, record.label), None),
+            Ok(Stored::Sound(record)) if record.format == FORMAT => {
+                (format!("{} ({})", record.release, record.label), None)
+            }
             Ok(Stored::Sound(_)) => (name.to_owned(), Some("it was built by another version of vmlab".to_owned())),
             Ok(Stored::Damaged(why)) => (name.to_owned(), Some(why)),
             Ok(Stored::Missing) => (name.to_owned(), Some(format!("{} is missing", about.display()))),
@@ -225,7 +227,11 @@ fn list_objects(cache: &Path) -> Listing {
 fn list(dir: &Path, entry: impl Fn(&str, PathBuf) -> Entry) -> Listing {
     match disk::list(dir) {
         Ok(found) => Listing {
-            entries: found.into_iter().filter(|(name, _)| !name.starts_with('.')).map(|(name, dir)| entry(&name, dir)).collect(),
+            entries: found
+                .into_iter()
+                .filter(|(name, _)| !name.starts_with('.'))
+                .map(|(name, dir)| entry(&name, dir))
+                .collect(),
             errors: Vec::new(),
         },
         Err(error) => Listing { entries: Vec::new(), errors: vec![error] },

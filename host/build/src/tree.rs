@@ -27,7 +27,9 @@ pub enum TreeError {
         cause: io::Error,
     },
     /// The directory is no kernel's source tree.
-    #[error("{path} is no source tree of a Linux kernel: {what}; give the directory that has the kernel's MAINTAINERS and Kconfig")]
+    #[error(
+        "{path} is no source tree of a Linux kernel: {what}; give the directory that has the kernel's MAINTAINERS and Kconfig"
+    )]
     NoKernel {
         /// The tree's path.
         path: PathBuf,
@@ -35,7 +37,9 @@ pub enum TreeError {
         what: &'static str,
     },
     /// The kernel's build does not work in such a path.
-    #[error("the kernel's build refuses paths with blanks or colons, as {0} is one: move the tree, or bind-mount it elsewhere")]
+    #[error(
+        "the kernel's build refuses paths with blanks or colons, as {0} is one: move the tree, or bind-mount it elsewhere"
+    )]
     Path(PathBuf),
     /// A kernel was built in the tree itself.
     #[error(
@@ -96,7 +100,10 @@ pub(crate) mod tests {
     /// Writes the files by which a tree is recognised.
     pub(crate) fn minimal(path: &Path) {
         for (file, text) in [
-            ("Makefile", "# SPDX-License-Identifier: GPL-2.0\nVERSION = 6\nPATCHLEVEL = 12\nSUBLEVEL = 5\nEXTRAVERSION =\n"),
+            (
+                "Makefile",
+                "# SPDX-License-Identifier: GPL-2.0\nVERSION = 6\nPATCHLEVEL = 12\nSUBLEVEL = 5\nEXTRAVERSION =\n",
+            ),
             ("Kconfig", "mainmenu \"Linux\"\n"),
             ("arch/x86/Kconfig", "config X86\n\tdef_bool y\n"),
         ] {

@@ -1,5 +1,6 @@
-//! `vmlab kernel list|fetch|info|remove`.
+//! `vmlab kernel list|fetch|build|config|fragments|info|remove`.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::{Subcommand, ValueHint};
@@ -10,10 +11,12 @@ use super::{Context, Failure, kernel_arg, output};
 use vmlab_kernel::catalogue::{Catalogue, SymbolGroup};
 use vmlab_kernel::fetched::{Lookup, Package};
 use vmlab_kernel::modules::{ModuleDir, Modules, describe};
+use vmlab_kernel::order::FragmentName;
 use vmlab_kernel::source::DebianSource;
 use vmlab_kernel::{self, FetchPolicy, Kernel, KernelError, KernelSource, debian, installed, needs};
 use vmlab_store::dirs::Dirs;
 
+mod order;
 mod remove;
 
 const NAMES: &str = "\
@@ -21,9 +24,14 @@ KERNEL is one of
   debian:SUITE[/FLAVOUR]  a stock Debian kernel; the flavour is cloud-amd64 if none
                           is given; amd64 and rt-amd64 are others
   installed[:RELEASE]     a kernel of this machine; the newest if no release is given
+  source:SUITE[+FRAGMENT]...
+                          the source of a suite's kernel, built
+  tree:PATH[+FRAGMENT]... a source tree of this machine, built; never written to
   PATH                    a bzImage, a vmlinux or a unified kernel image; write
-                          path:PATH if PATH itself begins with debian:, installed:
-                          or path:
+                          path:PATH if PATH itself begins with such a word
+FRAGMENT is a name that `vmlab kernel fragments` lists, a file (with a slash, as in
++./my.config), or a symbol (+CONFIG_KASAN=y). `base` is always the first. A + or @
+in a path is written twice: tree:/src/c++++/linux.
 `vmlab help kernels` has more.";
 
 const LIST_HELP: &str = "\
@@ -41,6 +49,22 @@ Examples:
 A fetched kernel stays the same until --refresh. A damaged one is fetched again. Packages come through apt, with a private \
 root and apt's signature checks, from the mirrors that this machine's apt uses; VMLAB_DEBIAN_MIRROR and \
 VMLAB_DEBIAN_SECURITY_MIRROR name others.";
+
+const BUILD_HELP: &str = "\
+Examples:
+  vmlab kernel build tree:.+namespaces                 this tree, small, with namespaces
+  vmlab kernel build source:trixie+namespaces+debug-kasan
+  vmlab kernel build tree:../linux --config ./my.config -j 8
+  LLVM=1 vmlab kernel build tree:.                     with clang
+
+The tree is never written to. A kernel that is built already is answered at once; after a change only what depends on it is \
+compiled. ccache is used where it is installed. Every symbol that a fragment asks for is checked in the kernel's config.";
+
+const CONFIG_HELP: &str = "\
+Examples:
+  vmlab kernel config tree:.+namespaces
+  vmlab kernel config tree:.+namespaces --diff tree:.+namespaces+debug-kasan
+  vmlab kernel config source:trixie --diff debian:trixie";
 
 const INFO_HELP: &str = "\
 Examples:
@@ -85,6 +109,38 @@ enum Command {
         #[arg(long)]
         refresh: bool,
     },
+    /// Build kernels from source, and check each requested config symbol
+    #[command(after_help = BUILD_HELP, after_long_help = format!("{NAMES}\n\n{BUILD_HELP}"))]
+    Build {
+        /// Kernels to build: source:SUITE[+FRAGMENT]... or tree:PATH[+FRAGMENT]...
+        #[arg(value_name = "KERNEL", required = true, value_parser = kernel_arg::parse)]
+        sources: Vec<KernelSource>,
+        /// A fragment for all these kernels; may be given several times
+        #[arg(long, value_name = "FRAGMENT", value_parser = kernel_arg::parse_fragment, value_hint = ValueHint::FilePath)]
+        config: Vec<FragmentName>,
+        /// Parallel jobs of a build [default: this machine's processors]
+        #[arg(short, long, value_name = "N")]
+        jobs: Option<NonZeroUsize>,
+    },
+    /// Show a kernel's config and where each symbol comes from, or compare two
+    #[command(after_help = CONFIG_HELP, after_long_help = format!("{NAMES}\n\n{CONFIG_HELP}"))]
+    Config {
+        /// Kernel whose config is shown
+        #[arg(value_name = "KERNEL", value_parser = kernel_arg::parse, value_hint = ValueHint::FilePath)]
+        source: KernelSource,
+        /// Show only what differs from this kernel's config
+        #[arg(long, value_name = "KERNEL", value_parser = kernel_arg::parse, value_hint = ValueHint::FilePath)]
+        diff: Option<KernelSource>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the config fragments that come with vmlab
+    Fragments {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Show a kernel's release, files and config symbols; fetches it if it is not in the cache
     #[command(after_help = INFO_HELP, after_long_help = format!("{NAMES}\n\n{INFO_HELP}"))]
     Info {
@@ -115,6 +171,17 @@ pub async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
             let sources = chosen(sources, all)?;
             Interrupts::listen()?.or_interrupt(fetch(&sources, &context.dirs, policy)).await?;
         }
+        Command::Build { sources, config, jobs } => {
+            let sources = kernel_arg::with_fragments(&sources, &config).map_err(Failure::usage)?;
+            Interrupts::listen()?.or_interrupt(order::build(&sources, &context.dirs, jobs)).await?;
+        }
+        Command::Config { source, diff: None, json } => {
+            Interrupts::listen()?.or_interrupt(order::config(&source, &context.dirs, json)).await?;
+        }
+        Command::Config { source, diff: Some(other), json } => {
+            Interrupts::listen()?.or_interrupt(order::diff(&source, &other, &context.dirs, json)).await?;
+        }
+        Command::Fragments { json } => order::fragments(json)?,
         Command::Info { source, offline, json } => {
             let policy = if offline { FetchPolicy::Offline } else { FetchPolicy::CacheFirst };
             Interrupts::listen()?.or_interrupt(info(&source, &context.dirs, policy, json)).await?;
@@ -144,7 +211,7 @@ fn chosen(sources: Vec<KernelSource>, all: bool) -> Result<Vec<KernelSource>, Fa
 async fn fetch(sources: &[KernelSource], dirs: &Dirs, policy: FetchPolicy) -> Result<(), Failure> {
     let progress = super::progress();
     for source in sources {
-        let kernel = vmlab_kernel::obtain(source, dirs, policy, &progress).await?;
+        let kernel = vmlab_kernel::obtain(source, dirs, policy.into(), &progress).await?;
         output::notes(&kernel.notices);
         output::print(&format!("{}  {}  {}\n", kernel.label, kernel.release, kernel.path.display()))?;
     }
@@ -270,7 +337,7 @@ struct Info {
 }
 
 async fn info(source: &KernelSource, dirs: &Dirs, policy: FetchPolicy, json: bool) -> Result<(), Failure> {
-    let kernel = vmlab_kernel::obtain(source, dirs, policy, &super::progress()).await?;
+    let kernel = vmlab_kernel::obtain(source, dirs, policy.into(), &super::progress()).await?;
     output::notes(&kernel.notices);
     output::notes(&needs::check(&kernel).err().map(|why| why.to_string()).into_iter().collect::<Vec<_>>());
     let record = match source {
@@ -278,7 +345,7 @@ async fn info(source: &KernelSource, dirs: &Dirs, policy: FetchPolicy, json: boo
             Lookup::Found(entry) => Some(entry.record),
             Lookup::Missing | Lookup::Damaged(_) => None,
         },
-        KernelSource::Installed(_) | KernelSource::Path(_) => None,
+        KernelSource::Installed(_) | KernelSource::Path(_) | KernelSource::Order(_) => None,
     };
     let groups = Catalogue::embedded().map_err(Failure::lab)?.symbols;
     let value = |name: &String| kernel.config.as_ref().and_then(|config| config.get(name)).map(str::to_owned);

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use vmlab_kernel::catalogue::Catalogue;
 use vmlab_kernel::is_release;
+use vmlab_kernel::order::{BadOrder, FragmentName};
 use vmlab_kernel::{KernelSource, installed};
 
 /// Suites of the Debian archive that are in no catalogue, and that users name as they name a kernel.
@@ -22,6 +23,39 @@ pub(super) fn parse(text: &str) -> Result<KernelSource, String> {
         },
         _ => Ok(source),
     }
+}
+
+/// Reads the name of a fragment.
+///
+/// # Errors
+/// There is no such fragment, or the text is no symbol with a value.
+pub(super) fn parse_fragment(text: &str) -> Result<FragmentName, BadOrder> {
+    text.parse()
+}
+
+/// The kernels, of which those that are built get further fragments.
+///
+/// # Errors
+/// There are fragments and no kernel that is built.
+pub(super) fn with_fragments(kernels: &[KernelSource], config: &[FragmentName]) -> Result<Vec<KernelSource>, String> {
+    let with = |kernel: &KernelSource| match kernel {
+        KernelSource::Order(order) => {
+            let mut order = order.clone();
+            order
+                .fragments
+                .extend(config.iter().filter(|name| !order.fragments.contains(name)).cloned().collect::<Vec<_>>());
+            KernelSource::Order(order)
+        }
+        other => other.clone(),
+    };
+    if !config.is_empty() && !kernels.iter().any(|kernel| matches!(kernel, KernelSource::Order(_))) {
+        return Err(
+            "--config is for kernels that vmlab builds, and none is named: expected --kernel source:SUITE or --kernel \
+                    tree:PATH"
+                .to_owned(),
+        );
+    }
+    Ok(kernels.iter().map(with).collect())
 }
 
 /// The kernel that a bare suite, series or release stands for.

@@ -115,7 +115,7 @@ async fn obtain_kernels(named: &[KernelSource], context: &Context) -> Result<Vec
     let mut kernels = Vec::new();
     for source in &sources {
         let progress = super::progress();
-        kernels.push(vmlab_kernel::obtain(source, &context.dirs, FetchPolicy::CacheFirst, &progress).await?);
+        kernels.push(vmlab_kernel::obtain(source, &context.dirs, FetchPolicy::CacheFirst.into(), &progress).await?);
         progress.done();
     }
     Ok(kernels)

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use vmlab_build::BuildError;
+
 use super::debian::DebianError;
 use super::file::FileError;
 use super::installed::InstalledError;
@@ -23,6 +25,15 @@ pub enum KernelError {
     /// The kernel cannot be fetched from the Debian archive.
     #[error(transparent)]
     Debian(#[from] DebianError),
+    /// The kernel cannot be built.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// The kernel is not built yet, and may not be.
+    #[error("{label} is not built, and --offline builds nothing that is not in the cache: run without --offline")]
+    NotBuilt {
+        /// The kernel's label.
+        label: String,
+    },
     /// The kernel's config file exists but cannot be read.
     #[error("cannot read {path}, the configuration of {label}: {cause}; make it readable for this user")]
     Config {
@@ -74,7 +85,8 @@ impl KernelError {
     pub const fn is_usage(&self) -> bool {
         match self {
             Self::Debian(error) => error.is_usage(),
-            Self::Uki { .. } | Self::Worker { .. } => false,
+            Self::Build(error) => error.is_usage(),
+            Self::NotBuilt { .. } | Self::Uki { .. } | Self::Worker { .. } => false,
             Self::File(_)
             | Self::Installed(_)
             | Self::Config { .. }

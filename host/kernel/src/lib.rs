@@ -1,5 +1,6 @@
 //! Kernel sources: finds, fetches, recognises and unpacks the kernels that vmlab boots.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::atomic::AtomicBool;
@@ -21,6 +22,7 @@ pub mod file;
 pub mod installed;
 pub mod modules;
 pub mod needs;
+pub mod ordered;
 mod path;
 mod release;
 pub mod source;
@@ -32,7 +34,8 @@ mod error;
 pub use error::KernelError;
 pub use release::{BadRelease, is_release};
 pub use source::KernelSource;
-pub use vmlab_build::config;
+pub use vmlab_build::library::list as fragments;
+pub use vmlab_build::{config, order};
 
 /// A bootable kernel.
 #[derive(Debug, Clone)]
@@ -70,7 +73,24 @@ pub enum FetchPolicy {
     Offline,
 }
 
-/// Finds or fetches a kernel. Its label is the source's text. Dropping the future stops all work and removes unfinished
+/// How a kernel is obtained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct How {
+    /// When a kernel or a source tree of the archive is fetched.
+    pub fetch: FetchPolicy,
+    /// Whether a kernel is built that was not built yet.
+    pub build: bool,
+    /// The number of parallel jobs of a build; the number of CPUs if not given.
+    pub jobs: Option<NonZeroUsize>,
+}
+
+impl From<FetchPolicy> for How {
+    fn from(fetch: FetchPolicy) -> Self {
+        Self { fetch, build: true, jobs: None }
+    }
+}
+
+/// Finds, fetches or builds a kernel. Its label is the source's text. Dropping the future stops all work and removes unfinished
 /// files.
 ///
 /// # Errors
@@ -78,21 +98,21 @@ pub enum FetchPolicy {
 pub fn obtain<'a>(
     source: &'a KernelSource,
     dirs: &'a Dirs,
-    policy: FetchPolicy,
+    how: How,
     progress: &'a dyn Progress,
 ) -> LocalBoxFuture<'a, Result<Kernel, KernelError>> {
-    Box::pin(obtain_from(source, dirs, policy, progress))
+    Box::pin(obtain_from(source, dirs, how, progress))
 }
 
 async fn obtain_from(
     source: &KernelSource,
     dirs: &Dirs,
-    policy: FetchPolicy,
+    how: How,
     progress: &dyn Progress,
 ) -> Result<Kernel, KernelError> {
     match source {
         KernelSource::Debian(debian) => {
-            Ok(debian::obtain(debian, dirs, policy, progress, &debian::System::from_env()).await?)
+            Ok(debian::obtain(debian, dirs, how.fetch, progress, &debian::System::from_env()).await?)
         }
         KernelSource::Installed(release) => {
             let release = release.clone();
@@ -101,6 +121,12 @@ async fn obtain_from(
                 path::obtain(search, &installed.path)
             })
             .await
+        }
+        KernelSource::Order(order) => {
+            let built = ordered::obtain(order, dirs, how, progress).await?;
+            let image = built.image();
+            let kernel = local(source, dirs, progress, move |search| path::obtain(search, &image)).await?;
+            Ok(Kernel { lease: built.lease, ..kernel })
         }
         KernelSource::Path(file) => {
             let file = file.clone();

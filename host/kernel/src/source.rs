@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use vmlab_build::order::{BadOrder, Order};
+
 use super::release::is_release;
 
 /// The default flavour: small, quick to boot, made for virtual machines.
@@ -12,6 +14,9 @@ const DEFAULT_FLAVOUR: &str = "cloud-amd64";
 /// The maximum length of a suite or flavour, in bytes. The longest in use has about half of it.
 const NAME_LIMIT: usize = 48;
 
+/// What kernel names that are no paths begin with.
+const PREFIXES: [&str; 5] = ["debian:", "installed:", "source:", "tree:", "path:"];
+
 /// The source of a kernel. Its text is the kernel's label; parsing the text gives the same source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KernelSource {
@@ -19,6 +24,8 @@ pub enum KernelSource {
     Debian(DebianSource),
     /// An installed kernel: `installed` is the newest, `installed:RELEASE` a specific one.
     Installed(Option<String>),
+    /// A kernel built from source: `source:SUITE[+FRAGMENT]...` or `tree:PATH[+FRAGMENT]...`.
+    Order(Order),
     /// A bzImage or vmlinux: `path:P`, or any text that is no other source.
     Path(PathBuf),
 }
@@ -71,11 +78,12 @@ impl fmt::Display for KernelSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Debian(source) => source.fmt(f),
+            Self::Order(order) => order.fmt(f),
             Self::Installed(None) => f.write_str("installed"),
             Self::Installed(Some(release)) => write!(f, "installed:{release}"),
             Self::Path(path) => {
                 let text = path.to_string_lossy();
-                let ambiguous = ["debian:", "installed:", "path:"].iter().any(|prefix| text.starts_with(prefix));
+                let ambiguous = PREFIXES.iter().any(|prefix| text.starts_with(prefix));
                 let prefix = if ambiguous || text == "installed" { "path:" } else { "" };
                 write!(f, "{prefix}{text}")
             }
@@ -86,10 +94,13 @@ impl fmt::Display for KernelSource {
 /// Why a text is no kernel name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadSource {
+    /// The text is no kernel to build.
+    #[error(transparent)]
+    Order(#[from] BadOrder),
     /// The text is empty.
     #[error(
-        "a kernel's name is empty: expected debian:SUITE[/FLAVOUR], installed, installed:RELEASE, or the path of a \
-         bzImage or vmlinux"
+        "a kernel's name is empty: expected debian:SUITE[/FLAVOUR], installed, installed:RELEASE, source:SUITE, tree:PATH, or the \
+         path of a bzImage or vmlinux"
     )]
     Empty,
     /// The text after `debian:` is no suite.
@@ -121,6 +132,9 @@ impl FromStr for KernelSource {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if let Some(rest) = text.strip_prefix("debian:") {
             return rest.parse().map(Self::Debian);
+        }
+        if let Some(order) = Order::parse(text) {
+            return Ok(Self::Order(order?));
         }
         if let Some(release) = text.strip_prefix("installed:") {
             return if is_release(release) {
@@ -201,6 +215,8 @@ mod tests {
             "bzImage",
             "path:installed",
             "path:debian:odd",
+            "path:tree:.",
+            "tree:.+base",
             "path:path:x",
         ] {
             assert_eq!(parse(text).to_string(), text);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use vmlab_events::job::JobSpec;
 use vmlab_events::schedule::{Isolation, Repetition};
-use vmlab_kernel::{FetchPolicy, KernelSource};
+use vmlab_kernel::{FetchPolicy, How, KernelSource};
 use vmlab_qemu::accel::Wanted;
 use vmlab_qemu::{argv, parameters};
 
@@ -41,8 +41,8 @@ pub struct Plan {
     pub run_limit: Option<Duration>,
     /// The path of QEMU; None to search PATH.
     pub qemu: Option<PathBuf>,
-    /// Whether and when kernels are fetched.
-    pub fetch: FetchPolicy,
+    /// How kernels are obtained.
+    pub obtain: How,
     /// Whether and where the memory of lost guests is saved.
     pub dump: Dump,
     /// Kernel modules that do not belong to the kernel, by name. Only the fault suite has such modules.
@@ -68,7 +68,7 @@ impl Plan {
             limits: limits::Wanted::default(),
             run_limit: None,
             qemu: None,
-            fetch: FetchPolicy::CacheFirst,
+            obtain: FetchPolicy::CacheFirst.into(),
             dump: Dump::No,
             extra_modules: BTreeMap::new(),
             argv: Vec::new(),

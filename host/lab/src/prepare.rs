@@ -121,7 +121,7 @@ async fn obtain(
     let mut kernels = Vec::with_capacity(sources.len());
     for source in sources {
         // One after the other, because they come from the same mirror.
-        let mut kernel = vmlab_kernel::obtain(source, dirs, plan.fetch, progress).await?;
+        let mut kernel = vmlab_kernel::obtain(source, dirs, plan.obtain, progress).await?;
         needs::check(&kernel).map_err(KernelError::from)?;
         kernel.notices.extend(needs::unknown(&kernel));
         info!(kernel = kernel.label, release = kernel.release, path = ?kernel.path, "kernel");

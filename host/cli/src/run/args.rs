@@ -10,6 +10,7 @@ use crate::kernel_arg;
 use crate::suggest::{formats, suggest};
 use vmlab_events::schedule::{Isolation, Repetition};
 use vmlab_kernel::KernelSource;
+use vmlab_kernel::order::FragmentName;
 use vmlab_lab::limits;
 use vmlab_lab::select::Filter;
 use vmlab_qemu::accel::Wanted;
@@ -26,9 +27,14 @@ pub struct RunArgs {
     /// Kernel to run on; may be given several times [default: debian:trixie]
     ///
     /// KERNEL is debian:SUITE[/FLAVOUR] (a stock Debian kernel, fetched once), installed[:RELEASE] (a kernel of this
-    /// machine), or the path of a bzImage or vmlinux. `vmlab help kernels` has more.
+    /// machine), source:SUITE[+FRAGMENT]... or tree:PATH[+FRAGMENT]... (built from source, as tree:.+namespaces), or the path
+    /// of a bzImage or vmlinux. `vmlab help kernels` has more.
     #[arg(short, long = "kernel", value_name = "KERNEL", value_parser = kernel_arg::parse, value_hint = ValueHint::FilePath)]
     pub(super) kernels: Vec<KernelSource>,
+
+    /// Config fragment for all kernels that are built; may be given several times
+    #[arg(long, value_name = "FRAGMENT", value_parser = kernel_arg::parse_fragment, value_hint = ValueHint::FilePath)]
+    pub(super) config: Vec<FragmentName>,
 
     // The table of formats gives their names and descriptions.
     #[arg(

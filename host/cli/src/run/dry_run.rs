@@ -5,8 +5,9 @@ use vmlab_events::exit;
 use vmlab_events::progress::Silent;
 use vmlab_events::text;
 use vmlab_kernel::catalogue::Catalogue;
+use vmlab_kernel::debian::DebianError;
 use vmlab_kernel::fetched::Lookup;
-use vmlab_kernel::{FetchPolicy, KernelSource, debian};
+use vmlab_kernel::{FetchPolicy, How, KernelError, KernelSource, debian};
 use vmlab_lab::Plan;
 use vmlab_qemu::accel::{self, Wanted};
 use vmlab_qemu::qemu::{self, Qemu};
@@ -58,13 +59,25 @@ fn accelerator(wanted: Wanted, qemu: &Qemu, dirs: &Dirs) -> String {
 
 /// Where a kernel comes from.
 async fn kernel(source: &KernelSource, plan: &Plan, dirs: &Dirs) -> Result<String, Failure> {
-    if let (KernelSource::Debian(debian), true) = (source, plan.fetch != FetchPolicy::Offline) {
+    if let (KernelSource::Debian(debian), true) = (source, plan.obtain.fetch != FetchPolicy::Offline) {
         match debian::cached(debian, dirs).map_err(Failure::lab)? {
             Lookup::Missing => return Ok("not in the cache, would be fetched".to_owned()),
             Lookup::Damaged(damage) => return Ok(format!("would be fetched again: {damage}")),
             Lookup::Found(_) => {}
         }
     }
-    let kernel = vmlab_kernel::obtain(source, dirs, FetchPolicy::Offline, &Silent).await?;
+    let how = How { build: false, ..FetchPolicy::Offline.into() };
+    let kernel = match vmlab_kernel::obtain(source, dirs, how, &Silent).await {
+        Err(KernelError::NotBuilt { .. }) => return Ok("not in the cache, would be built".to_owned()),
+        Err(KernelError::Debian(DebianError::NotCached { .. })) if is_order(source, plan) => {
+            return Ok("not in the cache, its source would be fetched and built".to_owned());
+        }
+        obtained => obtained?,
+    };
     Ok(format!("{} from {}", kernel.release, kernel.path.display()))
+}
+
+/// Whether a kernel is built from source that may be fetched.
+fn is_order(source: &KernelSource, plan: &Plan) -> bool {
+    matches!(source, KernelSource::Order(_)) && plan.obtain.fetch != FetchPolicy::Offline
 }

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use vmlab_events::error::chain;
 use vmlab_events::exit;
 use vmlab_events::job::JobSpec;
 use vmlab_image::guest_init;
-use vmlab_kernel::FetchPolicy;
+use vmlab_kernel::{FetchPolicy, How};
 use vmlab_lab::laps::Laps;
 use vmlab_lab::plan::{Append, Dump};
 use vmlab_lab::{Lab, Plan, RunError, Summary, select};
@@ -27,7 +28,7 @@ pub(super) use args::{AccelArg, IsolationArg};
 
 use super::interrupt::Interrupts;
 use super::logging::Logging;
-use super::{Context, Failure};
+use super::{Context, Failure, kernel_arg};
 use sink::{Handle, RunSink};
 
 mod args;
@@ -101,7 +102,7 @@ fn plan(args: &RunArgs) -> Result<Plan, Failure> {
         Some(words) => words.parse().map_err(Failure::usage)?,
     };
     Ok(Plan {
-        kernels: args.kernels.clone(),
+        kernels: kernel_arg::with_fragments(&args.kernels, &args.config).map_err(Failure::usage)?,
         isolation: args.isolation.into(),
         repetition: args.repetition(),
         accelerator: args.accel.into(),
@@ -112,7 +113,10 @@ fn plan(args: &RunArgs) -> Result<Plan, Failure> {
         limits: args.limits(),
         run_limit: args.timeout.map(|seconds| Duration::from_secs(seconds.into())),
         qemu: args.qemu.clone(),
-        fetch: if args.offline { FetchPolicy::Offline } else { FetchPolicy::CacheFirst },
+        obtain: How {
+            jobs: args.jobs.and_then(|jobs| NonZeroUsize::new(jobs.into())),
+            ..if args.offline { FetchPolicy::Offline } else { FetchPolicy::CacheFirst }.into()
+        },
         dump: match &args.dump {
             None => Dump::No,
             Some(None) if args.no_record => return Err(Failure::usage(RunError::NoDumpDir)),

@@ -15,6 +15,7 @@ use vmlab_store::integrity::Trust;
 use vmlab_store::lock::Lock;
 
 mod apt;
+pub mod code;
 mod complaint;
 mod error;
 mod memory;
@@ -167,7 +168,7 @@ impl Fetch<'_> {
         let suites = Suites::of(self.source.suite());
         let root = staging.path().join("apt");
         let apt = Apt::new(self.job, root, suites.preferred.clone()).await?;
-        self.update(&apt, suites).await?;
+        update(self.job, &apt, suites, self.source.suite()).await?;
         let packages = if apt.has(pinned).await? { pinned.to_vec() } else { self.resolve(&apt).await? };
         if let Some(entry) = present.filter(|entry| entry.record.packages == packages) {
             return Ok(entry);
@@ -188,23 +189,6 @@ impl Fetch<'_> {
             now_unix_ms: now_unix_ms(),
         };
         Ok(self.store.publish(staging, &prepared, &identity, files)?)
-    }
-
-    /// Reads the package lists. The mirror may lack the suite's security updates.
-    async fn update(&self, apt: &Apt<'_>, mut suites: Suites) -> Result<(), DebianError> {
-        let (mirrors, keyring) = (self.job.system.mirrors()?, self.job.system.keyring()?.to_string_lossy());
-        loop {
-            apt.set_sources(&mirrors::compose(&mirrors, &suites, &keyring))?;
-            self.job.step("reading the package lists");
-            let Err(missing) = apt.update().await? else { return Ok(()) };
-            match missing.into_iter().find(|suite| suites.main.contains(suite)) {
-                None if suites.security.take().is_some() => {}
-                suite => {
-                    let suite = suite.unwrap_or_else(|| self.source.suite().to_owned());
-                    return Err(DebianError::NoSuchSuite { label: self.job.label.to_owned(), suite });
-                }
-            }
-        }
     }
 
     /// The packages of the suite's current kernel.
@@ -233,6 +217,23 @@ impl Fetch<'_> {
             detail: error.to_string(),
         };
         Ok(found.map_err(worker)??)
+    }
+}
+
+/// Reads the package lists of a suite. The mirror may lack the suite's security updates.
+async fn update(job: Job<'_>, apt: &Apt<'_>, mut suites: Suites, suite: &str) -> Result<(), DebianError> {
+    let (mirrors, keyring) = (job.system.mirrors()?, job.system.keyring()?.to_string_lossy());
+    loop {
+        apt.set_sources(&mirrors::compose(&mirrors, &suites, &keyring))?;
+        job.step("reading the package lists");
+        let Err(missing) = apt.update().await? else { return Ok(()) };
+        match missing.into_iter().find(|suite| suites.main.contains(suite)) {
+            None if suites.security.take().is_some() => {}
+            missing => {
+                let suite = missing.unwrap_or_else(|| suite.to_owned());
+                return Err(DebianError::NoSuchSuite { label: job.label.to_owned(), suite });
+            }
+        }
     }
 }
 
