@@ -30,7 +30,7 @@ pub struct Request {
     pub symbol: String,
     /// `y`, `m`, `n`, a number, or a string with its quotation marks.
     pub value: String,
-    /// The number of the line, from 1.
+    /// The number of the line, from 1; 0 for a request that is in no text.
     pub line: usize,
     /// The first version of the kernel that the line is for.
     since: Option<KernelVersion>,
@@ -45,7 +45,7 @@ impl Request {
     #[must_use]
     pub fn always(symbol: &str, value: &str, overrides: bool) -> Self {
         let (symbol, value) = (symbol.to_owned(), value.to_owned());
-        Self { symbol, value, line: 1, since: None, until: None, overrides }
+        Self { symbol, value, line: 0, since: None, until: None, overrides }
     }
 
     /// Whether the line is for this version. Only major and minor numbers count.

@@ -46,7 +46,7 @@ fn read(name: &FragmentName) -> Result<Fragment, BuildError> {
         // A parsed name is one of the list.
         FragmentName::Known(name) => library::find(name).unwrap_or_else(|| Fragment::parse(name, ""))?,
         FragmentName::Symbol { symbol, value } => {
-            Fragment { name: name.to_string(), requests: vec![Request::always(symbol, value, true)] }
+            Fragment { name: format!("+{name}"), requests: vec![Request::always(symbol, value, true)] }
         }
         FragmentName::File(path) => {
             let text = fs::read(path).map_err(|cause| BuildError::Fragment { path: path.clone(), cause })?;
@@ -77,7 +77,7 @@ mod tests {
         let symbol = FragmentName::Symbol { symbol: "CONFIG_B".to_owned(), value: "n".to_owned() };
         let all = fragments(&[symbol, FragmentName::Known("base".to_owned()), mine.clone()])?;
         let names: Vec<_> = all.iter().map(|fragment| fragment.name.as_str()).collect();
-        assert_eq!(names, ["base.config", "CONFIG_B=n", &mine.to_string()]);
+        assert_eq!(names, ["base.config", "+CONFIG_B=n", &mine.to_string()]);
         assert!(all[1].requests[0].overrides);
         Ok(())
     }

@@ -13,7 +13,7 @@ use crate::fragment::Fragment;
 pub struct Asked {
     /// As in [`crate::fragment::Request::value`].
     pub value: String,
-    /// The fragment and line, for example `net.config:12`.
+    /// The fragment and line, for example `net.config:12`, or `+CONFIG_X=y` for a single symbol.
     pub by: String,
 }
 
@@ -57,7 +57,11 @@ impl Merged {
         let mut asked: BTreeMap<String, Asked> = BTreeMap::new();
         for fragment in fragments {
             for request in fragment.requests.iter().filter(|request| request.is_for(version)) {
-                let later = Asked { value: request.value.clone(), by: format!("{}:{}", fragment.name, request.line) };
+                let by = match request.line {
+                    0 => fragment.name.clone(),
+                    line => format!("{}:{line}", fragment.name),
+                };
+                let later = Asked { value: request.value.clone(), by };
                 match asked.get(&request.symbol) {
                     Some(earlier) if earlier.value != later.value && !request.overrides => {
                         return Err(Contradiction {

@@ -19,6 +19,7 @@ use vmlab_setup::{Question, Scope, Survey, survey};
 #[command(after_help = "Examples:
   vmlab doctor          check this machine
   vmlab doctor --fix    install what is missing with the system's package manager, then check
+  vmlab doctor --fix --build   also what building kernels needs (make, gcc, flex, bison, ...)
   vmlab doctor --json   for programs
 
 Exit codes:
@@ -28,6 +29,9 @@ pub struct Args {
     /// First install what is missing with the system's package manager, as root or through sudo
     #[arg(long)]
     fix: bool,
+    /// Also require what building kernels needs
+    #[arg(long)]
+    build: bool,
     /// Also require what the tests of vmlab's own source use
     #[arg(long)]
     tests: bool,
@@ -60,7 +64,11 @@ async fn install(scope: Scope) -> Result<(), Failure> {
 }
 
 pub(super) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
-    let scope = if args.tests { Scope::Tests } else { Scope::Run };
+    let scope = match (args.tests, args.build) {
+        (true, _) => Scope::Tests,
+        (false, true) => Scope::Build,
+        (false, false) => Scope::Run,
+    };
     if args.fix {
         install(scope).await?;
     }

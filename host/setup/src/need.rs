@@ -8,7 +8,9 @@ use vmlab_qemu::qemu;
 pub enum Scope {
     /// The needs of `vmlab`.
     Run,
-    /// The needs of `vmlab` and of its source's tests.
+    /// The needs of `vmlab`, also for building kernels.
+    Build,
+    /// All of that, and the needs of the tests of vmlab's source.
     Tests,
 }
 
@@ -80,6 +82,38 @@ pub(crate) const ALL: &[Need] = &[
             Some("debian-archive-keyring"),
         ],
     },
+    build("make", "to build kernels", &["make"], [Some("make"); 5]),
+    build("gcc", "to build kernels", &["gcc", "ld"], [Some("gcc"); 5]),
+    build("flex", "to build kernels", &["flex"], [Some("flex"); 5]),
+    build("bison", "to build kernels", &["bison"], [Some("bison"); 5]),
+    build("bc", "to build kernels", &["bc"], [Some("bc"); 5]),
+    build("perl", "to build kernels", &["perl"], [Some("perl"); 5]),
+    build(
+        "xz",
+        "to unpack the source of kernels",
+        &["xz", "tar"],
+        [Some("xz-utils"), Some("xz"), Some("xz"), Some("xz"), Some("xz")],
+    ),
+    Need {
+        name: "libc headers",
+        purpose: "to build the programs of a kernel's build",
+        scope: Scope::Build,
+        sign: Sign::AnyFile(&["/usr/include/stdio.h"]),
+        packages: [Some("libc6-dev"), Some("glibc-devel"), Some("glibc"), Some("glibc-devel"), Some("musl-dev")],
+    },
+    Need {
+        name: "libelf",
+        purpose: "to build kernels with objtool",
+        scope: Scope::Build,
+        sign: Sign::AnyFile(&["/usr/include/gelf.h"]),
+        packages: [
+            Some("libelf-dev"),
+            Some("elfutils-libelf-devel"),
+            Some("libelf"),
+            Some("libelf-devel"),
+            Some("elfutils-dev"),
+        ],
+    },
     Need {
         name: "cpio",
         purpose: "for the tests of vmlab's source",
@@ -88,6 +122,16 @@ pub(crate) const ALL: &[Need] = &[
         packages: [Some("cpio"); 5],
     },
 ];
+
+/// A program that builds need.
+const fn build(
+    name: &'static str,
+    purpose: &'static str,
+    programs: &'static [&'static str],
+    packages: [Option<&'static str>; 5],
+) -> Need {
+    Need { name, purpose, scope: Scope::Build, sign: Sign::Programs(programs), packages }
+}
 
 impl Need {
     /// The package that contains it, if known.
@@ -104,7 +148,22 @@ mod tests {
     #[test]
     fn debian_has_a_package_for_every_need() {
         let packages: Vec<_> = ALL.iter().map(|need| need.package(Manager::Apt)).collect();
-        let expected = ["qemu-system-x86", "apt", "dpkg", "debian-archive-keyring", "cpio"];
+        let expected = [
+            "qemu-system-x86",
+            "apt",
+            "dpkg",
+            "debian-archive-keyring",
+            "make",
+            "gcc",
+            "flex",
+            "bison",
+            "bc",
+            "perl",
+            "xz-utils",
+            "libc6-dev",
+            "libelf-dev",
+            "cpio",
+        ];
         assert_eq!(packages, expected.map(Some));
         assert_eq!(ALL[1].package(Manager::Zypper), None);
         assert_eq!(ALL[3].package(Manager::Dnf), Some("debian-keyring"));

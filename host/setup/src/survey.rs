@@ -117,8 +117,11 @@ pub fn survey<'a>(question: &'a Question<'a>) -> LocalBoxFuture<'a, Survey> {
             checks.push(check);
             checks.extend(accelerator.map(|accelerator| quirks_check(accelerator, qemu.version)));
         }
-        let others = need::ALL.iter().filter(|need| **need != need::QEMU);
-        checks.extend(others.map(|need| need_check(&machine, need, question.scope)));
+        let asked = need::ALL.iter().filter(|need| **need != need::QEMU && need.scope <= question.scope);
+        checks.extend(asked.map(|need| need_check(&machine, need)));
+        if question.scope < Scope::Build {
+            checks.push(builds_check(&machine));
+        }
         checks.push(directory_check("cache", &question.dirs.cache, CACHE_MIB, "XDG_CACHE_HOME"));
         checks.push(directory_check("run records", &question.dirs.state, STATE_MIB, "XDG_STATE_HOME"));
         checks.push(memory_check(&fs::read_to_string("/proc/meminfo").unwrap_or_default(), cores()));
@@ -200,17 +203,30 @@ fn judge(choice: &AccelChoice, device: Device) -> Check {
     }
 }
 
-fn need_check(machine: &Machine, need: &Need, scope: Scope) -> Check {
+fn need_check(machine: &Machine, need: &Need) -> Check {
     if machine.has(need) {
         return Check::new(need.name, Status::Ok, format!("found; needed {}", need.purpose));
     }
     let package = machine.manager().and_then(|manager| need.package(manager));
-    let status = if need.scope <= scope && package.is_some() { Status::Missing } else { Status::Warn };
+    let status = if package.is_some() { Status::Missing } else { Status::Warn };
     let check = Check::new(need.name, status, format!("not found; needed {}", need.purpose));
     match (package, need.scope) {
         (None, _) => check,
         (Some(_), Scope::Run) => check.with_remedy(FIX),
+        (Some(_), Scope::Build) => check.with_remedy(format!("{FIX} --build")),
         (Some(_), Scope::Tests) => check.with_remedy(format!("{FIX} --tests")),
+    }
+}
+
+/// The needs of building kernels in one line, for a user who may never build one.
+fn builds_check(machine: &Machine) -> Check {
+    let needs = need::ALL.iter().filter(|need| need.scope == Scope::Build && !machine.has(need));
+    let missing: Vec<&str> = needs.map(|need| need.name).collect();
+    let name = "kernel builds";
+    match missing.as_slice() {
+        [] => Check::new(name, Status::Ok, "found what building kernels needs"),
+        missing => Check::new(name, Status::Warn, format!("not found: {}; needed to build kernels", missing.join(", ")))
+            .with_remedy(format!("{FIX} --build")),
     }
 }
 

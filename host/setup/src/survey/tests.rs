@@ -39,7 +39,7 @@ fn a_missing_need_with_a_package_has_a_remedy() {
     let dir = tempfile::tempdir().unwrap();
     let nowhere = Machine { path: None, root: dir.path().to_owned() };
     for need in need::ALL {
-        let check = need_check(&nowhere, need, Scope::Tests);
+        let check = need_check(&nowhere, need);
         assert_eq!((check.status, check.remedy), (Status::Warn, None), "{}: no package manager, no package", need.name);
     }
     fs::create_dir(dir.path().join("bin")).unwrap();
@@ -48,12 +48,21 @@ fn a_missing_need_with_a_package_has_a_remedy() {
     fs::set_permissions(&apt, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let debian = Machine { path: Some(dir.path().join("bin").into()), root: dir.path().to_owned() };
     let keyring = need::ALL.iter().find(|need| need.name == "debian-archive-keyring").unwrap();
-    let check = need_check(&debian, keyring, Scope::Run);
+    let check = need_check(&debian, keyring);
     assert_eq!((check.status, check.remedy.as_deref()), (Status::Missing, Some(FIX)));
     let cpio = need::ALL.iter().find(|need| need.name == "cpio").unwrap();
-    assert_eq!(need_check(&debian, cpio, Scope::Run).status, Status::Warn);
-    let for_tests = need_check(&debian, cpio, Scope::Tests);
+    let for_tests = need_check(&debian, cpio);
     assert_eq!((for_tests.status, for_tests.remedy.as_deref()), (Status::Missing, Some("vmlab doctor --fix --tests")));
+}
+
+#[test]
+fn the_needs_of_builds_are_one_line_for_those_who_may_never_build() {
+    let dir = tempfile::tempdir().unwrap();
+    let nowhere = Machine { path: None, root: dir.path().to_owned() };
+    let check = builds_check(&nowhere);
+    assert_eq!(check.status, Status::Warn);
+    assert!(check.detail.contains("make, gcc, flex, bison, bc, perl"), "{}", check.detail);
+    assert_eq!(check.remedy.as_deref(), Some("vmlab doctor --fix --build"));
 }
 
 #[test]
