@@ -2,3 +2,4 @@
 //! requested symbol is checked in the result.
 
 pub mod config;
+pub mod kconfig;
