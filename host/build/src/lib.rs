@@ -9,6 +9,7 @@ mod explain;
 pub mod fragment;
 mod fragments;
 mod identity;
+pub mod kconfig;
 pub mod library;
 mod make;
 pub mod merge;
