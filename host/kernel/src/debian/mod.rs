@@ -24,11 +24,13 @@ pub mod resolve;
 pub mod sources;
 mod stall;
 pub mod stanza;
+mod suites;
 mod system;
 mod unpack;
 
 pub use error::DebianError;
 pub use resolve::ResolveError;
+pub use suites::OTHER_SUITES;
 pub(crate) use system::System;
 
 use apt::Apt;
@@ -202,7 +204,7 @@ impl Fetch<'_> {
                 None if suites.security.take().is_some() => {}
                 suite => {
                     let suite = suite.unwrap_or_else(|| self.source.suite().to_owned());
-                    return Err(DebianError::NoSuchSuite { label: self.job.label.to_owned(), suite });
+                    return Err(self.job.no_such_suite(suite));
                 }
             }
         }
