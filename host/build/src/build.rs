@@ -241,7 +241,8 @@ impl<'a> Job<'a> {
         let jobs = if make.jobs == NonZeroUsize::MIN { "1 job".to_owned() } else { format!("{} jobs", make.jobs) };
         let earlier = last.map(|last| format!("; a whole build took {}", duration(last.seconds))).unwrap_or_default();
         self.step(&format!("compiling with {jobs}{earlier}"));
-        let expected = last.map_or_else(|| config.symbols().count() as u64 * STEPS_PER_100_SYMBOLS / 100, |last| last.steps);
+        let expected =
+            last.map_or_else(|| config.symbols().count() as u64 * STEPS_PER_100_SYMBOLS / 100, |last| last.steps);
         let targets: &[&str] = if config.enabled("CONFIG_MODULES") { &["bzImage", "modules"] } else { &["bzImage"] };
         let on_step = |count: u64, _: &str| {
             // Kbuild does not say how many steps there are.

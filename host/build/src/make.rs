@@ -90,7 +90,7 @@ impl Make<'_> {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", "exec \"$@\" 2>&1", "sh", "make"]);
         command.arg("-C").arg(self.tree).arg(assignment("O", self.out.as_os_str()));
-        command.arg(format!("-j{}", self.jobs)).arg("ARCH=x86_64").args(&self.compiler.variables);
+        command.arg(format!("-j{}", self.jobs)).arg("ARCH=x86").args(&self.compiler.variables);
         command.args(targets);
         for name in NOT_PASSED {
             command.env_remove(name);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueHint};
 use serde::Serialize;
-use vmlab_console::{ConsoleReader, Finding};
+use vmlab_console::{ConsoleReader, Finding, Located};
 use vmlab_events::{clean, exit};
 
 use super::{Failure, output};
@@ -26,8 +26,9 @@ A line may begin with a level, a time stamp and a caller, or with what syslog, j
 Severities: `note` and `warned` (a WARN(), lockdep, an OOM kill, a hung task, an RCU stall): the kernel goes on.
 `broken` and `fatal`: a crash; the kernel cannot be trusted, or has stopped.
 
-JSON fields: crash, place (the function with the fault), kind, severity, title, trace, task (comm, pid), cgroup, frames,
-fingerprint, more_alike (later reports with the same title that were only counted).
+JSON fields: line (the number of the title's line in the log, from 1), crash, place (the function with the fault), kind,
+severity, title, trace, task (comm, pid), cgroup, frames, fingerprint, more_alike (later reports with the same title that
+were only counted).
 
 Exit codes:
   0  no crash
@@ -54,6 +55,8 @@ pub struct ConsoleArgs {
 /// A report, as printed.
 #[derive(Debug, Serialize)]
 struct Reported<'a> {
+    /// The number of the title's line in the log, from 1; none if nothing is kept of the report.
+    line: Option<u64>,
     /// Whether the kernel cannot be trusted after it, or has stopped.
     crash: bool,
     /// The function in which the fault is.
@@ -63,7 +66,7 @@ struct Reported<'a> {
 }
 
 pub(super) fn run(args: &ConsoleArgs) -> Result<u8, Failure> {
-    let mut reader = ConsoleReader::default();
+    let mut reader = ConsoleReader::counting_lines();
     match args.file.as_deref().filter(|file| *file != Path::new("-")) {
         Some(path) => {
             let named =
@@ -80,7 +83,7 @@ pub(super) fn run(args: &ConsoleArgs) -> Result<u8, Failure> {
             check(&feed(&mut reader, io::stdin().lock()).map_err(failed)?, "standard input")?;
         }
     }
-    let findings: Vec<Finding> = reader.take_all();
+    let findings = reader.take_all();
     let reported: Vec<Reported<'_>> = findings.iter().map(Reported::new).collect();
     for report in &reported {
         if args.json {
@@ -147,8 +150,8 @@ fn summary(reports: usize, crashes: usize) -> String {
 }
 
 impl<'a> Reported<'a> {
-    fn new(finding: &'a Finding) -> Self {
-        Self { crash: finding.is_crash(), place: finding.frames.first().map(String::as_str), finding }
+    fn new(Located { line, finding }: &'a Located) -> Self {
+        Self { line: *line, crash: finding.is_crash(), place: finding.frames.first().map(String::as_str), finding }
     }
 
     fn text(&self) -> String {
@@ -158,6 +161,9 @@ impl<'a> Reported<'a> {
             // Writing to a string cannot fail.
             let _ = writeln!(text, "  {name:<12} {}", clean::line(value));
         };
+        if let Some(line) = self.line {
+            field("line", &line.to_string());
+        }
         field("kind", kind.label());
         field("severity", severity.label());
         if let Some(task) = task {
@@ -185,26 +191,29 @@ mod tests {
     use super::*;
 
     fn read(log: &str) -> ConsoleReader {
-        let mut reader = ConsoleReader::default();
+        let mut reader = ConsoleReader::counting_lines();
         feed(&mut reader, log.as_bytes()).unwrap();
         reader
     }
 
     #[test]
     fn a_report_is_printed_with_what_names_it() {
-        let log = "Nov 28 01:02:03 host kernel: BUG: KASAN: use-after-free in f+0x1/0x2\n\
+        let log = "Nov 28 01:02:02 host kernel: usb 1-1: new device\n\
+                   Nov 28 01:02:03 host kernel: BUG: KASAN: use-after-free in f+0x1/0x2\n\
                    Nov 28 01:02:03 host kernel: Read of size 8 at addr ffff888100000000 by task a\x1b[1mb/100\n";
         let findings = read(log).take_all();
         let report = Reported::new(&findings[0]);
         let text = report.text();
         assert!(
-            text.starts_with("BUG: KASAN: use-after-free in f+0x1/0x2\n  kind         kasan\n  severity     broken\n"),
+            text.starts_with("BUG: KASAN: use-after-free in f+0x1/0x2\n  line         2\n  kind         kasan\n"),
             "{text}"
         );
+        assert!(text.contains("\n  severity     broken\n"), "{text}");
         assert!(text.contains("\n  task         ab[100]\n  place        f\n  fingerprint  kasan:f-"), "{text}");
         assert!(text.contains("\n    Nov 28 01:02:03 host kernel: BUG: KASAN"), "{text}");
         let json = serde_json::to_value(&report).unwrap();
-        assert_eq!((&json["crash"], &json["place"], &json["kind"]), (&true.into(), &"f".into(), &"kasan".into()));
+        let fields = ["line", "crash", "place", "kind"].map(|field| json[field].to_string());
+        assert_eq!(fields, ["2", "true", "\"f\"", "\"kasan\""]);
     }
 
     #[test]

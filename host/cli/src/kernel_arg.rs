@@ -3,12 +3,10 @@
 use std::path::Path;
 
 use vmlab_kernel::catalogue::Catalogue;
+use vmlab_kernel::debian::OTHER_SUITES;
 use vmlab_kernel::is_release;
 use vmlab_kernel::order::{BadOrder, FragmentName};
 use vmlab_kernel::{KernelSource, installed};
-
-/// Suites of the Debian archive that are in no catalogue, and that users name as they name a kernel.
-const OTHER_SUITES: &[&str] = &["stable", "testing", "unstable", "sid", "experimental", "forky"];
 
 /// Reads the name of a kernel.
 ///
@@ -58,7 +56,7 @@ pub(super) fn with_fragments(kernels: &[KernelSource], config: &[FragmentName]) 
     Ok(kernels.iter().map(with).collect())
 }
 
-/// The kernel that a bare suite, series or release stands for.
+/// The kernel that a bare suite, series or release stands for; two if a release is not installed on this machine.
 fn meant(text: &str, root: &Path) -> Option<String> {
     let suite = text.split('/').next().unwrap_or_default();
     let kernels = Catalogue::embedded().map_or_else(|_| Vec::new(), |catalogue| catalogue.kernels);
@@ -68,14 +66,26 @@ fn meant(text: &str, root: &Path) -> Option<String> {
         return Some(debian);
     }
     let version = text.strip_prefix('v').unwrap_or(text);
-    let is_installed = is_release(text)
-        && installed::find(root).is_ok_and(|kernels| kernels.iter().any(|kernel| kernel.release == text));
+    // Also of the usual path of such a kernel.
+    let release = text.rsplit_once("vmlinuz-").map_or(text, |(_, release)| release);
+    let is_installed = is_release(release)
+        && installed::find(root).is_ok_and(|kernels| kernels.iter().any(|kernel| kernel.release == release));
     if is_installed {
-        return Some(format!("installed:{text}"));
+        return Some(format!("installed:{release}"));
     }
     let of_series =
         |series: &str| version.strip_prefix(series).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '-']));
-    kernels.into_iter().find(|known| of_series(&known.series)).map(|known| known.source.to_string())
+    let of_catalogue = kernels.into_iter().find(|known| of_series(&known.series)).map(|known| known.source.to_string());
+    let of_machine = is_full(text).then(|| format!("installed:{text}"));
+    let meant: Vec<_> = of_catalogue.into_iter().chain(of_machine).collect();
+    (!meant.is_empty()).then(|| meant.join(" or "))
+}
+
+/// Whether a text is a full release, as `uname -r` prints it: numbers with points, and text of the builder's.
+fn is_full(text: &str) -> bool {
+    let version = text.split(['-', '+', '_']).next().unwrap_or_default();
+    let numbers = version.split('.').filter(|number| number.parse::<u32>().is_ok()).count();
+    is_release(text) && version.len() < text.len() && numbers >= 2 && numbers == version.split('.').count()
 }
 
 #[cfg(test)]
@@ -95,7 +105,10 @@ mod tests {
             ("trixie-backports", "debian:trixie-backports"),
             ("sid", "debian:sid"),
             ("6.1", "debian:bookworm"),
-            ("6.1.0-56-cloud-amd64", "debian:bookworm"),
+            ("6.1.0-56-cloud-amd64", "debian:bookworm or installed:6.1.0-56-cloud-amd64"),
+            ("6.10.3-arch1-1", "installed:6.10.3-arch1-1"),
+            ("6.10.3-200.fc40.x86_64", "installed:6.10.3-200.fc40.x86_64"),
+            ("6.9.7+local", "installed:6.9.7+local"),
             ("v6.12", "debian:trixie"),
             ("5.10.100", "debian:bullseye"),
         ] {
@@ -117,7 +130,19 @@ mod tests {
 
     #[test]
     fn other_paths_are_left_to_whoever_opens_them() {
-        for text in ["bzImage", "./bookworm", "vmlinuz", "6", "6.10", "path:bookworm", "trixie/x86/boot/bzImage"] {
+        for text in [
+            "bzImage",
+            "./bookworm",
+            "vmlinuz",
+            "6",
+            "6.10",
+            "6-x",
+            "linux-6.10.3",
+            "6.10.x-y",
+            "/boot/vmlinuz-6.10.3-mine",
+            "path:bookworm",
+            "trixie/x86/boot/bzImage",
+        ] {
             assert!(matches!(parse(text), Ok(KernelSource::Path(_))), "{text}");
         }
         assert!(parse("debian:").is_err());
@@ -128,6 +153,8 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir(root.path().join("boot")).unwrap();
         std::fs::write(root.path().join("boot/vmlinuz-6.1.0-38-amd64"), "").unwrap();
-        assert_eq!(meant("6.1.0-38-amd64", root.path()).as_deref(), Some("installed:6.1.0-38-amd64"));
+        for text in ["6.1.0-38-amd64", "/boot/vmlinuz-6.1.0-38-amd64", "vmlinuz-6.1.0-38-amd64"] {
+            assert_eq!(meant(text, root.path()).as_deref(), Some("installed:6.1.0-38-amd64"), "{text}");
+        }
     }
 }

@@ -31,6 +31,7 @@ mod output;
 mod report;
 mod run;
 mod selftest;
+mod stack;
 mod suggest;
 
 use failure::Failure;
@@ -141,6 +142,9 @@ fn start(cli: Cli) -> Result<u8, Failure> {
         Command::Plain(PlainCommand::Man(args)) => return man::run(&args),
         Command::Plain(PlainCommand::Help(args)) => return help::run(&args),
     };
+    if matches!(command, LabCommand::Run(_) | LabCommand::Selftest(_)) {
+        stack::check()?;
+    }
     let verbose = if let LabCommand::Run(args) = &command { args.verbose } else { 0 };
     let logging = logging::start(verbose)?;
     let context = Context { dirs: Dirs::from_env().map_err(Failure::usage)? };

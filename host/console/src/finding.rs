@@ -55,6 +55,16 @@ const fn is_zero(count: &u64) -> bool {
 /// The first report after which the kernel cannot be trusted.
 pub type Crash = Finding;
 
+/// A report, and its place in the input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Located {
+    /// The number of the line with the title, from 1; `None` if lines are not counted, or nothing is kept
+    /// of the report.
+    pub line: Option<u64>,
+    /// The report.
+    pub finding: Finding,
+}
+
 impl Finding {
     /// A finding with a title and nothing else.
     #[must_use]

@@ -1,6 +1,6 @@
 //! Splits a console into lines, and finds the lines that must be parsed.
 
-use memchr::{memchr, memrchr};
+use memchr::{memchr, memchr_iter, memrchr};
 
 use crate::rules::{RULES, Rules};
 use crate::titles::Limits;
@@ -13,6 +13,7 @@ impl ConsoleReader {
             self.extend_partial(&text[..end.unwrap_or(text.len())]);
             let Some(end) = end else { return };
             self.end_partial();
+            self.count_line_ends(b"\n");
             text = &text[end + 1..];
         }
         let whole = memrchr(b'\n', text).map_or(0, |end| end + 1);
@@ -30,15 +31,30 @@ impl ConsoleReader {
                 hit = next_hit(at);
             }
             if !self.is_reading() {
-                if hit == text.len() {
+                let is_last = hit == text.len();
+                let next = if is_last { hit } else { at + memrchr(b'\n', &text[at..hit]).map_or(0, |end| end + 1) };
+                self.count_line_ends(&text[at..next]);
+                if is_last {
                     return;
                 }
-                at += memrchr(b'\n', &text[at..hit]).map_or(0, |end| end + 1);
+                at = next;
             }
             let end = memchr(b'\n', &text[at..]).map_or(text.len(), |end| at + end);
             self.whole_line(rules, &text[at..end], hit < end);
+            self.count_line_ends(b"\n");
             at = end + 1;
         }
+    }
+
+    fn count_line_ends(&mut self, text: &[u8]) {
+        if let Some(count) = &mut self.line_ends {
+            *count += memchr_iter(b'\n', text).count() as u64;
+        }
+    }
+
+    /// The number of the current line, from 1.
+    pub(super) fn line_number(&self) -> Option<u64> {
+        self.line_ends.map(|before| before + 1)
     }
 
     /// Whether every line must be parsed, not only lines with an anchor.

@@ -16,6 +16,8 @@ const NAME: usize = 15;
 #[derive(Debug, Default)]
 pub(super) struct Previous {
     line: Vec<u8>,
+    /// The line's number in the input, from 1, if lines are counted.
+    number: Option<u64>,
     /// Where a kernel message may begin in the line. Empty: there is no previous line.
     starts: Vec<Start>,
     /// How many line ends of a name are in the line.
@@ -46,6 +48,15 @@ impl Previous {
         // A name has room for one time stamp.
         self.starts.extend(prefix::starts(line, torn).take(3));
         (self.joins, self.rule, self.opened, self.replays) = (0, rule, opened, false);
+    }
+
+    /// Sets the number of the line that was kept.
+    pub(super) const fn set_number(&mut self, number: Option<u64>) {
+        self.number = number;
+    }
+
+    pub(super) const fn number(&self) -> Option<u64> {
+        self.number
     }
 
     pub(super) const fn rule(&self) -> Option<usize> {

@@ -48,6 +48,8 @@ pub(super) struct Report {
     pub(super) caller: Option<Caller>,
     /// The report's sequence number.
     pub(super) number: u64,
+    /// The number of the title's line in the input, from 1, if lines are counted.
+    pub(super) line: Option<u64>,
     /// Whether the report is only counted: nothing but its key is kept.
     pub(super) is_brief: bool,
     /// The key to count by, if the report is brief and its title determines the key.
@@ -101,6 +103,7 @@ impl Report {
             is_open: title.kind.ending() != Ending::Title,
             caller: start.caller,
             number: 0,
+            line: title.line,
             is_brief,
             key: Vec::new(),
             lines,
@@ -162,16 +165,22 @@ impl Report {
             self.keep_whole();
         }
         if matches!(title.kind, Kind::Oom | Kind::MemcgOom) {
-            words.clone_into(&mut self.finding.title);
+            self.rename(title, words);
             self.finding.kind = title.kind;
             self.finding.task = title.task();
         }
         if is_inlined(&self.finding.title) {
-            words.clone_into(&mut self.finding.title);
+            self.rename(title, words);
             self.finding.frames = significant(title, words);
         }
         self.push(line, words);
         self.set_fingerprint();
+    }
+
+    /// Replaces the report's title.
+    fn rename(&mut self, title: &Title, words: &str) {
+        words.clone_into(&mut self.finding.title);
+        self.line = title.line;
     }
 
     /// Adds the panic that this report caused.

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::finding::Finding;
+use super::finding::{Finding, Located};
 use super::fingerprint::alike;
 use super::kind::{Ending, Kind, Severity};
 use super::prefix::Start;
@@ -146,7 +146,7 @@ impl Reports {
     }
 
     /// Takes all reports in the order in which they began. Ends reports that are still being printed.
-    pub(super) fn take(&mut self) -> Vec<Finding> {
+    pub(super) fn take(&mut self) -> Vec<Located> {
         self.open.iter_mut().for_each(|report| report.is_open = false);
         self.sweep();
         let mut reports = std::mem::take(&mut self.ended);
@@ -160,7 +160,9 @@ impl Reports {
         }
         let unkept = std::mem::take(&mut self.unkept);
         let counted = unkept.into_iter().map(|(kind, count)| Finding::of_count(kind, count));
-        reports.into_iter().map(|report| report.finding).chain(counted).collect()
+        let counted = counted.map(|finding| Located { line: None, finding });
+        let kept = reports.into_iter().map(|report| Located { line: report.line, finding: report.finding });
+        kept.chain(counted).collect()
     }
 
     /// Whether a report with this title is only counted. Sets `key` to the title's key.

@@ -54,6 +54,7 @@ impl ConsoleReader {
             // Of a title that is only counted no part is missing that matters.
             if !self.previous.is_some() && !all.counted {
                 self.previous.keep(line, limits.torn, all.rule, all.opened);
+                self.previous.set_number(self.line_number());
             }
         }
         if !all.used && self.is_reading_report() {
@@ -78,9 +79,9 @@ impl ConsoleReader {
             if Some(rule) == self.previous.rule() {
                 continue;
             }
-            let Some(title) = rules.title(rule, words).filter(|title| words[title.named.clone()].contains(&by)) else {
-                continue;
-            };
+            let number = self.previous.number();
+            let title = rules.title(rule, words, number);
+            let Some(title) = title.filter(|title| words[title.named.clone()].contains(&by)) else { continue };
             let words = tail::text(words);
             let opened = self.previous.take_opened();
             let first = tail::text(self.previous.first_line());
@@ -130,7 +131,7 @@ impl ConsoleReader {
             }
             Meaning::Title(rule) if rules.is_any(rule) && self.stamped_kernel && !start.stamped => Learned::default(),
             Meaning::Title(rule) if self.count(rules, rule, words, start) => Learned { counted: true, ..used },
-            Meaning::Title(rule) => match rules.title(rule, words) {
+            Meaning::Title(rule) => match rules.title(rule, words, self.line_number()) {
                 Some(title) => {
                     let named = title.named.end;
                     let opened = self.title(rules, title, line, &tail::text(words), start);

@@ -209,14 +209,12 @@ fn add_modules(archive: &mut Archive, spec: &ImageSpec<'_>) -> Result<Vec<String
         return Ok(Vec::new());
     };
     let index = ModuleIndex::read(directory)?;
+    let absent = absent_of(&index, spec.recipe)?;
     let mut carried = BTreeMap::new();
-    let (mut boot, mut absent) = (Vec::new(), Vec::new());
-    let needed = spec.recipe.boot_modules.iter().map(|name| (name, true));
-    for (name, needed) in needed.chain(spec.recipe.evidence_modules.iter().map(|name| (name, false))) {
+    let mut boot = Vec::new();
+    for name in spec.recipe.boot_modules.iter().chain(&spec.recipe.evidence_modules) {
         match index.find(name)? {
-            Found::Builtin => {}
-            Found::Absent if needed && index.knows_builtin() => absent.push(name.clone()),
-            Found::Absent => {}
+            Found::Builtin | Found::Absent => {}
             Found::Files(files) => {
                 for path in carry(&mut carried, files) {
                     if !boot.contains(&path) {
@@ -238,6 +236,24 @@ fn add_modules(archive: &mut Archive, spec: &ImageSpec<'_>) -> Result<Vec<String
     for (name, file) in &carried {
         let content = modules::read_module(&directory.path, file)?;
         archive.add(&format!("modules/{name}.ko"), Node::File { permissions: 0o644, content })?;
+    }
+    Ok(absent)
+}
+
+/// What [`Image::absent`] will be, without building the image.
+///
+/// # Errors
+/// The list of modules cannot be read.
+pub fn absent_modules(recipe: &recipe::Recipe, directory: &ModuleDir) -> Result<Vec<String>, ImageError> {
+    absent_of(&ModuleIndex::read(directory)?, recipe)
+}
+
+fn absent_of(index: &ModuleIndex, recipe: &recipe::Recipe) -> Result<Vec<String>, ImageError> {
+    let mut absent = Vec::new();
+    for name in &recipe.boot_modules {
+        if matches!(index.find(name)?, Found::Absent) && index.knows_builtin() {
+            absent.push(name.clone());
+        }
     }
     Ok(absent)
 }

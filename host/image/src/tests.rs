@@ -90,6 +90,9 @@ fn missing_boot_modules_are_named() {
     fs::write(kernel.path().join("modules.dep"), "").unwrap();
     let image = build(&spec(Some(&listed(&kernel)), cache.path())).unwrap().0;
     assert_eq!(image.absent, ["virtio_console"]);
+    let modules = listed(&kernel);
+    let recipe = spec(Some(&modules), cache.path()).recipe;
+    assert_eq!(absent_modules(recipe, &modules).unwrap(), image.absent);
 }
 
 #[test]

@@ -141,15 +141,20 @@ fn lists(dir: &ModuleDir, module: &str) -> bool {
 /// The notice on a kernel of which too little is known to check it; `None` if enough is known.
 #[must_use]
 pub fn unknown(kernel: &Kernel) -> Option<String> {
+    let looked_in = unknown_modules(kernel)?;
+    Some(format!(
+        "{}: the kernel's configuration is not known, and its modules were not found: there is neither modules.dep nor any \
+         module in {looked_in}. If its drivers for virtio are modules, it cannot answer",
+        kernel.label
+    ))
+}
+
+/// Where the modules of a kernel were looked for that were not found, if the kernel's configuration does not tell whether it
+/// needs them.
+#[must_use]
+pub fn unknown_modules(kernel: &Kernel) -> Option<String> {
     let Modules::NotFound { looked_in } = &kernel.modules else { return None };
-    complete(kernel).is_none().then(|| {
-        format!(
-            "{}: the kernel's configuration is not known, and its modules were not found: there is neither modules.dep nor any \
-             module in {}. If its drivers for virtio are modules, it cannot answer",
-            kernel.label,
-            modules::describe(looked_in, &kernel.release)
-        )
-    })
+    complete(kernel).is_none().then(|| modules::describe(looked_in, &kernel.release))
 }
 
 /// The configuration, if it is a whole one: `CONFIG_X86` cannot be chosen and is in every `.config` of an x86 kernel, and

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 use vmlab_events::event::{Counts, LabEvent};
 use vmlab_events::progress::{Progress, Silent};
+use vmlab_events::verdict::LackingDrivers;
 use vmlab_store::cache::Limit;
 use vmlab_store::dirs::Dirs;
 
@@ -186,7 +187,7 @@ fn announce(context: &RunContext, ready: &Ready, plan: &Plan) {
 
 fn announce_target(context: &RunContext, bootable: &BootableTarget) {
     let BootableTarget { target, image, .. } = bootable;
-    let Target { id, kernel, .. } = &**target;
+    let Target { id, kernel, lacking, .. } = &**target;
     context.emitter.emit(LabEvent::KernelReady {
         target: id.clone(),
         release: kernel.release.clone(),
@@ -196,8 +197,8 @@ fn announce_target(context: &RunContext, bootable: &BootableTarget) {
         image_bytes: image.size_bytes,
     });
     kernel.notices.iter().for_each(|text| context.emitter.notice(text));
-    if !image.absent.is_empty() {
-        let absent = image.absent.join(" and ");
-        context.emitter.notice(format!("{id}: the kernel has no {absent} driver, so vmlab cannot talk to it"));
+    // Where the modules were not found, the kernel's notices say so.
+    if let Some(lacking @ LackingDrivers::Modules { .. }) = lacking {
+        context.emitter.notice(format!("{id}: {lacking}"));
     }
 }

@@ -7,6 +7,7 @@ use tracing::{debug, info};
 use vmlab_events::progress::Progress;
 use vmlab_events::schedule::Isolation;
 use vmlab_events::target::TargetId;
+use vmlab_events::verdict::LackingDrivers;
 use vmlab_image::recipe::Recipe;
 use vmlab_image::{Image, ImageSpec, guest_init};
 use vmlab_kernel::catalogue::Catalogue;
@@ -71,7 +72,8 @@ pub(crate) async fn prepare(
         let (boot_file, cached) = boot_file(&kernel, machine, dirs).await?;
         warnings.add(cached);
         let append = plan.append.as_deref().map(str::to_owned);
-        let target = Rc::new(Target { id: TargetId::new(kernel.label.clone()), kernel, machine, append, limits });
+        let (id, lacking) = (TargetId::new(kernel.label.clone()), lacking(&kernel, &image));
+        let target = Rc::new(Target { id, kernel, machine, append, lacking, limits });
         targets.push(BootableTarget { target, boot_file, image });
     }
     let mut notices = warnings.notices();
@@ -82,6 +84,14 @@ pub(crate) async fn prepare(
     laps.lap("prepare-images");
     progress.done();
     Ok(Ready { qemu, accelerator, targets, notices })
+}
+
+/// Why the kernel probably has no driver for the control port.
+fn lacking(kernel: &Kernel, image: &Image) -> Option<LackingDrivers> {
+    if !image.absent.is_empty() {
+        return Some(LackingDrivers::Modules { names: image.absent.clone() });
+    }
+    needs::unknown_modules(kernel).map(|looked_in| LackingDrivers::Directory { looked_in })
 }
 
 /// Keeps the cache within its limit. The entries that this run has prepared are in use and stay.

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use vmlab_events::target::TargetId;
+use vmlab_events::verdict::LackingDrivers;
 use vmlab_image::Image;
 use vmlab_kernel::Kernel;
 use vmlab_kernel::unpack::BootFile;
@@ -18,6 +19,8 @@ pub(crate) struct Target {
     pub(crate) machine: Machine,
     /// The user's parameters on the kernel's command line.
     pub(crate) append: Option<String>,
+    /// Why the kernel probably has no driver for the control port.
+    pub(crate) lacking: Option<LackingDrivers>,
     /// The time limits of the target's guests.
     pub(crate) limits: Limits,
 }

@@ -138,8 +138,9 @@ fn cpu(accelerator: Accelerator, version: QemuVersion) -> String {
     std::iter::once(model).chain(properties.copied()).collect::<Vec<_>>().join(",")
 }
 
-/// The kernel parameters among the work-arounds.
-fn quirk_parameters(accelerator: Accelerator, version: QemuVersion) -> Vec<&'static str> {
+/// The kernel parameters among the work-arounds that guests of this QEMU get.
+#[must_use]
+pub fn quirk_parameters(accelerator: Accelerator, version: QemuVersion) -> Vec<&'static str> {
     quirks::in_force(accelerator, version).filter_map(|quirk| parameter(quirk.workaround)).collect()
 }
 

@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::Machine;
 use super::need::{self, Need, Scope};
 use vmlab_events::error::chain;
+use vmlab_events::text;
 use vmlab_kernel::fetched::{KernelStore, Lookup};
 use vmlab_kernel::installed;
 use vmlab_qemu::accel::{self, AccelChoice, Wanted};
@@ -165,9 +166,16 @@ async fn accelerator_check(
 
 /// The work-arounds that guests get for faults of this accelerator of this QEMU. There is nothing to do about them.
 fn quirks_check(accelerator: Accelerator, version: QemuVersion) -> Check {
-    let in_force = quirks::in_force(accelerator, version);
-    let list: Vec<_> = in_force.map(|quirk| format!("{} ({})", quirk.workaround.text(), quirk.fault)).collect();
-    let detail = if list.is_empty() { "none needed".to_owned() } else { list.join("; ") };
+    let list: Vec<_> = quirks::in_force(accelerator, version).map(|quirk| quirk.workaround.text()).collect();
+    let detail = match list.len() {
+        0 => "none needed".to_owned(),
+        number => format!(
+            "guests avoid {} of {} in QEMU {version}: {}; nothing need be done",
+            text::count(number, "known fault"),
+            accelerator.name(),
+            list.join(", ")
+        ),
+    };
     Check::new("work-arounds", Status::Ok, detail)
 }
 
@@ -225,8 +233,10 @@ fn builds_check(machine: &Machine) -> Check {
     let name = "kernel builds";
     match missing.as_slice() {
         [] => Check::new(name, Status::Ok, "found what building kernels needs"),
-        missing => Check::new(name, Status::Warn, format!("not found: {}; needed to build kernels", missing.join(", ")))
-            .with_remedy(format!("{FIX} --build")),
+        missing => {
+            Check::new(name, Status::Warn, format!("not found: {}; needed to build kernels", missing.join(", ")))
+                .with_remedy(format!("{FIX} --build"))
+        }
     }
 }
 

@@ -105,7 +105,13 @@ fn a_need_without_a_package_is_named() {
     );
     assert!(error.contains("--kernel PATH"), "{error}");
     let planned = lines(plan(&machine, &machine.missing(Scope::Tests), true));
-    assert_eq!(planned, ["zypper --non-interactive install --no-recommends bc bison cpio flex gcc glibc-devel libelf-devel make perl xz"], "packages that exist are installed");
+    assert_eq!(
+        planned,
+        [
+            "zypper --non-interactive install --no-recommends bc bison cpio flex gcc glibc-devel libelf-devel make perl xz"
+        ],
+        "packages that exist are installed"
+    );
     let bare = Fake::new("", &[]);
     let error = plan(&bare.machine(), &bare.machine().missing(Scope::Run), true).unwrap_err().to_string();
     assert!(error.starts_with("qemu and apt and dpkg-deb and debian-archive-keyring are missing"), "{error}");

@@ -140,4 +140,8 @@ fn a_small_stack_limit_ends_no_command() {
         }
     }
     lab.outcome(with_limit(64, &lab.arguments(&[ONLY_HOSTNAME]))).exits(exit::OK).has("uts.hostname", "PASS", "");
+    // With less, QEMU does not start.
+    let ended = with_limit(24, &lab.arguments(&[ONLY_HOSTNAME]));
+    ended.exits(exit::LAB);
+    assert!(ended.stderr.contains("the stack limit is 24 KiB, and QEMU needs 40 KiB or more"), "{ended}");
 }

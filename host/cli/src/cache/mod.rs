@@ -25,6 +25,15 @@ removed until the limit is met: templates first, then unpacked kernels, then ima
 to. A pinned kernel and an entry that is in use are never removed. The limit is 10 GiB; VMLAB_CACHE_LIMIT sets another, \
 as 500M, 5G or none. If the cache cannot be written to, each run says so once, makes the entries again, and goes on.
 
+Kinds of entries:
+  template     a guest that was booted and saved; the next guests are forked from it
+  unpacked     the vmlinux of a kernel, which boots quicker than the bzImage
+  image        the initramfs of guests, with vmlab's PID 1
+  kernel       a kernel that was fetched; `pinned as debian:trixie`: it is what debian:trixie means
+  module list  a modules.dep that vmlab made for a kernel without one
+  fact         an answer that vmlab remembers about a file, QEMU or KVM
+  leftover     part of an entry whose vmlab was killed; prune removes it
+
 Examples:
   vmlab cache list
   vmlab cache prune --max-size 2G        down to 2 GiB

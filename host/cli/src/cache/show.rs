@@ -15,7 +15,8 @@ use vmlab_store::stat_cache::FACT;
 /// A line for each entry, one line for all facts, which are many and small, and the total.
 pub(super) fn table(dir: &Path, entries: &[Entry], limit: Limit) -> String {
     let total: u64 = entries.iter().map(|entry| entry.size_bytes).sum();
-    let sum = format!("{} of {limit} in {}\n", human(total), clean::line(&dir.display().to_string()));
+    let dir = clean::line(&dir.display().to_string());
+    let sum = format!("{} in {dir}; limit: {limit} (VMLAB_CACHE_LIMIT)\n", human(total));
     if entries.is_empty() {
         return format!("The cache is empty.\n{sum}");
     }
@@ -26,11 +27,11 @@ pub(super) fn table(dir: &Path, entries: &[Entry], limit: Limit) -> String {
         let bytes = facts.iter().map(|entry| entry.size_bytes).sum();
         rows.push([FACT.name.to_owned(), human(bytes), time(last_used), count_of_facts(facts.len()), String::new()]);
     }
-    format!("{}\n{sum}", output::columns(&rows))
+    format!("{}\n{sum}`vmlab cache --help` explains the kinds and what is removed first\n", output::columns(&rows))
 }
 
 fn count_of_facts(count: usize) -> String {
-    format!("{} about files", text::count(count, "fact"))
+    format!("{} about files, QEMU and KVM", text::count(count, "fact"))
 }
 
 fn row(entry: &Entry) -> [String; 5] {
@@ -44,7 +45,7 @@ fn row(entry: &Entry) -> [String; 5] {
     match &entry.pinned_by[..] {
         [] if *entry.kind == KERNELS => states.push("not pinned".to_owned()),
         [] => {}
-        sources => states.push(format!("pinned by {}", clean::line(&sources.join(", ")))),
+        sources => states.push(format!("pinned as {}", clean::line(&sources.join(", ")))),
     }
     let what = clean::line(&entry.what);
     [entry.kind.name.to_owned(), human(entry.size_bytes), time(entry.last_used), what, states.join("; ")]

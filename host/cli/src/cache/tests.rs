@@ -59,7 +59,7 @@ fn the_list_is_a_table_with_a_total_and_the_limit() {
     insta::assert_snapshot!(show::table(Path::new("/c"), &entries(), Limit::default()));
     insta::assert_snapshot!(show::table(Path::new("/c"), &[], Limit::None), @r"
     The cache is empty.
-    0 B of none in /c
+    0 B in /c; limit: none (VMLAB_CACHE_LIMIT)
     ");
 }
 

@@ -4,13 +4,17 @@ use vmlab_events::error::chain;
 use vmlab_events::exit;
 use vmlab_events::progress::Silent;
 use vmlab_events::text;
+use vmlab_events::verdict::LackingDrivers;
+use vmlab_image::recipe::Recipe;
 use vmlab_kernel::catalogue::Catalogue;
 use vmlab_kernel::debian::DebianError;
 use vmlab_kernel::fetched::Lookup;
-use vmlab_kernel::{FetchPolicy, How, KernelError, KernelSource, debian};
-use vmlab_lab::Plan;
-use vmlab_qemu::accel::{self, Wanted};
-use vmlab_qemu::qemu::{self, Qemu};
+use vmlab_kernel::{FetchPolicy, How, Kernel, KernelError, KernelSource, debian, needs};
+use vmlab_lab::{Plan, RunError};
+use vmlab_qemu::accel::{self, AccelChoice, Wanted};
+use vmlab_qemu::accelerator::Accelerator;
+use vmlab_qemu::argv;
+use vmlab_qemu::qemu;
 use vmlab_report::ReportSpec;
 use vmlab_store::dirs::Dirs;
 use vmlab_store::record;
@@ -27,14 +31,18 @@ pub(super) async fn show(plan: &Plan, reports: &[ReportSpec], keeps_record: bool
         [] => vec![Catalogue::default_source().map_err(Failure::lab)?],
         kernels => kernels.to_vec(),
     };
+    let known = accel::known(&qemu, &dirs.cache);
     let mut rows = vec![
         row("scenarios", &format!("{}, {}", text::count(plan.jobs.len(), "scenario"), plan.isolation.name())),
         row("machine", &format!("{} MiB, {}", plan.memory_mib, text::count(plan.cpus as usize, "CPU"))),
         row("QEMU", &format!("{} at {}", qemu.version, qemu.path.display())),
-        row("accelerator", &accelerator(plan.accelerator, &qemu, dirs)),
+        row("accelerator", &accelerator(plan.accelerator, known.as_ref())),
     ];
+    let tcg = argv::quirk_parameters(Accelerator::Tcg, qemu.version);
+    let uses_tcg = uses_tcg(plan.accelerator, known.as_ref());
+    rows.push(row("command line", &parameters(&tcg, uses_tcg, plan.append.as_deref())));
     for source in &kernels {
-        rows.push(row("kernel", &format!("{source}: {}", kernel(source, plan, dirs).await?)));
+        rows.extend(kernel(source, plan, dirs).await?);
     }
     let record = if keeps_record { record::runs_dir(dirs).display().to_string() } else { "none".to_owned() };
     rows.push(row("record", &record));
@@ -48,8 +56,8 @@ fn row(name: &str, text: &str) -> [String; 2] {
     [name.to_owned(), vmlab_events::clean::line(text)]
 }
 
-fn accelerator(wanted: Wanted, qemu: &Qemu, dirs: &Dirs) -> String {
-    match (wanted, accel::known(qemu, &dirs.cache)) {
+fn accelerator(wanted: Wanted, known: Option<&AccelChoice>) -> String {
+    match (wanted, known) {
         (Wanted::Tcg, _) => "tcg, as asked".to_owned(),
         (Wanted::Auto, Some(choice)) => choice.explanation(),
         (Wanted::Kvm, Some(choice)) => format!("kvm, as asked; known here: {}", choice.explanation()),
@@ -57,27 +65,88 @@ fn accelerator(wanted: Wanted, qemu: &Qemu, dirs: &Dirs) -> String {
     }
 }
 
-/// Where a kernel comes from.
-async fn kernel(source: &KernelSource, plan: &Plan, dirs: &Dirs) -> Result<String, Failure> {
+/// Whether guests would run under TCG; `None` if that is not known yet.
+fn uses_tcg(wanted: Wanted, known: Option<&AccelChoice>) -> Option<bool> {
+    match wanted {
+        Wanted::Tcg => Some(true),
+        Wanted::Kvm => Some(false),
+        Wanted::Auto => known.map(|choice| choice.accelerator == Accelerator::Tcg),
+    }
+}
+
+/// What the kernel's command line would have after vmlab's own parameters. `quirks` are the work-arounds under TCG.
+fn parameters(quirks: &[&str], uses_tcg: Option<bool>, append: Option<&str>) -> String {
+    let why = match uses_tcg {
+        Some(true) => "work-around for a fault of TCG",
+        None => "if guests run under TCG",
+        Some(false) => "",
+    };
+    let mut words = vec!["vmlab's own parameters".to_owned()];
+    words.extend(quirks.iter().filter(|_| !why.is_empty()).map(|parameter| format!("{parameter} ({why})")));
+    words.extend(append.map(|append| format!("{append} (--append)")));
+    words.join(", then ")
+}
+
+/// Where a kernel comes from, and what it lacks.
+async fn kernel(source: &KernelSource, plan: &Plan, dirs: &Dirs) -> Result<Vec<[String; 2]>, Failure> {
+    let told = |text: &str| row("kernel", &format!("{source}: {text}"));
     if let (KernelSource::Debian(debian), true) = (source, plan.obtain.fetch != FetchPolicy::Offline) {
         match debian::cached(debian, dirs).map_err(Failure::lab)? {
-            Lookup::Missing => return Ok("not in the cache, would be fetched".to_owned()),
-            Lookup::Damaged(damage) => return Ok(format!("would be fetched again: {damage}")),
+            Lookup::Missing => return Ok(vec![told("not in the cache, would be fetched")]),
+            Lookup::Damaged(damage) => return Ok(vec![told(&format!("would be fetched again: {damage}"))]),
             Lookup::Found(_) => {}
         }
     }
     let how = How { build: false, ..FetchPolicy::Offline.into() };
     let kernel = match vmlab_kernel::obtain(source, dirs, how, &Silent).await {
-        Err(KernelError::NotBuilt { .. }) => return Ok("not in the cache, would be built".to_owned()),
+        Err(KernelError::NotBuilt { .. }) => return Ok(vec![told("not in the cache, would be built")]),
         Err(KernelError::Debian(DebianError::NotCached { .. })) if is_order(source, plan) => {
-            return Ok("not in the cache, its source would be fetched and built".to_owned());
+            return Ok(vec![told("not in the cache, its source would be fetched and built")]);
         }
         obtained => obtained?,
     };
-    Ok(format!("{} from {}", kernel.release, kernel.path.display()))
+    needs::check(&kernel).map_err(KernelError::from)?;
+    let mut rows = vec![told(&format!("{} from {}", kernel.release, kernel.path.display()))];
+    rows.extend(kernel.notices.iter().map(|notice| row("note", notice)));
+    rows.extend(lacking(&kernel)?.map(|lacking| row("note", &lacking)));
+    Ok(rows)
+}
+
+/// The modules that a kernel lacks, or that it may lack, and without which it cannot answer.
+fn lacking(kernel: &Kernel) -> Result<Option<String>, Failure> {
+    let Some(modules) = kernel.modules.found() else { return Ok(needs::unknown(kernel)) };
+    let recipe = Recipe::scenarios().map_err(RunError::from)?;
+    let absent = vmlab_image::absent_modules(&recipe, modules)
+        .map_err(|source| RunError::Image { kernel: kernel.label.clone(), source })?;
+    let lacking = LackingDrivers::Modules { names: absent.clone() };
+    Ok((!absent.is_empty()).then(|| format!("{}: {lacking}", kernel.label)))
 }
 
 /// Whether a kernel is built from source that may be fetched.
 fn is_order(source: &KernelSource, plan: &Plan) -> bool {
     matches!(source, KernelSource::Order(_)) && plan.obtain.fetch != FetchPolicy::Offline
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_tells_quirks_and_the_users_words() {
+        for (uses_tcg, append, text) in [
+            (
+                Some(true),
+                Some("nokaslr a=b"),
+                "vmlab's own parameters, then no_timer_check (work-around for a fault of TCG), then nokaslr a=b (--append)",
+            ),
+            (Some(true), None, "vmlab's own parameters, then no_timer_check (work-around for a fault of TCG)"),
+            (None, None, "vmlab's own parameters, then no_timer_check (if guests run under TCG)"),
+            (Some(false), Some("x"), "vmlab's own parameters, then x (--append)"),
+            (Some(false), None, "vmlab's own parameters"),
+        ] {
+            assert_eq!(parameters(&["no_timer_check"], uses_tcg, append), text);
+        }
+        assert_eq!(uses_tcg(Wanted::Tcg, None), Some(true));
+        assert_eq!((uses_tcg(Wanted::Kvm, None), uses_tcg(Wanted::Auto, None)), (Some(false), None));
+    }
 }

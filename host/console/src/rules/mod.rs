@@ -141,7 +141,7 @@ impl Rules {
     }
 
     /// The parts of a title. A task's name may have any bytes but NUL, so that patterns see bytes and parts are decoded.
-    pub(super) fn title(&self, number: usize, words: &[u8]) -> Option<Title> {
+    pub(super) fn title(&self, number: usize, words: &[u8], line: Option<u64>) -> Option<Title> {
         let (rule, pattern) = self.parts.get(number)?;
         let found = pattern.captures(words)?;
         let group = |name| found.name(name).map(|part| String::from_utf8_lossy(part.as_bytes()).into_owned());
@@ -153,6 +153,7 @@ impl Rules {
             comm: group("comm"),
             pid: group("pid"),
             named: found.name("comm").map_or(0..0, |name| name.range()),
+            line,
         })
     }
 }
@@ -169,6 +170,8 @@ pub(super) struct Title {
     pub(super) pid: Option<String>,
     /// The range of the task's name in the title, in bytes; empty without a name.
     pub(super) named: Range<usize>,
+    /// The number of the title's line in the input, from 1, if lines are counted.
+    pub(super) line: Option<u64>,
 }
 
 #[cfg(test)]

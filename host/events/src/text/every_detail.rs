@@ -37,6 +37,7 @@ fn full() -> LossEvidence {
         qmp_closed: true,
         qemu_stderr: s("qemu: out of luck"),
         init_messages: vec![s("no port"), s("giving up")],
+        lacking: Some(LackingDrivers::Modules { names: vec![s("virtio_pci"), s("virtio_console")] }),
         ..bare(Phase::Running)
     }
 }

@@ -296,6 +296,7 @@ impl LossEvidence {
         }
         let (ports, others): (Vec<_>, Vec<_>) = self.init_messages.iter().partition(|line| line.starts_with(NO_PORT));
         parts.extend(ports.into_iter().map(|line| no_port(line)));
+        parts.extend(self.lacking.as_ref().map(ToString::to_string));
         if !others.is_empty() {
             let others: Vec<_> = others.into_iter().map(String::as_str).collect();
             parts.push(format!("the guest's PID 1 said on the console: {}", others.join("; ")));

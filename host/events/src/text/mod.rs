@@ -2,6 +2,7 @@
 //! show these texts.
 
 mod attempts;
+mod lacking;
 mod leg;
 mod lost;
 mod verdict;

@@ -76,7 +76,10 @@ impl fmt::Display for SkipReason {
                 write!(f, "needs Linux {since} (this is {version}): {evidence}")
             }
             Self::Disabled { parameter, symbol, evidence } => {
-                write!(f, "`{parameter}` on the command line (--append) switches {symbol} off: {evidence}")
+                write!(
+                    f,
+                    "the command line has `{parameter}` (--append), which disables what {symbol} provides: {evidence}"
+                )
             }
             Self::ConfigUnknown { newer: Some(since), evidence } => {
                 write!(f, "{evidence}; it came with Linux {since} (this kernel's config is not known)")
@@ -156,7 +159,8 @@ mod tests {
                     symbol: "CONFIG_MEMCG".to_owned(),
                     evidence: evidence(),
                 },
-                "`cgroup_disable=memory` on the command line (--append) switches CONFIG_MEMCG off: unshare: EINVAL",
+                "the command line has `cgroup_disable=memory` (--append), which disables what CONFIG_MEMCG provides: \
+                 unshare: EINVAL",
             ),
             (
                 SkipReason::ConfigUnknown { newer: Some(since), evidence: evidence() },

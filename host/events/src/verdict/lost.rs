@@ -204,6 +204,25 @@ pub struct LossEvidence {
     /// What the guest's PID 1 said on the console, because it could not say it on the link.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub init_messages: Vec<String>,
+    /// The drivers for the control port that the kernel probably lacks. Only of a guest that did not say hello.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lacking: Option<LackingDrivers>,
+}
+
+/// Why a kernel probably has no driver for the control port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum LackingDrivers {
+    /// These modules are neither built in nor among the kernel's modules.
+    Modules {
+        /// Their names.
+        names: Vec<String>,
+    },
+    /// The kernel's modules were not found, and its configuration is not known.
+    Directory {
+        /// Where they were looked for.
+        looked_in: String,
+    },
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde requires it")]

@@ -16,7 +16,8 @@ pub use failure::{Failure, SkipReason};
 pub use flaky::Flakiness;
 pub use launch::{BootConsole, LaunchFailure, Mismatch, StartFailure};
 pub use lost::{
-    GuestEnd, GuestState, HostFault, LossCause, LossEvidence, PassedDeadline, RefusedCommand, Timeout, Vanished,
+    GuestEnd, GuestState, HostFault, LackingDrivers, LossCause, LossEvidence, PassedDeadline, RefusedCommand, Timeout,
+    Vanished,
 };
 pub use not_run::NotRunReason;
 pub use violation::{Order, SessionState, Violation};

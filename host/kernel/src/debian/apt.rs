@@ -185,7 +185,7 @@ impl<'a> Apt<'a> {
             Complaint::Full => DebianError::Full { label, dir: self.job.cache.to_owned() },
             Complaint::Network(detail) => DebianError::NoNetwork { label, detail },
             Complaint::Signature(detail) => DebianError::Signature { label, detail },
-            Complaint::MissingSuites(suites) => DebianError::NoSuchSuite { label, suite: suites.join(" ") },
+            Complaint::MissingSuites(suites) => self.job.no_such_suite(suites.join(" ")),
             Complaint::Other(detail) => {
                 let killed = finished.status.signal().map(|signal| format!("; it was killed by signal {signal}"));
                 DebianError::Apt { label, doing, detail: detail + &killed.unwrap_or_default() }

@@ -67,14 +67,17 @@ pub enum DebianError {
     },
     /// The mirror lacks the suite.
     #[error(
-        "{label}: the mirror has no suite `{suite}`; check its spelling (`vmlab kernel list` shows suites that are \
-         known to work); old releases move to another archive: set VMLAB_DEBIAN_MIRROR to it"
+        "{label}: the mirror has no suite `{suite}`; {}check its spelling (`vmlab kernel list` shows suites that are \
+         known to work); old releases move to another archive: set VMLAB_DEBIAN_MIRROR to it",
+        .meant.as_ref().map(|meant| format!("did you mean {meant}? Otherwise, ")).unwrap_or_default()
     )]
     NoSuchSuite {
         /// The source.
         label: String,
         /// The suite.
         suite: String,
+        /// The source with a similar name that exists.
+        meant: Option<String>,
     },
     /// A signature is invalid, or its key is unknown.
     #[error(

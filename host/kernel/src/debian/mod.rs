@@ -24,11 +24,13 @@ pub mod resolve;
 pub mod sources;
 mod stall;
 pub mod stanza;
+mod suites;
 mod system;
 mod unpack;
 
 pub use error::DebianError;
 pub use resolve::ResolveError;
+pub use suites::OTHER_SUITES;
 pub(crate) use system::System;
 
 use apt::Apt;
@@ -231,7 +233,7 @@ async fn update(job: Job<'_>, apt: &Apt<'_>, mut suites: Suites, suite: &str) ->
             None if suites.security.take().is_some() => {}
             missing => {
                 let suite = missing.unwrap_or_else(|| suite.to_owned());
-                return Err(DebianError::NoSuchSuite { label: job.label.to_owned(), suite });
+                return Err(job.no_such_suite(suite));
             }
         }
     }

@@ -271,7 +271,11 @@ async fn apts_errors_are_distinguished() {
     let fake = Fake::new();
     let says = |name: &str, text: &str| fs::write(fake.bin(name), text).unwrap();
     says("update-fails", "E: The repository 'http://m.example/d bookworm Release' does not have a Release file.\n");
-    assert!(matches!(fake.fails().await, DebianError::NoSuchSuite { suite, .. } if suite == "bookworm"));
+    let error = fake.fails().await;
+    assert!(matches!(&error, DebianError::NoSuchSuite { suite, meant: None, .. } if suite == "bookworm"), "{error}");
+    says("update-fails", "E: The repository 'http://m.example/d bookwrm Release' does not have a Release file.\n");
+    let error = fake.obtain_with("bookwrm/amd64", FetchPolicy::CacheFirst, &Silent).await.unwrap_err().to_string();
+    assert!(error.contains("no suite `bookwrm`; did you mean debian:bookworm/amd64? Otherwise, check"), "{error}");
     says("update-fails", "E: Failed to fetch http://m.example/d/x  Could not resolve 'm.example'\n");
     assert!(matches!(fake.fails().await, DebianError::NoNetwork { .. }));
     says("update-fails", "E: The repository 'http://m.example/d bookworm InRelease' is not signed.\n");

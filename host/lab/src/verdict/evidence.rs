@@ -210,6 +210,7 @@ impl Evidence<'_> {
             qmp_closed: monitor.closed,
             qemu_stderr: self.stderr.to_owned(),
             init_messages: console.said_by_init.to_vec(),
+            lacking: None,
         })
     }
 

@@ -14,8 +14,8 @@
 use vmlab_console::{ConsoleReader, Kind};
 use vmlab_events::loss::{Phase, QemuEnd, ShutdownLine};
 use vmlab_events::verdict::{
-    BootConsole, GuestEnd, LaunchFailure, LossCause, Mismatch, NotRunReason, PassedDeadline, Timeout, Vanished,
-    Verdict, Violation,
+    BootConsole, GuestEnd, LackingDrivers, LaunchFailure, LossCause, Mismatch, NotRunReason, PassedDeadline, Timeout,
+    Vanished, Verdict, Violation,
 };
 use vmlab_qemu::parameters;
 use vmlab_qemu::qmp::ShutdownReason;
@@ -68,11 +68,23 @@ pub fn of(evidence: &Evidence<'_>) -> Verdict {
     }
 }
 
-/// As [`of`], for a guest that never said hello, with what follows from its console and its memory. A kernel that had too
-/// little memory to boot is the lab's doing, or that of a parameter in `append`, the user's part of the command line. A
-/// boot that ended without an explanation is described by the console's last line.
+/// What is known of a target before it boots.
+#[derive(Debug, Clone, Copy)]
+pub struct Booted<'a> {
+    /// The guest's memory, in MiB.
+    pub memory_mib: u32,
+    /// The user's part of the command line.
+    pub append: Option<&'a str>,
+    /// Why the kernel probably has no driver for the control port.
+    pub lacking: Option<&'a LackingDrivers>,
+}
+
+/// As [`of`], for a guest that never said hello, with what follows from its console, its memory and its modules. A kernel
+/// that had too little memory to boot is the lab's doing, or that of a parameter in `append`. A boot that ended without an
+/// explanation is described by the console's last line.
 #[must_use]
-pub fn at_boot(evidence: &Evidence<'_>, console: &ConsoleReader, memory_mib: u32, append: Option<&str>) -> Verdict {
+pub fn at_boot(evidence: &Evidence<'_>, console: &ConsoleReader, booted: Booted<'_>) -> Verdict {
+    let Booted { memory_mib, append, lacking } = booted;
     let limiting_memory = || append.and_then(parameters::limiting_memory).map(str::to_owned);
     match of(evidence) {
         crash @ Verdict::KernelCrashed { .. } => match out_of_memory(&crash.detail(), console) {
@@ -97,13 +109,17 @@ pub fn at_boot(evidence: &Evidence<'_>, console: &ConsoleReader, memory_mib: u32
             Verdict::LaunchFailed { reason: LaunchFailure::WrongMachine { mismatch, evidence, parameter } }
         }
         Verdict::LaunchFailed { mut reason } => {
-            if let LaunchFailure::Lost { console: seen, .. } | LaunchFailure::TimedOut { console: seen, .. } =
-                &mut reason
+            if let LaunchFailure::Lost { console: seen, evidence: known, .. }
+            | LaunchFailure::TimedOut { console: seen, evidence: known, .. } = &mut reason
                 && matches!(evidence.loss, GuestLoss::Ended | GuestLoss::Deadline { .. })
-                && console.said_by_init().is_empty()
                 && by_host(evidence).is_none()
             {
-                *seen = end_of_boot(console, memory_mib, limiting_memory());
+                if console.said_by_init().is_empty() {
+                    *seen = end_of_boot(console, memory_mib, limiting_memory());
+                }
+                // A kernel that printed nothing did not come as far as its modules.
+                let ran = console.kernel_spoke() || !console.said_by_init().is_empty();
+                known.lacking = lacking.filter(|_| ran).cloned();
             }
             Verdict::LaunchFailed { reason }
         }

@@ -11,7 +11,7 @@ use crate::guest::input::End;
 use crate::guest::jobs::QueuedJob;
 use crate::target::Target;
 use crate::verdict::evidence::{Console, Evidence, GuestLoss, Link, Monitor};
-use crate::verdict::outcome;
+use crate::verdict::outcome::{self, Booted};
 
 /// The outcome of a guest.
 #[derive(Debug)]
@@ -118,8 +118,9 @@ impl GuestMachine {
         let verdict = if self.booted {
             outcome::of(&evidence)
         } else {
-            let Target { machine, append, .. } = &*self.target;
-            outcome::at_boot(&evidence, reader, machine.memory_mib, append.as_deref())
+            let Target { machine, append, lacking, .. } = &*self.target;
+            let (append, lacking) = (append.as_deref(), lacking.as_ref());
+            outcome::at_boot(&evidence, reader, Booted { memory_mib: machine.memory_mib, append, lacking })
         };
         let report = LossReport {
             guest: self.number,

@@ -76,7 +76,7 @@ fn target() -> Rc<Target> {
     };
     let machine = Machine { accelerator: Accelerator::Tcg, memory_mib: MEMORY_MIB, cpus: 1 };
     let limits = Limits::new(Accelerator::Tcg, Wanted::default());
-    Rc::new(Target { id: TargetId::new("k"), kernel, machine, append: None, limits })
+    Rc::new(Target { id: TargetId::new("k"), kernel, machine, append: None, lacking: None, limits })
 }
 
 /// The hello of a guest that matches the requested machine.

@@ -33,7 +33,11 @@ fn a_boot_for_want_of_memory_is_the_labs_failure() {
         reader.push(console.as_bytes());
         let mut case = case();
         case.link = Link { booted: false, phase: Phase::Boot, cut: None, closed: false };
-        at_boot(&Evidence { console: Console::of(&reader), ..case.evidence() }, &reader, 64, None)
+        at_boot(
+            &Evidence { console: Console::of(&reader), ..case.evidence() },
+            &reader,
+            Booted { memory_mib: 64, append: None, lacking: None },
+        )
     };
     let linux = "[    0.0] Linux version 6.12.0\n";
     let no_root = "[    1.0] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)\n";
@@ -67,7 +71,7 @@ fn a_parameter_that_limits_the_machine_is_named() {
         case.loss = loss.map_or(case.loss, GuestLoss::WrongMachine);
         case.link = Link { booted: false, phase: Phase::Boot, cut: None, closed: false };
         let evidence = Evidence { console: Console::of(&reader), ..case.evidence() };
-        at_boot(&evidence, &reader, 256, Some(append)).detail()
+        at_boot(&evidence, &reader, Booted { memory_mib: 256, append: Some(append), lacking: None }).detail()
     };
     let deadlocked =
         "[    0.0] Linux version 6.12.0\n[    1.0] Kernel panic - not syncing: System is deadlocked on memory\n";
@@ -87,4 +91,30 @@ fn a_parameter_that_limits_the_machine_is_named() {
         let detail = judged(console, loss, append);
         assert!(!detail.contains("--append"), "{append}: {detail}");
     }
+}
+
+#[test]
+fn a_boot_without_the_drivers_for_the_port_names_them_as_the_cause() {
+    let judged = |console: &str, loss: Option<GuestLoss>, qemu: QemuEnd, lacking: &LackingDrivers| {
+        let mut reader = ConsoleReader::default();
+        reader.push(console.as_bytes());
+        let mut case = case();
+        (case.loss, case.qemu) = (loss.unwrap_or(case.loss), qemu);
+        case.link = Link { booted: false, phase: Phase::Boot, cut: None, closed: false };
+        let evidence = Evidence { console: Console::of(&reader), ..case.evidence() };
+        at_boot(&evidence, &reader, Booted { memory_mib: 256, append: None, lacking: Some(lacking) }).detail()
+    };
+    let lived = || QemuEnd::Lived { stopped: false };
+    let modules = LackingDrivers::Modules { names: vec!["virtio_pci".to_owned(), "virtio_console".to_owned()] };
+    let directory = LackingDrivers::Directory { looked_in: "/lib/modules/6.1.0".to_owned() };
+    let named = "the kernel has virtio_pci and virtio_console neither built in nor among its modules";
+    let linux = "[    0.0] Linux version 6.12.0\n";
+    let no_port = format!("{linux}vmlab-init: no virtio-serial port named p appeared within 10000 ms\n");
+    let late = || Some(limit(Deadline::Handshake));
+    assert!(judged(&no_port, None, QemuEnd::Exited(0), &modules).contains(named));
+    assert!(judged(linux, late(), lived(), &modules).contains(named));
+    assert!(judged(linux, late(), lived(), &directory).contains("the kernel's modules were not found"));
+    // A kernel that has not begun, or a QEMU that was killed, has another cause.
+    assert!(!judged("Decompressing Linux...\n", late(), lived(), &modules).contains("virtio_pci"));
+    assert!(!judged(linux, None, QemuEnd::Killed(9), &modules).contains("virtio_pci"));
 }
