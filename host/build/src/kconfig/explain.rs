@@ -181,14 +181,13 @@ fn with_reasons(values: Values<'_>, mut unmet: Vec<Unmet>, need: Tristate, depth
     }
     let named: Vec<String> = unmet.iter().filter_map(|unmet| symbol_name(unmet).map(str::to_owned)).collect();
     for Unmet { condition, .. } in &mut unmet {
-        if let Condition::Symbol { name, because, .. } = condition {
+        if let Condition::Symbol { name, has_prompt, because, .. } = condition {
             let mut reason = shortfall(values, name, need, next);
             if let Reason::Unmet(inner) = &reason {
-                let prompted = declarations(values, name).iter().any(|declaration| !declaration.prompts.is_empty());
                 let is_named = |unmet: &Unmet| symbol_name(unmet).is_some_and(|name| named.iter().any(|n| n == name));
-                if inner.iter().all(is_named) && prompted {
+                if inner.iter().all(is_named) && *has_prompt {
                     reason = Reason::Free;
-                } else if next >= CHAIN_MAX && prompted {
+                } else if next >= CHAIN_MAX && *has_prompt {
                     reason = Reason::Blocked;
                 }
             }

@@ -69,6 +69,7 @@ pub(super) enum Condition {
     Symbol {
         name: String,
         value: Tristate,
+        has_prompt: bool,
         because: Option<Box<Reason>>,
     },
     Undeclared {

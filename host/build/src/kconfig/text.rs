@@ -118,7 +118,7 @@ fn nested(f: &mut fmt::Formatter<'_>, unmet: &[Unmet], asks: usize) -> fmt::Resu
         Relation::Menu => " and is in a menu that is visible only with ",
         Relation::Default => " and has no prompt, but a default that needs ",
     })?;
-    write_condition(f, condition, asks + usize::from(*relation != Relation::Default))
+    write_condition(f, condition, asks)
 }
 
 /// The condition alone, without its value.
@@ -145,9 +145,13 @@ fn by(selectors: &[String]) -> String {
 
 fn write_condition(f: &mut fmt::Formatter<'_>, condition: &Condition, asks: usize) -> fmt::Result {
     match condition {
-        Condition::Symbol { name, value, because } => {
+        Condition::Symbol { name, value, has_prompt, because } => {
             write!(f, "CONFIG_{name}, which is {value}")?;
-            because.as_deref().map_or(Ok(()), |reason| write_because(f, reason, *value, asks))
+            match because.as_deref() {
+                Some(Reason::Unmet(unmet)) => nested(f, unmet, asks + usize::from(*has_prompt)),
+                Some(reason) => write_because(f, reason, *value, asks),
+                None => Ok(()),
+            }
         }
         Condition::Undeclared { name } => write!(f, "CONFIG_{name}, which does not exist for x86"),
         Condition::Inverted { name, value, selected_by } => {
@@ -176,7 +180,6 @@ fn write_because(f: &mut fmt::Formatter<'_>, reason: &Reason, value: Tristate, a
             1 => f.write_str(" (ask for both, too)"),
             more => write!(f, " (ask for all {}, too)", more + 1),
         },
-        Reason::Unmet(unmet) => nested(f, unmet, asks),
         Reason::SetBy(names) => write!(f, " (it has no prompt; it is set by {})", list(names, "or")),
         Reason::Blocked => f.write_str(" (ask for it and for what it depends on)"),
         Reason::NeverSet => f.write_str(" (nothing sets it)"),

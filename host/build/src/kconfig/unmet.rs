@@ -40,7 +40,12 @@ impl Parts {
     fn add_unmet(&mut self, values: Values<'_>, relation: Relation, part: &Expr, need: Tristate) {
         let condition = match part {
             Expr::Symbol(name) if !values.is_declared(name) => Condition::Undeclared { name: name.clone() },
-            Expr::Symbol(name) => Condition::Symbol { name: name.clone(), value: values.tristate(name), because: None },
+            Expr::Symbol(name) => Condition::Symbol {
+                name: name.clone(),
+                value: values.tristate(name),
+                has_prompt: values.has_prompt(name),
+                because: None,
+            },
             Expr::Constant(Tristate::M) => Condition::Modules,
             Expr::Not(inner) => match inner.as_ref() {
                 Expr::Symbol(name) => Condition::Inverted {

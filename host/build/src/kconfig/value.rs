@@ -1,6 +1,6 @@
 //! What symbols and conditions come to in a finished configuration.
 
-use super::declare::{Declaration, Declared, Kind, Setter};
+use super::declare::{Declaration, Declared, Kind, Setter, Symbol};
 use super::expr::{Expr, Operand, Operator, Tristate, number};
 use crate::config::KernelConfig;
 
@@ -35,15 +35,17 @@ impl<'a> Values<'a> {
         self.declared.symbols.contains_key(name)
     }
 
+    pub(super) fn has_prompt(self, name: &str) -> bool {
+        let symbol = self.declared.symbols.get(name);
+        symbol.is_some_and(|symbol| symbol.declarations.iter().any(|declaration| !declaration.prompts.is_empty()))
+    }
+
     /// Whether the symbol has a prompt, or something that sets it.
     pub(super) fn can_be_set(self, name: &str) -> bool {
-        let settable = |declaration: &Declaration| {
-            !declaration.prompts.is_empty() || declaration.default_conditions().next().is_some()
-        };
-        self.declared
-            .symbols
-            .get(name)
-            .is_some_and(|symbol| !self.setters(name).is_empty() || symbol.declarations.iter().any(settable))
+        let has_default = |declaration: &Declaration| declaration.default_conditions().next().is_some();
+        let by_default = |symbol: &Symbol| symbol.declarations.iter().any(has_default);
+        let symbol = self.declared.symbols.get(name);
+        symbol.is_some_and(|symbol| self.has_prompt(name) || !self.setters(name).is_empty() || by_default(symbol))
     }
 
     pub(super) fn tristate(self, name: &str) -> Tristate {

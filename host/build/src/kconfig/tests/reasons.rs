@@ -116,6 +116,15 @@ fn a_chain_of_dependencies_is_followed_to_its_end() {
 }
 
 #[test]
+fn only_symbols_with_prompts_are_to_be_asked_for() {
+    let x = "config P\n\tdef_bool y\n\tdepends on A\nconfig X\n\tbool \"x\"\n\tdepends on P\n";
+    assert_eq!(
+        why_with_abcd(x, "y", ""),
+        "it depends on CONFIG_P, which is n and itself depends on CONFIG_A, which is n (ask for it, too)"
+    );
+}
+
+#[test]
 fn symbols_that_depend_on_each_other_end_the_chain() {
     let x = "config X\n\tbool \"x\"\n\tdepends on P\nconfig P\n\tbool \"p\"\n\tdepends on X\n";
     assert!(
