@@ -1,6 +1,7 @@
 //! The identity of a tree without a repository: each file is read once, and again when stat(2) reports a change.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -9,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use vmlab_store::checksummed::{self, Stored};
 use vmlab_store::hex;
@@ -19,21 +19,35 @@ use super::{IdentityError, add};
 /// A file that was changed so recently may change again without a new time, in s.
 const FRESH: i64 = 2;
 
-/// What stat(2) reports of a file, and the file's digest: size, times of change in ns, inode, digest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Known(u64, i128, i128, u64, String);
+/// What stat(2) reports of a file: size, times of change in ns, inode.
+type Look = (u64, i128, i128, u64);
 
-/// The known files of a tree by path.
-type Memory = BTreeMap<String, Known>;
+/// The known files of a tree by path, with their digests.
+type Memory<'a> = HashMap<&'a str, (Look, &'a str)>;
+
+/// Reads lines `SIZE MTIME CTIME INODE DIGEST PATH`: a tree has 80,000 files, and is looked at before each run.
+fn read(text: &str) -> Memory<'_> {
+    text.lines().filter_map(known).collect()
+}
+
+fn known(line: &str) -> Option<(&str, (Look, &str))> {
+    let mut parts = line.splitn(6, ' ');
+    let mut next = || parts.next();
+    let look = (next()?.parse().ok()?, next()?.parse().ok()?, next()?.parse().ok()?, next()?.parse().ok()?);
+    let digest = next()?;
+    Some((next()?, (look, digest)))
+}
 
 pub(super) fn identity(tree: &Path, cache: &Path, stopped: &AtomicBool) -> Result<String, IdentityError> {
     let place = memory_path(tree, cache);
-    let earlier: Memory = match checksummed::read(&place) {
+    let earlier: String = match checksummed::read(&place) {
         Ok(Stored::Sound(memory)) => memory,
         // The memory only saves time.
-        Ok(Stored::Missing | Stored::Damaged(_)) | Err(_) => Memory::new(),
+        Ok(Stored::Missing | Stored::Damaged(_)) | Err(_) => String::new(),
     };
-    let mut walk = Walk { stopped, earlier: &earlier, now: Memory::new(), hash: Sha256::new() };
+    let began = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+    let began = i64::try_from(began).unwrap_or(i64::MAX);
+    let mut walk = Walk { stopped, earlier: read(&earlier), now: String::new(), hash: Sha256::new(), began };
     walk.directory(tree, &mut PathBuf::new())?;
     let Walk { now, hash, .. } = walk;
     if now != earlier {
@@ -51,9 +65,12 @@ fn memory_path(tree: &Path, cache: &Path) -> PathBuf {
 
 struct Walk<'a> {
     stopped: &'a AtomicBool,
-    earlier: &'a Memory,
-    now: Memory,
+    earlier: Memory<'a>,
+    /// The lines of the files that were seen.
+    now: String,
     hash: Sha256,
+    /// When the walk began, in s since 1970.
+    began: i64,
 }
 
 impl Walk<'_> {
@@ -94,18 +111,18 @@ impl Walk<'_> {
     fn digest(&mut self, path: &Path, about: &fs::Metadata, below: &Path) -> io::Result<String> {
         let ns = |s: i64, ns: i64| i128::from(s) * 1_000_000_000 + i128::from(ns);
         let times = (ns(about.mtime(), about.mtime_nsec()), ns(about.ctime(), about.ctime_nsec()));
-        let name = below.to_str();
-        let known = name.and_then(|name| self.earlier.get(name));
-        let known = known.filter(|Known(size, mtime, ctime, inode, _)| {
-            (*size, (*mtime, *ctime), *inode) == (about.len(), times, about.ino())
-        });
+        let look = (about.len(), times.0, times.1, about.ino());
+        // A name that is no text, or has a line end, is read each time.
+        let name = below.to_str().filter(|name| !name.contains('\n'));
+        let known = name.and_then(|name| self.earlier.get(name)).filter(|(earlier, _)| *earlier == look);
         let digest = match known {
-            Some(Known(.., digest)) => digest.clone(),
+            Some((_, digest)) => (*digest).to_owned(),
             None => vmlab_store::sha256_of(&mut File::open(path)?)?,
         };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
-        if let Some(name) = name.filter(|_| i128::from(about.ctime()) + i128::from(FRESH) < i128::from(now)) {
-            self.now.insert(name.to_owned(), Known(about.len(), times.0, times.1, about.ino(), digest.clone()));
+        if let Some(name) = name.filter(|_| about.ctime() + FRESH < self.began) {
+            let (size, mtime, ctime, inode) = look;
+            // Writing to a string does not fail.
+            let _ = writeln!(self.now, "{size} {mtime} {ctime} {inode} {digest} {name}");
         }
         Ok(digest)
     }
