@@ -211,6 +211,43 @@ fn a_panic_is_charged_to_the_report_that_caused_it() {
     assert_eq!(reader.crash().unwrap().kind, Kind::HungTask);
 }
 
+#[test]
+fn failures_to_allocate_are_warnings_of_the_caller_and_not_of_the_allocator() {
+    let trace = "Call Trace:\n <TASK>\n dump_stack_lvl+0x44/0x5c\n warn_alloc+0x138/0x160\n \
+                 __alloc_pages_slowpath.constprop.0+0xbd0/0xc50\n __alloc_pages+0x1e0/0x220\n kmalloc_large_node+0x79/0x80\n \
+                 __kmalloc+0xa2/0x130\n drv_ring_setup+0x10/0x20 [drv]\n </TASK>\n";
+    for (first, comm) in [
+        (
+            "modprobe: page allocation failure: order:5, mode:0x40dc0(GFP_KERNEL|__GFP_COMP), nodemask=(null)",
+            "modprobe",
+        ),
+        ("kworker/u8:2: page allocation failure: order:0, mode:0x820(GFP_ATOMIC), nodemask=(null)", "kworker/u8:2"),
+        ("BUG: x: page allocation failure: order:2, mode:0x40dc0(GFP_KERNEL)", "BUG: x"),
+    ] {
+        let found = only(&format!("{first}\nCPU: 0 PID: 61 Comm: {comm} Not tainted 6.1.0\n{trace}Mem-Info:\n"));
+        assert_eq!((found.kind, found.title.as_str()), (Kind::Warning, first));
+        assert_eq!(found.task.unwrap().comm, comm);
+        assert!(found.fingerprint.starts_with("warning:drv_ring_setup-"), "{}", found.fingerprint);
+    }
+}
+
+#[test]
+fn reports_of_ext4_and_ftrace_are_found() {
+    for line in [
+        "EXT4-fs error (device vda): ext4_lookup:1855: inode #2: comm ls: iget: checksum invalid",
+        "EXT4-fs error (device dm-0): ext4_mb_generate_buddy:1217: group 1, block bitmap and bg descriptor inconsistent",
+        "EXT4-fs error (device sda1): __ext4_find_entry:1678: inode #131074: comm a b: reading directory lblock 0",
+    ] {
+        assert_eq!(only(line).kind, Kind::Inconsistency, "{line}");
+    }
+    let found =
+        only("------------[ ftrace bug ]------------\nftrace faulted on modifying\n[<ffffffff8100abcd>] f+0x1/0x2");
+    assert_eq!(found.kind, Kind::Warning);
+    for line in ["EXT4-fs (vda): mounted filesystem with ordered data mode", "EXT4-fs error", "------------[ x ]---"] {
+        assert_eq!(findings(read(line)), [], "{line}");
+    }
+}
+
 /// The kinds of the reports in a log.
 fn kinds_in(log: &str) -> Vec<Kind> {
     findings(raw(log)).iter().map(|finding| finding.kind).collect()

@@ -183,6 +183,14 @@ pub(super) const RULES: &[Rule] = &[
         example: "WARNING: kernel stack frame pointer at 000000003f2c1b7a in init:1 has bad value 0000000000000000",
         near_miss: "unwind stack type:0 next_sp:0000000000000000 mask:0x2 graph_idx:0",
     },
+    // kernel/trace/ftrace.c. Its anchor finds CUT_HERE as well.
+    Rule {
+        kind: Kind::Warning,
+        anchor: "------------[ ",
+        pattern: r"-{12}\[ (?P<what>ftrace bug) \]-{12}",
+        example: "------------[ ftrace bug ]------------",
+        near_miss: "------------[ ftrace ]------------",
+    },
     Rule {
         kind: Kind::Bug,
         anchor: "BUG: ",
