@@ -105,6 +105,7 @@ impl ConsoleReader {
         if !self.kernel_spoke && self.is_stamped() {
             self.forget_unstamped();
         }
+        self.reports.forget_doubtful();
     }
 
     /// Whether most of the last lines have a time stamp. For logs without the banner.
@@ -179,6 +180,8 @@ impl ConsoleReader {
 
 #[cfg(test)]
 mod corpus;
+#[cfg(test)]
+mod located;
 #[cfg(test)]
 mod reported;
 #[cfg(test)]

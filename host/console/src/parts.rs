@@ -67,6 +67,12 @@ pub(super) fn is_around_trace(words: &str) -> bool {
     register || AROUND_TRACE.iter().any(|start| words.starts_with(start))
 }
 
+/// Whether only a kernel's report has this line: `CPU: 0 PID: 1 Comm: sh`, `Modules linked in: `, `---[ end trace`.
+pub(super) fn is_of_report(words: &str) -> bool {
+    let cpu = words.strip_prefix("CPU: ").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    cpu || words.starts_with("Modules linked in") || words.starts_with("---[ end trace")
+}
+
 /// Whether a call trace begins after this line.
 pub(super) fn begins_trace(words: &str) -> bool {
     // kmemleak indents its own.

@@ -55,6 +55,8 @@ pub(super) struct Report {
     /// The key to count by, if the report is brief and its title determines the key.
     pub(super) key: Vec<u8>,
     stamped: bool,
+    /// Whether nothing but the word `WARNING: ` suggests that the kernel printed the report.
+    is_doubtful: bool,
     what: String,
     /// The number of lines so far.
     lines: usize,
@@ -85,6 +87,7 @@ impl Report {
         is_brief: bool,
     ) -> Self {
         let mut trace = before;
+        let is_doubtful = is_doubtful(title.kind, title.is_any, start) && trace.is_empty();
         trace.push(line);
         let lines = trace.len();
         let finding = Finding {
@@ -108,6 +111,7 @@ impl Report {
             key: Vec::new(),
             lines,
             stamped: start.stamped,
+            is_doubtful,
             what: title.what.unwrap_or_default(),
             in_trace: false,
             in_interrupt: false,
@@ -129,6 +133,11 @@ impl Report {
 
     pub(super) const fn is_stamped(&self) -> bool {
         self.stamped
+    }
+
+    /// Whether a program may have printed the report: nothing but the word `WARNING: ` suggests that the kernel did.
+    pub(super) const fn is_doubtful(&self) -> bool {
+        self.is_doubtful
     }
 
     /// Whether this title is part of this report.
@@ -208,6 +217,7 @@ impl Report {
         }
         self.keep(line);
         let begins_trace = parts::begins_trace(words);
+        self.is_doubtful &= !(begins_trace || parts::is_of_report(words));
         self.in_trace |= begins_trace;
         self.had_trace |= begins_trace;
         if !self.is_brief {
@@ -358,6 +368,12 @@ impl Report {
             _ => fingerprint(*kind, &self.what, frames),
         };
     }
+}
+
+/// Whether a program may have printed a title of this kind, as far as the title tells: any text behind `WARNING: `, in a
+/// line without a time stamp, a level or another prefix of the kernel's or a log's. `BUG: ` is too grave to be doubted.
+pub(super) fn is_doubtful(kind: Kind, is_any: bool, start: Start) -> bool {
+    kind == Kind::Warning && is_any && start == Start::default()
 }
 
 /// Whether a title names an inlined function, as a symbolised log does in the lines before the last.

@@ -212,12 +212,85 @@ fn a_panic_is_charged_to_the_report_that_caused_it() {
 }
 
 #[test]
+fn failures_to_allocate_are_warnings_of_the_caller_and_not_of_the_allocator() {
+    let trace = "Call Trace:\n <TASK>\n dump_stack_lvl+0x44/0x5c\n warn_alloc+0x138/0x160\n \
+                 __alloc_pages_slowpath.constprop.0+0xbd0/0xc50\n __alloc_pages+0x1e0/0x220\n kmalloc_large_node+0x79/0x80\n \
+                 __kmalloc+0xa2/0x130\n drv_ring_setup+0x10/0x20 [drv]\n </TASK>\n";
+    for (first, comm) in [
+        (
+            "modprobe: page allocation failure: order:5, mode:0x40dc0(GFP_KERNEL|__GFP_COMP), nodemask=(null)",
+            "modprobe",
+        ),
+        ("kworker/u8:2: page allocation failure: order:0, mode:0x820(GFP_ATOMIC), nodemask=(null)", "kworker/u8:2"),
+        ("BUG: x: page allocation failure: order:2, mode:0x40dc0(GFP_KERNEL)", "BUG: x"),
+    ] {
+        let found = only(&format!("{first}\nCPU: 0 PID: 61 Comm: {comm} Not tainted 6.1.0\n{trace}Mem-Info:\n"));
+        assert_eq!((found.kind, found.title.as_str()), (Kind::Warning, first));
+        assert_eq!(found.task.unwrap().comm, comm);
+        assert!(found.fingerprint.starts_with("warning:drv_ring_setup-"), "{}", found.fingerprint);
+    }
+}
+
+#[test]
+fn reports_of_ext4_and_ftrace_are_found() {
+    for line in [
+        "EXT4-fs error (device vda): ext4_lookup:1855: inode #2: comm ls: iget: checksum invalid",
+        "EXT4-fs error (device dm-0): ext4_mb_generate_buddy:1217: group 1, block bitmap and bg descriptor inconsistent",
+        "EXT4-fs error (device sda1): __ext4_find_entry:1678: inode #131074: comm a b: reading directory lblock 0",
+    ] {
+        assert_eq!(only(line).kind, Kind::Inconsistency, "{line}");
+    }
+    let found =
+        only("------------[ ftrace bug ]------------\nftrace faulted on modifying\n[<ffffffff8100abcd>] f+0x1/0x2");
+    assert_eq!(found.kind, Kind::Warning);
+    for line in ["EXT4-fs (vda): mounted filesystem with ordered data mode", "EXT4-fs error", "------------[ x ]---"] {
+        assert_eq!(findings(read(line)), [], "{line}");
+    }
+}
+
+/// The kinds of the reports in a log.
+fn kinds_in(log: &str) -> Vec<Kind> {
+    findings(raw(log)).iter().map(|finding| finding.kind).collect()
+}
+
+#[test]
+fn a_programs_warning_in_a_log_without_time_stamps_is_no_report() {
+    let banner = "Linux version 6.12.0 (x@y) #1\n";
+    let quiet = "usb 1-1: new device\n";
+    for line in ["WARNING: the test is slow", "WARNING: terminal is not fully functional", "WARNING: CPU: hot"] {
+        assert_eq!(kinds_in(&format!("{quiet}{line}\n{quiet}")), [], "{line}");
+        assert_eq!(kinds_in(&format!("{banner}{line}\nCPU: Intel\n{quiet}")), [], "{line}");
+        // However often it comes.
+        assert_eq!(kinds_in(&format!("{line}\n").repeat(300)), [], "{line}");
+        // What only the kernel prints around its reports.
+        for after in ["CPU: 0 PID: 61 Comm: sh Not tainted 6.12.0", "Modules linked in: a", "Call Trace:\n f+0x1/0x2"] {
+            assert_eq!(kinds_in(&format!("{quiet}{line}\n{after}\n")), [Kind::Warning], "{line}: {after}");
+        }
+        let cut = "------------[ cut here ]------------\n";
+        assert_eq!(kinds_in(&format!("{cut}{line}\n{quiet}")), [Kind::Warning], "{line}");
+        // What a kernel's line has before its text.
+        for before in ["[    1.0] ", "<4>", "Nov 28 01:02:03 host kernel: ", "4,1234,12345678,-;"] {
+            assert_eq!(kinds_in(&format!("{before}{line}\n")), [Kind::Warning], "{line}: {before}");
+        }
+    }
+    // Different ones, more than are kept.
+    let many: String =
+        (0..reports::KEPT + 40).map(|n| format!("WARNING: file {}{n} is odd\n", "x".repeat(n))).collect();
+    assert_eq!(kinds_in(&many), []);
+    assert_eq!(kinds_in(&format!("{many}BUG: Bad thing\n")), [Kind::Bug]);
+    // Messages that the kernel is known to print without more.
+    for line in ["WARNING: can't access registers at f+0x1/0x2", "WARNING: WARNING: bad lookup idx: idx=1 num=0 ip=f"] {
+        assert_eq!(kinds_in(&format!("{banner}{line}\n{quiet}")), [Kind::Warning], "{line}");
+    }
+}
+
+#[test]
 fn what_programs_and_firmware_print_is_no_report() {
     // After the kernel's banner with a time stamp, its lines have time stamps.
     let banner = "[    0.000000] Linux version 6.12.0 (x@y) #1\n";
     for line in ["WARNING: running as root is deprecated", "BUG: test failed", "WARNING: something"] {
         assert_eq!(findings(raw(&format!("{banner}{line}\n"))), [], "{line}");
-        assert_eq!(findings(raw(&format!("{line}\n"))).len(), usize::from(!line.contains("deprecated")), "{line}");
+        assert_eq!(findings(raw(&format!("{line}\n"))).len(), usize::from(line.starts_with("BUG")), "{line}");
     }
     // Without the banner, most lines tell.
     let stamped: String = (1..9).map(|n| format!("[    {n}.000000] usb 1-1: new device\n")).collect();

@@ -41,6 +41,8 @@ pub(super) struct Reports {
     alike: HashMap<Vec<u8>, Alike>,
     /// The number of reports of each kind of which nothing is kept.
     unkept: BTreeMap<Kind, u64>,
+    /// The number of reports among them that a program may have printed ([`Report::is_doubtful`]).
+    unkept_doubtful: BTreeMap<Kind, u64>,
     /// The number of reports that have begun.
     begun: u64,
     /// The number of the report that the last title began or was counted with.
@@ -59,11 +61,11 @@ impl Reports {
     }
 
     /// Counts a report if its title is sufficient to do so. `rule` is the number of the title's rule.
-    pub(super) fn count(&mut self, rule: usize, kind: Kind, words: &[u8]) -> bool {
+    pub(super) fn count(&mut self, rule: usize, kind: Kind, words: &[u8], is_doubtful: bool) -> bool {
         if !kind.is_known_by_title() || !self.is_brief(rule, words) {
             return false;
         }
-        self.add(kind);
+        self.add(kind, is_doubtful);
         true
     }
 
@@ -110,10 +112,22 @@ impl Reports {
         })
     }
 
-    /// Keeps the reports that pass.
+    /// Keeps the reports that pass, and forgets later ones with the titles of the others.
     pub(super) fn retain(&mut self, keep: impl Fn(&Report) -> bool) {
+        let all = self.open.iter().chain(&self.ended);
+        let dropped: Vec<u64> = all.filter(|report| !keep(report)).map(|report| report.number).collect();
+        if dropped.is_empty() {
+            return;
+        }
         self.open.retain(&keep);
         self.ended.retain(&keep);
+        self.alike.retain(|_, alike| !dropped.contains(&alike.last));
+    }
+
+    /// Forgets the reports that a program may have printed.
+    pub(super) fn forget_doubtful(&mut self) {
+        self.retain(|report| !report.is_doubtful());
+        self.unkept_doubtful.clear();
     }
 
     /// Adds a report that was the crash, in the place where it began.
@@ -158,6 +172,9 @@ impl Reports {
                 None => *self.unkept.entry(alike.kind).or_default() += alike.more,
             }
         }
+        for (kind, count) in std::mem::take(&mut self.unkept_doubtful) {
+            *self.unkept.entry(kind).or_default() += count;
+        }
         let unkept = std::mem::take(&mut self.unkept);
         let counted = unkept.into_iter().map(|(kind, count)| Finding::of_count(kind, count));
         let counted = counted.map(|finding| Located { line: None, finding });
@@ -177,12 +194,13 @@ impl Reports {
     }
 
     /// Counts a report under `key`.
-    fn add(&mut self, kind: Kind) {
+    fn add(&mut self, kind: Kind, is_doubtful: bool) {
         match self.alike.get_mut(&self.key) {
             Some(alike) => {
                 alike.more += 1;
                 self.latest = alike.last;
             }
+            None if is_doubtful => *self.unkept_doubtful.entry(kind).or_default() += 1,
             None => *self.unkept.entry(kind).or_default() += 1,
         }
     }
@@ -203,7 +221,7 @@ impl Reports {
             self.key.clone_from(&report.key);
         }
         if report.is_brief {
-            self.add(kind);
+            self.add(kind, report.is_doubtful());
         } else {
             self.ended.push(report);
         }

@@ -3,7 +3,7 @@
 use crate::kind::{Kind, Severity};
 use crate::prefix::{self, Start};
 use crate::previous::without_replay;
-use crate::report::Report;
+use crate::report::{Report, is_doubtful};
 use crate::reports::taker;
 use crate::rules::{Meaning, Rules, Title};
 use crate::{BEFORE_TITLE, ConsoleReader, INIT_LINES, Opened, tail};
@@ -158,7 +158,12 @@ impl ConsoleReader {
         let may_be_crash = self.crash.is_none() && kind.severity() >= Severity::Broken;
         let open = || self.reports.open().iter().chain(&self.crash);
         let may_be_part = open().any(|report| report.is_open && report.may_take(kind));
-        if may_be_crash || may_be_part || rules.is_panic(number) || !self.reports.count(number, kind, words) {
+        let is_doubtful = self.before.is_none() && is_doubtful(kind, rules.is_any(number), start);
+        if may_be_crash
+            || may_be_part
+            || rules.is_panic(number)
+            || !self.reports.count(number, kind, words, is_doubtful)
+        {
             return false;
         }
         self.before = None;

@@ -279,6 +279,14 @@ pub(super) const RULES: &[Rule] = &[
         example: "fib_del_ifaddr: bug: prim == NULL",
         near_miss: "x: bug: none",
     },
+    // fs/ext4/super.c: also where the disk is at fault, which the message does not tell.
+    Rule {
+        kind: Kind::Inconsistency,
+        anchor: "EXT4-fs error",
+        pattern: r"(?P<what>EXT4-fs error) \(device [^)]+\): (?P<func>\w+):\d+: ",
+        example: "EXT4-fs error (device vda): ext4_lookup:1855: inode #2: comm ls: iget: checksum invalid",
+        near_miss: "EXT4-fs (vda): error count since last fsck: 1",
+    },
     // net/sched/sch_generic.c
     Rule {
         kind: Kind::Inconsistency,

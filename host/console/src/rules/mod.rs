@@ -154,6 +154,7 @@ impl Rules {
             pid: group("pid"),
             named: found.name("comm").map_or(0..0, |name| name.range()),
             line,
+            is_any: self.is_any(number),
         })
     }
 }
@@ -172,6 +173,8 @@ pub(super) struct Title {
     pub(super) named: Range<usize>,
     /// The number of the title's line in the input, from 1, if lines are counted.
     pub(super) line: Option<u64>,
+    /// Whether the rule matches any text behind `WARNING: ` or `BUG: `.
+    pub(super) is_any: bool,
 }
 
 #[cfg(test)]

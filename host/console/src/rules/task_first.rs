@@ -12,6 +12,14 @@ pub(super) const RULES: &[Rule] = &[
         example: "init: Corrupted page table at address 7f1200345000",
         near_miss: "Corrupted page tables are looked for",
     },
+    // mm/page_alloc.c, warn_alloc()
+    Rule {
+        kind: Kind::Warning,
+        anchor: "page allocation failure",
+        pattern: r"(?P<comm>(?s:.{0,15})): (?P<what>page allocation failure): order:",
+        example: "sh: page allocation failure: order:4, mode:0x40dc0(GFP_KERNEL|__GFP_COMP|__GFP_ZERO), nodemask=(null),cpuset=/,mems_allowed=0",
+        near_miss: "a page allocation failure is no crash",
+    },
     Rule {
         kind: Kind::Oom,
         anchor: "invoked oom-killer",

@@ -17,7 +17,8 @@ fn each_rule_matches_its_example_first_and_no_rule_its_near_miss() {
         let Rule { kind, anchor, example, near_miss, .. } = rule;
         assert!(example.contains(anchor), "{example} has no `{anchor}`");
         assert_eq!(rules.meaning(example.as_bytes()), Some(Meaning::Title(number)), "{example}");
-        assert_eq!(kinds(example), [*kind], "{example}");
+        let is_doubtful = rule.pattern == warned::IS_ANY[1];
+        assert_eq!(kinds(example), if is_doubtful { vec![] } else { vec![*kind] }, "{example}");
         assert_eq!(kinds(&format!("[    1.234567][    T1] {example}\r\n")), [*kind], "{example}");
         assert!(!near_miss.is_empty() && near_miss != example);
         assert_eq!(kinds(near_miss), [], "{near_miss}");
@@ -33,7 +34,7 @@ fn harmless_lines_are_no_reports_and_similar_reports_are() {
     for line in harmless::LINES {
         assert_eq!(kinds(line.example), [], "{}", line.example);
         assert_eq!(kinds(&format!("[    1.234567][    T1] {}\r\n", line.example)), [], "{}", line.example);
-        assert_eq!(kinds(line.report).len(), 1, "{}", line.report);
+        assert_eq!(kinds(&format!("[    1.234567] {}\n", line.report)).len(), 1, "{}", line.report);
     }
 }
 

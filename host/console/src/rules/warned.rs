@@ -2,7 +2,8 @@
 //! lib/, mm/).
 //!
 //! The last rules match every other line that begins with `WARNING: ` or `BUG: `, so that unknown reports are found,
-//! too.
+//! too. Programs print such warnings as well: in a line without a time stamp or another prefix, any text behind `WARNING: `
+//! is a report only with a line that only the kernel's reports have (`crate::report::is_doubtful`).
 
 use super::Rule;
 use crate::kind::Kind;
@@ -174,6 +175,22 @@ pub(super) const RULES: &[Rule] = &[
         example: "WARNING: kernel/workqueue.c:1723 at __queue_work+0x2e/0x4c0, CPU#1: kworker/1:1/31",
         near_miss: "Spectre V2 : WARNING: Unprivileged eBPF is enabled with eIBRS on, data leaks possible",
     },
+    // arch/x86/kernel/unwind_orc.c, arch/x86/kernel/unwind_frame.c, kernel/workqueue.c: a line without a call trace.
+    Rule {
+        kind: Kind::Warning,
+        anchor: "WARNING: ",
+        pattern: r"WARNING: (?P<what>kernel stack (?:frame pointer|regs) at|stack recursion on stack type|stack going in the wrong direction|unknown (?:[SB]P base reg|\.orc_unwind entry type)|missing \w+ value at|can't access (?:iret )?registers at|WARNING: (?:bad lookup|(?:Corrupt|Bad or missing) \.orc_unwind table)|workqueue cpumask: online intersect)",
+        example: "WARNING: kernel stack frame pointer at 000000003f2c1b7a in init:1 has bad value 0000000000000000",
+        near_miss: "unwind stack type:0 next_sp:0000000000000000 mask:0x2 graph_idx:0",
+    },
+    // kernel/trace/ftrace.c. Its anchor finds CUT_HERE as well.
+    Rule {
+        kind: Kind::Warning,
+        anchor: "------------[ ",
+        pattern: r"-{12}\[ (?P<what>ftrace bug) \]-{12}",
+        example: "------------[ ftrace bug ]------------",
+        near_miss: "------------[ ftrace ]------------",
+    },
     Rule {
         kind: Kind::Bug,
         anchor: "BUG: ",
@@ -185,7 +202,7 @@ pub(super) const RULES: &[Rule] = &[
         kind: Kind::Warning,
         anchor: "WARNING: ",
         pattern: ANY_WARNING,
-        example: "WARNING: kernel stack frame pointer at 000000003f2c1b7a in init:1 has bad value 0000000000000000",
+        example: "WARNING: fbcon: Driver 'qxl' missed to adjust virtual screen size (640x480 vs. 800x600)",
         near_miss: "Warning: unable to open an initial console.",
     },
 ];

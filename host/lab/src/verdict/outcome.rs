@@ -117,14 +117,19 @@ pub fn at_boot(evidence: &Evidence<'_>, console: &ConsoleReader, booted: Booted<
                 if console.said_by_init().is_empty() {
                     *seen = end_of_boot(console, memory_mib, limiting_memory());
                 }
-                // A kernel that printed nothing did not come as far as its modules.
-                let ran = console.kernel_spoke() || !console.said_by_init().is_empty();
-                known.lacking = lacking.filter(|_| ran).cloned();
+                known.lacking = lacking.filter(|lacking| explains(lacking, console)).cloned();
             }
             Verdict::LaunchFailed { reason }
         }
         other => other,
     }
+}
+
+/// Whether the want of drivers may have ended a boot: the kernel ran, and, where the drivers may be there after all, PID 1
+/// says what it misses.
+fn explains(lacking: &LackingDrivers, console: &ConsoleReader) -> bool {
+    let is_certain = matches!(lacking, LackingDrivers::Modules { .. });
+    !console.said_by_init().is_empty() || is_certain && console.kernel_spoke()
 }
 
 /// Whether the guest ended before it had said goodbye: the console cannot survive that.

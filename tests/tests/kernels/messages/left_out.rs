@@ -26,7 +26,7 @@ pub(super) const LEFT_OUT: &[(&str, &[&str])] = &[
         r"^reboot: ",
     ]),
     ("a disk, a swap device or what is on it is at fault", &[
-        r"^(?:EXT4-fs|JBD2|%s: journal block not found|inconsistent data on disk|(?:PM: )?(?:Read|Write)-error on swap-device|VFS: busy inodes on|zswap: Decompression error|%s: inode number overflow)",
+        r"^(?:EXT4-fs(?: \(|:| warning)|JBD2|%s: journal block not found|inconsistent data on disk|(?:PM: )?(?:Read|Write)-error on swap-device|VFS: busy inodes on|zswap: Decompression error|%s: inode number overflow)",
         r"^(?:Page cache invalidation failure on direct|unrecognized swap entry|EXT4-fs: %s:%d: inode on nonexistent)",
     ]),
     ("a choice of the command line, the configuration or the administrator", &[
