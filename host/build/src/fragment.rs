@@ -7,7 +7,7 @@
 //! ```text
 //! CONFIG_A=y    # since 5.15, until 6.8: renamed to CONFIG_B
 //! CONFIG_B=y    # since 6.9
-//! CONFIG_C=n    # overrides
+//! CONFIG_C=n    # overrides, since 6.11
 //! ```
 
 use std::fmt;
@@ -76,9 +76,9 @@ enum Bad {
     #[error("`{0}` is no value; expected y, m, n, a number, or a text in quotation marks")]
     Value(String),
     #[error(
-        "`{0}` is no version range; expected for example `# since 6.7`, `# until 6.3` or `# since 5.15, until 6.8`"
+        "`{0}` is no condition; expected for example `# since 6.7`, `# since 5.15, until 6.8` or `# overrides, until 6.3`"
     )]
-    Range(String),
+    Condition(String),
     #[error("{0} was asked for in line {1} already, with another value")]
     Twice(String, usize),
 }
@@ -140,27 +140,26 @@ fn checked(symbol: &str, value: &str, remark: &str, line: usize) -> Result<Reque
         return Err(Bad::Value(value.to_owned()));
     }
     let mut request = Request { line, ..Request::always(symbol, value, false) };
-    let conditions = remark.split_once(':').map_or(remark, |(conditions, _)| conditions);
-    let bad = || Bad::Range(conditions.trim().to_owned());
-    let mut words = conditions.split_whitespace();
-    match words.next() {
-        Some("overrides") => request.overrides = true,
-        Some(mut key @ ("since" | "until")) => loop {
-            let word = words.next().ok_or_else(bad)?;
-            let version = word.trim_end_matches(',');
-            let is_number = version.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-            let version = version.parse().ok().filter(|_| is_number).ok_or_else(bad)?;
-            let end = if key == "since" { &mut request.since } else { &mut request.until };
-            *end = Some(version);
-            match (word.ends_with(','), words.next()) {
-                (true, Some(next @ ("since" | "until"))) => key = next,
-                (false, None) => break,
-                _ => return Err(bad()),
-            }
-        },
-        _ => {}
+    let conditions = remark.split_once(':').map_or(remark, |(conditions, _)| conditions).trim();
+    if !["overrides", "since", "until"].contains(&conditions.split([' ', ',']).next().unwrap_or_default()) {
+        return Ok(request);
+    }
+    let bad = || Bad::Condition(conditions.to_owned());
+    for condition in conditions.split(',') {
+        match condition.trim().split_once(' ') {
+            None if condition.trim() == "overrides" => request.overrides = true,
+            Some(("since", version)) => request.since = Some(minor_version(version).ok_or_else(bad)?),
+            Some(("until", version)) => request.until = Some(minor_version(version).ok_or_else(bad)?),
+            _ => return Err(bad()),
+        }
     }
     Ok(request)
+}
+
+/// Reads a version such as `6.7`.
+fn minor_version(text: &str) -> Option<KernelVersion> {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    text.parse().ok().filter(|_| is_number)
 }
 
 /// Divides the text after `=` into the value and the remark. A `#` within quotation marks belongs to the value.
@@ -257,10 +256,11 @@ mod tests {
             ("CONFIG_A=yes", "net.config:1: `yes` is no value; "),
             ("CONFIG_A=", "net.config:1: `` is no value; "),
             ("CONFIG_A=\"x", "net.config:1: `\"x` is no value; "),
-            ("CONFIG_A=y # since", "net.config:1: `since` is no version range; "),
-            ("CONFIG_A=y # since six", "net.config:1: `since six` is no version range; "),
-            ("CONFIG_A=y # since 6.7 until 6.8", "net.config:1: `since 6.7 until 6.8` is no version range; "),
-            ("CONFIG_A=y # until 6.7,", "net.config:1: `until 6.7,` is no version range; "),
+            ("CONFIG_A=y # since", "net.config:1: `since` is no condition; "),
+            ("CONFIG_A=y # since six", "net.config:1: `since six` is no condition; "),
+            ("CONFIG_A=y # since 6.7 until 6.8", "net.config:1: `since 6.7 until 6.8` is no condition; "),
+            ("CONFIG_A=y # overrides, sinc 6.7", "net.config:1: `overrides, sinc 6.7` is no condition; "),
+            ("CONFIG_A=y # until 6.7,", "net.config:1: `until 6.7,` is no condition; "),
             ("CONFIG_A=y\nCONFIG_A=n", "net.config:2: CONFIG_A was asked for in line 1 already"),
         ] {
             let found = parse(text).err().unwrap_or_default();

@@ -63,6 +63,7 @@ fn read(name: &FragmentName) -> Result<Fragment, BuildError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::merge::Merged;
 
     fn file(text: &str) -> std::io::Result<(tempfile::TempDir, FragmentName)> {
         let dir = tempfile::tempdir()?;
@@ -79,6 +80,19 @@ mod tests {
         let names: Vec<_> = all.iter().map(|fragment| fragment.name.as_str()).collect();
         assert_eq!(names, ["base.config", "+CONFIG_B=n", &mine.to_string()]);
         assert!(all[1].requests[0].overrides);
+        Ok(())
+    }
+
+    #[test]
+    fn each_fragment_can_be_merged_in_each_version() -> Result<(), Box<dyn std::error::Error>> {
+        let common = ["namespaces", "net", "cgroups", "checkpoint", "fs", "host-files", "security"];
+        for version in ["5.10", "6.1", "6.12", "7.2"] {
+            for (name, _) in library::list() {
+                let names = common.into_iter().chain([name]).map(|name| FragmentName::Known(name.to_owned()));
+                let merged = Merged::of(&fragments(&names.collect::<Vec<_>>())?, version.parse()?);
+                merged.map_err(|error| format!("{name} on {version}: {error}"))?;
+            }
+        }
         Ok(())
     }
 

@@ -9,7 +9,7 @@ pub const BASE: &str = "base";
 const FRAGMENTS: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/fragments.rs"));
 
 /// The names of all fragments, and what each is for.
-pub fn list() -> impl Iterator<Item = (&'static str, &'static str)> {
+pub fn list() -> impl Iterator<Item = (&'static str, String)> {
     FRAGMENTS.iter().map(|(name, text)| (*name, purpose(text)))
 }
 
@@ -35,9 +35,11 @@ pub fn nearest(name: &str) -> Option<&'static str> {
     best.filter(|best| similarity(best) > 0.8)
 }
 
-/// The first comment of a fragment.
-fn purpose(text: &'static str) -> &'static str {
-    text.lines().next().and_then(|line| line.strip_prefix('#')).unwrap_or_default().trim()
+/// The first sentence of the comment that a fragment begins with.
+fn purpose(text: &str) -> String {
+    let comment: Vec<_> = text.lines().map_while(|line| line.strip_prefix('#')).map(str::trim).collect();
+    let comment = comment.join(" ");
+    comment.split_inclusive(". ").next().unwrap_or_default().trim().to_owned()
 }
 
 #[cfg(test)]
@@ -51,7 +53,7 @@ mod tests {
             let fragment = find(name).unwrap_or_else(|| panic!("{name} is missing"));
             let fragment = fragment.unwrap_or_else(|error| panic!("{error}"));
             assert!(!fragment.requests.is_empty(), "{name} asks for nothing");
-            assert!(purpose.len() > 10 && !purpose.contains("CONFIG_"), "{name}: {purpose}");
+            assert!(purpose.len() > 10 && purpose.ends_with('.'), "{name}: {purpose}");
         }
     }
 }

@@ -74,7 +74,7 @@ pub(super) fn fragments(json: bool) -> Result<(), Failure> {
         return output::print_json(&fragments.collect::<BTreeMap<_, _>>());
     }
     let mut rows = vec![["FRAGMENT", "WHAT"].map(str::to_owned)];
-    rows.extend(fragments.map(|(name, what)| [name, what].map(str::to_owned)));
+    rows.extend(fragments.map(|(name, what)| [name.to_owned(), what]));
     output::print(&output::columns(&rows))
 }
 
