@@ -14,6 +14,7 @@ use vmlab_protocol::message::Hello;
 use vmlab_tests::env::{Running, TestEnv, events_so_far};
 use vmlab_tests::lab::Outcome;
 
+mod built;
 mod evidence;
 mod forks;
 mod messages;

@@ -314,3 +314,6 @@ fn duration(seconds: u64) -> String {
         (minutes, seconds) => format!("{minutes} min {seconds} s"),
     }
 }
+
+#[cfg(test)]
+mod tests;
