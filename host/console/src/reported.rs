@@ -237,6 +237,7 @@ fn reports_of_ext4_and_ftrace_are_found() {
         "EXT4-fs error (device vda): ext4_lookup:1855: inode #2: comm ls: iget: checksum invalid",
         "EXT4-fs error (device dm-0): ext4_mb_generate_buddy:1217: group 1, block bitmap and bg descriptor inconsistent",
         "EXT4-fs error (device sda1): __ext4_find_entry:1678: inode #131074: comm a b: reading directory lblock 0",
+        "EXT4-fs error (device vda) in ext4_reserve_inode_write:5764: Journal has aborted",
     ] {
         assert_eq!(only(line).kind, Kind::Inconsistency, "{line}");
     }

@@ -294,6 +294,16 @@ mod tests {
     }
 
     #[test]
+    fn verbosity_is_counted_up_to_its_limit() {
+        for (times, counted) in [(1, 1), (2, 2), (255, 255), (20_000, 255)] {
+            let separate = std::iter::once("run").chain(std::iter::repeat_n("-v", times));
+            assert_eq!(Command::try_parse_from(separate).unwrap().args.verbose, counted, "{times}");
+            let joined = format!("-{}", "v".repeat(times));
+            assert_eq!(Command::try_parse_from(["run", &joined]).unwrap().args.verbose, counted, "{times}");
+        }
+    }
+
+    #[test]
     fn how_often_scenarios_run() {
         let parse = |words: &[&str]| Command::try_parse_from([&["run"], words].concat());
         let repetition = |words: &[&str]| parse(words).unwrap().args.repetition();

@@ -89,24 +89,24 @@ fn parameters(quirks: &[&str], uses_tcg: Option<bool>, append: Option<&str>) -> 
 
 /// Where a kernel comes from, and what it lacks.
 async fn kernel(source: &KernelSource, plan: &Plan, dirs: &Dirs) -> Result<Vec<[String; 2]>, Failure> {
-    let line = |text: &str| row("kernel", &format!("{source}: {text}"));
+    let row_of = |text: &str| row("kernel", &format!("{source}: {text}"));
     if let (KernelSource::Debian(debian), true) = (source, plan.obtain.fetch != FetchPolicy::Offline) {
         match debian::cached(debian, dirs).map_err(Failure::lab)? {
-            Lookup::Missing => return Ok(vec![line("not in the cache, would be fetched")]),
-            Lookup::Damaged(damage) => return Ok(vec![line(&format!("would be fetched again: {damage}"))]),
+            Lookup::Missing => return Ok(vec![row_of("not in the cache, would be fetched")]),
+            Lookup::Damaged(damage) => return Ok(vec![row_of(&format!("would be fetched again: {damage}"))]),
             Lookup::Found(_) => {}
         }
     }
     let how = How { build: false, ..FetchPolicy::Offline.into() };
     let kernel = match vmlab_kernel::obtain(source, dirs, how, &Silent).await {
-        Err(KernelError::NotBuilt { .. }) => return Ok(vec![line("not in the cache, would be built")]),
+        Err(KernelError::NotBuilt { .. }) => return Ok(vec![row_of("not in the cache, would be built")]),
         Err(KernelError::Debian(DebianError::NotCached { .. })) if is_order(source, plan) => {
-            return Ok(vec![line("not in the cache, its source would be fetched and built")]);
+            return Ok(vec![row_of("not in the cache, its source would be fetched and built")]);
         }
         obtained => obtained?,
     };
     needs::check(&kernel).map_err(KernelError::from)?;
-    let mut rows = vec![line(&format!("{} from {}", kernel.release, kernel.path.display()))];
+    let mut rows = vec![row_of(&format!("{} from {}", kernel.release, kernel.path.display()))];
     rows.extend(kernel.notices.iter().map(|notice| row("note", notice)));
     rows.extend(lacking(&kernel)?.map(|lacking| row("note", &lacking)));
     Ok(rows)

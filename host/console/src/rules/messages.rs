@@ -283,7 +283,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         kind: Kind::Inconsistency,
         anchor: "EXT4-fs error",
-        pattern: r"(?P<what>EXT4-fs error) \(device [^)]+\): (?P<func>\w+):\d+: ",
+        pattern: r"(?P<what>EXT4-fs error) \(device [^)]+\)(?::| in) (?P<func>\w+):\d+: ",
         example: "EXT4-fs error (device vda): ext4_lookup:1855: inode #2: comm ls: iget: checksum invalid",
         near_miss: "EXT4-fs (vda): error count since last fsck: 1",
     },
