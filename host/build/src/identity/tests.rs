@@ -2,6 +2,8 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::process::Command;
 use std::{error, fs};
 
+use vmlab_store::checksummed::{self, Stored};
+
 use super::*;
 
 type Outcome = Result<(), Box<dyn error::Error>>;
@@ -118,9 +120,25 @@ fn known_files_are_not_read_again() -> Outcome {
     std::thread::sleep(std::time::Duration::from_millis(3100));
     let identity = place.identity()?;
     let memory = fs::read_dir(place.cache.join("builds/trees"))?.next().ok_or("no memory")??.path();
-    let text = fs::read_to_string(&memory)?;
-    assert!(text.contains("Makefile") && text.contains("kernel/fork.c"), "{text}");
+    let Stored::Sound(text) = checksummed::read::<String>(&memory)? else { return Err("no memory".into()) };
+    assert_eq!(text.lines().count(), 2, "{text}");
+    // Only a digest that is taken from the memory can be wrong.
+    let digest = text.split(' ').nth(4).ok_or("no digest")?;
+    checksummed::write(&memory, &text.replace(digest, &"0".repeat(64)))?;
+    assert_ne!(place.identity()?, identity);
     fs::write(&memory, "damaged")?;
     assert_eq!(place.identity()?, identity);
+    Ok(())
+}
+
+#[test]
+fn the_files_of_a_large_tree_are_known() -> Outcome {
+    let place = Place::new()?;
+    fs::create_dir_all(&place.cache)?;
+    let memory = place.cache.join("large.json");
+    let line =
+        "22878 1794333909000000000 1795841392007913439 10420236 ".to_owned() + &"3".repeat(64) + " drivers/x/y.c\n";
+    checksummed::write(&memory, &line.repeat(100_000))?;
+    assert!(matches!(checksummed::read::<String>(&memory)?, Stored::Sound(_)));
     Ok(())
 }
