@@ -8,6 +8,7 @@
 //! leave behind; vmlab's end-to-end tests use it as well.
 
 mod clock;
+pub mod configs;
 pub mod env;
 mod expect;
 mod injection;

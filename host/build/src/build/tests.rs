@@ -225,9 +225,9 @@ async fn a_tree_that_cannot_be_written_to_is_built() -> Outcome {
 
 /// Remembers the steps.
 #[derive(Default)]
-struct Told(Mutex<Vec<String>>);
+struct StepLog(Mutex<Vec<String>>);
 
-impl Progress for Told {
+impl Progress for StepLog {
     fn step(&self, what: &str) {
         self.0.lock().into_iter().for_each(|mut steps| steps.push(what.to_owned()));
     }
@@ -240,7 +240,7 @@ impl Progress for Told {
 #[tokio::test]
 async fn a_dropped_build_ends_and_the_next_goes_on() -> Outcome {
     let place = Place::new("SLOW\n")?;
-    let progress = Told::default();
+    let progress = StepLog::default();
     {
         let mut build = Box::pin(place.obtain(&progress, true));
         while place.runs() == 0 {

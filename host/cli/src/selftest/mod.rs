@@ -1,10 +1,12 @@
-//! `vmlab selftest`: parses the arguments of the fault suite and prints its progress.
+//! `vmlab selftest`: parses the arguments of the fault suite and prints its progress; proves what scenarios need.
 
 use clap::{Args, Subcommand};
 
-use super::interrupt::Interrupts;
-use super::run::{AccelArg, IsolationArg};
-use super::{Context, Failure, output};
+mod configs;
+
+use crate::interrupt::Interrupts;
+use crate::run::{AccelArg, IsolationArg};
+use crate::{Context, Failure, output};
 use vmlab_events::clean;
 use vmlab_events::error::chain;
 use vmlab_events::exit;
@@ -24,6 +26,7 @@ pub struct SelftestArgs {
 #[derive(Debug, Subcommand)]
 enum What {
     Faults(FaultsArgs),
+    Configs(configs::ConfigsArgs),
 }
 
 /// Make guests, QEMU, the host and vmlab itself fail in known ways, and compare each verdict with the expected verdict.
@@ -70,7 +73,12 @@ Exit codes:
   4 no fault ran";
 
 pub(super) async fn run(args: &SelftestArgs, context: &Context) -> Result<u8, Failure> {
-    let What::Faults(args) = &args.what;
+    let args = match &args.what {
+        What::Faults(args) => args,
+        What::Configs(args) => {
+            return Interrupts::listen()?.or_interrupt(configs::run(args, context)).await;
+        }
+    };
     let rows = table::select(&args.filters).map_err(|filter| {
         let message = format!("no fault's name contains `{filter}`; `vmlab selftest faults --list` names all faults");
         Failure::with_code(exit::NOTHING_RAN, message)
