@@ -19,7 +19,7 @@ pub const LIBRARIES: [(&str, &str); 2] = [("gelf.h", "libelf-dev"), ("openssl/",
 pub struct Compiler {
     /// The variables that make gets, for example `CC=ccache gcc`.
     pub variables: Vec<OsString>,
-    /// What identifies compiler and linker: the first line of what each says of its version.
+    /// What identifies compiler and linker: the first line of what each says of its version, and the flags of the environment.
     pub identity: String,
 }
 
@@ -46,7 +46,12 @@ pub struct Settings {
     pub cc: Option<String>,
     /// The folders of programs: `PATH`.
     pub path: OsString,
+    /// The flags that change every object file, as `KCFLAGS=-Og`.
+    pub flags: Vec<String>,
 }
+
+/// Flags that the kernel's build adds to its own (Documentation/kbuild/kbuild.rst).
+const FLAGS: [&str; 5] = ["KCPPFLAGS", "KAFLAGS", "KCFLAGS", "KRUSTFLAGS", "HOSTCFLAGS"];
 
 impl Settings {
     /// The settings of this process.
@@ -57,6 +62,7 @@ impl Settings {
             llvm: set("LLVM").filter(|llvm| llvm != "0"),
             cc: set("CC"),
             path: env::var_os("PATH").unwrap_or_default(),
+            flags: FLAGS.iter().filter_map(|name| Some(format!("{name}={}", set(name)?))).collect(),
         }
     }
 
@@ -102,11 +108,15 @@ impl Compiler {
             ));
         }
         let version = |words: &[&str]| first_line(words).unwrap_or_else(|error| format!("unknown ({error})"));
-        let identity = format!("{}\n{}", version(&words), version(&[&linker]));
+        let mut identity = vec![version(&words), version(&[&linker])];
+        identity.extend(settings.flags.iter().cloned());
         let cached = settings.find("ccache").is_some() && !words.contains(&"ccache");
         let cc = if cached { format!("ccache {compiler}") } else { compiler };
         let variables = [Some(format!("CC={cc}")), settings.llvm.as_ref().map(|llvm| format!("LLVM={llvm}"))];
-        Ok(Self { variables: variables.into_iter().flatten().map(OsString::from).collect(), identity })
+        Ok(Self {
+            variables: variables.into_iter().flatten().map(OsString::from).collect(),
+            identity: identity.join("\n"),
+        })
     }
 }
 
@@ -157,6 +167,9 @@ mod tests {
         assert_eq!(variables(&llvm), Ok(vec!["CC=ccache clang-15".into(), "LLVM=-15".into()]));
         let own = Settings { cc: Some("ccache gcc-9 -m64".to_owned()), ..settings.clone() };
         assert_eq!(variables(&own), Ok(vec!["CC=ccache gcc-9 -m64".into()]));
+        let identity = |settings: &Settings| Compiler::find(settings).map(|compiler| compiler.identity);
+        let flags = Settings { flags: vec!["KCFLAGS=-Og".to_owned()], ..settings.clone() };
+        assert_ne!(identity(&flags), identity(&settings));
         let error = variables(&Settings { llvm: Some("1".to_owned()), ..settings });
         assert!(error.is_err_and(|error| error.to_string().contains("clang, ld.lld are missing")));
         Ok(())

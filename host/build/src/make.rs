@@ -14,13 +14,14 @@ use crate::steps::{BuildFailure, Steps};
 
 /// What would lead the build elsewhere if it were in the environment: settings of an outer make, and of Kbuild
 /// (Documentation/kbuild/kbuild.rst, kconfig.rst).
-const NOT_PASSED: [&str; 12] = [
+const NOT_PASSED: [&str; 13] = [
     "MAKEFLAGS",
     "MAKELEVEL",
     "MFLAGS",
     "ARCH",
     "SRCARCH",
     "SUBARCH",
+    "CROSS_COMPILE",
     "KBUILD_OUTPUT",
     "KBUILD_EXTMOD",
     "KBUILD_VERBOSE",

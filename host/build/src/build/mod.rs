@@ -29,7 +29,7 @@ use crate::{explain, fragments::fragments, identity};
 const TRIES: u32 = 3;
 /// The steps of a whole build for each 100 symbols that its config sets, for the estimate of a first build (seen: 6.12 with
 /// base and namespaces).
-const STEPS_PER_100_SYMBOLS: u64 = 130;
+const STEPS_PER_100_SYMBOLS: u64 = 260;
 /// Deciding whether a tree has changed is worth a line after this time.
 const UNTOLD: Duration = Duration::from_secs(1);
 
@@ -90,9 +90,7 @@ async fn run(request: &Request<'_>) -> Result<Option<Built>, BuildError> {
     if !request.may_build {
         return Ok(None);
     }
-    let waiting =
-        || request.progress.step(&format!("{}: waiting for another vmlab that is building it", request.label));
-    let _lock = Lock::take(&job.store.lock_path(&job.place), waiting).await?;
+    let _lock = job.lock().await?;
     for _ in 0..TRIES {
         if let Some(built) = job.find(&code)? {
             return Ok(Some(built));
@@ -102,7 +100,7 @@ async fn run(request: &Request<'_>) -> Result<Option<Built>, BuildError> {
         if after == code {
             return job.publish(&code, seconds).await.map(Some);
         }
-        request.progress.step(&format!("{}: the source tree has changed meanwhile; building again", request.label));
+        job.step("the source tree has changed meanwhile; building again");
         code = after;
     }
     Err(BuildError::Restless { label: request.label.to_owned() })
