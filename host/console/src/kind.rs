@@ -179,7 +179,8 @@ impl Kind {
     /// Whether the kind is a CPU exception or a message right before an exception. Several such titles in a row, before
     /// any trace, are one report (`kernel BUG at`, then `invalid opcode:`; `list_del corruption`, then `kernel BUG
     /// at`). These are all kinds whose reports end with a marker, except the two that only warn.
-    pub(super) const fn is_trap(self) -> bool {
+    #[must_use]
+    pub const fn is_trap(self) -> bool {
         matches!(self.ending(), Ending::Marker) && !matches!(self, Self::Refcount | Self::Warning)
     }
 

@@ -34,7 +34,7 @@ pub(crate) async fn obtain(
 /// The config that an ordered kernel gets, and what was asked for. Configures and checks it, but does not compile.
 ///
 /// # Errors
-/// As [`obtain`].
+/// As [`crate::obtain`].
 pub fn config<'a>(
     order: &'a Order,
     dirs: &'a Dirs,

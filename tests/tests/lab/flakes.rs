@@ -7,7 +7,7 @@ use roxmltree::Document;
 use vmlab_events::event::{JobReport, LabEvent};
 use vmlab_events::exit;
 use vmlab_protocol::message::{Leg, LegOutcome};
-use vmlab_tests::fake::script::{Action, Guest, console, event, scenario, started};
+use vmlab_tests::fake::script::{Action, Guest, console, event, panics, scenario, started};
 use vmlab_tests::lab::Outcome;
 
 use crate::{HOSTNAME, ONLY_HOSTNAME, booted, booted_then_good, goodbye, lab, leaked};
@@ -279,4 +279,28 @@ fn a_boot_that_the_host_lost_is_tried_again_once_with_every_isolation() {
         outcome.exits(exit::LAB).has(HOSTNAME, "NO-BOOT", "");
         assert_eq!(outcome.guests(), 2);
     }
+}
+
+#[test]
+fn an_early_crash_under_an_emulator_is_tried_again_once_and_reported() {
+    let title = "general protection fault: 0000 [#1] PREEMPT SMP NOPTI";
+    let crashes = || Guest::new([vec![console(&format!("[    0.1] {title}\r\n"))], panics().to_vec()].concat());
+    const NOTICE: &str = "the kernel crashed before its hello";
+    for (isolation, guests) in [
+        ("boot", vec![crashes(), Guest::good()]),
+        ("shared", vec![crashes(), Guest::good()]),
+        ("fork", vec![crashes(), Guest::template(), Guest::good_fork()]),
+    ] {
+        let outcome = lab(guests).run(&arguments(&["--isolation", isolation]));
+        outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
+        assert_eq!(notices(&outcome, NOTICE), 1, "{}", outcome.ended);
+        assert_eq!(notices(&outcome, "general protection fault"), 1, "{}", outcome.ended);
+        let outcome = lab(vec![crashes(), crashes()]).run(&arguments(&["--isolation", isolation]));
+        outcome.exits(exit::CRASHED).has(HOSTNAME, "CRASH", "general protection fault");
+        assert_eq!(outcome.guests(), 2);
+    }
+    // Who repeats a run wants to see each crash.
+    let outcome = lab(vec![crashes(), Guest::good()]).run(&arguments(&["--isolation", "boot", "--repeat", "2"]));
+    outcome.exits(exit::FAILED).has(HOSTNAME, "FLAKY", "CRASH");
+    assert_eq!(notices(&outcome, NOTICE), 0, "{}", outcome.ended);
 }

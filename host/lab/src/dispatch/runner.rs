@@ -8,6 +8,7 @@ use vmlab_events::event::{JobReport, NotNeeded};
 use vmlab_events::job::JobSpec;
 use vmlab_events::schedule::{Isolation, Repetition};
 use vmlab_events::verdict::Verdict;
+use vmlab_qemu::accelerator::Accelerator;
 
 use super::source::{self, Source};
 use crate::attempts::AttemptEnd;
@@ -136,16 +137,36 @@ impl TargetRunner {
         specs.into_iter().map(|spec| QueuedJob { attempt: number(&spec), spec }).collect()
     }
 
-    /// Whether a boot that the host lost is tried again; emits a notice then. Once for each target: a host that cannot
-    /// run a guest loses the next one, too.
+    /// Whether a boot that failed before the hello is tried again; emits a notice then. Once for each target: a host that cannot
+    /// run a guest loses the next one, too, and a kernel that crashes again is broken.
     fn boots_again(&self, verdict: &Verdict) -> bool {
-        if self.run.stopped().is_some() || !verdict.is_loss_by_host() || self.booted_again.replace(true) {
+        let by_host = verdict.is_loss_by_host();
+        if self.run.stopped().is_some()
+            || !(by_host || self.may_be_the_emulators(verdict))
+            || self.booted_again.replace(true)
+        {
             return false;
         }
-        let text =
-            format!("{}: the host lost a guest before its hello, so vmlab boots another", self.bootable.target.id);
-        self.run.notice_with_logged_cause(&text, &verdict.detail());
+        let target = &self.bootable.target.id;
+        if by_host {
+            let text = format!("{target}: the host lost a guest before its hello, so vmlab boots another");
+            self.run.notice_with_logged_cause(&text, &verdict.detail());
+        } else {
+            self.run.emitter.notice(format!(
+                "{target}: the kernel crashed before its hello ({}); that may be a fault of the emulator, so vmlab boots it once \
+                 more",
+                verdict.detail()
+            ));
+        }
         true
+    }
+
+    /// Whether an early crash may come from the emulator: a wrong instruction shows as a trap. Who repeats a run wants to see each
+    /// crash.
+    fn may_be_the_emulators(&self, verdict: &Verdict) -> bool {
+        matches!(verdict, Verdict::KernelCrashed { kind: Some(kind), .. } if kind.is_trap())
+            && self.bootable.target.machine.accelerator == Accelerator::Tcg
+            && self.run.options.repetition == Repetition::Once
     }
 
     /// Records a failed boot, and gives up the kernel if the repetition allows no further attempt.
