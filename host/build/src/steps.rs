@@ -5,7 +5,7 @@ use std::fmt;
 /// The first error of a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuildFailure {
-    /// The lines that say what is wrong, without colours, at most [`LINES`].
+    /// The lines that say what is wrong, without colours, at most eight.
     pub lines: Vec<String>,
 }
 
