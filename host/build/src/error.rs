@@ -9,6 +9,7 @@ use crate::compiler::{LIBRARIES, Missing};
 use crate::fragment::BadLine;
 use crate::identity::IdentityError;
 use crate::merge::Contradiction;
+use crate::order::BadOrder;
 use crate::steps::BuildFailure;
 use crate::tree::TreeError;
 
@@ -43,6 +44,9 @@ pub enum BuildError {
         /// The symbol of the architecture.
         architecture: String,
     },
+    /// There is no such fragment.
+    #[error(transparent)]
+    Order(#[from] BadOrder),
     /// Two fragments contradict each other.
     #[error(transparent)]
     Contradiction(#[from] Contradiction),
@@ -131,6 +135,7 @@ impl BuildError {
             | Self::Fragment { .. }
             | Self::Line(_)
             | Self::Architecture { .. }
+            | Self::Order(_)
             | Self::Contradiction(_)
             | Self::Unmet { .. }
             | Self::Failed { .. } => true,

@@ -1,11 +1,14 @@
 //! Reads the fragments of an order.
 
-use std::fs;
+use vmlab_store::regular;
 
 use crate::error::BuildError;
 use crate::fragment::{Fragment, Request};
 use crate::library;
-use crate::order::FragmentName;
+use crate::order::{BadOrder, FragmentName};
+
+/// A whole `.config` of a distribution has 300 KB.
+const LIMIT_BYTES: u64 = 4 << 20;
 
 /// The symbols of other architectures (arch/*/Kconfig), which a config for one of them sets.
 const ARCHITECTURES: [&str; 20] = [
@@ -43,13 +46,14 @@ pub fn fragments(names: &[FragmentName]) -> Result<Vec<Fragment>, BuildError> {
 
 fn read(name: &FragmentName) -> Result<Fragment, BuildError> {
     let fragment = match name {
-        // A parsed name is one of the list.
-        FragmentName::Known(name) => library::find(name).unwrap_or_else(|| Fragment::parse(name, ""))?,
+        FragmentName::Known(name) => library::find(name)
+            .ok_or_else(|| BadOrder::Unknown { name: name.clone(), nearest: library::nearest(name) })??,
         FragmentName::Symbol { symbol, value } => {
             Fragment { name: format!("+{name}"), requests: vec![Request::always(symbol, value, true)] }
         }
         FragmentName::File(path) => {
-            let text = fs::read(path).map_err(|cause| BuildError::Fragment { path: path.clone(), cause })?;
+            let text =
+                regular::read(path, LIMIT_BYTES).map_err(|cause| BuildError::Fragment { path: path.clone(), cause })?;
             Fragment::parse(&path.display().to_string(), &String::from_utf8_lossy(&text))?
         }
     };
@@ -62,6 +66,8 @@ fn read(name: &FragmentName) -> Result<Fragment, BuildError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::merge::Merged;
 
@@ -106,6 +112,15 @@ mod tests {
             let error = fragments(&[mine]).err().map(|error| error.to_string()).unwrap_or_default();
             assert!(error.contains(part), "{error}");
         }
+        for path in ["/dev/zero", "/tmp"] {
+            let error = fragments(&[FragmentName::File(path.into())]).err().map(|error| error.to_string());
+            assert!(
+                error.is_some_and(|error| error.starts_with(&format!("cannot read the fragment {path}: "))),
+                "{path}"
+            );
+        }
+        let unknown = fragments(&[FragmentName::Known("namespace".to_owned())]).err().map(|error| error.to_string());
+        assert!(unknown.is_some_and(|error| error.contains("`namespaces` is the most similar")));
         let error = fragments(&[FragmentName::File("./none.config".into())]).err().map(|error| error.to_string());
         assert!(error.is_some_and(|error| error.contains("./none.config") && error.contains("No such file")));
         Ok(())

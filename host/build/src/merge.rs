@@ -1,7 +1,6 @@
 //! Merges fragments into the text of a config.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use vmlab_protocol::catalogue::KernelVersion;
 
@@ -95,14 +94,11 @@ impl Merged {
     /// The requests in the form of a `.config`.
     #[must_use]
     pub fn text(&self) -> String {
-        self.asked.iter().fold(String::new(), |mut text, (symbol, asked)| {
-            // Writing to a string does not fail.
-            let _ = match asked.value.as_str() {
-                "n" => writeln!(text, "# {symbol} is not set"),
-                value => writeln!(text, "{symbol}={value}"),
-            };
-            text
-        })
+        let line = |(symbol, asked): (&String, &Asked)| match asked.value.as_str() {
+            "n" => format!("# {symbol} is not set\n"),
+            value => format!("{symbol}={value}\n"),
+        };
+        self.asked.iter().map(line).collect()
     }
 
     /// The requests that a config does not meet, sorted by symbol.

@@ -65,7 +65,7 @@ pub enum BadOrder {
         /// The known fragment with the most similar name.
         nearest: Option<&'static str>,
     },
-    /// The text looks like a single symbol, but is none.
+    /// The text begins like a single symbol, and has no valid name or value.
     #[error(
         "`{0}` is no config symbol with a value: expected for example CONFIG_KASAN=y, CONFIG_NR_CPUS=4 or CONFIG_X=n"
     )]

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use vmlab_store::atomic::{self, Staging};
 use vmlab_store::cache::leftovers::LEFTOVER;
-use vmlab_store::cache::{Disposal, Entry, EntryKind, Listing, disk};
+use vmlab_store::cache::{Disposal, Entry, EntryKind, Listing};
 use vmlab_store::checksummed::{self, Stored};
 use vmlab_store::integrity::{Integrity, Lasts, Trust};
 use vmlab_store::lease::{Lease, touch};
@@ -189,7 +189,7 @@ fn root(cache: &Path) -> PathBuf {
 }
 
 fn list_kernels(cache: &Path) -> Listing {
-    list(&root(cache).join("kernels"), |name, dir| {
+    Listing::of_directory(&root(cache).join("kernels"), |name, dir| {
         let about = dir.join(RECORD);
         let (what, useless) = match checksummed::read::<Record>(&about) {
             Ok(Stored::Sound(record)) if record.format == FORMAT => {
@@ -213,27 +213,13 @@ fn list_objects(cache: &Path) -> Listing {
         let disposal = Disposal { lock: Some(store.lock_path(place)), ..Disposal::default() };
         Entry { disposal, ..Entry::at(kind, what, dir) }
     };
-    let mut listing = list(&root(cache).join("objects"), |name, dir| {
+    let mut listing = Listing::of_directory(&root(cache).join("objects"), |name, dir| {
         let label = fs::read_to_string(dir.join(LABEL)).unwrap_or_else(|_| name.to_owned());
         of(&OBJECTS, name, dir, label)
     });
-    listing.extend([list(&root(cache).join("staging"), |name, dir| Entry {
+    listing.extend([Listing::of_directory(&root(cache).join("staging"), |name, dir| Entry {
         useless: Some("the process that wrote it has ended".to_owned()),
         ..of(&LEFTOVER, name, dir, "an unfinished build".to_owned())
     })]);
     listing
-}
-
-fn list(dir: &Path, entry: impl Fn(&str, PathBuf) -> Entry) -> Listing {
-    match disk::list(dir) {
-        Ok(found) => Listing {
-            entries: found
-                .into_iter()
-                .filter(|(name, _)| !name.starts_with('.'))
-                .map(|(name, dir)| entry(&name, dir))
-                .collect(),
-            errors: Vec::new(),
-        },
-        Err(error) => Listing { entries: Vec::new(), errors: vec![error] },
-    }
 }

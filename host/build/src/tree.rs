@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use vmlab_protocol::catalogue::KernelVersion;
+use vmlab_store::regular;
 
 /// A kernel's source tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +55,9 @@ pub enum TreeError {
     },
 }
 
+/// A kernel's top Makefile has 70 KB.
+const LIMIT_BYTES: u64 = 1 << 20;
+
 /// What the kernel's Makefile takes as a sign of a build in the tree (Makefile, `outputmakefile`).
 const BUILT: [&str; 3] = [".config", "include/config", "arch/x86/include/generated"];
 
@@ -68,7 +72,8 @@ impl Tree {
         // A file instead of a directory gives the system's own message.
         fs::read_dir(&path).map_err(open)?;
         let no_kernel = |what| TreeError::NoKernel { path: path.clone(), what };
-        let makefile = fs::read(path.join("Makefile")).map_err(|_| no_kernel("it has no readable Makefile"))?;
+        let makefile =
+            regular::read(&path.join("Makefile"), LIMIT_BYTES).map_err(|_| no_kernel("it has no readable Makefile"))?;
         let version = version(&String::from_utf8_lossy(&makefile));
         let version = version.ok_or_else(|| no_kernel("its Makefile has no VERSION and PATCHLEVEL"))?;
         if !path.join("Kconfig").is_file() || !path.join("arch/x86/Kconfig").is_file() {

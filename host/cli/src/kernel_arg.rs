@@ -39,9 +39,11 @@ pub(super) fn with_fragments(kernels: &[KernelSource], config: &[FragmentName]) 
     let with = |kernel: &KernelSource| match kernel {
         KernelSource::Order(order) => {
             let mut order = order.clone();
-            order
-                .fragments
-                .extend(config.iter().filter(|name| !order.fragments.contains(name)).cloned().collect::<Vec<_>>());
+            for name in config {
+                if !order.fragments.contains(name) {
+                    order.fragments.push(name.clone());
+                }
+            }
             KernelSource::Order(order)
         }
         other => other.clone(),

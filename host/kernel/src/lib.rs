@@ -10,6 +10,7 @@ use futures_util::future::LocalBoxFuture;
 use vmlab_protocol::catalogue::KernelVersion;
 
 use vmlab_events::progress::Progress;
+use vmlab_qemu::worker;
 use vmlab_store::dirs::Dirs;
 use vmlab_store::lease::Lease;
 
@@ -27,7 +28,6 @@ mod path;
 mod release;
 pub mod source;
 pub mod unpack;
-mod worker;
 
 mod error;
 

@@ -17,3 +17,4 @@ pub mod quirks;
 mod quote;
 pub mod spawn;
 pub mod template;
+pub mod worker;

@@ -115,6 +115,13 @@ pub(crate) const ALL: &[Need] = &[
         ],
     },
     Need {
+        name: "git",
+        purpose: "for the tests of vmlab's source",
+        scope: Scope::Tests,
+        sign: Sign::Programs(&["git"]),
+        packages: [Some("git"); 5],
+    },
+    Need {
         name: "cpio",
         purpose: "for the tests of vmlab's source",
         scope: Scope::Tests,
@@ -162,6 +169,7 @@ mod tests {
             "xz-utils",
             "libc6-dev",
             "libelf-dev",
+            "git",
             "cpio",
         ];
         assert_eq!(packages, expected.map(Some));

@@ -29,7 +29,10 @@ pub fn open(path: &Path) -> io::Result<File> {
 }
 
 /// Reads a regular file of at most `limit_bytes`.
-pub(crate) fn read(path: &Path, limit_bytes: u64) -> io::Result<Vec<u8>> {
+///
+/// # Errors
+/// As open(2) and read(2), and if it is no regular file or a larger one.
+pub fn read(path: &Path, limit_bytes: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path)?.take(limit_bytes + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit_bytes {

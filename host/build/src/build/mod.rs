@@ -5,13 +5,14 @@ use std::fs;
 use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use futures_util::future::LocalBoxFuture;
 use serde::{Deserialize, Serialize};
 use vmlab_events::progress::Progress;
+use vmlab_qemu::worker;
+use vmlab_store::checksummed::{self, Stored};
 use vmlab_store::lock::Lock;
 use vmlab_store::{CacheError, atomic};
 
@@ -167,21 +168,13 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Runs blocking work in a thread, which is told to stop when this future is dropped.
+    /// Runs blocking work in a thread that ends when this future is dropped.
     async fn worker<T: Send + 'static>(
         &self,
         work: impl FnOnce(&AtomicBool) -> T + Send + 'static,
     ) -> Result<T, BuildError> {
-        struct Stop(Arc<AtomicBool>);
-        impl Drop for Stop {
-            fn drop(&mut self) {
-                self.0.store(true, Ordering::Relaxed);
-            }
-        }
-        let stop = Stop(Arc::default());
-        let stopped = Arc::clone(&stop.0);
-        let ended = tokio::task::spawn_blocking(move || work(&stopped)).await;
-        ended.map_err(|error| BuildError::Worker { label: self.request.label.to_owned(), detail: error.to_string() })
+        let label = || self.request.label.to_owned();
+        worker::run(work).await.map_err(|error| BuildError::Worker { label: label(), detail: error.to_string() })
     }
 
     /// Configures and compiles; returns the time that it took, in s. The caller has the lock of the place.
@@ -190,13 +183,16 @@ impl<'a> Job<'a> {
         let make = self.make()?;
         let config = self.configure(&make).await?;
         let last_path = self.store.objects(&self.place).join("last.json");
-        let last: Option<Last> = fs::read(&last_path).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        let last: Option<Last> = match checksummed::read(&last_path)? {
+            Stored::Sound(last) => Some(last),
+            // The first build here, or one whose length is not known any more: the estimate comes from the config.
+            Stored::Missing | Stored::Damaged(_) => None,
+        };
         let steps = self.compile(&make, &config, last).await?;
         let seconds = began.elapsed().as_secs();
         // A build that only compiled what had changed says nothing of a whole one.
         if last.is_none_or(|last| last.steps < steps) {
-            let text = serde_json::to_vec(&Last { steps, seconds }).unwrap_or_default();
-            atomic::write(&last_path, &text)?;
+            checksummed::write(&last_path, &Last { steps, seconds })?;
         }
         Ok(seconds)
     }

@@ -5,8 +5,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Mutex;
 
 use vmlab_events::progress::Silent;
+use vmlab_store::cache::{self, EntryKind};
 
 use super::*;
+use crate::store::{BUILDS, OBJECTS};
 
 /// The targets that vmlab uses. The kernel is the text of kernel.c, unless that has an error.
 const MAKEFILE: &str = r#"VERSION = 6
@@ -280,5 +282,25 @@ async fn a_cache_with_a_blank_in_its_path_is_refused() -> Outcome {
     };
     let error = obtain(request).await.err().ok_or("no error")?.to_string();
     assert!(error.contains("a cache: set XDG_CACHE_HOME"), "{error}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn builds_and_build_directories_are_entries_of_the_cache() -> Outcome {
+    let place = Place::new("one\n")?;
+    let built = place.build().await?;
+    let kinds: [&EntryKind; 2] = [&BUILDS, &OBJECTS];
+    let listing = cache::scan(&place.cache(), &kinds);
+    let mut what: Vec<_> =
+        listing.entries.iter().map(|entry| (entry.kind.name, entry.what.as_str(), entry.in_use)).collect();
+    what.sort_unstable();
+    assert_eq!(what, [("build", "6.12.5 (tree:linux)", true), ("build-dir", "tree:linux", false)]);
+    // A kernel that is in use stays, and its build directory goes.
+    assert!(cache::clear(&place.cache(), &kinds, &kinds).freed_bytes() > 0);
+    assert!(built.image().is_file());
+    drop(built);
+    assert!(cache::clear(&place.cache(), &kinds, &kinds).freed_bytes() > 0);
+    assert!(cache::scan(&place.cache(), &kinds).entries.is_empty());
+    assert_eq!(fs::read_to_string(place.build().await?.image())?, "one\n");
     Ok(())
 }

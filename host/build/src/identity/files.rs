@@ -1,7 +1,6 @@
 //! The identity of a tree without a repository: each file is read once, and again when stat(2) reports a change.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -12,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest as _, Sha256};
 use vmlab_store::checksummed::{self, Stored};
-use vmlab_store::hex;
+use vmlab_store::{atomic, hex};
 
 use super::{IdentityError, add};
 
@@ -51,10 +50,18 @@ pub(super) fn identity(tree: &Path, cache: &Path, stopped: &AtomicBool) -> Resul
     walk.directory(tree, &mut PathBuf::new())?;
     let Walk { now, hash, .. } = walk;
     if now != earlier {
-        // As above.
-        let _ = fs::create_dir_all(place.parent().unwrap_or(cache)).map(|()| checksummed::write(&place, &now));
+        keep(&place, &now);
     }
     Ok(hex(&hash.finalize()))
+}
+
+/// Keeps the known files for the next look at the tree.
+fn keep(place: &Path, known: &String) {
+    let kept = place.parent().map_or(Ok(()), atomic::create_dir).and_then(|()| checksummed::write(place, known));
+    if let Err(error) = kept {
+        // The next look reads the whole tree again, and is right all the same.
+        tracing::debug!(%error, "what is known of the source tree cannot be kept");
+    }
 }
 
 /// Where the known files of a tree are kept.
@@ -121,8 +128,7 @@ impl Walk<'_> {
         };
         if let Some(name) = name.filter(|_| about.ctime() + FRESH < self.began) {
             let (size, mtime, ctime, inode) = look;
-            // Writing to a string does not fail.
-            let _ = writeln!(self.now, "{size} {mtime} {ctime} {inode} {digest} {name}");
+            self.now.push_str(&format!("{size} {mtime} {ctime} {inode} {digest} {name}\n"));
         }
         Ok(digest)
     }

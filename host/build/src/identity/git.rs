@@ -30,7 +30,11 @@ pub(super) fn identity(tree: &Path) -> Option<String> {
 }
 
 fn files(tree: &Path) -> Option<Files> {
-    let listed = git(tree, &["ls-files", "--stage", "-z"])?;
+    let listed = git(tree, &["ls-files", "--stage", "-v", "-z"])?;
+    // A lower-case letter or an S marks a file whose changes git was told not to look at (git-ls-files(1)).
+    if nul_separated(&listed).any(|entry| entry[0].is_ascii_lowercase() || entry[0] == b'S') {
+        return None;
+    }
     let mut files: Files = nul_separated(&listed).filter_map(staged).collect();
     let status = ["status", "--porcelain", "-z", "--untracked-files=all", "--no-renames", "--ignore-submodules=none"];
     let status = git(tree, &status)?;
@@ -58,12 +62,12 @@ fn files(tree: &Path) -> Option<Files> {
     Some(files)
 }
 
-/// Path, and mode with content, of an entry `MODE CONTENT STAGE\tPATH`.
+/// Path, and mode with content, of an entry `TAG MODE CONTENT STAGE\tPATH`.
 fn staged(entry: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     let tab = entry.iter().position(|&byte| byte == b'\t')?;
     let (about, path) = (&entry[..tab], &entry[tab + 1..]);
     let stage = about.iter().rposition(|&byte| byte == b' ')?;
-    Some((path.to_owned(), about[..stage].to_owned()))
+    Some((path.to_owned(), about.get(2..stage)?.to_owned()))
 }
 
 /// git's names of the contents of files, which are the same when a change is committed.

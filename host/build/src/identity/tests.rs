@@ -92,6 +92,20 @@ fn a_commit_of_the_same_files_is_the_same_tree() -> Outcome {
 }
 
 #[test]
+fn changes_that_git_was_told_to_ignore_count() -> Outcome {
+    for flag in ["--assume-unchanged", "--skip-worktree"] {
+        let place = Place::new()?;
+        place.git(&["init", "-q"])?;
+        place.git(&["add", "."])?;
+        place.git(&["update-index", flag, "Makefile"])?;
+        let before = place.identity()?;
+        fs::write(place.tree.join("Makefile"), "VERSION = 7\n")?;
+        assert_ne!(place.identity()?, before, "{flag}");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_copy_is_the_same_tree() -> Outcome {
     let (one, other) = (Place::new()?, Place::new()?);
     assert_eq!(one.identity()?, other.identity()?);

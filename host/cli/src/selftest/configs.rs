@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use clap::Args;
-use tokio_util::sync::CancellationToken;
 use vmlab_events::error::chain;
 use vmlab_events::event::{LabEvent, Stamped};
 use vmlab_events::exit;
@@ -106,7 +105,7 @@ async fn tried(order: &Order, context: &Context) -> Result<(KernelConfig, Verdic
             sink.borrow_mut().insert(report.job.name().to_owned(), report.verdict.clone());
         }
     };
-    let lab = Lab::new(context.dirs.clone()).progress(&progress).interrupt(CancellationToken::new());
+    let lab = Lab::new(context.dirs.clone()).progress(&progress);
     lab.run(plan, take).await?;
     Ok((config, verdicts.take()))
 }

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use vmlab_events::progress::Progress;
 use vmlab_store::CacheError;
 use vmlab_store::atomic::{self, Staging};
-use vmlab_store::cache::{Disposal, Entry, EntryKind, Listing, disk};
+use vmlab_store::cache::leftovers::{self, LEFTOVER};
+use vmlab_store::cache::{Disposal, Entry, EntryKind, Listing};
 use vmlab_store::checksummed::{self, Stored};
 use vmlab_store::dirs::Dirs;
 use vmlab_store::lease::{Lease, touch};
@@ -71,7 +72,7 @@ pub(crate) async fn obtain(
         return Err(DebianError::NotCached { label });
     }
     let waiting = || job.step("waiting for another vmlab that is fetching it");
-    let lock = Lock::take(&store.root.join("locks").join(format!("{suite}.lock")), waiting).await?;
+    let lock = Lock::take(&lock_path(&store.root, suite), waiting).await?;
     if policy != FetchPolicy::Refresh
         && let Some(code) = store.find()?
     {
@@ -181,18 +182,27 @@ fn source_package(text: &str) -> Option<String> {
 
 fn list(cache: &Path) -> Listing {
     let root = cache.join("sources");
-    let entry = |kind, name: &str, path: PathBuf, aside: &str| {
-        let disposal =
-            Disposal { aside: Some(root.join("staging").join(format!("{aside}{name}"))), ..Disposal::default() };
-        Entry { disposal, ..Entry::at(kind, name.replacen('_', " ", 1), path) }
+    let trees = |name: &str, path: PathBuf| {
+        let aside = Some(root.join("staging").join(format!("removed-{name}")));
+        let disposal = Disposal { aside, ..Disposal::default() };
+        Entry { disposal, ..Entry::at(&SOURCES, name.replacen('_', " ", 1), path) }
     };
-    match disk::list(&root.join("trees")) {
-        Ok(trees) => Listing {
-            entries: trees.into_iter().map(|(name, path)| entry(&SOURCES, &name, path, "removed-")).collect(),
-            errors: Vec::new(),
-        },
-        Err(error) => Listing { entries: Vec::new(), errors: vec![error] },
-    }
+    let staging = |name: &str, path: PathBuf| {
+        // A fetch has this lock while it prepares its tree here.
+        let disposal = Disposal { lock: Some(lock_path(&root, name)), ..Disposal::default() };
+        let useless = Some("the process that wrote it has ended".to_owned());
+        Entry { useless, disposal, ..Entry::at(&LEFTOVER, "an unfinished source tree".to_owned(), path) }
+    };
+    let mut listing = leftovers::half_written(&root.join("refs"));
+    listing.extend([
+        Listing::of_directory(&root.join("trees"), trees),
+        Listing::of_directory(&root.join("staging"), staging),
+    ]);
+    listing
+}
+
+fn lock_path(root: &Path, suite: &str) -> PathBuf {
+    root.join("locks").join(format!("{suite}.lock"))
 }
 
 #[cfg(test)]

@@ -10,7 +10,8 @@ use super::error::DebianError;
 use super::system::{self, Job};
 use crate::depmod::{self, DepmodError, Lacking};
 use crate::fetched::{CONFIG, KERNEL, modules_below};
-use crate::{file, worker};
+use crate::file;
+use vmlab_qemu::worker;
 use vmlab_store::integrity::Integrity;
 use vmlab_store::{CacheError, atomic};
 

@@ -128,6 +128,19 @@ pub struct Listing {
     pub errors: Vec<CacheError>,
 }
 
+impl Listing {
+    /// The contents of a directory as entries, except hidden files; `entry` gets name and path. A missing directory is empty.
+    pub fn of_directory(dir: &Path, entry: impl Fn(&str, PathBuf) -> Entry) -> Self {
+        match disk::list(dir) {
+            Ok(found) => {
+                let shown = found.into_iter().filter(|(name, _)| !name.starts_with('.'));
+                Self { entries: shown.map(|(name, path)| entry(&name, path)).collect(), errors: Vec::new() }
+            }
+            Err(error) => Self { entries: Vec::new(), errors: vec![error] },
+        }
+    }
+}
+
 impl Extend<Self> for Listing {
     fn extend<T: IntoIterator<Item = Self>>(&mut self, others: T) {
         for other in others {

@@ -15,9 +15,7 @@ impl Drop for StopOnDrop {
 }
 
 /// Runs `work` to its end. If the future is dropped, the flag that `work` gets becomes true, and it has to end soon.
-pub(crate) async fn run<T: Send + 'static>(
-    work: impl FnOnce(&AtomicBool) -> T + Send + 'static,
-) -> Result<T, JoinError> {
+pub async fn run<T: Send + 'static>(work: impl FnOnce(&AtomicBool) -> T + Send + 'static) -> Result<T, JoinError> {
     let stop = StopOnDrop(Arc::new(AtomicBool::new(false)));
     let stopped = Arc::clone(&stop.0);
     tokio::task::spawn_blocking(move || work(&stopped)).await
