@@ -223,3 +223,18 @@ fn list_objects(cache: &Path) -> Listing {
     })]);
     listing
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_part_of_a_key_counts() {
+        let key = |code, config, compiler| Key { code, config, compiler }.name();
+        let names =
+            [key("a", "b", "c"), key("x", "b", "c"), key("a", "x", "c"), key("a", "b", "x"), key("ab", "", "c")];
+        let different: std::collections::BTreeSet<_> = names.iter().collect();
+        assert_eq!(different.len(), names.len());
+        assert_eq!(key("a", "b", "c"), names[0]);
+    }
+}

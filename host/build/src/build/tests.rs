@@ -153,6 +153,22 @@ async fn a_change_is_built_in_the_same_directory_and_the_old_kernel_stays() -> O
 }
 
 #[tokio::test]
+async fn a_changed_fragment_gives_another_kernel_in_the_same_directory() -> Outcome {
+    let mut place = Place::new("one\n")?;
+    let fragment = place.dir.path().join("my.config");
+    place.fragments.push(FragmentName::File(fragment.clone()));
+    fs::write(&fragment, "CONFIG_MINE=y\n")?;
+    let first = place.build().await?;
+    fs::write(&fragment, "CONFIG_MINE=7\n")?;
+    let second = place.build().await?;
+    assert_ne!(first.image(), second.image());
+    assert!(fs::read_to_string(first.config())?.contains("CONFIG_MINE=y\n"));
+    assert!(fs::read_to_string(second.config())?.contains("CONFIG_MINE=7\n"));
+    assert_eq!(fs::read_dir(place.cache().join("builds/objects"))?.count(), 1);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_damaged_kernel_is_built_again() -> Outcome {
     let place = Place::new("one\n")?;
     let built = place.build().await?;
