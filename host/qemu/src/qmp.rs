@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, DuplexStream};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -99,6 +99,9 @@ pub struct Qmp {
     service: QapiService<QmpStreamTokio<OwnedWriteHalf>>,
     _tasks: JoinSet<()>,
     socket: OwnedFd,
+    /// Without QEMU's capability `oob`, commands have no ids: only one may be in flight, and after one without a reply none can
+    /// follow, because qapi 0.15 panics then. The value says whether a command is without a reply.
+    one_by_one: Option<Mutex<bool>>,
 }
 
 impl fmt::Debug for Qmp {
@@ -141,16 +144,20 @@ impl Connecting {
                 self.socket.ok_or_else(|| QmpError::Negotiation(std::io::Error::other("no second descriptor")))?;
             let negotiation = async {
                 let opened = QmpStreamTokio::open_split(self.replies, self.write).await?;
-                if agreed { Ok(opened.stream) } else { opened.negotiate().await }
+                let has_ids =
+                    opened.capabilities.capabilities().any(|capability| capability == qmp::QMPCapability::oob);
+                let one_by_one = (!has_ids).then(Mutex::default);
+                let stream = if agreed { opened.stream } else { opened.negotiate().await? };
+                std::io::Result::Ok((stream, one_by_one))
             };
-            let stream = timeout(REPLY_LIMIT, negotiation)
+            let (stream, one_by_one) = timeout(REPLY_LIMIT, negotiation)
                 .await
                 .map_err(|_| QmpError::Silent { command: "qmp_capabilities", limit_s: REPLY_LIMIT.as_secs() })?
                 .map_err(QmpError::Negotiation)?;
             let (service, events) = stream.into_parts();
             // qapi's event stream also completes its commands, so it must be polled.
             self.tasks.spawn(events.into_future());
-            Ok(Qmp { service, _tasks: self.tasks, socket })
+            Ok(Qmp { service, _tasks: self.tasks, socket, one_by_one })
         })
     }
 }
@@ -165,13 +172,25 @@ impl Qmp {
     }
 
     async fn execute_within<C: QmpCommand + 'static>(&self, command: C, limit: Duration) -> Result<C::Ok, QmpError> {
-        let reply = self.service.execute(command);
-        let silent = |_| QmpError::Silent { command: C::NAME, limit_s: limit.as_secs() };
-        let reply = timeout(limit, reply).await.map_err(silent)?;
-        let command = C::NAME;
+        let name = C::NAME;
+        let mut is_unanswered = match &self.one_by_one {
+            None => None,
+            Some(one_by_one) => Some(one_by_one.lock().await),
+        };
+        if let Some(is_unanswered) = &mut is_unanswered
+            && std::mem::replace(&mut **is_unanswered, true)
+        {
+            let detail = "QEMU has not answered an earlier command".to_owned();
+            return Err(QmpError::Command { command: name, detail });
+        }
+        let silent = |_| QmpError::Silent { command: name, limit_s: limit.as_secs() };
+        let reply = timeout(limit, self.service.execute(command)).await.map_err(silent)?;
+        if let (Some(is_unanswered), Ok(_) | Err(ExecuteError::Qapi(_))) = (&mut is_unanswered, &reply) {
+            **is_unanswered = false;
+        }
         reply.map_err(|error| match error {
-            ExecuteError::Qapi(error) => QmpError::Refused { command, detail: error.to_string() },
-            ExecuteError::Io(error) => QmpError::Command { command, detail: error.to_string() },
+            ExecuteError::Qapi(error) => QmpError::Refused { command: name, detail: error.to_string() },
+            ExecuteError::Io(error) => QmpError::Command { command: name, detail: error.to_string() },
         })
     }
 
@@ -335,6 +354,38 @@ mod tests {
         ];
         let all: Vec<_> = received.into_iter().map(|timed| timed.event).collect();
         assert_eq!(all, [&[QmpEvent::Greeting][..], &once, &once].concat());
+    }
+
+    #[tokio::test]
+    async fn without_ids_a_command_after_one_without_a_reply_is_an_error() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (connecting, _events) = pump(ours);
+        let silent = async {
+            let (read, mut write) = theirs.into_split();
+            let mut lines = BufReader::new(read).lines();
+            write.write_all(GREETING.replace(r#""oob""#, "").as_bytes()).await.unwrap();
+            write.write_all(b"\r\n").await.unwrap();
+            // The handshake is answered, and a command; all others are not.
+            for result in ["{}", r#"{"status": "running", "singlestep": false, "running": true}"#] {
+                lines.next_line().await.unwrap();
+                write.write_all(format!("{{\"return\": {result}}}\r\n").as_bytes()).await.unwrap();
+            }
+            (lines, write)
+        };
+        let (qmp, _peer) = tokio::join!(
+            async {
+                let qmp = connecting.negotiate(false).await.unwrap();
+                assert_eq!(qmp.status().await.unwrap(), "running");
+                qmp
+            },
+            silent
+        );
+        let first = qmp.execute_within(qmp::cont {}, Duration::from_millis(10)).await;
+        assert!(matches!(first, Err(QmpError::Silent { .. })), "{first:?}");
+        for _ in 0..2 {
+            let next = qmp.resume().await.unwrap_err().to_string();
+            assert_eq!(next, "QMP command cont: QEMU has not answered an earlier command");
+        }
     }
 
     #[tokio::test]
