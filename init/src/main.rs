@@ -1,7 +1,8 @@
 //! vmlab's PID 1 and the scenarios.
 //!
 //! As PID 1 the program mounts file systems, loads modules, finds the control port, forks the agent, reaps and powers
-//! off ([`boot`]). The agent ([`agent`]) takes jobs over the port and runs each leg of a scenario in its own process.
+//! off ([`boot`]). The agent ([`agent`]) takes jobs over the port and runs each leg of a scenario, or of a KUnit
+//! suite ([`kunit`]), in its own process.
 //! Outside of a guest the program only lists its contents: `vmlab-init --catalogue` prints the scenarios as JSON, and
 //! `vmlab-init --faults` the faults of the fault suite.
 
@@ -14,6 +15,7 @@ mod agent;
 mod boot;
 mod console;
 mod faults;
+mod kunit;
 mod link;
 mod modules;
 mod sandbox;

@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use vmlab_protocol::catalogue::ScenarioId;
 use vmlab_protocol::frame::{Decoder, Item, Kind};
 use vmlab_protocol::message::{self, ENTROPY_BYTES, GuestMessage, HostMessage};
 
@@ -44,13 +43,8 @@ pub fn measure(lab: &Vmlab) -> Outcome<()> {
 /// The rate from the arrival of the first output to that of the last.
 async fn from_guest(recipe: &Recipe) -> Outcome<f64> {
     let mut fork = recipe.start().await?;
-    let order = HostMessage::Run {
-        run: 1,
-        scenario: FLOOD.parse::<ScenarioId>()?,
-        leg_timeout_ms: 600_000,
-        output_limit: u64::MAX,
-        marker: None,
-    };
+    let order =
+        HostMessage::Run { run: 1, job: FLOOD.parse()?, leg_timeout_ms: 600_000, output_limit: u64::MAX, marker: None };
     send(&mut fork, &order).await?;
     let (mut decoder, mut piece) = (Decoder::default(), vec![0; PIECE_BYTES]);
     // `start` has read the first byte of the answer to `prepare`. The decoder skips the rest of that frame as garbage.

@@ -11,6 +11,7 @@ use crate::identity::IdentityError;
 use crate::merge::Contradiction;
 use crate::order::BadOrder;
 use crate::steps::BuildFailure;
+use crate::suites::SuitesError;
 use crate::tree::TreeError;
 
 /// Why a kernel cannot be built. Each message names the cause and the remedy.
@@ -98,6 +99,16 @@ pub enum BuildError {
         /// The system's error.
         cause: io::Error,
     },
+    /// The kernel's KUnit suites cannot be listed.
+    #[error("{label}: cannot list the kernel's KUnit suites from {path}: {cause}")]
+    Suites {
+        /// The kernel's name.
+        label: String,
+        /// The path of the kernel's vmlinux.
+        path: PathBuf,
+        /// Why.
+        cause: SuitesError,
+    },
     /// The tree changed again and again during the build.
     #[error("{label}: the source tree changed while the kernel was built, three times: build again when it is quiet")]
     Restless {
@@ -145,6 +156,7 @@ impl BuildError {
             | Self::CachePath(_)
             | Self::Run { .. }
             | Self::NoKernel { .. }
+            | Self::Suites { .. }
             | Self::Restless { .. }
             | Self::Worker { .. } => false,
         }

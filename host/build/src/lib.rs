@@ -16,6 +16,7 @@ pub mod merge;
 pub mod order;
 pub mod steps;
 pub mod store;
+pub mod suites;
 pub mod tree;
 
 pub use build::{Request, config_of, obtain};

@@ -15,6 +15,7 @@ use std::sync::atomic::AtomicBool;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use vmlab_protocol::job::SuiteId;
 use vmlab_store::atomic::{self, Staging};
 use vmlab_store::cache::leftovers::LEFTOVER;
 use vmlab_store::cache::{Disposal, Entry, EntryKind, Listing};
@@ -25,7 +26,7 @@ use vmlab_store::lock::{Lock, Mode};
 use vmlab_store::{CacheError, hex};
 
 /// The version of `build.json`. Entries of other versions are built again.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const RECORD: &str = "build.json";
 /// The file of a build directory that has the kernel's name.
 pub(crate) const LABEL: &str = "label";
@@ -55,6 +56,8 @@ pub struct Record {
     pub release: String,
     /// The value of each requested symbol, and the fragment and line that asked for it.
     pub asked: BTreeMap<String, (String, String)>,
+    /// The KUnit suites that are built in.
+    pub suites: Vec<SuiteId>,
     /// The time that the build took, in s.
     pub seconds: u64,
     pub(crate) files: Integrity,

@@ -45,6 +45,9 @@ pub struct Finding {
     /// The number of later reports with the same title that were only counted.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub more_alike: u64,
+    /// The KUnit suite that ran then, where suites are followed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suite: Option<String>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature of serde's skip_serializing_if")]
@@ -79,6 +82,7 @@ impl Finding {
             frames: Vec::new(),
             fingerprint: String::new(),
             more_alike: 0,
+            suite: None,
         }
     }
 
@@ -134,6 +138,8 @@ enum Stored {
         fingerprint: String,
         #[serde(default)]
         more_alike: u64,
+        #[serde(default)]
+        suite: Option<String>,
     },
 }
 
@@ -141,8 +147,8 @@ impl From<Stored> for Finding {
     fn from(stored: Stored) -> Self {
         match stored {
             Stored::Title(title) => Self::of_title(Kind::Warning, &title),
-            Stored::Whole { kind, severity, title, trace, task, cgroup, frames, fingerprint, more_alike } => {
-                Self { kind, severity, title, trace, task, cgroup, frames, fingerprint, more_alike }
+            Stored::Whole { kind, severity, title, trace, task, cgroup, frames, fingerprint, more_alike, suite } => {
+                Self { kind, severity, title, trace, task, cgroup, frames, fingerprint, more_alike, suite }
             }
         }
     }

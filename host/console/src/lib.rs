@@ -10,6 +10,7 @@ mod fingerprint;
 mod frames;
 mod helpers;
 mod kind;
+mod kunit;
 mod lines;
 mod logged;
 mod panic;
@@ -69,6 +70,8 @@ pub struct ConsoleReader {
     /// Whether the kernel's lines have time stamps.
     stamped_kernel: bool,
     previous: Previous,
+    /// The KUnit suites, if they are followed.
+    suites: Option<kunit::Suites>,
 }
 
 /// Where a report is that a line opened.
@@ -86,15 +89,38 @@ impl ConsoleReader {
         Self { line_ends: Some(0), ..Self::default() }
     }
 
+    /// Also follows the KUnit suites that the kernel runs, from now on.
+    pub fn follow_suites(&mut self) {
+        self.suites.get_or_insert_default();
+    }
+
+    /// The KUnit suite that runs, or ran when the console ended; None if suites are not followed.
+    #[must_use]
+    pub fn running_suite(&self) -> Option<&str> {
+        self.suites.as_ref().and_then(kunit::Suites::running)
+    }
+
     /// Reads the next bytes of the console.
     pub fn push(&mut self, bytes: &[u8]) {
         let mut room = std::mem::take(&mut self.room);
         for block in bytes.chunks(BLOCK) {
             let text = self.cleaner.clean(block, &mut room);
             self.tail.push(text);
-            self.block(text);
+            match self.suites.take() {
+                Some(suites) => self.follow(suites, text),
+                None => self.block(text),
+            }
         }
         self.room = room;
+    }
+
+    /// Reads line by line, so that each report comes while its suite runs.
+    fn follow(&mut self, suites: kunit::Suites, text: &[u8]) {
+        self.suites = Some(suites);
+        for line in text.split_inclusive(|&byte| byte == b'\n') {
+            self.suites.get_or_insert_default().push(line);
+            self.block(line);
+        }
     }
 
     /// Marks the end of the console and reads a last line without a newline.

@@ -100,6 +100,7 @@ impl Report {
             frames: significant(&title, words),
             fingerprint: String::new(),
             more_alike: 0,
+            suite: None,
         };
         let mut report = Self {
             finding,

@@ -215,6 +215,7 @@ impl ConsoleReader {
         let is_crash = self.crash.is_none() && title.kind.severity() >= Severity::Broken;
         let is_brief = !is_crash && self.reports.is_brief(rule, words.as_bytes());
         let mut report = Report::new(title, start, before, tail::text(line), words, is_brief);
+        report.finding.suite = self.running_suite().map(str::to_owned);
         if is_crash {
             report.number = self.reports.next_number();
             self.crash = Some(report);

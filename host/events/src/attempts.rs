@@ -101,6 +101,7 @@ mod tests {
             fingerprint: None,
             task: None,
             pvpanic: None,
+            suite: None,
         };
         attempts.add(attempt(1, crash(&["line"])));
         assert_eq!(attempts.kept[0].verdict, crash(&[]));

@@ -231,6 +231,9 @@ pub struct JobReport {
     pub verdict: Verdict,
     /// What each leg found, in order.
     pub legs: Vec<LegReport>,
+    /// The results of a KUnit suite's tests, in order. Parameters of a test count as tests of their own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tests: Vec<TestReport>,
     /// What the kernel reported about itself meanwhile, except the crash. In records of vmlab's first version each is a
     /// title alone.
     pub warnings: Vec<Finding>,
@@ -265,6 +268,7 @@ impl JobReport {
             guest: None,
             verdict,
             legs: Vec::new(),
+            tests: Vec::new(),
             warnings: Vec::new(),
             stdout: String::new(),
             stderr: String::new(),
@@ -294,7 +298,58 @@ pub struct LegReport {
     pub duration_ns: u64,
 }
 
-/// How many scenarios ended how; a scenario on two kernels counts twice.
+/// The result of one test of a KUnit suite.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TestReport {
+    /// The test's name; for one parameter of a test `TEST/PARAMETER`.
+    pub name: String,
+    /// How it ended.
+    pub result: TestResult,
+    /// Why, in the kernel's words: the reason of a skip, or the lines that the test printed before it failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub detail: Vec<String>,
+}
+
+/// How a test of a KUnit suite ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TestResult {
+    /// It passed.
+    Passed,
+    /// It failed.
+    Failed,
+    /// It skipped itself.
+    Skipped,
+    /// It was expected to fail, and failed.
+    ExpectedFailure,
+    /// It was ended at its time limit.
+    TimedOut,
+    /// It could not be run to its end.
+    Error,
+}
+
+impl TestResult {
+    /// Its printed form.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Passed => "PASS",
+            Self::Failed => "FAIL",
+            Self::Skipped => "SKIP",
+            Self::ExpectedFailure => "XFAIL",
+            Self::TimedOut => "TIMEOUT",
+            Self::Error => "ERROR",
+        }
+    }
+
+    /// Whether it makes the suite fail.
+    #[must_use]
+    pub const fn is_failure(self) -> bool {
+        matches!(self, Self::Failed | Self::TimedOut | Self::Error)
+    }
+}
+
+/// How many jobs ended how; a job on two kernels counts twice.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// [`Class::Good`]

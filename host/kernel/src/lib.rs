@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 use vmlab_protocol::catalogue::KernelVersion;
+use vmlab_protocol::job::SuiteId;
 
 use vmlab_events::progress::Progress;
 use vmlab_qemu::worker;
@@ -54,6 +55,8 @@ pub struct Kernel {
     pub config: Option<config::KernelConfig>,
     /// The kernel's modules.
     pub modules: modules::Modules,
+    /// The KUnit suites that are built in, sorted; None if they are not known.
+    pub suites: Option<Vec<SuiteId>>,
     /// Keeps a fetched kernel in the cache while it is used.
     pub lease: Option<Lease>,
     /// Notices for the user on how the kernel was obtained, one sentence each.
@@ -126,7 +129,7 @@ async fn obtain_from(
             let built = ordered::obtain(order, dirs, how, progress).await?;
             let image = built.image();
             let kernel = local(source, dirs, progress, move |search| path::obtain(search, &image)).await?;
-            Ok(Kernel { lease: built.lease, ..kernel })
+            Ok(Kernel { lease: built.lease, suites: Some(built.record.suites), ..kernel })
         }
         KernelSource::Path(file) => {
             let file = file.clone();

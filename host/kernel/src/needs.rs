@@ -188,6 +188,7 @@ mod tests {
             sha256: String::new(),
             config: config.map(KernelConfig::parse),
             modules: if with_modules { found } else { Modules::NotFound { looked_in } },
+            suites: None,
             lease: None,
             notices: Vec::new(),
         }

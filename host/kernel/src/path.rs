@@ -43,6 +43,7 @@ pub(crate) fn obtain(search: &Search<'_>, path: &Path) -> Result<Kernel, KernelE
         modules,
         path: path.to_owned(),
         release: image.release.clone(),
+        suites: None,
         lease: None,
         notices: warnings.notices(),
     };

@@ -12,6 +12,9 @@ use vmlab_kernel::catalogue::BadCatalogue;
 use vmlab_qemu::accel::KvmUnusable;
 use vmlab_qemu::qemu::QemuError;
 
+use crate::plan::BadAppend;
+use crate::select::NoMatch;
+
 /// Why a run could not start. No guest was started.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -36,6 +39,12 @@ pub enum RunError {
     /// vmlab's own image recipe is malformed.
     #[error(transparent)]
     Recipe(#[from] BadRecipe),
+    /// No KUnit suite can be run.
+    #[error(transparent)]
+    Suites(#[from] NoMatch),
+    /// The parameters that vmlab adds make the kernel's command line too long.
+    #[error(transparent)]
+    Append(#[from] BadAppend),
     /// A guest image cannot be built.
     #[error("{kernel}")]
     Image {
@@ -72,7 +81,7 @@ impl RunError {
     pub const fn is_usage(&self) -> bool {
         match self {
             Self::Kernel(error) => error.is_usage(),
-            Self::NoKernel | Self::DumpDir { .. } | Self::NoDumpDir => true,
+            Self::NoKernel | Self::Suites(_) | Self::Append(_) | Self::DumpDir { .. } | Self::NoDumpDir => true,
             Self::Qemu(_)
             | Self::Kernels(_)
             | Self::Accelerator(_)

@@ -10,6 +10,7 @@ use futures_util::future::LocalBoxFuture;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 use vmlab_events::event::{Counts, LabEvent};
+use vmlab_events::job::JobSpec;
 use vmlab_events::progress::{Progress, Silent};
 use vmlab_events::verdict::LackingDrivers;
 use vmlab_store::cache::Limit;
@@ -100,7 +101,7 @@ impl<'a> Lab<'a> {
         announce(&context, &ready, &plan);
         notices.iter().chain(&ready.notices).for_each(|text| context.emitter.notice(text));
         self.laps.lap("open");
-        self.serve(&context, ready.targets, &plan).await;
+        self.serve(&context, ready.targets, &ready.jobs, &plan).await;
         self.laps.lap("guests");
         context.emitter.emit(LabEvent::RunTimings { phases: self.laps.finish() });
         let counts = context.emitter.counts();
@@ -136,8 +137,8 @@ impl<'a> Lab<'a> {
     }
 
     /// Runs all guests. An interrupt or the run's limit ends them in order.
-    async fn serve(&self, context: &Rc<RunContext>, targets: Vec<BootableTarget>, plan: &Plan) {
-        let mut running = std::pin::pin!(dispatch::run(context, targets, &plan.jobs));
+    async fn serve(&self, context: &Rc<RunContext>, targets: Vec<BootableTarget>, jobs: &[JobSpec], plan: &Plan) {
+        let mut running = std::pin::pin!(dispatch::run(context, targets, jobs));
         let passed = async {
             match plan.run_limit {
                 Some(limit) => tokio::time::sleep(limit).await,
@@ -177,7 +178,7 @@ fn announce(context: &RunContext, ready: &Ready, plan: &Plan) {
         started_at_unix_ms: u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX),
         argv: plan.argv.clone(),
         targets: ready.targets.iter().map(|bootable| bootable.target.id.clone()).collect(),
-        jobs: plan.jobs.clone(),
+        jobs: ready.jobs.clone(),
         isolation: plan.isolation.name().to_owned(),
         repetition: plan.repetition,
     });

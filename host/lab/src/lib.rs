@@ -14,7 +14,7 @@
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let scenarios = select::select(vmlab_image::guest_init::catalogue()?, &["=uts.hostname".parse()?])?;
-//! let mut plan = Plan::new(scenarios.into_iter().map(JobSpec::Scenario).collect());
+//! let mut plan = Plan::new(scenarios.into_iter().map(JobSpec::from).collect());
 //! plan.kernels = vec!["debian:trixie".parse()?];
 //! let sink = |stamped: &Stamped| {
 //!     if let LabEvent::JobFinished(report) = &stamped.event {

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use vmlab_protocol::catalogue::ScenarioSpec;
-
+use vmlab_events::job::JobSpec;
 use vmlab_qemu::accelerator::Accelerator;
 
 /// The limits that the user set; None for vmlab's own limit.
@@ -13,9 +12,9 @@ pub struct Wanted {
     pub boot: Option<Duration>,
     /// From the kernel's first line to the hello; also the time in which a fork must become ready.
     pub handshake: Option<Duration>,
-    /// The limit of a whole scenario.
+    /// The limit of a whole job.
     pub scenario: Option<Duration>,
-    /// The limit of silence on all channels while a scenario runs.
+    /// The limit of silence on all channels while a job runs.
     pub silence: Option<Duration>,
 }
 
@@ -28,7 +27,7 @@ pub struct Limits {
     scale: u32,
 }
 
-/// The time that the host waits beyond a scenario's own limits before it decides that the guest hangs.
+/// The time that the host waits beyond a job's own limits before it decides that the guest hangs.
 const GRACE: Duration = Duration::from_secs(15);
 /// The time from QEMU's last sign to the end of its sockets. Multiplied by the scale, also the limit of a guest's
 /// immediate answers.
@@ -66,30 +65,30 @@ impl Limits {
         self.wanted.handshake.unwrap_or(EXIT * self.scale)
     }
 
-    /// For messages that a guest sends immediately: a scenario's announcement, the goodbye.
+    /// For messages that a guest sends immediately: a job's announcement, the goodbye.
     #[must_use]
     pub fn answer(&self) -> Duration {
         EXIT * self.scale
     }
 
-    /// The limit of one leg, which the guest enforces. If the user limits the whole scenario, three legs fit into that
+    /// The limit of one leg, which the guest enforces. If the user limits the whole job, three legs fit into that
     /// limit, and the guest has time to report which leg was too slow.
     #[must_use]
-    pub fn leg(&self, spec: &ScenarioSpec) -> Duration {
-        self.wanted.scenario.map_or(Duration::from_millis(spec.leg_timeout_ms) * self.scale, |whole| whole / 4)
+    pub fn leg(&self, spec: &JobSpec) -> Duration {
+        self.wanted.scenario.map_or(Duration::from_millis(spec.leg_timeout_ms()) * self.scale, |whole| whole / 4)
     }
 
-    /// The limit of a whole scenario, which the host enforces: three legs, and time for the guest to enforce its
+    /// The limit of a whole job, which the host enforces: three legs, and time for the guest to enforce its
     /// limits.
     #[must_use]
-    pub fn scenario(&self, spec: &ScenarioSpec) -> Duration {
+    pub fn job(&self, spec: &JobSpec) -> Duration {
         self.wanted.scenario.unwrap_or(self.leg(spec) * 3 + GRACE)
     }
 
-    /// The limit of silence while a scenario runs. By default it is a leg's limit, after which the guest sends a
+    /// The limit of silence while a job runs. By default it is a leg's limit, after which the guest sends a
     /// message, and some time for that.
     #[must_use]
-    pub fn silence(&self, spec: &ScenarioSpec) -> Duration {
+    pub fn silence(&self, spec: &JobSpec) -> Duration {
         self.wanted.silence.unwrap_or(self.leg(spec) + GRACE)
     }
 
@@ -102,9 +101,15 @@ impl Limits {
 
 #[cfg(test)]
 mod tests {
+    use vmlab_events::job::SuiteId;
     use vmlab_image::guest_init;
 
     use super::*;
+
+    fn specs() -> Vec<JobSpec> {
+        let scenarios = guest_init::catalogue().unwrap().iter().cloned().map(JobSpec::from);
+        scenarios.chain([JobSpec::Kunit(SuiteId::new("list-kunit-test").unwrap())]).collect()
+    }
 
     #[test]
     fn the_guests_limits_pass_before_the_hosts_limits() {
@@ -112,14 +117,14 @@ mod tests {
         let wishes = [Wanted::default(), Wanted { scenario: Some(s(8)), silence: Some(s(3)), ..Wanted::default() }];
         for (accelerator, wanted) in [Accelerator::Kvm, Accelerator::Tcg].into_iter().zip(wishes) {
             let limits = Limits::new(accelerator, wanted);
-            for spec in guest_init::catalogue().unwrap() {
-                assert!(limits.leg(spec) * 3 < limits.scenario(spec), "{}", spec.id);
-                assert!(limits.silence(spec) < limits.scenario(spec), "{}", spec.id);
+            for spec in &specs() {
+                assert!(limits.leg(spec) * 3 < limits.job(spec), "{}", spec.name());
+                assert!(limits.silence(spec) < limits.job(spec), "{}", spec.name());
             }
         }
         let limits = Limits::new(Accelerator::Tcg, wishes[1]);
-        let spec = &guest_init::catalogue().unwrap()[0];
-        assert_eq!((limits.scenario(spec), limits.leg(spec), limits.silence(spec)), (s(8), s(2), s(3)));
+        let spec = &specs()[0];
+        assert_eq!((limits.job(spec), limits.leg(spec), limits.silence(spec)), (s(8), s(2), s(3)));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use vmlab_qemu::accel::Wanted;
 use vmlab_qemu::{argv, parameters};
 
 use crate::limits;
+use crate::select::Suites;
 
 /// The plan of a run. Start from [`Plan::new`], and set the fields that differ.
 #[derive(Debug, Clone)]
@@ -21,6 +22,8 @@ pub struct Plan {
     pub kernels: Vec<KernelSource>,
     /// The jobs, sorted by name. Each runs on each target.
     pub jobs: Vec<JobSpec>,
+    /// The KUnit suites of the kernels that run as further jobs; None for none.
+    pub suites: Option<Suites>,
     /// The isolation of jobs from each other.
     pub isolation: Isolation,
     /// The repetition of each job.
@@ -58,6 +61,7 @@ impl Plan {
         Self {
             kernels: Vec::new(),
             jobs,
+            suites: None,
             isolation: Isolation::Fork,
             repetition: Repetition::Once,
             accelerator: Wanted::Auto,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use tracing::{debug, info};
+use vmlab_events::job::JobSpec;
 use vmlab_events::progress::Progress;
 use vmlab_events::schedule::Isolation;
 use vmlab_events::target::TargetId;
@@ -26,14 +27,20 @@ use crate::cache::KINDS;
 use crate::error::RunError;
 use crate::laps::Laps;
 use crate::limits::Limits;
-use crate::plan::Plan;
+use crate::plan::{Append, Plan};
 use crate::target::{BootableTarget, Target};
+
+/// KUnit is on, whatever its config says (since 6.1). It runs its suites at boot, as kunit.py has it do: code that some
+/// suites test is gone later (`__init`). The console shows which suite runs, in messages of level 6 (`KERN_INFO`).
+const KUNIT: &str = "kunit.enable=1 loglevel=7";
 
 /// Everything that a run needs.
 pub(crate) struct Ready {
     pub(crate) qemu: Qemu,
     pub(crate) accelerator: AccelChoice,
     pub(crate) targets: Vec<BootableTarget>,
+    /// The jobs of the plan, with the KUnit suites of the kernels.
+    pub(crate) jobs: Vec<JobSpec>,
     /// Notices about the cache.
     pub(crate) notices: Vec<String>,
 }
@@ -52,6 +59,7 @@ pub(crate) async fn prepare(
     laps.lap("prepare-qemu");
     let kernels = obtain(&sources(plan)?, plan, dirs, progress).await?;
     laps.lap("prepare-kernels");
+    let jobs = jobs(plan, &kernels)?;
     progress.step("choosing the accelerator");
     let first = kernels.first().ok_or(RunError::NoKernel)?;
     let accelerator = accel::choose(plan.accelerator, &qemu, &first.path, &dirs.cache).await?;
@@ -71,7 +79,7 @@ pub(crate) async fn prepare(
         progress.step(&format!("{}: unpacking the kernel", kernel.label));
         let (boot_file, cached) = boot_file(&kernel, machine, dirs).await?;
         warnings.add(cached);
-        let append = plan.append.as_deref().map(str::to_owned);
+        let append = append(plan, &kernel)?;
         let (id, lacking) = (TargetId::new(kernel.label.clone()), lacking(&kernel, &image));
         let target = Rc::new(Target { id, kernel, machine, append, lacking, limits });
         targets.push(BootableTarget { target, boot_file, image });
@@ -83,7 +91,27 @@ pub(crate) async fn prepare(
     }
     laps.lap("prepare-images");
     progress.done();
-    Ok(Ready { qemu, accelerator, targets, notices })
+    Ok(Ready { qemu, accelerator, targets, jobs, notices })
+}
+
+/// All jobs of the run, sorted by name.
+fn jobs(plan: &Plan, kernels: &[Kernel]) -> Result<Vec<JobSpec>, RunError> {
+    let mut jobs = plan.jobs.clone();
+    if let Some(suites) = &plan.suites {
+        jobs.extend(suites.select(kernels.iter().flat_map(|kernel| kernel.suites.iter().flatten()))?);
+    }
+    jobs.sort_by(|a, b| a.name().cmp(b.name()));
+    Ok(jobs)
+}
+
+/// What is added to the command line of a kernel.
+fn append(plan: &Plan, kernel: &Kernel) -> Result<Option<String>, RunError> {
+    let users = plan.append.as_deref();
+    if plan.suites.is_none() || kernel.suites.as_ref().is_none_or(Vec::is_empty) {
+        return Ok(users.map(str::to_owned));
+    }
+    let append: Append = [Some(KUNIT), users].into_iter().flatten().collect::<Vec<_>>().join(" ").parse()?;
+    Ok(append.as_deref().map(str::to_owned))
 }
 
 /// Why the kernel probably has no driver for the control port.

@@ -1,4 +1,4 @@
-//! JUnit XML: a suite for each target, a case for each scenario, in one document that is whole or does not exist.
+//! JUnit XML: a suite for each target, a case for each job and for each test of a KUnit suite, in one document that is whole or does not exist.
 //!
 //! Elements and attributes are those of the schema that Jenkins' xunit plugin checks against (junit-10.xsd), which is
 //! also what quick-junit follows. A failed check is a `failure`; what kept a check from being made is an `error`.
@@ -13,7 +13,7 @@ use quick_junit::{FlakyOrRerun, NonSuccessKind, Property, Report, TestCase, Test
 use super::run::Run;
 use super::{Reporter, loss, rate};
 use vmlab_events::attempts::{Attempt, Attempts};
-use vmlab_events::event::{JobReport, Stamped};
+use vmlab_events::event::{JobReport, Stamped, TestReport, TestResult};
 use vmlab_events::loss::LossReport;
 use vmlab_events::verdict::{Class, Verdict};
 use vmlab_events::{clean, text};
@@ -98,6 +98,7 @@ fn suite(run: &Run, kernel: usize) -> TestSuite {
             suite.add_property(Property::new(format!("runs.{}", report.job), rate));
         }
         suite.add_test_case(case(&report, run.loss(&report)));
+        suite.add_test_cases(report.tests.iter().map(|test| case_of_test(&report, test)));
     }
     suite.set_time(Duration::from_millis(ms));
     // A notice is about the run, and only suites have an element for it: the first suite has the notices.
@@ -139,6 +140,25 @@ fn case(report: &JobReport, loss: Option<&LossReport>) -> TestCase {
     if !err.is_empty() {
         case.set_system_err(err);
     }
+    case
+}
+
+/// A test of a KUnit suite. Its class is the suite, which is a case of its own.
+fn case_of_test(report: &JobReport, test: &TestReport) -> TestCase {
+    let mut status = match test.result {
+        TestResult::Passed | TestResult::ExpectedFailure => TestCaseStatus::success(),
+        TestResult::Skipped => TestCaseStatus::skipped(),
+        TestResult::Failed => TestCaseStatus::non_success(NonSuccessKind::Failure),
+        TestResult::TimedOut | TestResult::Error => TestCaseStatus::non_success(NonSuccessKind::Error),
+    };
+    status.set_type(test.result.label());
+    let detail: Vec<_> = test.detail.iter().map(|line| clean::line(line)).collect();
+    if let Some(first) = detail.first() {
+        status.set_message(first.clone());
+        status.set_description(detail.join("\n"));
+    }
+    let mut case = TestCase::new(clean::line(&test.name), status);
+    case.set_classname(clean::line(&format!("{}.{}", report.target.as_str(), report.job)));
     case
 }
 
@@ -323,6 +343,16 @@ mod tests {
         assert_eq!(below("cgroup.path"), ["failure", "flakyFailure"]);
         assert_eq!(below("ipc.shm"), ["error", "rerunFailure", "rerunError"]);
         assert_eq!(below("uts.hostname"), ["error"]);
+    }
+
+    #[test]
+    fn each_test_of_a_suite_is_a_case() {
+        let text = render(&fixture::suites());
+        let document = Document::parse(&text).unwrap();
+        check(document.root_element());
+        assert_eq!(document.root_element().attribute("tests"), Some("9"));
+        assert!(!text.chars().any(|c| c != '\n' && clean::is_hostile(c)));
+        insta::assert_snapshot!("suites", text);
     }
 
     #[test]

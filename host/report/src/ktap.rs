@@ -1,6 +1,7 @@
 //! The Kernel Test Anything Protocol, version 1 (the kernel's Documentation/dev-tools/ktap.rst).
 //!
-//! The top level has one test for each target, and each target one subtest for each scenario. Targets run side by side, so
+//! The top level has one test for each target, and each target one subtest for each job, in which a
+//! KUnit suite has one for each of its tests. Targets run side by side, so
 //! a target's block is written when it is complete and those announced before it are written: the same results give the
 //! same bytes, whichever target was faster. At the end every test that was announced has its line.
 
@@ -10,7 +11,7 @@ use super::excerpt::{self, Excerpt};
 use super::run::{Run, TargetRun};
 use super::{Reporter, rate};
 use vmlab_console::Finding;
-use vmlab_events::event::{JobReport, LabEvent, Stamped};
+use vmlab_events::event::{JobReport, LabEvent, Stamped, TestReport, TestResult};
 use vmlab_events::verdict::{Class, Verdict};
 use vmlab_events::{clean, text};
 
@@ -108,16 +109,42 @@ fn block(run: &Run, kernel: usize) -> String {
             Class::Skipped => skipped += 1,
             Class::Flaky | Class::Bad | Class::TimedOut | Class::Crashed | Class::Lab | Class::NotRun => bad += 1,
         }
+        out.push_str(&suite(&report));
         out.push_str(&format!("  {}\n", result(index + 1, &report)));
     }
     let (number, all) = (kernel + 1, run.jobs.len());
     out.push_str(&if bad > 0 {
-        format!("not ok {number} {label} # {bad} of {} not ok\n", text::count(all, "scenario"))
+        format!("not ok {number} {label} # {bad} of {} not ok\n", text::jobs(&run.jobs))
     } else if skipped == all {
         format!("ok {number} {label} # SKIP nothing here could run\n")
     } else {
         format!("ok {number} {label}\n")
     });
+    out
+}
+
+/// The tests of a KUnit suite, as subtests of its line.
+fn suite(report: &JobReport) -> String {
+    if report.tests.is_empty() {
+        return String::new();
+    }
+    let mut out = format!("    KTAP version 1\n    # Subtest: {}\n    1..{}\n", report.job, report.tests.len());
+    for (number, TestReport { name, result, detail }) in (1..).zip(&report.tests) {
+        if result.is_failure() {
+            detail.iter().for_each(|line| out.push_str(&format!("    # test: {}\n", diagnostic(line))));
+        }
+        let why = || detail.first().map(|line| diagnostic(line)).unwrap_or_default();
+        let (ok, directive) = match result {
+            TestResult::Passed => ("ok", String::new()),
+            TestResult::Failed => ("not ok", String::new()),
+            TestResult::Skipped => ("ok", format!(" # SKIP {}", why())),
+            TestResult::ExpectedFailure => ("not ok", format!(" # XFAIL {}", why())),
+            TestResult::TimedOut => ("not ok", " # TIMEOUT".to_owned()),
+            TestResult::Error => ("not ok", " # ERROR".to_owned()),
+        };
+        out.push_str(format!("    {ok} {number} {}{directive}", description(name)).trim_end());
+        out.push('\n');
+    }
     out
 }
 
@@ -213,6 +240,14 @@ mod tests {
             assert!(text.contains("\n  not ok 1 cgroup.path # FLAKY: "), "{text}");
             insta::assert_snapshot!(name, text);
         }
+    }
+
+    #[test]
+    fn the_tests_of_a_suite_are_its_subtests() {
+        let text = render(&fixture::suites());
+        assert_eq!(check(&text), [(false, 2)]);
+        assert!(!text.chars().any(|c| c != '\n' && clean::is_hostile(c)));
+        insta::assert_snapshot!("suites", text);
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! The protocol between vmlab's host and its guests. No IO, no unsafe code.
 //!
 //! [`frame`] encodes and decodes frames with a length and a checksum, also in a damaged stream; [`message`] has the
-//! messages; [`catalogue`] describes the scenarios that a guest can run.
+//! messages; [`job`] names what a guest can run, and [`catalogue`] describes its scenarios.
 #![forbid(unsafe_code)]
 
 pub mod catalogue;
 pub mod frame;
+pub mod job;
 pub mod message;
 
 /// Name of the virtio-serial port that carries the control link, as in `/sys/class/virtio-ports/*/name`.

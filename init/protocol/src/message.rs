@@ -3,8 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::catalogue::ScenarioId;
 use crate::frame::{self, Frame, Kind, TooLarge};
+use crate::job::{self, Job};
 
 /// The protocol version of this build.
 pub const PROTOCOL: ProtocolVersion = ProtocolVersion { major: 1, minor: 0 };
@@ -53,12 +53,14 @@ pub enum GuestMessage {
         /// forks of one template have different ones.
         boot_id: String,
     },
-    /// A scenario is about to start. The agent sends this before any code of the scenario runs.
-    ScenarioStarted {
+    /// A job is about to start. The agent sends this before any code of the job runs.
+    #[serde(rename = "scenario_started")]
+    JobStarted {
         /// The run number of [`HostMessage::Run`].
         run: u32,
-        /// The scenario's name.
-        scenario: ScenarioId,
+        /// The job.
+        #[serde(rename = "scenario", with = "job::by_name")]
+        job: Job,
     },
     /// A leg has ended.
     LegFinished {
@@ -73,8 +75,9 @@ pub enum GuestMessage {
         /// Bytes of output beyond the limit, which the agent read and dropped.
         output_dropped: u64,
     },
-    /// All legs have ended, and no process of the scenario is left.
-    ScenarioFinished {
+    /// All legs have ended, and no process of the job is left.
+    #[serde(rename = "scenario_finished")]
+    JobFinished {
         /// The run number of [`HostMessage::Run`].
         run: u32,
     },
@@ -87,7 +90,7 @@ pub enum GuestMessage {
     },
     /// The goodbye: the guest's last message.
     RunFinished {
-        /// The number of scenarios started since boot.
+        /// The number of jobs started since boot.
         started: u32,
     },
 }
@@ -137,13 +140,13 @@ pub struct VirtioDevice {
     pub status: u32,
 }
 
-/// The three legs of a scenario, in the order in which they run.
+/// The legs of a job, in the order in which they run. A scenario has three. A KUnit suite has no control.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Leg {
-    /// Tests whether the kernel has the feature.
+    /// Tests whether the kernel has the feature, or the KUnit suite.
     Probe,
-    /// Runs the trial inside the namespace, where the isolation must hold.
+    /// Runs the trial inside the namespace, where the isolation must hold; or runs the KUnit suite.
     Subject,
     /// Runs the same calls without the namespace, where the leak must show.
     Control,
@@ -182,6 +185,8 @@ pub enum LegOutcome {
         /// The observation.
         detail: String,
     },
+    /// Subject of a KUnit suite: the suite has run, and its results are the standard output of the leg.
+    Reported,
     /// A step of the leg failed, or the observation is neither isolation nor a leak.
     Failed {
         /// The step and its error, or the observation.
@@ -214,18 +219,19 @@ pub enum HostMessage {
         /// booted guest may continue if its kernel is too old for the call.
         fork: bool,
     },
-    /// Run a scenario.
+    /// Run a job.
     Run {
         /// The run number, which the answers repeat. Unique within a guest.
         run: u32,
-        /// The scenario's name.
-        scenario: ScenarioId,
+        /// The job.
+        #[serde(rename = "scenario", with = "job::by_name")]
+        job: Job,
         /// The time limit of each leg, in ms.
         leg_timeout_ms: u64,
-        /// The output that the guest may send for this scenario, in bytes.
+        /// The output that the guest may send for this job, in bytes.
         output_limit: u64,
-        /// A random marker that the agent writes to the kernel's log before it announces the scenario. Kernel reports
-        /// after the marker on the console are charged to this scenario.
+        /// A random marker that the agent writes to the kernel's log before it announces the job. Kernel reports after the
+        /// marker on the console are charged to this job.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         marker: Option<String>,
     },
@@ -237,7 +243,7 @@ pub enum HostMessage {
     },
 }
 
-/// An output stream of a scenario's process.
+/// An output stream of a leg's process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stream {
@@ -247,7 +253,7 @@ pub enum Stream {
     Stderr,
 }
 
-/// A piece of a scenario's raw output.
+/// A piece of a job's raw output.
 ///
 /// Layout: run number (4 bytes, little-endian), leg (1 byte), stream (1 byte), two zero bytes, the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,6 @@
 
 use std::io::{self, PipeReader, PipeWriter, Read as _, Write as _};
 use std::os::fd::AsFd;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -13,14 +12,12 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, dup2_stderr, dup2_stdout, setpgid};
 use vmlab_protocol::message::{Leg, LegOutcome, RawChunk, Stream};
 
-use super::Job;
+use super::Order;
 use super::allowance::Allowance;
 use super::children::Children;
 use super::sweep;
+use super::work::Work;
 use crate::link::{Link, LinkError};
-use crate::modules;
-use crate::scenarios::Scenario;
-use crate::scenarios::run_leg;
 use crate::sys::process::fork_with;
 
 /// The maximum size of a leg's result, in bytes of JSON.
@@ -36,25 +33,25 @@ pub(super) struct Done {
     pub(super) output_dropped: u64,
 }
 
-/// Runs a leg. `output_left` is the output that the scenario may still send, in bytes.
+/// Runs a leg. `output_left` is the output that the job may still send, in bytes.
 pub(super) fn run(
     link: &mut Link,
-    job: &Job<'_>,
-    scenario: &'static Scenario,
+    order: &Order<'_>,
+    work: &Work,
     leg: Leg,
     output_left: &mut u64,
 ) -> Result<Done, LinkError> {
     let began = Instant::now();
-    let mut forwarded = Forwarded { link, run: job.run, leg, left: output_left, dropped: 0 };
-    let outcome = match Running::start(scenario, leg, forwarded.link, job.children) {
+    let mut forwarded = Forwarded { link, run: order.run, leg, left: output_left, dropped: 0 };
+    let outcome = match Running::start(work, leg, forwarded.link, order.children) {
         Err(why) => LegOutcome::Failed { detail: format!("the agent cannot start the leg: {why}") },
         Ok(mut running) => {
-            let limit = Duration::from_millis(job.leg_timeout_ms);
-            let end = running.watch(job.children, Allowance::new(limit, began), &mut forwarded)?;
-            let swept = sweep::sweep(job.children);
+            let limit = Duration::from_millis(order.leg_timeout_ms);
+            let end = running.watch(order.children, Allowance::new(limit, began), &mut forwarded)?;
+            let swept = sweep::sweep(order.children);
             running.drain(&mut forwarded)?;
             match swept {
-                Ok(()) => running.outcome(end, job.leg_timeout_ms),
+                Ok(()) => running.outcome(end, order.leg_timeout_ms),
                 Err(why) => LegOutcome::Failed { detail: why },
             }
         }
@@ -104,7 +101,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(scenario: &'static Scenario, leg: Leg, link: &Link, children: &Children) -> Result<Self, String> {
+    fn start(work: &Work, leg: Leg, link: &Link, children: &Children) -> Result<Self, String> {
         let failed = |what: &'static str| move |error: nix::Error| format!("{what}: {error}");
         let pipe = || -> Result<(PipeReader, PipeWriter), String> {
             let (reader, writer) = io::pipe().map_err(|error| format!("pipe: {error}"))?;
@@ -114,7 +111,7 @@ impl Running {
         let ((stdout, out), (stderr, err), (result, mut say)) = (pipe()?, pipe()?, pipe()?);
         let pid = fork_with(|| {
             let outcome = match enter(&out, &err, children, link) {
-                Ok(()) => leg_outcome(scenario, leg),
+                Ok(()) => work.run_leg(leg),
                 Err(error) => LegOutcome::Failed { detail: format!("the leg's process cannot start: {error}") },
             };
             let json = serde_json::to_vec(&outcome).unwrap_or_default();
@@ -217,7 +214,7 @@ impl Running {
     }
 }
 
-/// Sets up the leg's process before any scenario code: its own process group, pipes for output, and an empty signal
+/// Sets up the leg's process before any of the job's code: its own process group, pipes for output, and an empty signal
 /// mask. Standard input is the agent's. A new session would cost each fork the translation of 400 more blocks of code
 /// in the emulator, because the scheduler groups tasks by session (kernel/sched/autogroup.c).
 fn enter(out: &PipeWriter, err: &PipeWriter, children: &Children, link: &Link) -> Result<(), io::Error> {
@@ -227,19 +224,6 @@ fn enter(out: &PipeWriter, err: &PipeWriter, children: &Children, link: &Link) -
     dup2_stderr(err)?;
     children.forget_in_child()?;
     Ok(())
-}
-
-/// Runs the leg. The probe leg first loads the scenario's modules.
-fn leg_outcome(scenario: &'static Scenario, leg: Leg) -> LegOutcome {
-    if leg == Leg::Probe {
-        for name in scenario.modules {
-            let (_, problems) = modules::load_list(Path::new(&format!("/modules/for/{name}.list")));
-            if !problems.is_empty() {
-                return LegOutcome::Failed { detail: problems.join("; ") };
-            }
-        }
-    }
-    run_leg(scenario, leg)
 }
 
 /// Reads from a pipe: Some(n) after n bytes, None if no data is available. Sets the pipe to None at its end of file.

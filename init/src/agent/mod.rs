@@ -6,16 +6,16 @@ use std::path::Path;
 
 use nix::sys::prctl::set_child_subreaper;
 use nix::unistd::dup2_stdin;
-use vmlab_protocol::catalogue::ScenarioId;
+use vmlab_protocol::job::Job;
 use vmlab_protocol::message::{GuestMessage, HERE, HostMessage, Leg, LegOutcome};
 
 use crate::console;
 use crate::faults;
 use crate::link::{Link, LinkError};
-use crate::scenarios::{self, Scenario};
 use children::Children;
 use fresh::Fresh;
 use kernel_console::KernelConsole;
+use work::Work;
 
 mod allowance;
 mod children;
@@ -24,6 +24,7 @@ mod fresh;
 mod kernel_console;
 mod leg;
 mod sweep;
+mod work;
 
 const NULL: &str = "/dev/null";
 
@@ -66,12 +67,12 @@ fn serve(port: &Path, modules: Vec<String>, problems: Vec<String>) -> Result<(),
             HostMessage::Run { run, .. } if !prepared => {
                 link.send(GuestMessage::Refused { run, why: "the guest was not prepared".to_owned() })?;
             }
-            HostMessage::Run { run, scenario, leg_timeout_ms, output_limit, marker } => {
+            HostMessage::Run { run, job, leg_timeout_ms, output_limit, marker } => {
                 if let Some(marker) = marker {
                     console.write(&marker).map_err(LinkError::Console)?;
                 }
-                let job = Job { run, leg_timeout_ms, output_limit, console: &console, children: &children };
-                if run_scenario(&mut link, &job, scenario)? {
+                let order = Order { run, leg_timeout_ms, output_limit, console: &console, children: &children };
+                if run_job(&mut link, &order, job)? {
                     started += 1;
                 }
             }
@@ -83,8 +84,8 @@ fn serve(port: &Path, modules: Vec<String>, problems: Vec<String>) -> Result<(),
     }
 }
 
-/// The parameters of a scenario's run.
-struct Job<'a> {
+/// The parameters of a job's run.
+struct Order<'a> {
     run: u32,
     leg_timeout_ms: u64,
     /// The output that the run may send, in bytes.
@@ -93,41 +94,41 @@ struct Job<'a> {
     children: &'a Children,
 }
 
-/// Runs a scenario or a fault; returns whether it was started.
-fn run_scenario(link: &mut Link, job: &Job<'_>, id: ScenarioId) -> Result<bool, LinkError> {
-    let run = job.run;
-    let fault = faults::find(id.as_str());
-    let Some(scenario) = scenarios::find(id.as_str()).or(fault.map(|fault| &fault.scenario)) else {
-        link.send(GuestMessage::Refused { run, why: format!("no scenario is named {id}") })?;
+/// Runs a job; returns whether it was started.
+fn run_job(link: &mut Link, order: &Order<'_>, job: Job) -> Result<bool, LinkError> {
+    let run = order.run;
+    let Some(work) = Work::find(&job) else {
+        link.send(GuestMessage::Refused { run, why: format!("nothing here is named {job}") })?;
         return Ok(false);
     };
-    link.send(GuestMessage::ScenarioStarted { run, scenario: id })?;
-    if let Some(agent_fault) = fault.and_then(|fault| fault.agent_fault) {
+    let agent_fault = faults::find(job.name()).and_then(|fault| fault.agent_fault);
+    link.send(GuestMessage::JobStarted { run, job })?;
+    if let Some(agent_fault) = agent_fault {
         agent_fault(link, run)?;
         return Ok(true);
     }
-    let mut output_left = job.output_limit;
-    if run_leg(link, job, scenario, Leg::Probe, &mut output_left)? == LegOutcome::Available {
-        run_leg(link, job, scenario, Leg::Subject, &mut output_left)?;
-        if scenario.has_control() {
-            run_leg(link, job, scenario, Leg::Control, &mut output_left)?;
+    let mut output_left = order.output_limit;
+    if run_leg(link, order, &work, Leg::Probe, &mut output_left)? == LegOutcome::Available {
+        run_leg(link, order, &work, Leg::Subject, &mut output_left)?;
+        if work.has_control() {
+            run_leg(link, order, &work, Leg::Control, &mut output_left)?;
         }
     }
-    link.send(GuestMessage::ScenarioFinished { run })?;
+    link.send(GuestMessage::JobFinished { run })?;
     Ok(true)
 }
 
 fn run_leg(
     link: &mut Link,
-    job: &Job<'_>,
-    scenario: &'static Scenario,
+    order: &Order<'_>,
+    work: &Work,
     leg: Leg,
     output_left: &mut u64,
 ) -> Result<LegOutcome, LinkError> {
-    let done = leg::run(link, job, scenario, leg, output_left)?;
-    let outcome = job.console.level_problem().map_or(done.outcome, |detail| LegOutcome::Failed { detail });
+    let done = leg::run(link, order, work, leg, output_left)?;
+    let outcome = order.console.level_problem().map_or(done.outcome, |detail| LegOutcome::Failed { detail });
     link.send(GuestMessage::LegFinished {
-        run: job.run,
+        run: order.run,
         leg,
         outcome: outcome.clone(),
         duration_ns: done.duration_ns,

@@ -55,11 +55,11 @@ pub(super) const ALL: &[Fault] = &[
     }),
     Fault::of_agent("fault.no-subject", "The agent finishes a scenario without its subject leg", |link, run| {
         link.send(found(run, Leg::Probe))?;
-        link.send(GuestMessage::ScenarioFinished { run })
+        link.send(GuestMessage::JobFinished { run })
     }),
     Fault::of_agent("fault.result-twice", "The agent sends two results for one scenario", |link, run| {
         pass(link, run)?;
-        link.send(GuestMessage::ScenarioFinished { run })
+        link.send(GuestMessage::JobFinished { run })
     }),
     Fault::of_agent(
         "fault.result-unasked",
@@ -94,7 +94,7 @@ fn found(run: u32, leg: Leg) -> GuestMessage {
 fn pass(link: &mut Link, run: u32) -> Result<(), LinkError> {
     link.send(found(run, Leg::Probe))?;
     link.send(found(run, Leg::Subject))?;
-    link.send(GuestMessage::ScenarioFinished { run })
+    link.send(GuestMessage::JobFinished { run })
 }
 
 fn halve(bytes: &mut Vec<u8>) {

@@ -128,7 +128,7 @@ fn forges(_sandbox: &Sandbox) -> Result<Finding, Trouble> {
             duration_ns: 1,
             output_dropped: 0,
         },
-        GuestMessage::ScenarioFinished { run: 1 },
+        GuestMessage::JobFinished { run: 1 },
         GuestMessage::RunFinished { started: 1 },
     ];
     for (seq, message) in (3..).zip(words) {

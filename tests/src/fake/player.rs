@@ -10,8 +10,9 @@ use nix::sys::signal::{Signal, kill, raise};
 use nix::unistd::getppid;
 use serde_json::{Value, json};
 use vmlab_image::guest_init;
-use vmlab_protocol::catalogue::{Control, Expectation, ScenarioId};
+use vmlab_protocol::catalogue::{Control, Expectation};
 use vmlab_protocol::frame::{Decoder, HEADER_LEN, Item};
+use vmlab_protocol::job::Job;
 use vmlab_protocol::message::{
     self, CONSOLE_LEVEL, Envelope, GuestMessage, HERE, Hello, HostMessage, Leg, LegOutcome, PROTOCOL, RawChunk,
 };
@@ -71,14 +72,14 @@ impl Player {
             }
             Action::BootId(id) => self.boot_id.clone_from(id),
             Action::AwaitRun(wanted) => {
-                let (_, scenario) = self.hear()?.ok_or("the host has nothing more to do")?;
-                if scenario.as_str() != wanted {
-                    return Err(format!("{wanted} was due, the host asked for {scenario}"));
+                let (_, job) = self.hear()?.ok_or("the host has nothing more to do")?;
+                if job.name() != wanted {
+                    return Err(format!("{wanted} was due, the host asked for {job}"));
                 }
             }
             Action::AwaitFinish => {
-                if let Some((_, scenario)) = self.hear()? {
-                    return Err(format!("nothing more was due, the host asked for {scenario}"));
+                if let Some((_, job)) = self.hear()? {
+                    return Err(format!("nothing more was due, the host asked for {job}"));
                 }
             }
             Action::HoldConsole => self.held = Some(Vec::new()),
@@ -105,13 +106,13 @@ impl Player {
             }
             Action::Serve(count) => {
                 for _ in 0..*count {
-                    let (run, scenario) = self.hear()?.ok_or("the host has nothing more to do")?;
-                    self.serve(run, &scenario)?;
+                    let (run, job) = self.hear()?.ok_or("the host has nothing more to do")?;
+                    self.serve(run, &job)?;
                 }
             }
             Action::ServeRest => {
-                while let Some((run, scenario)) = self.hear()? {
-                    self.serve(run, &scenario)?;
+                while let Some((run, job)) = self.hear()? {
+                    self.serve(run, &job)?;
                 }
                 self.say(GuestMessage::RunFinished { started: self.started })?;
             }
@@ -157,8 +158,8 @@ impl Player {
         }
     }
 
-    /// Waits for the host's next message: a scenario to run, or the end of the work.
-    fn hear(&mut self) -> Result<Option<(u32, ScenarioId)>, String> {
+    /// Waits for the host's next message: a job to run, or the end of the work.
+    fn hear(&mut self) -> Result<Option<(u32, Job)>, String> {
         loop {
             match self.decoder.next_item() {
                 Some(Item::Frame(frame)) => match message::decode(&frame).map_err(|error| error.to_string())? {
@@ -167,9 +168,9 @@ impl Player {
                         self.say(GuestMessage::Prepared { boot_id })?;
                         continue;
                     }
-                    HostMessage::Run { run, scenario, marker, .. } => {
+                    HostMessage::Run { run, job, marker, .. } => {
                         marker.map_or(Ok(()), |marker| self.print(&marker))?;
-                        return Ok(Some((run, scenario)));
+                        return Ok(Some((run, job)));
                     }
                     HostMessage::Finish { marker } => {
                         self.print(&marker)?;
@@ -188,9 +189,9 @@ impl Player {
     }
 
     /// Runs a scenario with the documented result.
-    fn serve(&mut self, run: u32, scenario: &ScenarioId) -> Result<(), String> {
+    fn serve(&mut self, run: u32, job: &Job) -> Result<(), String> {
         let catalogue = guest_init::catalogue().map_err(|error| error.to_string())?;
-        let spec = catalogue.iter().find(|spec| spec.id == *scenario).ok_or(format!("there is no {scenario}"))?;
+        let spec = catalogue.iter().find(|spec| spec.id.as_str() == job.name()).ok_or(format!("there is no {job}"))?;
         let seen = || "as documented".to_owned();
         let subject = match spec.expects {
             Expectation::Isolation => LegOutcome::Isolated { detail: seen() },
@@ -200,11 +201,11 @@ impl Player {
         if spec.control == Control::Runs {
             legs.push((Leg::Control, LegOutcome::Leaked { detail: seen() }));
         }
-        self.say(GuestMessage::ScenarioStarted { run, scenario: scenario.clone() })?;
+        self.say(GuestMessage::JobStarted { run, job: job.clone() })?;
         for (leg, outcome) in legs {
             self.say(GuestMessage::LegFinished { run, leg, outcome, duration_ns: 1_000_000, output_dropped: 0 })?;
         }
-        self.say(GuestMessage::ScenarioFinished { run })
+        self.say(GuestMessage::JobFinished { run })
     }
 
     /// Prints a line of the kernel's log on the console, as a kernel does.
@@ -222,7 +223,7 @@ impl Player {
     }
 
     fn encode(&mut self, message: GuestMessage) -> Result<Vec<u8>, String> {
-        if matches!(message, GuestMessage::ScenarioStarted { .. }) {
+        if matches!(message, GuestMessage::JobStarted { .. }) {
             self.started += 1;
         }
         let envelope = Envelope { seq: self.seq, boottime_ns: 1_000_000_000 + self.seq, message };

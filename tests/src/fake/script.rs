@@ -225,7 +225,7 @@ pub fn console(text: &str) -> Action {
 /// The announcement of a scenario.
 #[must_use]
 pub fn started(run: u32, scenario: &str) -> Action {
-    Action::Say(GuestMessage::ScenarioStarted { run, scenario: scenario.parse().expect("a scenario's name") })
+    Action::Say(GuestMessage::JobStarted { run, job: scenario.parse().expect("a job's name") })
 }
 
 /// The end of a leg.
@@ -237,7 +237,7 @@ pub fn leg(run: u32, leg: Leg, outcome: LegOutcome) -> Action {
 /// The end of a scenario.
 #[must_use]
 pub fn finished(run: u32) -> Action {
-    Action::Say(GuestMessage::ScenarioFinished { run })
+    Action::Say(GuestMessage::JobFinished { run })
 }
 
 /// A scenario from the host's order to the end of its legs, without the scenario's own end.

@@ -1,7 +1,8 @@
-//! The session: in any order of messages and requests, a result counts only if its scenario was asked for, announced and
+//! The session: in any order of messages and requests, a result counts only if its job was asked for, announced and
 //! complete.
 
-use vmlab_lab::guest::session::{Findings, Freshness, OUTPUT_KEPT, Session, SessionEvent};
+use vmlab_events::job::{JobSpec, SuiteId};
+use vmlab_lab::guest::session::{Findings, Freshness, OUTPUT_KEPT, OUTPUT_LIMIT, Session, SessionEvent};
 use vmlab_protocol::catalogue::{Control, Expectation, KernelVersion, Requirement, ScenarioSpec};
 use vmlab_protocol::message::{
     self, Envelope, GuestMessage, Hello, Leg, LegOutcome, PROTOCOL, ProtocolVersion, RawChunk, Stream,
@@ -11,6 +12,7 @@ pub const WORDS: &[&[u8]] = &[
     // A complete run, in the letters of [`Play::step`].
     b"hPpaAsA1B2D3fd",
     b"hPpassABCfd",
+    b"hPpcKoxAoyUfd",
     b"o\xff",
     b"x\x05VMLB\x01",
     b"z",
@@ -29,7 +31,7 @@ struct Seen {
 /// One execution of the input, which is a script of letters.
 struct Play<'a> {
     session: Session,
-    specs: &'a [ScenarioSpec],
+    specs: &'a [JobSpec],
     seq: u64,
     run: u32,
     /// How many bytes go to the session at once; 0: all.
@@ -37,8 +39,8 @@ struct Play<'a> {
     seen: Seen,
 }
 
-fn spec(id: &str, control: Control) -> ScenarioSpec {
-    ScenarioSpec {
+fn spec(id: &str, control: Control) -> JobSpec {
+    JobSpec::from(ScenarioSpec {
         id: id.parse().unwrap(),
         title: String::new(),
         seed: String::new(),
@@ -50,7 +52,7 @@ fn spec(id: &str, control: Control) -> ScenarioSpec {
         modules: Vec::new(),
         leg_timeout_ms: 1000,
         allows: Vec::new(),
-    }
+    })
 }
 
 fn hello(major: u16) -> GuestMessage {
@@ -82,13 +84,15 @@ impl Play<'_> {
             b'p' => self.say(GuestMessage::Prepared { boot_id: "x".to_owned() }),
             b's' => self.started(0),
             b'S' => self.started(1),
+            b'K' => self.started(2),
             b'A' => self.leg(Leg::Probe, LegOutcome::Available, 0),
             b'B' => self.leg(Leg::Subject, LegOutcome::Isolated { detail: String::new() }, 0),
             b'C' => self.leg(Leg::Control, LegOutcome::Leaked { detail: String::new() }, 0),
             b'D' => self.leg(Leg::Control, LegOutcome::Died { how: String::new() }, u64::MAX),
             b'E' => self.leg(Leg::Probe, LegOutcome::Missing { evidence: String::new() }, u64::MAX),
             b'F' => self.leg(Leg::Subject, LegOutcome::TimedOut { limit_ms: u64::MAX }, u64::MAX),
-            b'f' => self.say(GuestMessage::ScenarioFinished { run: self.run }),
+            b'U' => self.leg(Leg::Subject, LegOutcome::Reported, 0),
+            b'f' => self.say(GuestMessage::JobFinished { run: self.run }),
             b'g' => self.say(GuestMessage::RunFinished { started: self.run }),
             b'r' => self.say(GuestMessage::Refused { run: self.run, why: String::new() }),
             b'q' => self.seq = self.seq.wrapping_add(u64::from(argument())),
@@ -104,7 +108,7 @@ impl Play<'_> {
                 let fresh = Freshness { wall_clock_ns: 1, entropy: String::new(), fork: false };
                 drop(self.session.prepare(&fresh));
             }
-            b'a' | b'b' => {
+            b'a'..=b'c' => {
                 let spec = &self.specs[usize::from(letter - b'a')];
                 if self.session.ask(spec, 1000, None).is_ok() {
                     self.seen.asked += 1;
@@ -117,8 +121,8 @@ impl Play<'_> {
 
     fn started(&mut self, spec: usize) {
         self.run = self.run.saturating_add(1);
-        let scenario = self.specs[spec].id.clone();
-        self.say(GuestMessage::ScenarioStarted { run: self.run, scenario });
+        let job = self.specs[spec].job();
+        self.say(GuestMessage::JobStarted { run: self.run, job });
     }
 
     fn leg(&mut self, leg: Leg, outcome: LegOutcome, output_dropped: u64) {
@@ -184,12 +188,13 @@ fn check(findings: &Findings) {
     );
     let available = findings.legs[0].outcome == LegOutcome::Available;
     assert_eq!(legs.len() > 1, available, "{findings:?}");
+    assert!(findings.results.len() as u64 <= OUTPUT_LIMIT);
     for tail in [&findings.stdout, &findings.stderr] {
         assert!(tail.text().len() <= OUTPUT_KEPT);
     }
 }
 
-fn play(input: &[u8], specs: &[ScenarioSpec], piece: usize) -> Seen {
+fn play(input: &[u8], specs: &[JobSpec], piece: usize) -> Seen {
     let of_fork = input.first() == Some(&b'z');
     let session = if of_fork { Session::of_fork() } else { Session::default() };
     let seq = u64::from(of_fork);
@@ -204,7 +209,7 @@ fn play(input: &[u8], specs: &[ScenarioSpec], piece: usize) -> Seen {
 pub fn run(input: &[u8]) {
     let input = &input[..input.len().min(4096)];
     let impossible = Control::Impossible { why: "none".to_owned() };
-    let specs = [spec("a.a", Control::Runs), spec("b.b", impossible)];
+    let specs = [spec("a.a", Control::Runs), spec("b.b", impossible), JobSpec::Kunit(SuiteId::new("c").unwrap())];
     let whole = play(input, &specs, 0);
     assert_eq!(play(input, &specs, 1), whole, "the same, byte by byte");
     assert_eq!(play(input, &specs, 7), whole, "the same, in sevens");

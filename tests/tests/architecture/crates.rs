@@ -9,7 +9,7 @@ use crate::{manifest, workspace};
 const FENCE: &str = "```text crates";
 
 /// Crates that are not part of the product and may depend on every crate.
-const TESTS: [&str; 2] = ["tests", "tests/ktap"];
+const TESTS: [&str; 1] = ["tests"];
 
 /// A crate and the workspace's crates that it depends on, in the order of the page.
 type Arrows = Vec<(String, Vec<String>)>;

@@ -1,10 +1,13 @@
-//! A kernel that is built to order: small, with namespaces, from the source of Debian's 6.12.
+//! A kernel that is built to order: small, with namespaces and KUnit, from the source of Debian's 6.12.
 
 use std::time::Duration;
 
+use vmlab_events::event::TestResult;
+use vmlab_protocol::job::Job;
+
 use super::*;
 
-const ORDER: &str = "source:trixie+namespaces";
+const ORDER: &str = "source:trixie+namespaces+kunit";
 
 /// The maximum size of the kernel's file, in bytes: `base` is for small kernels.
 const SIZE: u64 = 4 << 20;
@@ -12,11 +15,20 @@ const SIZE: u64 = 4 << 20;
 /// A build takes four minutes on two idle processors; tests and other builds may share them.
 const LIMIT: Duration = Duration::from_secs(40 * 60);
 
+/// An environment in whose cache the kernel is, and what the build printed.
+fn built() -> (TestEnv, &'static str) {
+    static PRINTED: OnceLock<String> = OnceLock::new();
+    let env = env();
+    let printed = PRINTED.get_or_init(|| {
+        let built = env.start(&["kernel", "build", ORDER]).wait_within(LIMIT);
+        built.exits(exit::OK).stdout.clone()
+    });
+    (env, printed)
+}
+
 #[test]
 fn a_small_kernel_is_built_once_and_passes_the_whole_catalogue() {
-    let env = env();
-    let built = env.start(&["kernel", "build", ORDER]).wait_within(LIMIT);
-    let built = built.exits(exit::OK).stdout.clone();
+    let (env, built) = built();
     let path = built.split_whitespace().last().unwrap();
     assert!(fs::metadata(path).unwrap().len() <= SIZE, "{built}");
     let again = env.run(&["kernel", "build", ORDER]);
@@ -26,6 +38,33 @@ fn a_small_kernel_is_built_once_and_passes_the_whole_catalogue() {
     let outcome = run(&env, &["--isolation", "shared", "--kernel", ORDER]);
     outcome.exits(exit::OK);
     assert!(outcome.reports().all(|report| matches!(report.verdict.label(), "PASS" | "LEAK")), "{}", outcome.ended);
+}
+
+#[test]
+fn each_suite_of_the_kernel_is_a_job_with_a_result_for_each_test() {
+    let (env, _) = built();
+    let outcome = run(&env, &["--kunit", "kunit.", "=uts.hostname", "--isolation", "shared", "--kernel", ORDER]);
+    outcome.exits(exit::OK);
+    let suites: Vec<_> = outcome.reports().filter(|report| matches!(report.job, Job::Kunit(_))).collect();
+    // So many suites are in the fragment and in KUnit's own tests.
+    assert!(suites.len() >= 30 && outcome.reports().count() == suites.len() + 1, "{}", outcome.ended);
+    let results = |name: &str| -> Vec<_> {
+        let report = suites.iter().find(|report| report.job.name() == name).unwrap();
+        report.tests.iter().map(|test| (test.name.as_str(), test.result)).collect()
+    };
+    let example = results("kunit.example");
+    for expected in [
+        ("example_simple_test", TestResult::Passed),
+        ("example_skip_test", TestResult::Skipped),
+        ("example_params_test/example value 2", TestResult::Passed),
+        ("example_params_test/example value 0", TestResult::Skipped),
+    ] {
+        assert!(example.contains(&expected), "{example:?}");
+    }
+    assert!(results("kunit.list-kunit-test").len() > 30);
+    // A test of KUnit's own that warns on purpose.
+    let platform = suites.iter().find(|report| report.job.name() == "kunit.kunit_platform_device").unwrap();
+    assert_eq!((platform.verdict.label(), platform.warnings.len()), ("PASS", 1), "{platform:?}");
 }
 
 #[test]

@@ -42,7 +42,7 @@ fn garbage_is_a_violation_at_any_time() {
 fn one_flipped_bit_anywhere_is_a_violation() {
     // A bit each of magic, header version, kind, flags, length, checksum and payload.
     for bit in [0, 4 * 8, 5 * 8, 6 * 8, 8 * 8, 12 * 8, 16 * 8 + 3, 40 * 8 + 1] {
-        let message = GuestMessage::ScenarioFinished { run: 1 };
+        let message = GuestMessage::JobFinished { run: 1 };
         let mut actions = legs(1, HOSTNAME, &passing());
         // More bytes follow, so that a frame whose length grew is complete.
         actions.extend([Action::SayDamaged(message, Damage::FlipBit(bit)), Action::Port(vec![0; 600])]);
@@ -53,7 +53,7 @@ fn one_flipped_bit_anywhere_is_a_violation() {
 #[test]
 fn a_frame_that_announces_too_much_is_a_violation_at_once() {
     for announced in [(1 << 20) + 1, u32::MAX] {
-        let message = GuestMessage::ScenarioFinished { run: 1 };
+        let message = GuestMessage::JobFinished { run: 1 };
         let mut actions = legs(1, HOSTNAME, &passing());
         actions.push(Action::SayDamaged(message, Damage::Announce(announced)));
         is_garbled(actions, &format!("a frame that announces {announced} bytes (limit 1048576)"));
@@ -64,7 +64,7 @@ fn a_frame_that_announces_too_much_is_a_violation_at_once() {
 fn a_frame_that_the_end_of_the_link_truncates_is_reported() {
     for length in [1, 15, 16, 40] {
         let mut actions = legs(1, HOSTNAME, &passing());
-        let cut = Action::SayDamaged(GuestMessage::ScenarioFinished { run: 1 }, Damage::Truncate(length));
+        let cut = Action::SayDamaged(GuestMessage::JobFinished { run: 1 }, Damage::Truncate(length));
         actions.extend([cut, Action::Exit(0)]);
         let outcome = lab(vec![booted(actions)]).run(&[ONLY_HOSTNAME]);
         outcome.exits(exit::LAB);

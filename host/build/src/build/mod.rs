@@ -24,7 +24,7 @@ use crate::merge::Merged;
 use crate::order::FragmentName;
 use crate::store::{Built, IMAGE, Key, LABEL, Record, Store, config_name, digest};
 use crate::tree::Tree;
-use crate::{explain, fragments::fragments, identity};
+use crate::{explain, fragments::fragments, identity, suites};
 
 /// How often a tree may change during its build.
 const TRIES: u32 = 3;
@@ -262,8 +262,11 @@ impl<'a> Job<'a> {
             self.merged.requests().map(|(symbol, asked)| (symbol.to_owned(), (asked.value.clone(), asked.by.clone())));
         let asked = asked.collect();
         let label = self.request.label.to_owned();
+        let vmlinux = out.join("vmlinux");
+        let suites =
+            suites::of(&vmlinux).map_err(|cause| BuildError::Suites { label: label.clone(), path: vmlinux, cause })?;
         let config = self.merged.text();
-        let record = |format, files| Record { format, label, release, asked, seconds, files };
+        let record = |format, files| Record { format, label, release, asked, suites, seconds, files };
         Ok(self.store.publish(self.key(code, &config), &staging, &prepared, &AtomicBool::new(false), record)?)
     }
 

@@ -20,7 +20,7 @@ use vmlab_report::{Format, ReportSpec};
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct RunArgs {
-    /// Scenarios to run: a part of their names, or =NAME for exactly that one [default: all]
+    /// Scenarios, or with --kunit KUnit suites, to run: a part of their names, or =NAME for exactly that one [default: all]
     #[arg(value_name = "FILTER")]
     pub(super) filters: Vec<Filter>,
 
@@ -31,6 +31,12 @@ pub struct RunArgs {
     /// of a bzImage or vmlinux. `vmlab help kernels` has more.
     #[arg(short, long = "kernel", value_name = "KERNEL", value_parser = kernel_arg::parse, value_hint = ValueHint::FilePath)]
     pub(super) kernels: Vec<KernelSource>,
+
+    /// Also run the KUnit suites of kernels that are built with them (-k tree:.+kunit), each as a job `kunit.SUITE`
+    ///
+    /// Filters select from scenarios and suites: `vmlab run --kunit kunit.` runs all suites and no scenario.
+    #[arg(long)]
+    pub(super) kunit: bool,
 
     /// Config fragment for all kernels that are built; may be given several times
     #[arg(long, value_name = "FRAGMENT", value_parser = kernel_arg::parse_fragment, value_hint = ValueHint::FilePath)]
@@ -262,6 +268,7 @@ Examples:
   vmlab run -k debian:bullseye -k debian:trixie   two kernels side by side
   vmlab run -k arch/x86/boot/bzImage              a kernel of your own
   vmlab run --report human --report junit=vmlab.xml
+  vmlab run --kunit kunit. -k tree:.+kunit        the KUnit suites of this source tree
   vmlab run =uts.hostname --repeat 100            how often does it fail?
   vmlab run uts --until-failure --timeout 600     look for a failure for ten minutes
 

@@ -33,7 +33,6 @@ pub(super) async fn show(plan: &Plan, reports: &[ReportSpec], keeps_record: bool
     };
     let known = accel::known(&qemu, &dirs.cache);
     let mut rows = vec![
-        row("scenarios", &format!("{}, {}", text::count(plan.jobs.len(), "scenario"), plan.isolation.name())),
         row("machine", &format!("{} MiB, {}", plan.memory_mib, text::count(plan.cpus as usize, "CPU"))),
         row("QEMU", &format!("{} at {}", qemu.version, qemu.path.display())),
         row("accelerator", &accelerator(plan.accelerator, known.as_ref())),
@@ -41,13 +40,25 @@ pub(super) async fn show(plan: &Plan, reports: &[ReportSpec], keeps_record: bool
     let tcg = argv::quirk_parameters(Accelerator::Tcg, qemu.version);
     let uses_tcg = uses_tcg(plan.accelerator, known.as_ref());
     rows.push(row("command line", &parameters(&tcg, uses_tcg, plan.append.as_deref())));
+    let mut suites = Some(Vec::new());
     for source in &kernels {
-        rows.extend(kernel(source, plan, dirs).await?);
+        let (of_kernel, found) = kernel(source, plan, dirs).await?;
+        rows.extend(of_kernel);
+        // A kernel that is still to be built may have any suites.
+        suites = suites.zip(found).map(|(suites, kernel)| [suites, kernel.suites.unwrap_or_default()].concat());
     }
+    let mut jobs = plan.jobs.clone();
+    match (&plan.suites, suites) {
+        (Some(wanted), Some(known)) => jobs.extend(wanted.select(&known).map_err(RunError::from)?),
+        (Some(_), None) => rows.push(row("KUnit suites", "known when the kernels are built")),
+        (None, _) => {}
+    }
+    jobs.sort_by(|a, b| a.name().cmp(b.name()));
+    rows.insert(0, row("jobs", &format!("{}, {}", text::jobs(&jobs), plan.isolation.name())));
     let record = if keeps_record { record::runs_dir(dirs).display().to_string() } else { "none".to_owned() };
     rows.push(row("record", &record));
     rows.extend(reports.iter().map(|spec| row("report", &format!("{} to {}", spec.format, spec.destination))));
-    let names: String = plan.jobs.iter().map(|job| format!("  {}\n", job.name())).collect();
+    let names: String = jobs.iter().map(|job| format!("  {}\n", job.name())).collect();
     output::print(&format!("would run\n{names}\n{}", output::columns(&rows)))?;
     Ok(exit::OK)
 }
@@ -87,21 +98,26 @@ fn parameters(quirks: &[&str], uses_tcg: Option<bool>, append: Option<&str>) -> 
     words.join(", then ")
 }
 
-/// Where a kernel comes from, and what it lacks.
-async fn kernel(source: &KernelSource, plan: &Plan, dirs: &Dirs) -> Result<Vec<[String; 2]>, Failure> {
+/// Where a kernel comes from, and what it lacks; and the kernel, if it is there.
+async fn kernel(
+    source: &KernelSource,
+    plan: &Plan,
+    dirs: &Dirs,
+) -> Result<(Vec<[String; 2]>, Option<Kernel>), Failure> {
     let row_of = |text: &str| row("kernel", &format!("{source}: {text}"));
+    let missing = |text: &str| (vec![row_of(text)], None);
     if let (KernelSource::Debian(debian), true) = (source, plan.obtain.fetch != FetchPolicy::Offline) {
         match debian::cached(debian, dirs).map_err(Failure::lab)? {
-            Lookup::Missing => return Ok(vec![row_of("not in the cache, would be fetched")]),
-            Lookup::Damaged(damage) => return Ok(vec![row_of(&format!("would be fetched again: {damage}"))]),
+            Lookup::Missing => return Ok(missing("not in the cache, would be fetched")),
+            Lookup::Damaged(damage) => return Ok(missing(&format!("would be fetched again: {damage}"))),
             Lookup::Found(_) => {}
         }
     }
     let how = How { build: false, ..FetchPolicy::Offline.into() };
     let kernel = match vmlab_kernel::obtain(source, dirs, how, &Silent).await {
-        Err(KernelError::NotBuilt { .. }) => return Ok(vec![row_of("not in the cache, would be built")]),
+        Err(KernelError::NotBuilt { .. }) => return Ok(missing("not in the cache, would be built")),
         Err(KernelError::Debian(DebianError::NotCached { .. })) if is_order(source, plan) => {
-            return Ok(vec![row_of("not in the cache, its source would be fetched and built")]);
+            return Ok(missing("not in the cache, its source would be fetched and built"));
         }
         obtained => obtained?,
     };
@@ -109,7 +125,7 @@ async fn kernel(source: &KernelSource, plan: &Plan, dirs: &Dirs) -> Result<Vec<[
     let mut rows = vec![row_of(&format!("{} from {}", kernel.release, kernel.path.display()))];
     rows.extend(kernel.notices.iter().map(|notice| row("note", notice)));
     rows.extend(lacking(&kernel)?.map(|lacking| row("note", &lacking)));
-    Ok(rows)
+    Ok((rows, Some(kernel)))
 }
 
 /// The modules that a kernel lacks, or that it may lack, and without which it cannot answer.

@@ -95,14 +95,20 @@ fn plan(args: &RunArgs) -> Result<Plan, Failure> {
         None => &[],
         Some(_) => guest_init::faults().map_err(|error| Failure::lab(chain(&error)))?,
     };
-    let scenarios = select::select(&[catalogue, faults].concat(), &args.filters)
-        .map_err(|error| Failure::with_code(exit::NOTHING_RAN, error))?;
+    let catalogue = [catalogue, faults].concat();
+    let (scenarios, suites) = if args.kunit {
+        let (scenarios, suites) = select::Suites::beside(&catalogue, &args.filters);
+        (scenarios, Some(suites))
+    } else {
+        (select::select(&catalogue, &args.filters).map_err(|error| Failure::with_code(exit::NOTHING_RAN, error))?, None)
+    };
     let append = match &args.append {
         None => Append::default(),
         Some(words) => words.parse().map_err(Failure::usage)?,
     };
     Ok(Plan {
         kernels: kernel_arg::with_fragments(&args.kernels, &args.config).map_err(Failure::usage)?,
+        suites,
         isolation: args.isolation.into(),
         repetition: args.repetition(),
         accelerator: args.accel.into(),
@@ -125,7 +131,7 @@ fn plan(args: &RunArgs) -> Result<Plan, Failure> {
         },
         extra_modules: args.faults.as_deref().map(modules_in).transpose()?.unwrap_or_default(),
         argv: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
-        ..Plan::new(scenarios.into_iter().map(JobSpec::Scenario).collect())
+        ..Plan::new(scenarios.into_iter().map(JobSpec::from).collect())
     })
 }
 
@@ -158,6 +164,7 @@ impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         match error {
             RunError::Interrupted => Self::interrupted(),
+            RunError::Suites(_) => Self::with_code(exit::NOTHING_RAN, error),
             RunError::Sink(error) => match error.downcast::<Self>() {
                 Ok(failure) => *failure,
                 Err(error) => Self::lab(error),

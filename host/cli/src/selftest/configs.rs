@@ -96,7 +96,7 @@ async fn tried(order: &Order, context: &Context) -> Result<(KernelConfig, Verdic
     let missing = || Failure::lab(format!("{source}: the config of the built kernel is not known"));
     let config = kernel.config.ok_or_else(missing)?;
     let catalogue = guest_init::catalogue().map_err(|error| Failure::lab(chain(&error)))?;
-    let jobs = catalogue.iter().cloned().map(JobSpec::Scenario).collect();
+    let jobs = catalogue.iter().cloned().map(JobSpec::from).collect();
     let plan = Plan { kernels: vec![source], ..Plan::new(jobs) };
     let verdicts = Rc::new(RefCell::new(BTreeMap::new()));
     let sink = Rc::clone(&verdicts);

@@ -54,6 +54,9 @@ fn failures() -> Vec<Verdict> {
         },
         Failure::FeatureMissing { symbols: vec![s("CONFIG_A"), s("CONFIG_B")], evidence: s("EINVAL") },
         Failure::FeatureMissing { symbols: Vec::new(), evidence: s("EINVAL") },
+        Failure::TestsFailed { failed: vec![s("a"), s("b/1")], of: 12 },
+        Failure::TestsFailed { failed: ["a", "b", "c", "d", "e", "f"].map(s).to_vec(), of: 6 },
+        Failure::BadResults { problem: s("line 3: the plan is missing") },
         Failure::Recorded { text: s("as recorded") },
     ];
     all.map(|reason| Verdict::Failed { reason }).into()
@@ -67,6 +70,10 @@ fn skips() -> Vec<Verdict> {
         SkipReason::Disabled { parameter: s("psi=0"), symbol: s("CONFIG_PSI"), evidence: evidence() },
         SkipReason::ConfigUnknown { newer: Some(version(6)), evidence: evidence() },
         SkipReason::ConfigUnknown { newer: None, evidence: evidence() },
+        SkipReason::NoSuite { evidence: evidence() },
+        SkipReason::NoTests,
+        SkipReason::TestsSkipped { why: s("needs a timer") },
+        SkipReason::TestsSkipped { why: String::new() },
         SkipReason::Recorded { text: s("as recorded") },
     ];
     all.map(|reason| Verdict::Skipped { reason }).into()
@@ -106,15 +113,21 @@ fn timeouts() -> Vec<Verdict> {
 }
 
 fn crashes() -> Vec<Verdict> {
-    let crash = |pvpanic, trace: &[&str]| Verdict::KernelCrashed {
+    let crash = |pvpanic, suite: Option<&str>, trace: &[&str]| Verdict::KernelCrashed {
         what: s("BUG: x"),
         trace: trace.iter().map(|line| s(line)).collect(),
         kind: Some(Kind::Bug),
         fingerprint: Some(s("bug:f-1")),
         task: None,
         pvpanic,
+        suite: suite.map(s),
     };
-    vec![crash(None, &["BUG: x"]), crash(Some(Phase::Running), &["last line"]), crash(Some(Phase::Boot), &[])]
+    vec![
+        crash(None, None, &["BUG: x"]),
+        crash(None, Some("list-kunit-test"), &["BUG: x"]),
+        crash(Some(Phase::Running), None, &["last line"]),
+        crash(Some(Phase::Boot), None, &[]),
+    ]
 }
 
 fn losses() -> Vec<Verdict> {
@@ -194,15 +207,14 @@ fn launches() -> Vec<Verdict> {
 }
 
 fn violations() -> Vec<Verdict> {
-    let scenario = || "uts.hostname".parse().unwrap();
-    let message = || Box::new(GuestMessage::ScenarioFinished { run: 1 });
+    let message = || Box::new(GuestMessage::JobFinished { run: 1 });
     let states = [
         SessionState::AwaitsHello,
         SessionState::Greeted,
         SessionState::Preparing,
         SessionState::Idle,
-        SessionState::Asked(scenario()),
-        SessionState::Running(scenario()),
+        SessionState::Asked(job()),
+        SessionState::Running(job()),
         SessionState::Leaving,
         SessionState::Over,
     ];
@@ -214,17 +226,17 @@ fn violations() -> Vec<Verdict> {
         Violation::WrongSequence { expected: 3, got: 4 },
         Violation::UnexpectedOutput { run: 7, state: SessionState::Idle },
         Violation::WrongProtocol { guest: 2, host: 1 },
-        Violation::Refused { scenario: scenario(), why: s("no scenario is named so") },
-        Violation::LegOutOfOrder { scenario: scenario(), leg: Leg::Subject, due: Some(Leg::Probe) },
-        Violation::LegOutOfOrder { scenario: scenario(), leg: Leg::Control, due: None },
-        Violation::ImpossibleOutcome { scenario: scenario(), leg: Leg::Probe, outcome: outcome.clone() },
-        Violation::EndedEarly { scenario: scenario(), due: Leg::Control },
+        Violation::Refused { job: job(), why: s("no scenario is named so") },
+        Violation::LegOutOfOrder { job: job(), leg: Leg::Subject, due: Some(Leg::Probe) },
+        Violation::LegOutOfOrder { job: job(), leg: Leg::Control, due: None },
+        Violation::ImpossibleOutcome { job: job(), leg: Leg::Probe, outcome: outcome.clone() },
+        Violation::EndedEarly { job: job(), due: Leg::Control },
         Violation::WrongCount { guest: 2, host: 1 },
         Violation::ConsoleCut,
         Violation::Undecided { subject: Some(outcome), control: None },
         Violation::WrongOrder { order: Order::Prepare, state: SessionState::Idle },
-        Violation::WrongOrder { order: Order::Run(scenario()), state: SessionState::Leaving },
-        Violation::WrongOrder { order: Order::Finish, state: SessionState::Running(scenario()) },
+        Violation::WrongOrder { order: Order::Run(job()), state: SessionState::Leaving },
+        Violation::WrongOrder { order: Order::Finish, state: SessionState::Running(job()) },
         Violation::NotEncodable { error: s("2000000 bytes do not fit into one frame") },
         Violation::Recorded { text: s("as recorded") },
     ];

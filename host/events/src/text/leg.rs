@@ -1,4 +1,4 @@
-//! What a scenario's legs and the kernel's own reports say.
+//! What a job's legs and the kernel's own reports say.
 
 use vmlab_console::{Finding, Severity};
 use vmlab_protocol::message::LegOutcome;
@@ -15,6 +15,7 @@ pub fn leg(report: &LegReport) -> String {
         LegOutcome::Missing { evidence } => ("missing", clean::line(evidence)),
         LegOutcome::Isolated { detail } => ("isolated", clean::line(detail)),
         LegOutcome::Leaked { detail } => ("leaked", clean::line(detail)),
+        LegOutcome::Reported => ("reported", String::new()),
         LegOutcome::Failed { detail } => ("failed", clean::line(detail)),
         LegOutcome::Died { how } => ("died", clean::line(how)),
         LegOutcome::TimedOut { limit_ms } => ("timed out", format!("killed after {}", duration(*limit_ms))),

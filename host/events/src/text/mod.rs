@@ -9,6 +9,7 @@ mod verdict;
 mod violation;
 
 use crate::event::Counts;
+use crate::job::JobSpec;
 
 pub use attempts::attempts;
 pub use leg::{leg, warning};
@@ -52,6 +53,28 @@ pub fn duration(ms: u64) -> String {
 #[must_use]
 pub fn count(n: usize, thing: &str) -> String {
     format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
+}
+
+/// How many jobs of which kind: `40 scenarios and 1 KUnit suite`.
+#[must_use]
+pub fn jobs(specs: &[JobSpec]) -> String {
+    let suites = specs.iter().filter(|spec| matches!(spec, JobSpec::Kunit(_))).count();
+    match (specs.len() - suites, suites) {
+        (scenarios, 0) => count(scenarios, "scenario"),
+        (0, suites) => count(suites, "KUnit suite"),
+        (scenarios, suites) => format!("{} and {}", count(scenarios, "scenario"), count(suites, "KUnit suite")),
+    }
+}
+
+/// What these jobs are, in one word: `scenario`.
+#[must_use]
+pub fn kind_of_jobs(specs: &[JobSpec]) -> &'static str {
+    let suites = specs.iter().filter(|spec| matches!(spec, JobSpec::Kunit(_))).count();
+    match suites {
+        0 => "scenario",
+        _ if suites == specs.len() => "suite",
+        _ => "job",
+    }
 }
 
 /// How many scenarios ended how: `90 passed, 4 skipped, 2 failed`; classes without a scenario are left out.

@@ -2,9 +2,12 @@
 
 use std::fmt;
 
-use super::Join;
 use super::lost::seconds;
+use super::{Join, count};
 use crate::verdict::{Failure, Flakiness, NotRunReason, Seen, SkipReason, Verdict};
+
+/// The most names of failed tests in a sentence.
+const MAX_NAMES: usize = 5;
 
 impl Verdict {
     /// The sentence that goes with the label, on one line unless a guest's text in it is not; empty for
@@ -21,7 +24,10 @@ impl Verdict {
             Self::Flaky { reason } => reason.to_string(),
             Self::Skipped { reason } => reason.to_string(),
             Self::TimedOut { reason } => reason.to_string(),
-            Self::KernelCrashed { what, pvpanic: None, .. } => what.clone(),
+            Self::KernelCrashed { what, pvpanic: None, suite, .. } => {
+                let during = suite.as_ref().map(|suite| format!("; the KUnit suite `{suite}` ran")).unwrap_or_default();
+                format!("{what}{during}")
+            }
             Self::KernelCrashed { what, trace, pvpanic: Some(phase), .. } => {
                 let console = match trace.first() {
                     Some(line) => format!("the console does not show it, and ends with: {line}"),
@@ -61,6 +67,13 @@ impl fmt::Display for Failure {
                 let promise = if symbols.is_empty() { "version".to_owned() } else { symbols.join(", ") };
                 write!(f, "this kernel's {promise} says that the feature is there, and it is not: {evidence}")
             }
+            Self::TestsFailed { failed, of } => {
+                write!(f, "{} of {} failed: ", failed.len(), count(*of, "test"))?;
+                let shown: Vec<_> = failed.iter().take(MAX_NAMES).map(String::as_str).collect();
+                f.write_str(&shown.join(", "))?;
+                if failed.len() > MAX_NAMES { write!(f, " and {} more", failed.len() - MAX_NAMES) } else { Ok(()) }
+            }
+            Self::BadResults { problem } => write!(f, "the results do not say how each test ended: {problem}"),
             Self::Recorded { text } => f.write_str(text),
         }
     }
@@ -87,6 +100,10 @@ impl fmt::Display for SkipReason {
             Self::ConfigUnknown { newer: None, evidence } => {
                 write!(f, "{evidence} (this kernel's config is not known)")
             }
+            Self::NoSuite { evidence } => write!(f, "this kernel does not have the suite: {evidence}"),
+            Self::NoTests => f.write_str("the suite has no tests in this kernel"),
+            Self::TestsSkipped { why } if why.is_empty() => f.write_str("each test skipped itself"),
+            Self::TestsSkipped { why } => write!(f, "each test skipped itself: {why}"),
             Self::Recorded { text } => f.write_str(text),
         }
     }

@@ -17,17 +17,17 @@ impl fmt::Display for Violation {
             Self::WrongProtocol { guest, host } => {
                 write!(f, "the guest speaks protocol {guest}, this vmlab speaks {host}")
             }
-            Self::Refused { scenario, why } => write!(f, "the guest refused {scenario}: {why}"),
-            Self::LegOutOfOrder { scenario, leg, due } => {
+            Self::Refused { job, why } => write!(f, "the guest refused {job}: {why}"),
+            Self::LegOutOfOrder { job, leg, due } => {
                 let due = due.map_or("nothing", Leg::name);
-                write!(f, "{scenario}: leg {} ended, {due} was due", leg.name())
+                write!(f, "{job}: leg {} ended, {due} was due", leg.name())
             }
-            Self::ImpossibleOutcome { scenario, leg, outcome } => {
-                write!(f, "{scenario}: leg {} cannot end as {outcome:?}", leg.name())
+            Self::ImpossibleOutcome { job, leg, outcome } => {
+                write!(f, "{job}: leg {} cannot end as {outcome:?}", leg.name())
             }
-            Self::EndedEarly { scenario, due } => write!(f, "{scenario} ended before its leg {}", due.name()),
+            Self::EndedEarly { job, due } => write!(f, "{job} ended before its leg {}", due.name()),
             Self::WrongCount { guest, host } => {
-                write!(f, "the guest counts {guest} scenarios, {host} were announced")
+                write!(f, "the guest counts {guest} jobs, {host} were announced")
             }
             Self::ConsoleCut => {
                 f.write_str("the console was cut: what the guest had its kernel print did not come out on it")
@@ -52,8 +52,8 @@ impl fmt::Display for SessionState {
             Self::Greeted => f.write_str("the guest had no order to prepare"),
             Self::Preparing => f.write_str("the guest prepared"),
             Self::Idle => f.write_str("the guest had nothing to do"),
-            Self::Asked(scenario) => write!(f, "the start of {scenario} was due"),
-            Self::Running(scenario) => write!(f, "{scenario} ran"),
+            Self::Asked(job) => write!(f, "the start of {job} was due"),
+            Self::Running(job) => write!(f, "{job} ran"),
             Self::Leaving => f.write_str("the guest's goodbye was due"),
             Self::Over => f.write_str("the session was over"),
         }
@@ -64,7 +64,7 @@ impl fmt::Display for Order {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Prepare => f.write_str("prepare"),
-            Self::Run(scenario) => write!(f, "run {scenario}"),
+            Self::Run(job) => write!(f, "run {job}"),
             Self::Finish => f.write_str("say goodbye"),
         }
     }

@@ -45,6 +45,18 @@ pub enum Failure {
         /// What the probe saw.
         evidence: String,
     },
+    /// Tests of a KUnit suite failed.
+    TestsFailed {
+        /// The names of those that failed.
+        failed: Vec<String>,
+        /// The number of all tests of the suite.
+        of: usize,
+    },
+    /// The results of a KUnit suite do not say how each test ended.
+    BadResults {
+        /// What is wrong with them.
+        problem: String,
+    },
     /// The sentence of a record that is older than this type.
     Recorded {
         /// As recorded.
@@ -89,6 +101,18 @@ pub enum SkipReason {
         newer: Option<KernelVersion>,
         /// What the probe saw.
         evidence: String,
+    },
+    /// The kernel does not have this KUnit suite.
+    NoSuite {
+        /// What the probe saw.
+        evidence: String,
+    },
+    /// The KUnit suite has no tests in this kernel.
+    NoTests,
+    /// Each test of the KUnit suite skipped itself.
+    TestsSkipped {
+        /// The reason of the first test, in the kernel's words; empty if it gives none.
+        why: String,
     },
     /// The sentence of a record that is older than this type.
     Recorded {

@@ -26,9 +26,9 @@ pub use violation::{Order, SessionState, Violation};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verdict", rename_all = "snake_case")]
 pub enum Verdict {
-    /// The subject was isolated and the control leaked.
+    /// The subject was isolated and the control leaked; or no test of the KUnit suite failed.
     Passed,
-    /// The subject leaked, a leg failed, or the kernel warned.
+    /// The subject leaked, a test or a leg failed, or the kernel warned.
     Failed {
         /// Which of these.
         reason: Failure,
@@ -80,11 +80,14 @@ pub enum Verdict {
         fingerprint: Option<String>,
         /// The task that ran then.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        task: Option<Task>,
+        task: Option<Box<Task>>,
         /// Set where the kernel reported the panic through pvpanic only, and the console does not show it: how far the
         /// session was. The trace is then the console's last line.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pvpanic: Option<Phase>,
+        /// The KUnit suite that ran then.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        suite: Option<String>,
     },
     /// The guest ended, and the kernel did not say why.
     GuestVanished {

@@ -1,8 +1,8 @@
 //! How a guest broke the protocol.
 
 use serde::{Deserialize, Serialize};
-use vmlab_protocol::catalogue::ScenarioId;
 use vmlab_protocol::frame::Damage;
+use vmlab_protocol::job::{Job, by_name};
 use vmlab_protocol::message::{GuestMessage, Leg, LegOutcome};
 
 /// The guest sent what the protocol does not allow, or the link was damaged. Nothing that the guest sends after this
@@ -52,15 +52,17 @@ pub enum Violation {
     },
     /// The guest refused a job.
     Refused {
-        /// The scenario.
-        scenario: ScenarioId,
+        /// The job.
+        #[serde(rename = "scenario", with = "by_name")]
+        job: Job,
         /// The guest's reason.
         why: String,
     },
     /// A leg ended out of order.
     LegOutOfOrder {
-        /// The scenario.
-        scenario: ScenarioId,
+        /// The job.
+        #[serde(rename = "scenario", with = "by_name")]
+        job: Job,
         /// The leg that ended.
         leg: Leg,
         /// The leg that was due; none where none was.
@@ -68,21 +70,23 @@ pub enum Violation {
     },
     /// A leg ended as this leg cannot end.
     ImpossibleOutcome {
-        /// The scenario.
-        scenario: ScenarioId,
+        /// The job.
+        #[serde(rename = "scenario", with = "by_name")]
+        job: Job,
         /// The leg.
         leg: Leg,
         /// How it ended.
         outcome: LegOutcome,
     },
-    /// A scenario ended before one of its legs.
+    /// A job ended before one of its legs.
     EndedEarly {
-        /// The scenario.
-        scenario: ScenarioId,
+        /// The job.
+        #[serde(rename = "scenario", with = "by_name")]
+        job: Job,
         /// The leg that was due.
         due: Leg,
     },
-    /// The guest's goodbye counts other scenarios than it announced.
+    /// The guest's goodbye counts other jobs than it announced.
     WrongCount {
         /// By the guest.
         guest: u32,
@@ -129,10 +133,10 @@ pub enum SessionState {
     Preparing,
     /// It has nothing to do.
     Idle,
-    /// The announcement of this scenario is due.
-    Asked(ScenarioId),
-    /// This scenario runs.
-    Running(ScenarioId),
+    /// The announcement of this job is due.
+    Asked(#[serde(with = "by_name")] Job),
+    /// This job runs.
+    Running(#[serde(with = "by_name")] Job),
     /// Its goodbye is due.
     Leaving,
     /// It has said goodbye, or has broken the protocol.
@@ -145,8 +149,8 @@ pub enum SessionState {
 pub enum Order {
     /// To become a guest of its own.
     Prepare,
-    /// To run this scenario.
-    Run(ScenarioId),
+    /// To run this job.
+    Run(#[serde(with = "by_name")] Job),
     /// To say goodbye.
     Finish,
 }

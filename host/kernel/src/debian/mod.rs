@@ -82,6 +82,7 @@ pub(crate) async fn obtain(
         sha256: entry.kernel_sha256().to_owned(),
         config: Some(config::KernelConfig::parse(&String::from_utf8_lossy(&text))),
         modules: Modules::Found(ModuleDir::complete(entry.modules())),
+        suites: None,
         lease: entry.lease,
         notices,
     })

@@ -6,7 +6,7 @@ use vmlab_events::verdict::{LaunchFailure, Seen, SkipReason, StartFailure, Timeo
 const KERNEL: &str = "debian:bookworm";
 
 fn specs() -> Vec<JobSpec> {
-    fixture::scenarios().into_iter().map(JobSpec::Scenario).collect()
+    fixture::scenarios().into_iter().map(JobSpec::from).collect()
 }
 
 fn kernel() -> TargetId {
@@ -30,6 +30,7 @@ fn crashed() -> Verdict {
         fingerprint: None,
         task: None,
         pvpanic: None,
+        suite: None,
     }
 }
 

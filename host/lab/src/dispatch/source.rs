@@ -32,6 +32,7 @@ pub(super) async fn source(run: &RunContext, bootable: &BootableTarget) -> Resul
         Ok(template) => {
             if !template.new {
                 template
+                    .boot
                     .boot_notes
                     .iter()
                     .for_each(|text| run.emitter.notice(format!("{}: {text}", bootable.target.id)));
@@ -114,7 +115,7 @@ fn key(run: &RunContext, bootable: &BootableTarget) -> Key {
 fn find(run: &RunContext, bootable: &BootableTarget, key: &Key) -> Result<Found, CacheError> {
     Ok(match template::find(&run.cache, key)? {
         Found::Whole(template) => {
-            match check_hardware(&template.hello, &bootable.target.kernel.release, &bootable.target.machine) {
+            match check_hardware(&template.boot.hello, &bootable.target.kernel.release, &bootable.target.machine) {
                 Ok(()) => Found::Whole(template),
                 Err(why) => Found::Damaged(format!("its description does not match: {why}")),
             }
@@ -192,8 +193,8 @@ async fn make(run: &RunContext, bootable: &BootableTarget, draft: Draft, key: &K
 async fn save(run: &RunContext, guest: Guest, draft: Draft, key: &Key) -> Result<Template, NotSaved> {
     let (outcome, mut timings) = guest.save(run, &draft).await;
     let published = match outcome {
-        Outcome::Saved { hello, boot_notes } => {
-            let published = draft.publish(&run.cache, key, *hello, boot_notes);
+        Outcome::Saved(boot) => {
+            let published = draft.publish(&run.cache, key, *boot);
             timings.end_of("keep", Instant::now());
             published.map_err(|error| NotSaved::Failed(error.to_string()))
         }

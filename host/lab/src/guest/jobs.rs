@@ -13,6 +13,7 @@ use super::session::Findings;
 use crate::attempts::AttemptEnd;
 use crate::target::Target;
 use crate::verdict::judge;
+use crate::verdict::suite::SuiteResults;
 
 /// A job that waits for a guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub(crate) struct JobTracker {
     ended: Option<Ended>,
     /// The kernel's warnings that belong to the next report.
     warnings: Vec<Finding>,
+    /// The kernel's warnings during KUnit suites that it ran at boot; each belongs to the report on its suite.
+    suite_warnings: Vec<Finding>,
     /// Whether a job was cut short, so that its changes may remain and the other jobs need another guest.
     spoiled: bool,
 }
@@ -57,9 +60,28 @@ struct Ended {
 }
 
 impl JobTracker {
-    pub(crate) fn new(target: Rc<Target>, guest: u32, queue: Vec<QueuedJob>) -> Self {
-        let (asked, running, ended, warnings) = (None, None, None, Vec::new());
-        Self { target, guest, queue: queue.into(), asked, running, ended, warnings, spoiled: false }
+    pub(crate) fn new(target: Rc<Target>, guest: u32, suite_warnings: Vec<Finding>) -> Self {
+        let (queue, asked, running, ended, warnings) = (VecDeque::new(), None, None, None, Vec::new());
+        Self { target, guest, queue, asked, running, ended, warnings, suite_warnings, spoiled: false }
+    }
+
+    /// Keeps the warnings of the boot that came during a KUnit suite.
+    pub(crate) fn warned_at_boot(&mut self, warnings: Vec<Finding>) {
+        self.suite_warnings.extend(warnings.into_iter().filter(|warning| warning.suite.is_some()));
+    }
+
+    /// Takes the warnings of KUnit suites at boot, for the forks of this guest.
+    pub(crate) fn take_suite_warnings(&mut self) -> Vec<Finding> {
+        std::mem::take(&mut self.suite_warnings)
+    }
+
+    /// Adds the warnings of the suite's run at boot to its report.
+    fn add_suite_warnings(&mut self, spec: &JobSpec) {
+        if let JobSpec::Kunit(suite) = spec {
+            let is_its = |warning: &mut Finding| warning.suite.as_deref() == Some(suite.suite());
+            let at_boot: Vec<_> = self.suite_warnings.extract_if(.., is_its).collect();
+            self.warnings.splice(0..0, at_boot);
+        }
     }
 
     /// Adds jobs to the queue.
@@ -154,12 +176,14 @@ impl JobTracker {
     /// The report on the ended job. `after` is the verdict of a later loss of the guest, which replaces a good verdict.
     fn close_after(&mut self, after: Option<(Verdict, AttemptEnd)>, crash: Option<&Crash>) -> Option<Reported> {
         let Ended { job, findings, duration } = self.ended.take()?;
+        self.add_suite_warnings(&job.spec);
+        judge::allow(&job.spec, &mut self.warnings);
         let Target { kernel, append, .. } = &*self.target;
         let (version, config, append) = (kernel.version, kernel.config.as_ref(), append.as_deref());
-        let facts = judge::KernelFacts { version, config, append };
-        let JobSpec::Scenario(spec) = &job.spec;
-        judge::allow(spec, &mut self.warnings);
-        let own = judge::finished(spec, facts, &findings.legs, crash, &self.warnings);
+        let suites = kernel.suites.as_deref();
+        let facts = judge::KernelFacts { version, config, append, suites };
+        let own =
+            judge::finished(&job.spec, facts, &findings.legs, &results(&job.spec, &findings), crash, &self.warnings);
         let (verdict, end) = match after {
             Some(after) if own.class() <= Class::Skipped => after,
             _ => (own, AttemptEnd::Complete),
@@ -175,14 +199,14 @@ impl JobTracker {
         duration: Duration,
         end: AttemptEnd,
     ) -> Reported {
-        let job = spec.job();
-        let JobSpec::Scenario(spec) = spec;
+        self.add_suite_warnings(&spec);
         judge::allow(&spec, &mut self.warnings);
         let report = JobReport {
             target: self.target.id.clone(),
-            job,
+            job: spec.job(),
             guest: Some(self.guest),
             verdict,
+            tests: results(&spec, &findings).tests,
             stdout: findings.stdout.text(),
             stderr: findings.stderr.text(),
             output_dropped: findings.dropped_by_guest.saturating_add(findings.stdout.dropped + findings.stderr.dropped),
@@ -193,5 +217,13 @@ impl JobTracker {
             attempts: None,
         };
         (Box::new(report), end)
+    }
+}
+
+/// The results of a KUnit suite; none of another job.
+fn results(spec: &JobSpec, findings: &Findings) -> SuiteResults {
+    match spec {
+        JobSpec::Kunit(suite) => SuiteResults::read(suite, &findings.results, findings.dropped_by_guest),
+        JobSpec::Scenario(_) => SuiteResults::default(),
     }
 }

@@ -98,8 +98,8 @@ pub(crate) fn launch(run: &RunContext, bootable: &BootableTarget, origin: &Origi
     };
     match span.in_scope(started) {
         Ok((qemu, secrets)) => {
-            let hello = if let Origin::Fork(template) = origin { Some(template.hello.clone()) } else { None };
-            let mut machine = Box::new(GuestMachine::new(number, Rc::clone(target), start, secrets, hello, began));
+            let boot = if let Origin::Fork(template) = origin { Some(template.boot.clone()) } else { None };
+            let mut machine = Box::new(GuestMachine::new(number, Rc::clone(target), start, secrets, boot, began));
             machine.spawned(Instant::now());
             let memory_mib = target.machine.memory_mib;
             Ok(Guest { machine, channels: Box::new(Channels::new(qemu)), console, memory_mib, span })

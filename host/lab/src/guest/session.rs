@@ -5,19 +5,19 @@
 
 use std::collections::VecDeque;
 
-use vmlab_protocol::catalogue::{Control, ScenarioSpec};
 use vmlab_protocol::frame::{Decoder, Frame, Item, Kind, Truncated};
 use vmlab_protocol::message::{
     self, Envelope, GuestMessage, Hello, HostMessage, Leg, LegOutcome, PROTOCOL, RawChunk, Stream,
 };
 
 use vmlab_events::event::LegReport;
+use vmlab_events::job::JobSpec;
 use vmlab_events::loss::Phase;
 use vmlab_events::verdict::{Order, SessionState, Violation};
 
-/// The size of the stored end of each output stream of a scenario, in bytes.
+/// The size of the stored end of each output stream of a job, in bytes.
 pub const OUTPUT_KEPT: usize = 16 * 1024;
-/// The limit of output that a guest may send for one scenario, in bytes.
+/// The limit of output that a guest may send for one job, in bytes.
 pub const OUTPUT_LIMIT: u64 = 4 << 20;
 
 /// A valid message of the guest.
@@ -30,9 +30,9 @@ pub enum SessionEvent {
         /// The guest's new boot id.
         boot_id: String,
     },
-    /// The requested scenario is about to start.
+    /// The requested job is about to start.
     Started,
-    /// The scenario has ended.
+    /// The job has ended.
     Finished(Box<Findings>),
     /// The guest sends no more messages.
     Goodbye,
@@ -49,12 +49,14 @@ pub struct Freshness {
     pub fork: bool,
 }
 
-/// The results of a scenario's legs.
+/// The results of a job's legs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Findings {
     /// The ended legs, in order.
     pub legs: Vec<LegReport>,
-    /// The end of the standard output.
+    /// The whole standard output of a KUnit suite: its results.
+    pub results: Vec<u8>,
+    /// The end of the standard output of other jobs.
     pub stdout: Tail,
     /// The end of the standard error.
     pub stderr: Tail,
@@ -69,6 +71,20 @@ impl Findings {
         self.legs.iter().any(|leg| {
             matches!(leg.outcome, LegOutcome::Failed { .. } | LegOutcome::Died { .. } | LegOutcome::TimedOut { .. })
         })
+    }
+
+    /// Adds output. Where output beyond the guest's limit is needed whole, it is counted instead, as the guest does.
+    fn output(&mut self, spec: &JobSpec, chunk: &RawChunk<'_>) {
+        match (spec, chunk.stream) {
+            (JobSpec::Kunit(_), Stream::Stdout) => {
+                let room = usize::try_from(OUTPUT_LIMIT).unwrap_or(usize::MAX).saturating_sub(self.results.len());
+                let (kept, dropped) = chunk.data.split_at(chunk.data.len().min(room));
+                self.results.extend_from_slice(kept);
+                self.dropped_by_guest += dropped.len() as u64;
+            }
+            (_, Stream::Stdout) => self.stdout.push(chunk.data),
+            (_, Stream::Stderr) => self.stderr.push(chunk.data),
+        }
     }
 }
 
@@ -104,17 +120,17 @@ enum State {
     Greeted,
     /// The guest was ordered to prepare; a run may have been asked for already.
     Preparing {
-        then: Option<(u32, Box<ScenarioSpec>)>,
+        then: Option<(u32, Box<JobSpec>)>,
     },
     Idle,
     /// A run was requested and not announced yet.
     Asked {
         run: u32,
-        spec: Box<ScenarioSpec>,
+        spec: Box<JobSpec>,
     },
     Running {
         run: u32,
-        spec: Box<ScenarioSpec>,
+        spec: Box<JobSpec>,
         findings: Box<Findings>,
     },
     /// The guest was ordered to say goodbye.
@@ -189,27 +205,22 @@ impl Session {
         encode(&HostMessage::Prepare { wall_clock_ns, entropy, fork })
     }
 
-    /// Requests a scenario; returns the bytes to send. Valid after [`Self::prepare`], without waiting for its answer,
+    /// Requests a job; returns the bytes to send. Valid after [`Self::prepare`], without waiting for its answer,
     /// and after [`SessionEvent::Finished`]. The guest writes the marker, if any, to its kernel's log before the start.
     ///
     /// # Errors
     /// [`Violation`] if the guest is busy: an error of the caller.
-    pub fn ask(
-        &mut self,
-        spec: &ScenarioSpec,
-        leg_timeout_ms: u64,
-        marker: Option<String>,
-    ) -> Result<Vec<u8>, Violation> {
+    pub fn ask(&mut self, spec: &JobSpec, leg_timeout_ms: u64, marker: Option<String>) -> Result<Vec<u8>, Violation> {
         let run = self.next_run;
         let asked = (run, Box::new(spec.clone()));
         match &mut self.state {
             State::Idle => self.state = State::Asked { run: asked.0, spec: asked.1 },
             State::Preparing { then } if then.is_none() => *then = Some(asked),
-            _ => return Err(self.wrong(Order::Run(spec.id.clone()))),
+            _ => return Err(self.wrong(Order::Run(spec.job()))),
         }
         self.next_run += 1;
-        let scenario = spec.id.clone();
-        encode(&HostMessage::Run { run, scenario, leg_timeout_ms, output_limit: OUTPUT_LIMIT, marker })
+        let job = spec.job();
+        encode(&HostMessage::Run { run, job, leg_timeout_ms, output_limit: OUTPUT_LIMIT, marker })
     }
 
     /// Orders the guest to write the marker to its kernel's log and to say goodbye; returns the bytes to send.
@@ -242,7 +253,7 @@ impl Session {
         }
     }
 
-    /// The results of the running scenario so far, if one runs.
+    /// The results of the running job so far, if one runs.
     #[must_use]
     pub fn findings_so_far(&self) -> Option<&Findings> {
         match &self.state {
@@ -270,11 +281,8 @@ impl Session {
     fn output(&mut self, payload: &[u8]) -> Result<(), Violation> {
         let chunk = RawChunk::decode(payload).map_err(|error| Violation::NotAMessage { error: error.to_string() })?;
         match &mut self.state {
-            State::Running { run, findings, .. } if *run == chunk.run => {
-                match chunk.stream {
-                    Stream::Stdout => findings.stdout.push(chunk.data),
-                    Stream::Stderr => findings.stderr.push(chunk.data),
-                }
+            State::Running { run, spec, findings } if *run == chunk.run => {
+                findings.output(spec, &chunk);
                 Ok(())
             }
             state => Err(Violation::UnexpectedOutput { run: chunk.run, state: doing(state) }),
@@ -299,15 +307,15 @@ impl Session {
                 };
                 Ok(Some(SessionEvent::Prepared { boot_id }))
             }
-            (State::Asked { run, spec }, GuestMessage::ScenarioStarted { run: said, scenario })
-                if said == run && scenario == spec.id =>
+            (State::Asked { run, spec }, GuestMessage::JobStarted { run: said, job })
+                if said == run && spec.is(&job) =>
             {
                 self.started += 1;
                 self.state = State::Running { run, spec, findings: Box::default() };
                 Ok(Some(SessionEvent::Started))
             }
             (State::Asked { run, spec }, GuestMessage::Refused { run: said, why }) if said == run => {
-                Err(Violation::Refused { scenario: spec.id, why })
+                Err(Violation::Refused { job: spec.job(), why })
             }
             (
                 State::Running { run, spec, mut findings },
@@ -315,19 +323,19 @@ impl Session {
             ) if said == run => {
                 let due = next_leg(&spec, &findings.legs);
                 if due != Some(leg) {
-                    return Err(Violation::LegOutOfOrder { scenario: spec.id, leg, due });
+                    return Err(Violation::LegOutOfOrder { job: spec.job(), leg, due });
                 }
-                if !fits(leg, &outcome) {
-                    return Err(Violation::ImpossibleOutcome { scenario: spec.id, leg, outcome });
+                if !fits(&spec, leg, &outcome) {
+                    return Err(Violation::ImpossibleOutcome { job: spec.job(), leg, outcome });
                 }
                 findings.legs.push(LegReport { leg, outcome, duration_ns });
                 findings.dropped_by_guest = findings.dropped_by_guest.saturating_add(output_dropped);
                 self.state = State::Running { run, spec, findings };
                 Ok(None)
             }
-            (State::Running { run, spec, findings }, GuestMessage::ScenarioFinished { run: said }) if said == run => {
+            (State::Running { run, spec, findings }, GuestMessage::JobFinished { run: said }) if said == run => {
                 if let Some(due) = next_leg(&spec, &findings.legs) {
-                    return Err(Violation::EndedEarly { scenario: spec.id, due });
+                    return Err(Violation::EndedEarly { job: spec.job(), due });
                 }
                 self.state = State::Idle;
                 Ok(Some(SessionEvent::Finished(findings)))
@@ -343,22 +351,24 @@ impl Session {
     }
 }
 
-/// The leg that must end next; None if the scenario must end.
-fn next_leg(spec: &ScenarioSpec, done: &[LegReport]) -> Option<Leg> {
-    let has_control = spec.control == Control::Runs;
+/// The leg that must end next; None if the job must end.
+fn next_leg(spec: &JobSpec, done: &[LegReport]) -> Option<Leg> {
     match done {
         [] => Some(Leg::Probe),
         [probe] if probe.outcome == LegOutcome::Available => Some(Leg::Subject),
-        [_, _] if has_control => Some(Leg::Control),
+        [_, _] if spec.has_control() => Some(Leg::Control),
         _ => None,
     }
 }
 
-/// Whether an outcome is possible for a leg.
-const fn fits(leg: Leg, outcome: &LegOutcome) -> bool {
+/// Whether an outcome is possible for a leg of this job.
+const fn fits(spec: &JobSpec, leg: Leg, outcome: &LegOutcome) -> bool {
     match outcome {
         LegOutcome::Available | LegOutcome::Missing { .. } => matches!(leg, Leg::Probe),
-        LegOutcome::Isolated { .. } | LegOutcome::Leaked { .. } => !matches!(leg, Leg::Probe),
+        LegOutcome::Isolated { .. } | LegOutcome::Leaked { .. } => {
+            matches!((spec, leg), (JobSpec::Scenario(_), Leg::Subject | Leg::Control))
+        }
+        LegOutcome::Reported => matches!((spec, leg), (JobSpec::Kunit(_), Leg::Subject)),
         LegOutcome::Failed { .. } | LegOutcome::Died { .. } | LegOutcome::TimedOut { .. } => true,
     }
 }
@@ -369,8 +379,8 @@ fn doing(state: &State) -> SessionState {
         State::Greeted => SessionState::Greeted,
         State::Preparing { .. } => SessionState::Preparing,
         State::Idle => SessionState::Idle,
-        State::Asked { spec, .. } => SessionState::Asked(spec.id.clone()),
-        State::Running { spec, .. } => SessionState::Running(spec.id.clone()),
+        State::Asked { spec, .. } => SessionState::Asked(spec.job()),
+        State::Running { spec, .. } => SessionState::Running(spec.job()),
         State::Leaving => SessionState::Leaving,
         State::Gone => SessionState::Over,
     }

@@ -82,6 +82,8 @@ pub struct Link {
 pub struct Console<'a> {
     /// The first crash.
     pub crash: Option<&'a Crash>,
+    /// The KUnit suite that ran at the end.
+    pub suite: Option<&'a str>,
     /// How the kernel said that it ends.
     pub shutdown_line: Option<ShutdownLine>,
     /// What PID 1 said because it could not say it on the link.
@@ -96,6 +98,7 @@ impl<'a> Console<'a> {
     pub fn of(reader: &'a ConsoleReader) -> Self {
         Self {
             crash: reader.crash(),
+            suite: reader.running_suite(),
             shutdown_line: ShutdownLine::of_console(reader),
             said_by_init: reader.said_by_init(),
             last_line: reader.last_lines().map(str::trim).rfind(|line| !line.is_empty()),

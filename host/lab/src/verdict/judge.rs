@@ -1,16 +1,19 @@
-//! The verdict on a scenario that the guest ran to its end: from its legs, from what the console says meanwhile, and from
-//! what is known of the kernel. Pure.
+//! The verdict on a job that the guest ran to its end: from its legs, from what the console says meanwhile, and from what
+//! is known of the kernel. Pure.
 
 use vmlab_protocol::catalogue::{Control, Expectation, KernelVersion, ScenarioSpec};
 use vmlab_protocol::message::{Leg, LegOutcome};
 
 use vmlab_console::{Crash, Finding, Severity};
 use vmlab_events::event::LegReport;
+use vmlab_events::job::{JobSpec, SuiteId};
 use vmlab_events::verdict::{Failure, Seen, SkipReason, Timeout, Verdict, Violation};
 use vmlab_kernel::config::KernelConfig;
 use vmlab_qemu::parameters;
 
-/// What is known of the kernel that a scenario ran on.
+use super::suite::SuiteResults;
+
+/// What is known of the kernel that a job ran on.
 #[derive(Debug, Clone, Copy)]
 pub struct KernelFacts<'a> {
     /// Its version.
@@ -19,17 +22,20 @@ pub struct KernelFacts<'a> {
     pub config: Option<&'a KernelConfig>,
     /// The user's parameters on its command line.
     pub append: Option<&'a str>,
+    /// Its KUnit suites, where they are known.
+    pub suites: Option<&'a [SuiteId]>,
 }
 
-/// The verdict that a crash on the console is.
-pub(super) fn crashed(crash: &Crash) -> Verdict {
+/// The verdict that a crash on the console is, and the KUnit suite that ran then.
+pub(super) fn crashed(crash: &Crash, suite: Option<&str>) -> Verdict {
     Verdict::KernelCrashed {
         what: crash.title.clone(),
         trace: crash.trace.clone(),
         kind: Some(crash.kind),
         fingerprint: fingerprint(crash),
-        task: crash.task.clone(),
+        task: crash.task.clone().map(Box::new),
         pvpanic: None,
+        suite: suite.map(str::to_owned),
     }
 }
 
@@ -37,21 +43,26 @@ fn fingerprint(finding: &Finding) -> Option<String> {
     Some(finding.fingerprint.clone()).filter(|name| !name.is_empty())
 }
 
-/// The verdict on a scenario that the guest ran to its end.
+/// The verdict on a job that the guest ran to its end.
 ///
-/// `legs` are in the order that the session enforces.
+/// `legs` are in the order that the session enforces. `results` are those of a KUnit suite.
 #[must_use]
 pub fn finished(
-    spec: &ScenarioSpec,
+    spec: &JobSpec,
     kernel: KernelFacts<'_>,
     legs: &[LegReport],
+    results: &SuiteResults,
     crash: Option<&Crash>,
     warnings: &[Finding],
 ) -> Verdict {
     if let Some(crash) = crash {
-        return crashed(crash);
+        return crashed(crash, None);
     }
-    let verdict = from_legs(spec, kernel, legs);
+    let broken_off = legs.iter().find_map(|report| broken_off(spec, kernel, report));
+    let verdict = broken_off.unwrap_or_else(|| match spec {
+        JobSpec::Scenario(spec) => compared(spec, legs),
+        JobSpec::Kunit(_) => results.verdict(),
+    });
     match (&verdict, warnings.iter().find(|warning| warning.severity > Severity::Note)) {
         (Verdict::Passed | Verdict::Leaks { .. } | Verdict::Skipped { .. }, Some(first)) => {
             let (title, warning) = (first.title.clone(), first.kind);
@@ -61,22 +72,18 @@ pub fn finished(
     }
 }
 
-/// Turns warnings that a scenario allows into notes. A report that broke the kernel cannot be allowed.
-pub fn allow(spec: &ScenarioSpec, warnings: &mut [Finding]) {
+/// Turns warnings that a job allows into notes. A report that broke the kernel cannot be allowed.
+pub fn allow(spec: &JobSpec, warnings: &mut [Finding]) {
     for warning in warnings.iter_mut().filter(|warning| warning.severity == Severity::Warned) {
         let headline = warning.headline();
-        if spec.allows.iter().any(|allowed| headline.contains(&allowed.pattern)) {
+        if spec.allows().iter().any(|allowed| headline.contains(&allowed.pattern)) {
             warning.severity = Severity::Note;
         }
     }
 }
 
-fn from_legs(spec: &ScenarioSpec, kernel: KernelFacts<'_>, legs: &[LegReport]) -> Verdict {
-    legs.iter().find_map(|report| broken_off(spec, kernel, report)).unwrap_or_else(|| compared(spec, legs))
-}
-
 /// The verdict of a leg without a finding: it decides, whatever the other legs found.
-fn broken_off(spec: &ScenarioSpec, kernel: KernelFacts<'_>, report: &LegReport) -> Option<Verdict> {
+fn broken_off(spec: &JobSpec, kernel: KernelFacts<'_>, report: &LegReport) -> Option<Verdict> {
     let LegReport { leg, outcome, .. } = report;
     let (leg, failed) = (*leg, |reason| Some(Verdict::Failed { reason }));
     match outcome {
@@ -90,7 +97,7 @@ fn broken_off(spec: &ScenarioSpec, kernel: KernelFacts<'_>, report: &LegReport) 
         ),
         LegOutcome::Failed { detail } => failed(Failure::LegFailed { leg, detail: detail.clone() }),
         LegOutcome::Missing { evidence } => Some(missing(spec, kernel, evidence.clone())),
-        LegOutcome::Available | LegOutcome::Isolated { .. } | LegOutcome::Leaked { .. } => None,
+        LegOutcome::Available | LegOutcome::Isolated { .. } | LegOutcome::Leaked { .. } | LegOutcome::Reported => None,
     }
 }
 
@@ -119,16 +126,17 @@ fn compared(spec: &ScenarioSpec, legs: &[LegReport]) -> Verdict {
 }
 
 /// The verdict on a failed probe whose feature the user's parameters switch off: that says nothing about the kernel.
-fn disabled(spec: &ScenarioSpec, kernel: KernelFacts<'_>, evidence: &str) -> Option<Verdict> {
-    let (parameter, symbol) = parameters::disabling(kernel.append?, &spec.requires.config)?;
+fn disabled(spec: &JobSpec, kernel: KernelFacts<'_>, evidence: &str) -> Option<Verdict> {
+    let symbols = spec.requirement().config;
+    let (parameter, symbol) = parameters::disabling(kernel.append?, &symbols)?;
     let (parameter, symbol, evidence) = (parameter.to_owned(), symbol.to_owned(), evidence.to_owned());
     Some(Verdict::Skipped { reason: SkipReason::Disabled { parameter, symbol, evidence } })
 }
 
 /// A probe found nothing. Where the kernel's version or configuration explains it, that is a skip with a reason that can be
 /// checked; where they say that the feature must be there, it is a failure, unless the user's parameters switch it off.
-fn missing(spec: &ScenarioSpec, kernel: KernelFacts<'_>, evidence: String) -> Verdict {
-    let needs = &spec.requires;
+fn missing(spec: &JobSpec, kernel: KernelFacts<'_>, evidence: String) -> Verdict {
+    let needs = spec.requirement();
     let too_old = kernel.version < needs.since;
     let Some(config) = kernel.config else {
         let newer = too_old.then_some(needs.since);
@@ -142,9 +150,13 @@ fn missing(spec: &ScenarioSpec, kernel: KernelFacts<'_>, evidence: String) -> Ve
     if !unset.is_empty() {
         return Verdict::Skipped { reason: SkipReason::ConfigNotSet { symbols: unset, evidence } };
     }
-    disabled(spec, kernel, &evidence).unwrap_or_else(|| Verdict::Failed {
-        reason: Failure::FeatureMissing { symbols: needs.config.clone(), evidence },
-    })
+    if let (JobSpec::Kunit(suite), Some(known)) = (spec, kernel.suites)
+        && !known.contains(suite)
+    {
+        return Verdict::Skipped { reason: SkipReason::NoSuite { evidence } };
+    }
+    let off = disabled(spec, kernel, &evidence);
+    off.unwrap_or(Verdict::Failed { reason: Failure::FeatureMissing { symbols: needs.config, evidence } })
 }
 
 #[cfg(test)]

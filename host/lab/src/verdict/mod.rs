@@ -5,6 +5,7 @@ pub mod evidence;
 pub mod judge;
 pub mod merge;
 pub mod outcome;
+pub mod suite;
 
 use vmlab_events::job::Job;
 use vmlab_events::target::TargetId;

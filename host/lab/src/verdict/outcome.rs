@@ -34,7 +34,7 @@ pub fn of(evidence: &Evidence<'_>) -> Verdict {
         return Verdict::NotRun { reason: NotRunReason::Interrupted };
     }
     if let Some(crash) = console.crash {
-        return crashed(crash);
+        return crashed(crash, console.suite);
     }
     if monitor.knows_of_panic() {
         return Verdict::KernelCrashed {
@@ -44,6 +44,7 @@ pub fn of(evidence: &Evidence<'_>) -> Verdict {
             fingerprint: None,
             task: None,
             pvpanic: Some(evidence.link.phase),
+            suite: console.suite.map(str::to_owned),
         };
     }
     match (loss, evidence.passed_deadline()) {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::statvfs;
 use serde::{Deserialize, Serialize};
+use vmlab_console::Finding;
 use vmlab_protocol::message::Hello;
 
 use key::Key;
@@ -46,14 +47,24 @@ const LOCK: &str = ".lock";
 #[derive(Debug, Clone)]
 pub struct Template {
     files: Files,
-    /// The hello of the template; forks do not send it again.
-    pub hello: Hello,
-    /// Notes about the boot, such as the kernel's warnings, which forks do not show.
-    pub boot_notes: Vec<String>,
+    /// What the boot said.
+    pub boot: BootReport,
     /// Whether this process has just made the template.
     pub new: bool,
     /// Prevents the template's removal while forks are started from it.
     _lease: Option<Lease>,
+}
+
+/// What the boot of a template said, and its forks do not say again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootReport {
+    /// The guest's hello.
+    pub hello: Hello,
+    /// Notes about the boot, such as the kernel's warnings, one sentence each.
+    pub boot_notes: Vec<String>,
+    /// The kernel's warnings during KUnit suites that it ran at boot.
+    #[serde(default)]
+    pub suite_warnings: Vec<Finding>,
 }
 
 /// Where the files of a template are.
@@ -72,8 +83,8 @@ struct About {
     key: String,
     /// The ingredients of the key.
     made_from: serde_json::Value,
-    hello: Hello,
-    boot_notes: Vec<String>,
+    #[serde(flatten)]
+    boot: BootReport,
     files: Integrity,
 }
 
@@ -129,8 +140,8 @@ pub fn find(cache: &Path, key: &Key) -> Result<Found, CacheError> {
     };
     // Record the use of the entry.
     touch(&dir.join(ABOUT));
-    let About { hello, boot_notes, .. } = about;
-    Ok(Found::Whole(Box::new(Template { files, hello, boot_notes, new: false, _lease: Some(lease) })))
+    let About { boot, .. } = about;
+    Ok(Found::Whole(Box::new(Template { files, boot, new: false, _lease: Some(lease) })))
 }
 
 /// A template that is being made: the files to which QEMU writes.
@@ -206,26 +217,19 @@ impl Draft {
     ///
     /// # Errors
     /// [`CacheError`] if the cache cannot be written to.
-    pub fn publish(
-        self,
-        cache: &Path,
-        key: &Key,
-        hello: Hello,
-        boot_notes: Vec<String>,
-    ) -> Result<Template, CacheError> {
+    pub fn publish(self, cache: &Path, key: &Key, boot: BootReport) -> Result<Template, CacheError> {
         let staging = match self.place {
             Place::Staging(staging) => staging,
             Place::Memory(memory) => {
                 let files = Files::Memory(Arc::new(memory));
-                return Ok(Template { files, hello, boot_notes, new: true, _lease: None });
+                return Ok(Template { files, boot, new: true, _lease: None });
             }
         };
         let from = staging.path();
         let about = About {
             key: key.name().to_owned(),
             made_from: key.made_from().clone(),
-            hello,
-            boot_notes,
+            boot,
             files: Integrity::of_guest(from, &[RAM, STATE])?,
         };
         checksummed::write(&from.join(ABOUT), &about)?;
@@ -235,8 +239,8 @@ impl Draft {
         let lease = Lease::shared(from);
         fs::rename(from, &dir).map_err(CacheError::on("rename into place", &dir))?;
         about.files.remember(&dir, cache, Lasts::UntilReboot);
-        let About { hello, boot_notes, .. } = about;
-        Ok(Template { files: Files::Directory(dir), hello, boot_notes, new: true, _lease: lease })
+        let About { boot, .. } = about;
+        Ok(Template { files: Files::Directory(dir), boot, new: true, _lease: lease })
     }
 }
 

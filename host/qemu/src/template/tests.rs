@@ -6,6 +6,7 @@ use crate::accelerator::Accelerator;
 use crate::argv::Machine;
 use crate::qemu::{Qemu, QemuIdentity, QemuVersion};
 use tempfile::TempDir;
+use vmlab_console::Kind;
 use vmlab_events::fixture::hello;
 use vmlab_store::fixture::old_file;
 use vmlab_store::fixture::{NOT_REGULAR, put};
@@ -44,7 +45,7 @@ fn make(cache: &TempDir, key: &Key) -> Template {
     ram.write_all(&[2; 5000]).unwrap();
     ram.set_len(32 << 20).unwrap();
     draft.create_state().unwrap().write_all(b"device state").unwrap();
-    draft.publish(cache.path(), key, hello(), notes()).unwrap()
+    draft.publish(cache.path(), key, boot()).unwrap()
 }
 
 /// The directory of a template in the cache.
@@ -52,8 +53,11 @@ fn dir_of(template: &Template) -> PathBuf {
     template.ram().parent().unwrap().to_owned()
 }
 
-fn notes() -> Vec<String> {
-    vec!["the kernel warned while it booted: WARNING: CPU: 0 at kernel/x.c:1".to_owned()]
+fn boot() -> BootReport {
+    let boot_notes = vec!["the kernel warned while it booted: WARNING: CPU: 0 at kernel/x.c:1".to_owned()];
+    let suite_warnings =
+        vec![Finding { suite: Some("rtc".to_owned()), ..Finding::of_title(Kind::Warning, "WARNING: x") }];
+    BootReport { hello: hello(), boot_notes, suite_warnings }
 }
 
 fn about_of(dir: &Path) -> serde_json::Value {
@@ -79,8 +83,7 @@ fn damage_of(cache: &TempDir, key: &Key) -> String {
 fn a_published_template_is_found_and_leaves_no_draft() {
     let (cache, key, template) = made();
     let Found::Whole(found) = find(cache.path(), &key).unwrap() else { panic!("not found") };
-    assert_eq!((found.ram(), &found.hello), (template.ram(), &hello()));
-    assert_eq!(found.boot_notes, notes());
+    assert_eq!((found.ram(), found.boot), (template.ram(), boot()));
     assert_eq!(fs::read_dir(root(cache.path())).unwrap().count(), 1);
 }
 
@@ -206,7 +209,7 @@ fn memory_that_qemu_cannot_open_is_an_error_before_qemu_starts() {
     // Another process writes the file: a child process of another test could inherit this process's open descriptor.
     assert!(std::process::Command::new("cp").arg("/bin/sleep").arg(draft.ram()).status().unwrap().success());
     draft.create_state().unwrap();
-    let template = draft.publish(cache.path(), &key, hello(), notes()).unwrap();
+    let template = draft.publish(cache.path(), &key, boot()).unwrap();
     // Not even root can write to a running program (execve(2), ETXTBSY).
     let mut running = std::process::Command::new(template.ram()).arg("60").spawn().unwrap();
     let found = find(cache.path(), &key);
@@ -303,7 +306,7 @@ fn a_flipped_byte_in_a_description_is_damage_and_repaired_by_publishing_again() 
         harmed[at] ^= 1;
         fs::write(&path, &harmed).unwrap();
         match find(cache.path(), &key).unwrap() {
-            Found::Whole(same) => assert_eq!((same.hello, same.boot_notes), (hello(), notes()), "byte {at}"),
+            Found::Whole(same) => assert_eq!(same.boot, boot(), "byte {at}"),
             Found::Damaged(_) => {}
             Found::Nothing => panic!("byte {at}"),
         }
@@ -342,7 +345,7 @@ fn a_draft_in_memory_becomes_a_template_that_leaves_nothing_in_the_cache() {
     let draft = Draft::in_memory(1 << 20).unwrap();
     File::options().write(true).open(draft.ram()).unwrap().write_all(b"memory").unwrap();
     draft.create_state().unwrap().write_all(b"device state").unwrap();
-    let template = draft.publish(cache.path(), &key, hello(), notes()).unwrap();
+    let template = draft.publish(cache.path(), &key, boot()).unwrap();
     let memory = fs::read(template.ram()).unwrap();
     assert!(memory.len() == 1 << 20 && memory.starts_with(b"memory"));
     for fork in [template.clone(), template] {

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use super::paint::Paint;
+use super::suite_tests;
 use crate::excerpt::{self, Excerpt};
 use crate::loss;
 use crate::run::Run;
@@ -115,7 +116,7 @@ impl Details<'_> {
         let target = clean::line(report.target.as_str());
         let same = names.len();
         if same > 1 {
-            let count = text::count(same, "scenario");
+            let count = text::count(same, text::kind_of_jobs(&self.run.jobs));
             return if same == self.run.jobs.len() {
                 format!("{label}  all {count} on {target}\n")
             } else {
@@ -141,13 +142,15 @@ impl Details<'_> {
         }
     }
 
-    /// What the legs found, what the kernel reported, and what the scenario printed.
+    /// What the legs found, which tests failed, what the kernel reported, and what the scenario printed.
     fn evidence(&self, report: &JobReport, line: &mut impl FnMut(&str)) {
         let most = if self.verbosity == Verbosity::Verbose { usize::MAX } else { MAX_LINES };
         for leg in &report.legs {
             let finding = clean::cut(&text::leg(leg), MAX_DETAIL);
             line(&format!("{:<8} {finding}", leg.leg.name()));
         }
+        let all = self.verbosity == Verbosity::Verbose;
+        report.tests.iter().for_each(|test| suite_tests::paragraph(test, all, most, line));
         if let Some(identity) = report.verdict.crash_identity() {
             line(&format!("crash: {}", clean::cut(&clean::line(&identity), MAX_CHARS)));
         }

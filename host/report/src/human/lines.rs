@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::paint::Paint;
+use super::suite_tests;
 use crate::rate;
 use crate::run::Run;
 use crate::style::Verbosity;
@@ -102,7 +103,8 @@ fn finished(report: &JobReport, run: &Run, paint: Paint) -> String {
         Verdict::Passed | Verdict::Leaks { .. } => took,
         _ => format!("{took}  {}", detail(report)),
     };
-    line(report, run, paint, &end)
+    let tests = if run.repetition.measures() { String::new() } else { suite_tests::lines(report) };
+    line(report, run, paint, &end) + &tests
 }
 
 /// `FAIL  debian:trixie  uts.hostname  (12 ms)  attempt 1: not isolated`; where failures are counted, nothing for attempts
@@ -140,7 +142,11 @@ fn line(report: &JobReport, run: &Run, paint: Paint, end: &str) -> String {
 }
 
 fn took(report: &JobReport) -> String {
-    format!("({})", text::duration(report.duration_ms))
+    let time = text::duration(report.duration_ms);
+    match report.tests.len() {
+        0 => format!("({time})"),
+        tests => format!("({time}, {})", text::count(tests, "test")),
+    }
 }
 
 fn detail(report: &JobReport) -> String {

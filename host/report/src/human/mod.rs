@@ -20,6 +20,7 @@ mod lines;
 mod live;
 mod paint;
 mod rates;
+mod suite_tests;
 mod table;
 mod timings;
 
@@ -147,7 +148,7 @@ fn summary(run: &Run) -> String {
     format!(
         "{}{} on {}: {}{leaks}{runs} ({})",
         if run.interrupted { "interrupted: " } else { "" },
-        text::count(run.jobs.len(), "scenario"),
+        text::jobs(&run.jobs),
         text::count(run.targets.len(), "kernel"),
         text::counts(&run.counts()),
         text::duration(run.elapsed_ms),

@@ -1,4 +1,4 @@
-//! The table: scenarios down, targets across.
+//! The table: jobs down, targets across.
 //!
 //! It is never wider than the terminal. Where labels and releases do not fit as heads, letters stand for the targets and a
 //! legend above explains them; where those do not fit beside each other either, there are several tables.
@@ -9,11 +9,11 @@ use unicode_width::UnicodeWidthStr;
 
 use super::paint::Paint;
 use crate::run::Run;
-use vmlab_events::clean;
+use vmlab_events::{clean, text};
 
 /// Spaces between columns.
 const GAP: usize = 2;
-/// No scenario's name is cut to less.
+/// No job's name is cut to less.
 const MIN_NAME: usize = 8;
 
 /// The table, or tables, with a line end each.
@@ -62,7 +62,8 @@ fn legend(run: &Run, paint: Paint) -> String {
 
 /// Width of the first column, so that one target's column fits beside it.
 fn name_width(run: &Run, limit: usize) -> usize {
-    let longest = run.jobs.iter().map(|spec| spec.name().width()).max().unwrap_or(0).max("scenario".len());
+    let longest =
+        run.jobs.iter().map(|spec| spec.name().width()).max().unwrap_or(0).max(text::kind_of_jobs(&run.jobs).len());
     let widest_label = "VANISHED".len();
     longest.min(limit.saturating_sub(GAP + widest_label).max(MIN_NAME))
 }
@@ -92,7 +93,7 @@ impl Grid<'_> {
         let mut out = String::new();
         let lines = self.heads.iter().map(Vec::len).max().unwrap_or(0);
         for line in 0..lines {
-            let name = if line == 0 { "scenario" } else { "" };
+            let name = if line == 0 { text::kind_of_jobs(&self.run.jobs) } else { "" };
             let heads = kernels.clone().map(|kernel| (self.heads[kernel][line].clone(), self.column_width(kernel)));
             out.push_str(&self.paint.bold(&row(name, self.name_width, heads, |_, text| text)));
             out.push('\n');

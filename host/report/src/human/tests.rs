@@ -24,6 +24,13 @@ fn the_fixture_in_plain_lines() {
 }
 
 #[test]
+fn each_test_of_a_suite_has_a_line_and_one_that_failed_says_why() {
+    let text = render(&fixture::suites(), setup(Style::FILE, Verbosity::Normal));
+    assert!(!text.chars().any(|c| c != '\n' && clean::is_hostile(c)));
+    insta::assert_snapshot!("suites", text);
+}
+
+#[test]
 fn quiet_is_the_table_the_summary_and_why_there_is_no_result() {
     insta::assert_snapshot!(render(&fixture::run(), setup(Style::FILE, Verbosity::Quiet)));
 }

@@ -4,7 +4,7 @@ use nix::sys::signal::Signal;
 use vmlab_events::event::{GuestOutcome, LabEvent};
 use vmlab_events::loss::{LossReport, QemuEnd, ShutdownLine, ShutdownReason};
 use vmlab_events::verdict::Verdict;
-use vmlab_protocol::message::Hello;
+use vmlab_qemu::template::BootReport;
 
 use super::{Ending, GuestMachine, Now, Stage, Start, Timings};
 use crate::guest::input::End;
@@ -23,11 +23,7 @@ pub(crate) enum Outcome {
     /// The fork failed before its first job, which is no evidence about the jobs.
     ForkFailed(DeadFork, Vec<QueuedJob>),
     /// The guest is saved as a template.
-    Saved {
-        hello: Box<Hello>,
-        /// Problems of the boot, one sentence each.
-        boot_notes: Vec<String>,
-    },
+    Saved(Box<BootReport>),
     /// The guest could not be saved as a template.
     NotSaved(NotSaved),
     /// The standby was not needed.
@@ -190,7 +186,11 @@ impl GuestMachine {
             return Outcome::NotSaved(NotSaved::Failed(why));
         }
         match self.hello.take() {
-            Some(hello) => Outcome::Saved { hello, boot_notes: std::mem::take(&mut self.boot_notes) },
+            Some(hello) => Outcome::Saved(Box::new(BootReport {
+                hello: *hello,
+                boot_notes: std::mem::take(&mut self.boot_notes),
+                suite_warnings: self.jobs.take_suite_warnings(),
+            })),
             None => Outcome::NotSaved(NotSaved::Failed("it has not said hello".to_owned())),
         }
     }

@@ -2,7 +2,6 @@
 
 use vmlab_console::Finding;
 use vmlab_events::event::LabEvent;
-use vmlab_events::job::JobSpec;
 use vmlab_events::loss::Deadline;
 use vmlab_protocol::message::Hello;
 
@@ -101,6 +100,7 @@ impl GuestMachine {
         problems.into_iter().for_each(|problem| self.note_boot(problem));
         let before = self.console.take_before().map(|before| before.warnings).unwrap_or_default();
         self.note_boot_warnings(&before);
+        self.jobs.warned_at_boot(before);
         if self.timings.how() == Start::Template {
             self.ready(now, None);
             self.stage = Stage::Saving(now.at + SAVE_LIMIT);
@@ -136,8 +136,7 @@ impl GuestMachine {
                 if let Some(marker) = &marker {
                     self.console.await_marker(marker);
                 }
-                let JobSpec::Scenario(spec) = &job.spec;
-                self.session.ask(spec, crate::milliseconds(limits.leg(spec)), marker)
+                self.session.ask(&job.spec, crate::milliseconds(limits.leg(&job.spec)), marker)
             }
             None => {
                 self.deadlines = Deadlines::new(Deadline::Goodbye, limits.answer(), now.at);
@@ -161,8 +160,7 @@ impl GuestMachine {
         let target = self.target.id.clone();
         let limits = &self.target.limits;
         let Some(job) = self.jobs.started(now.at) else { return };
-        let JobSpec::Scenario(spec) = &job.spec;
-        self.deadlines = Deadlines::job(limits.scenario(spec), limits.silence(spec), now.at);
+        self.deadlines = Deadlines::job(limits.job(&job.spec), limits.silence(&job.spec), now.at);
         let event = LabEvent::JobStarted { guest, target, job: job.spec.job(), attempt: job.attempt };
         self.emit(event);
     }

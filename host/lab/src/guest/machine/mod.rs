@@ -23,6 +23,7 @@ use vmlab_events::event::{LabEvent, NotNeeded};
 use vmlab_events::loss::Deadline;
 use vmlab_protocol::message::{HERE, Hello};
 use vmlab_qemu::cpu_usage::CpuUsage;
+use vmlab_qemu::template::BootReport;
 
 pub(crate) use end::{DeadFork, NotSaved, Outcome};
 use qemu::QemuView;
@@ -95,17 +96,21 @@ enum Ending {
 }
 
 impl GuestMachine {
-    /// A guest whose QEMU was started at `began`. The hello of a fork is its template's.
+    /// A guest whose QEMU was started at `began`. A fork has what the boot of its template said.
     pub(crate) fn new(
         number: u32,
         target: Rc<Target>,
         start: Start,
         secrets: Secrets,
-        hello: Option<Hello>,
+        boot: Option<BootReport>,
         began: Instant,
     ) -> Self {
         let fork = start == Start::Fork;
+        let (hello, suite_warnings) = boot.map(|boot| (Box::new(boot.hello), boot.suite_warnings)).unzip();
         let mut console = GuestConsole::default();
+        if target.kernel.suites.is_some() {
+            console.reader.follow_suites();
+        }
         if !fork {
             console.await_marker(HERE);
         }
@@ -115,11 +120,11 @@ impl GuestMachine {
             stage: if fork { Stage::Standby } else { Stage::Alive },
             session: if fork { Session::of_fork() } else { Session::default() },
             console,
-            jobs: JobTracker::new(Rc::clone(&target), number, Vec::new()),
+            jobs: JobTracker::new(Rc::clone(&target), number, suite_warnings.unwrap_or_default()),
             qemu: QemuView::default(),
             deadlines: Deadlines::new(Deadline::Boot, target.limits.boot(), began),
             timings: Timings::new(number, target.id.clone(), start, began),
-            hello: hello.map(Box::new),
+            hello,
             booted: false,
             boot_notes: Vec::new(),
             held: None,

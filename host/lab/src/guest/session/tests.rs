@@ -1,11 +1,12 @@
-use vmlab_protocol::catalogue::{Expectation, KernelVersion, Requirement};
+use vmlab_events::job::SuiteId;
+use vmlab_protocol::catalogue::{Control, Expectation, KernelVersion, Requirement, ScenarioSpec};
 use vmlab_protocol::message::ProtocolVersion;
 
 use super::*;
 use vmlab_events::fixture::hello;
 
-fn spec() -> ScenarioSpec {
-    ScenarioSpec {
+fn spec() -> JobSpec {
+    JobSpec::from(ScenarioSpec {
         id: "uts.hostname".parse().unwrap(),
         title: "a title".to_owned(),
         seed: "3a".to_owned(),
@@ -17,7 +18,11 @@ fn spec() -> ScenarioSpec {
         modules: Vec::new(),
         leg_timeout_ms: 1000,
         allows: Vec::new(),
-    }
+    })
+}
+
+fn suite() -> JobSpec {
+    JobSpec::Kunit(SuiteId::new("list-kunit-test").unwrap())
 }
 
 fn fresh() -> Freshness {
@@ -57,18 +62,22 @@ fn next(session: &mut Session, bytes: &[u8]) -> Result<Option<SessionEvent>, Vio
     session.next_event()
 }
 
-/// A session whose guest is ready and has announced the scenario.
-fn running() -> (Session, Guest) {
+/// A session whose guest is ready and has announced the job.
+fn running_job(spec: &JobSpec) -> (Session, Guest) {
     let (mut session, mut guest) = (Session::default(), Guest::default());
     let event = next(&mut session, &guest.says(GuestMessage::Hello(Box::new(hello())))).unwrap();
     assert!(matches!(event, Some(SessionEvent::Hello(_))));
     session.prepare(&fresh()).unwrap();
-    session.ask(&spec(), 1000, None).unwrap();
+    session.ask(spec, 1000, None).unwrap();
     let event = next(&mut session, &guest.says(GuestMessage::Prepared { boot_id: "b".to_owned() })).unwrap();
     assert!(matches!(event, Some(SessionEvent::Prepared { .. })));
-    let started = guest.says(GuestMessage::ScenarioStarted { run: 1, scenario: spec().id });
+    let started = guest.says(GuestMessage::JobStarted { run: 1, job: spec.job() });
     assert!(matches!(next(&mut session, &started).unwrap(), Some(SessionEvent::Started)));
     (session, guest)
+}
+
+fn running() -> (Session, Guest) {
+    running_job(&spec())
 }
 
 #[test]
@@ -79,7 +88,7 @@ fn a_scenario_from_hello_to_goodbye() {
     bytes.extend(guest.leg(1, Leg::Probe, LegOutcome::Available));
     bytes.extend(guest.leg(1, Leg::Subject, isolated()));
     bytes.extend(guest.leg(1, Leg::Control, leaked()));
-    bytes.extend(guest.says(GuestMessage::ScenarioFinished { run: 1 }));
+    bytes.extend(guest.says(GuestMessage::JobFinished { run: 1 }));
     let Some(SessionEvent::Finished(findings)) = next(&mut session, &bytes).unwrap() else { panic!("not finished") };
     assert_eq!(findings.legs.len(), 3);
     assert_eq!(findings.stdout.text(), "out");
@@ -93,7 +102,7 @@ fn a_scenario_from_hello_to_goodbye() {
 fn a_missing_feature_ends_after_the_probe() {
     let (mut session, mut guest) = running();
     let mut bytes = guest.leg(1, Leg::Probe, LegOutcome::Missing { evidence: "ENOSYS".to_owned() });
-    bytes.extend(guest.says(GuestMessage::ScenarioFinished { run: 1 }));
+    bytes.extend(guest.says(GuestMessage::JobFinished { run: 1 }));
     assert!(matches!(next(&mut session, &bytes).unwrap(), Some(SessionEvent::Finished(_))));
 }
 
@@ -102,9 +111,9 @@ fn a_message_out_of_order_is_a_violation() {
     type Case = (&'static str, fn(&mut Guest) -> Vec<u8>);
     let cases: &[Case] = &[
         ("a second hello", |guest| guest.says(GuestMessage::Hello(Box::new(hello())))),
-        ("a second start", |guest| guest.says(GuestMessage::ScenarioStarted { run: 1, scenario: spec().id })),
+        ("a second start", |guest| guest.says(GuestMessage::JobStarted { run: 1, job: spec().job() })),
         ("a goodbye in the middle", |guest| guest.says(GuestMessage::RunFinished { started: 1 })),
-        ("an end before its legs", |guest| guest.says(GuestMessage::ScenarioFinished { run: 1 })),
+        ("an end before its legs", |guest| guest.says(GuestMessage::JobFinished { run: 1 })),
         ("a subject before its probe", |guest| guest.leg(1, Leg::Subject, isolated())),
         ("a leg of another run", |guest| guest.leg(2, Leg::Probe, LegOutcome::Available)),
         ("a probe that leaks", |guest| guest.leg(1, Leg::Probe, leaked())),
@@ -116,14 +125,14 @@ fn a_message_out_of_order_is_a_violation() {
         }),
         ("two ends", |guest| {
             let mut bytes = guest.leg(1, Leg::Probe, LegOutcome::Missing { evidence: String::new() });
-            bytes.extend(guest.says(GuestMessage::ScenarioFinished { run: 1 }));
-            bytes.extend(guest.says(GuestMessage::ScenarioFinished { run: 1 }));
+            bytes.extend(guest.says(GuestMessage::JobFinished { run: 1 }));
+            bytes.extend(guest.says(GuestMessage::JobFinished { run: 1 }));
             bytes
         }),
         ("a control that is missing", |guest| {
             let mut bytes = guest.leg(1, Leg::Probe, LegOutcome::Available);
             bytes.extend(guest.leg(1, Leg::Subject, isolated()));
-            bytes.extend(guest.says(GuestMessage::ScenarioFinished { run: 1 }));
+            bytes.extend(guest.says(GuestMessage::JobFinished { run: 1 }));
             bytes
         }),
         ("a lost message", |guest| {
@@ -179,7 +188,7 @@ fn a_fork_prepares_before_anything_else() {
     session.prepare(&fresh()).unwrap();
     session.ask(&spec(), 1, None).unwrap();
     let mut guest = Guest { seq: 1 };
-    let early = guest.says(GuestMessage::ScenarioStarted { run: 1, scenario: spec().id });
+    let early = guest.says(GuestMessage::JobStarted { run: 1, job: spec().job() });
     assert!(next(&mut session, &early).is_err(), "a scenario started before the guest was prepared");
 }
 
@@ -187,7 +196,7 @@ fn a_fork_prepares_before_anything_else() {
 fn a_scenario_that_was_never_asked_for_cannot_start() {
     let (mut session, mut guest) = (Session::default(), Guest::default());
     let mut bytes = guest.says(GuestMessage::Hello(Box::new(hello())));
-    bytes.extend(guest.says(GuestMessage::ScenarioStarted { run: 1, scenario: spec().id }));
+    bytes.extend(guest.says(GuestMessage::JobStarted { run: 1, job: spec().job() }));
     session.push(&bytes);
     assert!(matches!(session.next_event(), Ok(Some(SessionEvent::Hello(_)))));
     assert!(session.next_event().is_err());
@@ -223,4 +232,56 @@ fn an_impossible_count_of_dropped_bytes_is_harmless() {
         assert!(next(&mut session, &guest.says(ended)).unwrap().is_none());
     }
     assert_eq!(session.findings_so_far().unwrap().dropped_by_guest, u64::MAX);
+}
+
+#[test]
+fn a_suite_has_two_legs_whose_output_is_kept_whole() {
+    let (mut session, mut guest) = running_job(&suite());
+    let print = |leg, data: &[u8]| {
+        let mut bytes = Vec::new();
+        RawChunk { run: 1, leg, stream: Stream::Stdout, data }.encode(&mut bytes).unwrap();
+        bytes
+    };
+    let long = vec![b'x'; 2 * OUTPUT_KEPT];
+    for bytes in [
+        guest.leg(1, Leg::Probe, LegOutcome::Available),
+        print(Leg::Subject, &long),
+        guest.leg(1, Leg::Subject, LegOutcome::Reported),
+    ] {
+        assert!(next(&mut session, &bytes).unwrap().is_none());
+    }
+    let end = next(&mut session, &guest.says(GuestMessage::JobFinished { run: 1 })).unwrap();
+    let Some(SessionEvent::Finished(findings)) = end else { panic!("{end:?}") };
+    assert_eq!(findings.results, long);
+    assert!(findings.stdout.text().is_empty());
+}
+
+#[test]
+fn a_suite_cannot_end_as_a_scenario_nor_a_scenario_as_a_suite() {
+    for (spec, outcome) in [(suite(), isolated()), (suite(), LegOutcome::Available), (spec(), LegOutcome::Reported)] {
+        let (mut session, mut guest) = running_job(&spec);
+        next(&mut session, &guest.leg(1, Leg::Probe, LegOutcome::Available)).unwrap();
+        let ended = next(&mut session, &guest.leg(1, Leg::Subject, outcome));
+        assert!(matches!(ended, Err(Violation::ImpossibleOutcome { .. })), "{ended:?}");
+    }
+    let (mut session, mut guest) = running_job(&suite());
+    next(&mut session, &guest.leg(1, Leg::Probe, LegOutcome::Available)).unwrap();
+    let early = next(&mut session, &guest.says(GuestMessage::JobFinished { run: 1 }));
+    assert!(matches!(early, Err(Violation::EndedEarly { due: Leg::Subject, .. })), "{early:?}");
+}
+
+#[test]
+fn the_host_bounds_the_output_that_it_keeps_whole() {
+    let (mut session, _) = running_job(&suite());
+    let mut bytes = Vec::new();
+    let data = vec![b'x'; RawChunk::MAX_DATA];
+    let chunks = OUTPUT_LIMIT / data.len() as u64 + 2;
+    for _ in 0..chunks {
+        bytes.clear();
+        RawChunk { run: 1, leg: Leg::Subject, stream: Stream::Stdout, data: &data }.encode(&mut bytes).unwrap();
+        assert!(next(&mut session, &bytes).unwrap().is_none());
+    }
+    let findings = session.findings_so_far().unwrap();
+    assert_eq!(findings.results.len() as u64, OUTPUT_LIMIT);
+    assert_eq!(findings.dropped_by_guest, chunks * data.len() as u64 - OUTPUT_LIMIT);
 }

@@ -19,6 +19,14 @@ fn spec(expects: Expectation, control: Control) -> ScenarioSpec {
     }
 }
 
+fn job(spec: &ScenarioSpec) -> JobSpec {
+    JobSpec::from(spec.clone())
+}
+
+fn facts() -> KernelFacts<'static> {
+    KernelFacts { version: KernelVersion::new(6, 1, 0), config: None, append: None, suites: None }
+}
+
 fn isolated() -> LegOutcome {
     LegOutcome::Isolated { detail: "kept".to_owned() }
 }
@@ -34,8 +42,7 @@ fn legs(outcomes: &[LegOutcome]) -> Vec<LegReport> {
 }
 
 fn judged(spec: &ScenarioSpec, outcomes: &[LegOutcome], warnings: &[Finding]) -> Verdict {
-    let facts = KernelFacts { version: KernelVersion::new(6, 1, 0), config: None, append: None };
-    finished(spec, facts, &legs(outcomes), None, warnings)
+    finished(&job(spec), facts(), &legs(outcomes), &SuiteResults::default(), None, warnings)
 }
 
 fn is_for_a_warning(verdict: &Verdict) -> bool {
@@ -83,8 +90,8 @@ fn a_warning_spoils_a_pass_and_a_crash_comes_first() {
     let warned = judged(&spec, &outcomes, &[Finding::of_title(Kind::Warning, "WARNING: CPU: 0 at kernel/x.c:1")]);
     assert!(is_for_a_warning(&warned), "{warned:?}");
     let crash = Crash::of_title(Kind::Bug, "BUG: x");
-    let facts = KernelFacts { version: KernelVersion::new(6, 1, 0), config: None, append: None };
-    assert_eq!(finished(&spec, facts, &legs(&outcomes), Some(&crash), &[]).label(), "CRASH");
+    let results = SuiteResults::default();
+    assert_eq!(finished(&job(&spec), facts(), &legs(&outcomes), &results, Some(&crash), &[]).label(), "CRASH");
 }
 
 #[test]
@@ -104,13 +111,8 @@ fn a_missing_feature_is_a_skip_only_where_the_kernel_explains_it() {
     let unset = KernelConfig::parse("# CONFIG_TIME_NS is not set\n");
     let evidence = LegOutcome::Missing { evidence: "unshare(CLONE_NEWTIME): EINVAL".to_owned() };
     let judge = |config: Option<&KernelConfig>, version| {
-        finished(
-            &spec,
-            KernelFacts { version, config, append: None },
-            &legs(std::slice::from_ref(&evidence)),
-            None,
-            &[],
-        )
+        let facts = KernelFacts { version, config, ..facts() };
+        finished(&job(&spec), facts, &legs(std::slice::from_ref(&evidence)), &SuiteResults::default(), None, &[])
     };
     let (new, old) = (KernelVersion::new(6, 1, 0), KernelVersion::new(5, 4, 0));
     let evidence = || "unshare(CLONE_NEWTIME): EINVAL".to_owned();
@@ -135,8 +137,8 @@ fn a_feature_that_the_command_line_switches_off_is_a_skip_that_names_the_paramet
     let judge = |symbol: &str, append, outcome: &LegOutcome| {
         let mut spec = spec(Expectation::Isolation, Control::Runs);
         spec.requires.config = vec![symbol.to_owned()];
-        let facts = KernelFacts { version: KernelVersion::new(6, 1, 0), config: Some(&set), append: Some(append) };
-        finished(&spec, facts, &legs(std::slice::from_ref(outcome)), None, &[])
+        let facts = KernelFacts { config: Some(&set), append: Some(append), ..facts() };
+        finished(&job(&spec), facts, &legs(std::slice::from_ref(outcome)), &SuiteResults::default(), None, &[])
     };
     let evidence = || "seen".to_owned();
     let missing = LegOutcome::Missing { evidence: evidence() };
@@ -172,8 +174,38 @@ fn what_a_scenario_allows_is_a_note_and_fails_nothing() {
         [(killed, "PASS", Severity::Note), (global, "FAIL", Severity::Warned), (broken, "FAIL", Severity::Broken)]
     {
         let mut warnings = [found];
-        allow(&spec, &mut warnings);
+        allow(&job(&spec), &mut warnings);
         assert_eq!(warnings[0].severity, severity, "{warnings:?}");
         assert_eq!(judged(&spec, &outcomes, &warnings).label(), label, "{warnings:?}");
     }
+}
+
+#[test]
+fn a_suite_is_skipped_only_where_the_kernel_does_not_have_it() {
+    let suite = || SuiteId::new("list-kunit-test").unwrap();
+    let set = KernelConfig::parse("CONFIG_KUNIT=y\nCONFIG_KUNIT_DEBUGFS=y\n");
+    let unset = KernelConfig::parse("CONFIG_KUNIT_DEBUGFS=y\n");
+    let missing = legs(&[LegOutcome::Missing { evidence: "there is no file".to_owned() }]);
+    let (none, one): (&[SuiteId], &[SuiteId]) = (&[], &[suite()]);
+    let said = |config, suites, append| {
+        let facts = KernelFacts { config: Some(config), suites, append, ..facts() };
+        let verdict = finished(&JobSpec::Kunit(suite()), facts, &missing, &SuiteResults::default(), None, &[]);
+        format!("{} {}", verdict.label(), verdict.detail())
+    };
+    assert_eq!(said(&unset, None, None), "SKIP needs CONFIG_KUNIT (not set in this kernel): there is no file");
+    assert_eq!(said(&set, Some(none), None), "SKIP this kernel does not have the suite: there is no file");
+    assert!(said(&set, Some(one), Some("kunit.enable=0")).starts_with("SKIP the command line has `kunit.enable=0`"));
+    assert!(said(&set, Some(one), Some("kunit.autorun=0")).starts_with("FAIL this kernel's CONFIG_KUNIT"));
+    assert!(said(&set, None, None).starts_with("FAIL"));
+}
+
+#[test]
+fn a_kernel_that_warns_during_a_suite_that_passes_fails_it() {
+    let suite = JobSpec::Kunit(SuiteId::new("a").unwrap());
+    let legs = legs(&[LegOutcome::Available, LegOutcome::Reported]);
+    let text = b"KTAP version 1\n1..1\n    KTAP version 1\n    # Subtest: a\n    1..1\n    ok 1 b\nok 1 a\n".to_vec();
+    let results = SuiteResults::read(&SuiteId::new("a").unwrap(), &text, 0);
+    let verdict = |warnings: &[Finding]| finished(&suite, facts(), &legs, &results, None, warnings);
+    assert_eq!(verdict(&[]), Verdict::Passed);
+    assert!(is_for_a_warning(&verdict(&[Finding::of_title(Kind::Warning, "WARNING: CPU: 0 at kernel/x.c:1")])));
 }

@@ -153,7 +153,7 @@ impl Witness {
                 _ => {
                     self.finished += 1;
                     self.current = None;
-                    self.play.says(GuestMessage::ScenarioFinished { run });
+                    self.play.says(GuestMessage::JobFinished { run });
                     return;
                 }
             }
@@ -171,12 +171,12 @@ impl Witness {
         }
         match self.play.orders.remove(0) {
             HostMessage::Prepare { .. } => _ = self.play.says(GuestMessage::Prepared { boot_id: "a".to_owned() }),
-            HostMessage::Run { run, scenario, marker, .. } => {
+            HostMessage::Run { run, job, marker, .. } => {
                 if let Some(marker) = marker {
                     self.obey(marker, hasty);
                 }
                 self.current = Some((run, 0));
-                self.play.says(GuestMessage::ScenarioStarted { run, scenario });
+                self.play.says(GuestMessage::JobStarted { run, job });
             }
             HostMessage::Finish { marker } => {
                 let started = self.announced.values().sum();
@@ -235,7 +235,7 @@ impl Witness {
     fn wrong(&mut self, which: u8) {
         let run = self.current.map_or(1, |(run, _)| run);
         let message = match which {
-            0 => GuestMessage::ScenarioFinished { run: run + 1 },
+            0 => GuestMessage::JobFinished { run: run + 1 },
             1 => GuestMessage::RunFinished { started: 99 },
             2 => GuestMessage::Hello(Box::new(hello())),
             3 => GuestMessage::Prepared { boot_id: String::new() },

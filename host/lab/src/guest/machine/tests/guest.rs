@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use vmlab_console::{Finding, Kind};
 use vmlab_events::event::{JobReport, LabEvent};
 use vmlab_events::fixture;
-use vmlab_events::job::JobSpec;
+use vmlab_events::job::{JobSpec, SuiteId};
 use vmlab_events::loss::QemuEnd;
 use vmlab_events::target::TargetId;
 use vmlab_kernel::Kernel;
@@ -18,6 +19,7 @@ use vmlab_protocol::message::{
 use vmlab_qemu::accelerator::Accelerator;
 use vmlab_qemu::argv::Machine;
 use vmlab_qemu::qmp::{QmpEvent, TimedQmpEvent};
+use vmlab_qemu::template::BootReport;
 
 use super::super::{GuestMachine, Outcome, Secrets, Start};
 use crate::attempts::AttemptEnd;
@@ -48,18 +50,24 @@ pub(super) fn jobs(count: usize) -> Vec<QueuedJob> {
     let specs = fixture::scenarios()
         .into_iter()
         .filter(|spec| spec.expects == vmlab_protocol::catalogue::Expectation::Isolation);
-    let jobs: Vec<_> = specs.map(|spec| QueuedJob { spec: JobSpec::Scenario(spec), attempt: 1 }).collect();
+    let jobs: Vec<_> = specs.map(|spec| QueuedJob { spec: JobSpec::from(spec), attempt: 1 }).collect();
     jobs.into_iter()
         .cycle()
         .take(count)
         .enumerate()
         .map(|(at, mut job)| {
-            let JobSpec::Scenario(spec) = &mut job.spec;
-            spec.id = format!("job.n{at}").parse().unwrap();
-            spec.control = vmlab_protocol::catalogue::Control::Runs;
+            if let JobSpec::Scenario(spec) = &mut job.spec {
+                spec.id = format!("job.n{at}").parse().unwrap();
+                spec.control = vmlab_protocol::catalogue::Control::Runs;
+            }
             job
         })
         .collect()
+}
+
+/// A KUnit suite.
+pub(super) fn suite(name: &str) -> QueuedJob {
+    QueuedJob { spec: JobSpec::Kunit(SuiteId::new(name).unwrap()), attempt: 1 }
 }
 
 fn target() -> Rc<Target> {
@@ -71,12 +79,20 @@ fn target() -> Rc<Target> {
         sha256: String::new(),
         config: None,
         modules: Modules::NotFound { looked_in: Vec::new() },
+        suites: Some(Vec::new()),
         lease: None,
         notices: Vec::new(),
     };
     let machine = Machine { accelerator: Accelerator::Tcg, memory_mib: MEMORY_MIB, cpus: 1 };
     let limits = Limits::new(Accelerator::Tcg, Wanted::default());
     Rc::new(Target { id: TargetId::new("k"), kernel, machine, append: None, lacking: None, limits })
+}
+
+/// What the boot of a fork's template said: the kernel warned during the suite `warned`.
+fn boot() -> BootReport {
+    let warning = Finding::of_title(Kind::Warning, "WARNING: CPU: 0 at lib/x.c:1");
+    let suite_warnings = vec![Finding { suite: Some("warned".to_owned()), ..warning }];
+    BootReport { hello: hello(), boot_notes: Vec::new(), suite_warnings }
 }
 
 /// The hello of a guest that matches the requested machine.
@@ -90,8 +106,8 @@ pub(super) fn hello() -> Hello {
 impl Play {
     pub(super) fn new(start: Start, queue: Vec<QueuedJob>) -> Self {
         let began = Instant::now();
-        let said = (start == Start::Fork).then(hello);
-        let mut machine = GuestMachine::new(7, target(), start, Secrets::fixed(), said, began);
+        let boot = (start == Start::Fork).then(boot);
+        let mut machine = GuestMachine::new(7, target(), start, Secrets::fixed(), boot, began);
         machine.add_jobs(queue);
         let (orders, events, reports, done) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let seq = u64::from(start == Start::Fork);
@@ -193,11 +209,11 @@ impl Play {
     pub(super) fn obeys(&mut self) -> &mut Self {
         let order = self.orders.remove(0);
         match order {
-            HostMessage::Run { run, scenario, marker, .. } => {
+            HostMessage::Run { run, job, marker, .. } => {
                 if let Some(marker) = marker {
                     self.prints(&marker);
                 }
-                self.says(GuestMessage::ScenarioStarted { run, scenario })
+                self.says(GuestMessage::JobStarted { run, job })
             }
             HostMessage::Finish { marker } => {
                 let started = u32::try_from(self.started()).unwrap();
@@ -205,6 +221,20 @@ impl Play {
             }
             HostMessage::Prepare { .. } => panic!("it is prepared"),
         }
+    }
+
+    /// A KUnit suite of one test, which passes.
+    pub(super) fn passes_suite(&mut self, run: u32, name: &str) -> &mut Self {
+        let text = format!(
+            "KTAP version 1\n1..1\n    KTAP version 1\n    # Subtest: {name}\n    1..1\n    ok 1 test\nok 1 {name}\n"
+        );
+        let mut results = Vec::new();
+        let chunk = RawChunk { run, leg: Leg::Subject, stream: Stream::Stdout, data: text.as_bytes() };
+        chunk.encode(&mut results).unwrap();
+        self.leg(run, Leg::Probe, LegOutcome::Available)
+            .give(Input::Control(results))
+            .leg(run, Leg::Subject, LegOutcome::Reported)
+            .says(GuestMessage::JobFinished { run })
     }
 
     pub(super) fn started(&self) -> usize {
@@ -221,7 +251,7 @@ impl Play {
         self.leg(run, Leg::Probe, LegOutcome::Available)
             .leg(run, Leg::Subject, LegOutcome::Isolated { detail: detail() })
             .leg(run, Leg::Control, LegOutcome::Leaked { detail: detail() })
-            .says(GuestMessage::ScenarioFinished { run })
+            .says(GuestMessage::JobFinished { run })
     }
 
     pub(super) fn output(run: u32, data: &[u8]) -> Vec<u8> {

@@ -1,3 +1,4 @@
 mod any_order;
 mod guest;
+mod suites;
 mod table;

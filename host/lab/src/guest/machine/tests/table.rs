@@ -76,7 +76,7 @@ const CASES: &[Case] = &[
     ),
     (
         "a message out of turn",
-        |play| ends(play.says(GuestMessage::ScenarioFinished { run: 1 })),
+        |play| ends(play.says(GuestMessage::JobFinished { run: 1 })),
         &[("GARBLED", Complete)],
         1,
     ),
@@ -179,8 +179,7 @@ fn closes_all(play: &mut Play) {
 }
 
 fn fails(play: &mut Play) -> &mut Play {
-    play.leg(1, Leg::Probe, LegOutcome::Failed { detail: "no".to_owned() })
-        .says(GuestMessage::ScenarioFinished { run: 1 })
+    play.leg(1, Leg::Probe, LegOutcome::Failed { detail: "no".to_owned() }).says(GuestMessage::JobFinished { run: 1 })
 }
 
 #[test]
@@ -327,8 +326,8 @@ fn a_template_is_saved_at_its_hello_with_its_warnings() {
     assert_eq!(play.done, ["save"]);
     play.prints(WARNING).qmp(QmpEvent::Migration { status: "completed".to_owned() }).killed();
     assert_eq!(play.done, ["save", "end"]);
-    let Outcome::Saved { boot_notes, .. } = play.outcome() else { panic!("it is saved") };
-    assert_eq!(boot_notes.len(), 2, "{boot_notes:?}");
+    let Outcome::Saved(boot) = play.outcome() else { panic!("it is saved") };
+    assert_eq!(boot.boot_notes.len(), 2, "{boot:?}");
 }
 
 #[test]

@@ -45,6 +45,7 @@ impl Case {
     fn evidence(&self) -> Evidence<'_> {
         let console = Console {
             crash: self.crash.as_ref(),
+            suite: None,
             shutdown_line: self.shutdown_line,
             said_by_init: &self.said_by_init,
             last_line: self.last_line,

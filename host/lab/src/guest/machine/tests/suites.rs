@@ -1,0 +1,25 @@
+//! KUnit suites, which a kernel may have run before the guest's hello.
+
+use vmlab_qemu::qmp::QmpEvent;
+
+use super::super::Start;
+use super::guest::{Play, suite};
+use crate::attempts::AttemptEnd::Complete;
+use crate::guest::input::Input;
+
+const WARNING: &str = "WARNING: CPU: 0 PID: 1 at kernel/fork.c:2 f+0x1/0x2";
+
+#[test]
+fn a_warning_during_a_suite_at_boot_fails_that_suite() {
+    let mut play = Play::new(Start::Fork, vec![suite("warned"), suite("other")]);
+    play.give(Input::Start).qmp(QmpEvent::Resumed).prepares();
+    play.obeys().passes_suite(1, "warned").obeys().passes_suite(2, "other").obeys().killed();
+    assert_eq!(play.labels(), [("FAIL", Complete), ("PASS", Complete)]);
+    let (report, _) = &play.reports[0];
+    assert_eq!((report.warnings.len(), report.tests.len()), (1, 1));
+    // A guest that boots reads the suite from its own console.
+    let mut play = Play::new(Start::Boot, vec![suite("warned"), suite("other")]);
+    play.give(Input::Start).prints("    # Subtest: other").prints(WARNING).prints("ok 1 other").boots().prepares();
+    play.obeys().passes_suite(1, "warned").obeys().passes_suite(2, "other").obeys().killed();
+    assert_eq!(play.labels(), [("PASS", Complete), ("FAIL", Complete)]);
+}
