@@ -18,7 +18,7 @@ const LISTS: [(&str, &str); 2] =
     [("__kunit_suites_start", "__kunit_suites_end"), ("__kunit_init_suites_start", "__kunit_init_suites_end")];
 const NAME_BYTES: u64 = 256;
 /// The size of a pointer.
-const WORD: u64 = 8;
+const POINTER: u64 = 8;
 /// The lowest address of the kernel's half (Documentation/arch/x86/x86_64/mm.rst).
 const KERNEL_ADDRESSES: u64 = 0xff00_0000_0000_0000;
 /// The most suites that are read; 7.3 has about 150.
@@ -39,7 +39,7 @@ pub enum SuitesError {
     /// A name that cannot be that of a suite.
     #[error(transparent)]
     Name(#[from] BadSuite),
-    /// More suites than [`MAX_SUITES`].
+    /// More suites than any kernel has.
     #[error("its list of KUnit suites does not end")]
     Endless,
 }
@@ -68,8 +68,8 @@ pub fn of(vmlinux: &Path) -> Result<Vec<SuiteId>, SuitesError> {
 trait Memory {
     fn bytes(&self, at: u64, length: u64) -> Result<&[u8], SuitesError>;
 
-    fn word(&self, at: u64) -> Result<u64, SuitesError> {
-        Ok(self.bytes(at, WORD)?.try_into().map_or(0, u64::from_le_bytes))
+    fn pointer(&self, at: u64) -> Result<u64, SuitesError> {
+        Ok(self.bytes(at, POINTER)?.try_into().map_or(0, u64::from_le_bytes))
     }
 }
 
@@ -86,9 +86,9 @@ impl<'a, R: ReadRef<'a>> Memory for ElfFile64<'a, LittleEndian, R> {
 
 /// Reads a list of pointers to suites or to arrays of suites.
 fn read_list(memory: &impl Memory, list: Range<u64>, names: &mut Vec<SuiteId>) -> Result<(), SuitesError> {
-    for index in 0..list.end.saturating_sub(list.start) / WORD {
-        let target = memory.word(list.start + index * WORD)?;
-        let first = memory.word(target)?;
+    for index in 0..list.end.saturating_sub(list.start) / POINTER {
+        let target = memory.pointer(list.start + index * POINTER)?;
+        let first = memory.pointer(target)?;
         // A name is ASCII, and the upper bytes of a kernel address are not.
         if first != 0 && first < KERNEL_ADDRESSES {
             names.push(name(memory, target)?);
@@ -104,7 +104,7 @@ fn read_list(memory: &impl Memory, list: Range<u64>, names: &mut Vec<SuiteId>) -
 
 fn read_array(memory: &impl Memory, array: u64, names: &mut Vec<SuiteId>) -> Result<(), SuitesError> {
     for index in 0..MAX_SUITES as u64 {
-        match memory.word(array + index * WORD)? {
+        match memory.pointer(array + index * POINTER)? {
             0 => return Ok(()),
             suite => names.push(name(memory, suite)?),
         }
@@ -147,7 +147,7 @@ mod tests {
 
     fn read(words: &[u64], listed: Range<u64>) -> Result<Vec<String>, SuitesError> {
         let mut names = Vec::new();
-        let at = |index: u64| BASE + 512 + index * WORD;
+        let at = |index: u64| BASE + 512 + index * POINTER;
         read_list(&memory(words), at(listed.start)..at(listed.end), &mut names)?;
         Ok(names.iter().map(|name| name.suite().to_owned()).collect())
     }
@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(read(&[one, two], 1..2).unwrap(), ["a b"]);
         assert_eq!(read(&[], 0..0).unwrap(), [""; 0]);
         // Two arrays, the second of which is empty; then the list.
-        let array = |index: u64| BASE + 512 + index * WORD;
+        let array = |index: u64| BASE + 512 + index * POINTER;
         let words = [two, one, 0, 0, array(0), array(3)];
         assert_eq!(read(&words, 4..6).unwrap(), ["a b", "list-kunit-test"]);
     }
@@ -169,7 +169,7 @@ mod tests {
         assert!(matches!(read(&[7], 0..1), Err(SuitesError::Address(7))));
         assert!(matches!(read(&[BASE], 0..2), Err(SuitesError::Address(_))));
         // An array without an end.
-        let array = BASE + 512 + WORD;
+        let array = BASE + 512 + POINTER;
         assert!(matches!(read(&[array, BASE], 0..1), Err(SuitesError::Address(_))));
     }
 
