@@ -187,6 +187,16 @@ impl Store {
     }
 }
 
+/// The name of the kernel that an entry of [`BUILDS`] or [`OBJECTS`] is of, and its release if it is built. None if that cannot
+/// be read: the entry is then damaged or has just been removed.
+#[must_use]
+pub fn label(entry: &Path) -> Option<(String, Option<String>)> {
+    if let Ok(Stored::Sound(record)) = checksummed::read::<Record>(&entry.join(RECORD)) {
+        return Some((record.label, Some(record.release)));
+    }
+    fs::read_to_string(entry.join(LABEL)).ok().map(|label| (label, None))
+}
+
 fn root(cache: &Path) -> PathBuf {
     cache.join("builds")
 }

@@ -9,6 +9,7 @@ use vmlab_events::clean;
 use vmlab_events::error::chain;
 use vmlab_events::exit;
 use vmlab_events::progress::Progress as _;
+use vmlab_kernel::KernelSource;
 use vmlab_report::progress::TerminalProgress;
 use vmlab_report::screen::Screen;
 use vmlab_report::style::Verbosity;
@@ -46,9 +47,10 @@ pub struct Args {
     kernel: Option<PathBuf>,
 }
 
-/// Installs what a run needs and this machine lacks. Each command is printed before it runs.
-pub(super) async fn set_up() -> Result<(), Failure> {
-    install(Scope::Run).await
+/// Installs what a run of these kernels needs and this machine lacks. Each command is printed before it runs.
+pub(super) async fn set_up(kernels: &[KernelSource]) -> Result<(), Failure> {
+    let builds = kernels.iter().any(|kernel| matches!(kernel, KernelSource::Order(_)));
+    install(if builds { Scope::Build } else { Scope::Run }).await
 }
 
 /// Progress is plain lines even on a terminal: the package manager writes to standard error too, and would garble a live

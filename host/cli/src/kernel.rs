@@ -1,5 +1,7 @@
 //! `vmlab kernel list|fetch|build|config|fragments|info|remove`.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -8,11 +10,13 @@ use serde::Serialize;
 
 use super::interrupt::Interrupts;
 use super::{Context, Failure, kernel_arg, output};
+use vmlab_build::store::{self, BUILDS};
 use vmlab_kernel::catalogue::Catalogue;
 use vmlab_kernel::fetched::Lookup;
 use vmlab_kernel::order::FragmentName;
 use vmlab_kernel::source::DebianSource;
 use vmlab_kernel::{self, FetchPolicy, KernelError, KernelSource, debian, installed};
+use vmlab_store::cache;
 use vmlab_store::dirs::Dirs;
 
 mod info;
@@ -75,6 +79,7 @@ Examples:
 const REMOVE_HELP: &str = "\
 Examples:
   vmlab kernel remove debian:bullseye
+  vmlab kernel remove tree:/src/linux+namespaces       all builds of that name, and their object files
 
 The next fetch takes the version that the archive has then. Images and templates of the kernel stay until `vmlab cache \
 prune` makes room.";
@@ -89,7 +94,7 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List the catalogue, the cache, and the kernels installed on this machine
+    /// List the catalogue, the cache, the kernels built from source, and those installed on this machine
     #[command(after_help = LIST_HELP)]
     List {
         /// Print JSON
@@ -154,7 +159,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Remove fetched kernels from the cache
+    /// Remove fetched and built kernels from the cache
     #[command(after_help = REMOVE_HELP)]
     Remove {
         /// Kernels to remove
@@ -222,7 +227,7 @@ async fn fetch(sources: &[KernelSource], dirs: &Dirs, policy: FetchPolicy) -> Re
 #[derive(Debug, Serialize)]
 struct Listed {
     source: String,
-    /// Where the row comes from: `catalogue`, `cache` or `installed`.
+    /// Where the row comes from: `catalogue`, `cache`, `build` or `installed`.
     listed_by: &'static str,
     default: bool,
     series: Option<String>,
@@ -270,6 +275,7 @@ impl Listed {
         let state = match (&self.damage, self.cached) {
             (Some(_), _) => "damaged",
             (None, true) => "cached",
+            (None, false) if self.listed_by == "build" => "built",
             (None, false) if self.path.is_some() => "installed",
             (None, false) => "-",
         };
@@ -282,6 +288,33 @@ impl Listed {
             self.description.clone(),
         ]
     }
+}
+
+/// The kernels that were built, each with its newest build.
+fn built(dirs: &Dirs) -> Vec<Listed> {
+    let mut entries = cache::scan(&dirs.cache, &[&BUILDS]).entries;
+    entries.sort_by_key(|entry| Reverse(entry.last_used));
+    let mut newest = BTreeMap::new();
+    for entry in entries {
+        // `vmlab cache list` shows entries that cannot be read.
+        if let Some((label, Some(release))) = store::label(&entry.path) {
+            newest.entry(label).or_insert((release, entry.path));
+        }
+    }
+    let row = |(source, (release, path)): (String, (String, PathBuf))| Listed {
+        source,
+        listed_by: "build",
+        default: false,
+        series: None,
+        cached: false,
+        release: Some(release),
+        version: None,
+        sha256: None,
+        damage: None,
+        path: Some(path),
+        description: "built from source".to_owned(),
+    };
+    newest.into_iter().map(row).collect()
 }
 
 fn list(dirs: &Dirs, json: bool) -> Result<(), Failure> {
@@ -297,6 +330,7 @@ fn list(dirs: &Dirs, json: bool) -> Result<(), Failure> {
             listed.push(Listed::debian(&source, "cache", dirs)?);
         }
     }
+    listed.extend(built(dirs));
     for installed in installed::find(Path::new("/")).map_err(|error| Failure::from(KernelError::from(error)))? {
         listed.push(Listed {
             source: format!("installed:{}", installed.release),

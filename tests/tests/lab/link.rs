@@ -129,7 +129,7 @@ fn an_early_goodbye_is_a_violation() {
     is_garbled(after_announcement(goodbye(1)), "RunFinished");
     let mut miscounted = passed_hostname();
     miscounted.extend([Action::AwaitFinish, goodbye(2)]);
-    is_garbled(miscounted, "the guest counts 2 scenarios, 1 were announced");
+    is_garbled(miscounted, "the guest counts 2 jobs, 1 were announced");
 }
 
 #[test]

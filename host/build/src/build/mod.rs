@@ -238,9 +238,16 @@ impl<'a> Job<'a> {
         let expected =
             last.map_or_else(|| config.symbols().count() as u64 * STEPS_PER_100_SYMBOLS / 100, |last| last.steps);
         let targets: &[&str] = if config.enabled("CONFIG_MODULES") { &["bzImage", "modules"] } else { &["bzImage"] };
+        let began = Instant::now();
+        let mut tenths = 0;
         let on_step = |count: u64, _: &str| {
             // Kbuild does not say how many steps there are.
             let percent = (count * 100 / expected.max(1)).min(99);
+            if percent / 10 > tenths {
+                tenths = percent / 10;
+                let left = remaining(percent, began.elapsed().as_secs(), last);
+                self.step(&format!("compiling with {jobs}: {percent} %, about {} left", duration(left)));
+            }
             self.request.progress.percent(u8::try_from(percent).unwrap_or(99));
         };
         make.run(targets, &[], on_step).await.map_err(|error| self.failed(error, make))
@@ -302,6 +309,14 @@ impl<'a> Job<'a> {
             MakeError::Failed(failure) => BuildError::Failed { label, failure, log: make.log.clone() },
         }
     }
+}
+
+/// The estimated rest of a build, in s: from its own speed, and at its beginning rather from the last whole build.
+fn remaining(percent: u64, elapsed_s: u64, last: Option<Last>) -> u64 {
+    let by_itself = elapsed_s * (100 - percent.min(100)) / percent.max(1);
+    let Some(last) = last else { return by_itself };
+    let by_last = last.seconds * (100 - percent.min(100)) / 100;
+    (by_last * (100 - percent.min(100)) + by_itself * percent) / 100
 }
 
 /// A time in words: `4 min 12 s`.

@@ -321,3 +321,13 @@ async fn builds_and_build_directories_are_entries_of_the_cache() -> Outcome {
     assert_eq!(fs::read_to_string(place.build().await?.image())?, "one\n");
     Ok(())
 }
+
+#[test]
+fn the_rest_of_a_build_is_estimated_from_its_own_speed_and_the_last_build() {
+    let last = Some(Last { steps: 1000, seconds: 200 });
+    assert_eq!(remaining(10, 30, None), 270);
+    // At the beginning the last build counts most, at the end its own speed.
+    assert_eq!(remaining(10, 30, last), (180 * 90 + 270 * 10) / 100);
+    assert_eq!(remaining(90, 270, last), (20 * 10 + 30 * 90) / 100);
+    assert_eq!((remaining(0, 5, None), remaining(100, 5, last)), (500, 0));
+}

@@ -1,5 +1,6 @@
 //! `vmlab kernel remove`.
 
+use vmlab_build::store::{self, BUILDS, OBJECTS};
 use vmlab_kernel::KernelSource;
 use vmlab_kernel::fetched::KERNELS;
 use vmlab_store::cache::size::human;
@@ -8,44 +9,58 @@ use vmlab_store::dirs::Dirs;
 
 use crate::{Failure, output};
 
-/// Removes fetched kernels. All are looked up before the first one is removed.
+/// Removes fetched and built kernels. All are looked up before the first one is removed.
 pub(super) fn remove(sources: &[KernelSource], dirs: &Dirs) -> Result<(), Failure> {
-    let listing = cache::scan(&dirs.cache, &[&KERNELS]);
-    let mut entries: Vec<&Entry> = Vec::new();
+    let listing = cache::scan(&dirs.cache, &[&KERNELS, &BUILDS, &OBJECTS]);
+    let mut entries: Vec<(String, &Entry)> = Vec::new();
     for source in sources {
-        let entry = find(&source.to_string(), source, &listing.entries)?;
-        if !entries.iter().any(|known| known.path == entry.path) {
-            entries.push(entry);
+        for entry in find(source, &listing.entries)? {
+            if !entries.iter().any(|(_, known)| known.path == entry.path) {
+                entries.push((name_of(source, entry), entry));
+            }
         }
     }
-    for entry in entries {
+    for (name, entry) in entries {
         match cache::remove(&dirs.cache, entry).map_err(Failure::lab)? {
-            Removal::Gone => output::print(&format!(
-                "removed {}, {} ({})\n",
-                entry.pinned_by.join(" and "),
-                entry.what,
-                human(entry.size_bytes)
-            ))?,
+            Removal::Gone => output::print(&format!("removed {name} ({})\n", human(entry.size_bytes)))?,
             Removal::InUse => {
-                return Err(Failure::lab(format!(
-                    "{} is in use by another vmlab; try again when that has ended",
-                    entry.pinned_by.join(" and ")
-                )));
+                return Err(Failure::lab(format!("{name} is in use by another vmlab; try again when that has ended")));
             }
         }
     }
     Ok(())
 }
 
-/// The entry of a source.
-fn find<'a>(label: &str, source: &KernelSource, entries: &'a [Entry]) -> Result<&'a Entry, Failure> {
-    if !matches!(source, KernelSource::Debian(_)) {
-        return Err(Failure::usage(format!(
-            "{label} is not a kernel that vmlab fetched, so vmlab does not remove it; `vmlab kernel list` shows those that are"
-        )));
+/// What an entry is to the user.
+fn name_of(source: &KernelSource, entry: &Entry) -> String {
+    if entry.kind.name == OBJECTS.name {
+        format!("the object files of {source}")
+    } else if entry.kind.name == BUILDS.name {
+        entry.what.clone()
+    } else {
+        format!("{}, {}", entry.pinned_by.join(" and "), entry.what)
     }
-    let found = entries.iter().find(|entry| entry.pinned_by.iter().any(|pin| pin == label));
-    found.ok_or_else(|| Failure::usage(format!("{label} is not in the cache; `vmlab kernel list` shows what is")))
+}
+
+/// The entries of a source: one for a fetched kernel, and for one that was built the kernels and their object files.
+fn find<'a>(source: &KernelSource, entries: &'a [Entry]) -> Result<Vec<&'a Entry>, Failure> {
+    let label = source.to_string();
+    let is_its = |entry: &&Entry| match source {
+        KernelSource::Debian(_) => entry.pinned_by.contains(&label),
+        KernelSource::Order(_) => store::label(&entry.path).is_some_and(|(name, _)| name == label),
+        KernelSource::Installed(_) | KernelSource::Path(_) => false,
+    };
+    let found: Vec<_> = entries.iter().filter(is_its).collect();
+    match source {
+        KernelSource::Installed(_) | KernelSource::Path(_) => Err(Failure::usage(format!(
+            "{label} is not a kernel that vmlab fetched or built, so vmlab does not remove it; `vmlab kernel list` shows those \
+             that are"
+        ))),
+        _ if found.is_empty() => {
+            Err(Failure::usage(format!("{label} is not in the cache; `vmlab kernel list` shows what is")))
+        }
+        _ => Ok(found),
+    }
 }
 
 #[cfg(test)]
@@ -86,8 +101,9 @@ mod tests {
         for (wrong, words) in [
             ("debian:trixie", "is not in the cache"),
             ("debian:bookworm/amd64", "is not in the cache"),
-            ("./bzImage", "is not a kernel that vmlab fetched"),
-            ("installed", "is not a kernel that vmlab fetched"),
+            ("tree:/nowhere+net", "is not in the cache"),
+            ("./bzImage", "is not a kernel that vmlab fetched or built"),
+            ("installed", "is not a kernel that vmlab fetched or built"),
         ] {
             let failure = remove(&sources(&["debian:bookworm", wrong]), &dirs).unwrap_err();
             assert!(failure.code == exit::USAGE && failure.to_string().contains(words), "{failure}");

@@ -141,7 +141,8 @@ pub struct RunArgs {
     #[arg(long, help_heading = REPETITION)]
     pub(super) until_failure: bool,
 
-    /// Install what this machine lacks first, with its package manager; each command is printed before it runs
+    /// Install what this machine lacks first, with its package manager, also for building the kernels that are named; each
+    /// command is printed before it runs
     #[arg(long)]
     pub(super) setup: bool,
 

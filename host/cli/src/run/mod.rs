@@ -63,7 +63,7 @@ pub(super) async fn run(args: &RunArgs, context: &Context, logging: Logging) -> 
     let progress = TerminalProgress::new(&setup.screen, verbosity);
     laps.lap("plan");
     if args.setup {
-        interrupts.or_interrupt(crate::doctor::set_up()).await?;
+        interrupts.or_interrupt(crate::doctor::set_up(&plan.kernels)).await?;
         laps.lap("setup");
     }
     let sink = RunSink::new(context.dirs.clone(), !args.no_record, reports, setup, logging);
