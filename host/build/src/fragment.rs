@@ -1,6 +1,6 @@
 //! Reads config fragments.
 //!
-//! A line asks for the value of a symbol: `CONFIG_X=y`, `CONFIG_X=n` or `# CONFIG_X is not set`. A remark may follow. It
+//! A line asks for the value of a symbol: `CONFIG_X=y`, `CONFIG_X=n` or `# CONFIG_X is not set`. A remark may follow each. It
 //! restricts the line to some versions of the kernel if it begins with `since` or `until` (both ends belong to the range), and it
 //! allows the line to change the value of an earlier fragment if it begins with `overrides`:
 //!
@@ -119,10 +119,16 @@ impl Request {
 /// Reads a line; `None` for a blank line and for a comment.
 fn request(line: &str, number: usize) -> Result<Option<Request>, Bad> {
     if let Some(comment) = line.strip_prefix('#') {
-        let Some(symbol) = comment.trim().strip_suffix(" is not set").filter(|text| text.starts_with("CONFIG_")) else {
+        let Some((symbol, remark)) = comment.trim().split_once(" is not set").filter(|(text, _)| is_symbol(text))
+        else {
             return Ok(None);
         };
-        return checked(symbol, "n", "", number).map(Some);
+        // Other words make a sentence of it.
+        return match remark.trim().strip_prefix('#') {
+            Some(remark) => checked(symbol, "n", remark.trim(), number).map(Some),
+            None if remark.is_empty() => checked(symbol, "n", "", number).map(Some),
+            None => Ok(None),
+        };
     }
     if line.is_empty() {
         return Ok(None);
@@ -212,6 +218,19 @@ mod tests {
         let fragment = parse(text).unwrap_or_else(|error| panic!("{error}"));
         let version = version.parse().unwrap_or_else(|error| panic!("{error}"));
         fragment.requests.iter().filter(|request| request.is_for(version)).map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_symbol_that_is_not_set_may_have_a_remark() {
+        let parse = |text: &str| Fragment::parse("x", text);
+        let plain = parse("# CONFIG_A is not set\n").unwrap().requests;
+        assert_eq!((plain[0].value.as_str(), plain[0].overrides), ("n", false));
+        let overrides = parse("# CONFIG_A is not set  # overrides, since 6.7\n").unwrap().requests;
+        assert_eq!((overrides[0].value.as_str(), overrides[0].overrides), ("n", true));
+        assert!(!overrides[0].is_for(KernelVersion::new(6, 6, 0)));
+        assert!(parse("# CONFIG_A is not set # since never\n").is_err());
+        // Sentences.
+        assert!(parse("# CONFIG_A is not set here, because\n# it is not set\n").unwrap().requests.is_empty());
     }
 
     #[test]

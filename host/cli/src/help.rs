@@ -42,6 +42,12 @@ const TOPICS: &[Topic] = &[
         text: include_str!("../guide/kernels.md"),
     },
     Topic {
+        name: "builds",
+        about: "kernels built from source, and config fragments",
+        text: include_str!("../guide/builds.md"),
+    },
+    Topic { name: "kunit", about: "the KUnit suites of a kernel as jobs", text: include_str!("../guide/kunit.md") },
+    Topic {
         name: "reports",
         about: "verdicts, exit codes, report formats, and run records",
         text: include_str!("../guide/reports.md"),
@@ -68,6 +74,8 @@ Examples:
   vmlab run                                        all scenarios on the default kernel
   vmlab run uts -k debian:bookworm -k debian:trixie
   vmlab run -k arch/x86/boot/bzImage               a kernel that you built
+  vmlab run -k tree:.+namespaces                   this source tree, built small
+  vmlab run --kunit kunit. -k tree:.+kunit         its KUnit suites
   vmlab report --format junit -o junit.xml         the latest run again, as a JUnit file
   vmlab doctor                                     what this machine lacks";
 

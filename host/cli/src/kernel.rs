@@ -36,7 +36,7 @@ KERNEL is one of
 FRAGMENT is a name that `vmlab kernel fragments` lists, a file (with a slash, as in
 +./my.config), or a symbol (+CONFIG_KASAN=y). `base` is always the first. A + or @
 in a path is written twice: tree:/src/c++++/linux.
-`vmlab help kernels` has more.";
+`vmlab help kernels` and `vmlab help builds` have more.";
 
 const LIST_HELP: &str = "\
 Examples:
@@ -84,7 +84,7 @@ Examples:
 The next fetch takes the version that the archive has then. Images and templates of the kernel stay until `vmlab cache \
 prune` makes room.";
 
-/// List, fetch, inspect and remove kernels
+/// List, fetch, build, inspect and remove kernels; configs and their fragments
 #[derive(Debug, clap::Args)]
 #[command(after_help = NAMES)]
 pub struct Args {
@@ -140,10 +140,13 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// List the config fragments that come with vmlab
+    /// List the config fragments that come with vmlab, or print one
     Fragments {
+        /// Fragment to print
+        #[arg(value_name = "FRAGMENT")]
+        name: Option<String>,
         /// Print JSON
-        #[arg(long)]
+        #[arg(long, conflicts_with = "name")]
         json: bool,
     },
     /// Show a kernel's release, files and config symbols; fetches it if it is not in the cache
@@ -186,7 +189,8 @@ pub async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
         Command::Config { source, diff: Some(other), json } => {
             Interrupts::listen()?.or_interrupt(order::diff(&source, &other, &context.dirs, json)).await?;
         }
-        Command::Fragments { json } => order::fragments(json)?,
+        Command::Fragments { name: Some(name), .. } => order::fragment(&name)?,
+        Command::Fragments { name: None, json } => order::fragments(json)?,
         Command::Info { source, offline, json } => {
             let policy = if offline { FetchPolicy::Offline } else { FetchPolicy::CacheFirst };
             Interrupts::listen()?.or_interrupt(info::info(&source, &context.dirs, policy, json)).await?;

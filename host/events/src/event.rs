@@ -310,6 +310,15 @@ pub struct TestReport {
     pub detail: Vec<String>,
 }
 
+impl TestReport {
+    /// The line that says why: that of the failed expectation, if there is one.
+    #[must_use]
+    pub fn headline(&self) -> Option<&str> {
+        let failed = self.detail.iter().find(|line| line.contains("FAILED"));
+        failed.or_else(|| self.detail.first()).map(String::as_str)
+    }
+}
+
 /// How a test of a KUnit suite ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -2,8 +2,8 @@
 //! TAP versions 13 and 14 (testanything.org), from a log that may have anything else between its lines. No IO.
 //!
 //! A deviation from the format is a [`Problem`], never a silent repair: a truncated log, a missing or repeated number, a result
-//! that contradicts the results below it. Lines of unknown form are counted and ignored, as ktap.rst requires. The memory in
-//! use is bounded.
+//! that contradicts the results below it. Lines of unknown form are no problem, as ktap.rst requires: they are counted, and kept
+//! with the diagnostics. The memory in use is bounded.
 
 mod line;
 mod reader;
@@ -77,7 +77,7 @@ pub struct Test {
     pub directive: Option<Directive>,
     /// The rest of the line: diagnostic data or the directive's reason.
     pub data: String,
-    /// The diagnostic lines before the line, without their `# `.
+    /// The diagnostic lines before the line, without their `# `, and the lines of unknown form between them.
     pub diagnostics: Vec<String>,
     /// The tests below it.
     pub subtests: Option<Block>,

@@ -124,7 +124,12 @@ impl Reader {
             Line::BailOut(reason) => self.document.bail_out = Some(self.within_limit(reason)),
             Line::Pragma => {}
             Line::TooLarge => self.fault(Fault::NumberTooLarge),
-            Line::Unknown => self.document.unknown_lines += u64::from(!trimmed.is_empty()),
+            // KUnit explains a failed expectation in lines without a `# `.
+            Line::Unknown if !trimmed.is_empty() => {
+                self.document.unknown_lines += 1;
+                self.diagnostic(indent, trimmed);
+            }
+            Line::Unknown => {}
         }
     }
 

@@ -61,6 +61,8 @@ fn kernel_log_lines_around_the_results_are_ignored() {
     ");
     assert_eq!(document.block.tests[0].subtests.as_ref().unwrap().name.as_deref(), Some("example"));
     assert_eq!(document.unknown_lines, 4);
+    let below = &document.block.tests[0].subtests.as_ref().unwrap().tests;
+    assert_eq!(below[1].diagnostics, ["in the middle"]);
 }
 
 #[test]

@@ -17,8 +17,16 @@ pub enum Filter {
 
 /// A filter that cannot match any job.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` cannot match any name: names consist of letters, digits, hyphens, underscores, blanks and points")]
+#[error(
+    "`{0}` cannot match any name: names consist of letters, digits, hyphens, underscores, blanks \
+     and points, and a part of a name is enough"
+)]
 pub struct BadFilter(String);
+
+/// What may have been meant.
+fn hint(problem: &str) -> &'static str {
+    if problem.contains("`kunit") { "KUnit suites run with `vmlab run --kunit`; " } else { "" }
+}
 
 impl FromStr for Filter {
     type Err = BadFilter;
@@ -59,7 +67,7 @@ fn is_picked(filters: &[Filter], job: &str) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoMatch {
     /// A filter matched no scenario.
-    #[error("{problem}; `vmlab list` shows them all (areas: {areas})")]
+    #[error("{problem}; {}`vmlab list` shows them all (areas: {areas})", hint(problem))]
     Scenarios {
         /// Which filter.
         problem: String,
@@ -131,7 +139,7 @@ impl Suites {
             return Err(NoMatch::NoSuites);
         }
         if let Some(filter) = self.unmatched.iter().find(|filter| !known.iter().any(|id| filter.matches(id.as_str()))) {
-            let suites = known.iter().map(|id| id.suite()).collect::<Vec<_>>().join(", ");
+            let suites = known.iter().map(|id| id.as_str()).collect::<Vec<_>>().join(", ");
             return Err(NoMatch::Suites { problem: filter.problem("scenario or KUnit suite"), suites });
         }
         let picked = known.into_iter().filter(|id| is_picked(&self.filters, id.as_str()));
@@ -150,6 +158,7 @@ mod tests {
         let error = |text: &str| select(&scenarios, &[text.parse().unwrap()]).unwrap_err().to_string();
         assert!(error("=uts").starts_with("no scenario is named `uts`; `vmlab list` shows them all (areas: cgroup "));
         assert!(error("utx").starts_with("no scenario's name contains `utx`; "));
+        assert!(error("kunit.").contains("; KUnit suites run with `vmlab run --kunit`; "));
         assert_eq!(select(&scenarios, &["=uts.hostname".parse().unwrap()]).unwrap().len(), 1);
     }
 
@@ -168,7 +177,7 @@ mod tests {
         assert_eq!(select(&["rtc_lib", "=uts.hostname"]), Ok((1, vec![rtc])));
         let error = select(&["list_"]).unwrap_err();
         assert!(error.starts_with("no scenario or KUnit suite's name contains `list_`; "), "{error}");
-        assert!(error.ends_with("the suites: list-kunit-test, rtc_lib_test_cases"), "{error}");
+        assert!(error.ends_with("the suites: kunit.list-kunit-test, kunit.rtc_lib_test_cases"), "{error}");
         let (_, suites) = Suites::beside(&[], &[]);
         assert_eq!(suites.select([]), Err(NoMatch::NoSuites));
     }

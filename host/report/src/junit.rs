@@ -153,8 +153,8 @@ fn case_of_test(report: &JobReport, test: &TestReport) -> TestCase {
     };
     status.set_type(test.result.label());
     let detail: Vec<_> = test.detail.iter().map(|line| clean::line(line)).collect();
-    if let Some(first) = detail.first() {
-        status.set_message(first.clone());
+    if let Some(headline) = test.headline() {
+        status.set_message(clean::line(headline));
         status.set_description(detail.join("\n"));
     }
     let mut case = TestCase::new(clean::line(&test.name), status);

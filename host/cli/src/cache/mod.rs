@@ -20,7 +20,7 @@ mod show;
 
 const ABOUT: &str = "\
 The cache is $XDG_CACHE_HOME/vmlab, or ~/.cache/vmlab. All of it can be made again: templates, unpacked kernels and images \
-by the next run, kernels over the network. After something was put into the cache, the least recently used entries are \
+by the next run, kernels over the network, built ones from their source. After something was put into the cache, the least recently used entries are \
 removed until the limit is met: templates first, then unpacked kernels, then images, then kernels that no source is pinned \
 to. A pinned kernel and an entry that is in use are never removed. The limit is 10 GiB; VMLAB_CACHE_LIMIT sets another, \
 as 500M, 5G or none. If the cache cannot be written to, each run says so once, makes the entries again, and goes on.
@@ -30,6 +30,9 @@ Kinds of entries:
   unpacked     the vmlinux of a kernel, which boots quicker than the bzImage
   image        the initramfs of guests, with vmlab's PID 1
   kernel       a kernel that was fetched; `pinned as debian:trixie`: it is what debian:trixie means
+  build        a kernel that was built from source, which takes minutes to build again
+  build-dir    the object files of such a kernel; without them the next build compiles everything
+  source       a kernel's source code that was fetched
   module list  a modules.dep that vmlab made for a kernel without one
   fact         an answer that vmlab remembers about a file, QEMU or KVM
   leftover     part of an entry whose vmlab was killed; prune removes it

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 
 use serde::Serialize;
+use vmlab_build::library;
 use vmlab_kernel::config::KernelConfig;
 use vmlab_kernel::{FetchPolicy, How, Kernel, KernelSource, ordered};
 use vmlab_store::dirs::Dirs;
@@ -62,9 +63,22 @@ pub(super) async fn diff(one: &KernelSource, other: &KernelSource, dirs: &Dirs, 
     if json {
         return output::print_json(&differing);
     }
+    if differing.is_empty() {
+        output::notes(&[format!("the configs of {one} and {other} do not differ")]);
+        return Ok(());
+    }
     let mut rows = vec![["SYMBOL".to_owned(), one.to_string(), other.to_string()]];
     rows.extend(differing.into_iter().map(|(name, [a, b])| [name.clone(), a, b]));
     output::print(&output::columns(&rows))
+}
+
+/// Prints the text of a fragment.
+pub(super) fn fragment(name: &str) -> Result<(), Failure> {
+    let unknown = || {
+        let nearest = library::nearest(name).map(|near| format!("; the nearest is `{near}`")).unwrap_or_default();
+        Failure::usage(format!("vmlab has no config fragment `{name}`{nearest}; `vmlab kernel fragments` lists them"))
+    };
+    output::print(library::text(name).ok_or_else(unknown)?)
 }
 
 /// Prints the config fragments.

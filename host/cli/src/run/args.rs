@@ -28,7 +28,7 @@ pub struct RunArgs {
     ///
     /// KERNEL is debian:SUITE[/FLAVOUR] (a stock Debian kernel, fetched once), installed[:RELEASE] (a kernel of this
     /// machine), source:SUITE[+FRAGMENT]... or tree:PATH[+FRAGMENT]... (built from source, as tree:.+namespaces), or the path
-    /// of a bzImage or vmlinux. `vmlab help kernels` has more.
+    /// of a bzImage or vmlinux. `vmlab help kernels` and `vmlab help builds` have more.
     #[arg(short, long = "kernel", value_name = "KERNEL", value_parser = kernel_arg::parse, value_hint = ValueHint::FilePath)]
     pub(super) kernels: Vec<KernelSource>,
 
@@ -274,7 +274,7 @@ Examples:
   vmlab run uts --until-failure --timeout 600     look for a failure for ten minutes
 
 Exit codes:
-  0  everything as expected      4  nothing ran
+  0  everything as expected      4  nothing ran, or all was skipped
   1  a scenario failed          69  no result: a guest did not boot, or the lab failed
   2  usage or configuration    124  a timeout ended a scenario or the run
   3  a kernel crashed          130  interrupted

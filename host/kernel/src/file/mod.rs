@@ -120,7 +120,7 @@ pub enum Unbootable {
 pub enum FileError {
     /// The path does not exist.
     #[error(
-        "no kernel at {0}: there is no such file; give a path, debian:SUITE, or installed (see `vmlab kernel list`)"
+        "no kernel at {0}: there is no such file; give a path, debian:SUITE, installed, source:SUITE or tree:PATH (see `vmlab help kernels`)"
     )]
     Missing(PathBuf),
     /// The path is a directory. The hint names a kernel in it, if there is one.

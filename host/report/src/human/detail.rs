@@ -156,6 +156,10 @@ impl Details<'_> {
         }
         for warning in &report.warnings {
             line(&format!("{}: {}", text::warning(warning), clean::cut(&clean::line(&warning.to_string()), MAX_CHARS)));
+            // The title alone does not say where it came from.
+            if report.verdict.class() == Class::Bad && warning.trace.len() > 1 {
+                self.excerpt("report", &excerpt::head(&warning.trace, most, MAX_CHARS), line);
+            }
         }
         if let Verdict::KernelCrashed { trace, .. } = &report.verdict {
             self.excerpt("console", &excerpt::head(trace, most, MAX_CHARS), line);

@@ -145,8 +145,11 @@ fn summary(run: &Run) -> String {
         (true, (runs, failures)) => format!("; {runs} attempts, of which {failures} failed"),
         (false, _) => String::new(),
     };
+    let tests: usize =
+        (0..run.targets.len()).flat_map(|kernel| run.reports(kernel)).map(|(_, report)| report.tests.len()).sum();
+    let tests = if tests == 0 { String::new() } else { format!(" with {}", text::count(tests, "test")) };
     format!(
-        "{}{} on {}: {}{leaks}{runs} ({})",
+        "{}{}{tests} on {}: {}{leaks}{runs} ({})",
         if run.interrupted { "interrupted: " } else { "" },
         text::jobs(&run.jobs),
         text::count(run.targets.len(), "kernel"),
