@@ -61,8 +61,19 @@ fn kernel_log_lines_around_the_results_are_ignored() {
     ");
     assert_eq!(document.block.tests[0].subtests.as_ref().unwrap().name.as_deref(), Some("example"));
     assert_eq!(document.unknown_lines, 4);
-    let below = &document.block.tests[0].subtests.as_ref().unwrap().tests;
-    assert_eq!(below[1].diagnostics, ["in the middle"]);
+}
+
+#[test]
+fn the_text_of_a_failed_expectation_is_kept_in_its_order() {
+    let log = "KTAP version 1\n1..1\n    KTAP version 1\n    # Subtest: example\n    1..2\n    ok 1 a\n    \
+        # b: EXPECTATION FAILED at lib/x.c:30\n    Expected 1 + 1 == 3, but\n        1 + 1 == 2 (0x2)\n    # b: cleaning up\n    \
+        not ok 2 b\nnot ok 1 example\n";
+    let document = sound(log);
+    let tests = &document.block.tests[0].subtests.as_ref().unwrap().tests;
+    assert!(tests[0].diagnostics.is_empty());
+    let text =
+        ["b: EXPECTATION FAILED at lib/x.c:30", "Expected 1 + 1 == 3, but", "1 + 1 == 2 (0x2)", "b: cleaning up"];
+    assert_eq!(tests[1].diagnostics, text);
 }
 
 #[test]
