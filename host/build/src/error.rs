@@ -71,6 +71,9 @@ pub enum BuildError {
         /// A sentence for each symbol.
         unmet: Vec<String>,
     },
+    /// A kernel with the requested config is of no use.
+    #[error("{0}")]
+    Refused(String),
     /// make cannot be run.
     #[error("{label}: cannot run the kernel's build: {cause}")]
     Run {
@@ -125,10 +128,14 @@ pub enum BuildError {
     },
 }
 
+/// What programs say when the disk is full (ENOSPC).
+pub(crate) const DISK_FULL: &str = "No space left on device";
+
 /// What helps against some failures.
 fn remedy(failure: &BuildFailure) -> String {
-    if failure.mentions("No space left on device") {
-        return ": the disk is full. Make room (`vmlab cache prune`), and build again; what is built already is kept"
+    if failure.mentions(DISK_FULL) {
+        return ": the disk is full. Make room (`vmlab cache prune`), and build again; the object files of this build were removed, \
+                because some are incomplete"
             .to_owned();
     }
     let library = LIBRARIES.iter().find(|(header, _)| failure.mentions(header) && failure.mentions("No such file"));
@@ -149,6 +156,7 @@ impl BuildError {
             | Self::Order(_)
             | Self::Contradiction(_)
             | Self::Unmet { .. }
+            | Self::Refused(_)
             | Self::Failed { .. } => true,
             Self::Identity(_)
             | Self::Missing(_)

@@ -136,6 +136,9 @@ enum Command {
         /// Show only what differs from this kernel's config
         #[arg(long, value_name = "KERNEL", value_parser = kernel_arg::parse, value_hint = ValueHint::FilePath)]
         diff: Option<KernelSource>,
+        /// A fragment for these kernels; may be given several times
+        #[arg(long, value_name = "FRAGMENT", value_parser = kernel_arg::parse_fragment, value_hint = ValueHint::FilePath)]
+        config: Vec<FragmentName>,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -183,11 +186,14 @@ pub async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
             let sources = kernel_arg::with_fragments(&sources, &config).map_err(Failure::usage)?;
             Interrupts::listen()?.or_interrupt(order::build(&sources, &context.dirs, jobs)).await?;
         }
-        Command::Config { source, diff: None, json } => {
-            Interrupts::listen()?.or_interrupt(order::config(&source, &context.dirs, json)).await?;
-        }
-        Command::Config { source, diff: Some(other), json } => {
-            Interrupts::listen()?.or_interrupt(order::diff(&source, &other, &context.dirs, json)).await?;
+        Command::Config { source, diff, config, json } => {
+            let sources: Vec<_> = std::iter::once(source).chain(diff).collect();
+            let sources = kernel_arg::with_fragments(&sources, &config).map_err(Failure::usage)?;
+            let mut interrupts = Interrupts::listen()?;
+            match sources.as_slice() {
+                [source, other] => interrupts.or_interrupt(order::diff(source, other, &context.dirs, json)).await?,
+                _ => interrupts.or_interrupt(order::config(&sources[0], &context.dirs, json)).await?,
+            }
         }
         Command::Fragments { name: Some(name), .. } => order::fragment(&name)?,
         Command::Fragments { name: None, json } => order::fragments(json)?,

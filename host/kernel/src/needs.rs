@@ -107,25 +107,38 @@ pub fn check(kernel: &Kernel) -> Result<(), Unsuitable> {
     Ok(())
 }
 
+/// Why vmlab cannot use a kernel that is to be built with this config, and with all its modules.
+pub(crate) fn refusal(label: &str, config: &KernelConfig) -> Option<Unsuitable> {
+    let is_met = |need: &&Need| match config.get(need.symbol) {
+        Some("y") => true,
+        Some("m") => need.module.is_some(),
+        _ => false,
+    };
+    NEEDS.iter().find(|need| !is_met(need)).map(|need| unmet(label, config, need))
+}
+
+/// The symbol has neither value that it needs.
+fn unmet(label: &str, config: &KernelConfig, need: &Need) -> Unsuitable {
+    let &Need { symbol, module, consequence } = need;
+    let value = if config.get(symbol) == Some("m") { "=m" } else { " not set" };
+    let remedy = if module.is_some() { "y or =m" } else { "y" };
+    Unsuitable::Symbol { label: label.to_owned(), symbol, value, consequence, remedy }
+}
+
 fn check_symbol(kernel: &Kernel, config: &KernelConfig, need: &Need) -> Result<(), Unsuitable> {
-    let (label, &Need { symbol, module, consequence }) = (kernel.label.clone(), need);
-    let value = match (config.get(symbol), module, &kernel.modules) {
-        (Some("y"), ..) => return Ok(()),
+    let (label, &Need { symbol, module, .. }) = (kernel.label.clone(), need);
+    match (config.get(symbol), module, &kernel.modules) {
+        (Some("y"), ..) => Ok(()),
+        (Some("m"), Some(module), Modules::Found(dir)) if lists(dir, module) => Ok(()),
         (Some("m"), Some(module), Modules::Found(dir)) => {
-            if lists(dir, module) {
-                return Ok(());
-            }
-            return Err(Unsuitable::Lacking { label, symbol, module, dir: dir.path.display().to_string() });
+            Err(Unsuitable::Lacking { label, symbol, module, dir: dir.path.display().to_string() })
         }
         (Some("m"), Some(_), Modules::NotFound { looked_in }) => {
             let (looked_in, base) = (modules::describe(looked_in, &kernel.release), base(looked_in, kernel));
-            return Err(Unsuitable::Modules { label, symbol, looked_in, base });
+            Err(Unsuitable::Modules { label, symbol, looked_in, base })
         }
-        (Some("m"), None, _) => "=m",
-        _ => " not set",
-    };
-    let remedy = if module.is_some() { "y or =m" } else { "y" };
-    Err(Unsuitable::Symbol { label, symbol, value, consequence, remedy })
+        _ => Err(unmet(&label, config, need)),
+    }
 }
 
 /// Whether `modules.dep` has a module. A list that cannot be read is reported when the guest's image is built.

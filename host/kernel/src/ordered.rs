@@ -13,7 +13,7 @@ use vmlab_store::dirs::Dirs;
 
 use crate::debian::System;
 use crate::debian::code::{self, SourceCode};
-use crate::{FetchPolicy, How, KernelError};
+use crate::{FetchPolicy, How, KernelError, needs};
 
 /// Takes an ordered kernel from the cache or builds it.
 ///
@@ -27,7 +27,8 @@ pub(crate) async fn obtain(
 ) -> Result<Built, KernelError> {
     let label = order.to_string();
     let source = source(order, dirs, how, progress).await?;
-    let request = request(&label, order, &source, dirs, how, progress);
+    let refusal = |config: &KernelConfig| needs::refusal(&label, config).map(|reason| reason.to_string());
+    let request = Request { refusal: &refusal, ..request(&label, order, &source, dirs, how, progress) };
     build(request).await?.ok_or(KernelError::NotBuilt { label })
 }
 
@@ -64,6 +65,7 @@ fn request<'a>(
         cache: &dirs.cache,
         jobs: how.jobs,
         may_build: how.build,
+        refusal: &|_| None,
         progress,
     }
 }

@@ -12,7 +12,7 @@ const CPUS: [&str; 7] = ["acpi", "disable_cpu_apicid", "maxcpus", "nolapic", "no
 
 /// Parameters that switch off a feature for which the kernel is configured: name, values, symbols. Without values, each
 /// value switches it off or limits it.
-const FEATURES: [(&str, &[&str], &[&str]); 19] = [
+const FEATURES: [(&str, &[&str], &[&str]); 21] = [
     ("cgroup_disable", &["cpu"], &["CONFIG_CFS_BANDWIDTH", "CONFIG_CGROUP_SCHED"]),
     ("cgroup_disable", &["cpuset"], &["CONFIG_CPUSETS"]),
     ("cgroup_disable", &["io", "blkio"], &["CONFIG_BLK_CGROUP"]),
@@ -20,7 +20,9 @@ const FEATURES: [(&str, &[&str], &[&str]); 19] = [
     ("cgroup_disable", &["pids"], &["CONFIG_CGROUP_PIDS"]),
     ("cgroup_disable", &["pressure"], &["CONFIG_PSI"]),
     ("ipv6.disable", &["1"], &["CONFIG_IPV6"]),
+    ("kunit.action", &[], &["CONFIG_KUNIT"]),
     ("kunit.enable", &["0", "n", "no", "off"], &["CONFIG_KUNIT"]),
+    ("kunit.filter", &[], &["CONFIG_KUNIT"]),
     ("kunit.filter_glob", &[], &["CONFIG_KUNIT"]),
     ("module_blacklist", &["dummy"], &["CONFIG_DUMMY"]),
     ("psi", &["0", "n", "no", "off"], &["CONFIG_PSI"]),

@@ -18,7 +18,7 @@ use vmlab_store::{CacheError, atomic};
 
 use crate::compiler::{Compiler, Settings};
 use crate::config::KernelConfig;
-use crate::error::BuildError;
+use crate::error::{BuildError, DISK_FULL};
 use crate::make::{Make, MakeError};
 use crate::merge::Merged;
 use crate::order::FragmentName;
@@ -51,6 +51,8 @@ pub struct Request<'a> {
     pub jobs: Option<NonZeroUsize>,
     /// Whether to build; otherwise only a kernel that is built already is found.
     pub may_build: bool,
+    /// Why a kernel with this config is of no use, so that it is not compiled.
+    pub refusal: &'a dyn Fn(&KernelConfig) -> Option<String>,
     /// Gets the steps.
     pub progress: &'a dyn Progress,
 }
@@ -182,6 +184,9 @@ impl<'a> Job<'a> {
         let began = Instant::now();
         let make = self.make()?;
         let config = self.configure(&make).await?;
+        if let Some(reason) = (self.request.refusal)(&config) {
+            return Err(BuildError::Refused(reason));
+        }
         let last_path = self.store.objects(&self.place).join("last.json");
         let last: Option<Last> = match checksummed::read(&last_path)? {
             Stored::Sound(last) => Some(last),
@@ -250,7 +255,12 @@ impl<'a> Job<'a> {
             }
             self.request.progress.percent(u8::try_from(percent).unwrap_or(99));
         };
-        make.run(targets, &[], on_step).await.map_err(|error| self.failed(error, make))
+        let compiled = make.run(targets, &[], on_step).await;
+        if matches!(&compiled, Err(MakeError::Failed(failure)) if failure.mentions(DISK_FULL)) {
+            // make takes a file that was cut short for done.
+            atomic::remove_tree(&make.out).map_err(CacheError::on("remove", &make.out))?;
+        }
+        compiled.map_err(|error| self.failed(error, make))
     }
 
     /// Puts the kernel into the cache.

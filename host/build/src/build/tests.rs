@@ -77,6 +77,7 @@ impl Place {
             fragments,
             cache: &cache,
             jobs: NonZeroUsize::new(2),
+            refusal: &|config| config.enabled("CONFIG_USELESS").then(|| "it is useless".to_owned()),
             may_build,
             progress,
         };
@@ -220,6 +221,25 @@ async fn failures_of_the_machine_say_what_helps() -> Outcome {
 }
 
 #[tokio::test]
+async fn after_a_full_disk_the_next_build_begins_anew() -> Outcome {
+    let place = Place::new("FULL\n")?;
+    assert!(place.error().await?.contains("the disk is full"));
+    assert_eq!(place.runs(), 0, "the object files are gone");
+    place.write("good\n")?;
+    assert_eq!(fs::read_to_string(place.build().await?.image())?, "good\n");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_kernel_that_is_of_no_use_is_not_compiled() -> Outcome {
+    let mut place = Place::new("one\n")?;
+    place.fragments.push(FragmentName::Symbol { symbol: "CONFIG_USELESS".to_owned(), value: "y".to_owned() });
+    assert_eq!(place.error().await?, "it is useless");
+    assert_eq!(place.runs(), 0);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_symbol_that_is_not_as_asked_is_an_error_before_anything_is_compiled() -> Outcome {
     let mut place = Place::new("one\n")?;
     let symbol = FragmentName::Symbol { symbol: "CONFIG_SPECIAL".to_owned(), value: "y".to_owned() };
@@ -295,6 +315,7 @@ async fn a_cache_with_a_blank_in_its_path_is_refused() -> Outcome {
         cache: &cache,
         jobs: None,
         may_build: true,
+        refusal: &|_| None,
         progress: &Silent,
     };
     let error = obtain(request).await.err().ok_or("no error")?.to_string();
