@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use crate::config::KernelConfig;
-use crate::kconfig::Kconfig;
-use crate::merge::Unmet;
+use crate::kconfig::{Kconfig, KconfigError};
+use crate::merge::{Asked, Unmet};
 
 /// A sentence for each request that the config does not meet. Reads the Kconfig files of the tree, which takes seconds.
 pub(crate) fn sentences(tree: &Path, unmet: &[Unmet], config: &KernelConfig) -> Vec<String> {
@@ -19,6 +19,19 @@ pub(crate) fn sentences(tree: &Path, unmet: &[Unmet], config: &KernelConfig) -> 
             unmet.iter().map(fact).chain([unknown]).collect()
         }
     }
+}
+
+/// A sentence for each of these requests whose symbol the tree does not have: a symbol that is to be off may be misspelt, and the
+/// config looks as asked. As [`sentences`], reads the Kconfig files.
+pub(crate) fn unknown(tree: &Path, requests: &[(String, Asked)]) -> Result<Vec<String>, KconfigError> {
+    let kconfig = Kconfig::read(tree)?;
+    let off = KernelConfig::parse("");
+    let unknown = requests.iter().filter(|(symbol, _)| !kconfig.has(symbol));
+    let sentence = |(symbol, asked): &(String, Asked)| {
+        let why = kconfig.why(symbol, &asked.value, &off);
+        format!("{symbol}={} was asked for by {}, and {why}", asked.value, asked.by)
+    };
+    Ok(unknown.map(sentence).collect())
 }
 
 fn fact(unmet: &Unmet) -> String {

@@ -85,6 +85,13 @@ impl Merged {
         self.asked.iter().map(|(symbol, asked)| (symbol.as_str(), asked))
     }
 
+    /// The symbols that the kernel's name asks to be off.
+    #[must_use]
+    pub fn off_by_name(&self) -> Vec<(String, Asked)> {
+        let is_named = |(_, asked): &(&str, &Asked)| asked.value == "n" && asked.by.starts_with('+');
+        self.requests().filter(is_named).map(|(symbol, asked)| (symbol.to_owned(), asked.clone())).collect()
+    }
+
     /// What is asked of a symbol, if anything.
     #[must_use]
     pub fn get(&self, symbol: &str) -> Option<&Asked> {

@@ -226,10 +226,23 @@ impl<'a> Job<'a> {
         make.run(&["allnoconfig"], &settings, |_, _| ()).await.map_err(|error| self.failed(error, make))?;
         let config = KernelConfig::parse(&self.read(&make.out.join(".config"))?);
         let unmet = self.merged.unmet(&config);
-        if unmet.is_empty() {
+        let off = self.merged.off_by_name();
+        if unmet.is_empty() && off.is_empty() {
             return Ok(config);
         }
         let (tree, label) = (self.tree.path.clone(), self.request.label.to_owned());
+        if unmet.is_empty() {
+            self.step("checking the names of symbols");
+            return match self.worker(move |_| explain::unknown(&tree, &off)).await? {
+                Ok(unmet) if !unmet.is_empty() => Err(BuildError::Unmet { label, unmet }),
+                Ok(_) => Ok(config),
+                // The config is as asked; only a typing error would go unseen.
+                Err(error) => {
+                    self.step(&format!("cannot check the names of symbols that are to be off: {error}"));
+                    Ok(config)
+                }
+            };
+        }
         self.step("finding out why the config is not as asked");
         let unmet = self.worker(move |_| explain::sentences(&tree, &unmet, &config)).await?;
         Err(BuildError::Unmet { label, unmet })

@@ -221,6 +221,17 @@ async fn failures_of_the_machine_say_what_helps() -> Outcome {
 }
 
 #[tokio::test]
+async fn a_misspelt_symbol_that_is_to_be_off_is_an_error() -> Outcome {
+    let mut place = Place::new("one\n")?;
+    place.fragments.push(FragmentName::Symbol { symbol: "CONFIG_MISSPELT".to_owned(), value: "n".to_owned() });
+    let error = place.error().await?;
+    let line = "  CONFIG_MISSPELT=n was asked for by +CONFIG_MISSPELT=n, and this kernel has no such symbol";
+    assert!(error.contains(line), "{error}");
+    assert_eq!(place.runs(), 0);
+    Ok(())
+}
+
+#[tokio::test]
 async fn after_a_full_disk_the_next_build_begins_anew() -> Outcome {
     let place = Place::new("FULL\n")?;
     assert!(place.error().await?.contains("the disk is full"));
