@@ -26,15 +26,25 @@ pub struct Compiler {
 /// Tools are missing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a kernel cannot be built here, because {} missing: `vmlab doctor --fix --build` installs {}",
-    are(.0),
-    .0.iter().map(|(_, package)| package.as_str()).collect::<Vec<_>>().join(", ")
+    "a kernel cannot be built here, because {} {} missing: {}",
+    .tools.join(", "),
+    if .tools.len() == 1 { "is" } else { "are" },
+    remedies(.packages, .chosen_by)
 )]
-pub struct Missing(pub Vec<(String, String)>);
+pub struct Missing {
+    /// The names of the programs.
+    pub tools: Vec<String>,
+    /// The packages that have those of them that the user has not chosen, each once.
+    packages: Vec<String>,
+    /// The variable of the environment that asks for the others.
+    chosen_by: Option<&'static str>,
+}
 
-fn are(missing: &[(String, String)]) -> String {
-    let tools: Vec<_> = missing.iter().map(|(tool, _)| tool.as_str()).collect();
-    format!("{} {}", tools.join(", "), if tools.len() == 1 { "is" } else { "are" })
+fn remedies(packages: &[String], chosen_by: &Option<&'static str>) -> String {
+    let doctor = Some(packages).filter(|packages| !packages.is_empty());
+    let doctor = doctor.map(|packages| format!("`vmlab doctor --fix --build` installs {}", packages.join(", ")));
+    let chosen = chosen_by.map(|variable| format!("install what {variable} asks for, or unset {variable}"));
+    doctor.into_iter().chain(chosen).collect::<Vec<_>>().join("; ")
 }
 
 /// The settings of the environment that the kernel's build knows (Documentation/kbuild/llvm.rst, kbuild.rst).
@@ -75,18 +85,25 @@ impl Settings {
         env::split_paths(&self.path).map(|dir| dir.join(program)).find(|path| is_program(path))
     }
 
-    /// The names of compiler and linker, and the package that has the compiler.
-    fn names(&self) -> (String, String, &'static str) {
+    /// The names of compiler and linker.
+    fn names(&self) -> (String, String) {
         let of_llvm = |tool: &str| match self.llvm.as_deref() {
             Some(suffix) if suffix.starts_with('-') => format!("{tool}{suffix}"),
             Some(folder) if folder.ends_with('/') => format!("{folder}{tool}"),
             _ => tool.to_owned(),
         };
-        let (compiler, linker, package) = match self.llvm {
-            Some(_) => (of_llvm("clang"), of_llvm("ld.lld"), "clang, lld, llvm"),
-            None => ("gcc".to_owned(), "ld".to_owned(), "gcc"),
+        let (compiler, linker) = match self.llvm {
+            Some(_) => (of_llvm("clang"), of_llvm("ld.lld")),
+            None => ("gcc".to_owned(), "ld".to_owned()),
         };
-        (self.cc.clone().unwrap_or(compiler), linker, package)
+        (self.cc.clone().unwrap_or(compiler), linker)
+    }
+
+    /// The variable that chooses a program; None for vmlab's own choice.
+    fn chooses(&self, program: &str, linker: &str) -> Option<&'static str> {
+        let in_cc = self.cc.as_ref().is_some_and(|cc| cc.split_whitespace().any(|word| word == program));
+        let in_llvm = self.llvm.is_some() && (self.cc.is_none() || program == linker);
+        if in_cc { Some("CC") } else { in_llvm.then_some("LLVM") }
     }
 }
 
@@ -96,16 +113,21 @@ impl Compiler {
     /// # Errors
     /// [`Missing`]
     pub fn find(settings: &Settings) -> Result<Self, Missing> {
-        let (compiler, linker, package) = settings.names();
+        let (compiler, linker) = settings.names();
         // CC may have arguments, as `ccache gcc` has.
         let words: Vec<&str> = compiler.split_whitespace().collect();
-        let own = words.iter().map(|word| (*word, package)).filter(|(word, _)| !word.starts_with('-'));
-        let tools = TOOLS.into_iter().filter(|(tool, _)| *tool != "ld").chain(own).chain([(linker.as_str(), package)]);
-        let missing: Vec<_> = tools.filter(|(tool, _)| settings.find(tool).is_none()).collect();
+        let of_compiler = words.iter().copied().filter(|word| !word.starts_with('-')).chain([linker.as_str()]);
+        let chosen = of_compiler.map(|tool| (tool, "gcc", settings.chooses(tool, &linker)));
+        let others = TOOLS.into_iter().filter(|(tool, _)| *tool != "ld").map(|(tool, package)| (tool, package, None));
+        let missing: Vec<_> = others.chain(chosen).filter(|(tool, ..)| settings.find(tool).is_none()).collect();
         if !missing.is_empty() {
-            return Err(Missing(
-                missing.into_iter().map(|(tool, package)| (tool.to_owned(), package.to_owned())).collect(),
-            ));
+            let mut packages: Vec<_> = missing.iter().filter(|(.., by)| by.is_none()).map(|(_, of, _)| *of).collect();
+            packages.dedup();
+            return Err(Missing {
+                tools: missing.iter().map(|(tool, ..)| (*tool).to_owned()).collect(),
+                packages: packages.into_iter().map(str::to_owned).collect(),
+                chosen_by: missing.iter().find_map(|(.., by)| *by),
+            });
         }
         let version = |words: &[&str]| first_line(words).unwrap_or_else(|error| format!("unknown ({error})"));
         let mut identity = vec![version(&words), version(&[&linker])];
@@ -170,8 +192,11 @@ mod tests {
         let identity = |settings: &Settings| Compiler::find(settings).map(|compiler| compiler.identity);
         let flags = Settings { flags: vec!["KCFLAGS=-Og".to_owned()], ..settings.clone() };
         assert_ne!(identity(&flags), identity(&settings));
-        let error = variables(&Settings { llvm: Some("1".to_owned()), ..settings });
-        assert!(error.is_err_and(|error| error.to_string().contains("clang, ld.lld are missing")));
+        let error = |settings: Settings| variables(&settings).err().map(|error| error.to_string()).unwrap_or_default();
+        let llvm = error(Settings { llvm: Some("1".to_owned()), ..settings.clone() });
+        assert!(llvm.ends_with("clang, ld.lld are missing: install what LLVM asks for, or unset LLVM"), "{llvm}");
+        let cc = error(Settings { cc: Some("ccache nosuchcc".to_owned()), ..settings });
+        assert!(cc.ends_with("nosuchcc is missing: install what CC asks for, or unset CC"), "{cc}");
         Ok(())
     }
 }

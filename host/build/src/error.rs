@@ -64,7 +64,7 @@ pub enum BuildError {
     )]
     CachePath(PathBuf),
     /// Requested symbols are not as asked.
-    #[error("{label}: the config is not as asked:\n{}", .unmet.iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n"))]
+    #[error("{label}: the config is not as asked:\n{}", first(.unmet))]
     Unmet {
         /// The kernel's name.
         label: String,
@@ -128,6 +128,16 @@ pub enum BuildError {
     },
 }
 
+/// The most symbols that an error names.
+const MAX_UNMET: usize = 20;
+
+/// The first sentences, each on an indented line, and how many more there are. One symbol that is off can take a hundred along.
+fn first(unmet: &[String]) -> String {
+    let shown = unmet.iter().take(MAX_UNMET).map(|line| format!("  {line}"));
+    let more = unmet.len().checked_sub(MAX_UNMET).filter(|more| *more > 0).map(|more| format!("  and {more} more"));
+    shown.chain(more).collect::<Vec<_>>().join("\n")
+}
+
 /// What programs say when the disk is full (ENOSPC).
 pub(crate) const DISK_FULL: &str = "No space left on device";
 
@@ -168,5 +178,18 @@ impl BuildError {
             | Self::Restless { .. }
             | Self::Worker { .. } => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_list_of_symbols_is_cut_and_counted() {
+        let lines = |count: usize| (0..count).map(|n| format!("CONFIG_{n}")).collect::<Vec<_>>();
+        assert_eq!(first(&lines(2)), "  CONFIG_0\n  CONFIG_1");
+        assert_eq!(first(&lines(20)).lines().count(), 20);
+        assert!(first(&lines(23)).ends_with("  CONFIG_19\n  and 3 more"));
     }
 }
