@@ -27,7 +27,7 @@ fn with_file(contents: &[u8]) -> (TestEnv, std::path::PathBuf) {
 fn a_missing_kernel_file_is_refused() {
     let lab = lab();
     for path in ["/no/such/kernel", "/etc/passwd/kernel"] {
-        refused(&lab.env, Path::new(path), &["there is no such file", "vmlab kernel list"]);
+        refused(&lab.env, Path::new(path), &["there is no such file", "tree:PATH", "vmlab help kernels"]);
     }
 }
 
