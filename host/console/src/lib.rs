@@ -106,19 +106,19 @@ impl ConsoleReader {
         for block in bytes.chunks(BLOCK) {
             let text = self.cleaner.clean(block, &mut room);
             self.tail.push(text);
-            match self.suites.take() {
-                Some(suites) => self.follow(suites, text),
-                None => self.block(text),
+            if self.suites.is_some() {
+                self.follow(text);
+            } else {
+                self.block(text);
             }
         }
         self.room = room;
     }
 
     /// Reads line by line, so that each report comes while its suite runs.
-    fn follow(&mut self, suites: kunit::Suites, text: &[u8]) {
-        self.suites = Some(suites);
+    fn follow(&mut self, text: &[u8]) {
         for line in text.split_inclusive(|&byte| byte == b'\n') {
-            self.suites.get_or_insert_default().push(line);
+            self.suites.iter_mut().for_each(|suites| suites.push(line));
             self.block(line);
         }
     }

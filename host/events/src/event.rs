@@ -8,6 +8,7 @@ use crate::attempts::{Attempt, Attempts};
 use crate::job::{Job, JobSpec};
 use crate::loss::LossReport;
 use crate::schedule::Repetition;
+use crate::suite::TestReport;
 use crate::target::TargetId;
 use crate::verdict::{Class, LaunchFailure, Verdict};
 use vmlab_console::Finding;
@@ -296,66 +297,6 @@ pub struct LegReport {
     pub outcome: LegOutcome,
     /// On the guest's clock, in ns.
     pub duration_ns: u64,
-}
-
-/// The result of one test of a KUnit suite.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TestReport {
-    /// The test's name; for one parameter of a test `TEST/PARAMETER`.
-    pub name: String,
-    /// How it ended.
-    pub result: TestResult,
-    /// Why, in the kernel's words: the reason of a skip, or the lines that the test printed before it failed.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub detail: Vec<String>,
-}
-
-impl TestReport {
-    /// The line that says why: that of the failed expectation, if there is one.
-    #[must_use]
-    pub fn headline(&self) -> Option<&str> {
-        let failed = self.detail.iter().find(|line| line.contains("FAILED"));
-        failed.or_else(|| self.detail.first()).map(String::as_str)
-    }
-}
-
-/// How a test of a KUnit suite ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TestResult {
-    /// It passed.
-    Passed,
-    /// It failed.
-    Failed,
-    /// It skipped itself.
-    Skipped,
-    /// It was expected to fail, and failed.
-    ExpectedFailure,
-    /// It was ended at its time limit.
-    TimedOut,
-    /// It could not be run to its end.
-    Error,
-}
-
-impl TestResult {
-    /// Its printed form.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Passed => "PASS",
-            Self::Failed => "FAIL",
-            Self::Skipped => "SKIP",
-            Self::ExpectedFailure => "XFAIL",
-            Self::TimedOut => "TIMEOUT",
-            Self::Error => "ERROR",
-        }
-    }
-
-    /// Whether it makes the suite fail.
-    #[must_use]
-    pub const fn is_failure(self) -> bool {
-        matches!(self, Self::Failed | Self::TimedOut | Self::Error)
-    }
 }
 
 /// How many jobs ended how; a job on two kernels counts twice.

@@ -16,6 +16,7 @@ pub mod loss;
 pub mod order;
 pub mod progress;
 pub mod schedule;
+pub mod suite;
 pub mod target;
 pub mod text;
 pub mod verdict;

@@ -299,4 +299,22 @@ mod tests {
         assert_eq!(unknown(&kernel(None, true)), None);
         assert_eq!(unknown(&kernel(Some(GOOD), false)), None);
     }
+
+    #[test]
+    fn a_config_without_a_need_is_refused_before_the_build() {
+        let with = |symbol: &str, value: &str| {
+            let line = |need: &Need| {
+                let own = if need.symbol == symbol { value } else { "y" };
+                format!("{}={own}\n", need.symbol)
+            };
+            KernelConfig::parse(&NEEDS.iter().map(line).collect::<String>())
+        };
+        let said = |config: &KernelConfig| refusal("tree:.", config).map(|reason| reason.to_string());
+        assert_eq!(said(&with("", "")), None);
+        for need in NEEDS {
+            let text = said(&with(need.symbol, "n")).unwrap();
+            assert!(text.contains(need.symbol) && text.contains(need.consequence), "{text}");
+            assert_eq!(said(&with(need.symbol, "m")).is_none(), need.module.is_some(), "{}", need.symbol);
+        }
+    }
 }

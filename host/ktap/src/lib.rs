@@ -10,6 +10,8 @@ mod reader;
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 pub use line::{Directive, Flavour};
 pub use reader::Reader;
 
@@ -86,7 +88,8 @@ pub struct Test {
 }
 
 /// A test's result.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The test passed.
     Passed,
@@ -102,6 +105,14 @@ pub enum Outcome {
     Error,
 }
 
+impl Outcome {
+    /// Whether this result makes the test above fail.
+    #[must_use]
+    pub const fn is_failure(self) -> bool {
+        matches!(self, Self::Failed | Self::TimedOut | Self::Error)
+    }
+}
+
 impl Test {
     /// The test's result. A directive takes precedence over `ok`, so that `ok 1 # TIMEOUT` is no pass.
     #[must_use]
@@ -114,11 +125,6 @@ impl Test {
             (Some(Directive::Todo | Directive::Xfail) | None, true) => Outcome::Passed,
             (None, false) => Outcome::Failed,
         }
-    }
-
-    /// Whether this result makes the test above fail.
-    const fn is_bad(&self) -> bool {
-        matches!(self.outcome(), Outcome::Failed | Outcome::TimedOut | Outcome::Error)
     }
 }
 

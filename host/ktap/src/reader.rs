@@ -244,7 +244,7 @@ impl Reader {
         let words = Words::of(rest, flavour);
         let (name, data) = (self.within_limit(&words.name), self.within_limit(&words.data));
         let test = Test { number: found, name, ok, directive: words.directive, data, diagnostics, subtests, line };
-        let below_is_bad = test.subtests.iter().flat_map(|block| &block.tests).any(Test::is_bad);
+        let below_is_bad = test.subtests.iter().flat_map(|block| &block.tests).any(|test| test.outcome().is_failure());
         let contradiction = (below_is_bad && test.outcome() == super::Outcome::Passed).then_some(found);
         fault.into_iter().chain(contradiction.map(Fault::Contradiction)).for_each(|fault| self.fault(fault));
         if let Some(level) = self.levels.last_mut() {

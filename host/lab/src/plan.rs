@@ -1,19 +1,19 @@
 //! The plan of a run, as validated values.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use vmlab_events::job::JobSpec;
+use vmlab_events::job::{JobSpec, SuiteId};
 use vmlab_events::schedule::{Isolation, Repetition};
 use vmlab_kernel::{FetchPolicy, How, KernelSource};
 use vmlab_qemu::accel::Wanted;
 use vmlab_qemu::{argv, parameters};
 
 use crate::limits;
-use crate::select::Suites;
+use crate::select::{NoMatch, Suites};
 
 /// The plan of a run. Start from [`Plan::new`], and set the fields that differ.
 #[derive(Debug, Clone)]
@@ -77,6 +77,21 @@ impl Plan {
             extra_modules: BTreeMap::new(),
             argv: Vec::new(),
         }
+    }
+}
+
+impl Plan {
+    /// All jobs, sorted by name: those of the plan, and the KUnit suites of its kernels, which are known when these are there.
+    ///
+    /// # Errors
+    /// [`NoMatch`] if suites are to run and none can.
+    pub fn jobs_with(&self, suites: &BTreeSet<&SuiteId>) -> Result<Vec<JobSpec>, NoMatch> {
+        let mut jobs = self.jobs.clone();
+        if let Some(wanted) = &self.suites {
+            jobs.extend(wanted.select(suites)?);
+        }
+        jobs.sort_by(|a, b| a.name().cmp(b.name()));
+        Ok(jobs)
     }
 }
 

@@ -59,7 +59,7 @@ pub(crate) async fn prepare(
     laps.lap("prepare-qemu");
     let kernels = obtain(&sources(plan)?, plan, dirs, progress).await?;
     laps.lap("prepare-kernels");
-    let jobs = jobs(plan, &kernels)?;
+    let jobs = plan.jobs_with(&kernels.iter().flat_map(|kernel| kernel.suites.iter().flatten()).collect())?;
     progress.step("choosing the accelerator");
     let first = kernels.first().ok_or(RunError::NoKernel)?;
     let accelerator = accel::choose(plan.accelerator, &qemu, &first.path, &dirs.cache).await?;
@@ -92,16 +92,6 @@ pub(crate) async fn prepare(
     laps.lap("prepare-images");
     progress.done();
     Ok(Ready { qemu, accelerator, targets, jobs, notices })
-}
-
-/// All jobs of the run, sorted by name.
-fn jobs(plan: &Plan, kernels: &[Kernel]) -> Result<Vec<JobSpec>, RunError> {
-    let mut jobs = plan.jobs.clone();
-    if let Some(suites) = &plan.suites {
-        jobs.extend(suites.select(kernels.iter().flat_map(|kernel| kernel.suites.iter().flatten()))?);
-    }
-    jobs.sort_by(|a, b| a.name().cmp(b.name()));
-    Ok(jobs)
 }
 
 /// What is added to the command line of a kernel.

@@ -23,11 +23,6 @@ pub enum Filter {
 )]
 pub struct BadFilter(String);
 
-/// What may have been meant.
-fn hint(problem: &str) -> &'static str {
-    if problem.contains("`kunit") { "KUnit suites run with `vmlab run --kunit`; " } else { "" }
-}
-
 impl FromStr for Filter {
     type Err = BadFilter;
 
@@ -50,6 +45,13 @@ impl Filter {
         }
     }
 
+    /// What may have been meant, if no scenario matches.
+    fn hint(&self) -> &'static str {
+        let (Self::Part(name) | Self::Exact(name)) = self;
+        let is_of_suites = name.starts_with("kunit");
+        if is_of_suites { "KUnit suites run with `vmlab run --kunit`; " } else { "" }
+    }
+
     /// What no `kind` is, if none matches.
     fn problem(&self, kind: &str) -> String {
         match self {
@@ -67,10 +69,12 @@ fn is_picked(filters: &[Filter], job: &str) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoMatch {
     /// A filter matched no scenario.
-    #[error("{problem}; {}`vmlab list` shows them all (areas: {areas})", hint(problem))]
+    #[error("{problem}; {hint}`vmlab list` shows them all (areas: {areas})")]
     Scenarios {
         /// Which filter.
         problem: String,
+        /// What may have been meant; empty, or a sentence with a semicolon.
+        hint: &'static str,
         /// The known areas.
         areas: String,
     },
@@ -99,7 +103,7 @@ pub fn select(catalogue: &[ScenarioSpec], filters: &[Filter]) -> Result<Vec<Scen
     let Some(filter) = unmatched.first() else { return Ok(chosen) };
     let mut areas: Vec<_> = catalogue.iter().map(|spec| spec.id.area()).collect();
     areas.dedup();
-    Err(NoMatch::Scenarios { problem: filter.problem("scenario"), areas: areas.join(" ") })
+    Err(NoMatch::Scenarios { problem: filter.problem("scenario"), hint: filter.hint(), areas: areas.join(" ") })
 }
 
 /// As [`select`], with the filters that match no scenario.
@@ -130,11 +134,7 @@ impl Suites {
     ///
     /// # Errors
     /// [`NoMatch`] if a filter has matched nothing, or there are no suites.
-    pub fn select<'a, I>(&self, known: I) -> Result<Vec<JobSpec>, NoMatch>
-    where
-        I: IntoIterator<Item = &'a SuiteId>,
-    {
-        let known: BTreeSet<_> = known.into_iter().collect();
+    pub fn select(&self, known: &BTreeSet<&SuiteId>) -> Result<Vec<JobSpec>, NoMatch> {
         if known.is_empty() {
             return Err(NoMatch::NoSuites);
         }
@@ -142,8 +142,8 @@ impl Suites {
             let suites = known.iter().map(|id| id.as_str()).collect::<Vec<_>>().join(", ");
             return Err(NoMatch::Suites { problem: filter.problem("scenario or KUnit suite"), suites });
         }
-        let picked = known.into_iter().filter(|id| is_picked(&self.filters, id.as_str()));
-        Ok(picked.cloned().map(JobSpec::Kunit).collect())
+        let picked = known.iter().filter(|id| is_picked(&self.filters, id.as_str()));
+        Ok(picked.map(|&id| JobSpec::Kunit(id.clone())).collect())
     }
 }
 
@@ -168,7 +168,7 @@ mod tests {
         let select = |filters: &[&str]| {
             let filters: Vec<Filter> = filters.iter().map(|text| text.parse().unwrap()).collect();
             let (scenarios, suites) = Suites::beside(&fixture::scenarios(), &filters);
-            let suites = suites.select(&known).map_err(|error| error.to_string())?;
+            let suites = suites.select(&known.iter().collect()).map_err(|error| error.to_string())?;
             Ok::<_, String>((scenarios.len(), suites.iter().map(|spec| spec.name().to_owned()).collect::<Vec<_>>()))
         };
         let (list, rtc) = ("kunit.list-kunit-test".to_owned(), "kunit.rtc_lib_test_cases".to_owned());
@@ -179,6 +179,6 @@ mod tests {
         assert!(error.starts_with("no scenario or KUnit suite's name contains `list_`; "), "{error}");
         assert!(error.ends_with("the suites: kunit.list-kunit-test, kunit.rtc_lib_test_cases"), "{error}");
         let (_, suites) = Suites::beside(&[], &[]);
-        assert_eq!(suites.select([]), Err(NoMatch::NoSuites));
+        assert_eq!(suites.select(&BTreeSet::new()), Err(NoMatch::NoSuites));
     }
 }

@@ -13,8 +13,9 @@ use quick_junit::{FlakyOrRerun, NonSuccessKind, Property, Report, TestCase, Test
 use super::run::Run;
 use super::{Reporter, loss, rate};
 use vmlab_events::attempts::{Attempt, Attempts};
-use vmlab_events::event::{JobReport, Stamped, TestReport, TestResult};
+use vmlab_events::event::{JobReport, Stamped};
 use vmlab_events::loss::LossReport;
+use vmlab_events::suite::{Outcome, TestReport};
 use vmlab_events::verdict::{Class, Verdict};
 use vmlab_events::{clean, text};
 
@@ -146,12 +147,12 @@ fn case(report: &JobReport, loss: Option<&LossReport>) -> TestCase {
 /// A test of a KUnit suite. Its class is the suite, which is a case of its own.
 fn case_of_test(report: &JobReport, test: &TestReport) -> TestCase {
     let mut status = match test.result {
-        TestResult::Passed | TestResult::ExpectedFailure => TestCaseStatus::success(),
-        TestResult::Skipped => TestCaseStatus::skipped(),
-        TestResult::Failed => TestCaseStatus::non_success(NonSuccessKind::Failure),
-        TestResult::TimedOut | TestResult::Error => TestCaseStatus::non_success(NonSuccessKind::Error),
+        Outcome::Passed | Outcome::ExpectedFailure => TestCaseStatus::success(),
+        Outcome::Skipped => TestCaseStatus::skipped(),
+        Outcome::Failed => TestCaseStatus::non_success(NonSuccessKind::Failure),
+        Outcome::TimedOut | Outcome::Error => TestCaseStatus::non_success(NonSuccessKind::Error),
     };
-    status.set_type(test.result.label());
+    status.set_type(test.label());
     let detail: Vec<_> = test.detail.iter().map(|line| clean::line(line)).collect();
     if let Some(headline) = test.headline() {
         status.set_message(clean::line(headline));

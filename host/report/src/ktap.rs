@@ -11,7 +11,8 @@ use super::excerpt::{self, Excerpt};
 use super::run::{Run, TargetRun};
 use super::{Reporter, rate};
 use vmlab_console::Finding;
-use vmlab_events::event::{JobReport, LabEvent, Stamped, TestReport, TestResult};
+use vmlab_events::event::{JobReport, LabEvent, Stamped};
+use vmlab_events::suite::{Outcome, TestReport};
 use vmlab_events::verdict::{Class, Verdict};
 use vmlab_events::{clean, text};
 
@@ -135,12 +136,12 @@ fn suite(report: &JobReport) -> String {
         }
         let why = || detail.first().map(|line| diagnostic(line)).unwrap_or_default();
         let (ok, directive) = match result {
-            TestResult::Passed => ("ok", String::new()),
-            TestResult::Failed => ("not ok", String::new()),
-            TestResult::Skipped => ("ok", format!(" # SKIP {}", why())),
-            TestResult::ExpectedFailure => ("not ok", format!(" # XFAIL {}", why())),
-            TestResult::TimedOut => ("not ok", " # TIMEOUT".to_owned()),
-            TestResult::Error => ("not ok", " # ERROR".to_owned()),
+            Outcome::Passed => ("ok", String::new()),
+            Outcome::Failed => ("not ok", String::new()),
+            Outcome::Skipped => ("ok", format!(" # SKIP {}", why())),
+            Outcome::ExpectedFailure => ("not ok", format!(" # XFAIL {}", why())),
+            Outcome::TimedOut => ("not ok", " # TIMEOUT".to_owned()),
+            Outcome::Error => ("not ok", " # ERROR".to_owned()),
         };
         out.push_str(format!("    {ok} {number} {}{directive}", description(name)).trim_end());
         out.push('\n');

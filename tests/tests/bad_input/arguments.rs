@@ -32,6 +32,20 @@ fn a_filter_that_can_match_no_name_is_refused() {
 }
 
 #[test]
+fn kunit_needs_a_kernel_whose_suites_are_known() {
+    for filters in [&[][..], &["uts"], &["kunit.list"]] {
+        let lab = lab();
+        let ended = lab.env.run(&lab.arguments(&[&["--kunit"], filters].concat()));
+        let words = ["--kunit: no KUnit suites are known in these kernels", "-k tree:PATH+kunit"];
+        is_refused(&lab.env, &ended, exit::NOTHING_RAN, &words);
+        assert_eq!(lab.unclaimed(), [0], "no guest was started");
+    }
+    let lab = lab();
+    let ended = lab.env.run(&lab.arguments(&["kunit.list"]));
+    is_refused(&lab.env, &ended, exit::NOTHING_RAN, &["KUnit suites run with `vmlab run --kunit`"]);
+}
+
+#[test]
 fn kernel_parameters_that_hide_warnings_or_do_not_fit_are_refused() {
     let long = "x".repeat(2048);
     for (words, what) in [

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use vmlab_events::event::TestResult;
+use vmlab_events::suite::Outcome;
 use vmlab_protocol::job::Job;
 
 use super::*;
@@ -54,10 +54,10 @@ fn each_suite_of_the_kernel_is_a_job_with_a_result_for_each_test() {
     };
     let example = results("kunit.example");
     for expected in [
-        ("example_simple_test", TestResult::Passed),
-        ("example_skip_test", TestResult::Skipped),
-        ("example_params_test/example value 2", TestResult::Passed),
-        ("example_params_test/example value 0", TestResult::Skipped),
+        ("example_simple_test", Outcome::Passed),
+        ("example_skip_test", Outcome::Skipped),
+        ("example_params_test/example value 2", Outcome::Passed),
+        ("example_params_test/example value 0", Outcome::Skipped),
     ] {
         assert!(example.contains(&expected), "{example:?}");
     }
@@ -65,6 +65,33 @@ fn each_suite_of_the_kernel_is_a_job_with_a_result_for_each_test() {
     // A test of KUnit's own that warns on purpose.
     let platform = suites.iter().find(|report| report.job.name() == "kunit.kunit_platform_device").unwrap();
     assert_eq!((platform.verdict.label(), platform.warnings.len()), ("PASS", 1), "{platform:?}");
+}
+
+#[test]
+fn a_built_kernel_is_listed_and_its_suites_are_known_before_a_run() {
+    let (env, _) = built();
+    let listed = env.run(&["kernel", "list"]);
+    let row = listed.exits(exit::OK).stdout.lines().find(|line| line.starts_with(ORDER)).unwrap();
+    assert!(row.contains(" built ") && row.contains(" 6.12."), "{row}");
+    let shown = env.run(&["run", "--dry-run", "--offline", "--kunit", "kunit.list", "=uts.hostname", "-k", ORDER]);
+    let shown = &shown.exits(exit::OK).stdout;
+    assert!(shown.contains("\n  kunit.list-kunit-test\n  uts.hostname\n"), "{shown}");
+    assert!(shown.contains("1 scenario and 1 KUnit suite"), "{shown}");
+    let text = env.run(&["kernel", "fragments", "kunit"]);
+    assert!(text.exits(exit::OK).stdout.contains("\nCONFIG_KUNIT=y\n"));
+}
+
+#[test]
+fn a_config_that_vmlab_cannot_boot_is_refused_before_the_build() {
+    let env = env();
+    let ended = env.run(&["kernel", "build", &format!("{ORDER}+CONFIG_VIRTIO_PCI=n")]);
+    ended.exits(exit::USAGE);
+    assert!(ended.stderr.contains("the kernel has CONFIG_VIRTIO_PCI not set"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("compiling"), "{}", ended.stderr);
+    // A typing error does not leave the kernel as it is.
+    let ended = env.run(&["kernel", "config", &format!("{ORDER}+CONFIG_NAMESPACE=n")]);
+    ended.exits(exit::USAGE);
+    assert!(ended.stderr.contains("no such symbol; the nearest is CONFIG_NAMESPACES"), "{}", ended.stderr);
 }
 
 #[test]

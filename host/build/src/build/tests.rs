@@ -8,7 +8,7 @@ use vmlab_events::progress::Silent;
 use vmlab_store::cache::{self, EntryKind};
 
 use super::*;
-use crate::store::{BUILDS, OBJECTS};
+use crate::store::{BUILDS, OBJECTS, label};
 
 /// The targets that vmlab uses. The kernel is the text of kernel.c, unless that has an error.
 const MAKEFILE: &str = r#"VERSION = 6
@@ -362,4 +362,19 @@ fn the_rest_of_a_build_is_estimated_from_its_own_speed_and_the_last_build() {
     assert_eq!(remaining(10, 30, last), (180 * 90 + 270 * 10) / 100);
     assert_eq!(remaining(90, 270, last), (20 * 10 + 30 * 90) / 100);
     assert_eq!((remaining(0, 5, None), remaining(100, 5, last)), (500, 0));
+}
+
+#[tokio::test]
+async fn the_entries_of_a_built_kernel_know_its_name() -> Outcome {
+    let place = Place::new("one\n")?;
+    place.build().await?;
+    let cache = place.cache();
+    let labels = |kind: &'static EntryKind| -> Vec<_> {
+        let listing = (kind.list)(&cache);
+        listing.entries.iter().filter_map(|entry| label(&entry.path)).collect()
+    };
+    assert_eq!(labels(&BUILDS), [("tree:linux".to_owned(), Some("6.12.5".to_owned()))]);
+    assert_eq!(labels(&OBJECTS), [("tree:linux".to_owned(), None)]);
+    assert_eq!(label(&cache), None);
+    Ok(())
 }

@@ -121,4 +121,19 @@ mod tests {
         drop(lease);
         remove(&sources(&["debian:bookworm"]), &dirs).unwrap();
     }
+
+    #[test]
+    fn a_built_kernel_is_removed_by_its_name_with_its_object_files() {
+        let (_home, dirs) = with_kernels(&[]);
+        let name = "tree:/src/linux+net";
+        for (place, label) in [("one", name), ("two", name), ("other", "tree:/src/linux")] {
+            let objects = dirs.cache.join("builds/objects").join(place);
+            std::fs::create_dir_all(&objects).unwrap();
+            std::fs::write(objects.join("label"), label).unwrap();
+        }
+        remove(&sources(&[name]), &dirs).unwrap();
+        let left: Vec<_> = std::fs::read_dir(dirs.cache.join("builds/objects")).unwrap().flatten().collect();
+        assert_eq!(left.iter().map(std::fs::DirEntry::file_name).collect::<Vec<_>>(), ["other"]);
+        assert!(remove(&sources(&[name]), &dirs).unwrap_err().to_string().contains("is not in the cache"));
+    }
 }

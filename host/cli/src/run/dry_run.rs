@@ -47,13 +47,12 @@ pub(super) async fn show(plan: &Plan, reports: &[ReportSpec], keeps_record: bool
         // A kernel that is still to be built may have any suites.
         suites = suites.zip(found).map(|(suites, kernel)| [suites, kernel.suites.unwrap_or_default()].concat());
     }
-    let mut jobs = plan.jobs.clone();
-    match (&plan.suites, suites) {
-        (Some(wanted), Some(known)) => jobs.extend(wanted.select(&known).map_err(RunError::from)?),
-        (Some(_), None) => rows.push(row("KUnit suites", "known when the kernels are built")),
-        (None, _) => {}
-    }
-    jobs.sort_by(|a, b| a.name().cmp(b.name()));
+    let jobs = if let Some(known) = suites {
+        plan.jobs_with(&known.iter().collect()).map_err(RunError::from)?
+    } else {
+        rows.extend(plan.suites.iter().map(|_| row("KUnit suites", "known when the kernels are built")));
+        plan.jobs.clone()
+    };
     rows.insert(0, row("jobs", &format!("{}, {}", text::jobs(&jobs), plan.isolation.name())));
     let record = if keeps_record { record::runs_dir(dirs).display().to_string() } else { "none".to_owned() };
     rows.push(row("record", &record));

@@ -209,7 +209,7 @@ impl JobTracker {
             tests: results(&spec, &findings).tests,
             stdout: findings.stdout.text(),
             stderr: findings.stderr.text(),
-            output_dropped: findings.dropped_by_guest.saturating_add(findings.stdout.dropped + findings.stderr.dropped),
+            output_dropped: findings.dropped.saturating_add(findings.stdout.dropped + findings.stderr.dropped),
             legs: findings.legs,
             warnings: std::mem::take(&mut self.warnings),
             duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
@@ -223,7 +223,7 @@ impl JobTracker {
 /// The results of a KUnit suite; none of another job.
 fn results(spec: &JobSpec, findings: &Findings) -> SuiteResults {
     match spec {
-        JobSpec::Kunit(suite) => SuiteResults::read(suite, &findings.results, findings.dropped_by_guest),
+        JobSpec::Kunit(suite) => SuiteResults::read(suite, &findings.results, findings.dropped),
         JobSpec::Scenario(_) => SuiteResults::default(),
     }
 }

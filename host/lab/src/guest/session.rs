@@ -60,8 +60,8 @@ pub struct Findings {
     pub stdout: Tail,
     /// The end of the standard error.
     pub stderr: Tail,
-    /// The number of bytes that the guest read and did not send.
-    pub dropped_by_guest: u64,
+    /// The number of bytes beyond the limit of output, which the guest did not send or the host did not keep.
+    pub dropped: u64,
 }
 
 impl Findings {
@@ -73,14 +73,14 @@ impl Findings {
         })
     }
 
-    /// Adds output. Where output beyond the guest's limit is needed whole, it is counted instead, as the guest does.
+    /// Adds output. A suite's results are kept whole, up to the guest's limit.
     fn output(&mut self, spec: &JobSpec, chunk: &RawChunk<'_>) {
         match (spec, chunk.stream) {
             (JobSpec::Kunit(_), Stream::Stdout) => {
                 let room = usize::try_from(OUTPUT_LIMIT).unwrap_or(usize::MAX).saturating_sub(self.results.len());
                 let (kept, dropped) = chunk.data.split_at(chunk.data.len().min(room));
                 self.results.extend_from_slice(kept);
-                self.dropped_by_guest += dropped.len() as u64;
+                self.dropped += dropped.len() as u64;
             }
             (_, Stream::Stdout) => self.stdout.push(chunk.data),
             (_, Stream::Stderr) => self.stderr.push(chunk.data),
@@ -329,7 +329,7 @@ impl Session {
                     return Err(Violation::ImpossibleOutcome { job: spec.job(), leg, outcome });
                 }
                 findings.legs.push(LegReport { leg, outcome, duration_ns });
-                findings.dropped_by_guest = findings.dropped_by_guest.saturating_add(output_dropped);
+                findings.dropped = findings.dropped.saturating_add(output_dropped);
                 self.state = State::Running { run, spec, findings };
                 Ok(None)
             }

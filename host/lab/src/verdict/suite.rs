@@ -1,7 +1,7 @@
 //! The verdict on a KUnit suite from its results, which are KTAP (the kernel's Documentation/dev-tools/ktap.rst). Pure.
 
-use vmlab_events::event::{TestReport, TestResult};
 use vmlab_events::job::SuiteId;
+use vmlab_events::suite::TestReport;
 use vmlab_events::verdict::{Failure, SkipReason, Verdict};
 use vmlab_ktap::{Block, Directive, Document, Fault, Outcome, Test};
 
@@ -56,7 +56,7 @@ impl SuiteResults {
             return Verdict::Skipped { reason: reason.clone() };
         }
         match self.tests.first() {
-            Some(first) if self.tests.iter().all(|test| test.result == TestResult::Skipped) => {
+            Some(first) if self.tests.iter().all(|test| test.result == Outcome::Skipped) => {
                 Verdict::Skipped { reason: SkipReason::TestsSkipped { why: first.detail.join(" ") } }
             }
             _ => Verdict::Passed,
@@ -114,26 +114,15 @@ fn collect(block: &Block, above: &str, tests: &mut Vec<TestReport>) {
         }
         // A test that failed although no parameter of it did, and one without parameters, has its own result.
         let known = tests.get(before..).unwrap_or_default();
-        if known.is_empty() || result(test).is_failure() && !known.iter().any(|test| test.result.is_failure()) {
-            tests.push(TestReport { name, result: result(test), detail: detail(test) });
+        if known.is_empty() || test.outcome().is_failure() && !known.iter().any(|test| test.result.is_failure()) {
+            tests.push(TestReport { name, result: test.outcome(), detail: detail(test) });
         }
-    }
-}
-
-const fn result(test: &Test) -> TestResult {
-    match test.outcome() {
-        Outcome::Passed => TestResult::Passed,
-        Outcome::Failed => TestResult::Failed,
-        Outcome::Skipped => TestResult::Skipped,
-        Outcome::ExpectedFailure => TestResult::ExpectedFailure,
-        Outcome::TimedOut => TestResult::TimedOut,
-        Outcome::Error => TestResult::Error,
     }
 }
 
 /// What a test that did not pass says of itself.
 fn detail(test: &Test) -> Vec<String> {
-    if result(test) == TestResult::Passed {
+    if test.outcome() == Outcome::Passed {
         return Vec::new();
     }
     let data = Some(test.data.clone()).filter(|data| !data.is_empty());

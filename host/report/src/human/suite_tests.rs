@@ -1,6 +1,7 @@
 //! The tests of a KUnit suite.
 
-use vmlab_events::event::{JobReport, TestReport, TestResult};
+use vmlab_events::event::JobReport;
+use vmlab_events::suite::{Outcome, TestReport};
 use vmlab_events::{clean, text};
 
 /// The most characters of a line.
@@ -17,9 +18,9 @@ pub fn lines(report: &JobReport) -> String {
 /// One test, and in a few words why it was skipped.
 #[must_use]
 pub fn line(test: &TestReport) -> String {
-    let (label, name) = (test.result.label(), clean::line(&test.name));
+    let (label, name) = (test.label(), clean::line(&test.name));
     let why = match (test.result, test.detail.first()) {
-        (TestResult::Skipped | TestResult::ExpectedFailure, Some(why)) => format!(": {}", clean::line(why)),
+        (Outcome::Skipped | Outcome::ExpectedFailure, Some(why)) => format!(": {}", clean::line(why)),
         _ => String::new(),
     };
     clean::cut(&format!("{label:<5} {name}{why}"), MAX_CHARS)

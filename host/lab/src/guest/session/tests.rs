@@ -231,7 +231,7 @@ fn an_impossible_count_of_dropped_bytes_is_harmless() {
         let ended = GuestMessage::LegFinished { run: 1, leg, outcome, duration_ns: u64::MAX, output_dropped: u64::MAX };
         assert!(next(&mut session, &guest.says(ended)).unwrap().is_none());
     }
-    assert_eq!(session.findings_so_far().unwrap().dropped_by_guest, u64::MAX);
+    assert_eq!(session.findings_so_far().unwrap().dropped, u64::MAX);
 }
 
 #[test]
@@ -283,5 +283,5 @@ fn the_host_bounds_the_output_that_it_keeps_whole() {
     }
     let findings = session.findings_so_far().unwrap();
     assert_eq!(findings.results.len() as u64, OUTPUT_LIMIT);
-    assert_eq!(findings.dropped_by_guest, chunks * data.len() as u64 - OUTPUT_LIMIT);
+    assert_eq!(findings.dropped, chunks * data.len() as u64 - OUTPUT_LIMIT);
 }

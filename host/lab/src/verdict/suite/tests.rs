@@ -41,11 +41,11 @@ fn said(output: &str) -> String {
 #[test]
 fn each_test_and_each_parameter_has_a_result() {
     let tests = read(&good()).tests;
-    let seen: Vec<_> = tests.iter().map(|test| (test.name.as_str(), test.result.label())).collect();
+    let seen: Vec<_> = tests.iter().map(|test| (test.name.as_str(), test.label())).collect();
     assert_eq!(seen, [("first", "PASS"), ("parameters/one", "PASS"), ("parameters/two", "SKIP"), ("last", "PASS")]);
     assert_eq!(tests[2].detail, ["not here"]);
     let tests = read(&bad()).tests;
-    assert_eq!(tests[3].result, TestResult::Failed);
+    assert_eq!(tests[3].result, Outcome::Failed);
     assert_eq!(tests[3].detail, ["last: EXPECTATION FAILED at lib/kunit/example.c:7"]);
 }
 
