@@ -2,7 +2,7 @@
 
 use vmlab_qemu::qmp::QmpEvent;
 
-use super::super::Start;
+use super::super::{Outcome, Start};
 use super::guest::{Play, suite};
 use crate::attempts::AttemptEnd::Complete;
 use crate::guest::input::Input;
@@ -22,4 +22,14 @@ fn a_warning_during_a_suite_at_boot_fails_that_suite() {
     play.give(Input::Start).prints("    # Subtest: other").prints(WARNING).prints("ok 1 other").boots().prepares();
     play.obeys().passes_suite(1, "warned").obeys().passes_suite(2, "other").obeys().killed();
     assert_eq!(play.labels(), [("PASS", Complete), ("FAIL", Complete)]);
+}
+
+#[test]
+fn a_template_keeps_the_warnings_of_suites_for_its_forks() {
+    let mut play = Play::new(Start::Template, Vec::new());
+    play.give(Input::Start).prints("    # Subtest: other").prints(WARNING).prints("ok 1 other");
+    play.boots().qmp(QmpEvent::Migration { status: "completed".to_owned() }).killed();
+    let Outcome::Saved(boot) = play.outcome() else { panic!("it is saved") };
+    let suites: Vec<_> = boot.suite_warnings.iter().map(|warning| warning.suite.as_deref()).collect();
+    assert_eq!(suites, [Some("other")]);
 }
