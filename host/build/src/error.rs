@@ -42,7 +42,7 @@ pub enum BuildError {
     Architecture {
         /// The fragment's name.
         name: String,
-        /// The symbol of the architecture.
+        /// The request that is for the architecture.
         architecture: String,
     },
     /// There is no such fragment.

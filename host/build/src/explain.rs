@@ -4,14 +4,17 @@ use std::path::Path;
 
 use crate::config::KernelConfig;
 use crate::kconfig::{Kconfig, KconfigError};
-use crate::merge::{Asked, Unmet};
+use crate::merge::{Asked, Merged, Unmet};
 
 /// A sentence for each request that the config does not meet. Reads the Kconfig files of the tree, which takes seconds.
-pub(crate) fn sentences(tree: &Path, unmet: &[Unmet], config: &KernelConfig) -> Vec<String> {
+pub(crate) fn sentences(tree: &Path, unmet: &[Unmet], config: &KernelConfig, merged: &Merged) -> Vec<String> {
     match Kconfig::read(tree) {
         Ok(kconfig) => unmet
             .iter()
-            .map(|unmet| format!("{}, because {}", fact(unmet), kconfig.why(&unmet.symbol, &unmet.asked.value, config)))
+            .map(|unmet| {
+                let why = kconfig.why(&unmet.symbol, &unmet.asked.value, config, merged);
+                format!("{}, because {why}", fact(unmet))
+            })
             .collect(),
         // The facts matter more than the reasons.
         Err(error) => {
@@ -28,7 +31,7 @@ pub(crate) fn unknown(tree: &Path, requests: &[(String, Asked)]) -> Result<Vec<S
     let off = KernelConfig::parse("");
     let unknown = requests.iter().filter(|(symbol, _)| !kconfig.has(symbol));
     let sentence = |(symbol, asked): &(String, Asked)| {
-        let why = kconfig.why(symbol, &asked.value, &off);
+        let why = kconfig.why(symbol, &asked.value, &off, &Merged::default());
         format!("{symbol}={} was asked for by {}, and {why}", asked.value, asked.by)
     };
     Ok(unknown.map(sentence).collect())

@@ -147,7 +147,9 @@ fn checked(symbol: &str, value: &str, remark: &str, line: usize) -> Result<Reque
     }
     let mut request = Request { line, ..Request::always(symbol, value, false) };
     let conditions = remark.split_once(':').map_or(remark, |(conditions, _)| conditions).trim();
-    if !["overrides", "since", "until"].contains(&conditions.split([' ', ',']).next().unwrap_or_default()) {
+    let first = conditions.split([' ', ',']).next().unwrap_or_default();
+    // Other remarks are comments, and one with a typing error would change what the line asks for.
+    if ["overrides", "since", "until"].iter().all(|word| strsim::osa_distance(word, first) > 1) {
         return Ok(request);
     }
     let bad = || Bad::Condition(conditions.to_owned());
@@ -279,6 +281,8 @@ mod tests {
             ("CONFIG_A=y # since six", "net.config:1: `since six` is no condition; "),
             ("CONFIG_A=y # since 6.7 until 6.8", "net.config:1: `since 6.7 until 6.8` is no condition; "),
             ("CONFIG_A=y # overrides, sinc 6.7", "net.config:1: `overrides, sinc 6.7` is no condition; "),
+            ("CONFIG_A=y # sinse 6.7", "net.config:1: `sinse 6.7` is no condition; "),
+            ("# CONFIG_A is not set # override", "net.config:1: `override` is no condition; "),
             ("CONFIG_A=y # until 6.7,", "net.config:1: `until 6.7,` is no condition; "),
             ("CONFIG_A=y\nCONFIG_A=n", "net.config:2: CONFIG_A was asked for in line 1 already"),
         ] {

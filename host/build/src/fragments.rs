@@ -11,7 +11,7 @@ use crate::order::{BadOrder, FragmentName};
 const LIMIT_BYTES: u64 = 4 << 20;
 
 /// The symbols of other architectures (arch/*/Kconfig), which a config for one of them sets.
-const ARCHITECTURES: [&str; 20] = [
+const ARCHITECTURES: [&str; 21] = [
     "CONFIG_ALPHA",
     "CONFIG_ARC",
     "CONFIG_ARM",
@@ -31,6 +31,7 @@ const ARCHITECTURES: [&str; 20] = [
     "CONFIG_SUPERH",
     "CONFIG_SPARC",
     "CONFIG_UML",
+    "CONFIG_X86_32",
     "CONFIG_XTENSA",
 ];
 
@@ -57,9 +58,13 @@ fn read(name: &FragmentName) -> Result<Fragment, BuildError> {
             Fragment::parse(&path.display().to_string(), &String::from_utf8_lossy(&text))?
         }
     };
-    let foreign = |request: &&Request| request.value == "y" && ARCHITECTURES.contains(&request.symbol.as_str());
-    match fragment.requests.iter().find(foreign) {
-        Some(request) => Err(BuildError::Architecture { name: fragment.name, architecture: request.symbol.clone() }),
+    let is_foreign = |request: &&Request| match request.value.as_str() {
+        "y" => ARCHITECTURES.contains(&request.symbol.as_str()),
+        "n" => request.symbol == "CONFIG_64BIT",
+        _ => false,
+    };
+    match fragment.requests.iter().find(is_foreign) {
+        Some(request) => Err(BuildError::Architecture { name: fragment.name, architecture: request.to_string() }),
         None => Ok(fragment),
     }
 }
@@ -105,7 +110,9 @@ mod tests {
     #[test]
     fn files_that_are_no_fragments_are_named() -> Result<(), Box<dyn std::error::Error>> {
         for (text, part) in [
-            ("CONFIG_ARM64=y\n", "is a config for CONFIG_ARM64"),
+            ("CONFIG_ARM64=y\n", "is a config for CONFIG_ARM64=y"),
+            ("CONFIG_64BIT=n\n", "is a config for CONFIG_64BIT=n"),
+            ("CONFIG_X86_32=y\n", "is a config for CONFIG_X86_32=y"),
             ("#!/bin/sh\necho\n", "my.config:2: `echo` is no request"),
         ] {
             let (_dir, mine) = file(text)?;

@@ -8,7 +8,7 @@ mod error;
 mod explain;
 pub mod fragment;
 mod fragments;
-mod identity;
+pub mod identity;
 pub mod kconfig;
 pub mod library;
 mod make;

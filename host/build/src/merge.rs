@@ -25,8 +25,8 @@ pub struct Merged {
 /// Two fragments ask for different values of a symbol.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{earlier_by} asks for {symbol}={earlier}, and {later_by} for {symbol}={later}: leave out one of them, or write `# \
-     overrides` behind the line that should count"
+    "{earlier_by} asks for {symbol}={earlier}, and {later_by} for {symbol}={later}: leave out one of them{}",
+    if is_symbol(.later_by) { "" } else { ", or write `# overrides` behind the line that should count" }
 )]
 pub struct Contradiction {
     symbol: String,
@@ -47,6 +47,11 @@ pub struct Unmet {
     pub is: Option<String>,
 }
 
+/// Whether a request comes from a single symbol of the kernel's name.
+fn is_symbol(by: &str) -> bool {
+    by.starts_with('+')
+}
+
 impl Merged {
     /// Merges fragments for a version of the kernel. Later fragments change the values of earlier ones only where they say so.
     ///
@@ -62,7 +67,10 @@ impl Merged {
                 };
                 let later = Asked { value: request.value.clone(), by };
                 match asked.get(&request.symbol) {
-                    Some(earlier) if earlier.value != later.value && !request.overrides => {
+                    Some(earlier)
+                        if earlier.value != later.value
+                            && (!request.overrides || is_symbol(&earlier.by) && is_symbol(&later.by)) =>
+                    {
                         return Err(Contradiction {
                             symbol: request.symbol.clone(),
                             earlier: earlier.value.clone(),
@@ -88,7 +96,7 @@ impl Merged {
     /// The symbols that the kernel's name asks to be off.
     #[must_use]
     pub fn off_by_name(&self) -> Vec<(String, Asked)> {
-        let is_named = |(_, asked): &(&str, &Asked)| asked.value == "n" && asked.by.starts_with('+');
+        let is_named = |(_, asked): &(&str, &Asked)| asked.value == "n" && is_symbol(&asked.by);
         self.requests().filter(is_named).map(|(symbol, asked)| (symbol.to_owned(), asked.clone())).collect()
     }
 
@@ -129,6 +137,7 @@ impl Merged {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fragment::Request;
 
     fn merged(texts: &[&str]) -> Result<Merged, String> {
         let names = ["a.config", "b.config", "c.config"];
@@ -151,6 +160,19 @@ mod tests {
         assert!(error.starts_with("a.config:1 asks for CONFIG_A=y, and b.config:2 for CONFIG_A=n: "), "{error}");
         let merged = merged(&["CONFIG_A=y", "CONFIG_A=n # overrides", "CONFIG_A=n"]).unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(merged.text(), "# CONFIG_A is not set\n");
+    }
+
+    #[test]
+    fn two_single_symbols_contradict_each_other() {
+        let single = |value: &str| Fragment {
+            name: format!("+CONFIG_A={value}"),
+            requests: vec![Request::always("CONFIG_A", value, true)],
+        };
+        let error = Merged::of(&[single("y"), single("n")], KernelVersion::new(6, 12, 0)).err().map(|e| e.to_string());
+        assert_eq!(
+            error.as_deref(),
+            Some("+CONFIG_A=y asks for CONFIG_A=y, and +CONFIG_A=n for CONFIG_A=n: leave out one of them")
+        );
     }
 
     #[test]

@@ -244,7 +244,8 @@ impl<'a> Job<'a> {
             };
         }
         self.step("finding out why the config is not as asked");
-        let unmet = self.worker(move |_| explain::sentences(&tree, &unmet, &config)).await?;
+        let merged = self.merged.clone();
+        let unmet = self.worker(move |_| explain::sentences(&tree, &unmet, &config, &merged)).await?;
         Err(BuildError::Unmet { label, unmet })
     }
 

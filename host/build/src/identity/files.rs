@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use vmlab_store::cache::{Entry, EntryKind, Listing, disk, leftovers};
 use vmlab_store::checksummed::{self, Stored};
 use vmlab_store::{atomic, hex};
 
@@ -21,10 +23,50 @@ const FRESH: i64 = 2;
 /// What stat(2) reports of a file: size, times of change in ns, inode.
 type Look = (u64, i128, i128, u64);
 
+/// What is kept of a tree.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Kept {
+    /// The tree's path, for lists.
+    pub(super) tree: String,
+    /// Lines `SIZE MTIME CTIME INODE DIGEST PATH`: a tree has 80,000 files, and is looked at before each run.
+    pub(super) files: String,
+}
+
+/// What is kept of source trees. Without it only the next look at the tree takes longer.
+pub static TREES: EntryKind = EntryKind {
+    name: "tree list",
+    plural: "tree-lists",
+    help: "Digests of the files of source trees without git",
+    rank: Some(2),
+    list,
+};
+
+fn list(cache: &Path) -> Listing {
+    let mut listing = leftovers::half_written(&root(cache));
+    match disk::list(&root(cache)) {
+        Ok(files) => listing.entries.extend(files.into_iter().filter_map(|(name, path)| look(&name, path))),
+        Err(error) => listing.errors.push(error),
+    }
+    listing
+}
+
+fn look(name: &str, path: PathBuf) -> Option<Entry> {
+    let name = name.strip_suffix(".json")?;
+    let (what, useless, unreadable) = match checksummed::read::<Kept>(&path) {
+        Ok(Stored::Missing) => return None,
+        Ok(Stored::Damaged(why)) => (name.to_owned(), Some(why), None),
+        Ok(Stored::Sound(kept)) => {
+            let gone = (!Path::new(&kept.tree).is_dir()).then(|| "there is no such tree any more".to_owned());
+            (kept.tree, gone, None)
+        }
+        Err(error) => (name.to_owned(), None, Some(error.cause())),
+    };
+    Some(Entry { useless, unreadable, ..Entry::at(&TREES, what, path) })
+}
+
 /// The known files of a tree by path, with their digests.
 type Memory<'a> = HashMap<&'a str, (Look, &'a str)>;
 
-/// Reads lines `SIZE MTIME CTIME INODE DIGEST PATH`: a tree has 80,000 files, and is looked at before each run.
 fn read(text: &str) -> Memory<'_> {
     text.lines().filter_map(known).collect()
 }
@@ -39,9 +81,9 @@ fn known(line: &str) -> Option<(&str, (Look, &str))> {
 
 pub(super) fn identity(tree: &Path, cache: &Path, stopped: &AtomicBool) -> Result<String, IdentityError> {
     let place = memory_path(tree, cache);
-    let earlier: String = match checksummed::read(&place) {
-        Ok(Stored::Sound(memory)) => memory,
-        // The memory only saves time.
+    let earlier = match checksummed::read::<Kept>(&place) {
+        Ok(Stored::Sound(kept)) => kept.files,
+        // It only saves time.
         Ok(Stored::Missing | Stored::Damaged(_)) | Err(_) => String::new(),
     };
     let began = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
@@ -50,13 +92,13 @@ pub(super) fn identity(tree: &Path, cache: &Path, stopped: &AtomicBool) -> Resul
     walk.directory(tree, &mut PathBuf::new())?;
     let Walk { now, hash, .. } = walk;
     if now != earlier {
-        keep(&place, &now);
+        keep(&place, &Kept { tree: tree.display().to_string(), files: now });
     }
     Ok(hex(&hash.finalize()))
 }
 
 /// Keeps the known files for the next look at the tree.
-fn keep(place: &Path, known: &String) {
+fn keep(place: &Path, known: &Kept) {
     let kept = place.parent().map_or(Ok(()), atomic::create_dir).and_then(|()| checksummed::write(place, known));
     if let Err(error) = kept {
         // The next look reads the whole tree again, and is right all the same.
@@ -64,10 +106,14 @@ fn keep(place: &Path, known: &String) {
     }
 }
 
+fn root(cache: &Path) -> PathBuf {
+    cache.join("builds/trees")
+}
+
 /// Where the known files of a tree are kept.
 fn memory_path(tree: &Path, cache: &Path) -> PathBuf {
     let name = hex(&Sha256::digest(tree.as_os_str().as_bytes()));
-    cache.join("builds/trees").join(format!("{}.json", &name[..16]))
+    root(cache).join(format!("{}.json", &name[..16]))
 }
 
 struct Walk<'a> {

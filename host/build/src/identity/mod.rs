@@ -10,6 +10,8 @@ use std::sync::atomic::AtomicBool;
 mod files;
 mod git;
 
+pub use files::TREES;
+
 /// Why a tree has no identity.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {

@@ -4,6 +4,7 @@ use std::{error, fs};
 
 use vmlab_store::checksummed::{self, Stored};
 
+use super::files::Kept;
 use super::*;
 
 type Outcome = Result<(), Box<dyn error::Error>>;
@@ -124,6 +125,11 @@ fn a_file_that_cannot_be_read_is_named() -> Outcome {
     Ok(())
 }
 
+/// What is listed of the kept digests, and why it is useless, if so.
+fn listed(place: &Place) -> Vec<(String, Option<String>)> {
+    (TREES.list)(&place.cache).entries.into_iter().map(|entry| (entry.what, entry.useless)).collect()
+}
+
 #[test]
 fn known_files_are_not_read_again() -> Outcome {
     let place = Place::new()?;
@@ -134,14 +140,19 @@ fn known_files_are_not_read_again() -> Outcome {
     std::thread::sleep(std::time::Duration::from_millis(3100));
     let identity = place.identity()?;
     let memory = fs::read_dir(place.cache.join("builds/trees"))?.next().ok_or("no memory")??.path();
-    let Stored::Sound(text) = checksummed::read::<String>(&memory)? else { return Err("no memory".into()) };
-    assert_eq!(text.lines().count(), 2, "{text}");
+    let Stored::Sound(kept) = checksummed::read::<Kept>(&memory)? else { return Err("no memory".into()) };
+    assert_eq!(kept.tree, place.tree.display().to_string());
+    assert_eq!(kept.files.lines().count(), 2, "{}", kept.files);
     // Only a digest that is taken from the memory can be wrong.
-    let digest = text.split(' ').nth(4).ok_or("no digest")?;
-    checksummed::write(&memory, &text.replace(digest, &"0".repeat(64)))?;
+    let digest = kept.files.split(' ').nth(4).ok_or("no digest")?;
+    checksummed::write(&memory, &Kept { files: kept.files.replace(digest, &"0".repeat(64)), ..kept.clone() })?;
     assert_ne!(place.identity()?, identity);
+    assert_eq!(listed(&place), [(kept.tree.clone(), None)]);
     fs::write(&memory, "damaged")?;
+    assert!(listed(&place)[0].1.is_some());
     assert_eq!(place.identity()?, identity);
+    fs::remove_dir_all(&place.tree)?;
+    assert_eq!(listed(&place), [(kept.tree, Some("there is no such tree any more".to_owned()))]);
     Ok(())
 }
 
@@ -152,7 +163,7 @@ fn the_files_of_a_large_tree_are_known() -> Outcome {
     let memory = place.cache.join("large.json");
     let line =
         "22878 1794333909000000000 1795841392007913439 10420236 ".to_owned() + &"3".repeat(64) + " drivers/x/y.c\n";
-    checksummed::write(&memory, &line.repeat(100_000))?;
-    assert!(matches!(checksummed::read::<String>(&memory)?, Stored::Sound(_)));
+    checksummed::write(&memory, &Kept { tree: "/src".to_owned(), files: line.repeat(100_000) })?;
+    assert!(matches!(checksummed::read::<Kept>(&memory)?, Stored::Sound(_)));
     Ok(())
 }

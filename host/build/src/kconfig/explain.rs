@@ -181,20 +181,32 @@ fn with_reasons(values: Values<'_>, mut unmet: Vec<Unmet>, need: Tristate, depth
     }
     let named: Vec<String> = unmet.iter().filter_map(|unmet| symbol_name(unmet).map(str::to_owned)).collect();
     for Unmet { condition, .. } in &mut unmet {
-        if let Condition::Symbol { name, has_prompt, because, .. } = condition {
+        if let Condition::Symbol { name, because, .. } = condition {
+            let has_prompt = values.has_prompt(name);
             let mut reason = shortfall(values, name, need, next);
             if let Reason::Unmet(inner) = &reason {
                 let is_named = |unmet: &Unmet| symbol_name(unmet).is_some_and(|name| named.iter().any(|n| n == name));
-                if inner.iter().all(is_named) && *has_prompt {
+                if inner.iter().all(is_named) && has_prompt {
                     reason = Reason::Free;
-                } else if next >= CHAIN_MAX && *has_prompt {
+                } else if next >= CHAIN_MAX && has_prompt {
                     reason = Reason::Blocked;
                 }
             }
-            *because = Some(Box::new(reason));
+            *because = Some(Box::new(with_request(values, name, need, reason)));
         }
     }
     unmet
+}
+
+/// Something that can be asked for has another reason if it was asked for, or its opposite.
+fn with_request(values: Values<'_>, name: &str, need: Tristate, reason: Reason) -> Reason {
+    match (reason, values.request(name)) {
+        (Reason::Free | Reason::Blocked, Some(asked)) => match Tristate::parse(&asked.value) {
+            Some(value) if value >= need => Reason::AskedInVain(asked.by.clone()),
+            _ => Reason::AsAsked(asked.by.clone()),
+        },
+        (reason, _) => reason,
+    }
 }
 
 fn symbol_name(unmet: &Unmet) -> Option<&str> {

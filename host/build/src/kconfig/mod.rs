@@ -25,6 +25,7 @@ pub use error::KconfigError;
 pub use reason::Why;
 
 use crate::config::KernelConfig;
+use crate::merge::Merged;
 use declare::Declared;
 use files::Reader;
 use reason::Reason;
@@ -83,10 +84,10 @@ impl Kconfig {
     }
 
     /// Why the symbol (with the prefix `CONFIG_`) does not have the value that was asked for. `asked` is written as in a
-    /// `.config`: `y`, `m`, `n`, a number, or a text in quotes.
+    /// `.config`: `y`, `m`, `n`, a number, or a text in quotes. `requests` is everything that was asked for.
     #[must_use]
-    pub fn why(&self, symbol: &str, asked: &str, config: &KernelConfig) -> Why {
-        let values = Values { declared: &self.declared, config };
+    pub fn why(&self, symbol: &str, asked: &str, config: &KernelConfig, requests: &Merged) -> Why {
+        let values = Values { declared: &self.declared, config, requests };
         let name = symbol.strip_prefix("CONFIG_").unwrap_or(symbol);
         if !values.is_declared(name) {
             return Why(Reason::NoSuchSymbol { nearest: self.nearest(symbol) });

@@ -41,6 +41,10 @@ pub(super) enum Reason {
     Free,
     /// It has a prompt and unmet dependencies, which would be too many words.
     Blocked,
+    /// This line asks for the value that it has.
+    AsAsked(String),
+    /// This line asks for the value that is needed, in vain: that request has a reason of its own.
+    AskedInVain(String),
 }
 
 /// How a symbol depends on a condition.
@@ -69,7 +73,8 @@ pub(super) enum Condition {
     Symbol {
         name: String,
         value: Tristate,
-        has_prompt: bool,
+        /// Whether it has a prompt, and nothing asks for it yet.
+        to_ask: bool,
         because: Option<Box<Reason>>,
     },
     Undeclared {

@@ -34,6 +34,8 @@ impl fmt::Display for Why {
                 write!(f, "one symbol of its choice must be y: ask for {} instead", list(&prefixed(others), "or"))
             }
             Reason::OutOfRange { low, high } => write!(f, "its value must be from {low} to {high}"),
+            // These two are said of a symbol that another one depends on.
+            Reason::AsAsked(by) | Reason::AskedInVain(by) => write!(f, "{by} asks for that"),
             Reason::Blocked => f.write_str("what it depends on is not met"),
             Reason::Free => f.write_str("another line or a default sets it otherwise: all that it depends on is met"),
         }
@@ -145,10 +147,10 @@ fn by(selectors: &[String]) -> String {
 
 fn write_condition(f: &mut fmt::Formatter<'_>, condition: &Condition, asks: usize) -> fmt::Result {
     match condition {
-        Condition::Symbol { name, value, has_prompt, because } => {
+        Condition::Symbol { name, value, to_ask, because } => {
             write!(f, "CONFIG_{name}, which is {value}")?;
             match because.as_deref() {
-                Some(Reason::Unmet(unmet)) => nested(f, unmet, asks + usize::from(*has_prompt)),
+                Some(Reason::Unmet(unmet)) => nested(f, unmet, asks + usize::from(*to_ask)),
                 Some(reason) => write_because(f, reason, *value, asks),
                 None => Ok(()),
             }
@@ -182,6 +184,8 @@ fn write_because(f: &mut fmt::Formatter<'_>, reason: &Reason, value: Tristate, a
         },
         Reason::SetBy(names) => write!(f, " (it has no prompt; it is set by {})", list(names, "or")),
         Reason::Blocked => f.write_str(" (ask for it and for what it depends on)"),
+        Reason::AsAsked(by) => write!(f, " as {by} asks"),
+        Reason::AskedInVain(by) => write!(f, " (asked for by {by}, in vain)"),
         Reason::NeverSet => f.write_str(" (nothing sets it)"),
         Reason::OtherOfChoice(other) => write!(f, " (CONFIG_{other} of the same choice is y)"),
         _ => Ok(()),

@@ -43,7 +43,7 @@ impl Parts {
             Expr::Symbol(name) => Condition::Symbol {
                 name: name.clone(),
                 value: values.tristate(name),
-                has_prompt: values.has_prompt(name),
+                to_ask: values.has_prompt(name) && values.request(name).is_none(),
                 because: None,
             },
             Expr::Constant(Tristate::M) => Condition::Modules,

@@ -3,6 +3,7 @@
 use super::declare::{Declaration, Declared, Kind, Setter, Symbol};
 use super::expr::{Expr, Operand, Operator, Tristate, number};
 use crate::config::KernelConfig;
+use crate::merge::{Asked, Merged};
 
 /// The lowest and the highest value that a condition can have. They differ where a macro has a part in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,11 +20,12 @@ impl Bounds {
     }
 }
 
-/// The declarations beside a configuration.
+/// The declarations beside a configuration, and what was asked of it.
 #[derive(Clone, Copy)]
 pub(super) struct Values<'a> {
     pub(super) declared: &'a Declared,
     pub(super) config: &'a KernelConfig,
+    pub(super) requests: &'a Merged,
 }
 
 impl<'a> Values<'a> {
@@ -38,6 +40,11 @@ impl<'a> Values<'a> {
     pub(super) fn has_prompt(self, name: &str) -> bool {
         let symbol = self.declared.symbols.get(name);
         symbol.is_some_and(|symbol| symbol.declarations.iter().any(|declaration| !declaration.prompts.is_empty()))
+    }
+
+    /// What was asked of the symbol, if anything.
+    pub(super) fn request(self, name: &str) -> Option<&'a Asked> {
+        self.requests.get(&format!("CONFIG_{name}"))
     }
 
     /// Whether the symbol has a prompt, or something that sets it.

@@ -4,12 +4,13 @@ use vmlab_store::cache::EntryKind;
 use vmlab_store::cache::leftovers::LEFTOVER;
 
 /// All kinds. Each is defined by the crate that creates such entries.
-pub static KINDS: [&EntryKind; 10] = [
+pub static KINDS: [&EntryKind; 11] = [
     &LEFTOVER,
     &vmlab_qemu::template::TEMPLATES,
     &vmlab_kernel::unpack::UNPACKED,
     &vmlab_kernel::modules::MODULE_LISTS,
     &vmlab_image::IMAGES,
+    &vmlab_build::identity::TREES,
     &vmlab_build::store::OBJECTS,
     &vmlab_build::store::BUILDS,
     &vmlab_kernel::debian::code::SOURCES,

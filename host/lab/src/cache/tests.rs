@@ -343,7 +343,7 @@ fn an_empty_cache_is_empty() {
 }
 
 /// The path of a file or directory of each kind of entry.
-const PLACES: [&str; 13] = [
+const PLACES: [&str; 14] = [
     "templates/old",
     "templates/old/template.json",
     "templates/old.lock",
@@ -351,6 +351,7 @@ const PLACES: [&str; 13] = [
     "images/aa11.used",
     "unpacked/6.1-aa.vmlinux",
     "module-lists/6.1-aa.json",
+    "builds/trees/aa.json",
     "stat-cache/1.json",
     OLDER[0],
     OLDER[1],

@@ -17,7 +17,7 @@ fn sourced_files_are_read_where_they_are_sourced() {
     let kconfig = Kconfig::read(tree.path()).unwrap();
     assert!(kconfig.has("CONFIG_A"));
     assert_eq!(
-        kconfig.why("CONFIG_X", "y", &KernelConfig::parse("")).to_string(),
+        kconfig.why("CONFIG_X", "y", &KernelConfig::parse(""), &Merged::default()).to_string(),
         "it depends on CONFIG_A, which is n (ask for it, too)"
     );
 }
@@ -110,7 +110,7 @@ fn bytes_that_are_no_utf_8_are_read() {
     fs::write(tree.path().join("Kconfig"), b"config X\n\tbool \"caf\xe9\" if A\n\thelp\n\t  \xff\xfe\n").unwrap();
     let kconfig = Kconfig::read(tree.path()).unwrap();
     assert_eq!(
-        kconfig.why("CONFIG_X", "y", &KernelConfig::parse("")).to_string(),
+        kconfig.why("CONFIG_X", "y", &KernelConfig::parse(""), &Merged::default()).to_string(),
         "it can be set only with CONFIG_A, which does not exist for x86"
     );
 }

@@ -5,8 +5,10 @@ use std::fs;
 use std::path::Path;
 
 use tempfile::TempDir;
+use vmlab_protocol::catalogue::KernelVersion;
 
 use super::*;
+use crate::fragment::Fragment;
 
 fn write(tree: &Path, file: &str, text: &str) {
     let path = tree.join(file);
@@ -22,7 +24,14 @@ fn read(text: &str) -> Result<Kconfig, KconfigError> {
 
 /// What is said for CONFIG_X=`asked` with this Kconfig file, and these lines in the `.config`.
 fn why(kconfig: &str, asked: &str, config: &str) -> String {
-    read(kconfig).unwrap().why("CONFIG_X", asked, &KernelConfig::parse(config)).to_string()
+    why_among(kconfig, asked, config, "")
+}
+
+/// [`why`] where these lines are asked for as well.
+fn why_among(kconfig: &str, asked: &str, config: &str, requests: &str) -> String {
+    let fragment = Fragment::parse("my.config", requests).unwrap();
+    let merged = Merged::of(&[fragment], KernelVersion::new(6, 12, 0)).unwrap();
+    read(kconfig).unwrap().why("CONFIG_X", asked, &KernelConfig::parse(config), &merged).to_string()
 }
 
 /// `A` to `D` are symbols with prompts, as is `MODULES`; `X` comes from the test.

@@ -116,6 +116,24 @@ fn a_chain_of_dependencies_is_followed_to_its_end() {
 }
 
 #[test]
+fn what_is_asked_for_already_is_not_to_be_asked_for() {
+    let x = "config A\n\tbool \"a\"\nconfig P\n\tbool \"p\"\n\tdepends on A\nconfig X\n\tbool \"x\"\n\tdepends on P\n";
+    let said = |requests: &str| why_among(x, "y", "", requests);
+    assert_eq!(
+        said("CONFIG_P=y\n"),
+        "it depends on CONFIG_P, which is n and itself depends on CONFIG_A, which is n (ask for it, too)"
+    );
+    assert_eq!(
+        said("CONFIG_P=y\nCONFIG_A=n\n"),
+        "it depends on CONFIG_P, which is n and itself depends on CONFIG_A, which is n as my.config:2 asks"
+    );
+    assert_eq!(
+        said("CONFIG_A=y\n"),
+        "it depends on CONFIG_P, which is n and itself depends on CONFIG_A, which is n (asked for by my.config:1, in vain)"
+    );
+}
+
+#[test]
 fn only_symbols_with_prompts_are_to_be_asked_for() {
     let x = "config P\n\tdef_bool y\n\tdepends on A\nconfig X\n\tbool \"x\"\n\tdepends on P\n";
     assert_eq!(
@@ -330,7 +348,7 @@ fn unknown_symbols_get_the_nearest_names() {
         ["USER_NS", "UTS_NS", "USER_NSX", "KASAN"].map(|name| format!("config {name}\n\tbool \"p\"\n")).concat();
     let kconfig = read(&names).unwrap();
     let config = KernelConfig::parse("");
-    let said = |symbol: &str| kconfig.why(symbol, "y", &config).to_string();
+    let said = |symbol: &str| kconfig.why(symbol, "y", &config, &Merged::default()).to_string();
     assert_eq!(
         said("CONFIG_USER_N"),
         "this kernel has no such symbol; the nearest are CONFIG_USER_NS and CONFIG_USER_NSX"
