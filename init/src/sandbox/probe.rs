@@ -1,5 +1,7 @@
 //! Tests whether a kernel has the features of a sandbox. Only positive evidence counts as absence.
 
+use std::path::Path;
+
 use nix::errno::Errno;
 use nix::sched::unshare;
 use vmlab_protocol::catalogue::Namespace;
@@ -26,17 +28,38 @@ pub(crate) fn probe(sandbox: &Sandbox) -> Result<Probe, Trouble> {
         sandbox.namespaces.iter().copied().partition(|namespace| *namespace == Namespace::User);
     for namespace in others.into_iter().chain(user) {
         let (flag, name) = clone_flag(namespace);
-        if let missing @ Probe::Missing(_) = judge(name, unshare(flag))? {
+        let file = Path::new("/proc/self/ns").join(file_name(namespace));
+        if let missing @ Probe::Missing(_) = judge(name, unshare(flag), &file, file.exists())? {
             return Ok(missing);
         }
     }
     Ok(Probe::Available)
 }
 
+/// The name of a namespace's file in /proc/PID/ns (namespaces(7)).
+const fn file_name(namespace: Namespace) -> &'static str {
+    match namespace {
+        Namespace::User => "user",
+        Namespace::Cgroup => "cgroup",
+        Namespace::Ipc => "ipc",
+        Namespace::Uts => "uts",
+        Namespace::Mount => "mnt",
+        Namespace::Net => "net",
+        Namespace::Time => "time",
+        Namespace::Pid => "pid",
+    }
+}
+
 /// Judges the answer of unshare(2). EINVAL and ENOSYS mean that the kernel does not know the flag; EPERM (no
 /// capability) and ENOSPC (limit reached) come from kernels that know it.
-fn judge(name: &str, made: Result<(), Errno>) -> Result<Probe, Trouble> {
+///
+/// A kernel without `CONFIG_CGROUPS` ignores `CLONE_NEWCGROUP` (include/linux/cgroup_namespace.h, `copy_cgroup_ns`), and has
+/// no such file of namespaces(7) in /proc.
+fn judge(name: &str, made: Result<(), Errno>, file: &Path, has_file: bool) -> Result<Probe, Trouble> {
     match made {
+        Ok(()) if !has_file => {
+            Ok(Probe::Missing(format!("unshare({name}) succeeds, and there is no {}", file.display())))
+        }
         Ok(()) => Ok(Probe::Available),
         Err(errno @ (Errno::EINVAL | Errno::ENOSYS)) => Ok(Probe::Missing(format!("unshare({name}): {errno:?}"))),
         Err(errno) => {
@@ -51,14 +74,17 @@ mod tests {
 
     #[test]
     fn only_an_unknown_flag_or_call_means_absence() {
-        assert_eq!(judge("CLONE_NEWTIME", Ok(())), Ok(Probe::Available));
+        let file = Path::new("/proc/self/ns/time");
+        assert_eq!(judge("CLONE_NEWTIME", Ok(()), file, true), Ok(Probe::Available));
+        let ignored = "unshare(CLONE_NEWTIME) succeeds, and there is no /proc/self/ns/time".to_owned();
+        assert_eq!(judge("CLONE_NEWTIME", Ok(()), file, false), Ok(Probe::Missing(ignored)));
         for (errno, evidence) in
             [(Errno::EINVAL, "unshare(CLONE_NEWTIME): EINVAL"), (Errno::ENOSYS, "unshare(CLONE_NEWTIME): ENOSYS")]
         {
-            assert_eq!(judge("CLONE_NEWTIME", Err(errno)), Ok(Probe::Missing(evidence.to_owned())));
+            assert_eq!(judge("CLONE_NEWTIME", Err(errno), file, false), Ok(Probe::Missing(evidence.to_owned())));
         }
         for errno in [Errno::EPERM, Errno::ENOSPC, Errno::EACCES, Errno::ENOMEM] {
-            assert!(judge("CLONE_NEWTIME", Err(errno)).is_err(), "{errno}");
+            assert!(judge("CLONE_NEWTIME", Err(errno), file, true).is_err(), "{errno}");
         }
     }
 }
