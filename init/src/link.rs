@@ -1,14 +1,14 @@
-//! The guest's end of the link: blocking reads and writes of frames on the control port.
+//! The guest's end of the link: blocking writes of frames on the control port, and reads that block or take what is there.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 use std::path::Path;
 
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::close;
 use vmlab_protocol::frame::{Decoder, Item, Kind};
-use vmlab_protocol::message::{self, Envelope, GuestMessage, HostMessage, RawChunk};
+use vmlab_protocol::message::{self, Envelope, GuestMessage, HostMessage, RawChunk, Stream};
 
 /// The control port with a decoder.
 pub(crate) struct Link {
@@ -41,6 +41,25 @@ pub(crate) enum LinkError {
     System { what: &'static str, error: nix::Error },
 }
 
+/// What the host sends.
+#[derive(Debug)]
+pub(crate) enum FromHost {
+    Message(HostMessage),
+    /// Raw data. Only the standard input of a command is sent this way.
+    Chunk {
+        run: u32,
+        stream: Stream,
+        data: Vec<u8>,
+    },
+}
+
+impl AsFd for Link {
+    /// The port.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.port.as_fd()
+    }
+}
+
 impl Link {
     pub(crate) fn open(path: &Path) -> Result<Self, LinkError> {
         let port = OpenOptions::new()
@@ -48,7 +67,11 @@ impl Link {
             .write(true)
             .open(path)
             .map_err(|error| LinkError::Open { path: path.display().to_string(), error })?;
-        Ok(Self { port, decoder: Decoder::default(), out: Vec::new(), seq: 0 })
+        Ok(Self::new(port))
+    }
+
+    pub(crate) fn new(port: File) -> Self {
+        Self { port, decoder: Decoder::default(), out: Vec::new(), seq: 0 }
     }
 
     /// Closes the port in a child of the agent, so that a scenario cannot forge the agent's messages.
@@ -84,25 +107,48 @@ impl Link {
         self.flush()
     }
 
-    pub(crate) fn receive(&mut self) -> Result<HostMessage, LinkError> {
-        let mut buffer = [0; 4096];
+    /// Waits for the next message or input.
+    pub(crate) fn receive(&mut self) -> Result<FromHost, LinkError> {
         loop {
-            match self.decoder.next_item() {
-                Some(Item::Frame(frame)) if frame.kind == Kind::Message => {
-                    return message::decode(&frame).map_err(|error| LinkError::Damaged(error.to_string()));
-                }
-                Some(Item::Frame(_)) => return Err(LinkError::Damaged("a raw chunk".to_owned())),
-                Some(Item::Damaged { bytes, why }) => {
-                    return Err(LinkError::Damaged(format!("{bytes} bytes of damage: {why}")));
-                }
-                None => {}
+            if let Some(received) = self.next()? {
+                return Ok(received);
             }
-            match self.port.read(&mut buffer) {
-                Ok(0) => return Err(LinkError::Closed),
-                Ok(count) => self.decoder.push(buffer.get(..count).unwrap_or_default()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(LinkError::Port { what: "read from the port", error }),
+            self.fill()?;
+        }
+    }
+
+    /// The next message or input of what was read; None if it is not complete.
+    pub(crate) fn next(&mut self) -> Result<Option<FromHost>, LinkError> {
+        let frame = match self.decoder.next_item() {
+            None => return Ok(None),
+            Some(Item::Frame(frame)) => frame,
+            Some(Item::Damaged { bytes, why }) => {
+                return Err(LinkError::Damaged(format!("{bytes} bytes of damage: {why}")));
             }
+        };
+        match frame.kind {
+            Kind::Message => message::decode(&frame).map(FromHost::Message),
+            Kind::Raw => RawChunk::decode(&frame.payload).map(|chunk| FromHost::Chunk {
+                run: chunk.run,
+                stream: chunk.stream,
+                data: chunk.data.to_vec(),
+            }),
+        }
+        .map(Some)
+        .map_err(|error| LinkError::Damaged(error.to_string()))
+    }
+
+    /// Reads once. Does not block if [`Self::as_fd`] is readable.
+    pub(crate) fn fill(&mut self) -> Result<(), LinkError> {
+        let mut buffer = [0; 4096];
+        match self.port.read(&mut buffer) {
+            Ok(0) => Err(LinkError::Closed),
+            Ok(count) => {
+                self.decoder.push(buffer.get(..count).unwrap_or_default());
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            Err(error) => Err(LinkError::Port { what: "read from the port", error }),
         }
     }
 

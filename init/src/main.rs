@@ -2,7 +2,7 @@
 //!
 //! As PID 1 the program mounts file systems, loads modules, finds the control port, forks the agent, reaps and powers
 //! off ([`boot`]). The agent ([`agent`]) takes jobs over the port and runs each leg of a scenario, or of a KUnit
-//! suite ([`kunit`]), in its own process.
+//! suite ([`kunit`]), in its own process, or runs a program of the host's ([`command`]).
 //! Outside of a guest the program only lists its contents: `vmlab-init --catalogue` prints the scenarios as JSON, and
 //! `vmlab-init --faults` the faults of the fault suite.
 
@@ -13,8 +13,11 @@ use scenarios::Scenario;
 
 mod agent;
 mod boot;
+mod children;
+mod command;
 mod console;
 mod faults;
+mod files;
 mod kunit;
 mod link;
 mod modules;

@@ -43,8 +43,14 @@ pub fn measure(lab: &Vmlab) -> Outcome<()> {
 /// The rate from the arrival of the first output to that of the last.
 async fn from_guest(recipe: &Recipe) -> Outcome<f64> {
     let mut fork = recipe.start().await?;
-    let order =
-        HostMessage::Run { run: 1, job: FLOOD.parse()?, leg_timeout_ms: 600_000, output_limit: u64::MAX, marker: None };
+    let order = HostMessage::Run {
+        run: 1,
+        job: FLOOD.parse()?,
+        leg_timeout_ms: 600_000,
+        output_limit: u64::MAX,
+        marker: None,
+        command: None,
+    };
     send(&mut fork, &order).await?;
     let (mut decoder, mut piece) = (Decoder::default(), vec![0; PIECE_BYTES]);
     // `start` has read the first byte of the answer to `prepare`. The decoder skips the rest of that frame as garbage.

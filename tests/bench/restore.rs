@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use vmlab_lab::guest::session::{Freshness, Session};
 use vmlab_protocol::message::ENTROPY_BYTES;
-use vmlab_qemu::process::QemuProcess;
+use vmlab_qemu::process::{Inherited, QemuProcess};
 use vmlab_qemu::qmp::{self, QmpEvent};
 use vmlab_qemu::template;
 
@@ -54,7 +54,8 @@ impl Recipe {
         };
         let order = Session::of_fork().prepare(&fresh)?;
         let began = Instant::now();
-        let mut qemu = QemuProcess::start(&self.qemu, &self.arguments, Some(std::fs::File::open(&self.state)?))?;
+        let inherited = Inherited { state: Some(std::fs::File::open(&self.state)?), files: None };
+        let mut qemu = QemuProcess::start(&self.qemu, &self.arguments, inherited)?;
         qemu.wake()?;
         let (_pump, mut events) = qemu.qmp.take().map(qmp::pump).ok_or_else(|| failed("no monitor"))?;
         while events.recv().await.ok_or_else(|| failed("QEMU has ended"))?.event != QmpEvent::Resumed {}

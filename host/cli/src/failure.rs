@@ -25,6 +25,11 @@ impl Failure {
         Self { code: exit::LAB, message: message.to_string() }
     }
 
+    /// The same message with another code.
+    pub fn with(self, code: u8) -> Self {
+        Self { code, ..self }
+    }
+
     pub fn with_code(code: u8, message: impl fmt::Display) -> Self {
         Self { code, message: message.to_string() }
     }

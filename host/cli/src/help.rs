@@ -46,6 +46,11 @@ const TOPICS: &[Topic] = &[
         about: "kernels built from source, and config fragments",
         text: include_str!("../guide/builds.md"),
     },
+    Topic {
+        name: "programs",
+        about: "programs of your own on any kernel: exec, shell, runners of cargo and go",
+        text: include_str!("../guide/programs.md"),
+    },
     Topic { name: "kunit", about: "the KUnit suites of a kernel as jobs", text: include_str!("../guide/kunit.md") },
     Topic {
         name: "reports",
@@ -76,6 +81,7 @@ Examples:
   vmlab run -k arch/x86/boot/bzImage               a kernel that you built
   vmlab run -k tree:.+namespaces                   this source tree, built small
   vmlab run --kunit kunit. -k tree:.+kunit         its KUnit suites
+  vmlab exec -k debian:bookworm -- ./mytest        a program of yours, in a kernel of its own
   vmlab report --format junit -o junit.xml         the latest run again, as a JUnit file
   vmlab doctor                                     what this machine lacks";
 

@@ -18,11 +18,13 @@ mod cache;
 mod completions;
 mod console;
 mod doctor;
+mod exec;
 mod failure;
 mod help;
 mod interrupt;
 mod kernel;
 mod kernel_arg;
+mod lab_args;
 mod list;
 mod logging;
 mod man;
@@ -37,7 +39,7 @@ mod suggest;
 use failure::Failure;
 use logging::Logging;
 
-/// Boots Linux kernels in QEMU and shows which namespace and cgroup features work on each
+/// Boots Linux kernels in QEMU, shows which namespace and cgroup features work on each, and runs programs on them
 #[derive(Debug, Parser)]
 #[command(name = "vmlab", version, max_term_width = 100, propagate_version = true)]
 #[command(disable_help_subcommand = true, after_help = help::examples_and_topics())]
@@ -58,6 +60,8 @@ enum Command {
 #[derive(Debug, Subcommand)]
 enum LabCommand {
     Run(Box<run::RunArgs>),
+    Exec(Box<exec::ExecArgs>),
+    Shell(Box<exec::ShellArgs>),
     List(list::ListArgs),
     Kernel(kernel::Args),
     Report(report::ReportArgs),
@@ -142,10 +146,15 @@ fn start(cli: Cli) -> Result<u8, Failure> {
         Command::Plain(PlainCommand::Man(args)) => return man::run(&args),
         Command::Plain(PlainCommand::Help(args)) => return help::run(&args),
     };
-    if matches!(command, LabCommand::Run(_) | LabCommand::Selftest(_)) {
+    if matches!(command, LabCommand::Run(_) | LabCommand::Exec(_) | LabCommand::Shell(_) | LabCommand::Selftest(_)) {
         stack::check()?;
     }
-    let verbose = if let LabCommand::Run(args) = &command { args.verbose } else { 0 };
+    let verbose = match &command {
+        LabCommand::Run(args) => args.output.verbose,
+        LabCommand::Exec(args) => args.output.verbose,
+        LabCommand::Shell(args) => args.output.verbose,
+        _ => 0,
+    };
     let logging = logging::start(verbose)?;
     let context = Context { dirs: Dirs::from_env().map_err(Failure::usage)? };
     // One thread, because PR_SET_PDEATHSIG ties a QEMU to the thread that started it. Most of this program only waits.
@@ -174,6 +183,8 @@ async fn start_worker() -> Result<(), Failure> {
 async fn dispatch(command: LabCommand, context: &Context, logging: Logging) -> Result<u8, Failure> {
     match command {
         LabCommand::Run(args) => run::run(&args, context, logging).await,
+        LabCommand::Exec(args) => exec::run(&args, context, logging).await,
+        LabCommand::Shell(args) => exec::run(&args.into_exec(), context, logging).await,
         LabCommand::List(args) => list::run(&args),
         LabCommand::Kernel(args) => kernel::run(args, context).await,
         LabCommand::Cache(args) => cache::run(&args, context),

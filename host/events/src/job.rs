@@ -1,13 +1,26 @@
 //! What runs in a guest.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use vmlab_protocol::catalogue::{Allowance, Control, KernelVersion, Requirement, ScenarioSpec};
 
-pub use vmlab_protocol::job::{BadSuite, Job, SuiteId};
+pub use vmlab_protocol::job::{BadSuite, CommandId, Job, SuiteId};
 
-/// The time limit of each leg of a KUnit suite, in ms, at the speed of real hardware. KUnit's own limit for one test is
-/// 300 s (lib/kunit/try-catch.c), and suites that pass take a few seconds.
-const SUITE_LEG_TIMEOUT_MS: u64 = 60_000;
+/// The time limit of each leg of a KUnit suite, at the speed of real hardware. KUnit's own limit for one test is 300 s
+/// (lib/kunit/try-catch.c), and suites that pass take a few seconds.
+const SUITE_LEG_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// The time limit of a leg.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LegLimit {
+    /// At the speed of real hardware; an emulator gets more.
+    OnHardware(Duration),
+    /// The user's.
+    Exactly(Duration),
+    /// The leg may take as long as it wants.
+    None,
+}
 
 /// Reports that suites cause on purpose: suite, text of the headline, reason.
 const ON_PURPOSE: [(&str, &str, &str); 1] = [(
@@ -24,6 +37,23 @@ pub enum JobSpec {
     Scenario(Box<ScenarioSpec>),
     /// See [`Job::Kunit`].
     Kunit(SuiteId),
+    /// See [`Job::Command`].
+    Command(Box<CommandSpec>),
+}
+
+/// A command, without its environment: that may hold secrets, and a record is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandSpec {
+    /// The job's identity.
+    pub id: CommandId,
+    /// The program and its arguments, for texts.
+    pub words: Vec<String>,
+    /// The time limit that the user set, in ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    /// Whether kernel warnings do not fail the job.
+    #[serde(default)]
+    pub allow_warnings: bool,
 }
 
 impl From<ScenarioSpec> for JobSpec {
@@ -39,6 +69,7 @@ impl JobSpec {
         match self {
             Self::Scenario(spec) => Job::Scenario(spec.id.clone()),
             Self::Kunit(suite) => Job::Kunit(suite.clone()),
+            Self::Command(command) => Job::Command(command.id.clone()),
         }
     }
 
@@ -48,6 +79,7 @@ impl JobSpec {
         match self {
             Self::Scenario(spec) => spec.id.as_str(),
             Self::Kunit(suite) => suite.as_str(),
+            Self::Command(command) => command.id.as_str(),
         }
     }
 
@@ -57,7 +89,8 @@ impl JobSpec {
         match (self, job) {
             (Self::Scenario(spec), Job::Scenario(id)) => spec.id == *id,
             (Self::Kunit(suite), Job::Kunit(id)) => suite == id,
-            (Self::Scenario(_), Job::Kunit(_)) | (Self::Kunit(_), Job::Scenario(_)) => false,
+            (Self::Command(command), Job::Command(id)) => command.id == *id,
+            (Self::Scenario(_) | Self::Kunit(_) | Self::Command(_), _) => false,
         }
     }
 
@@ -67,6 +100,7 @@ impl JobSpec {
         match self {
             Self::Scenario(spec) => format!("{} ({})", spec.title, spec.source),
             Self::Kunit(suite) => format!("the kernel's KUnit suite `{}`", suite.suite()),
+            Self::Command(command) => format!("the command `{}`", command.words.join(" ")),
         }
     }
 
@@ -84,8 +118,9 @@ impl JobSpec {
                 Control::Impossible { why } => Some(why),
                 Control::Runs => None,
             },
-            // A suite is the kernel's own test, with a result for each of its tests, and no experiment of vmlab's.
-            Self::Kunit(_) => None,
+            // A suite is the kernel's own test, with a result for each of its tests, and no experiment of vmlab's; nor is a
+            // command.
+            Self::Kunit(_) | Self::Command(_) => None,
         }
     }
 
@@ -97,6 +132,11 @@ impl JobSpec {
             Self::Kunit(_) => Requirement {
                 config: vec!["CONFIG_KUNIT".to_owned(), "CONFIG_KUNIT_DEBUGFS".to_owned()],
                 since: KernelVersion::new(5, 8, 0),
+            },
+            // Its root is an overlay on the host's files.
+            Self::Command(_) => Requirement {
+                config: vec!["CONFIG_FUSE_FS".to_owned(), "CONFIG_OVERLAY_FS".to_owned()],
+                since: KernelVersion::new(4, 0, 0),
             },
         }
     }
@@ -114,15 +154,22 @@ impl JobSpec {
                 };
                 of_suite.map(allowance).collect()
             }
+            Self::Command(command) => {
+                let every = Allowance { pattern: String::new(), reason: "the user allows them".to_owned() };
+                if command.allow_warnings { vec![every] } else { Vec::new() }
+            }
         }
     }
 
-    /// The time limit of each leg, in ms, at the speed of real hardware.
+    /// The time limit of each leg.
     #[must_use]
-    pub const fn leg_timeout_ms(&self) -> u64 {
+    pub fn leg_limit(&self) -> LegLimit {
         match self {
-            Self::Scenario(spec) => spec.leg_timeout_ms,
-            Self::Kunit(_) => SUITE_LEG_TIMEOUT_MS,
+            Self::Scenario(spec) => LegLimit::OnHardware(Duration::from_millis(spec.leg_timeout_ms)),
+            Self::Kunit(_) => LegLimit::OnHardware(SUITE_LEG_TIMEOUT),
+            Self::Command(command) => {
+                command.timeout_ms.map_or(LegLimit::None, |ms| LegLimit::Exactly(Duration::from_millis(ms)))
+            }
         }
     }
 }

@@ -119,7 +119,7 @@ pub fn build(spec: &ImageSpec<'_>) -> Result<(Image, CacheWarnings), ImageError>
         return Ok((build_anew(spec, &mut warnings)?, warnings));
     };
     let (dep, builtin) = (modules.join("modules.dep"), modules.join("modules.builtin"));
-    let kind = format!("image with {:?} and {} bytes of init", spec.scenario_modules, spec.init.len());
+    let kind = format!("image of {:?}, {:?} and {} bytes of init", spec.recipe, spec.scenario_modules, spec.init.len());
     let files = [program.as_path(), &dep, &builtin];
     let fact = Fact::new(spec.cache, &kind, &files);
     let known =
@@ -212,7 +212,7 @@ fn add_modules(archive: &mut Archive, spec: &ImageSpec<'_>) -> Result<Vec<String
     let absent = absent_of(&index, spec.recipe)?;
     let mut carried = BTreeMap::new();
     let mut boot = Vec::new();
-    for name in spec.recipe.boot_modules.iter().chain(&spec.recipe.evidence_modules) {
+    for name in spec.recipe.boot_modules.iter().chain(&spec.recipe.optional_modules) {
         match index.find(name)? {
             Found::Builtin | Found::Absent => {}
             Found::Files(files) => {

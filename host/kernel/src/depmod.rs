@@ -12,14 +12,11 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use object::LittleEndian;
-use object::elf::FileHeader64;
-use object::read::elf::{FileHeader, SectionHeader};
-
 use crate::decompress::{self, DecompressError};
+use crate::modinfo;
 
 /// More than the decompressed size of any module, in bytes.
-const MODULE_LIMIT: u64 = 256 << 20;
+pub const MODULE_LIMIT: u64 = 256 << 20;
 
 /// Why `modules.dep` cannot be created.
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +84,7 @@ pub(crate) fn modules_dep(dir: &Path, lacking: Lacking, cancelled: &AtomicBool) 
         if cancelled.load(Ordering::Relaxed) {
             return Err(DepmodError::Cancelled);
         }
-        let needs = needs(&path)?;
+        let needs = modinfo_depends(&read(&path)?).ok_or_else(|| DepmodError::Malformed(path.clone()))?;
         let below = path.strip_prefix(dir).unwrap_or(&path).to_string_lossy().into_owned();
         modules.insert(name_of(&below), Module { path: below, needs });
     }
@@ -141,30 +138,30 @@ fn suffix_at(name: &str) -> Option<usize> {
     matches!(&name[at..], ".ko" | ".ko.xz" | ".ko.zst" | ".ko.gz").then_some(at)
 }
 
-fn name_of(path: &str) -> String {
+/// The name of the module at a path.
+pub(crate) fn name_of(path: &str) -> String {
     let file = path.rsplit('/').next().unwrap_or(path);
     file[..suffix_at(file).unwrap_or(file.len())].replace('-', "_")
 }
 
-fn needs(path: &Path) -> Result<Vec<String>, DepmodError> {
+/// Reads the file of a module, and decompresses it.
+///
+/// # Errors
+/// [`DepmodError::Read`], [`DepmodError::Content`]
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, DepmodError> {
     let failed = |cause| DepmodError::Read { path: path.to_owned(), cause };
     let mut bytes = Vec::new();
     File::open(path).map_err(failed)?.take(MODULE_LIMIT).read_to_end(&mut bytes).map_err(failed)?;
     let content = |cause| DepmodError::Content { path: path.to_owned(), cause };
-    let elf = decompress::module(bytes, MODULE_LIMIT).map_err(content)?;
-    modinfo_depends(&elf).ok_or_else(|| DepmodError::Malformed(path.to_owned()))
+    decompress::module(bytes, MODULE_LIMIT).map_err(content)
 }
 
 /// The names (with underscores) of the modules that a module directly depends on, from the `depends` field in the
 /// `.modinfo` section of its decompressed file. None if the file is no module.
 #[must_use]
 pub fn modinfo_depends(bytes: &[u8]) -> Option<Vec<String>> {
-    let header = FileHeader64::<LittleEndian>::parse(bytes).ok()?;
-    let sections = header.sections(LittleEndian, bytes).ok()?;
-    let (_, section) = sections.section_by_name(LittleEndian, b".modinfo")?;
-    let fields = section.data(LittleEndian, bytes).ok()?;
-    let depends = fields.split(|&byte| byte == 0).find_map(|field| field.strip_prefix(b"depends="))?;
-    let names = std::str::from_utf8(depends).ok()?.split(',').filter(|name| !name.is_empty());
+    let (_, depends) = modinfo::fields(bytes)?.into_iter().find(|(key, _)| *key == "depends")?;
+    let names = depends.split(',').filter(|name| !name.is_empty());
     Some(names.map(|name| name.replace('-', "_")).collect())
 }
 

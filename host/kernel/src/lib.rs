@@ -21,16 +21,21 @@ pub mod decompress;
 pub mod depmod;
 pub mod fetched;
 pub mod file;
+pub mod indexes;
 pub mod installed;
+mod modinfo;
+pub mod module_lists;
 pub mod modules;
 pub mod needs;
 pub mod ordered;
 mod path;
 mod release;
 pub mod source;
+mod trie;
 pub mod unpack;
 
 mod error;
+mod index_files;
 
 pub use error::KernelError;
 pub use release::{BadRelease, is_release};

@@ -14,11 +14,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::depmod::{self, DepmodError, Lacking};
-use vmlab_store::cache::{Entry, EntryKind, Listing, disk, leftovers};
+use vmlab_store::cache::{Entry, EntryKind, disk};
 use vmlab_store::checksummed::{self, Stored};
 use vmlab_store::lease::touch;
 use vmlab_store::warnings::CacheWarnings;
-use vmlab_store::{atomic, hex};
+use vmlab_store::{CacheError, atomic, hex};
 
 /// The name of the list in a module directory.
 pub(crate) const LIST: &str = "modules.dep";
@@ -155,8 +155,8 @@ fn made(
     Ok(made.text)
 }
 
-/// A hash of the modules' paths, sizes and times.
-fn state(dir: &Path, files: &[PathBuf]) -> Result<String, DepmodError> {
+/// A hash of the files' paths, sizes and times.
+pub(crate) fn state(dir: &Path, files: &[PathBuf]) -> Result<String, DepmodError> {
     let mut hash = Sha256::new();
     hash.update(dir.as_os_str().as_encoded_bytes());
     for path in files {
@@ -171,29 +171,17 @@ fn state(dir: &Path, files: &[PathBuf]) -> Result<String, DepmodError> {
     Ok(hex(&hash.finalize())[..32].to_owned())
 }
 
-fn root(cache: &Path) -> PathBuf {
+pub(crate) fn root(cache: &Path) -> PathBuf {
     cache.join("module-lists")
 }
 
-/// Making a list again takes some seconds.
-pub static MODULE_LISTS: EntryKind = EntryKind {
-    name: "module list",
-    plural: "module-lists",
-    help: "modules.dep of module directories without one",
-    rank: Some(2),
-    list,
-};
-
-fn list(cache: &Path) -> Listing {
-    let mut listing = leftovers::half_written(&root(cache));
-    match disk::list(&root(cache)) {
-        Ok(files) => listing.entries.extend(files.into_iter().filter_map(|(name, path)| look(&name, path))),
-        Err(error) => listing.errors.push(error),
-    }
-    listing
+/// The lists in the cache, as entries of a kind.
+pub(crate) fn entries(cache: &Path, kind: &'static EntryKind) -> Result<Vec<Entry>, CacheError> {
+    let found = disk::list(&root(cache))?;
+    Ok(found.into_iter().filter_map(|(name, path)| look(&name, path, kind)).collect())
 }
 
-fn look(name: &str, path: PathBuf) -> Option<Entry> {
+fn look(name: &str, path: PathBuf, kind: &'static EntryKind) -> Option<Entry> {
     let release = name.strip_suffix(".json")?.rsplit_once('-')?.0;
     let (useless, unreadable) = match checksummed::read::<IgnoredAny>(&path) {
         Ok(Stored::Missing) => return None,
@@ -201,13 +189,14 @@ fn look(name: &str, path: PathBuf) -> Option<Entry> {
         Ok(Stored::Sound(_)) => (None, None),
         Err(error) => (None, Some(error.cause())),
     };
-    Some(Entry { useless, unreadable, ..Entry::at(&MODULE_LISTS, format!("modules.dep of {release}"), path) })
+    Some(Entry { useless, unreadable, ..Entry::at(kind, format!("modules.dep of {release}"), path) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::depmod::tests::tree;
+    use crate::module_lists::list;
 
     const RELEASE: &str = "6.1.0-x y";
 

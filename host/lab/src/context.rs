@@ -2,12 +2,14 @@
 
 use std::cell::Cell;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::attempts::{AttemptEnd, AttemptTracker};
+use super::command::Attach;
 use super::emitter::Emitter;
 use super::stop::Stop;
 use vmlab_events::event::JobReport;
@@ -49,6 +51,8 @@ pub(crate) struct RunContext {
     pub(crate) slots: Semaphore,
     pub(crate) cancel: CancellationToken,
     pub(crate) attempts: AttemptTracker,
+    /// Connects commands to the user; None drops their output.
+    pub(crate) attach: Option<Rc<dyn Attach>>,
     stop: Cell<Option<Stop>>,
     guests: Cell<u32>,
     dumps: Cell<u32>,
@@ -65,6 +69,7 @@ impl RunContext {
         emitter: Emitter,
         cache: PathBuf,
         record_dir: Option<PathBuf>,
+        attach: Option<Rc<dyn Attach>>,
     ) -> Self {
         let slots = Semaphore::new(options.guests_at_once);
         let attempts = AttemptTracker::new(options.repetition);
@@ -80,6 +85,7 @@ impl RunContext {
             slots,
             cancel,
             attempts,
+            attach,
             stop,
             guests,
             dumps,

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 
+use vmlab_files::ViewError;
 use vmlab_image::ImageError;
 use vmlab_image::guest_init::CatalogueError;
 use vmlab_image::recipe::BadRecipe;
@@ -53,6 +54,20 @@ pub enum RunError {
         /// The cause.
         source: ImageError,
     },
+    /// A kernel cannot show the host's files.
+    #[error(
+        "{kernel}: its config lacks {}, so that it cannot show the host's files to a command: name another kernel, add \
+         `+host-files` to a kernel that vmlab builds, or give --no-host-files", .symbols.join(" and ")
+    )]
+    NoHostFiles {
+        /// The kernel's label.
+        kernel: String,
+        /// The config symbols that are not set.
+        symbols: Vec<String>,
+    },
+    /// The host's files cannot be shown.
+    #[error(transparent)]
+    View(#[from] ViewError),
     /// The directory for the memory of lost guests cannot be used.
     #[error("cannot use {dir} for --dump; name another directory", dir = dir.display())]
     DumpDir {
@@ -81,7 +96,13 @@ impl RunError {
     pub const fn is_usage(&self) -> bool {
         match self {
             Self::Kernel(error) => error.is_usage(),
-            Self::NoKernel | Self::Suites(_) | Self::Append(_) | Self::DumpDir { .. } | Self::NoDumpDir => true,
+            Self::NoHostFiles { .. }
+            | Self::View(_)
+            | Self::NoKernel
+            | Self::Suites(_)
+            | Self::Append(_)
+            | Self::DumpDir { .. }
+            | Self::NoDumpDir => true,
             Self::Qemu(_)
             | Self::Kernels(_)
             | Self::Accelerator(_)

@@ -16,6 +16,7 @@ use vmlab_events::verdict::LackingDrivers;
 use vmlab_store::cache::Limit;
 use vmlab_store::dirs::Dirs;
 
+use crate::command::Attach;
 use crate::context::{Options, RunContext};
 use crate::dispatch;
 use crate::emitter::{Emitter, Opened, Record, Sink};
@@ -34,6 +35,7 @@ pub struct Lab<'a> {
     progress: &'a dyn Progress,
     interrupt: CancellationToken,
     laps: Laps,
+    attach: Option<Rc<dyn Attach>>,
 }
 
 /// The result of a run.
@@ -50,7 +52,7 @@ impl<'a> Lab<'a> {
     #[must_use]
     pub fn new(dirs: Dirs) -> Self {
         let (interrupt, laps) = (CancellationToken::new(), Laps::since(Instant::now()));
-        Self { dirs, cache_limit: Limit::None, progress: &Silent, interrupt, laps }
+        Self { dirs, cache_limit: Limit::None, progress: &Silent, interrupt, laps, attach: None }
     }
 
     /// Sets the limit of the cache's disk space.
@@ -75,6 +77,12 @@ impl<'a> Lab<'a> {
     #[must_use]
     pub fn laps(self, laps: Laps) -> Self {
         Self { laps, ..self }
+    }
+
+    /// Sets what connects commands to the user. Without it, their input is empty and only the end of their output is kept.
+    #[must_use]
+    pub fn attach(self, attach: Rc<dyn Attach>) -> Self {
+        Self { attach: Some(attach), ..self }
     }
 
     /// Runs a plan and passes each event to the sink. Needs a tokio runtime with one thread: child processes are killed
@@ -133,7 +141,14 @@ impl<'a> Lab<'a> {
             cache_limit: self.cache_limit,
             dump_dir,
         };
-        RunContext::new(options, ready.qemu.clone(), Emitter::new(sink), self.dirs.cache.clone(), record_dir)
+        RunContext::new(
+            options,
+            ready.qemu.clone(),
+            Emitter::new(sink),
+            self.dirs.cache.clone(),
+            record_dir,
+            self.attach.clone(),
+        )
     }
 
     /// Runs all guests. An interrupt or the run's limit ends them in order.

@@ -29,6 +29,7 @@
 
 mod attempts;
 pub mod cache;
+pub mod command;
 mod context;
 mod dispatch;
 mod emitter;

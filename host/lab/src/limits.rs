@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use vmlab_events::job::JobSpec;
+use vmlab_events::job::{JobSpec, LegLimit};
 use vmlab_qemu::accelerator::Accelerator;
 
 /// The limits that the user set; None for vmlab's own limit.
@@ -35,6 +35,9 @@ pub(crate) const EXIT: Duration = Duration::from_secs(10);
 
 /// The time from the hello, or from the console's last output after it, to the marker that was printed before the hello.
 pub(crate) const CONSOLE: Duration = Duration::from_secs(10);
+
+/// Longer than any run: 100 years.
+const NO_LIMIT: Duration = Duration::from_hours(100 * 365 * 24);
 
 impl Limits {
     /// The limits for an accelerator, with the user's changes.
@@ -75,7 +78,12 @@ impl Limits {
     /// limit, and the guest has time to report which leg was too slow.
     #[must_use]
     pub fn leg(&self, spec: &JobSpec) -> Duration {
-        self.wanted.scenario.map_or(Duration::from_millis(spec.leg_timeout_ms()) * self.scale, |whole| whole / 4)
+        match (self.wanted.scenario, spec.leg_limit()) {
+            (_, LegLimit::Exactly(limit)) => limit,
+            (_, LegLimit::None) => NO_LIMIT,
+            (Some(whole), LegLimit::OnHardware(_)) => whole / 4,
+            (None, LegLimit::OnHardware(limit)) => limit * self.scale,
+        }
     }
 
     /// The limit of a whole job, which the host enforces: three legs, and time for the guest to enforce its

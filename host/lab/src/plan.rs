@@ -12,6 +12,7 @@ use vmlab_kernel::{FetchPolicy, How, KernelSource};
 use vmlab_qemu::accel::Wanted;
 use vmlab_qemu::{argv, parameters};
 
+use crate::command::CommandPlan;
 use crate::limits;
 use crate::select::{NoMatch, Suites};
 
@@ -24,6 +25,8 @@ pub struct Plan {
     pub jobs: Vec<JobSpec>,
     /// The KUnit suites of the kernels that run as further jobs; None for none.
     pub suites: Option<Suites>,
+    /// What guests need to run the jobs that are commands.
+    pub command: Option<CommandPlan>,
     /// The isolation of jobs from each other.
     pub isolation: Isolation,
     /// The repetition of each job.
@@ -62,6 +65,7 @@ impl Plan {
             kernels: Vec::new(),
             jobs,
             suites: None,
+            command: None,
             isolation: Isolation::Fork,
             repetition: Repetition::Once,
             accelerator: Wanted::Auto,

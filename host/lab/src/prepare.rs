@@ -1,7 +1,10 @@
 //! Prepares a run: finds QEMU, the kernels and the accelerator, and builds the images.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::atomic::AtomicBool;
 
 use tracing::{debug, info};
 use vmlab_events::job::JobSpec;
@@ -9,9 +12,11 @@ use vmlab_events::progress::Progress;
 use vmlab_events::schedule::Isolation;
 use vmlab_events::target::TargetId;
 use vmlab_events::verdict::LackingDrivers;
+use vmlab_files::View;
 use vmlab_image::recipe::Recipe;
 use vmlab_image::{Image, ImageSpec, guest_init};
 use vmlab_kernel::catalogue::Catalogue;
+use vmlab_kernel::indexes::{self, ModuleIndex};
 use vmlab_kernel::unpack::{self, BootFile};
 use vmlab_kernel::{Kernel, KernelError, KernelSource, needs};
 use vmlab_qemu::accel::{self, AccelChoice};
@@ -19,11 +24,13 @@ use vmlab_qemu::argv::Machine;
 use vmlab_qemu::qemu::{self, Qemu};
 use vmlab_qemu::quirks;
 use vmlab_qemu::template;
+use vmlab_qemu::worker;
 use vmlab_store::cache::{self, Limit, Room};
 use vmlab_store::dirs::Dirs;
 use vmlab_store::warnings::CacheWarnings;
 
 use crate::cache::KINDS;
+use crate::command::FilesPlan;
 use crate::error::RunError;
 use crate::laps::Laps;
 use crate::limits::Limits;
@@ -68,23 +75,40 @@ pub(crate) async fn prepare(
         info!(name = quirk.name, work_around = quirk.workaround.text(), fault = quirk.fault, "emulator quirk");
     }
     laps.lap("prepare-accelerator");
-    let machine = Machine { accelerator: accelerator.accelerator, memory_mib: plan.memory_mib, cpus: plan.cpus };
+    let files = plan.command.as_ref().and_then(|command| command.files.as_ref());
+    let machine = Machine {
+        accelerator: accelerator.accelerator,
+        memory_mib: plan.memory_mib,
+        cpus: plan.cpus,
+        files: files.is_some(),
+    };
     let limits = Limits::new(machine.accelerator, plan.limits);
     let mut targets = Vec::with_capacity(kernels.len());
     let mut warnings = CacheWarnings::default();
+    let mut notices = Vec::new();
     for kernel in kernels {
         progress.step(&format!("{}: building the guest image", kernel.label));
-        let (image, cached) = build_image(&kernel, dirs, &plan.extra_modules)?;
+        let (image, cached) = build_image(&kernel, dirs, &plan.extra_modules, machine.files)?;
         warnings.add(cached);
         progress.step(&format!("{}: unpacking the kernel", kernel.label));
         let (boot_file, cached) = boot_file(&kernel, machine, dirs).await?;
         warnings.add(cached);
         let append = append(plan, &kernel)?;
+        let (index, files) = match files {
+            None => (None, None),
+            Some(files) => {
+                let (index, problems) = module_index(&kernel, dirs, &mut warnings, progress).await?;
+                notices.extend(problems);
+                let view = view(files, &jobs, &kernel, index.as_ref())?;
+                (index, Some(view))
+            }
+        };
+        let command = plan.command.as_ref().map(|plan| plan.command.clone());
         let (id, lacking) = (TargetId::new(kernel.label.clone()), lacking(&kernel, &image));
-        let target = Rc::new(Target { id, kernel, machine, append, lacking, limits });
+        let target = Rc::new(Target { id, kernel, machine, append, lacking, command, files, limits, _index: index });
         targets.push(BootableTarget { target, boot_file, image });
     }
-    let mut notices = warnings.notices();
+    notices.extend(warnings.notices());
     notices.extend(qemu.watch());
     if warnings.grown {
         notices.extend(make_room(plan.isolation, dirs, cache_limit).await?);
@@ -158,15 +182,57 @@ async fn obtain(
     Ok(kernels)
 }
 
+/// The index of the kernel's modules if their directory has none, and why there is none. A command without it still runs.
+async fn module_index(
+    kernel: &Kernel,
+    dirs: &Dirs,
+    warnings: &mut CacheWarnings,
+    progress: &dyn Progress,
+) -> Result<(Option<ModuleIndex>, Option<String>), RunError> {
+    let Some(modules) = kernel.modules.found() else { return Ok((None, None)) };
+    progress.step(&format!("{}: reading the kernel's modules", kernel.label));
+    let (modules, release, cache) = (modules.clone(), kernel.release.clone(), dirs.cache.clone());
+    let work = move |stopped: &AtomicBool| {
+        let mut warnings = CacheWarnings::default();
+        (indexes::obtain(&modules, &release, &cache, stopped, &mut warnings), warnings)
+    };
+    let (index, cached) = worker::run(work).await.map_err(RunError::Task)?;
+    warnings.add(cached);
+    Ok(match index {
+        Ok(index) => (index, None),
+        Err(error) => (None, Some(format!("{}: {error}", kernel.label))),
+    })
+}
+
+/// What the guests of a kernel see of the host's files: also the kernel's own modules, where programs look for them.
+fn view(files: &FilesPlan, jobs: &[JobSpec], kernel: &Kernel, index: Option<&ModuleIndex>) -> Result<View, RunError> {
+    if let Some(config) = &kernel.config {
+        let needed = jobs.iter().filter(|spec| matches!(spec, JobSpec::Command(_)));
+        let needed = needed.flat_map(|spec| spec.requirement().config);
+        let symbols: Vec<_> = needed.filter(|symbol| !config.enabled(symbol)).collect();
+        if !symbols.is_empty() {
+            return Err(RunError::NoHostFiles { kernel: kernel.label.clone(), symbols });
+        }
+    }
+    // Where /lib is a symbolic link, the files are behind it.
+    let lib = fs::canonicalize("/lib").unwrap_or_else(|_| PathBuf::from("/lib"));
+    let place = lib.join("modules").join(&kernel.release);
+    let modules = kernel.modules.found().map(|found| found.path.clone());
+    let modules = index.map(|index| index.path.clone()).into_iter().chain(modules);
+    let modules: Vec<_> = modules.map(|dir| (place.clone(), dir)).collect();
+    Ok(files.view(&modules)?)
+}
+
 fn build_image(
     kernel: &Kernel,
     dirs: &Dirs,
     extra_modules: &BTreeMap<String, Vec<u8>>,
+    host_files: bool,
 ) -> Result<(Image, CacheWarnings), RunError> {
     // The image does not depend on the selected jobs; nor does a template, whose key contains the image's hash.
     let catalogue = guest_init::catalogue()?;
     let wanted = catalogue.iter().flat_map(|spec| spec.modules.iter().map(String::as_str)).collect();
-    let recipe = Recipe::scenarios()?;
+    let recipe = if host_files { Recipe::with_host_files()? } else { Recipe::scenarios()? };
     let spec = ImageSpec {
         recipe: &recipe,
         init: guest_init::init_binary(),

@@ -4,9 +4,12 @@ use std::rc::Rc;
 
 use vmlab_events::target::TargetId;
 use vmlab_events::verdict::LackingDrivers;
+use vmlab_files::View;
 use vmlab_image::Image;
 use vmlab_kernel::Kernel;
+use vmlab_kernel::indexes::ModuleIndex;
 use vmlab_kernel::unpack::BootFile;
+use vmlab_protocol::command::Command;
 use vmlab_qemu::argv::Machine;
 
 use crate::limits::Limits;
@@ -21,6 +24,12 @@ pub(crate) struct Target {
     pub(crate) append: Option<String>,
     /// Why the kernel probably has no driver for the control port.
     pub(crate) lacking: Option<LackingDrivers>,
+    /// What a guest needs to run the command, if the run has one.
+    pub(crate) command: Option<Command>,
+    /// What the guests see of the host's files, if anything.
+    pub(crate) files: Option<View>,
+    /// Keeps the index of the modules that `files` shows.
+    pub(crate) _index: Option<ModuleIndex>,
     /// The time limits of the target's guests.
     pub(crate) limits: Limits,
 }

@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::Path;
 
-use vmlab_protocol::CONTROL_PORT;
 use vmlab_protocol::message::CONSOLE_LEVEL;
+use vmlab_protocol::{CONTROL_PORT, FILES_PORT};
 
 use super::accelerator::Accelerator;
 use super::qemu::QemuVersion;
@@ -20,6 +20,8 @@ pub struct Machine {
     pub memory_mib: u32,
     /// The number of CPUs.
     pub cpus: u32,
+    /// Whether it has the port for the host's files.
+    pub files: bool,
 }
 
 /// The parameters of a boot.
@@ -57,10 +59,12 @@ pub struct Descriptors {
     pub console: i32,
     /// A readable file with a fork's device state.
     pub state: i32,
+    /// A connected stream socket for the port with the host's files.
+    pub files: i32,
 }
 
 /// The descriptors that vmlab passes: the numbers after the standard streams.
-pub const DESCRIPTORS: Descriptors = Descriptors { control: 3, qmp: 4, console: 5, state: 6 };
+pub const DESCRIPTORS: Descriptors = Descriptors { control: 3, qmp: 4, console: 5, state: 6, files: 7 };
 
 /// The arguments of a QEMU of this version, without the program's name. They have the work-arounds of the table of
 /// quirks.
@@ -88,17 +92,22 @@ pub fn arguments(machine: &Machine, version: QemuVersion, start: Start<'_>, fds:
     add(&["-chardev", "file,id=console,path=/dev/fdset/1,append=on"]);
     add(&["-mon", "chardev=qmp,mode=control"]);
     add(&["-serial", "chardev:console"]);
-    add(&["-device", "virtio-serial-pci,max_ports=2"]);
+    // The first port is a console's, which there is not.
+    add(&["-device", &format!("virtio-serial-pci,max_ports={}", if machine.files { 3 } else { 2 })]);
     add(&["-device", &format!("virtserialport,chardev=control,name={CONTROL_PORT}")]);
+    if machine.files {
+        add(&["-chardev", &format!("socket,id=files,fd={}", fds.files)]);
+        add(&["-device", &format!("virtserialport,chardev=files,name={FILES_PORT}")]);
+    }
     // The kernel reports a panic to pvpanic, and stores what a debugger needs to know about its memory in vmcoreinfo.
     // Kernels find both through ACPI; Debian's kernels have the modules.
     add(&["-device", "pvpanic", "-device", "vmcoreinfo"]);
     let parameters = quirk_parameters(machine.accelerator, version);
     match start {
-        Start::Boot(boot) => add_boot(&mut args, &boot, &parameters),
+        Start::Boot(boot) => add_boot(&mut args, machine, &boot, &parameters),
         Start::Template(boot, ram) => {
             add_memory(&mut args, machine, ram, "on");
-            add_boot(&mut args, &boot, &parameters);
+            add_boot(&mut args, machine, &boot, &parameters);
         }
         Start::Fork(ram) => {
             add_memory(&mut args, machine, ram, "off");
@@ -109,9 +118,9 @@ pub fn arguments(machine: &Machine, version: QemuVersion, start: Start<'_>, fds:
     args
 }
 
-fn add_boot(args: &mut Vec<OsString>, boot: &Boot<'_>, quirks: &[&str]) {
+fn add_boot(args: &mut Vec<OsString>, machine: &Machine, boot: &Boot<'_>, quirks: &[&str]) {
     args.extend(["-kernel".into(), boot.kernel.into(), "-initrd".into(), boot.initrd.into()]);
-    args.extend(["-append".into(), command_line(boot, quirks).into()]);
+    args.extend(["-append".into(), command_line(boot, machine.files, quirks).into()]);
 }
 
 /// Guest memory in a file: `share=on` writes to it, `share=off` maps it privately.
@@ -165,11 +174,11 @@ pub fn command_line_bytes(append: &str) -> usize {
     let nowhere = Path::new("");
     let boot = Boot { kernel: nowhere, initrd: nowhere, port_timeout_ms: u64::MAX, append: Some(append) };
     let parameters: Vec<_> = quirks::QUIRKS.iter().filter_map(|quirk| parameter(quirk.workaround)).collect();
-    command_line(&boot, &parameters).len()
+    command_line(&boot, true, &parameters).len()
 }
 
 /// The kernel's command line (Documentation/admin-guide/kernel-parameters.txt).
-fn command_line(boot: &Boot<'_>, quirks: &[&str]) -> String {
+fn command_line(boot: &Boot<'_>, files: bool, quirks: &[&str]) -> String {
     let mut words = vec![
         format!("console={CONSOLE}"),
         // earlyprintk shows crashes before the serial driver is up.
@@ -194,6 +203,7 @@ fn command_line(boot: &Boot<'_>, quirks: &[&str]) -> String {
         "cryptomgr.notests".to_owned(),
         format!("vmlab.port_timeout_ms={}", boot.port_timeout_ms),
     ];
+    words.extend(files.then(|| "vmlab.files=1".to_owned()));
     words.extend(quirks.iter().map(|&parameter| parameter.to_owned()));
     // The user's parameters come last, because the last of several equal parameters counts.
     words.extend(boot.append.map(str::to_owned));
@@ -208,7 +218,7 @@ mod tests {
     const NEW: QemuVersion = QemuVersion { major: 8, minor: 0, micro: 0 };
 
     fn line(accelerator: Accelerator, cpus: u32, version: QemuVersion) -> String {
-        let machine = Machine { accelerator, memory_mib: 256, cpus };
+        let machine = Machine { accelerator, memory_mib: 256, cpus, files: false };
         let boot = Boot {
             kernel: Path::new("/k/vmlinuz"),
             initrd: Path::new("/i.cpio"),
@@ -248,7 +258,7 @@ mod tests {
 
     #[test]
     fn template_and_fork_have_the_same_machine() {
-        let machine = Machine { accelerator: Accelerator::Tcg, memory_mib: 256, cpus: 1 };
+        let machine = Machine { accelerator: Accelerator::Tcg, memory_mib: 256, cpus: 1, files: true };
         let boot = Boot { kernel: Path::new("/k"), initrd: Path::new("/i"), port_timeout_ms: 1, append: None };
         let text = |start| {
             let words = arguments(&machine, OLD, start, DESCRIPTORS);

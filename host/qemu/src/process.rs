@@ -59,6 +59,15 @@ pub struct QemuProcess {
     pub console: pipe::Receiver,
 }
 
+/// What a QEMU inherits beside the control port, QMP and the console.
+#[derive(Debug, Default)]
+pub struct Inherited {
+    /// A fork's device state.
+    pub state: Option<File>,
+    /// The other end of a stream socket for the port with the host's files.
+    pub files: Option<OwnedFd>,
+}
+
 /// Why QEMU cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -98,7 +107,8 @@ impl QemuProcess {
     ///
     /// # Errors
     /// [`StartError`].
-    pub fn start(qemu: &Path, arguments: &[OsString], state: Option<File>) -> Result<Self, StartError> {
+    pub fn start(qemu: &Path, arguments: &[OsString], inherited: Inherited) -> Result<Self, StartError> {
+        let Inherited { state, files } = inherited;
         let pair = || -> io::Result<(StdUnixStream, OwnedFd)> {
             let (ours, theirs) = StdUnixStream::pair()?;
             ours.set_nonblocking(true)?;
@@ -125,6 +135,7 @@ impl QemuProcess {
             FdMapping { parent_fd: qmp_fd, child_fd: DESCRIPTORS.qmp },
             FdMapping { parent_fd: console_fd.into(), child_fd: DESCRIPTORS.console },
         ];
+        mappings.extend(files.map(|socket| FdMapping { parent_fd: socket, child_fd: DESCRIPTORS.files }));
         mappings.extend(state.map(|file| FdMapping { parent_fd: file.into(), child_fd: DESCRIPTORS.state }));
         command.fd_mappings(mappings).map_err(StartError::Descriptors)?;
         let family = Family::spawn(&mut command, offspring(qemu));
@@ -183,7 +194,8 @@ mod tests {
         let bytes = 30_000;
         let script =
             format!("i=0; while [ $i -lt {bytes} ]; do printf x >&{}; i=$((i + 1)); done", DESCRIPTORS.console);
-        let mut qemu = QemuProcess::start(Path::new("/bin/sh"), &["-c".into(), script.into()], None).unwrap();
+        let mut qemu =
+            QemuProcess::start(Path::new("/bin/sh"), &["-c".into(), script.into()], Inherited::default()).unwrap();
         assert!(qemu.process.child.wait().await.unwrap().success());
         let mut console = Vec::new();
         qemu.console.read_to_end(&mut console).await.unwrap();

@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::io::{self, Write};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use super::screen::{Line, Screen};
 use super::style::Verbosity;
@@ -12,14 +14,37 @@ use vmlab_events::progress::Progress;
 /// Shows progress as a live line where the screen is live, and as a plain line for each new step elsewhere.
 pub struct TerminalProgress {
     screen: Screen,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
 }
 
 struct State {
     line: Option<Line>,
     step: String,
+    /// Whether nothing is shown until the work takes long.
+    waits: bool,
     plain: Box<dyn Write + Send>,
 }
+
+impl State {
+    /// Shows the present step, if it is time.
+    fn show(&mut self, screen: &Screen) {
+        if self.waits || self.step.is_empty() {
+            return;
+        }
+        if screen.is_live() {
+            self.line = self.line.take().or_else(|| screen.line());
+            if let Some(line) = &self.line {
+                line.say(self.step.clone());
+            }
+        } else {
+            // A closed standard error is no error of the work.
+            writeln!(self.plain, "{}", self.step).and_then(|()| self.plain.flush()).unwrap_or_default();
+        }
+    }
+}
+
+/// Work that takes longer than this shows its progress.
+const LONG: Duration = Duration::from_secs(1);
 
 impl fmt::Debug for TerminalProgress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -36,8 +61,23 @@ impl TerminalProgress {
     }
 
     fn with_plain(screen: &Screen, plain: Box<dyn Write + Send>) -> Self {
-        let state = State { line: None, step: String::new(), plain };
-        Self { screen: screen.clone(), state: Mutex::new(state) }
+        let state = State { line: None, step: String::new(), waits: false, plain };
+        Self { screen: screen.clone(), state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Shows nothing unless the work takes longer than a second: standard error belongs to a program that runs next.
+    #[must_use]
+    pub fn if_long(self) -> Self {
+        self.state().waits = true;
+        let (state, screen) = (Arc::clone(&self.state), self.screen.clone());
+        // It ends with the process, or after a second.
+        thread::spawn(move || {
+            thread::sleep(LONG);
+            let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.waits = false;
+            state.show(&screen);
+        });
+        self
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -53,17 +93,8 @@ impl Progress for TerminalProgress {
         if what == state.step {
             return;
         }
-        if self.screen.is_live() {
-            let line = state.line.take().or_else(|| self.screen.line());
-            if let Some(line) = &line {
-                line.say(what.clone());
-            }
-            state.line = line;
-        } else {
-            // A closed standard error is no error of the work.
-            writeln!(state.plain, "{what}").and_then(|()| state.plain.flush()).unwrap_or_default();
-        }
         state.step = what;
+        state.show(&self.screen);
     }
 
     fn percent(&self, percent: u8) {
@@ -89,7 +120,6 @@ fn bar(percent: u8) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
 
     use indicatif::InMemoryTerm;
 

@@ -128,6 +128,14 @@ pub(crate) const ALL: &[Need] = &[
         sign: Sign::Programs(&["cpio"]),
         packages: [Some("cpio"); 5],
     },
+    Need {
+        name: "kmod",
+        purpose: "for the tests of vmlab's source",
+        scope: Scope::Tests,
+        // Debian has it in a directory that is not in the PATH of users.
+        sign: Sign::AnyFile(&["/sbin/modprobe", "/usr/sbin/modprobe", "/usr/bin/modprobe"]),
+        packages: [Some("kmod"); 5],
+    },
 ];
 
 /// A program that builds need.
@@ -171,6 +179,7 @@ mod tests {
             "libelf-dev",
             "git",
             "cpio",
+            "kmod",
         ];
         assert_eq!(packages, expected.map(Some));
         assert_eq!(ALL[1].package(Manager::Zypper), None);

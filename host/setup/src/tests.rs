@@ -52,7 +52,7 @@ fn a_fresh_debian_lacks_qemu_and_the_keyring() {
     let build = ["make", "gcc", "flex", "bison", "bc", "perl", "xz", "libc headers", "libelf"];
     let run = ["qemu", "debian-archive-keyring"];
     assert_eq!(names(&machine.missing(Scope::Build)), [&run[..], &build].concat());
-    assert_eq!(names(&machine.missing(Scope::Tests)), [&run[..], &build, &["git", "cpio"]].concat());
+    assert_eq!(names(&machine.missing(Scope::Tests)), [&run[..], &build, &["git", "cpio", "kmod"]].concat());
     let keyring = machine.file("/usr/share/keyrings/debian-archive-keyring.pgp");
     fs::write(keyring, "").unwrap();
     assert_eq!(names(&machine.missing(Scope::Run)), ["qemu"]);
@@ -108,7 +108,7 @@ fn a_need_without_a_package_is_named() {
     assert_eq!(
         planned,
         [
-            "zypper --non-interactive install --no-recommends bc bison cpio flex gcc git glibc-devel libelf-devel make perl xz"
+            "zypper --non-interactive install --no-recommends bc bison cpio flex gcc git glibc-devel kmod libelf-devel make perl xz"
         ],
         "packages that exist are installed"
     );

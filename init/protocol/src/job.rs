@@ -1,6 +1,8 @@
 //! What a guest can be asked to run.
 
+use std::ffi::OsStr;
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +17,8 @@ pub enum Job {
     Scenario(ScenarioId),
     /// A KUnit suite that is built into the kernel.
     Kunit(SuiteId),
+    /// A program of the host's.
+    Command(CommandId),
 }
 
 impl Job {
@@ -24,6 +28,7 @@ impl Job {
         match self {
             Self::Scenario(id) => id.as_str(),
             Self::Kunit(id) => id.as_str(),
+            Self::Command(id) => id.as_str(),
         }
     }
 }
@@ -43,16 +48,22 @@ pub enum BadJob {
     /// Not the name of a suite.
     #[error(transparent)]
     Suite(#[from] BadSuite),
+    /// Not the name of a command.
+    #[error(transparent)]
+    Command(#[from] BadCommand),
 }
 
 impl FromStr for Job {
     type Err = BadJob;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(match text.strip_prefix(SuiteId::PREFIX) {
-            Some(suite) => Self::Kunit(SuiteId::new(suite)?),
-            None => Self::Scenario(text.parse()?),
-        })
+        if text.starts_with(SuiteId::PREFIX) {
+            return Ok(Self::Kunit(text.to_owned().try_into()?));
+        }
+        if text.starts_with(CommandId::PREFIX) {
+            return Ok(Self::Command(text.to_owned().try_into()?));
+        }
+        Ok(Self::Scenario(text.parse()?))
     }
 }
 
@@ -110,6 +121,54 @@ impl From<SuiteId> for String {
     }
 }
 
+/// The name of a command, as a job: `exec.` and the last part of its program's path.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct CommandId(String);
+
+/// The text cannot be the name of a command.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is not the name of a command: expected `exec.` and 1 to 255 characters, without slashes and control characters"
+)]
+pub struct BadCommand(pub String);
+
+impl CommandId {
+    /// What the names of these jobs begin with.
+    pub const PREFIX: &str = "exec.";
+
+    /// The name of a program, by its path or name. Characters that a name cannot have become `?`.
+    #[must_use]
+    pub fn of_program(program: &OsStr) -> Self {
+        let last = Path::new(program).file_name().unwrap_or(program).to_string_lossy();
+        let is_allowed = |c: char| c != '/' && !c.is_control();
+        let name: String = last.chars().take(63).map(|c| if is_allowed(c) { c } else { '?' }).collect();
+        Self(format!("{}{}", Self::PREFIX, if name.is_empty() { "?" } else { &name }))
+    }
+
+    /// The whole name, `exec.mytest`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for CommandId {
+    type Error = BadCommand;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let is_name =
+            |name: &str| !name.is_empty() && name.len() < 256 && !name.contains(|c: char| c == '/' || c.is_control());
+        if text.strip_prefix(Self::PREFIX).is_some_and(is_name) { Ok(Self(text)) } else { Err(BadCommand(text)) }
+    }
+}
+
+impl From<CommandId> for String {
+    fn from(id: CommandId) -> Self {
+        id.0
+    }
+}
+
 /// A job as its name, for messages and records in which the name alone identifies it.
 pub mod by_name {
     use serde::{Deserialize as _, Deserializer, Serializer, de};
@@ -145,6 +204,12 @@ mod tests {
             assert_eq!(matches!(job, Job::Kunit(_)), name.starts_with("kunit."), "{name}");
             assert_eq!(serde_json::from_str::<Job>(&serde_json::to_string(&job).unwrap()).unwrap(), job);
         }
+        let program = |path: &str| CommandId::of_program(OsStr::new(path)).as_str().to_owned();
+        assert_eq!(
+            ["./a/mytest", "true", "/", "x\ny"].map(program),
+            ["exec.mytest", "exec.true", "exec.?", "exec.x?y"]
+        );
+        assert!(matches!("exec.x".parse(), Ok(Job::Command(_))));
         let Job::Kunit(id) = "kunit.list-kunit-test".parse().unwrap() else { panic!("a suite") };
         assert_eq!(id.suite(), "list-kunit-test");
         let long = format!("kunit.{}", "x".repeat(256));

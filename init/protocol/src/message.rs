@@ -3,8 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::command::{Command, CommandEnd, Control};
 use crate::frame::{self, Frame, Kind, TooLarge};
 use crate::job::{self, Job};
+pub use crate::stream::Stream;
 
 /// The protocol version of this build.
 pub const PROTOCOL: ProtocolVersion = ProtocolVersion { major: 1, minor: 0 };
@@ -75,6 +77,13 @@ pub enum GuestMessage {
         /// Bytes of output beyond the limit, which the agent read and dropped.
         output_dropped: u64,
     },
+    /// A command has read input: the host may send as much again.
+    InputTaken {
+        /// The run number of [`HostMessage::Run`].
+        run: u32,
+        /// Bytes since the last such message.
+        bytes: u64,
+    },
     /// All legs have ended, and no process of the job is left.
     #[serde(rename = "scenario_finished")]
     JobFinished {
@@ -140,13 +149,13 @@ pub struct VirtioDevice {
     pub status: u32,
 }
 
-/// The legs of a job, in the order in which they run. A scenario has three. A KUnit suite has no control.
+/// The legs of a job, in the order in which they run. A scenario has three. A KUnit suite and a command have no control.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Leg {
-    /// Tests whether the kernel has the feature, or the KUnit suite.
+    /// Tests whether the kernel has the feature, or the KUnit suite; or makes the command's root.
     Probe,
-    /// Runs the trial inside the namespace, where the isolation must hold; or runs the KUnit suite.
+    /// Runs the trial inside the namespace, where the isolation must hold; or runs the KUnit suite or the command.
     Subject,
     /// Runs the same calls without the namespace, where the leak must show.
     Control,
@@ -187,6 +196,8 @@ pub enum LegOutcome {
     },
     /// Subject of a KUnit suite: the suite has run, and its results are the standard output of the leg.
     Reported,
+    /// Subject of a command: the command has ended, or cannot be executed.
+    Ended(CommandEnd),
     /// A step of the leg failed, or the observation is neither isolation nor a leak.
     Failed {
         /// The step and its error, or the observation.
@@ -234,6 +245,17 @@ pub enum HostMessage {
         /// marker on the console are charged to this job.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         marker: Option<String>,
+        /// What to run, if the job is a command.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        command: Option<Box<Command>>,
+    },
+    /// Something for the command that runs. The guest ignores it if the command has ended.
+    Control {
+        /// The run number of [`HostMessage::Run`].
+        run: u32,
+        /// What the host tells.
+        #[serde(flatten)]
+        control: Control,
     },
     /// No more work: write the marker to the kernel's log, say goodbye and power off. The marker on the console tells
     /// the host that it has read all earlier kernel messages.
@@ -243,35 +265,25 @@ pub enum HostMessage {
     },
 }
 
-/// An output stream of a leg's process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Stream {
-    /// Descriptor 1.
-    Stdout,
-    /// Descriptor 2.
-    Stderr,
-}
-
-/// A piece of a job's raw output.
+/// A piece of a job's raw output, or of a command's input.
 ///
-/// Layout: run number (4 bytes, little-endian), leg (1 byte), stream (1 byte), two zero bytes, the output.
+/// Layout: run number (4 bytes, little-endian), leg (1 byte), stream (1 byte), two zero bytes, the data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RawChunk<'a> {
     /// The run number of [`HostMessage::Run`].
     pub run: u32,
-    /// The leg whose process wrote the output.
+    /// The leg of the process.
     pub leg: Leg,
-    /// The stream that the process wrote to.
+    /// The stream.
     pub stream: Stream,
-    /// The output; at most [`RawChunk::MAX_DATA`] bytes.
+    /// The data; at most [`RawChunk::MAX_DATA`] bytes.
     pub data: &'a [u8],
 }
 
 impl<'a> RawChunk<'a> {
-    /// The length of the fields before the output, in bytes.
+    /// The length of the fields before the data, in bytes.
     const HEAD: usize = 8;
-    /// The most output that fits into a frame, in bytes.
+    /// The most data that fits into a frame, in bytes.
     pub const MAX_DATA: usize = frame::MAX_PAYLOAD - Self::HEAD;
 
     /// Appends the chunk as a frame.
@@ -281,6 +293,7 @@ impl<'a> RawChunk<'a> {
     pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), TooLarge> {
         let run = self.run.to_le_bytes();
         let stream = match self.stream {
+            Stream::Stdin => 0,
             Stream::Stdout => 1,
             Stream::Stderr => 2,
         };
@@ -302,6 +315,7 @@ impl<'a> RawChunk<'a> {
             _ => return Err(bad("unknown leg")),
         };
         let stream = match head[5] {
+            0 => Stream::Stdin,
             1 => Stream::Stdout,
             2 => Stream::Stderr,
             _ => return Err(bad("unknown stream")),

@@ -3,34 +3,42 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::time::Instant;
 
 use nix::sys::prctl::set_child_subreaper;
 use nix::unistd::dup2_stdin;
 use vmlab_protocol::job::Job;
-use vmlab_protocol::message::{GuestMessage, HERE, HostMessage, Leg, LegOutcome};
+use vmlab_protocol::message::{GuestMessage, HERE, HostMessage, Leg, LegOutcome, Stream};
 
+use crate::children::Children;
+use crate::command::Place;
 use crate::console;
 use crate::faults;
-use crate::link::{Link, LinkError};
-use children::Children;
+use crate::files::Files;
+use crate::link::{FromHost, Link, LinkError};
 use fresh::Fresh;
 use kernel_console::KernelConsole;
+use output::Forwarded;
 use work::Work;
 
 mod allowance;
-mod children;
 mod facts;
 mod fresh;
 mod kernel_console;
 mod leg;
+pub(crate) mod output;
+mod process;
+pub(crate) mod session;
+mod streams;
 mod sweep;
+mod window;
 mod work;
 
 const NULL: &str = "/dev/null";
 
-/// Serves the host until the goodbye. Returns the process's exit code; an error that ends the link goes to standard
-/// error, which is the console.
-pub(crate) fn run(port: &Path, modules: Vec<String>, mut problems: Vec<String>) -> u8 {
+/// Serves the host until the goodbye. `files` is the way to the host's files, in guests that have it. Returns the process's
+/// exit code; an error that ends the link goes to standard error, which is the console.
+pub(crate) fn run(port: &Path, files: Option<&Files>, modules: Vec<String>, mut problems: Vec<String>) -> u8 {
     // Orphans of a scenario become children of the agent, which finds, kills and reaps them.
     if let Err(error) = set_child_subreaper(true) {
         problems.push(format!("cannot become a subreaper: {error}"));
@@ -39,7 +47,7 @@ pub(crate) fn run(port: &Path, modules: Vec<String>, mut problems: Vec<String>) 
     if let Err(error) = File::open(NULL).and_then(|null| Ok(dup2_stdin(null)?)) {
         problems.push(format!("cannot open {NULL} as standard input: {error}"));
     }
-    match serve(port, modules, problems) {
+    match serve(port, files, modules, problems) {
         Ok(()) => 0,
         Err(error) => {
             console::say(&format!("the agent ends: {error}"));
@@ -48,7 +56,7 @@ pub(crate) fn run(port: &Path, modules: Vec<String>, mut problems: Vec<String>) 
     }
 }
 
-fn serve(port: &Path, modules: Vec<String>, problems: Vec<String>) -> Result<(), LinkError> {
+fn serve(port: &Path, files: Option<&Files>, modules: Vec<String>, problems: Vec<String>) -> Result<(), LinkError> {
     let mut link = Link::open(port)?;
     let fresh = Fresh::open().map_err(LinkError::Prepare)?;
     let console = KernelConsole::open().map_err(LinkError::Console)?;
@@ -57,8 +65,15 @@ fn serve(port: &Path, modules: Vec<String>, problems: Vec<String>) -> Result<(),
     link.send(GuestMessage::Hello(Box::new(facts::hello(modules, &console, problems))))?;
     let mut started = 0;
     let mut prepared = false;
+    let mut last_command = None;
     loop {
-        match link.receive()? {
+        let message = match link.receive()? {
+            FromHost::Message(message) => message,
+            // What the host sent to a command before it knew that the command has ended.
+            FromHost::Chunk { run, stream: Stream::Stdin, .. } if Some(run) == last_command => continue,
+            FromHost::Chunk { .. } => return Err(LinkError::Damaged("a raw chunk".to_owned())),
+        };
+        match message {
             HostMessage::Prepare { wall_clock_ns, entropy, fork } => {
                 let boot_id = fresh.prepare(wall_clock_ns, &entropy, fork).map_err(LinkError::Prepare)?;
                 prepared = true;
@@ -67,15 +82,19 @@ fn serve(port: &Path, modules: Vec<String>, problems: Vec<String>) -> Result<(),
             HostMessage::Run { run, .. } if !prepared => {
                 link.send(GuestMessage::Refused { run, why: "the guest was not prepared".to_owned() })?;
             }
-            HostMessage::Run { run, job, leg_timeout_ms, output_limit, marker } => {
+            HostMessage::Run { run, job, leg_timeout_ms, output_limit, marker, command } => {
                 if let Some(marker) = marker {
                     console.write(&marker).map_err(LinkError::Console)?;
                 }
+                last_command = command.is_some().then_some(run).or(last_command);
                 let order = Order { run, leg_timeout_ms, output_limit, console: &console, children: &children };
-                if run_job(&mut link, &order, job)? {
+                let work = Work::find(&job, command, files);
+                if run_job(&mut link, &order, job, work)? {
                     started += 1;
                 }
             }
+            // As for raw data: the command has ended.
+            HostMessage::Control { .. } => {}
             HostMessage::Finish { marker } => {
                 console.write(&marker).map_err(LinkError::Console)?;
                 return link.send(GuestMessage::RunFinished { started });
@@ -95,11 +114,14 @@ struct Order<'a> {
 }
 
 /// Runs a job; returns whether it was started.
-fn run_job(link: &mut Link, order: &Order<'_>, job: Job) -> Result<bool, LinkError> {
+fn run_job(link: &mut Link, order: &Order<'_>, job: Job, work: Result<Work<'_>, String>) -> Result<bool, LinkError> {
     let run = order.run;
-    let Some(work) = Work::find(&job) else {
-        link.send(GuestMessage::Refused { run, why: format!("nothing here is named {job}") })?;
-        return Ok(false);
+    let work = match work {
+        Ok(work) => work,
+        Err(why) => {
+            link.send(GuestMessage::Refused { run, why })?;
+            return Ok(false);
+        }
     };
     let agent_fault = faults::find(job.name()).and_then(|fault| fault.agent_fault);
     link.send(GuestMessage::JobStarted { run, job })?;
@@ -121,18 +143,27 @@ fn run_job(link: &mut Link, order: &Order<'_>, job: Job) -> Result<bool, LinkErr
 fn run_leg(
     link: &mut Link,
     order: &Order<'_>,
-    work: &Work,
+    work: &Work<'_>,
     leg: Leg,
     output_left: &mut u64,
 ) -> Result<LegOutcome, LinkError> {
-    let done = leg::run(link, order, work, leg, output_left)?;
-    let outcome = order.console.level_problem().map_or(done.outcome, |detail| LegOutcome::Failed { detail });
+    let began = Instant::now();
+    let mut forwarded = Forwarded { link, run: order.run, leg, left: output_left, dropped: 0 };
+    let found = match work.command(leg) {
+        Some(command) => {
+            session::run(command, &Place::in_guest(), order.leg_timeout_ms, order.children, &mut forwarded)?
+        }
+        None => leg::run(order, work, &mut forwarded)?,
+    };
+    let duration_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    let output_dropped = forwarded.dropped;
+    let outcome = order.console.level_problem().map_or(found, |detail| LegOutcome::Failed { detail });
     link.send(GuestMessage::LegFinished {
         run: order.run,
         leg,
         outcome: outcome.clone(),
-        duration_ns: done.duration_ns,
-        output_dropped: done.output_dropped,
+        duration_ns,
+        output_dropped,
     })?;
     Ok(outcome)
 }

@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::WaitPidFlag;
 use nix::unistd::Pid;
 
-use super::children::Children;
+use crate::children::Children;
+use crate::sys::process::reap;
 
 /// The time limit for killed processes to end.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -24,9 +25,9 @@ pub(super) fn sweep(children: &Children) -> Result<(), String> {
             Err(error) => return Err(format!("cannot kill the leg's remaining processes: {error}")),
         }
         loop {
-            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::StillAlive) => break,
-                Ok(_) | Err(Errno::EINTR) => {}
+            match reap(None, WaitPidFlag::WNOHANG) {
+                Ok(None) => break,
+                Ok(Some(_)) | Err(Errno::EINTR) => {}
                 Err(Errno::ECHILD) => return Ok(()),
                 Err(error) => return Err(format!("cannot reap the leg's remaining processes: {error}")),
             }

@@ -2,28 +2,36 @@
 
 use std::path::Path;
 
+use vmlab_protocol::command::Command;
 use vmlab_protocol::job::{Job, SuiteId};
 use vmlab_protocol::message::{Leg, LegOutcome};
 
+use crate::files::Files;
 use crate::scenarios::{self, Scenario};
-use crate::{faults, kunit, modules};
+use crate::{command, faults, kunit, modules};
 
 /// The code of a job.
-pub(super) enum Work {
+pub(super) enum Work<'a> {
     /// A scenario, or a fault that a leg commits.
     Scenario(&'static Scenario),
     Kunit(SuiteId),
+    /// A program of the host's, and the way to the host's files if the guest has one.
+    Command(Box<Command>, Option<&'a Files>),
 }
 
-impl Work {
-    /// The code of a job; None if this program does not have it.
-    pub(super) fn find(job: &Job) -> Option<Self> {
+impl<'a> Work<'a> {
+    /// The code of a job; the error says why there is none.
+    pub(super) fn find(job: &Job, command: Option<Box<Command>>, files: Option<&'a Files>) -> Result<Self, String> {
         match job {
             Job::Scenario(id) => {
                 let fault = || faults::find(id.as_str()).map(|fault| &fault.scenario);
-                scenarios::find(id.as_str()).or_else(fault).map(Self::Scenario)
+                let scenario = scenarios::find(id.as_str()).or_else(fault).map(Self::Scenario);
+                scenario.ok_or_else(|| format!("nothing here is named {job}"))
             }
-            Job::Kunit(suite) => Some(Self::Kunit(suite.clone())),
+            Job::Kunit(suite) => Ok(Self::Kunit(suite.clone())),
+            Job::Command(_) => command
+                .map(|command| Self::Command(command, files))
+                .ok_or_else(|| format!("the host did not say what {job} is to run")),
         }
     }
 
@@ -31,7 +39,15 @@ impl Work {
     pub(super) const fn has_control(&self) -> bool {
         match self {
             Self::Scenario(scenario) => scenario.has_control(),
-            Self::Kunit(_) => false,
+            Self::Kunit(_) | Self::Command(..) => false,
+        }
+    }
+
+    /// The command that a leg is, which takes input and signals from the host; None if the leg is code of this program.
+    pub(super) fn command(&self, leg: Leg) -> Option<&Command> {
+        match self {
+            Self::Command(command, _) if leg == Leg::Subject => Some(command),
+            _ => None,
         }
     }
 
@@ -49,6 +65,7 @@ impl Work {
                 scenarios::run_leg(scenario, leg)
             }
             Self::Kunit(suite) => kunit::run_leg(suite.suite(), leg),
+            Self::Command(command, files) => command::probe(command, *files),
         }
     }
 }

@@ -6,8 +6,10 @@ use std::time::Duration;
 /// The options that the host set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Options {
-    /// `vmlab.port_timeout_ms=`: the time limit for the control port to appear.
+    /// `vmlab.port_timeout_ms=`: the time limit for a port to appear.
     pub(crate) port_timeout: Duration,
+    /// `vmlab.files=1`: the guest has a port for the host's files.
+    pub(crate) files: bool,
 }
 
 impl Options {
@@ -21,13 +23,24 @@ impl Options {
     }
 
     fn parse(text: &str, problems: &mut Vec<String>) -> Self {
-        let mut options = Self { port_timeout: Duration::from_secs(10) };
+        let mut options = Self { port_timeout: Duration::from_secs(10), files: false };
         for parameter in text.split_ascii_whitespace() {
-            if let Some(value) = parameter.strip_prefix("vmlab.port_timeout_ms=") {
-                match value.parse() {
-                    Ok(ms) => options.port_timeout = Duration::from_millis(ms),
-                    Err(error) => problems.push(format!("kernel command line: {parameter}: {error}")),
-                }
+            let read = match parameter.split_once('=') {
+                Some(("vmlab.port_timeout_ms", value)) => value
+                    .parse()
+                    .map(|ms| options.port_timeout = Duration::from_millis(ms))
+                    .map_err(|error| error.to_string()),
+                Some(("vmlab.files", value)) => match value {
+                    "0" | "1" => {
+                        options.files = value == "1";
+                        Ok(())
+                    }
+                    _ => Err("expected 0 or 1".to_owned()),
+                },
+                _ => Ok(()),
+            };
+            if let Err(error) = read {
+                problems.push(format!("kernel command line: {parameter}: {error}"));
             }
         }
         options
@@ -47,5 +60,16 @@ mod tests {
         let options = Options::parse("vmlab.port_timeout_ms=soon", &mut problems);
         assert_eq!(options.port_timeout, Duration::from_secs(10));
         assert_eq!(problems.len(), 1);
+        assert!(!Options::parse("vmlab.files=yes", &mut problems).files);
+        assert_eq!(problems.len(), 2);
+    }
+
+    #[test]
+    fn the_files_port_is_asked_for() {
+        for (text, files) in [("quiet", false), ("vmlab.files=0", false), ("a=b vmlab.files=1 vmlab.x=y", true)] {
+            let mut problems = Vec::new();
+            assert_eq!(Options::parse(text, &mut problems).files, files, "{text}");
+            assert!(problems.is_empty(), "{problems:?}");
+        }
     }
 }

@@ -1,5 +1,5 @@
 //! PID 1: mounts file systems, loads modules, finds the port, forks the agent, reaps, and powers off when the agent has
-//! ended.
+//! ended. In a guest that sees the host's files PID 1 also moves their messages ([`crate::files`]).
 //!
 //! PID 1 has no panic path: an error becomes a line on the console or an entry of the hello's `problems`, and leads to
 //! an orderly power-off.
@@ -9,14 +9,17 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::signal::Signal;
-use nix::sys::wait::waitpid;
+use nix::sys::wait::WaitPidFlag;
 use nix::unistd::{Pid, pause};
+use vmlab_protocol::{CONTROL_PORT, FILES_PORT};
 
 use crate::agent;
+use crate::children::Children;
 use crate::console;
+use crate::files;
 use crate::modules;
 use crate::sandbox::End;
-use crate::sys::process::{default_action, fork_with};
+use crate::sys::process::{default_action, fork_with, reap};
 
 mod cgroup;
 mod command_line;
@@ -35,19 +38,36 @@ pub(crate) fn run() -> ! {
     power_off()
 }
 
-/// Starts the agent and reaps children until the agent has ended; returns how it ended.
+/// Starts the agent, serves it and reaps children until the agent has ended; returns how it ended.
 fn serve(options: &command_line::Options, mut problems: Vec<String>) -> Result<End, String> {
     // Listen before the modules are loaded, so that no uevent of a port is missed.
     let watch = port::Watch::start();
     let (modules, failed) = modules::load_list(Path::new("/modules/boot.list"));
     problems.extend(failed);
-    let port = watch.wait_for_port(options.port_timeout).map_err(|missing| {
+    let find = |name| watch.wait_for_port(name, options.port_timeout);
+    let found =
+        find(CONTROL_PORT).and_then(|control| Ok((control, options.files.then(|| find(FILES_PORT)).transpose()?)));
+    let (control, files) = found.map_err(|missing| {
         let problems = if problems.is_empty() { String::new() } else { format!("; earlier: {}", problems.join("; ")) };
         format!("{missing}{problems}")
     })?;
-    let agent = fork_with(move || agent::run(&port, modules, problems)).map_err(|e| format!("cannot fork: {e}"))?;
+    let (mut server, files) = files.map(files::connect).transpose()?.unzip();
+    let agent = fork_with(move || agent::run(&control, files.as_ref(), modules, problems))
+        .map_err(|e| format!("cannot fork: {e}"))?;
     ignore_sent_signals();
-    reap_until(agent).map_err(|error| format!("cannot wait for the agent: {error}"))
+    let children = Children::open()?;
+    // The agent may have ended before its signal was blocked.
+    let mut has_child_ended = true;
+    loop {
+        if has_child_ended && let Some(end) = reap_ended(agent)? {
+            return Ok(end);
+        }
+        let ready = children.wait_or(server.as_ref().map(files::Server::fds).unwrap_or_default(), None)?;
+        has_child_ended = ready.has_child_ended;
+        if let Some(server) = &mut server {
+            server.work(&ready.fds);
+        }
+    }
 }
 
 /// Removes the handlers of Rust's runtime, with which a leg could make PID 1 abort: its handler of SIGSEGV aborts if the
@@ -61,17 +81,14 @@ fn ignore_sent_signals() {
     }
 }
 
-/// Reaps every child until `agent` has ended.
-fn reap_until(agent: Pid) -> Result<End, Errno> {
+/// Reaps every child that has ended; returns how `agent` ended, if it did.
+fn reap_ended(agent: Pid) -> Result<Option<End>, String> {
     loop {
-        match waitpid(None, None) {
-            Ok(status) => {
-                if let (Some(end), true) = (End::from_status(status), status.pid() == Some(agent)) {
-                    return Ok(end);
-                }
-            }
-            Err(Errno::EINTR) => {}
-            Err(error) => return Err(error),
+        match reap(None, WaitPidFlag::WNOHANG) {
+            Ok(Some((pid, status))) if pid == agent => return Ok(Some(status.into())),
+            Ok(None) => return Ok(None),
+            Ok(Some(_)) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(format!("cannot wait for the agent: {error}")),
         }
     }
 }

@@ -22,7 +22,8 @@ const MOUNTS: &[Mount] = &[
     entry("proc", "/proc", "", true),
     entry("sysfs", "/sys", "", true),
     entry("devtmpfs", "/dev", "mode=0755", true),
-    entry("devpts", "/dev/pts", "ptmxmode=0666", false),
+    // The group and mode that C libraries expect of terminals (grantpt(3)).
+    entry("devpts", "/dev/pts", "ptmxmode=0666,gid=5,mode=0620", false),
     entry("tmpfs", "/dev/shm", "mode=1777", false),
     entry("mqueue", "/dev/mqueue", "", false),
     entry("tmpfs", "/run", "mode=0755", true),

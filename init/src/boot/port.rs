@@ -1,4 +1,4 @@
-//! Finds the control port by its name.
+//! Finds virtio-serial ports by their names.
 //!
 //! A port appears under /sys/class/virtio-ports some time after its driver was loaded, and gets its name later still. The kernel
 //! announces both as uevents (drivers/char/virtio_console.c), so polling is not necessary.
@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket};
-use vmlab_protocol::CONTROL_PORT;
 
 const PORTS: &str = "/sys/class/virtio-ports";
 
@@ -27,12 +26,12 @@ impl Watch {
         Self { uevents: listen().ok() }
     }
 
-    /// Waits for the control port after all modules were loaded; returns its device node. The error lists the devices and ports that were found
-    /// instead.
-    pub(crate) fn wait_for_port(&self, timeout: Duration) -> Result<PathBuf, String> {
+    /// Waits for the port of this name after all modules were loaded; returns its device node. The error lists the devices and ports
+    /// that were found instead.
+    pub(crate) fn wait_for_port(&self, name: &str, timeout: Duration) -> Result<PathBuf, String> {
         let deadline = Instant::now() + timeout;
         loop {
-            let found = find_port();
+            let found = find_port(name);
             match found {
                 Ok(Some(node)) => return Ok(node),
                 Ok(None) => {}
@@ -40,7 +39,7 @@ impl Watch {
                 // all modules are loaded by now.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     return Err(format!(
-                        "no virtio-serial port named {CONTROL_PORT} can appear, because its driver is not loaded; {}",
+                        "no virtio-serial port named {name} can appear, because its driver is not loaded; {}",
                         present_devices()
                     ));
                 }
@@ -49,7 +48,7 @@ impl Watch {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(format!(
-                    "no virtio-serial port named {CONTROL_PORT} appeared within {} ms; {}",
+                    "no virtio-serial port named {name} appeared within {} ms; {}",
                     timeout.as_millis(),
                     present_devices()
                 ));
@@ -87,12 +86,12 @@ fn listen() -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
-fn find_port() -> io::Result<Option<PathBuf>> {
+fn find_port(name: &str) -> io::Result<Option<PathBuf>> {
     for port in fs::read_dir(PORTS)? {
         let port = port?;
         // A port without a name yet has no `name` attribute or an empty one.
-        let name = fs::read_to_string(port.path().join("name")).unwrap_or_default();
-        if name.trim_end() == CONTROL_PORT {
+        let its_name = fs::read_to_string(port.path().join("name")).unwrap_or_default();
+        if its_name.trim_end() == name {
             return Ok(Some(Path::new("/dev").join(port.file_name())));
         }
     }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::os::fd::AsFd;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -40,6 +42,13 @@ impl End {
             WaitStatus::Signaled(_, signal, _) => Some(Self::killed(signal)),
             _ => None,
         }
+    }
+}
+
+impl From<ExitStatus> for End {
+    /// waitpid(2) without WUNTRACED and WCONTINUED returns only ends.
+    fn from(status: ExitStatus) -> Self {
+        status.code().map_or_else(|| Self::Killed(status.signal().unwrap_or_default()), Self::Exited)
     }
 }
 

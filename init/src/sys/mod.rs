@@ -6,4 +6,5 @@ pub(crate) mod ipc;
 pub(crate) mod mount;
 pub(crate) mod process;
 pub(crate) mod random;
+pub(crate) mod terminal;
 pub(crate) mod uts;

@@ -1,8 +1,13 @@
-//! fork(2) with the child's code as a closure, and signal(2).
+//! fork(2) with the child's code as a closure, waitpid(2), kill(2) and signal(2).
+
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
 
 use nix::Result;
+use nix::errno::Errno;
 use nix::libc;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::sys::wait::WaitPidFlag;
 use nix::unistd::{ForkResult, Pid, fork};
 
 /// Forks. The child runs `child` and exits with the returned code; it runs no destructors or `atexit` handlers of the
@@ -30,4 +35,34 @@ pub(crate) fn default_action(signal: Signal) -> Result<()> {
     let action = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
     // SAFETY: no handler is installed, so no code runs in a signal's context.
     unsafe { sigaction(signal, &action) }.map(drop)
+}
+
+/// Restores the default action of every signal, with the real-time signals.
+pub(crate) fn default_actions() {
+    for signal in 1..=libc::SIGRTMAX() {
+        // SAFETY: no handler is installed. SIGKILL, SIGSTOP and the signals of the C library refuse, and need no change.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
+/// Reaps `child`, or any child if it is None; with WNOHANG, None if no child has ended. Unlike nix's waitpid, it knows children
+/// that a real-time signal has killed.
+///
+/// # Errors
+/// As waitpid(2): `ECHILD`, `EINTR`.
+pub(crate) fn reap(child: Option<Pid>, flags: WaitPidFlag) -> Result<Option<(Pid, ExitStatus)>> {
+    let mut status = 0;
+    let pid = child.map_or(-1, Pid::as_raw);
+    // SAFETY: the kernel writes an int to a live int.
+    let pid = Errno::result(unsafe { libc::waitpid(pid, &raw mut status, flags.bits()) })?;
+    Ok((pid != 0).then(|| (Pid::from_raw(pid), ExitStatus::from_raw(status))))
+}
+
+/// Sends a signal by its number, which may be that of a real-time signal. A negative `pid` stands for a process group.
+///
+/// # Errors
+/// As kill(2): `ESRCH`; `EINVAL` if there is no such signal.
+pub(crate) fn send_signal(pid: Pid, signal: i32) -> Result<()> {
+    // SAFETY: the call takes no pointers.
+    Errno::result(unsafe { libc::kill(pid.as_raw(), signal) }).map(drop)
 }

@@ -172,6 +172,8 @@ impl Player {
                         marker.map_or(Ok(()), |marker| self.print(&marker))?;
                         return Ok(Some((run, job)));
                     }
+                    // No scripted guest runs a command.
+                    HostMessage::Control { .. } => continue,
                     HostMessage::Finish { marker } => {
                         self.print(&marker)?;
                         return Ok(None);

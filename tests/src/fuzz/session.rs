@@ -1,9 +1,11 @@
 //! The session: in any order of messages and requests, a result counts only if its job was asked for, announced and
 //! complete.
 
-use vmlab_events::job::{JobSpec, SuiteId};
+use vmlab_events::job::{CommandId, CommandSpec, JobSpec, SuiteId};
+use vmlab_lab::command::CommandInput;
 use vmlab_lab::guest::session::{Findings, Freshness, OUTPUT_KEPT, OUTPUT_LIMIT, Session, SessionEvent};
 use vmlab_protocol::catalogue::{Control, Expectation, KernelVersion, Requirement, ScenarioSpec};
+use vmlab_protocol::command::CommandEnd;
 use vmlab_protocol::message::{
     self, Envelope, GuestMessage, Hello, Leg, LegOutcome, PROTOCOL, ProtocolVersion, RawChunk, Stream,
 };
@@ -13,6 +15,7 @@ pub const WORDS: &[&[u8]] = &[
     b"hPpaAsA1B2D3fd",
     b"hPpassABCfd",
     b"hPpcKoxAoyUfd",
+    b"hPpkWAoxi\x05I\x07Z\0fd",
     b"o\xff",
     b"x\x05VMLB\x01",
     b"z",
@@ -108,14 +111,20 @@ impl Play<'_> {
                 let fresh = Freshness { wall_clock_ns: 1, entropy: String::new(), fork: false };
                 drop(self.session.prepare(&fresh));
             }
-            b'a'..=b'c' => {
-                let spec = &self.specs[usize::from(letter - b'a')];
-                if self.session.ask(spec, 1000, None).is_ok() {
-                    self.seen.asked += 1;
-                }
-            }
+            b'a'..=b'c' => self.ask(usize::from(letter - b'a')),
+            b'k' => self.ask(3),
+            b'W' => self.started(3),
+            b'i' => self.say(GuestMessage::InputTaken { run: self.run, bytes: u64::from(argument()) }),
+            b'I' => drop(self.session.control(CommandInput::Stdin(vec![0; usize::from(argument())]))),
+            b'Z' => self.leg(Leg::Subject, LegOutcome::Ended(CommandEnd::Exited { code: argument() }), 0),
             b'd' => self.seen.dismissed |= self.session.dismiss("marker".to_owned()).is_ok(),
             _ => {}
+        }
+    }
+
+    fn ask(&mut self, spec: usize) {
+        if self.session.ask(&self.specs[spec], 1000, None, None).is_ok() {
+            self.seen.asked += 1;
         }
     }
 
@@ -209,7 +218,14 @@ fn play(input: &[u8], specs: &[JobSpec], piece: usize) -> Seen {
 pub fn run(input: &[u8]) {
     let input = &input[..input.len().min(4096)];
     let impossible = Control::Impossible { why: "none".to_owned() };
-    let specs = [spec("a.a", Control::Runs), spec("b.b", impossible), JobSpec::Kunit(SuiteId::new("c").unwrap())];
+    let command = JobSpec::Command(Box::new(CommandSpec {
+        id: CommandId::of_program("d".as_ref()),
+        words: Vec::new(),
+        timeout_ms: None,
+        allow_warnings: false,
+    }));
+    let suite = JobSpec::Kunit(SuiteId::new("c").unwrap());
+    let specs = [spec("a.a", Control::Runs), spec("b.b", impossible), suite, command];
     let whole = play(input, &specs, 0);
     assert_eq!(play(input, &specs, 1), whole, "the same, byte by byte");
     assert_eq!(play(input, &specs, 7), whole, "the same, in sevens");

@@ -15,6 +15,7 @@ use vmlab_tests::env::{Running, TestEnv, events_so_far};
 use vmlab_tests::lab::Outcome;
 
 mod built;
+mod commands;
 mod evidence;
 mod forks;
 mod messages;

@@ -3,58 +3,50 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
-use std::num::NonZeroUsize;
 use std::path::Path;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 use vmlab_events::error::chain;
 use vmlab_events::exit;
 use vmlab_events::job::JobSpec;
 use vmlab_image::guest_init;
-use vmlab_kernel::{FetchPolicy, How};
 use vmlab_lab::laps::Laps;
-use vmlab_lab::plan::{Append, Dump};
-use vmlab_lab::{Lab, Plan, RunError, Summary, select};
+use vmlab_lab::{Lab, Plan, RunError, Summary, limits, select};
 use vmlab_report::progress::TerminalProgress;
 use vmlab_report::screen::Screen;
-use vmlab_report::style::{Facts, Verbosity};
+use vmlab_report::style::Facts;
 use vmlab_report::{ReportSpec, Reporters, Setup};
 use vmlab_store::cache::Limit;
 
 pub(crate) use args::RunArgs;
-pub(super) use args::{AccelArg, IsolationArg};
 
 use super::interrupt::Interrupts;
 use super::logging::Logging;
-use super::{Context, Failure, kernel_arg};
+use super::{Context, Failure, lab_args};
 use sink::{Handle, RunSink};
 
 mod args;
 mod dry_run;
-mod sink;
+pub(super) mod sink;
 
 pub(super) async fn run(args: &RunArgs, context: &Context, logging: Logging) -> Result<u8, Failure> {
     let mut laps = Laps::since(Instant::now());
     // What can be checked without touching anything is checked first.
     let plan = plan(args)?;
-    let reports = ReportSpec::with_default(&args.reports);
-    if args.timings && !ReportSpec::any_human(&reports) {
+    let reports = ReportSpec::with_default(&args.output.reports);
+    if args.output.timings && !ReportSpec::any_human(&reports) {
         return Err(super::report::timings_refused());
     }
     Reporters::check(&reports)?;
     let cache_limit = Limit::from_env().map_err(Failure::usage)?;
     let mut interrupts = Interrupts::listen()?;
     if args.dry_run {
-        return interrupts.or_interrupt(dry_run::show(&plan, &reports, !args.no_record, &context.dirs)).await;
+        return interrupts.or_interrupt(dry_run::show(&plan, &reports, !args.output.no_record, &context.dirs)).await;
     }
-    let verbosity = match (args.quiet, args.verbose) {
-        (true, _) => Verbosity::Quiet,
-        (false, 0) => Verbosity::Normal,
-        (false, _) => Verbosity::Verbose,
-    };
-    let mut setup = Setup::for_run(&Facts::gather(), verbosity, args.timings);
+    let verbosity = args.output.verbosity();
+    let mut setup = Setup::for_run(&Facts::gather(), verbosity, args.output.timings);
     if logging.is_on_stderr() {
         // Log lines would tear live lines.
         setup.screen = Screen::none();
@@ -62,11 +54,11 @@ pub(super) async fn run(args: &RunArgs, context: &Context, logging: Logging) -> 
     }
     let progress = TerminalProgress::new(&setup.screen, verbosity);
     laps.lap("plan");
-    if args.setup {
+    if args.kernels.setup {
         interrupts.or_interrupt(crate::doctor::set_up(&plan.kernels)).await?;
         laps.lap("setup");
     }
-    let sink = RunSink::new(context.dirs.clone(), !args.no_record, reports, setup, logging);
+    let sink = RunSink::new(context.dirs.clone(), !args.output.no_record, reports, setup, logging);
     let interrupt = CancellationToken::new();
     let lab = Lab::new(context.dirs.clone()).cache_limit(cache_limit).progress(&progress).laps(laps);
     let run = lab.interrupt(interrupt.clone()).run(plan, Handle(Rc::clone(&sink)));
@@ -102,36 +94,18 @@ fn plan(args: &RunArgs) -> Result<Plan, Failure> {
     } else {
         (select::select(&catalogue, &args.filters).map_err(|error| Failure::with_code(exit::NOTHING_RAN, error))?, None)
     };
-    let append = match &args.append {
-        None => Append::default(),
-        Some(words) => words.parse().map_err(Failure::usage)?,
-    };
+    let jobs = scenarios.into_iter().map(JobSpec::from).collect();
+    let plan = lab_args::plan(&args.kernels, &args.guests, &args.repetition, &args.output, args.memory, jobs)?;
     Ok(Plan {
-        kernels: kernel_arg::with_fragments(&args.kernels, &args.config).map_err(Failure::usage)?,
         suites,
-        isolation: args.isolation.into(),
-        repetition: args.repetition(),
-        accelerator: args.accel.into(),
-        memory_mib: args.memory,
-        cpus: args.cpus,
-        append,
-        guests_at_once: args.jobs.map(usize::from),
-        limits: args.limits(),
-        run_limit: args.timeout.map(|seconds| Duration::from_secs(seconds.into())),
-        qemu: args.qemu.clone(),
-        obtain: How {
-            jobs: args.jobs.and_then(|jobs| NonZeroUsize::new(jobs.into())),
-            ..if args.offline { FetchPolicy::Offline } else { FetchPolicy::CacheFirst }.into()
+        limits: limits::Wanted {
+            scenario: lab_args::seconds(args.scenario_timeout),
+            silence: lab_args::seconds(args.silence_timeout),
+            ..plan.limits
         },
-        dump: match &args.dump {
-            None => Dump::No,
-            Some(None) if args.no_record => return Err(Failure::usage(RunError::NoDumpDir)),
-            Some(None) => Dump::InRecord,
-            Some(Some(dir)) => Dump::In(dir.clone()),
-        },
+        run_limit: lab_args::seconds(args.timeout),
         extra_modules: args.faults.as_deref().map(modules_in).transpose()?.unwrap_or_default(),
-        argv: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
-        ..Plan::new(scenarios.into_iter().map(JobSpec::from).collect())
+        ..plan
     })
 }
 

@@ -18,7 +18,7 @@ use crate::logging::Logging;
 
 /// The record and the reports of a run.
 #[derive(Debug)]
-pub(super) struct RunSink {
+pub(crate) struct RunSink {
     dirs: Dirs,
     keeps_record: bool,
     reports: Vec<ReportSpec>,
@@ -31,7 +31,7 @@ pub(super) struct RunSink {
 
 impl RunSink {
     /// Opens nothing yet.
-    pub(super) fn new(
+    pub(crate) fn new(
         dirs: Dirs,
         keeps_record: bool,
         reports: Vec<ReportSpec>,
@@ -75,7 +75,7 @@ impl RunSink {
     }
 
     /// Ends the record and the reports, and names those that were not written whole.
-    pub(super) fn finish(&mut self) -> Vec<String> {
+    pub(crate) fn finish(&mut self) -> Vec<String> {
         let mut failures = std::mem::take(&mut self.failures);
         if let Some(record) = self.record.take() {
             let error = record.finish().err();
@@ -91,7 +91,7 @@ impl RunSink {
 }
 
 /// The lab's handle on the sink. The command ends the sink once the lab is done.
-pub(super) struct Handle(pub(super) Rc<RefCell<RunSink>>);
+pub(crate) struct Handle(pub(crate) Rc<RefCell<RunSink>>);
 
 impl Sink for Handle {
     fn open(&mut self) -> Result<Opened, Box<dyn Error + Send + Sync>> {

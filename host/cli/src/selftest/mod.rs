@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 mod configs;
 
 use crate::interrupt::Interrupts;
-use crate::run::{AccelArg, IsolationArg};
+use crate::lab_args::{AccelArg, IsolationArg};
 use crate::{Context, Failure, output};
 use vmlab_events::clean;
 use vmlab_events::error::chain;

@@ -1,6 +1,7 @@
 //! What a job's legs and the kernel's own reports say.
 
 use vmlab_console::{Finding, Severity};
+use vmlab_protocol::command::CommandEnd;
 use vmlab_protocol::message::LegOutcome;
 
 use super::duration;
@@ -16,6 +17,7 @@ pub fn leg(report: &LegReport) -> String {
         LegOutcome::Isolated { detail } => ("isolated", clean::line(detail)),
         LegOutcome::Leaked { detail } => ("leaked", clean::line(detail)),
         LegOutcome::Reported => ("reported", String::new()),
+        LegOutcome::Ended(end) => ("ended", clean::line(&command_end(end))),
         LegOutcome::Failed { detail } => ("failed", clean::line(detail)),
         LegOutcome::Died { how } => ("died", clean::line(how)),
         LegOutcome::TimedOut { limit_ms } => ("timed out", format!("killed after {}", duration(*limit_ms))),
@@ -23,6 +25,50 @@ pub fn leg(report: &LegReport) -> String {
     let colon = if detail.is_empty() { "" } else { ": " };
     let us = report.duration_ns / 1000;
     format!("{outcome}{colon}{detail} ({}.{:03} ms)", us / 1000, us % 1000)
+}
+
+/// How a command ended: `it exited with 3`.
+#[must_use]
+pub fn command_end(end: &CommandEnd) -> String {
+    match end {
+        CommandEnd::Exited { code } => format!("it exited with {code}"),
+        CommandEnd::Killed { signal } => match signal_name(*signal) {
+            Some(name) => format!("it was killed by {name} (signal {signal})"),
+            None => format!("it was killed by signal {signal}"),
+        },
+        CommandEnd::NotFound { detail } => format!("not found: {detail}"),
+        CommandEnd::NotExecutable { detail } => format!("it cannot be executed: {detail}"),
+    }
+}
+
+/// The names of x86's signals that end a program by default (signal(7)).
+const fn signal_name(signal: i32) -> Option<&'static str> {
+    Some(match signal {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        4 => "SIGILL",
+        5 => "SIGTRAP",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        10 => "SIGUSR1",
+        11 => "SIGSEGV",
+        12 => "SIGUSR2",
+        13 => "SIGPIPE",
+        14 => "SIGALRM",
+        15 => "SIGTERM",
+        16 => "SIGSTKFLT",
+        24 => "SIGXCPU",
+        25 => "SIGXFSZ",
+        26 => "SIGVTALRM",
+        27 => "SIGPROF",
+        29 => "SIGIO",
+        30 => "SIGPWR",
+        31 => "SIGSYS",
+        _ => return None,
+    })
 }
 
 /// The name of a kernel report that is no crash.

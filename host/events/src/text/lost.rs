@@ -74,6 +74,9 @@ impl fmt::Display for LaunchFailure {
                 write!(f, "cannot open the template's state: {error}")
             }
             Self::NotStarted { step: StartFailure::Entropy, error } => write!(f, "no entropy for the guest: {error}"),
+            Self::NotStarted { step: StartFailure::Files, error } => {
+                write!(f, "the host's files cannot be served: {error}")
+            }
             Self::NotStarted { step: StartFailure::Process, error } => f.write_str(error),
             Self::Lost { cause, evidence, console } => {
                 let mut parts = lost(cause, evidence);

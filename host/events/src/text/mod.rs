@@ -55,26 +55,31 @@ pub fn count(n: usize, thing: &str) -> String {
     format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
 }
 
+/// The kinds of jobs: in sentences, and as the head of a column.
+const KINDS: [(&str, &str); 3] = [("scenario", "scenario"), ("KUnit suite", "suite"), ("command", "command")];
+
+const fn kind(spec: &JobSpec) -> usize {
+    match spec {
+        JobSpec::Scenario(_) => 0,
+        JobSpec::Kunit(_) => 1,
+        JobSpec::Command(_) => 2,
+    }
+}
+
 /// How many jobs of which kind: `40 scenarios and 1 KUnit suite`.
 #[must_use]
 pub fn jobs(specs: &[JobSpec]) -> String {
-    let suites = specs.iter().filter(|spec| matches!(spec, JobSpec::Kunit(_))).count();
-    match (specs.len() - suites, suites) {
-        (scenarios, 0) => count(scenarios, "scenario"),
-        (0, suites) => count(suites, "KUnit suite"),
-        (scenarios, suites) => format!("{} and {}", count(scenarios, "scenario"), count(suites, "KUnit suite")),
-    }
+    let of_kind = |index: usize| specs.iter().filter(|spec| kind(spec) == index).count();
+    let counts = KINDS.iter().enumerate().map(|(index, (name, _))| (of_kind(index), name));
+    let some: Vec<_> = counts.filter(|(n, _)| *n > 0).map(|(n, name)| count(n, name)).collect();
+    if some.is_empty() { count(0, KINDS[0].0) } else { some.join(" and ") }
 }
 
 /// What these jobs are, in one word: `scenario`.
 #[must_use]
 pub fn kind_of_jobs(specs: &[JobSpec]) -> &'static str {
-    let suites = specs.iter().filter(|spec| matches!(spec, JobSpec::Kunit(_))).count();
-    match suites {
-        0 => "scenario",
-        _ if suites == specs.len() => "suite",
-        _ => "job",
-    }
+    let first = specs.first().map_or(0, kind);
+    if specs.iter().all(|spec| kind(spec) == first) { KINDS[first].1 } else { "job" }
 }
 
 /// How many scenarios ended how: `90 passed, 4 skipped, 2 failed`; classes without a scenario are left out.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::leg::command_end;
 use super::lost::seconds;
 use super::{Join, count};
 use crate::verdict::{Failure, Flakiness, NotRunReason, Seen, SkipReason, Verdict};
@@ -74,6 +75,7 @@ impl fmt::Display for Failure {
                 if failed.len() > MAX_NAMES { write!(f, " and {} more", failed.len() - MAX_NAMES) } else { Ok(()) }
             }
             Self::BadResults { problem } => write!(f, "the results do not say how each test ended: {problem}"),
+            Self::Command(end) => f.write_str(&command_end(end)),
             Self::Recorded { text } => f.write_str(text),
         }
     }

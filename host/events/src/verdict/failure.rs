@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use vmlab_console::Kind;
 use vmlab_protocol::catalogue::KernelVersion;
+use vmlab_protocol::command::CommandEnd;
 use vmlab_protocol::message::Leg;
 
 /// Why a job failed.
@@ -57,6 +58,8 @@ pub enum Failure {
         /// What is wrong with them.
         problem: String,
     },
+    /// A command ended with another exit code than 0, or by a signal, or cannot be executed.
+    Command(CommandEnd),
     /// The sentence of a record that is older than this type.
     Recorded {
         /// As recorded.

@@ -76,6 +76,8 @@ pub enum StartFailure {
     TemplateState,
     /// The host has no entropy for the guest.
     Entropy,
+    /// The host's files cannot be served.
+    Files,
     /// The process cannot be started.
     Process,
 }

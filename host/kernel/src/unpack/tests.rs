@@ -12,7 +12,7 @@ use vmlab_store::cache::Kinds;
 
 const PVH_NOTE: u32 = 18;
 
-const TCG: Machine = Machine { accelerator: Accelerator::Tcg, memory_mib: 256, cpus: 1 };
+const TCG: Machine = Machine { accelerator: Accelerator::Tcg, memory_mib: 256, cpus: 1, files: false };
 const KVM: Machine = Machine { accelerator: Accelerator::Kvm, ..TCG };
 
 fn elf() -> Vec<u8> {

@@ -8,7 +8,7 @@ pub static KINDS: [&EntryKind; 11] = [
     &LEFTOVER,
     &vmlab_qemu::template::TEMPLATES,
     &vmlab_kernel::unpack::UNPACKED,
-    &vmlab_kernel::modules::MODULE_LISTS,
+    &vmlab_kernel::module_lists::MODULE_LISTS,
     &vmlab_image::IMAGES,
     &vmlab_build::identity::TREES,
     &vmlab_build::store::OBJECTS,

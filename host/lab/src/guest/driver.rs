@@ -4,11 +4,13 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use tokio::sync::mpsc::error::SendError;
 use tracing::{Instrument as _, Span, debug, debug_span, trace};
 use vmlab_events::error::chain;
 use vmlab_events::event::NotNeeded;
 use vmlab_events::loss::QemuEnd;
 use vmlab_events::verdict::HostFault;
+use vmlab_protocol::command::Control;
 use vmlab_qemu::process::QemuEnded;
 use vmlab_qemu::qmp::{QmpError, QmpEvent, TimedQmpEvent};
 use vmlab_qemu::template::Draft;
@@ -20,6 +22,7 @@ use super::jobs::QueuedJob;
 use super::machine::{GuestMachine, Outcome};
 use super::postmortem::Postmortem;
 use super::timings::Timings;
+use crate::command::{CommandInput, CommandIo, CommandOutput};
 use crate::context::RunContext;
 use crate::stop::Stop;
 
@@ -65,6 +68,7 @@ impl Guest {
             console: Some(console),
             postmortem,
             draft,
+            command: None,
             ended: false,
             phase,
             phase_span,
@@ -90,6 +94,8 @@ struct Driver<'a> {
     postmortem: Postmortem,
     /// The draft to which a guest is saved as a template.
     draft: Option<&'a Draft>,
+    /// The user's side of the command that runs.
+    command: Option<CommandIo>,
     ended: bool,
     phase: &'static str,
     phase_span: Span,
@@ -100,7 +106,11 @@ impl Driver<'_> {
     /// kernel printed earlier: QEMU writes both in order.
     async fn step(&mut self) {
         let (deadline, reads_control) = (self.machine.deadline(), self.machine.reads_control());
-        match self.channels.next(deadline, reads_control, &self.run.cancel).await {
+        let next = tokio::select! {
+            next = self.channels.next(deadline, reads_control, &self.run.cancel) => next,
+            Some(input) = next_input(&mut self.command) => Ok(Next::Input(Input::Command(input))),
+        };
+        match next {
             Ok(Next::Input(input)) => {
                 match &input {
                     Input::Control(_) | Input::Qmp(TimedQmpEvent { event: QmpEvent::GuestPanicked, .. }) => {
@@ -175,6 +185,19 @@ impl Driver<'_> {
                 None
             }
             Action::Save => self.save().await.err(),
+            Action::Attach { attempt } => {
+                self.command = self.run.attach.as_ref().map(|attach| attach.attach(self.machine.target(), attempt));
+                None
+            }
+            Action::ToUser(output) => {
+                // The user's side may have gone away. The command goes on, and its output is dropped.
+                let rest = self.command.as_ref().and_then(|io| io.output.send(output).err());
+                rest.and_then(|SendError(output)| taken(&output)).map(Input::Command)
+            }
+            Action::Detach => {
+                self.command = None;
+                None
+            }
             Action::Emit(event) => {
                 self.run.emitter.emit(event);
                 None
@@ -225,6 +248,24 @@ impl Driver<'_> {
             qemu => debug!(?qemu, "QEMU ended by itself"),
         }
         End { state, console, qmp, qemu, stderr, registers, vmcore, notices }
+    }
+}
+
+/// The next input of the user's side. None if there is none any more.
+async fn next_input(command: &mut Option<CommandIo>) -> Option<CommandInput> {
+    match command {
+        Some(io) => io.input.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The answer to output that nobody takes.
+fn taken(output: &CommandOutput) -> Option<CommandInput> {
+    match output {
+        CommandOutput::Data { stream, data } => {
+            Some(CommandInput::Control(Control::Taken { stream: *stream, bytes: data.len() as u64 }))
+        }
+        CommandOutput::InputTaken(_) => None,
     }
 }
 

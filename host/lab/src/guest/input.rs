@@ -10,6 +10,7 @@ use vmlab_qemu::cpu_usage::CpuUsage;
 use vmlab_qemu::qmp::TimedQmpEvent;
 
 use crate::attempts::AttemptEnd;
+use crate::command::{CommandInput, CommandOutput};
 use crate::stop::Stop;
 
 /// The time of an input. The machine has no clock of its own.
@@ -49,6 +50,8 @@ pub(crate) enum Input {
         /// The cause.
         why: String,
     },
+    /// The user's side has something for the command that runs.
+    Command(CommandInput),
     /// The host cannot go on with this guest: what failed.
     HostFailed(HostFault),
     /// The run is to end.
@@ -73,6 +76,7 @@ impl Input {
             Self::Exited(_) => "exited",
             Self::Deadline(_) => "deadline",
             Self::SaveFailed { .. } => "save failed",
+            Self::Command(_) => "command",
             Self::HostFailed(_) => "host failed",
             Self::Stopped(_) => "stopped",
             Self::Unneeded(_) => "unneeded",
@@ -92,6 +96,15 @@ pub(crate) enum Action {
     ExamineAndResume,
     /// Let QEMU save the guest's device state.
     Save,
+    /// Connect the user's side to the command that has started.
+    Attach {
+        /// The number of this attempt at the command.
+        attempt: u32,
+    },
+    /// Pass this on to the user's side.
+    ToUser(CommandOutput),
+    /// The command has ended: disconnect the user's side.
+    Detach,
     /// Emit this event.
     Emit(LabEvent),
     /// Report the end of an attempt.

@@ -224,6 +224,6 @@ impl JobTracker {
 fn results(spec: &JobSpec, findings: &Findings) -> SuiteResults {
     match spec {
         JobSpec::Kunit(suite) => SuiteResults::read(suite, &findings.results, findings.dropped),
-        JobSpec::Scenario(_) => SuiteResults::default(),
+        JobSpec::Scenario(_) | JobSpec::Command(_) => SuiteResults::default(),
     }
 }

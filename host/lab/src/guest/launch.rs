@@ -9,7 +9,7 @@ use vmlab_events::error::chain;
 use vmlab_events::event::{GuestOutcome, LabEvent};
 use vmlab_events::verdict::{LaunchFailure, StartFailure};
 use vmlab_qemu::argv::{self, Boot};
-use vmlab_qemu::process::QemuProcess;
+use vmlab_qemu::process::{Inherited, QemuProcess};
 use vmlab_qemu::quirks;
 use vmlab_qemu::template::Template;
 use vmlab_store::record::console_name;
@@ -17,6 +17,7 @@ use vmlab_store::record::console_name;
 use super::channels::Channels;
 use super::console_file::ConsoleFile;
 use super::driver::Guest;
+use super::files;
 use super::machine::GuestMachine;
 use super::secrets::Secrets;
 use super::timings::Start;
@@ -92,7 +93,9 @@ pub(crate) fn launch(run: &RunContext, bootable: &BootableTarget, origin: &Origi
             }
             Origin::Boot | Origin::ToBeSaved(_) => None,
         };
-        let qemu = QemuProcess::start(&run.qemu.path, &arguments, state)
+        let files = target.files.as_ref().map(files::serve).transpose();
+        let files = files.map_err(|error| (StartFailure::Files, error.to_string()))?;
+        let qemu = QemuProcess::start(&run.qemu.path, &arguments, Inherited { state, files })
             .map_err(|error| (StartFailure::Process, chain(&error)))?;
         Ok((qemu, secrets))
     };

@@ -5,6 +5,7 @@ mod console;
 mod console_file;
 mod deadlines;
 mod driver;
+mod files;
 mod hardware;
 mod input;
 mod jobs;

@@ -5,11 +5,13 @@
 
 use std::collections::VecDeque;
 
+use vmlab_protocol::command::Command;
 use vmlab_protocol::frame::{Decoder, Frame, Item, Kind, Truncated};
 use vmlab_protocol::message::{
     self, Envelope, GuestMessage, Hello, HostMessage, Leg, LegOutcome, PROTOCOL, RawChunk, Stream,
 };
 
+use crate::command::CommandInput;
 use vmlab_events::event::LegReport;
 use vmlab_events::job::JobSpec;
 use vmlab_events::loss::Phase;
@@ -32,6 +34,15 @@ pub enum SessionEvent {
     },
     /// The requested job is about to start.
     Started,
+    /// The running command has written this.
+    Output {
+        /// The stream.
+        stream: Stream,
+        /// What it wrote.
+        data: Vec<u8>,
+    },
+    /// The running command has read so many bytes of its input.
+    InputTaken(u64),
     /// The job has ended.
     Finished(Box<Findings>),
     /// The guest sends no more messages.
@@ -84,6 +95,8 @@ impl Findings {
             }
             (_, Stream::Stdout) => self.stdout.push(chunk.data),
             (_, Stream::Stderr) => self.stderr.push(chunk.data),
+            // The caller has refused it.
+            (_, Stream::Stdin) => {}
         }
     }
 }
@@ -210,7 +223,13 @@ impl Session {
     ///
     /// # Errors
     /// [`Violation`] if the guest is busy: an error of the caller.
-    pub fn ask(&mut self, spec: &JobSpec, leg_timeout_ms: u64, marker: Option<String>) -> Result<Vec<u8>, Violation> {
+    pub fn ask(
+        &mut self,
+        spec: &JobSpec,
+        leg_timeout_ms: u64,
+        marker: Option<String>,
+        command: Option<&Command>,
+    ) -> Result<Vec<u8>, Violation> {
         let run = self.next_run;
         let asked = (run, Box::new(spec.clone()));
         match &mut self.state {
@@ -220,7 +239,25 @@ impl Session {
         }
         self.next_run += 1;
         let job = spec.job();
-        encode(&HostMessage::Run { run, job, leg_timeout_ms, output_limit: OUTPUT_LIMIT, marker })
+        // What a command writes is passed on at once, and the end of it is kept.
+        let output_limit = if matches!(spec, JobSpec::Command(_)) { u64::MAX } else { OUTPUT_LIMIT };
+        let command = command.cloned().map(Box::new);
+        encode(&HostMessage::Run { run, job, leg_timeout_ms, output_limit, marker, command })
+    }
+
+    /// Tells the guest something about the command that runs; returns the bytes to send. None if none runs any more.
+    pub fn control(&self, input: CommandInput) -> Option<Result<Vec<u8>, Violation>> {
+        let State::Running { run, spec, .. } = &self.state else { return None };
+        let JobSpec::Command(_) = **spec else { return None };
+        Some(match input {
+            CommandInput::Control(control) => encode(&HostMessage::Control { run: *run, control }),
+            CommandInput::Stdin(data) => {
+                let mut out = Vec::new();
+                let chunk = RawChunk { run: *run, leg: Leg::Subject, stream: Stream::Stdin, data: &data };
+                let encoded = chunk.encode(&mut out);
+                encoded.map(|()| out).map_err(|error| Violation::NotEncodable { error: error.to_string() })
+            }
+        })
     }
 
     /// Orders the guest to write the marker to its kernel's log and to say goodbye; returns the bytes to send.
@@ -264,7 +301,7 @@ impl Session {
 
     fn frame(&mut self, frame: &Frame) -> Result<Option<SessionEvent>, Violation> {
         match frame.kind {
-            Kind::Raw => self.output(&frame.payload).map(|()| None),
+            Kind::Raw => self.output(&frame.payload),
             Kind::Message => {
                 let envelope: Envelope =
                     message::decode(frame).map_err(|error| Violation::NotAMessage { error: error.to_string() })?;
@@ -278,12 +315,13 @@ impl Session {
         }
     }
 
-    fn output(&mut self, payload: &[u8]) -> Result<(), Violation> {
+    fn output(&mut self, payload: &[u8]) -> Result<Option<SessionEvent>, Violation> {
         let chunk = RawChunk::decode(payload).map_err(|error| Violation::NotAMessage { error: error.to_string() })?;
         match &mut self.state {
-            State::Running { run, spec, findings } if *run == chunk.run => {
+            State::Running { run, spec, findings } if *run == chunk.run && chunk.stream != Stream::Stdin => {
                 findings.output(spec, &chunk);
-                Ok(())
+                let is_of_command = matches!(**spec, JobSpec::Command(_));
+                Ok(is_of_command.then(|| SessionEvent::Output { stream: chunk.stream, data: chunk.data.to_vec() }))
             }
             state => Err(Violation::UnexpectedOutput { run: chunk.run, state: doing(state) }),
         }
@@ -333,6 +371,12 @@ impl Session {
                 self.state = State::Running { run, spec, findings };
                 Ok(None)
             }
+            (State::Running { run, spec, findings }, GuestMessage::InputTaken { run: said, bytes })
+                if said == run && matches!(*spec, JobSpec::Command(_)) =>
+            {
+                self.state = State::Running { run, spec, findings };
+                Ok(Some(SessionEvent::InputTaken(bytes)))
+            }
             (State::Running { run, spec, findings }, GuestMessage::JobFinished { run: said }) if said == run => {
                 if let Some(due) = next_leg(&spec, &findings.legs) {
                     return Err(Violation::EndedEarly { job: spec.job(), due });
@@ -369,6 +413,7 @@ const fn fits(spec: &JobSpec, leg: Leg, outcome: &LegOutcome) -> bool {
             matches!((spec, leg), (JobSpec::Scenario(_), Leg::Subject | Leg::Control))
         }
         LegOutcome::Reported => matches!((spec, leg), (JobSpec::Kunit(_), Leg::Subject)),
+        LegOutcome::Ended(_) => matches!((spec, leg), (JobSpec::Command(_), Leg::Subject)),
         LegOutcome::Failed { .. } | LegOutcome::Died { .. } | LegOutcome::TimedOut { .. } => true,
     }
 }

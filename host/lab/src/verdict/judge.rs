@@ -2,6 +2,7 @@
 //! is known of the kernel. Pure.
 
 use vmlab_protocol::catalogue::{Control, Expectation, KernelVersion, ScenarioSpec};
+use vmlab_protocol::command::CommandEnd;
 use vmlab_protocol::message::{Leg, LegOutcome};
 
 use vmlab_console::{Crash, Finding, Severity};
@@ -62,6 +63,7 @@ pub fn finished(
     let verdict = broken_off.unwrap_or_else(|| match spec {
         JobSpec::Scenario(spec) => compared(spec, legs),
         JobSpec::Kunit(_) => results.verdict(),
+        JobSpec::Command(_) => ended(legs),
     });
     match (&verdict, warnings.iter().find(|warning| warning.severity > Severity::Note)) {
         (Verdict::Passed | Verdict::Leaks { .. } | Verdict::Skipped { .. }, Some(first)) => {
@@ -97,7 +99,8 @@ fn broken_off(spec: &JobSpec, kernel: KernelFacts<'_>, report: &LegReport) -> Op
         ),
         LegOutcome::Failed { detail } => failed(Failure::LegFailed { leg, detail: detail.clone() }),
         LegOutcome::Missing { evidence } => Some(missing(spec, kernel, evidence.clone())),
-        LegOutcome::Available | LegOutcome::Isolated { .. } | LegOutcome::Leaked { .. } | LegOutcome::Reported => None,
+        LegOutcome::Available | LegOutcome::Isolated { .. } | LegOutcome::Leaked { .. } => None,
+        LegOutcome::Reported | LegOutcome::Ended(_) => None,
     }
 }
 
@@ -120,6 +123,19 @@ fn compared(spec: &ScenarioSpec, legs: &[LegReport]) -> Verdict {
         // The session lets nothing else through; if it ever does, that is no pass.
         (_, subject, control, _) => Verdict::ProtocolViolation {
             reason: Violation::Undecided { subject: subject.cloned(), control: control.cloned() },
+            evidence: None,
+        },
+    }
+}
+
+/// The verdict on a command from its end.
+fn ended(legs: &[LegReport]) -> Verdict {
+    match legs.last().map(|report| &report.outcome) {
+        Some(LegOutcome::Ended(CommandEnd::Exited { code: 0 })) => Verdict::Passed,
+        Some(LegOutcome::Ended(end)) => Verdict::Failed { reason: Failure::Command(end.clone()) },
+        // The session lets nothing else through; if it ever does, that is no pass.
+        outcome => Verdict::ProtocolViolation {
+            reason: Violation::Undecided { subject: outcome.cloned(), control: None },
             evidence: None,
         },
     }

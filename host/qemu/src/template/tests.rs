@@ -23,7 +23,7 @@ fn qemu() -> Qemu {
     Qemu { path: PathBuf::from("/usr/bin/qemu"), version, identity, version_cpu_us: 15_000 }
 }
 
-const MACHINE: Machine = Machine { accelerator: Accelerator::Tcg, memory_mib: 256, cpus: 1 };
+const MACHINE: Machine = Machine { accelerator: Accelerator::Tcg, memory_mib: 256, cpus: 1, files: false };
 
 fn ingredients<'a>(qemu: &'a Qemu, machine: &'a Machine) -> Ingredients<'a> {
     Ingredients { kernel_sha256: "k", image_sha256: "i", machine, port_timeout_ms: 1, append: None, qemu }

@@ -2,10 +2,12 @@
 
 use vmlab_console::Finding;
 use vmlab_events::event::LabEvent;
+use vmlab_events::job::{Job, JobSpec};
 use vmlab_events::loss::Deadline;
 use vmlab_protocol::message::Hello;
 
 use super::{Action, Deadlines, Ending, GuestMachine, Moment, Now, SAVE_LIMIT, Stage, Start};
+use crate::command::CommandOutput;
 use crate::guest::hardware;
 use crate::guest::session::{Findings, Freshness, SessionEvent};
 use crate::verdict::evidence::GuestLoss;
@@ -81,6 +83,10 @@ impl GuestMachine {
                 self.lose(now, GuestLoss::Broken);
             }
             SessionEvent::Started => self.job_started(now),
+            SessionEvent::Output { stream, data } => {
+                self.actions.push(Action::ToUser(CommandOutput::Data { stream, data }));
+            }
+            SessionEvent::InputTaken(bytes) => self.actions.push(Action::ToUser(CommandOutput::InputTaken(bytes))),
             SessionEvent::Finished(findings) => self.job_finished(now, findings),
             SessionEvent::Goodbye => {
                 self.timings.end_of("goodbye", now.at);
@@ -136,7 +142,8 @@ impl GuestMachine {
                 if let Some(marker) = &marker {
                     self.console.await_marker(marker);
                 }
-                self.session.ask(&job.spec, crate::milliseconds(limits.leg(&job.spec)), marker)
+                let command = matches!(job.spec, JobSpec::Command(_)).then_some(self.target.command.as_ref()).flatten();
+                self.session.ask(&job.spec, crate::milliseconds(limits.leg(&job.spec)), marker, command)
             }
             None => {
                 self.deadlines = Deadlines::new(Deadline::Goodbye, limits.answer(), now.at);
@@ -162,18 +169,23 @@ impl GuestMachine {
         let Some(job) = self.jobs.started(now.at) else { return };
         self.deadlines = Deadlines::job(limits.job(&job.spec), limits.silence(&job.spec), now.at);
         let event = LabEvent::JobStarted { guest, target, job: job.spec.job(), attempt: job.attempt };
+        let attach = matches!(job.spec, JobSpec::Command(_)).then_some(Action::Attach { attempt: job.attempt });
         self.emit(event);
+        self.actions.extend(attach);
     }
 
     fn job_finished(&mut self, now: Now, findings: Box<Findings>) {
         self.timings.end_of_scenario(&findings.legs, now.at);
+        if let Some(Job::Command(_)) = self.jobs.in_flight() {
+            self.actions.push(Action::Detach);
+        }
         let spoiled = findings.spoil_the_guest() || self.console.reader.crash().is_some();
         self.jobs.finished(findings, spoiled, now.at);
         self.ask_next(now);
     }
 
     /// Sends an order; false if it violates the protocol.
-    fn send(&mut self, now: Now, order: Result<Vec<u8>, Violation>) -> bool {
+    pub(super) fn send(&mut self, now: Now, order: Result<Vec<u8>, Violation>) -> bool {
         match order {
             Ok(bytes) => {
                 self.actions.push(Action::Send(bytes));

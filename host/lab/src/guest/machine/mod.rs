@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use vmlab_events::event::{LabEvent, NotNeeded};
 use vmlab_events::loss::Deadline;
+use vmlab_events::target::TargetId;
 use vmlab_protocol::message::{HERE, Hello};
 use vmlab_qemu::cpu_usage::CpuUsage;
 use vmlab_qemu::template::BootReport;
@@ -144,6 +145,10 @@ impl GuestMachine {
         self.timings.moment(Moment::Spawned, now);
     }
 
+    pub(crate) fn target(&self) -> &TargetId {
+        &self.target.id
+    }
+
     pub(crate) const fn number(&self) -> u32 {
         self.number
     }
@@ -214,6 +219,11 @@ impl GuestMachine {
                     return self.not_saved(now, NotSaved::Failed(format!("QEMU {}", describe(status))));
                 }
                 self.channel_closed(now);
+            }
+            Input::Command(input) => {
+                if let Some(order) = self.session.control(input) {
+                    self.send(now, order);
+                }
             }
             Input::Deadline(usage) => self.check_deadline(now, usage),
             Input::SaveFailed { refused: true, why } => self.not_saved(now, NotSaved::Refused(why)),

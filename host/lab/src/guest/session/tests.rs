@@ -68,7 +68,7 @@ fn running_job(spec: &JobSpec) -> (Session, Guest) {
     let event = next(&mut session, &guest.says(GuestMessage::Hello(Box::new(hello())))).unwrap();
     assert!(matches!(event, Some(SessionEvent::Hello(_))));
     session.prepare(&fresh()).unwrap();
-    session.ask(spec, 1000, None).unwrap();
+    session.ask(spec, 1000, None, None).unwrap();
     let event = next(&mut session, &guest.says(GuestMessage::Prepared { boot_id: "b".to_owned() })).unwrap();
     assert!(matches!(event, Some(SessionEvent::Prepared { .. })));
     let started = guest.says(GuestMessage::JobStarted { run: 1, job: spec.job() });
@@ -177,16 +177,16 @@ fn another_major_version_is_refused_with_both_versions() {
 #[test]
 fn a_fork_prepares_before_anything_else() {
     let (mut session, mut guest) = (Session::of_fork(), Guest { seq: 1 });
-    assert!(session.ask(&spec(), 1, None).is_err());
+    assert!(session.ask(&spec(), 1, None, None).is_err());
     session.prepare(&fresh()).unwrap();
     assert!(session.prepare(&fresh()).is_err());
     let event = next(&mut session, &guest.says(GuestMessage::Prepared { boot_id: "b".to_owned() }));
     assert!(matches!(event, Ok(Some(SessionEvent::Prepared { .. }))));
-    session.ask(&spec(), 1, None).unwrap();
+    session.ask(&spec(), 1, None, None).unwrap();
 
     let mut session = Session::of_fork();
     session.prepare(&fresh()).unwrap();
-    session.ask(&spec(), 1, None).unwrap();
+    session.ask(&spec(), 1, None, None).unwrap();
     let mut guest = Guest { seq: 1 };
     let early = guest.says(GuestMessage::JobStarted { run: 1, job: spec().job() });
     assert!(next(&mut session, &early).is_err(), "a scenario started before the guest was prepared");

@@ -178,6 +178,7 @@ impl Witness {
                 self.current = Some((run, 0));
                 self.play.says(GuestMessage::JobStarted { run, job });
             }
+            HostMessage::Control { .. } => {}
             HostMessage::Finish { marker } => {
                 let started = self.announced.values().sum();
                 self.obey(marker, hasty);

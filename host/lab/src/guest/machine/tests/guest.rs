@@ -12,7 +12,7 @@ use vmlab_events::loss::QemuEnd;
 use vmlab_events::target::TargetId;
 use vmlab_kernel::Kernel;
 use vmlab_kernel::modules::Modules;
-use vmlab_protocol::frame::{Decoder, Item};
+use vmlab_protocol::frame::{self, Decoder, Item};
 use vmlab_protocol::message::{
     self, Envelope, GuestMessage, HERE, Hello, HostMessage, Leg, LegOutcome, RawChunk, Stream, VirtioDevice,
 };
@@ -23,6 +23,7 @@ use vmlab_qemu::template::BootReport;
 
 use super::super::{GuestMachine, Outcome, Secrets, Start};
 use crate::attempts::AttemptEnd;
+use crate::command::CommandOutput;
 use crate::guest::input::{Action, End, Input, Now};
 use crate::guest::jobs::QueuedJob;
 use crate::limits::{Limits, Wanted};
@@ -42,6 +43,10 @@ pub(super) struct Play {
     pub(super) orders: Vec<HostMessage>,
     pub(super) events: Vec<LabEvent>,
     pub(super) reports: Vec<(JobReport, AttemptEnd)>,
+    /// What was sent to a command's standard input.
+    pub(super) input: Vec<u8>,
+    /// What a command wrote.
+    pub(super) output: Vec<u8>,
     /// The names of the other actions.
     pub(super) done: Vec<&'static str>,
 }
@@ -83,9 +88,19 @@ fn target() -> Rc<Target> {
         lease: None,
         notices: Vec::new(),
     };
-    let machine = Machine { accelerator: Accelerator::Tcg, memory_mib: MEMORY_MIB, cpus: 1 };
+    let machine = Machine { accelerator: Accelerator::Tcg, memory_mib: MEMORY_MIB, cpus: 1, files: false };
     let limits = Limits::new(Accelerator::Tcg, Wanted::default());
-    Rc::new(Target { id: TargetId::new("k"), kernel, machine, append: None, lacking: None, limits })
+    Rc::new(Target {
+        id: TargetId::new("k"),
+        kernel,
+        machine,
+        append: None,
+        lacking: None,
+        command: None,
+        files: None,
+        _index: None,
+        limits,
+    })
 }
 
 /// What the boot of a fork's template said: the kernel warned during the suite `warned`.
@@ -109,9 +124,21 @@ impl Play {
         let boot = (start == Start::Fork).then(boot);
         let mut machine = GuestMachine::new(7, target(), start, Secrets::fixed(), boot, began);
         machine.add_jobs(queue);
-        let (orders, events, reports, done) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (orders, events, reports, input, output, done) = Default::default();
         let seq = u64::from(start == Start::Fork);
-        Self { machine, began, now: Duration::ZERO, seq, decoder: Decoder::default(), orders, events, reports, done }
+        Self {
+            machine,
+            began,
+            now: Duration::ZERO,
+            seq,
+            decoder: Decoder::default(),
+            orders,
+            events,
+            reports,
+            input,
+            output,
+            done,
+        }
     }
 
     pub(super) fn give(&mut self, input: Input) -> &mut Self {
@@ -122,6 +149,10 @@ impl Play {
                 Action::Send(bytes) => self.decoder.push(&bytes),
                 Action::Emit(event) => self.events.push(event),
                 Action::Report(report, end) => self.reports.push((*report, end)),
+                Action::ToUser(CommandOutput::Data { data, .. }) => self.output.extend(data),
+                Action::ToUser(CommandOutput::InputTaken(_)) => self.done.push("input taken"),
+                Action::Attach { .. } => self.done.push("attach"),
+                Action::Detach => self.done.push("detach"),
                 Action::Wake => self.done.push("wake"),
                 Action::ExamineAndResume => self.done.push("examine and resume"),
                 Action::Save => self.done.push("save"),
@@ -130,7 +161,10 @@ impl Play {
         }
         while let Some(item) = self.decoder.next_item() {
             let Item::Frame(frame) = item else { panic!("the host sends whole frames") };
-            self.orders.push(message::decode(&frame).unwrap());
+            match frame.kind {
+                frame::Kind::Message => self.orders.push(message::decode(&frame).unwrap()),
+                frame::Kind::Raw => self.input.extend(RawChunk::decode(&frame.payload).unwrap().data),
+            }
         }
         self
     }
@@ -215,6 +249,7 @@ impl Play {
                 }
                 self.says(GuestMessage::JobStarted { run, job })
             }
+            HostMessage::Control { .. } => panic!("no command runs"),
             HostMessage::Finish { marker } => {
                 let started = u32::try_from(self.started()).unwrap();
                 self.prints(&marker).says(GuestMessage::RunFinished { started })

@@ -1,4 +1,5 @@
 mod any_order;
+mod commands;
 mod guest;
 mod suites;
 mod table;

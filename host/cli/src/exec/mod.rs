@@ -1,0 +1,173 @@
+//! `vmlab exec`: a program of the host's, on one or more kernels.
+
+use std::cell::RefCell;
+use std::error::Error;
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+use std::rc::Rc;
+
+use tokio_util::sync::CancellationToken;
+use vmlab_events::clean;
+use vmlab_events::event::{JobReport, LabEvent, Stamped};
+use vmlab_events::exit;
+use vmlab_events::schedule::Repetition;
+use vmlab_events::target::TargetId;
+use vmlab_events::verdict::{self, Verdict};
+use vmlab_lab::command::FilesPlan;
+use vmlab_lab::{Lab, Opened, Plan, RunError, Sink, Summary};
+use vmlab_protocol::command::CommandEnd;
+use vmlab_report::progress::TerminalProgress;
+use vmlab_report::style::Facts;
+use vmlab_report::{Reporters, Setup};
+use vmlab_store::cache::Limit;
+
+pub(crate) use args::{ExecArgs, ShellArgs};
+
+use crate::logging::Logging;
+use crate::run::sink::{Handle, RunSink};
+use crate::{Context, Failure, lab_args};
+use connection::{Connections, Mode};
+use signals::Signals;
+
+mod args;
+mod connection;
+mod environment;
+mod hidden;
+mod modules;
+mod order;
+mod outcome;
+mod signals;
+mod table;
+mod terminal;
+
+pub(super) async fn run(args: &ExecArgs, context: &Context, logging: Logging) -> Result<u8, Failure> {
+    execute(args, context, logging).await.map_err(|failure| match failure.code {
+        exit::INTERRUPTED => failure,
+        // Other codes are the program's.
+        _ => failure.with(outcome::NO_RESULT),
+    })
+}
+
+async fn execute(args: &ExecArgs, context: &Context, logging: Logging) -> Result<u8, Failure> {
+    let several = args.kernels.kernels.len() > 1 || args.repetition.repetition() != Repetition::Once;
+    let mode = match (several, args.prefix) {
+        (false, _) => Mode::Live,
+        (true, false) => Mode::OneAfterTheOther,
+        (true, true) => Mode::Prefix,
+    };
+    let terminal = terminal::size().filter(|_| mode == Mode::Live);
+    let order = order::of(args, terminal)?;
+    let files = order.command.files.clone();
+    let plan =
+        lab_args::plan(&args.kernels, &args.guests, &args.repetition, &args.output, args.memory, vec![order.job])?;
+    let plan = Plan { command: Some(order.command), ..plan };
+    Reporters::check(&args.output.reports)?;
+    let cache_limit = Limit::from_env().map_err(Failure::usage)?;
+    let mut signals = Signals::listen()?;
+    if args.kernels.setup {
+        crate::doctor::set_up(&plan.kernels).await?;
+    }
+    let verbosity = args.output.verbosity();
+    let setup = Setup::for_run(&Facts::gather(), verbosity, args.output.timings);
+    // Progress is for the time before the program runs, and belongs on standard error.
+    let progress = TerminalProgress::new(&setup.screen, verbosity).if_long();
+    let interrupt = CancellationToken::new();
+    let connections = Rc::new(Connections::new(mode, terminal.map(|_| interrupt.clone())));
+    let reports = Rc::new(RefCell::new(Vec::new()));
+    let sink = RunSink::new(context.dirs.clone(), !args.output.no_record, args.output.reports.clone(), setup, logging);
+    let observer = Observer { sink: Handle(Rc::clone(&sink)), targets: Vec::new(), reports: Rc::clone(&reports) };
+    let lab = Lab::new(context.dirs.clone()).cache_limit(cache_limit).progress(&progress);
+    let lab = lab.attach(Rc::clone(&connections) as Rc<_>).interrupt(interrupt.clone());
+    let summary = until_done(lab.run(plan, observer), &mut signals, &connections, &interrupt).await?;
+    let written = connections.finish();
+    let failures = sink.borrow_mut().finish();
+    let reports = reports.take();
+    if several {
+        write!(io::stderr(), "\n{}", table::of(&reports)).unwrap_or_default();
+    } else {
+        explain(&reports, &args.command, files.as_ref());
+    }
+    written.map_err(|error| Failure::lab(format!("cannot write the program's output: {error}")))?;
+    if let [_, ..] = failures.as_slice() {
+        return Err(Failure::lab(failures.join("; ")));
+    }
+    if summary.exit_code == exit::INTERRUPTED {
+        return Ok(exit::INTERRUPTED);
+    }
+    let code = if args.bisect { outcome::bisect_code } else { outcome::code };
+    Ok(outcome::worst(reports.iter().map(|report| code(&report.verdict))))
+}
+
+/// So many signals that end a program end the run, whatever the program does.
+const ENOUGH: u32 = 3;
+
+/// Passes signals to the command, once it runs.
+async fn until_done(
+    run: impl Future<Output = Result<Summary, RunError>>,
+    signals: &mut Signals,
+    connections: &Connections,
+    interrupt: &CancellationToken,
+) -> Result<Summary, Failure> {
+    let mut run = std::pin::pin!(run);
+    let mut ends = 0;
+    loop {
+        tokio::select! {
+            summary = &mut run => return summary.map_err(Failure::from),
+            control = signals.next() => {
+                let is_running = connections.tell(&control);
+                ends += u32::from(signals::ends_a_run(&control));
+                if ends > 0 && (!is_running || ends == ENOUGH) {
+                    interrupt.cancel();
+                }
+            }
+        }
+    }
+}
+
+/// Says on standard error what the program could not say.
+fn explain(reports: &[JobReport], command: &[OsString], files: Option<&FilesPlan>) {
+    let hidden = |report: &JobReport| {
+        let not_found = matches!(
+            report.verdict,
+            Verdict::Failed { reason: verdict::Failure::Command(CommandEnd::NotFound { .. }) }
+        );
+        command
+            .first()
+            .zip(files)
+            .filter(|_| not_found)
+            .and_then(|(program, files)| hidden::explanation(program, files))
+    };
+    for text in reports.iter().filter_map(|report| hidden(report).or_else(|| outcome::explanation(report))) {
+        let lines: Vec<_> = clean::lines(&text).collect();
+        // If standard error cannot be written, the exit code remains.
+        writeln!(io::stderr(), "vmlab: {}", lines.join("\n")).unwrap_or_default();
+    }
+}
+
+/// Keeps the verdicts, beside the record and the reports.
+struct Observer {
+    sink: Handle,
+    /// In the order in which the user named them.
+    targets: Vec<TargetId>,
+    /// In the order of the targets.
+    reports: Rc<RefCell<Vec<JobReport>>>,
+}
+
+impl Sink for Observer {
+    fn open(&mut self) -> Result<Opened, Box<dyn Error + Send + Sync>> {
+        self.sink.open()
+    }
+
+    fn take(&mut self, event: &Stamped) {
+        match &event.event {
+            LabEvent::RunStarted { targets, .. } => self.targets.clone_from(targets),
+            LabEvent::JobFinished(report) => {
+                let mut reports = self.reports.borrow_mut();
+                reports.push(JobReport::clone(report));
+                reports.sort_by_key(|report| self.targets.iter().position(|target| *target == report.target));
+            }
+            _ => {}
+        }
+        self.sink.take(event);
+    }
+}
