@@ -156,7 +156,7 @@ const REPETITION: &str = "Repetition";
 
 fn reports_help() -> String {
     format!(
-        "Report to write: {}, with =FILE to write it there; may be given several times [default: human]",
+        "Report to write: {}, with =FILE to write it there; may be given several times [default: human, and none for a command]",
         Format::list()
     )
 }

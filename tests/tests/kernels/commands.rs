@@ -184,6 +184,9 @@ fn a_crash_ends_the_program_at_once_with_the_trace() {
 #[test]
 fn several_kernels_have_headings_a_table_and_reports() {
     let env = env();
+    let ended = sh(&env, &["-r", "junit"], "echo mixed");
+    ended.exits(125);
+    assert!(ended.stdout.is_empty() && ended.stderr.contains("`--report junit=FILE`"), "{ended}");
     let report = format!("junit={}", env.home().join("junit.xml").display());
     let ended =
         sh(&env, &["-k", BOOKWORM, "-k", TRIXIE, "-r", &report], "uname -r; case $(uname -r) in 6.12*) exit 3;; esac");

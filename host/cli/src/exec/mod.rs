@@ -18,11 +18,12 @@ use vmlab_lab::{Lab, Opened, Plan, RunError, Sink, Summary};
 use vmlab_protocol::command::CommandEnd;
 use vmlab_report::progress::TerminalProgress;
 use vmlab_report::style::Facts;
-use vmlab_report::{Reporters, Setup};
+use vmlab_report::{Destination, ReportSpec, Reporters, Setup};
 use vmlab_store::cache::Limit;
 
 pub(crate) use args::{ExecArgs, ShellArgs};
 
+use crate::lab_args::OutputArgs;
 use crate::logging::Logging;
 use crate::run::sink::{Handle, RunSink};
 use crate::{Context, Failure, lab_args};
@@ -61,7 +62,7 @@ async fn execute(args: &ExecArgs, context: &Context, logging: Logging) -> Result
     let plan =
         lab_args::plan(&args.kernels, &args.guests, &args.repetition, &args.output, args.memory, vec![order.job])?;
     let plan = Plan { command: Some(order.command), ..plan };
-    Reporters::check(&args.output.reports)?;
+    check_reports(&args.output)?;
     let cache_limit = Limit::from_env().map_err(Failure::usage)?;
     let mut signals = Signals::listen()?;
     if args.kernels.setup {
@@ -96,6 +97,22 @@ async fn execute(args: &ExecArgs, context: &Context, logging: Logging) -> Result
     }
     let code = if args.bisect { outcome::bisect_code } else { outcome::code };
     Ok(outcome::worst(reports.iter().map(|report| code(&report.verdict))))
+}
+
+/// A report on standard output would be mixed with what the program writes, and neither could be read.
+fn check_reports(output: &OutputArgs) -> Result<(), Failure> {
+    if let Some(report) = output.reports.iter().find(|report| report.destination == Destination::Stdout) {
+        let format = report.format;
+        return Err(Failure::usage(format!(
+            "the {format} report would be mixed with the program's output; give it a file, as `--report {format}=FILE`"
+        )));
+    }
+    if output.timings && !ReportSpec::any_human(&output.reports) {
+        return Err(Failure::usage(
+            "the timings are part of the human report; give it a file, as `--report human=FILE`",
+        ));
+    }
+    Ok(Reporters::check(&output.reports)?)
 }
 
 /// So many signals that end a program end the run, whatever the program does.
