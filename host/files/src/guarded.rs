@@ -10,7 +10,7 @@ use crate::host;
 use crate::nodes::Identity;
 use crate::rules::matches_name;
 
-/// Looks the files up, as they are now. A file that does not exist, or cannot be reached, is none.
+/// The identities of the files as they are now, without those that cannot be reached.
 pub(crate) fn identities(root: &OwnedFd, patterns: impl Iterator<Item = PathBuf>) -> HashMap<Identity, PathBuf> {
     let paths = patterns.flat_map(|pattern| matching(root, pattern));
     paths.filter_map(|path| Some((reach(root, &path)?.identity(), path))).collect()

@@ -4,7 +4,7 @@
 //! **What a guest sees.** All of `/`, but: `/dev`, `/proc`, `/run` and `/sys` look empty, because the guest mounts its own
 //! there. Secrets of the system are hidden. Of the caller's home only the way to the working directory, that directory, and
 //! toolchains are shown; of other homes, nothing. Credentials below a home are hidden even where the home is shown.
-//! [`documented_lists`] has the lists. A share shows what it names; only a share that names a secret, or something in it,
+//! `rules/lists.rs` has the lists. A share shows what it names; only a share that names a secret, or something in it,
 //! shows the secret. Homes and secrets that existed when the view was made are hidden under other names as well (bind mounts,
 //! hard links). File systems that are interfaces to the host's kernel are inaccessible wherever they are mounted.
 //!
@@ -16,7 +16,7 @@
 //! and group are shown as root. Device nodes, FIFOs and sockets are shown with their numbers, and the host never opens
 //! them.
 //!
-//! **Changes on the host** show after the timeout of the view, 1 s by default. A file that another one replaces shows as if it
+//! **Changes on the host** show within a second. A file that another one replaces shows as if it
 //! had been rewritten, also to a program that has it open: a program that has it mapped may see pages of both. A file that is
 //! replaced by a directory, or the other way round, is stale (`ESTALE`) where it was known.
 //!
@@ -42,7 +42,6 @@ mod tree;
 mod view;
 mod visibility;
 
-pub use rules::{DocumentedList, documented_lists};
 pub use serve::{ServeError, serve};
 pub use view::{Request, View, ViewError};
 pub use visibility::{ShareFlag, Visibility};

@@ -16,7 +16,7 @@ use crate::caches::{Caches, Entries};
 use crate::host::{HostEntry, Reached};
 use crate::inodes::Inodes;
 use crate::nodes::{Identity, Met, Nodes};
-use crate::view::{Found, View};
+use crate::view::{Found, TIMEOUT, View};
 
 /// The device of directories that only the guest has. No device of the host's has this number.
 const MADE_DEVICE: u64 = u64::MAX;
@@ -135,7 +135,7 @@ impl Session {
     fn enter(&mut self, parent: u64, name: &OsStr, found: Result<Found, Errno>) -> Result<Entry, Errno> {
         let found = match found {
             Ok(found) => found,
-            Err(Errno::ENOENT) => return Ok(attributes::entry(0, attributes::blank(), self.view.timeout())),
+            Err(Errno::ENOENT) => return Ok(attributes::entry(0, attributes::blank(), TIMEOUT)),
             Err(e) => return Err(e),
         };
         let identity = identity_of(&found);
@@ -147,7 +147,7 @@ impl Session {
         }
         let (node, met) = self.nodes.look_up(parent, name, identity)?;
         self.note(node, met);
-        Ok(attributes::entry(node, self.shown(&found), self.view.timeout()))
+        Ok(attributes::entry(node, self.shown(&found), TIMEOUT))
     }
 
     fn entries(&mut self, node: u64, offset: u64) -> io::Result<(PathBuf, Entries)> {

@@ -11,7 +11,7 @@ use fuse_backend_rs::api::filesystem::{Context, DirEntry, Entry, FileSystem, Zer
 use libc::stat64;
 
 use crate::session::Session;
-use crate::view::View;
+use crate::view::{TIMEOUT, View};
 
 /// The options of the protocol that this file system wants. Each is used if the guest's kernel has it.
 const OPTIONS: FsOptions = FsOptions::ASYNC_READ
@@ -63,7 +63,7 @@ impl FileSystem for Tree {
     }
 
     fn getattr(&self, _: &Context, inode: u64, _: Option<u64>) -> io::Result<(stat64, Duration)> {
-        Ok((self.session().attributes(inode)?, self.view.timeout()))
+        Ok((self.session().attributes(inode)?, TIMEOUT))
     }
 
     fn readlink(&self, _: &Context, inode: u64) -> io::Result<Vec<u8>> {

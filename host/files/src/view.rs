@@ -19,11 +19,11 @@ use crate::rules::{self, Facts, HOMES, Rules, Seen, toolchains_of};
 use crate::visibility::Visibility;
 use crate::{guarded, host};
 
-/// How long a guest caches names and attributes, by default. A change on the host shows after that time.
-const TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a guest caches names and attributes. A change on the host shows after that time.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(1);
 /// The largest number of nodes that a guest may know, which takes some 100 MB.
 const NODES: usize = 1 << 19;
-/// A home that contains one of these is none: it would hide the system.
+/// A directory that contains one of these does not count as a home, because hiding it would hide the system.
 const NOT_IN_A_HOME: [&str; 4] = ["/etc/passwd", "/usr/bin", "/usr/lib", "/lib"];
 
 /// What the caller wants a guest to see. All paths are absolute.
@@ -83,7 +83,6 @@ pub enum ViewError {
 #[derive(Debug, Clone)]
 pub struct View {
     shared: Arc<Shared>,
-    timeout: Duration,
     node_limit: usize,
 }
 
@@ -155,13 +154,7 @@ impl View {
             caller: (geteuid().as_raw(), getegid().as_raw()),
             root: root_fd,
         };
-        Ok(Self { shared: Arc::new(shared), timeout: TIMEOUT, node_limit: NODES })
-    }
-
-    /// Sets how long guests cache names and attributes; 1 s by default.
-    #[must_use]
-    pub fn with_timeout(self, timeout: Duration) -> Self {
-        Self { timeout, ..self }
+        Ok(Self { shared: Arc::new(shared), node_limit: NODES })
     }
 
     #[cfg(test)]
@@ -188,11 +181,6 @@ impl View {
             _ => Visibility::Visible,
         }
     }
-
-    pub(crate) fn timeout(&self) -> Duration {
-        self.timeout
-    }
-
     pub(crate) fn node_limit(&self) -> usize {
         self.node_limit
     }

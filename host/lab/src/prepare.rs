@@ -182,7 +182,8 @@ async fn obtain(
     Ok(kernels)
 }
 
-/// The index of the kernel's modules if their directory has none, and why there is none. A command without it still runs.
+/// The index of the kernel's modules, if their directory lacks one; or the reason why it cannot be made. A command runs without it,
+/// too.
 async fn module_index(
     kernel: &Kernel,
     dirs: &Dirs,

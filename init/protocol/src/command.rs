@@ -28,8 +28,6 @@ pub struct Command {
     pub hostname: String,
     /// Whether the root shows the host's files. Otherwise it is empty, but for what PID 1 mounts.
     pub host_files: bool,
-    /// The directory of kernel modules that belongs to `/lib/modules/RELEASE`, as a path on the files port; None if there is none.
-    pub modules: Option<Text>,
     /// The files of kernel modules to load before the program runs, in order. None of them is compressed.
     pub load: Vec<Text>,
 }

@@ -164,7 +164,7 @@ impl Session {
         let signal = if signal == libc::SIGTSTP && foreground.is_none() { libc::SIGSTOP } else { signal };
         let group = foreground.unwrap_or(own);
         if send_signal(Pid::from_raw(-group.as_raw()), signal) == Err(Errno::ESRCH) {
-            // The process has no group of its own yet.
+            // The process has no group of its own yet. If it has ended meanwhile, there is nothing to signal.
             let _ = send_signal(own, signal);
         }
     }

@@ -20,7 +20,7 @@ pub(super) enum Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    /// The code of a job; the error says why there is none.
+    /// The code of a job. The error says why it cannot run.
     pub(super) fn find(job: &Job, command: Option<Box<Command>>, files: Option<&'a Files>) -> Result<Self, String> {
         match job {
             Job::Scenario(id) => {

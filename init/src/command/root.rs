@@ -10,9 +10,8 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::utsname::uname;
 use nix::unistd::chroot;
-use vmlab_protocol::command::{Command, Text};
+use vmlab_protocol::command::Command;
 
 use crate::files::HOST;
 use crate::sandbox::{During as _, Trouble};
@@ -119,7 +118,6 @@ fn empty(place: &Place<'_>) -> Result<PathBuf, Trouble> {
 fn furnish(command: &Command, terminals: Option<File>) -> Result<(), Trouble> {
     let cwd = Path::new(command.cwd.as_os_str());
     let hidden = directory(cwd);
-    let modules = command.modules.as_ref().map(open_modules).transpose()?;
     for mount in MOUNTS {
         mount_one(mount)?;
     }
@@ -132,10 +130,6 @@ fn furnish(command: &Command, terminals: Option<File>) -> Result<(), Trouble> {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error).during(format!("symlink({link})")),
         }
-    }
-    if let Some(modules) = modules {
-        let release = uname().during("uname")?.release().to_owned();
-        bind(&modules, &Path::new("/lib/modules").join(release))?;
     }
     if let Some(hidden) = hidden
         && !cwd.exists()
@@ -158,13 +152,6 @@ fn mount_one(entry: &Mount) -> Result<(), Trouble> {
         mount_at(kind, target, *flags, options).during(format!("mount({kind}) on {}", target.display()))
     });
     if *needed { mounted } else { Ok(()) }
-}
-
-fn open_modules(modules: &Text) -> Result<File, Trouble> {
-    let path = Path::new("/").join(modules.as_os_str());
-    let flags = libc::O_PATH | libc::O_DIRECTORY;
-    let opened = OpenOptions::new().read(true).custom_flags(flags).open(&path);
-    opened.during(format!("opening the kernel's modules at {}", path.display()))
 }
 
 /// Opens a directory for [`bind`]; None if there is no such directory.

@@ -36,7 +36,6 @@ pub(crate) fn command(argv: &[&str]) -> Command {
         terminal: None,
         hostname: "guest".to_owned(),
         host_files: true,
-        modules: None,
         load: Vec::new(),
     }
 }

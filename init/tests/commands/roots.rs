@@ -13,7 +13,6 @@ pub(crate) const TESTS: &[(&str, fn())] = &[
     ("the_host_name_and_the_loopback_device_are_set", the_host_name_and_the_loopback_device_are_set),
     ("a_command_can_make_namespaces", a_command_can_make_namespaces),
     ("a_working_directory_below_run_is_shown", a_working_directory_below_run_is_shown),
-    ("modules_are_those_of_the_kernel", modules_are_those_of_the_kernel),
     ("a_root_without_files_has_the_file_systems", a_root_without_files_has_the_file_systems),
 ];
 
@@ -77,17 +76,6 @@ fn a_working_directory_below_run_is_shown() {
     observed.has_exited(0);
     assert_eq!(observed.text(), format!("here\n1\n{}\n", scratch.0.display()));
     assert_eq!(fs::read_to_string(scratch.0.join("file")).unwrap(), "here\n");
-}
-
-fn modules_are_those_of_the_kernel() {
-    let scratch = Scratch::new("modules");
-    fs::write(scratch.0.join("modules.dep"), "dep\n").unwrap();
-    let script = "set -e; cd /lib/modules/$(uname -r); cat modules.dep; echo changed >modules.dep; cat modules.dep";
-    let command = Command { modules: Some(Text::from(scratch.0.as_os_str().to_owned())), ..shell(script) };
-    let observed = run(&command);
-    observed.has_exited(0);
-    assert_eq!(observed.text(), "dep\nchanged\n");
-    assert_eq!(fs::read_to_string(scratch.0.join("modules.dep")).unwrap(), "dep\n");
 }
 
 fn a_root_without_files_has_the_file_systems() {

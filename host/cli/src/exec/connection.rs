@@ -59,7 +59,7 @@ impl Connections {
         let mut running = self.running.borrow_mut();
         running.retain(|sender| !sender.is_closed());
         for sender in running.iter() {
-            // Full only if a guest has stopped reading; its deadline ends it.
+            // Full only if a guest has stopped reading. The third signal then ends the run, see `until_done`.
             let _ = sender.try_send(CommandInput::Control(control.clone()));
         }
         !running.is_empty()
@@ -92,6 +92,7 @@ impl Attach for Connections {
             // It ends with the process: nothing interrupts a read.
             thread::spawn(move || pass_input(io::stdin().lock(), &sender, &credits, escape.as_ref()));
         } else {
+            // The queue is new and empty.
             let _ = to_command.try_send(CommandInput::Control(Control::EndOfInput));
         }
         if self.escape.is_some() {

@@ -52,7 +52,6 @@ pub(super) fn of(args: &ExecArgs, terminal: Option<WindowSize>) -> Result<Order,
         terminal,
         hostname: HOSTNAME.to_owned(),
         host_files: !no_host_files,
-        modules: None,
         load: modules.files.iter().map(Text::from).collect(),
     };
     check_size(&command)?;
@@ -85,7 +84,7 @@ fn directory(option: &str, dir: &Path) -> Result<PathBuf, Failure> {
 }
 
 /// The repository that the working directory is in: cargo and others run programs of a whole workspace in the directory of a
-/// member. A repository that has the home in it is none.
+/// member. A repository around the whole home does not count.
 fn repository(cwd: &Path, home: Option<&Path>) -> Option<PathBuf> {
     let above = cwd.ancestors().take_while(|dir| home.is_none_or(|home| !home.starts_with(dir)));
     above.filter(|dir| dir.parent().is_some()).find(|dir| dir.join(".git").exists()).map(Path::to_owned)

@@ -71,7 +71,7 @@ pub(super) fn explanation(report: &JobReport) -> Option<String> {
     match &report.verdict {
         Verdict::Passed | Verdict::Failed { reason: Failure::Command(CommandEnd::Exited { .. }) } => None,
         Verdict::Failed { reason: Failure::Command(end) } => match end {
-            // Whoever sends these signals knows.
+            // Users send these signals themselves.
             CommandEnd::Killed { signal: 1 | 2 | 9 | 13 | 15 } => None,
             CommandEnd::Killed { signal: 4 } => Some(format!(
                 "{detail}; a program that was compiled for this machine's CPU may use instructions that the guest's CPU does \

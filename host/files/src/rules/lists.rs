@@ -133,32 +133,3 @@ pub(super) const TOOLCHAINS: &[&str] = &[
     "miniconda3",
     "miniforge3",
 ];
-
-/// A list of this module, for documentation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DocumentedList {
-    /// What the entries have in common; the beginning of a sentence that they complete.
-    pub title: &'static str,
-    /// Where the entries begin: `/` or `~`.
-    pub below: &'static str,
-    /// Patterns.
-    pub entries: &'static [&'static str],
-}
-
-/// The lists that decide what a guest sees, for the help texts.
-#[must_use]
-pub fn documented_lists() -> [DocumentedList; 3] {
-    [
-        DocumentedList {
-            title: "Toolchain directories of the home directory, which are always shown",
-            below: "~",
-            entries: TOOLCHAINS,
-        },
-        DocumentedList {
-            title: "Credentials, which are hidden at any depth below a home directory",
-            below: "~",
-            entries: CREDENTIALS,
-        },
-        DocumentedList { title: "Secrets of the system, which are hidden", below: "/", entries: SYSTEM_SECRETS },
-    ]
-}

@@ -12,7 +12,6 @@ use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 
 use lists::{CREDENTIALS, EMPTY, ORDINARY, SYSTEM_SECRETS, TOOLCHAINS};
-pub use lists::{DocumentedList, documented_lists};
 pub(crate) use pattern::matches_name;
 
 /// Where other users' homes are.

@@ -1,4 +1,4 @@
-//! What a guest is told when files change on the host while it knows them.
+//! What a guest sees of files that change on the host after it has looked them up.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;

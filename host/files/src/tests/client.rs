@@ -239,6 +239,7 @@ impl Client {
 
     /// What the service came to that has ended by itself, with the port open for its replies.
     pub(super) fn end(self) -> Result<(), ServeError> {
+        // A service that has ended has closed the port.
         let _ = self.port.shutdown(Shutdown::Write);
         let end = self.service.join().expect("the service does not panic");
         drop(self.port);

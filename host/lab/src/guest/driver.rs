@@ -174,7 +174,12 @@ impl Driver<'_> {
     /// Carries out an action; returns its result if the machine needs it.
     async fn carry_out(&mut self, action: Action) -> Option<Input> {
         match action {
-            Action::Send(bytes) => write_failure(self.channels.send(&bytes).await),
+            Action::Send(bytes) => tokio::select! {
+                biased;
+                sent = self.channels.send(&bytes) => write_failure(sent),
+                // A guest that reads nothing does not hold up the end of the run.
+                () = self.run.cancel.cancelled() => None,
+            },
             Action::Wake => write_failure(self.channels.wake()),
             Action::ExamineAndResume => {
                 self.postmortem.take(self.run, &mut self.channels).await;
@@ -251,7 +256,7 @@ impl Driver<'_> {
     }
 }
 
-/// The next input of the user's side. None if there is none any more.
+/// The next input of the user's side. None after the last one.
 async fn next_input(command: &mut Option<CommandIo>) -> Option<CommandInput> {
     match command {
         Some(io) => io.input.recv().await,
