@@ -118,6 +118,16 @@ fn signals_and_limits_end_a_program() {
         running.signal(signal);
         running.wait().exits(code);
     }
+    let script = "trap '' INT TERM; while :; do sleep 0.1; done";
+    let mut running = env.start_command(exec(&env, &["-r", &report], &["sh", "-c", script]));
+    ready(&mut running);
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    for _ in 0..3 {
+        running.signal(Signal::SIGTERM);
+        // Signals of one kind merge while they are pending (signal(7)).
+        std::thread::sleep(std::time::Duration::from_millis(300));
+    }
+    running.wait().exits(exit::INTERRUPTED);
     let ended = sh(&env, &["--timeout", "1"], "sleep 1000");
     ended.exits(124);
     assert!(ended.stderr.contains("did not end within --timeout, 1 s"), "{ended}");
@@ -216,7 +226,9 @@ fn a_change_on_the_host_shows_while_the_program_runs() {
         events.iter().any(|stamped| matches!(stamped.event, LabEvent::JobStarted { .. })).then_some(())
     });
     std::thread::sleep(std::time::Duration::from_secs(1));
-    fs::write(&file, "a new text").unwrap();
+    // As editors and git do.
+    fs::write(env.home().join("file.new"), "a new text").unwrap();
+    fs::rename(env.home().join("file.new"), &file).unwrap();
     let ended = running.wait();
     ended.exits(0);
     assert_eq!(ended.stdout, "olda new text");
