@@ -9,9 +9,9 @@ use vmlab_protocol::message::{LegOutcome, Stream};
 
 use super::Order;
 use super::output::{BUFFER_BYTES, Forwarded, read_pipe, set_nonblocking};
-use super::process::{End, Process};
+use super::process::{End, Process, Started};
 use super::sweep;
-use super::work::Work;
+use super::work::Code;
 use crate::children::Children;
 use crate::link::{Link, LinkError};
 use crate::sandbox;
@@ -20,8 +20,8 @@ use crate::sandbox;
 const ITSELF: Pid = Pid::from_raw(0);
 
 /// Runs a leg.
-pub(super) fn run(order: &Order<'_>, work: &Work<'_>, forwarded: &mut Forwarded<'_>) -> Result<LegOutcome, LinkError> {
-    let mut running = match Running::start(order, work, forwarded) {
+pub(super) fn run(order: &Order<'_>, code: &Code, forwarded: &mut Forwarded<'_>) -> Result<LegOutcome, LinkError> {
+    let mut running = match Running::start(order, code, forwarded) {
         Ok(running) => running,
         Err(why) => return Ok(LegOutcome::Failed { detail: format!("the agent cannot start the leg: {why}") }),
     };
@@ -53,14 +53,14 @@ struct Running {
 }
 
 impl Running {
-    fn start(order: &Order<'_>, work: &Work<'_>, forwarded: &Forwarded<'_>) -> Result<Self, String> {
+    fn start(order: &Order<'_>, code: &Code, forwarded: &Forwarded<'_>) -> Result<Self, String> {
         let (stdout, out) = pipe()?;
         let (stderr, err) = pipe()?;
-        let process =
-            Process::start(order.leg_timeout_ms, || match enter(&out, &err, order.children, forwarded.link) {
-                Ok(()) => work.run_leg(forwarded.leg),
-                Err(error) => LegOutcome::Failed { detail: format!("the leg's process cannot start: {error}") },
-            })?;
+        let process = Started::start(|| match enter(&out, &err, order.children, forwarded.link) {
+            Ok(()) => code.run_leg(forwarded.leg),
+            Err(error) => LegOutcome::Failed { detail: format!("the leg's process cannot start: {error}") },
+        })?;
+        let process = process.limited(order.leg_timeout_ms);
         Ok(Self { process, stdout: Some(stdout), stderr: Some(stderr), buffer: vec![0; BUFFER_BYTES] })
     }
 

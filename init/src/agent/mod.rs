@@ -11,7 +11,7 @@ use vmlab_protocol::job::Job;
 use vmlab_protocol::message::{GuestMessage, HERE, HostMessage, Leg, LegOutcome, Stream};
 
 use crate::children::Children;
-use crate::command::Place;
+use crate::command::{self, Place};
 use crate::console;
 use crate::faults;
 use crate::files::Files;
@@ -19,7 +19,8 @@ use crate::link::{FromHost, Link, LinkError};
 use fresh::Fresh;
 use kernel_console::KernelConsole;
 use output::Forwarded;
-use work::Work;
+use standby::Launcher;
+use work::{Way, Work};
 
 mod allowance;
 mod facts;
@@ -29,6 +30,7 @@ mod leg;
 pub(crate) mod output;
 mod process;
 pub(crate) mod session;
+pub(crate) mod standby;
 mod streams;
 mod sweep;
 mod window;
@@ -36,9 +38,9 @@ mod work;
 
 const NULL: &str = "/dev/null";
 
-/// Serves the host until the goodbye. `files` is the way to the host's files, in guests that have it. Returns the process's
+/// Serves the host until the goodbye. `files` comes from PID 1 in guests that see the host's files. Returns the process's
 /// exit code; an error that ends the link goes to standard error, which is the console.
-pub(crate) fn run(port: &Path, files: Option<&Files>, modules: Vec<String>, mut problems: Vec<String>) -> u8 {
+pub(crate) fn run(port: &Path, files: Option<Files>, modules: Vec<String>, mut problems: Vec<String>) -> u8 {
     // Orphans of a scenario become children of the agent, which finds, kills and reaps them.
     if let Err(error) = set_child_subreaper(true) {
         problems.push(format!("cannot become a subreaper: {error}"));
@@ -56,11 +58,13 @@ pub(crate) fn run(port: &Path, files: Option<&Files>, modules: Vec<String>, mut 
     }
 }
 
-fn serve(port: &Path, files: Option<&Files>, modules: Vec<String>, problems: Vec<String>) -> Result<(), LinkError> {
+fn serve(port: &Path, files: Option<Files>, modules: Vec<String>, problems: Vec<String>) -> Result<(), LinkError> {
     let mut link = Link::open(port)?;
     let fresh = Fresh::open().map_err(LinkError::Prepare)?;
     let console = KernelConsole::open().map_err(LinkError::Console)?;
     let children = Children::open().map_err(LinkError::Children)?;
+    // Before the hello, and so before a template is saved.
+    let mut commands = Commands::prepare(files);
     console.write(HERE).map_err(LinkError::Console)?;
     link.send(GuestMessage::Hello(Box::new(facts::hello(modules, &console, problems))))?;
     let mut started = 0;
@@ -88,8 +92,8 @@ fn serve(port: &Path, files: Option<&Files>, modules: Vec<String>, problems: Vec
                 }
                 last_command = command.is_some().then_some(run).or(last_command);
                 let order = Order { run, leg_timeout_ms, output_limit, console: &console, children: &children };
-                let work = Work::find(&job, command, files);
-                if run_job(&mut link, &order, job, work)? {
+                let work = Work::find(&job, command, &commands.host_files);
+                if run_job(&mut link, &order, &mut commands.launcher, job, work)? {
                     started += 1;
                 }
             }
@@ -100,6 +104,26 @@ fn serve(port: &Path, files: Option<&Files>, modules: Vec<String>, problems: Vec
                 return link.send(GuestMessage::RunFinished { started });
             }
         }
+    }
+}
+
+/// What is needed for commands.
+struct Commands {
+    /// The outcome of the probe of commands that see the host's files.
+    host_files: LegOutcome,
+    launcher: Launcher<'static>,
+}
+
+impl Commands {
+    /// Waits for the host's files, and starts the process of the first command.
+    fn prepare(files: Option<Files>) -> Self {
+        let (mut host_files, mut launcher) = (command::probe(files), Launcher::new(Place::in_guest()));
+        if host_files == LegOutcome::Available
+            && let Err(why) = launcher.stand_by()
+        {
+            host_files = LegOutcome::Failed { detail: format!("the agent cannot prepare for a command: {why}") };
+        }
+        Self { host_files, launcher }
     }
 }
 
@@ -114,7 +138,13 @@ struct Order<'a> {
 }
 
 /// Runs a job; returns whether it was started.
-fn run_job(link: &mut Link, order: &Order<'_>, job: Job, work: Result<Work<'_>, String>) -> Result<bool, LinkError> {
+fn run_job(
+    link: &mut Link,
+    order: &Order<'_>,
+    launcher: &mut Launcher<'_>,
+    job: Job,
+    work: Result<Work, String>,
+) -> Result<bool, LinkError> {
     let run = order.run;
     let work = match work {
         Ok(work) => work,
@@ -130,10 +160,10 @@ fn run_job(link: &mut Link, order: &Order<'_>, job: Job, work: Result<Work<'_>, 
         return Ok(true);
     }
     let mut output_left = order.output_limit;
-    if run_leg(link, order, &work, Leg::Probe, &mut output_left)? == LegOutcome::Available {
-        run_leg(link, order, &work, Leg::Subject, &mut output_left)?;
+    if run_leg(link, order, launcher, &work, Leg::Probe, &mut output_left)? == LegOutcome::Available {
+        run_leg(link, order, launcher, &work, Leg::Subject, &mut output_left)?;
         if work.has_control() {
-            run_leg(link, order, &work, Leg::Control, &mut output_left)?;
+            run_leg(link, order, launcher, &work, Leg::Control, &mut output_left)?;
         }
     }
     link.send(GuestMessage::JobFinished { run })?;
@@ -143,17 +173,20 @@ fn run_job(link: &mut Link, order: &Order<'_>, job: Job, work: Result<Work<'_>, 
 fn run_leg(
     link: &mut Link,
     order: &Order<'_>,
-    work: &Work<'_>,
+    launcher: &mut Launcher<'_>,
+    work: &Work,
     leg: Leg,
     output_left: &mut u64,
 ) -> Result<LegOutcome, LinkError> {
     let began = Instant::now();
     let mut forwarded = Forwarded { link, run: order.run, leg, left: output_left, dropped: 0 };
-    let found = match work.command(leg) {
-        Some(command) => {
-            session::run(command, &Place::in_guest(), order.leg_timeout_ms, order.children, &mut forwarded)?
+    let found = match work.way(leg) {
+        Way::Code(code) => {
+            launcher.forget();
+            leg::run(order, code, &mut forwarded)?
         }
-        None => leg::run(order, work, &mut forwarded)?,
+        Way::Command(command) => session::run(command, launcher, order.leg_timeout_ms, order.children, &mut forwarded)?,
+        Way::Known(outcome) => outcome.clone(),
     };
     let duration_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
     let output_dropped = forwarded.dropped;

@@ -26,7 +26,34 @@ pub(super) enum End {
     Lost(String),
 }
 
-/// A leg's process, and the pipe for its result.
+/// A process that runs a leg, or waits for it, without a time limit yet.
+pub(super) struct Started {
+    pid: Pid,
+    result: PipeReader,
+}
+
+impl Started {
+    /// Starts a process that runs `leg` and reports its outcome.
+    pub(super) fn start(leg: impl FnOnce() -> LegOutcome) -> Result<Self, String> {
+        let (result, mut say) = io::pipe().map_err(|error| format!("pipe: {error}"))?;
+        let pid = fork_with(|| {
+            let json = serde_json::to_vec(&leg()).unwrap_or_default();
+            u8::from(say.write_all(&json).is_err() || io::stdout().flush().is_err())
+        })
+        .map_err(|error| format!("fork: {error}"))?;
+        super::output::set_nonblocking(&result)?;
+        Ok(Self { pid, result })
+    }
+
+    /// Gives it a time limit that begins now.
+    pub(super) fn limited(self, limit_ms: u64) -> Process {
+        let Self { pid, result } = self;
+        let allowance = Allowance::new(Duration::from_millis(limit_ms), Instant::now());
+        Process { pid, allowance, limit_ms, result: Some(result), received: Vec::new(), result_too_long: false }
+    }
+}
+
+/// A leg's process, its time limit, and the pipe for its result.
 pub(super) struct Process {
     pid: Pid,
     allowance: Allowance,
@@ -38,19 +65,6 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts a process that runs `leg` and reports its outcome. The time limit begins now.
-    pub(super) fn start(limit_ms: u64, leg: impl FnOnce() -> LegOutcome) -> Result<Self, String> {
-        let (result, mut say) = io::pipe().map_err(|error| format!("pipe: {error}"))?;
-        let allowance = Allowance::new(Duration::from_millis(limit_ms), Instant::now());
-        let pid = fork_with(|| {
-            let json = serde_json::to_vec(&leg()).unwrap_or_default();
-            u8::from(say.write_all(&json).is_err() || io::stdout().flush().is_err())
-        })
-        .map_err(|error| format!("fork: {error}"))?;
-        super::output::set_nonblocking(&result)?;
-        Ok(Self { pid, allowance, limit_ms, result: Some(result), received: Vec::new(), result_too_long: false })
-    }
-
     pub(super) const fn pid(&self) -> Pid {
         self.pid
     }

@@ -13,10 +13,10 @@ use vmlab_protocol::message::{GuestMessage, HostMessage, LegOutcome, Stream};
 
 use super::output::{BUFFER_BYTES, Forwarded};
 use super::process::{End, Process};
+use super::standby::Launcher;
 use super::streams::{Streams, Terminal};
 use super::sweep;
 use crate::children::Children;
-use crate::command::{self, Place};
 use crate::link::{FromHost, LinkError};
 use crate::sandbox;
 use crate::sys::process::send_signal;
@@ -24,21 +24,25 @@ use crate::sys::process::send_signal;
 /// The time that the host has to take output of a command that exceeded its time limit.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Runs the command, in a root that is made at `place`.
+/// Runs the command.
 pub(crate) fn run(
     command: &Command,
-    place: &Place<'_>,
+    launcher: &mut Launcher<'_>,
     limit_ms: u64,
     children: &Children,
     forwarded: &mut Forwarded<'_>,
 ) -> Result<LegOutcome, LinkError> {
-    // A command may use up all memory, which must not end the agent. A leg of a scenario inherits nothing of this.
+    let session = match launcher.launch(command, limit_ms) {
+        Ok((process, streams)) => Session { process, streams, has_ended: false, buffer: vec![0; BUFFER_BYTES] },
+        Err(why) => {
+            return Ok(LegOutcome::Failed { detail: format!("the agent cannot start the command: {why}") });
+        }
+    };
+    // A command may use up all memory, which must not end the agent. The command itself was started before and is not protected;
+    // nor is a leg of a scenario.
     let protect = |adjustment: &str| drop(fs::write("/proc/self/oom_score_adj", adjustment));
     protect("-1000");
-    let outcome = match Session::start(command, place, limit_ms) {
-        Ok(session) => session.serve(children, forwarded),
-        Err(why) => Ok(LegOutcome::Failed { detail: format!("the agent cannot start the command: {why}") }),
-    };
+    let outcome = session.serve(children, forwarded);
     protect("0");
     outcome
 }
@@ -51,12 +55,6 @@ struct Session {
 }
 
 impl Session {
-    fn start(command: &Command, place: &Place<'_>, limit_ms: u64) -> Result<Self, String> {
-        let (streams, stdio) = Streams::open(command.terminal)?;
-        let process = Process::start(limit_ms, move || command::become_program(command, place, stdio))?;
-        Ok(Self { process, streams, has_ended: false, buffer: vec![0; BUFFER_BYTES] })
-    }
-
     fn serve(mut self, children: &Children, forwarded: &mut Forwarded<'_>) -> Result<LegOutcome, LinkError> {
         let end = self.watch(children, forwarded)?;
         self.has_ended = true;

@@ -16,7 +16,7 @@ use vmlab_protocol::message::Stream;
 
 use super::output::{Forwarded, read_pipe, set_nonblocking};
 use super::window::{Overrun, Pending, Window};
-use crate::command::Stdio;
+use crate::command::Pipes;
 use crate::link::LinkError;
 use crate::sys::terminal;
 
@@ -28,12 +28,8 @@ pub(super) struct Streams {
 }
 
 impl Streams {
-    /// Pipes, or a terminal of this size; the agent's ends and the command's.
-    pub(super) fn open(size: Option<WindowSize>) -> Result<(Self, Stdio), String> {
-        size.map_or_else(Self::pipes, Self::terminal)
-    }
-
-    fn pipes() -> Result<(Self, Stdio), String> {
+    /// Pipes: the agent's ends and the command's.
+    pub(super) fn pipes() -> Result<(Self, Pipes), String> {
         let pipe = || io::pipe().map_err(|error| format!("pipe: {error}"));
         let ((stdin, input), (out, stdout), (err, stderr)) = (pipe()?, pipe()?, pipe()?);
         let own = |fd: OwnedFd| set_nonblocking(&fd).map(|()| Some(File::from(fd)));
@@ -42,10 +38,11 @@ impl Streams {
             outputs: [Output::new(own(out.into())?, Stream::Stdout), Output::new(own(err.into())?, Stream::Stderr)],
             terminal: None,
         };
-        Ok((streams, Stdio::Pipes { stdin, stdout, stderr }))
+        Ok((streams, Pipes { stdin, stdout, stderr }))
     }
 
-    fn terminal(size: WindowSize) -> Result<(Self, Stdio), String> {
+    /// A terminal of this size: the agent's end, and the device of the command's.
+    pub(super) fn terminal(size: WindowSize) -> Result<(Self, PathBuf), String> {
         let failed = |call: &'static str| move |error: nix::Error| format!("{call}: {error}");
         let master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
             .map_err(failed("posix_openpt"))?;
@@ -63,7 +60,7 @@ impl Streams {
             outputs: [Output::new(Some(output), Stream::Stdout), Output::new(None, Stream::Stderr)],
             terminal: Some(Terminal { master, _other_end: other_end }),
         };
-        Ok((streams, Stdio::Terminal(path)))
+        Ok((streams, path))
     }
 
     /// What [`Self::read`] and [`Input::write`] wait for.

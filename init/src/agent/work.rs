@@ -6,51 +6,69 @@ use vmlab_protocol::command::Command;
 use vmlab_protocol::job::{Job, SuiteId};
 use vmlab_protocol::message::{Leg, LegOutcome};
 
-use crate::files::Files;
 use crate::scenarios::{self, Scenario};
-use crate::{command, faults, kunit, modules};
+use crate::{faults, kunit, modules};
 
-/// The code of a job.
-pub(super) enum Work<'a> {
+/// What a job does.
+pub(super) enum Work {
+    Code(Code),
+    /// A program of the host's, and the outcome of its probe.
+    Command(Box<Command>, LegOutcome),
+}
+
+/// Code of this program.
+pub(super) enum Code {
     /// A scenario, or a fault that a leg commits.
     Scenario(&'static Scenario),
     Kunit(SuiteId),
-    /// A program of the host's, and the way to the host's files if the guest has one.
-    Command(Box<Command>, Option<&'a Files>),
 }
 
-impl<'a> Work<'a> {
-    /// The code of a job. The error says why it cannot run.
-    pub(super) fn find(job: &Job, command: Option<Box<Command>>, files: Option<&'a Files>) -> Result<Self, String> {
-        match job {
+/// How a leg is run.
+pub(super) enum Way<'a> {
+    /// In a process of its own.
+    Code(&'a Code),
+    /// As a program of the host's, which takes input and signals from the host.
+    Command(&'a Command),
+    /// Not at all, because its outcome is known.
+    Known(&'a LegOutcome),
+}
+
+impl Work {
+    /// The work of a job. `host_files` tells whether commands can see the host's files. The error says why the job cannot run.
+    pub(super) fn find(job: &Job, command: Option<Box<Command>>, host_files: &LegOutcome) -> Result<Self, String> {
+        Ok(match job {
             Job::Scenario(id) => {
                 let fault = || faults::find(id.as_str()).map(|fault| &fault.scenario);
-                let scenario = scenarios::find(id.as_str()).or_else(fault).map(Self::Scenario);
-                scenario.ok_or_else(|| format!("nothing here is named {job}"))
+                let scenario = scenarios::find(id.as_str()).or_else(fault);
+                Self::Code(Code::Scenario(scenario.ok_or_else(|| format!("nothing here is named {job}"))?))
             }
-            Job::Kunit(suite) => Ok(Self::Kunit(suite.clone())),
-            Job::Command(_) => command
-                .map(|command| Self::Command(command, files))
-                .ok_or_else(|| format!("the host did not say what {job} is to run")),
-        }
+            Job::Kunit(suite) => Self::Code(Code::Kunit(suite.clone())),
+            Job::Command(_) => {
+                let command = command.ok_or_else(|| format!("the host did not say what {job} is to run"))?;
+                let probe = if command.host_files { host_files.clone() } else { LegOutcome::Available };
+                Self::Command(command, probe)
+            }
+        })
     }
 
     /// Whether the subject is followed by a control.
     pub(super) const fn has_control(&self) -> bool {
         match self {
-            Self::Scenario(scenario) => scenario.has_control(),
-            Self::Kunit(_) | Self::Command(..) => false,
+            Self::Code(Code::Scenario(scenario)) => scenario.has_control(),
+            Self::Code(Code::Kunit(_)) | Self::Command(..) => false,
         }
     }
 
-    /// The command that a leg is, which takes input and signals from the host; None if the leg is code of this program.
-    pub(super) fn command(&self, leg: Leg) -> Option<&Command> {
-        match self {
-            Self::Command(command, _) if leg == Leg::Subject => Some(command),
-            _ => None,
+    pub(super) const fn way(&self, leg: Leg) -> Way<'_> {
+        match (self, leg) {
+            (Self::Code(code), _) => Way::Code(code),
+            (Self::Command(_, probe), Leg::Probe) => Way::Known(probe),
+            (Self::Command(command, _), Leg::Subject | Leg::Control) => Way::Command(command),
         }
     }
+}
 
+impl Code {
     /// Runs a leg in the calling process. The probe leg of a scenario first loads its modules.
     pub(super) fn run_leg(&self, leg: Leg) -> LegOutcome {
         match self {
@@ -65,7 +83,6 @@ impl<'a> Work<'a> {
                 scenarios::run_leg(scenario, leg)
             }
             Self::Kunit(suite) => kunit::run_leg(suite.suite(), leg),
-            Self::Command(command, files) => command::probe(command, *files),
         }
     }
 }

@@ -51,9 +51,10 @@ fn serve(options: &command_line::Options, mut problems: Vec<String>) -> Result<E
         let problems = if problems.is_empty() { String::new() } else { format!("; earlier: {}", problems.join("; ")) };
         format!("{missing}{problems}")
     })?;
-    let (mut server, files) = files.map(files::connect).transpose()?.unzip();
-    let agent = fork_with(move || agent::run(&control, files.as_ref(), modules, problems))
+    let (report, for_agent) = files.is_some().then(files::connect).transpose()?.unzip();
+    let agent = fork_with(move || agent::run(&control, for_agent, modules, problems))
         .map_err(|e| format!("cannot fork: {e}"))?;
+    let mut server = files.zip(report).map(|(port, report)| files::Server::start(&port, report));
     ignore_sent_signals();
     let children = Children::open()?;
     // The agent may have ended before its signal was blocked.
@@ -65,7 +66,7 @@ fn serve(options: &command_line::Options, mut problems: Vec<String>) -> Result<E
         let ready = children.wait_or(server.as_ref().map(files::Server::fds).unwrap_or_default(), None)?;
         has_child_ended = ready.has_child_ended;
         if let Some(server) = &mut server {
-            server.work(&ready.fds);
+            server.work();
         }
     }
 }

@@ -3,9 +3,9 @@
 
 use std::env;
 use std::fs::{self, OpenOptions};
-use std::io::{PipeReader, PipeWriter};
+use std::io::{BufRead as _, BufReader, PipeReader, PipeWriter};
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::libc;
@@ -14,13 +14,14 @@ use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::unistd::{
     Gid, Uid, dup2_stderr, dup2_stdin, dup2_stdout, fchown, setgroups, sethostname, setresgid, setresuid, setsid,
 };
-use vmlab_protocol::command::{Command, User};
+use serde::{Deserialize, Serialize};
+use vmlab_protocol::command::{Command, Text, User};
 use vmlab_protocol::message::LegOutcome;
 
 use crate::files::Files;
 use crate::sandbox::{During as _, Trouble};
 use crate::sys::{process, terminal};
-pub(crate) use root::Place;
+pub(crate) use root::{Place, Root};
 
 mod execute;
 mod load;
@@ -30,28 +31,30 @@ mod root;
 /// The limits of open files: the kernel's own soft limit, and a hard one up to which programs may raise it (that of systemd).
 const OPEN_FILES: (u64, u64) = (1024, 524_288);
 
-/// The standard descriptors of a command.
-pub(crate) enum Stdio {
-    Pipes {
-        stdin: PipeReader,
-        stdout: PipeWriter,
-        stderr: PipeWriter,
-    },
-    /// The device of a terminal, below /dev/pts.
-    Terminal(PathBuf),
+/// The ends of pipes that become a command's standard streams if it has no terminal.
+pub(crate) struct Pipes {
+    pub(crate) stdin: PipeReader,
+    pub(crate) stdout: PipeWriter,
+    pub(crate) stderr: PipeWriter,
 }
 
-/// Has the host's files mounted if the command needs them, and looks for what its root needs.
-pub(crate) fn probe(command: &Command, files: Option<&Files>) -> LegOutcome {
-    try_probe(command, files).unwrap_or_else(|Trouble(detail)| LegOutcome::Failed { detail })
+/// What a process that waits for its command is told.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Order {
+    pub(crate) command: Command,
+    /// The device of the command's terminal, below /dev/pts; None for pipes.
+    pub(crate) terminal: Option<Text>,
 }
 
-fn try_probe(command: &Command, files: Option<&Files>) -> Result<LegOutcome, Trouble> {
-    if !command.host_files {
-        return Ok(LegOutcome::Available);
-    }
+/// Whether commands can see the host's files: PID 1 has mounted them, and the kernel has what a command's root needs. The outcome is
+/// that of a probe, and does not change later.
+pub(crate) fn probe(files: Option<Files>) -> LegOutcome {
+    try_probe(files).unwrap_or_else(|Trouble(detail)| LegOutcome::Failed { detail })
+}
+
+fn try_probe(files: Option<Files>) -> Result<LegOutcome, Trouble> {
     let files = files.ok_or_else(|| Trouble::new("the guest was started without a port for the host's files"))?;
-    match files.mount()? {
+    match files.wait()? {
         LegOutcome::Available => {}
         outcome => return Ok(outcome),
     }
@@ -64,28 +67,44 @@ fn try_probe(command: &Command, files: Option<&Files>) -> Result<LegOutcome, Tro
     }
 }
 
-/// Makes the calling process the command. Returns only if a step fails.
-pub(crate) fn become_program(command: &Command, place: &Place<'_>, stdio: Stdio) -> LegOutcome {
-    match prepare(command, place, stdio) {
-        Ok(()) => LegOutcome::Ended(execute::execute(&command.argv, &command.env)),
-        Err(Trouble(detail)) => LegOutcome::Failed { detail },
-    }
-}
-
-fn prepare(command: &Command, place: &Place<'_>, stdio: Stdio) -> Result<(), Trouble> {
+/// Makes the calling process ready to become a command.
+///
+/// Under an emulator each step is slow when it is done for the first time, so everything that does not depend on the command is done
+/// here, and may be done before a template is saved.
+pub(crate) fn prepare(place: Place<'_>, host_files: bool) -> Result<Root, Trouble> {
     // A process group of its own comes with the session: signals to the command reach its children.
     setsid().during("setsid")?;
     process::default_actions();
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).during("sigprocmask")?;
-    root::enter(place, command)?;
-    sethostname(&command.hostname).during("sethostname")?;
-    loopback_up();
-    load::load(&command.load)?;
-    // The agent is protected when memory runs out (`agent::session`); the command is not.
-    fs::write("/proc/self/oom_score_adj", "0").during("writing to /proc/self/oom_score_adj")?;
     // The sysctl fs.nr_open may allow less, and the kernel's own limits then stay.
     let _ = setrlimit(Resource::RLIMIT_NOFILE, OPEN_FILES.0, OPEN_FILES.1);
-    attach(stdio, &command.user)?;
+    let root = Root::mount(place, host_files)?;
+    loopback_up(&root);
+    Ok(root)
+}
+
+/// Waits for the order, and makes the calling process the program. Returns only if a step fails.
+pub(crate) fn await_order(prepared: Result<Root, Trouble>, order: PipeReader, pipes: Pipes) -> LegOutcome {
+    let became = prepared.and_then(|root| {
+        let order = receive(order)?;
+        finish(root, &order, pipes)?;
+        Ok(LegOutcome::Ended(execute::execute(&order.command.argv, &order.command.env)))
+    });
+    became.unwrap_or_else(|Trouble(detail)| LegOutcome::Failed { detail })
+}
+
+fn receive(order: PipeReader) -> Result<Order, Trouble> {
+    let mut json = Vec::new();
+    BufReader::new(order).read_until(b'\n', &mut json).during("waiting for the command")?;
+    serde_json::from_slice(&json).during("unreadable order of the agent")
+}
+
+fn finish(root: Root, order: &Order, pipes: Pipes) -> Result<(), Trouble> {
+    let command = &order.command;
+    root.enter(command)?;
+    sethostname(&command.hostname).during("sethostname")?;
+    load::load(&command.load)?;
+    attach(order.terminal.as_ref(), pipes, &command.user)?;
     become_user(&command.user)?;
     let cwd = Path::new(command.cwd.as_os_str());
     env::set_current_dir(cwd).during(format!("the working directory {} cannot be entered: chdir", cwd.display()))
@@ -93,29 +112,29 @@ fn prepare(command: &Command, place: &Place<'_>, stdio: Stdio) -> Result<(), Tro
 
 /// Sets IFF_UP (netdevice(7)) of the loopback device, whose only other flag to set is IFF_LOOPBACK. A kernel without networking has
 /// no such file.
-fn loopback_up() {
+fn loopback_up(root: &Root) {
     let flags = libc::IFF_UP | libc::IFF_LOOPBACK;
-    let _ = fs::write("/sys/class/net/lo/flags", format!("{flags:#x}"));
+    let _ = fs::write(root.staged("sys/class/net/lo/flags"), format!("{flags:#x}"));
 }
 
 /// Makes the descriptors the standard ones. The user owns them, so that programs can open /dev/stdout and the terminal again.
-fn attach(stdio: Stdio, user: &User) -> Result<(), Trouble> {
+fn attach(terminal: Option<&Text>, pipes: Pipes, user: &User) -> Result<(), Trouble> {
     let own =
         |fd: &dyn AsFd| fchown(fd.as_fd(), Some(Uid::from_raw(user.uid)), None).during("fchown of a standard stream");
-    match stdio {
-        Stdio::Pipes { stdin, stdout, stderr } => {
-            let streams: [&dyn AsFd; 3] = [&stdin, &stdout, &stderr];
-            streams.into_iter().try_for_each(own)?;
-            dup2_stdin(&stdin).and_then(|()| dup2_stdout(&stdout)).and_then(|()| dup2_stderr(&stderr)).during("dup2")
-        }
-        Stdio::Terminal(path) => {
-            let opened = OpenOptions::new().read(true).write(true).open(&path);
-            let file = opened.during(format!("open({})", path.display()))?;
-            terminal::take_control(&file).during("ioctl(TIOCSCTTY)")?;
-            own(&file)?;
-            dup2_stdin(&file).and_then(|()| dup2_stdout(&file)).and_then(|()| dup2_stderr(&file)).during("dup2")
-        }
-    }
+    let Some(path) = terminal.map(Text::as_os_str) else {
+        let Pipes { stdin, stdout, stderr } = pipes;
+        let streams: [&dyn AsFd; 3] = [&stdin, &stdout, &stderr];
+        streams.into_iter().try_for_each(own)?;
+        return dup2_stdin(&stdin)
+            .and_then(|()| dup2_stdout(&stdout))
+            .and_then(|()| dup2_stderr(&stderr))
+            .during("dup2");
+    };
+    let opened = OpenOptions::new().read(true).write(true).open(path);
+    let file = opened.during(format!("open({})", Path::new(path).display()))?;
+    terminal::take_control(&file).during("ioctl(TIOCSCTTY)")?;
+    own(&file)?;
+    dup2_stdin(&file).and_then(|()| dup2_stdout(&file)).and_then(|()| dup2_stderr(&file)).during("dup2")
 }
 
 fn become_user(user: &User) -> Result<(), Trouble> {

@@ -10,13 +10,14 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use nix::unistd::chroot;
+use nix::unistd::{chroot, fchdir};
 use vmlab_protocol::command::Command;
 
 use crate::files::HOST;
 use crate::sandbox::{During as _, Trouble};
 
 /// Where a root is made.
+#[derive(Clone, Copy)]
 pub(crate) struct Place<'a> {
     /// The directory for mounts that the command does not see.
     pub(crate) base: &'a Path,
@@ -33,6 +34,7 @@ impl Place<'static> {
 
 struct Mount {
     kind: &'static str,
+    /// Relative to the root.
     target: &'static str,
     flags: MsFlags,
     options: &'static str,
@@ -52,119 +54,157 @@ const NO_EXEC: MsFlags = NO_DEV.union(MsFlags::MS_NOEXEC);
 /// In mount order: parents before children. /tmp is not here, because programs are tested with files that lie there; /dev/pts is
 /// that of the agent, which opens the terminal.
 const MOUNTS: &[Mount] = &[
-    entry("proc", "/proc", NO_EXEC, "", true),
-    entry("sysfs", "/sys", NO_EXEC, "", true),
-    entry("devtmpfs", "/dev", NO_SUID, "mode=0755", true),
-    entry("tmpfs", "/dev/shm", NO_DEV, "mode=1777", false),
-    entry("mqueue", "/dev/mqueue", NO_EXEC, "", false),
-    entry("tmpfs", "/run", NO_DEV, "mode=0755", true),
-    entry("cgroup2", "/sys/fs/cgroup", NO_EXEC, "", false),
-    entry("bpf", "/sys/fs/bpf", NO_EXEC, "mode=0700", false),
+    entry("proc", "proc", NO_EXEC, "", true),
+    entry("sysfs", "sys", NO_EXEC, "", true),
+    entry("devtmpfs", "dev", NO_SUID, "mode=0755", true),
+    entry("tmpfs", "dev/shm", NO_DEV, "mode=1777", false),
+    entry("mqueue", "dev/mqueue", NO_EXEC, "", false),
+    entry("tmpfs", "run", NO_DEV, "mode=0755", true),
+    entry("cgroup2", "sys/fs/cgroup", NO_EXEC, "", false),
+    entry("bpf", "sys/fs/bpf", NO_EXEC, "mode=0700", false),
 ];
+
+/// The directories of the root that the file systems of the kernel take, with those below them.
+const TAKEN: [&str; 4] = ["proc", "sys", "dev", "run"];
 
 /// What programs expect in /dev besides devices.
 const LINKS: &[(&str, &str)] = &[
-    ("/proc/self/fd", "/dev/fd"),
-    ("/proc/self/fd/0", "/dev/stdin"),
-    ("/proc/self/fd/1", "/dev/stdout"),
-    ("/proc/self/fd/2", "/dev/stderr"),
+    ("/proc/self/fd", "dev/fd"),
+    ("/proc/self/fd/0", "dev/stdin"),
+    ("/proc/self/fd/1", "dev/stdout"),
+    ("/proc/self/fd/2", "dev/stderr"),
 ];
 
-/// Makes the root and a mount namespace for it, and moves the calling process there. The root is that of the namespace and no
-/// chroot(2), so that the command can create user namespaces and call pivot_root(2).
+/// A root that is mounted beside what will be in it. The calling process has a mount namespace of its own.
 ///
-/// An overlay on FUSE turns stale with its guest's template, so each command gets its own.
-pub(crate) fn enter(place: &Place<'_>, command: &Command) -> Result<(), Trouble> {
-    unshare(CloneFlags::CLONE_NEWNS).during("unshare(CLONE_NEWNS)")?;
-    let private = MsFlags::MS_PRIVATE | MsFlags::MS_REC;
-    mount(None::<&str>, "/", None::<&str>, private, None::<&str>).during("mount(/, MS_REC | MS_PRIVATE)")?;
-    let terminals = directory(Path::new("/dev/pts"));
-    let root = if command.host_files { overlay(place)? } else { empty(place)? };
-    env::set_current_dir(&root).during(format!("chdir({})", root.display()))?;
-    mount(Some("."), "/", None::<&str>, MsFlags::MS_MOVE, None::<&str>).during("mount(/, MS_MOVE)")?;
-    chroot(".").during("chroot")?;
-    env::set_current_dir("/").during("chdir(/)")?;
-    furnish(command, terminals)
+/// This does as much as possible without a look at the host's files, because it may be done before a template is saved: the guest's
+/// kernel must not know files then that a fork's host does not know.
+#[derive(Debug)]
+pub(crate) struct Root {
+    /// Where the file systems of the kernel are mounted.
+    base: PathBuf,
 }
 
-/// Mounts the overlay; returns its mount point.
-fn overlay(place: &Place<'_>) -> Result<PathBuf, Trouble> {
-    make_dir(place.base)?;
-    mount_at("tmpfs", place.base, NONE, "mode=0755").during("mount(tmpfs) for the command's files")?;
-    let [root, upper, work] = ["root", "upper", "work"].map(|name| place.base.join(name));
-    for dir in [&root, &upper, &work] {
-        make_dir(dir)?;
+const ROOT: &str = "root";
+
+impl Root {
+    /// Mounts everything. With `host_files` the root is an overlay on the place's lower directory, and else an empty directory.
+    pub(super) fn mount(place: Place<'_>, host_files: bool) -> Result<Self, Trouble> {
+        unshare(CloneFlags::CLONE_NEWNS).during("unshare(CLONE_NEWNS)")?;
+        let private = MsFlags::MS_PRIVATE | MsFlags::MS_REC;
+        mount(None::<&str>, "/", None::<&str>, private, None::<&str>).during("mount(/, MS_REC | MS_PRIVATE)")?;
+        let terminals = directory(Path::new("/dev/pts"));
+        let Place { base, lower } = place;
+        make_dir(base)?;
+        mount_at("tmpfs", base, NONE, "mode=0755").during("mount(tmpfs) for the command's files")?;
+        let root = base.join(ROOT);
+        make_dir(&root)?;
+        if host_files { overlay(base, lower, &root) } else { bind(&root, &root) }?;
+        for entry in MOUNTS {
+            mount_one(entry, base)?;
+        }
+        if let Some(terminals) = terminals {
+            bind(&path_of(&terminals), &base.join("dev/pts"))?;
+        }
+        for (target, link) in LINKS {
+            match symlink(target, base.join(link)) {
+                Ok(()) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error).during(format!("symlink({link})")),
+            }
+        }
+        Ok(Self { base: base.to_owned() })
     }
-    let dirs = format!("lowerdir={},upperdir={},workdir={}", place.lower.display(), upper.display(), work.display());
+
+    /// The place of a file in the file systems of the kernel, as long as the root is not entered.
+    pub(super) fn staged(&self, path: &str) -> PathBuf {
+        self.base.join(path)
+    }
+
+    /// Moves the calling process to the root, and the file systems of the kernel to their places. The root is that of the namespace
+    /// and no chroot(2), so that the command can create user namespaces and call pivot_root(2).
+    pub(super) fn enter(self, command: &Command) -> Result<(), Trouble> {
+        let outside = directory(Path::new("/")).ok_or_else(|| Trouble::new("open(/) failed"))?;
+        // In the root its links lead to where they lead for the command; what is mounted outside has relative paths.
+        env::set_current_dir(&self.base).during(format!("chdir({})", self.base.display()))?;
+        chroot(ROOT).during("chroot(the command's root)")?;
+        let cwd = Path::new(command.cwd.as_os_str());
+        let hidden = directory(cwd);
+        for name in TAKEN {
+            let target = Path::new("/").join(name);
+            make_dir(&target)?;
+            move_mount(Path::new(name), &target)?;
+        }
+        if let Some(hidden) = hidden
+            && !cwd.exists()
+        {
+            bind(&path_of(&hidden), cwd)?;
+        }
+        let tmp = Path::new("/tmp");
+        if !tmp.exists() {
+            make_dir(tmp)?;
+            fs::set_permissions(tmp, fs::Permissions::from_mode(0o1777)).during("chmod(/tmp)")?;
+        }
+        env::set_current_dir(ROOT).during("chdir(the command's root)")?;
+        let inside = directory(Path::new(".")).ok_or_else(|| Trouble::new("open(the command's root) failed"))?;
+        fchdir(&outside).and_then(|()| chroot(".")).during("chroot(the guest's root)")?;
+        fchdir(&inside).during("fchdir(the command's root)")?;
+        move_mount(Path::new("."), Path::new("/"))?;
+        chroot(".").during("chroot")?;
+        env::set_current_dir("/").during("chdir(/)")
+    }
+}
+
+/// Mounts the overlay.
+///
+/// Each command gets its own: what it writes does not show in another one.
+fn overlay(base: &Path, lower: &Path, root: &Path) -> Result<(), Trouble> {
+    let [upper, work] = ["upper", "work"].map(|name| base.join(name));
+    make_dir(&upper)?;
+    make_dir(&work)?;
+    let dirs = format!("lowerdir={},upperdir={},workdir={}", lower.display(), upper.display(), work.display());
     // With these, directories of the host's can be renamed, and files and directories have the same device number
     // (Documentation/filesystems/overlayfs.rst). A kernel may refuse them.
     let options = format!("{dirs},redirect_dir=on,xino=on");
-    match mount_at("overlay", &root, NONE, &options) {
-        Err(Errno::EINVAL) => mount_at("overlay", &root, NONE, &dirs),
+    match mount_at("overlay", root, NONE, &options) {
+        Err(Errno::EINVAL) => mount_at("overlay", root, NONE, &dirs),
         mounted => mounted,
     }
-    .during("mount(overlay)")?;
-    Ok(root)
+    .during("mount(overlay)")
 }
 
-/// Mounts an empty file system; returns its mount point.
-fn empty(place: &Place<'_>) -> Result<PathBuf, Trouble> {
-    make_dir(place.base)?;
-    mount_at("tmpfs", place.base, NONE, "mode=0755").during("mount(tmpfs) for the command's root")?;
-    Ok(place.base.to_owned())
-}
-
-/// Mounts the kernel's file systems in the root, and what they must not hide.
-fn furnish(command: &Command, terminals: Option<File>) -> Result<(), Trouble> {
-    let cwd = Path::new(command.cwd.as_os_str());
-    let hidden = directory(cwd);
-    for mount in MOUNTS {
-        mount_one(mount)?;
-    }
-    if let Some(terminals) = terminals {
-        bind(&terminals, Path::new("/dev/pts"))?;
-    }
-    for (target, link) in LINKS {
-        match symlink(target, link) {
-            Ok(()) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error).during(format!("symlink({link})")),
-        }
-    }
-    if let Some(hidden) = hidden
-        && !cwd.exists()
-    {
-        bind(&hidden, cwd)?;
-    }
-    let tmp = Path::new("/tmp");
-    if !tmp.exists() {
-        make_dir(tmp)?;
-        fs::set_permissions(tmp, fs::Permissions::from_mode(0o1777)).during("chmod(/tmp)")?;
-    }
-    Ok(())
-}
-
-fn mount_one(entry: &Mount) -> Result<(), Trouble> {
+fn mount_one(entry: &Mount, base: &Path) -> Result<(), Trouble> {
     let Mount { kind, target, flags, options, needed } = entry;
-    let target = Path::new(target);
+    let target = base.join(target);
     // In sysfs only the kernel creates directories: a missing mount point means that the kernel lacks the feature.
-    let mounted = make_dir(target).and_then(|()| {
-        mount_at(kind, target, *flags, options).during(format!("mount({kind}) on {}", target.display()))
+    let mounted = make_dir(&target).and_then(|()| {
+        mount_at(kind, &target, *flags, options).during(format!("mount({kind}) on {}", target.display()))
     });
     if *needed { mounted } else { Ok(()) }
 }
 
-/// Opens a directory for [`bind`]; None if there is no such directory.
+/// Opens a directory to refer to it later; None if there is no such directory.
 fn directory(path: &Path) -> Option<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(path).ok()
 }
 
-/// Shows a directory at `target`.
-fn bind(directory: &File, target: &Path) -> Result<(), Trouble> {
+fn path_of(directory: &File) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()))
+}
+
+/// Shows a directory at `target`, too.
+fn bind(directory: &Path, target: &Path) -> Result<(), Trouble> {
     make_dir(target)?;
-    let source = format!("/proc/self/fd/{}", directory.as_raw_fd());
-    mount(Some(source.as_str()), target, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+    mount(Some(directory), target, None::<&str>, MsFlags::MS_BIND, None::<&str>)
         .during(format!("mount(MS_BIND) on {}", target.display()))
+}
+
+fn move_mount(from: &Path, to: &Path) -> Result<(), Trouble> {
+    mount(Some(from), to, None::<&str>, MsFlags::MS_MOVE, None::<&str>).during(format!(
+        "mount(MS_MOVE) from {} to {}",
+        from.display(),
+        to.display()
+    ))
 }
 
 fn mount_at(kind: &str, target: &Path, flags: MsFlags, options: &str) -> Result<(), Errno> {

@@ -6,16 +6,15 @@
 //! [`HOST`], so it never waits for itself.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::io::{self, BufRead as _, BufReader, PipeReader, PipeWriter, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::libc;
 use nix::mount::{MsFlags, mount};
-use nix::poll::{PollFd, PollFlags};
+use nix::poll::PollFd;
 use vmlab_protocol::message::LegOutcome;
 
 use crate::console;
@@ -33,99 +32,99 @@ const FUSE: &str = "/dev/fuse";
 /// Read-ahead in KiB. Each request costs a way to the host and back, so the kernel's usual 128 KiB are too small.
 const READ_AHEAD_KIB: u32 = 1024;
 
-/// A connected pair: the end of PID 1 and the end of the agent. `port` is the device of the port.
-pub(crate) fn connect(port: PathBuf) -> Result<(Server, Files), String> {
-    let pair = || {
-        let (server, agent) = UnixStream::pair()?;
-        server.set_nonblocking(true)?;
-        Ok((server, agent))
-    };
-    let (server, agent) = pair().map_err(|error: io::Error| format!("cannot make a pair of sockets: {error}"))?;
-    Ok((Server { port, agent: server, is_asked: false, state: State::Unmounted }, Files { server: agent }))
+/// A connected pair: the end of PID 1 and the end of the agent.
+pub(crate) fn connect() -> Result<(Report, Files), String> {
+    let (answer, report) = io::pipe().map_err(|error| format!("cannot make a pipe: {error}"))?;
+    Ok((Report(report), Files { answer }))
 }
 
 /// The agent's end.
 #[derive(Debug)]
 pub(crate) struct Files {
-    server: UnixStream,
+    answer: PipeReader,
 }
 
 impl Files {
-    /// Has PID 1 mount the host's files, once in a guest. Returns when the host has answered the kernel's first request. The
-    /// outcome is that of a probe.
-    pub(crate) fn mount(&self) -> Result<LegOutcome, Trouble> {
-        (&self.server).write_all(b"m").during("asking PID 1 for the host's files")?;
+    /// Waits until the host's files are mounted and the host has answered the kernel's first request. The outcome is that of a
+    /// probe.
+    pub(crate) fn wait(self) -> Result<LegOutcome, Trouble> {
         let mut line = String::new();
-        BufReader::new(&self.server).read_line(&mut line).during("waiting for the host's files")?;
+        BufReader::new(self.answer).read_line(&mut line).during("waiting for the host's files")?;
         serde_json::from_str(&line).during("unreadable answer of PID 1")
     }
 }
 
-/// PID 1's end.
+/// PID 1's end, until it has told the agent.
+#[derive(Debug)]
+pub(crate) struct Report(PipeWriter);
+
+/// What PID 1 does for the host's files.
 #[derive(Debug)]
 pub(crate) struct Server {
-    port: PathBuf,
-    agent: UnixStream,
-    /// The agent waits for an answer.
-    is_asked: bool,
+    /// None once the agent knows.
+    report: Option<Report>,
     state: State,
 }
 
 #[derive(Debug)]
 enum State {
-    /// A mount does not survive the way from a template to its forks, because each has a host of its own. So PID 1 waits until the
-    /// agent asks.
-    Unmounted,
     Mounted(Box<Pump>),
     Over(LegOutcome),
 }
 
 impl Server {
-    /// What [`Self::work`] waits for.
-    pub(crate) fn fds(&self) -> Vec<PollFd<'_>> {
-        let mut fds = vec![PollFd::new(self.agent.as_fd(), PollFlags::POLLIN)];
-        if let State::Mounted(pump) = &self.state {
-            fds.extend(pump.fds());
-        }
-        fds
+    /// Mounts the host's files. This is before a template is saved, so that forks find them mounted: until a command runs the
+    /// kernel knows only the root, whose number is the same in each fork, and what the host has answered so far does not depend
+    /// on the fork.
+    ///
+    /// `port` is the device of the port. The agent must have been forked before, so that PID 1 is the only one that has
+    /// /dev/fuse open.
+    pub(crate) fn start(port: &Path, report: Report) -> Self {
+        let state = match start(port) {
+            Ok(pump) => State::Mounted(Box::new(pump)),
+            Err(outcome) => State::Over(outcome),
+        };
+        let mut server = Self { report: Some(report), state };
+        server.tell();
+        server
     }
 
-    /// Does what can be done without waiting. `ready` tells which of [`Self::fds`] are.
-    pub(crate) fn work(&mut self, ready: &[bool]) {
-        let mut orders = [0; 16];
-        if ready.first() == Some(&true) && matches!(self.agent.read(&mut orders), Ok(1..)) {
-            self.is_asked = true;
-            if matches!(self.state, State::Unmounted) {
-                self.state = match start(&self.port) {
-                    Ok(pump) => State::Mounted(Box::new(pump)),
-                    Err(outcome) => State::Over(outcome),
-                };
-            }
+    /// What [`Self::work`] waits for.
+    pub(crate) fn fds(&self) -> Vec<PollFd<'_>> {
+        match &self.state {
+            State::Mounted(pump) => pump.fds().into(),
+            State::Over(_) => Vec::new(),
         }
+    }
+
+    /// Does what can be done without waiting.
+    pub(crate) fn work(&mut self) {
         if let State::Mounted(pump) = &mut self.state {
             let was_answered = pump.is_answered();
             if let Err(error) = pump.work() {
                 // Without the pump, and so without its /dev/fuse, the kernel fails all requests instead of waiting for answers.
-                console::say(&format!("the host's files are gone: {error}"));
-                self.state = State::Over(LegOutcome::Failed { detail: format!("the host's files are gone: {error}") });
+                let detail = format!("the host's files are gone: {error}");
+                console::say(&detail);
+                self.state = State::Over(LegOutcome::Failed { detail });
             } else if !was_answered && pump.is_answered() {
                 read_ahead();
             }
         }
-        self.answer();
+        self.tell();
     }
 
-    fn answer(&mut self) {
+    /// Tells the agent, once.
+    fn tell(&mut self) {
         let outcome = match &self.state {
             State::Mounted(pump) if pump.is_answered() => &LegOutcome::Available,
             State::Over(outcome) => outcome,
-            State::Mounted(_) | State::Unmounted => return,
+            State::Mounted(_) => return,
         };
-        if std::mem::take(&mut self.is_asked) {
+        if let Some(Report(mut pipe)) = self.report.take() {
             let mut line = serde_json::to_vec(outcome).unwrap_or_default();
             line.push(b'\n');
-            if let Err(error) = self.agent.write_all(&line) {
-                console::say(&format!("cannot answer the agent: {error}"));
+            if let Err(error) = pipe.write_all(&line) {
+                console::say(&format!("cannot tell the agent of the host's files: {error}"));
             }
         }
     }

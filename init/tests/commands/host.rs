@@ -18,6 +18,7 @@ use vmlab_protocol::message::{self, Envelope, GuestMessage, HostMessage, Leg, Le
 
 use crate::agent::output::Forwarded;
 use crate::agent::session;
+use crate::agent::standby::Launcher;
 use crate::children::Children;
 use crate::command::Place;
 use crate::link::Link;
@@ -168,8 +169,11 @@ fn serve(mut link: Link, base: &Path, command: &Command, limit_ms: u64, output_l
     let children = Children::open().unwrap();
     let mut left = output_limit;
     let mut forwarded = Forwarded { link: &mut link, run: RUN, leg: Leg::Subject, left: &mut left, dropped: 0 };
-    let outcome =
-        session::run(command, &Place { base, lower: Path::new("/") }, limit_ms, &children, &mut forwarded).unwrap();
+    let mut launcher = Launcher::new(Place { base, lower: Path::new("/") });
+    if command.host_files {
+        launcher.stand_by().unwrap();
+    }
+    let outcome = session::run(command, &mut launcher, limit_ms, &children, &mut forwarded).unwrap();
     let output_dropped = forwarded.dropped;
     link.send(GuestMessage::LegFinished { run: RUN, leg: Leg::Subject, outcome, duration_ns: 0, output_dropped })
         .unwrap();

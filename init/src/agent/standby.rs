@@ -1,0 +1,94 @@
+//! Starts commands. A process that waits for its command can be started ahead, before a template is saved.
+
+use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read as _, Write as _};
+
+use vmlab_protocol::command::{Command, Text};
+
+use super::process::{Process, Started};
+use super::streams::Streams;
+use crate::command::{self, Order, Place};
+
+/// Starts the commands of a guest, in roots that are made at one place.
+pub(crate) struct Launcher<'a> {
+    place: Place<'a>,
+    standby: Option<Standby>,
+}
+
+/// A process that waits for its command.
+struct Standby {
+    host_files: bool,
+    process: Started,
+    order: PipeWriter,
+    /// Its other end is closed when the process waits for its order.
+    prepares: PipeReader,
+    streams: Streams,
+}
+
+impl<'a> Launcher<'a> {
+    pub(crate) const fn new(place: Place<'a>) -> Self {
+        Self { place, standby: None }
+    }
+
+    /// Starts the process of the next command that sees the host's files, and waits until it waits for its order.
+    pub(crate) fn stand_by(&mut self) -> Result<(), String> {
+        let mut standby = Standby::start(self.place, true)?;
+        standby.wait()?;
+        self.standby = Some(standby);
+        Ok(())
+    }
+
+    /// Forgets the process that was started ahead, which has ended or will be ended with what a leg leaves behind.
+    pub(super) fn forget(&mut self) {
+        self.standby = None;
+    }
+
+    /// Starts a command. Its time limit begins now.
+    pub(super) fn launch(&mut self, command: &Command, limit_ms: u64) -> Result<(Process, Streams), String> {
+        let host_files = command.host_files;
+        let ahead = self.standby.take().filter(|standby| standby.host_files == host_files);
+        let standby = ahead.map_or_else(|| Standby::start(self.place, host_files), Ok)?;
+        standby.run(command, limit_ms)
+    }
+}
+
+impl Standby {
+    fn start(place: Place<'_>, host_files: bool) -> Result<Self, String> {
+        let pipe = || io::pipe().map_err(|error| format!("pipe: {error}"));
+        let ((orders, order), (prepares, preparing)) = (pipe()?, pipe()?);
+        let (streams, pipes) = Streams::pipes()?;
+        let process = Started::start(move || {
+            let prepared = command::prepare(place, host_files);
+            drop(preparing);
+            command::await_order(prepared, orders, pipes)
+        })?;
+        Ok(Self { host_files, process, order, prepares, streams })
+    }
+
+    /// Waits until the process waits for its order, or has ended, of which its outcome will tell.
+    fn wait(&mut self) -> Result<(), String> {
+        let mut nothing = Vec::new();
+        self.prepares.read_to_end(&mut nothing).map(drop).map_err(|error| format!("waiting for the process: {error}"))
+    }
+
+    fn run(self, command: &Command, limit_ms: u64) -> Result<(Process, Streams), String> {
+        let Self { process, mut order, streams, .. } = self;
+        let (streams, terminal) = match command.terminal {
+            None => (streams, None),
+            Some(size) => {
+                let (streams, device) = Streams::terminal(size)?;
+                (streams, Some(Text::from(device)))
+            }
+        };
+        let mut json = serde_json::to_vec(&Order { command: command.clone(), terminal })
+            .map_err(|error| format!("cannot write the order: {error}"))?;
+        // JSON has no line ends of its own.
+        json.push(b'\n');
+        match order.write_all(&json) {
+            Ok(()) => {}
+            // The process has ended because of an error, which is the outcome.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+            Err(error) => return Err(format!("cannot give the order: {error}")),
+        }
+        Ok((process.limited(limit_ms), streams))
+    }
+}
