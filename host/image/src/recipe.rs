@@ -3,7 +3,33 @@
 use serde::Deserialize;
 
 const SCENARIOS: &str = include_str!("../../../images/scenarios.toml");
-const HOST_FILES: &str = include_str!("../../../images/host-files.toml");
+
+/// What a guest image can have beside what scenarios need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The host's files.
+    HostFiles,
+    /// A network card.
+    Network,
+    /// Disks.
+    Disks,
+    /// Guests of its own, on a processor of AMD.
+    NestedAmd,
+    /// Guests of its own, on a processor of Intel.
+    NestedIntel,
+}
+
+impl Part {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::HostFiles => include_str!("../../../images/host-files.toml"),
+            Self::Network => include_str!("../../../images/network.toml"),
+            Self::Disks => include_str!("../../../images/disks.toml"),
+            Self::NestedAmd => include_str!("../../../images/nested-amd.toml"),
+            Self::NestedIntel => include_str!("../../../images/nested-intel.toml"),
+        }
+    }
+}
 
 /// A recipe of a guest image.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -57,16 +83,19 @@ impl Recipe {
         Self::parse(SCENARIOS)
     }
 
-    /// The recipe of the image for guests that see the host's files: images/scenarios.toml and images/host-files.toml.
+    /// The recipe of the image for scenarios with further parts.
     ///
     /// # Errors
     /// [`BadRecipe`] if an embedded recipe is malformed.
-    pub fn with_host_files() -> Result<Self, BadRecipe> {
-        let (mut whole, more) = (Self::scenarios()?, Self::parse(HOST_FILES)?);
-        whole.boot_modules.extend(more.boot_modules);
-        whole.optional_modules.extend(more.optional_modules);
-        whole.directories.extend(more.directories);
-        whole.char_devices.extend(more.char_devices);
+    pub fn with(parts: &[Part]) -> Result<Self, BadRecipe> {
+        let mut whole = Self::scenarios()?;
+        for part in parts {
+            let more = Self::parse(part.text())?;
+            whole.boot_modules.extend(more.boot_modules);
+            whole.optional_modules.extend(more.optional_modules);
+            whole.directories.extend(more.directories);
+            whole.char_devices.extend(more.char_devices);
+        }
         Ok(whole)
     }
 
@@ -84,9 +113,10 @@ mod tests {
         let recipe = Recipe::scenarios().unwrap();
         assert_eq!(recipe.boot_modules, ["virtio_pci", "virtio_console"]);
         assert_eq!(recipe.optional_modules, ["pvpanic", "pvpanic_mmio", "qemu_fw_cfg"]);
-        let with_host_files = Recipe::with_host_files().unwrap();
-        assert!(with_host_files.optional_modules.starts_with(&recipe.optional_modules));
-        assert!(with_host_files.optional_modules.ends_with(&["fuse".to_owned(), "overlay".to_owned()]));
+        let parts = [Part::Network, Part::Disks, Part::NestedAmd, Part::NestedIntel, Part::HostFiles];
+        let with_parts = Recipe::with(&parts).unwrap();
+        let added: Vec<_> = with_parts.optional_modules.iter().skip(recipe.optional_modules.len()).collect();
+        assert_eq!(added, ["virtio_net", "virtio_blk", "kvm_amd", "kvm_intel", "fuse", "overlay"]);
         assert!(Recipe::parse(&SCENARIOS.replace("boot_modules", "boot_module")).is_err());
     }
 }

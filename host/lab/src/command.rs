@@ -1,6 +1,6 @@
 //! A command in a guest: what the lab needs to run it, and how the user's side is connected to it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tokio::sync::mpsc;
 use vmlab_events::target::TargetId;
@@ -78,8 +78,11 @@ pub struct CommandIo {
     pub output: mpsc::UnboundedSender<CommandOutput>,
 }
 
-/// Connects commands to the user.
+/// Connects commands and guests to the user.
 pub trait Attach {
     /// Called when a command starts. The channels are closed when it has ended.
     fn attach(&self, target: &TargetId, attempt: u32) -> CommandIo;
+
+    /// Called when a guest waits for a debugger to connect to this socket.
+    fn debugger(&self, target: &TargetId, socket: &Path);
 }

@@ -13,6 +13,7 @@ use vmlab_kernel::catalogue::BadCatalogue;
 use vmlab_qemu::accel::KvmUnusable;
 use vmlab_qemu::qemu::QemuError;
 
+use crate::machine_plan::MachineError;
 use crate::plan::BadAppend;
 use crate::select::NoMatch;
 
@@ -68,6 +69,9 @@ pub enum RunError {
     /// The host's files cannot be shown.
     #[error(transparent)]
     View(#[from] ViewError),
+    /// The guests' machine cannot be made.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
     /// The directory for the memory of lost guests cannot be used.
     #[error("cannot use {dir} for --dump; name another directory", dir = dir.display())]
     DumpDir {
@@ -98,6 +102,7 @@ impl RunError {
             Self::Kernel(error) => error.is_usage(),
             Self::NoHostFiles { .. }
             | Self::View(_)
+            | Self::Machine(_)
             | Self::NoKernel
             | Self::Suites(_)
             | Self::Append(_)

@@ -39,6 +39,7 @@ pub mod guest;
 mod lab;
 pub mod laps;
 pub mod limits;
+pub mod machine_plan;
 pub mod plan;
 mod prepare;
 pub mod select;

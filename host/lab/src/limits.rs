@@ -25,6 +25,8 @@ pub struct Limits {
     boot: Duration,
     /// The factor for a leg's limit: an emulator is slower than the hardware for which limits are stated.
     scale: u32,
+    /// Whether the guest may take any time, because a debugger can stop it at any point.
+    without_end: bool,
 }
 
 /// The time that the host waits beyond a job's own limits before it decides that the guest hangs.
@@ -47,31 +49,42 @@ impl Limits {
             Accelerator::Kvm => (Duration::from_secs(30), 1),
             Accelerator::Tcg => (Duration::from_secs(120), 6),
         };
-        Self { wanted, boot: wanted.boot.unwrap_or(default_boot), scale }
+        Self { wanted, boot: wanted.boot.unwrap_or(default_boot), scale, without_end: false }
+    }
+
+    /// No limits, for a guest that a debugger can stop. The limits of a leg and of PID 1 stay: the guest enforces them, and its clock
+    /// stops with it.
+    #[must_use]
+    pub fn without_end(self) -> Self {
+        Self { without_end: true, ..self }
+    }
+
+    fn unless_without_end(&self, limit: Duration) -> Duration {
+        if self.without_end { NO_LIMIT } else { limit }
     }
 
     /// From QEMU's start to the kernel's first line on the console.
     #[must_use]
-    pub const fn boot(&self) -> Duration {
-        self.boot
+    pub fn boot(&self) -> Duration {
+        self.unless_without_end(self.boot)
     }
 
     /// From the kernel's first line to the hello.
     #[must_use]
     pub fn handshake(&self) -> Duration {
-        self.wanted.handshake.unwrap_or(self.boot)
+        self.unless_without_end(self.wanted.handshake.unwrap_or(self.boot))
     }
 
     /// From the order to prepare until the guest is ready.
     #[must_use]
     pub fn prepare(&self) -> Duration {
-        self.wanted.handshake.unwrap_or(EXIT * self.scale)
+        self.unless_without_end(self.wanted.handshake.unwrap_or(EXIT * self.scale))
     }
 
     /// For messages that a guest sends immediately: a job's announcement, the goodbye.
     #[must_use]
     pub fn answer(&self) -> Duration {
-        EXIT * self.scale
+        self.unless_without_end(EXIT * self.scale)
     }
 
     /// The limit of one leg, which the guest enforces. If the user limits the whole job, three legs fit into that
@@ -90,20 +103,20 @@ impl Limits {
     /// limits.
     #[must_use]
     pub fn job(&self, spec: &JobSpec) -> Duration {
-        self.wanted.scenario.unwrap_or(self.leg(spec) * 3 + GRACE)
+        self.unless_without_end(self.wanted.scenario.unwrap_or(self.leg(spec) * 3 + GRACE))
     }
 
     /// The limit of silence while a job runs. By default it is a leg's limit, after which the guest sends a
     /// message, and some time for that.
     #[must_use]
     pub fn silence(&self, spec: &JobSpec) -> Duration {
-        self.wanted.silence.unwrap_or(self.leg(spec) + GRACE)
+        self.unless_without_end(self.wanted.silence.unwrap_or(self.leg(spec) + GRACE))
     }
 
     /// PID 1's limit for the control port. It is far below the boot limit, so that PID 1 can still report the problem.
     #[must_use]
     pub fn port(&self) -> Duration {
-        (self.boot.min(self.handshake()) / 4).min(Duration::from_secs(10))
+        (self.boot.min(self.wanted.handshake.unwrap_or(self.boot)) / 4).min(Duration::from_secs(10))
     }
 }
 

@@ -14,6 +14,7 @@ use vmlab_qemu::{argv, parameters};
 
 use crate::command::CommandPlan;
 use crate::limits;
+use crate::machine_plan::MachinePlan;
 use crate::select::{NoMatch, Suites};
 
 /// The plan of a run. Start from [`Plan::new`], and set the fields that differ.
@@ -37,6 +38,10 @@ pub struct Plan {
     pub memory_mib: u32,
     /// The number of processors of each guest.
     pub cpus: u32,
+    /// What else the guests' machine has.
+    pub machine: MachinePlan,
+    /// Whether each guest that runs jobs waits for a debugger. There are no time limits then.
+    pub debugger: bool,
     /// Further parameters for the kernel's command line.
     pub append: Append,
     /// The maximum number of guests at the same time; None for the host's processors divided by [`Self::cpus`].
@@ -71,6 +76,8 @@ impl Plan {
             accelerator: Wanted::Auto,
             memory_mib: 256,
             cpus: 1,
+            machine: MachinePlan::default(),
+            debugger: false,
             append: Append::default(),
             guests_at_once: None,
             limits: limits::Wanted::default(),

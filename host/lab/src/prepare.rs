@@ -13,7 +13,7 @@ use vmlab_events::schedule::Isolation;
 use vmlab_events::target::TargetId;
 use vmlab_events::verdict::LackingDrivers;
 use vmlab_files::View;
-use vmlab_image::recipe::Recipe;
+use vmlab_image::recipe::{Part, Recipe};
 use vmlab_image::{Image, ImageSpec, guest_init};
 use vmlab_kernel::catalogue::Catalogue;
 use vmlab_kernel::indexes::{self, ModuleIndex};
@@ -40,6 +40,9 @@ use crate::target::{BootableTarget, Target};
 /// KUnit is on, whatever its config says (since 6.1). It runs its suites at boot, as kunit.py has it do: code that some
 /// suites test is gone later (`__init`). The console shows which suite runs, in messages of level 6 (`KERN_INFO`).
 const KUNIT: &str = "kunit.enable=1 loglevel=7";
+
+/// The kernel is at the addresses of its symbols, so that a debugger finds them.
+const UNMOVED: &str = "nokaslr";
 
 /// Everything that a run needs.
 pub(crate) struct Ready {
@@ -76,22 +79,29 @@ pub(crate) async fn prepare(
     }
     laps.lap("prepare-accelerator");
     let files = plan.command.as_ref().and_then(|command| command.files.as_ref());
+    let disks = Rc::new(plan.machine.disks()?);
     let machine = Machine {
-        accelerator: accelerator.accelerator,
-        memory_mib: plan.memory_mib,
-        cpus: plan.cpus,
         files: files.is_some(),
+        network: plan.machine.network,
+        nested: plan.machine.nested,
+        nodes: plan.machine.nodes(plan.memory_mib)?,
+        disks: disks.disks.clone(),
+        ..Machine::plain(accelerator.accelerator, plan.memory_mib, plan.cpus)
     };
     let limits = Limits::new(machine.accelerator, plan.limits);
+    let limits = if plan.debugger { limits.without_end() } else { limits };
+    let mut parts = plan.machine.parts(machine.accelerator);
+    parts.extend(machine.files.then_some(Part::HostFiles));
     let mut targets = Vec::with_capacity(kernels.len());
     let mut warnings = CacheWarnings::default();
     let mut notices = Vec::new();
     for kernel in kernels {
+        plan.machine.check(machine.accelerator, &kernel)?;
         progress.step(&format!("{}: building the guest image", kernel.label));
-        let (image, cached) = build_image(&kernel, dirs, &plan.extra_modules, machine.files)?;
+        let (image, cached) = build_image(&kernel, dirs, &plan.extra_modules, &parts)?;
         warnings.add(cached);
         progress.step(&format!("{}: unpacking the kernel", kernel.label));
-        let (boot_file, cached) = boot_file(&kernel, machine, dirs).await?;
+        let (boot_file, cached) = boot_file(&kernel, &machine, dirs).await?;
         warnings.add(cached);
         let append = append(plan, &kernel)?;
         let (index, files) = match files {
@@ -105,7 +115,20 @@ pub(crate) async fn prepare(
         };
         let command = plan.command.as_ref().map(|plan| plan.command.clone());
         let (id, lacking) = (TargetId::new(kernel.label.clone()), lacking(&kernel, &image));
-        let target = Rc::new(Target { id, kernel, machine, append, lacking, command, files, limits, _index: index });
+        let target = Target {
+            id,
+            kernel,
+            machine: machine.clone(),
+            append,
+            lacking,
+            command,
+            files,
+            limits,
+            debugger: plan.debugger,
+            _index: index,
+            _disks: Rc::clone(&disks),
+        };
+        let target = Rc::new(target);
         targets.push(BootableTarget { target, boot_file, image });
     }
     notices.extend(warnings.notices());
@@ -120,11 +143,14 @@ pub(crate) async fn prepare(
 
 /// What is added to the command line of a kernel.
 fn append(plan: &Plan, kernel: &Kernel) -> Result<Option<String>, RunError> {
-    let users = plan.append.as_deref();
-    if plan.suites.is_none() || kernel.suites.as_ref().is_none_or(Vec::is_empty) {
-        return Ok(users.map(str::to_owned));
+    let has_suites = plan.suites.is_some() && kernel.suites.as_ref().is_some_and(|suites| !suites.is_empty());
+    let own = [(has_suites, KUNIT), (plan.debugger, UNMOVED)];
+    let own = own.into_iter().filter_map(|(wanted, words)| wanted.then_some(words));
+    let words: Vec<_> = own.chain(plan.append.as_deref()).collect();
+    if words.is_empty() {
+        return Ok(None);
     }
-    let append: Append = [Some(KUNIT), users].into_iter().flatten().collect::<Vec<_>>().join(" ").parse()?;
+    let append: Append = words.join(" ").parse()?;
     Ok(append.as_deref().map(str::to_owned))
 }
 
@@ -228,12 +254,12 @@ fn build_image(
     kernel: &Kernel,
     dirs: &Dirs,
     extra_modules: &BTreeMap<String, Vec<u8>>,
-    host_files: bool,
+    parts: &[Part],
 ) -> Result<(Image, CacheWarnings), RunError> {
     // The image does not depend on the selected jobs; nor does a template, whose key contains the image's hash.
     let catalogue = guest_init::catalogue()?;
     let wanted = catalogue.iter().flat_map(|spec| spec.modules.iter().map(String::as_str)).collect();
-    let recipe = if host_files { Recipe::with_host_files()? } else { Recipe::scenarios()? };
+    let recipe = Recipe::with(parts)?;
     let spec = ImageSpec {
         recipe: &recipe,
         init: guest_init::init_binary(),
@@ -245,7 +271,7 @@ fn build_image(
     vmlab_image::build(&spec).map_err(|source| RunError::Image { kernel: kernel.label.clone(), source })
 }
 
-async fn boot_file(kernel: &Kernel, machine: Machine, dirs: &Dirs) -> Result<(BootFile, CacheWarnings), RunError> {
-    let (kernel, cache) = (kernel.clone(), dirs.cache.clone());
+async fn boot_file(kernel: &Kernel, machine: &Machine, dirs: &Dirs) -> Result<(BootFile, CacheWarnings), RunError> {
+    let (kernel, machine, cache) = (kernel.clone(), machine.clone(), dirs.cache.clone());
     in_background(move || unpack::boot_file(&kernel, &machine, &cache)).await
 }

@@ -13,6 +13,7 @@ use vmlab_protocol::command::Command;
 use vmlab_qemu::argv::Machine;
 
 use crate::limits::Limits;
+use crate::machine_plan::Disks;
 
 /// A kernel on a machine.
 #[derive(Debug)]
@@ -28,6 +29,10 @@ pub(crate) struct Target {
     pub(crate) command: Option<Command>,
     /// What the guests see of the host's files, if anything.
     pub(crate) files: Option<View>,
+    /// Whether each guest that runs jobs waits for a debugger.
+    pub(crate) debugger: bool,
+    /// Keeps the disks without names.
+    pub(crate) _disks: Rc<Disks>,
     /// Keeps the index of the modules that `files` shows.
     pub(crate) _index: Option<ModuleIndex>,
     /// The time limits of the target's guests.

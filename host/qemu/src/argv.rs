@@ -1,18 +1,18 @@
 //! QEMU's command line. Pure: the arguments depend only on the parameters, so that tests can compare them.
 
 use std::ffi::OsString;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use vmlab_protocol::message::CONSOLE_LEVEL;
 use vmlab_protocol::{CONTROL_PORT, FILES_PORT};
 
 use super::accelerator::Accelerator;
+use super::devices::{self, Disk};
 use super::qemu::QemuVersion;
 use super::quirks::{self, Workaround};
 
 /// A guest's machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
     /// The accelerator that executes the guest's instructions.
     pub accelerator: Accelerator,
@@ -22,6 +22,22 @@ pub struct Machine {
     pub cpus: u32,
     /// Whether it has the port for the host's files.
     pub files: bool,
+    /// Whether it has a network card.
+    pub network: bool,
+    /// Whether it can have guests of its own.
+    pub nested: bool,
+    /// The number of NUMA nodes.
+    pub nodes: u32,
+    /// The disks.
+    pub disks: Vec<Disk>,
+}
+
+impl Machine {
+    /// A machine with one node, and without files, network, disks and guests of its own.
+    #[must_use]
+    pub const fn plain(accelerator: Accelerator, memory_mib: u32, cpus: u32) -> Self {
+        Self { accelerator, memory_mib, cpus, files: false, network: false, nested: false, nodes: 1, disks: Vec::new() }
+    }
 }
 
 /// The parameters of a boot.
@@ -42,10 +58,10 @@ pub struct Boot<'a> {
 pub enum Start<'a> {
     /// A boot.
     Boot(Boot<'a>),
-    /// A boot with the memory in this file, so that the guest can be saved as a template.
-    Template(Boot<'a>, &'a Path),
-    /// A fork of the template whose memory is in this file. The file is mapped privately.
-    Fork(&'a Path),
+    /// A boot with the memory in these files, one for each node, so that the guest can be saved as a template.
+    Template(Boot<'a>, &'a [PathBuf]),
+    /// A fork of the template whose memory is in these files, which are mapped privately.
+    Fork(&'a [PathBuf]),
 }
 
 /// The numbers of the descriptors that QEMU inherits.
@@ -61,10 +77,12 @@ pub struct Descriptors {
     pub state: i32,
     /// A connected stream socket for the port with the host's files.
     pub files: i32,
+    /// A listening stream socket for debuggers.
+    pub debugger: i32,
 }
 
 /// The descriptors that vmlab passes: the numbers after the standard streams.
-pub const DESCRIPTORS: Descriptors = Descriptors { control: 3, qmp: 4, console: 5, state: 6, files: 7 };
+pub const DESCRIPTORS: Descriptors = Descriptors { control: 3, qmp: 4, console: 5, state: 6, files: 7, debugger: 8 };
 
 /// The arguments of a QEMU of this version, without the program's name. They have the work-arounds of the table of
 /// quirks.
@@ -79,9 +97,13 @@ pub fn arguments(machine: &Machine, version: QemuVersion, start: Start<'_>, fds:
     // A running QEMU needs no new processes and privileges; code that breaks out of the guest gets neither.
     add(&["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]);
     // A fork must have the same machine as its template, including all devices.
-    add(&["-machine", if matches!(start, Start::Boot(_)) { "q35" } else { "q35,memory-backend=ram" }]);
-    add(&["-accel", machine.accelerator.name(), "-cpu", &cpu(machine.accelerator, version)]);
-    add(&["-m", &format!("{}M", machine.memory_mib), "-smp", &machine.cpus.to_string()]);
+    let one_node = machine.nodes < 2;
+    let in_a_file = one_node && !matches!(start, Start::Boot(_));
+    add(&["-machine", if in_a_file { "q35,memory-backend=ram0" } else { "q35" }]);
+    add(&["-accel", machine.accelerator.name(), "-cpu", &cpu(machine, version)]);
+    // The processors of a socket belong to one node; a kernel warns of others.
+    let sockets = if one_node { String::new() } else { format!(",sockets={}", machine.cpus) };
+    add(&["-m", &format!("{}M", machine.memory_mib), "-smp", &format!("{}{sockets}", machine.cpus)]);
     add(&["-chardev", &format!("socket,id=control,fd={}", fds.control)]);
     add(&["-chardev", &format!("socket,id=qmp,fd={}", fds.qmp)]);
     // The console is a pipe. In a socket each byte of the serial line would be a message, and some 280 messages fill
@@ -102,15 +124,24 @@ pub fn arguments(machine: &Machine, version: QemuVersion, start: Start<'_>, fds:
     // The kernel reports a panic to pvpanic, and stores what a debugger needs to know about its memory in vmcoreinfo.
     // Kernels find both through ACPI; Debian's kernels have the modules.
     add(&["-device", "pvpanic", "-device", "vmcoreinfo"]);
+    if machine.network {
+        add(&devices::NETWORK);
+    }
+    args.extend(devices::disks(&machine.disks));
     let parameters = quirk_parameters(machine.accelerator, version);
     match start {
-        Start::Boot(boot) => add_boot(&mut args, machine, &boot, &parameters),
-        Start::Template(boot, ram) => {
-            add_memory(&mut args, machine, ram, "on");
+        Start::Boot(boot) => {
+            if !one_node {
+                add_memory(&mut args, machine, None);
+            }
             add_boot(&mut args, machine, &boot, &parameters);
         }
-        Start::Fork(ram) => {
-            add_memory(&mut args, machine, ram, "off");
+        Start::Template(boot, files) => {
+            add_memory(&mut args, machine, Some((files, "on")));
+            add_boot(&mut args, machine, &boot, &parameters);
+        }
+        Start::Fork(files) => {
+            add_memory(&mut args, machine, Some((files, "off")));
             // The fork stays paused until it is resumed, so that its clock does not run while it waits for a job.
             args.extend(["-incoming", "defer", "-S"].map(OsString::from));
         }
@@ -118,24 +149,42 @@ pub fn arguments(machine: &Machine, version: QemuVersion, start: Start<'_>, fds:
     args
 }
 
+/// The arguments with which a debugger can connect, at any time and again. A guest that boots waits for the debugger's order to
+/// continue, as a fork does already.
+#[must_use]
+pub fn debugger(start: Start<'_>, fds: Descriptors) -> Vec<OsString> {
+    let socket = format!("socket,id=debugger,fd={},server=on,wait=off", fds.debugger);
+    let mut args = vec!["-chardev".to_owned(), socket, "-gdb".to_owned(), "chardev:debugger".to_owned()];
+    if !matches!(start, Start::Fork(_)) {
+        args.push("-S".to_owned());
+    }
+    args.into_iter().map(OsString::from).collect()
+}
+
 fn add_boot(args: &mut Vec<OsString>, machine: &Machine, boot: &Boot<'_>, quirks: &[&str]) {
     args.extend(["-kernel".into(), boot.kernel.into(), "-initrd".into(), boot.initrd.into()]);
     args.extend(["-append".into(), command_line(boot, machine.files, quirks).into()]);
 }
 
-/// Guest memory in a file: `share=on` writes to it, `share=off` maps it privately.
-fn add_memory(args: &mut Vec<OsString>, machine: &Machine, file: &Path, share: &str) {
-    let mut value =
-        OsString::from(format!("memory-backend-file,id=ram,size={}M,share={share},mem-path=", machine.memory_mib));
-    // QEMU reads a doubled comma as a comma in the value (qemu(1), "-object").
-    let path = file.as_os_str().as_bytes();
-    let doubled = path.iter().flat_map(|&byte| std::iter::repeat_n(byte, if byte == b',' { 2 } else { 1 }));
-    value.push(OsString::from_vec(doubled.collect()));
-    args.extend(["-object".into(), value]);
+/// The memory of each node, in a file if there are files: `share=on` writes to it, `share=off` maps it privately.
+fn add_memory(args: &mut Vec<OsString>, machine: &Machine, files: Option<(&[PathBuf], &str)>) {
+    for (node, mib) in devices::node_memory_mib(machine.memory_mib, machine.nodes).into_iter().enumerate() {
+        let kind = if files.is_some() { "memory-backend-file" } else { "memory-backend-ram" };
+        let mut value = OsString::from(format!("{kind},id={},size={mib}M", devices::memory_id(node)));
+        if let Some((files, share)) = files
+            && let Some(file) = files.get(node)
+        {
+            value.push(format!(",share={share},mem-path="));
+            value.push(devices::escaped(file));
+        }
+        args.extend(["-object".into(), value]);
+    }
+    args.extend(devices::numa(machine.cpus, machine.nodes).into_iter().map(OsString::from));
 }
 
 /// The CPU model, without the features that the accelerator executes wrongly or slowly.
-fn cpu(accelerator: Accelerator, version: QemuVersion) -> String {
+fn cpu(machine: &Machine, version: QemuVersion) -> String {
+    let accelerator = machine.accelerator;
     let model = match accelerator {
         Accelerator::Kvm => "host",
         Accelerator::Tcg => "max",
@@ -144,7 +193,8 @@ fn cpu(accelerator: Accelerator, version: QemuVersion) -> String {
         Workaround::Cpu(properties) => properties,
         Workaround::Parameter(_) => &[],
     });
-    std::iter::once(model).chain(properties.copied()).collect::<Vec<_>>().join(",")
+    let nested = machine.nested.then(|| devices::nested(accelerator)).flatten();
+    std::iter::once(model).chain(properties.copied()).chain(nested).collect::<Vec<_>>().join(",")
 }
 
 /// The kernel parameters among the work-arounds that guests of this QEMU get.
@@ -218,7 +268,7 @@ mod tests {
     const NEW: QemuVersion = QemuVersion { major: 8, minor: 0, micro: 0 };
 
     fn line(accelerator: Accelerator, cpus: u32, version: QemuVersion) -> String {
-        let machine = Machine { accelerator, memory_mib: 256, cpus, files: false };
+        let machine = Machine::plain(accelerator, 256, cpus);
         let boot = Boot {
             kernel: Path::new("/k/vmlinuz"),
             initrd: Path::new("/i.cpio"),
@@ -258,19 +308,37 @@ mod tests {
 
     #[test]
     fn template_and_fork_have_the_same_machine() {
-        let machine = Machine { accelerator: Accelerator::Tcg, memory_mib: 256, cpus: 1, files: true };
+        let machine = Machine { files: true, ..Machine::plain(Accelerator::Tcg, 256, 1) };
         let boot = Boot { kernel: Path::new("/k"), initrd: Path::new("/i"), port_timeout_ms: 1, append: None };
         let text = |start| {
             let words = arguments(&machine, OLD, start, DESCRIPTORS);
             words.iter().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>()
         };
-        let ram = Path::new("/c/a,b/ram");
-        let (template, fork) = (text(Start::Template(boot, ram)), text(Start::Fork(ram)));
+        let ram = [PathBuf::from("/c/a,b/ram")];
+        let (template, fork) = (text(Start::Template(boot, &ram)), text(Start::Fork(&ram)));
         let at = template.iter().position(|word| word == "-object").unwrap();
         assert_eq!(template[..at], fork[..at]);
-        let memory = "memory-backend-file,id=ram,size=256M,share=off,mem-path=/c/a,,b/ram";
+        let memory = "memory-backend-file,id=ram0,size=256M,share=off,mem-path=/c/a,,b/ram";
         assert_eq!(fork[at + 1..], [memory, "-incoming", "defer", "-S"]);
         assert_eq!(template[at + 1], memory.replace("share=off", "share=on"));
+    }
+
+    #[test]
+    fn a_machine_with_everything() {
+        let disk = Disk { file: "/d".into(), format: devices::DiskFormat::Raw, identity: String::new() };
+        let plain = Machine::plain(Accelerator::Tcg, 500, 2);
+        let machine = Machine { network: true, nested: true, nodes: 2, disks: vec![disk], ..plain };
+        let ram = [PathBuf::from("/ram"), PathBuf::from("/ram-1")];
+        let words = arguments(&machine, OLD, Start::Fork(&ram), DESCRIPTORS);
+        let words: Vec<_> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        insta::assert_snapshot!(words.join("\n"));
+    }
+
+    #[test]
+    fn a_guest_that_boots_waits_for_the_debugger() {
+        let boot = Boot { kernel: Path::new("/k"), initrd: Path::new("/i"), port_timeout_ms: 1, append: None };
+        assert!(debugger(Start::Boot(boot), DESCRIPTORS).contains(&"-S".into()));
+        assert!(!debugger(Start::Fork(&[]), DESCRIPTORS).contains(&"-S".into()), "a fork is paused already");
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod accelerator;
 pub mod argv;
 pub mod command;
 pub mod cpu_usage;
+pub mod devices;
 #[cfg(test)]
 mod fake;
 pub mod mark;

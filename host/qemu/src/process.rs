@@ -66,6 +66,8 @@ pub struct Inherited {
     pub state: Option<File>,
     /// The other end of a stream socket for the port with the host's files.
     pub files: Option<OwnedFd>,
+    /// A listening stream socket for debuggers.
+    pub debugger: Option<OwnedFd>,
 }
 
 /// Why QEMU cannot be started.
@@ -108,7 +110,7 @@ impl QemuProcess {
     /// # Errors
     /// [`StartError`].
     pub fn start(qemu: &Path, arguments: &[OsString], inherited: Inherited) -> Result<Self, StartError> {
-        let Inherited { state, files } = inherited;
+        let Inherited { state, files, debugger } = inherited;
         let pair = || -> io::Result<(StdUnixStream, OwnedFd)> {
             let (ours, theirs) = StdUnixStream::pair()?;
             ours.set_nonblocking(true)?;
@@ -136,6 +138,7 @@ impl QemuProcess {
             FdMapping { parent_fd: console_fd.into(), child_fd: DESCRIPTORS.console },
         ];
         mappings.extend(files.map(|socket| FdMapping { parent_fd: socket, child_fd: DESCRIPTORS.files }));
+        mappings.extend(debugger.map(|socket| FdMapping { parent_fd: socket, child_fd: DESCRIPTORS.debugger }));
         mappings.extend(state.map(|file| FdMapping { parent_fd: file.into(), child_fd: DESCRIPTORS.state }));
         command.fd_mappings(mappings).map_err(StartError::Descriptors)?;
         let family = Family::spawn(&mut command, offspring(qemu));

@@ -1,6 +1,7 @@
 //! A command: a program of the host's that runs in a guest.
 
 use std::ffi::{OsStr, OsString};
+use std::net::Ipv4Addr;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
 use serde::{Deserialize, Serialize};
@@ -28,8 +29,25 @@ pub struct Command {
     pub hostname: String,
     /// Whether the root shows the host's files. Otherwise it is empty, but for what PID 1 mounts.
     pub host_files: bool,
+    /// The network of the guest's network card; None without one.
+    pub network: Option<Network>,
     /// The files of kernel modules to load before the program runs, in order. None of them is compressed.
     pub load: Vec<Text>,
+}
+
+/// The settings of a network card.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// The kernel's name of the device.
+    pub device: String,
+    /// The guest's address.
+    pub address: Ipv4Addr,
+    /// The mask of its network.
+    pub mask: Ipv4Addr,
+    /// The address of the router.
+    pub gateway: Ipv4Addr,
+    /// The address of the name server.
+    pub resolver: Ipv4Addr,
 }
 
 /// Who runs a command.

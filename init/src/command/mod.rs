@@ -25,6 +25,7 @@ pub(crate) use root::{Place, Root};
 
 mod execute;
 mod load;
+mod network;
 mod program;
 mod root;
 
@@ -104,6 +105,7 @@ fn finish(root: Root, order: &Order, pipes: Pipes) -> Result<(), Trouble> {
     root.enter(command)?;
     sethostname(&command.hostname).during("sethostname")?;
     load::load(&command.load)?;
+    command.network.as_ref().map_or(Ok(()), network::set_up)?;
     attach(order.terminal.as_ref(), pipes, &command.user)?;
     become_user(&command.user)?;
     let cwd = Path::new(command.cwd.as_os_str());

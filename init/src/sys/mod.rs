@@ -4,6 +4,7 @@
 
 pub(crate) mod ipc;
 pub(crate) mod mount;
+pub(crate) mod network;
 pub(crate) mod process;
 pub(crate) mod random;
 pub(crate) mod terminal;

@@ -37,6 +37,7 @@ pub(crate) fn command(argv: &[&str]) -> Command {
         terminal: None,
         hostname: "guest".to_owned(),
         host_files: true,
+        network: None,
         load: Vec::new(),
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
+use super::machine_args::MachineArgs;
 use crate::lab_args::{GUESTS, GuestArgs, KernelArgs, OutputArgs, RepetitionArgs, TIMEOUTS};
 
 /// Run a program of this machine's on one or more kernels
@@ -47,6 +48,9 @@ pub struct ExecArgs {
     #[arg(value_parser = clap::value_parser!(u32).range(16..=1_048_576))]
     pub(super) memory: u32,
 
+    #[command(flatten)]
+    pub(super) machine: MachineArgs,
+
     /// Time for the program [default: none]
     #[arg(long, value_name = "SECONDS", help_heading = TIMEOUTS)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=604_800))]
@@ -79,12 +83,15 @@ pub struct ShellArgs {
     #[arg(short, long, value_name = "MIB", default_value_t = 1024, help_heading = GUESTS)]
     #[arg(value_parser = clap::value_parser!(u32).range(16..=1_048_576))]
     memory: u32,
+
+    #[command(flatten)]
+    machine: MachineArgs,
 }
 
 impl ShellArgs {
     /// The command that does the same.
     pub(crate) fn into_exec(self) -> ExecArgs {
-        let Self { kernels, program, output, guests, memory } = self;
+        let Self { kernels, program, output, guests, memory, machine } = self;
         let shell = std::env::var_os("SHELL").filter(|shell| !shell.is_empty()).unwrap_or_else(|| "/bin/sh".into());
         let repetition = RepetitionArgs { retries: None, repeat: None, until_failure: false };
         ExecArgs {
@@ -94,6 +101,7 @@ impl ShellArgs {
             output,
             guests,
             memory,
+            machine,
             prefix: false,
             bisect: false,
             timeout: None,
@@ -170,6 +178,8 @@ Examples:
   git bisect run vmlab exec --bisect -k tree:.+host-files -- ./reproducer
   vmlab exec -k tree:. --load drivers/x/x.ko -- ./test_x  with a module that was built for this kernel
   vmlab exec -- sh -c 'modprobe dummy && ip link'         with modules of the kernel's own
+  vmlab exec --disk 1G -- sh -c 'mkfs.ext4 -q /dev/vda && mount /dev/vda /mnt && df /mnt'
+  vmlab exec --cpus 4 --numa 2 -- numactl --hardware
   CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='vmlab exec --' cargo test
 
 Exit codes:

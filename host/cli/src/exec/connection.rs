@@ -3,12 +3,14 @@
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom, Write};
+use std::path::Path;
 use std::sync::mpsc as blocking;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use vmlab_events::clean;
 use vmlab_events::target::TargetId;
 use vmlab_lab::command::{Attach, CommandInput, CommandIo, CommandOutput};
 use vmlab_protocol::command::{Control, WINDOW};
@@ -82,6 +84,16 @@ impl Connections {
 }
 
 impl Attach for Connections {
+    fn debugger(&self, target: &TargetId, socket: &Path) {
+        let (target, socket) = (clean::line(target.as_str()), socket.display());
+        // If standard error cannot be written, nobody waits for the text.
+        let _ = write!(
+            io::stderr(),
+            "vmlab: {target} waits for a debugger. In another terminal, with the vmlinux that has its symbols:\n\n    \
+             gdb -ex 'target remote {socket}' vmlinux\n\nand `continue` there lets it run.\n"
+        );
+    }
+
     fn attach(&self, target: &TargetId, attempt: u32) -> CommandIo {
         let (to_command, input) = mpsc::channel(WAITING);
         let (output, from_command) = mpsc::unbounded_channel();

@@ -34,6 +34,7 @@ mod args;
 mod connection;
 mod environment;
 mod hidden;
+mod machine_args;
 mod modules;
 mod order;
 mod outcome;
@@ -61,7 +62,12 @@ async fn execute(args: &ExecArgs, context: &Context, logging: Logging) -> Result
     let files = order.command.files.clone();
     let plan =
         lab_args::plan(&args.kernels, &args.guests, &args.repetition, &args.output, args.memory, vec![order.job])?;
-    let plan = Plan { command: Some(order.command), ..plan };
+    let plan = Plan {
+        command: Some(order.command),
+        machine: args.machine.plan(),
+        debugger: args.machine.debugger(several)?,
+        ..plan
+    };
     check_reports(&args.output)?;
     let cache_limit = Limit::from_env().map_err(Failure::usage)?;
     let mut signals = Signals::listen()?;

@@ -9,6 +9,7 @@ use vmlab_events::job::{CommandId, CommandSpec, JobSpec};
 use vmlab_lab::command::{CommandPlan, FilesPlan};
 use vmlab_protocol::command::{Command, Text, User, WindowSize};
 use vmlab_protocol::frame::MAX_PAYLOAD;
+use vmlab_qemu::devices;
 
 use super::ExecArgs;
 use super::args::ProgramArgs;
@@ -52,6 +53,7 @@ pub(super) fn of(args: &ExecArgs, terminal: Option<WindowSize>) -> Result<Order,
         terminal,
         hostname: HOSTNAME.to_owned(),
         host_files: !no_host_files,
+        network: args.machine.net.then(devices::user_network),
         load: modules.files.iter().map(Text::from).collect(),
     };
     check_size(&command)?;

@@ -78,6 +78,8 @@ pub enum StartFailure {
     Entropy,
     /// The host's files cannot be served.
     Files,
+    /// There is no socket for a debugger.
+    Debugger,
     /// The process cannot be started.
     Process,
 }

@@ -143,11 +143,10 @@ async fn find_or_make(run: &RunContext, bootable: &BootableTarget) -> Result<Box
         lock = lock => lock,
         () = run.cancel.cancelled() => return Err(NotSaved::Failed("the run was stopped".to_owned())),
     };
-    let memory_bytes = u64::from(bootable.target.machine.memory_mib) << 20;
     let lock = match lock {
         Ok(lock) => lock,
         Err(error) if error.is_read_only() => {
-            let draft = draft_in_memory(run, memory_bytes, &error)?;
+            let draft = draft_in_memory(run, &key, &error)?;
             return make(run, bootable, draft, &key).await.map(Box::new);
         }
         Err(error) => return Err(failed(error)),
@@ -160,8 +159,8 @@ async fn find_or_make(run: &RunContext, bootable: &BootableTarget) -> Result<Box
         }
         Found::Nothing => {}
     }
-    let draft = match Draft::new(&run.cache, &key, memory_bytes) {
-        Err(error) if error.is_read_only() => draft_in_memory(run, memory_bytes, &error)?,
+    let draft = match Draft::new(&run.cache, &key) {
+        Err(error) if error.is_read_only() => draft_in_memory(run, &key, &error)?,
         draft => draft.map_err(failed)?,
     };
     let saved = make(run, bootable, draft, &key).await;
@@ -173,12 +172,12 @@ async fn find_or_make(run: &RunContext, bootable: &BootableTarget) -> Result<Box
 }
 
 /// A draft in memory, because the cache cannot be written to. A notice says so, once in a run.
-fn draft_in_memory(run: &RunContext, memory_bytes: u64, cache: &CacheError) -> Result<Draft, NotSaved> {
+fn draft_in_memory(run: &RunContext, key: &Key, cache: &CacheError) -> Result<Draft, NotSaved> {
     if run.reports_read_only_cache() {
         let (cause, remedy) = (cache.cause(), cache.remedy());
         run.emitter.notice(format!("templates are kept in memory and end with this run: {cause}; {remedy}"));
     }
-    Draft::in_memory(memory_bytes)
+    Draft::in_memory(key)
         .map_err(|memory| NotSaved::Failed(format!("{cache}; a template cannot be kept in memory either: {memory}")))
 }
 

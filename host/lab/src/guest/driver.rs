@@ -17,6 +17,7 @@ use vmlab_qemu::template::Draft;
 
 use super::channels::{self, Channels, Next, Rest};
 use super::console_file::{ConsoleFile, Missing};
+use super::debugger::DebuggerSocket;
 use super::input::{Action, End, Input, Now};
 use super::jobs::QueuedJob;
 use super::machine::{GuestMachine, Outcome};
@@ -33,6 +34,7 @@ pub(crate) struct Guest {
     pub(super) machine: Box<GuestMachine>,
     pub(super) channels: Box<Channels>,
     pub(super) console: ConsoleFile,
+    pub(super) debugger: Option<DebuggerSocket>,
     pub(super) memory_mib: u32,
     pub(super) span: Span,
 }
@@ -58,7 +60,7 @@ impl Guest {
     }
 
     async fn lead(self, run: &RunContext, first: Input, draft: Option<&Draft>) -> (Outcome, Timings) {
-        let Self { machine, channels, console, memory_mib, span } = self;
+        let Self { machine, channels, console, debugger, memory_mib, span } = self;
         let postmortem = Postmortem::new(machine.number(), memory_mib);
         let (phase, phase_span) = ("", Span::none());
         let mut driver = Driver {
@@ -66,6 +68,7 @@ impl Guest {
             machine,
             channels,
             console: Some(console),
+            debugger,
             postmortem,
             draft,
             command: None,
@@ -91,6 +94,8 @@ struct Driver<'a> {
     channels: Box<Channels>,
     /// None once the span was closed.
     console: Option<ConsoleFile>,
+    /// If there is one, the debugger lets the guest run.
+    debugger: Option<DebuggerSocket>,
     postmortem: Postmortem,
     /// The draft to which a guest is saved as a template.
     draft: Option<&'a Draft>,
@@ -180,6 +185,7 @@ impl Driver<'_> {
                 // A guest that reads nothing does not hold up the end of the run.
                 () = self.run.cancel.cancelled() => None,
             },
+            Action::Wake if self.debugger.is_some() => None,
             Action::Wake => write_failure(self.channels.wake()),
             Action::ExamineAndResume => {
                 self.postmortem.take(self.run, &mut self.channels).await;

@@ -16,6 +16,7 @@ use vmlab_store::record::console_name;
 
 use super::channels::Channels;
 use super::console_file::ConsoleFile;
+use super::debugger::DebuggerSocket;
 use super::driver::Guest;
 use super::files;
 use super::machine::GuestMachine;
@@ -28,8 +29,8 @@ use crate::target::BootableTarget;
 #[derive(Debug)]
 pub(crate) enum Origin<'a> {
     Boot,
-    /// A boot that will be saved, with its memory in this file.
-    ToBeSaved(PathBuf),
+    /// A boot that will be saved, with its memory in these files.
+    ToBeSaved(Vec<PathBuf>),
     Fork(&'a Template),
 }
 
@@ -70,7 +71,10 @@ pub(crate) fn launch(run: &RunContext, bootable: &BootableTarget, origin: &Origi
             argv::Start::Fork(&fork_ram)
         }
     };
-    let arguments = argv::arguments(&target.machine, run.qemu.version, arguments, argv::DESCRIPTORS);
+    let debugged = target.debugger && !matches!(origin, Origin::ToBeSaved(_));
+    let for_debugger = debugged.then(|| argv::debugger(arguments, argv::DESCRIPTORS)).into_iter().flatten();
+    let mut arguments = argv::arguments(&target.machine, run.qemu.version, arguments, argv::DESCRIPTORS);
+    arguments.extend(for_debugger);
     let console_name = console_name(number);
     let words = std::iter::once(run.qemu.path.as_os_str()).chain(arguments.iter().map(AsRef::as_ref));
     let span = info_span!("guest", guest = number, target = target.id.as_str(), start = start.name());
@@ -85,7 +89,7 @@ pub(crate) fn launch(run: &RunContext, bootable: &BootableTarget, origin: &Origi
     });
     let console = ConsoleFile::create(run.record_dir.as_deref().map(|dir| dir.join(console_name)).as_deref());
     let began = Instant::now();
-    let started = || -> Result<(QemuProcess, Secrets), (StartFailure, String)> {
+    let started = || -> Result<(QemuProcess, Secrets, Option<DebuggerSocket>), (StartFailure, String)> {
         let secrets = Secrets::draw().map_err(|error| (StartFailure::Entropy, error.to_string()))?;
         let state = match origin {
             Origin::Fork(template) => {
@@ -95,17 +99,22 @@ pub(crate) fn launch(run: &RunContext, bootable: &BootableTarget, origin: &Origi
         };
         let files = target.files.as_ref().map(files::serve).transpose();
         let files = files.map_err(|error| (StartFailure::Files, error.to_string()))?;
-        let qemu = QemuProcess::start(&run.qemu.path, &arguments, Inherited { state, files })
+        let socket = debugged.then(DebuggerSocket::listen).transpose();
+        let (socket, debugger) = socket.map_err(|error| (StartFailure::Debugger, error.to_string()))?.unzip();
+        let qemu = QemuProcess::start(&run.qemu.path, &arguments, Inherited { state, files, debugger })
             .map_err(|error| (StartFailure::Process, chain(&error)))?;
-        Ok((qemu, secrets))
+        Ok((qemu, secrets, socket))
     };
     match span.in_scope(started) {
-        Ok((qemu, secrets)) => {
+        Ok((qemu, secrets, debugger)) => {
+            if let (Some(socket), Some(attach)) = (&debugger, &run.attach) {
+                attach.debugger(&target.id, &socket.path());
+            }
             let boot = if let Origin::Fork(template) = origin { Some(template.boot.clone()) } else { None };
             let mut machine = Box::new(GuestMachine::new(number, Rc::clone(target), start, secrets, boot, began));
             machine.spawned(Instant::now());
             let memory_mib = target.machine.memory_mib;
-            Ok(Guest { machine, channels: Box::new(Channels::new(qemu)), console, memory_mib, span })
+            Ok(Guest { machine, channels: Box::new(Channels::new(qemu)), console, debugger, memory_mib, span })
         }
         Err((step, error)) => {
             let reason = LaunchFailure::NotStarted { step, error };

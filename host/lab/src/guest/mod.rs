@@ -4,6 +4,7 @@ mod channels;
 mod console;
 mod console_file;
 mod deadlines;
+mod debugger;
 mod driver;
 mod files;
 mod hardware;

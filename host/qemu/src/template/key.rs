@@ -1,13 +1,14 @@
 //! The key of a template: a hash of everything that the template depends on.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::accelerator::Accelerator;
 use crate::argv::{self, Boot, Machine, Start};
+use crate::devices::{Disk, node_memory_mib};
 use crate::qemu::Qemu;
 use vmlab_store::hex;
 
@@ -19,6 +20,7 @@ const FORMAT: u32 = 3;
 pub struct Key {
     name: String,
     made_from: Value,
+    node_memory_mib: Vec<u32>,
 }
 
 /// Everything that a template depends on.
@@ -46,7 +48,10 @@ impl Key {
         // The paths of files do not matter, only their hashes.
         let file = Path::new("file");
         let boot = Boot { kernel: file, initrd: file, port_timeout_ms, append };
-        let arguments = argv::arguments(machine, qemu.version, Start::Template(boot, file), argv::DESCRIPTORS);
+        let files = vec![file.to_owned(); machine.nodes.max(1) as usize];
+        let disk = |disk: &Disk| Disk { file: PathBuf::from(&disk.identity), ..disk.clone() };
+        let machine = Machine { disks: machine.disks.iter().map(disk).collect(), ..machine.clone() };
+        let arguments = argv::arguments(&machine, qemu.version, Start::Template(boot, &files), argv::DESCRIPTORS);
         let arguments: Vec<_> = arguments.iter().map(|word| word.to_string_lossy()).collect();
         let made_from = json!({
             "format": FORMAT,
@@ -58,13 +63,18 @@ impl Key {
         });
         // The keys of an object are sorted, so equal values have equal texts.
         let name = hex(&Sha256::digest(made_from.to_string()))[..32].to_owned();
-        Self { name, made_from }
+        Self { name, made_from, node_memory_mib: node_memory_mib(machine.memory_mib, machine.nodes) }
     }
 
     /// The name of the template's directory.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The size of the guest's memory, in bytes for each node.
+    pub(super) fn node_memory(&self) -> impl Iterator<Item = u64> {
+        self.node_memory_mib.iter().map(|&mib| u64::from(mib) << 20)
     }
 
     /// The ingredients as JSON.

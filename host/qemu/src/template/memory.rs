@@ -11,37 +11,41 @@ use nix::errno::Errno;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::{Whence, lseek};
 
-use super::{RAM, STATE};
+use super::{STATE, ram_name};
 
 /// The files of a template in memory.
 #[derive(Debug)]
 pub(super) struct InMemory {
-    ram: File,
+    /// One for each node.
+    ram: Vec<File>,
     state: File,
 }
 
 impl InMemory {
-    /// Files to which QEMU saves a guest. QEMU does not enlarge a file that exists.
-    pub(super) fn new(memory_bytes: u64) -> io::Result<Self> {
-        let (ram, state) = (unnamed()?, unnamed()?);
-        ram.set_len(memory_bytes)?;
-        Ok(Self { ram, state })
+    /// Files to which QEMU saves a guest, whose nodes have so many bytes of memory. QEMU does not enlarge a file that exists.
+    pub(super) fn new(node_memory: impl Iterator<Item = u64>) -> io::Result<Self> {
+        let ram = node_memory.map(|bytes| {
+            let file = unnamed()?;
+            file.set_len(bytes)?;
+            Ok(file)
+        });
+        Ok(Self { ram: ram.collect::<io::Result<_>>()?, state: unnamed()? })
     }
 
     /// A copy of the template in a directory.
-    pub(super) fn copy_of(dir: &Path) -> io::Result<Self> {
-        let copy = |name| -> io::Result<File> {
+    pub(super) fn copy_of(dir: &Path, nodes: usize) -> io::Result<Self> {
+        let copy = |name: &str| -> io::Result<File> {
             let mut file = unnamed()?;
             copy_data(&mut File::open(dir.join(name))?, &mut file)?;
             Ok(file)
         };
-        Ok(Self { ram: copy(RAM)?, state: copy(STATE)? })
+        let ram = (0..nodes).map(|node| copy(&ram_name(node)));
+        Ok(Self { ram: ram.collect::<io::Result<_>>()?, state: copy(STATE)? })
     }
 
-    /// The path of the guest's memory for other processes, while this process has the file open (proc(5),
-    /// `/proc/PID/fd`).
-    pub(super) fn ram(&self) -> PathBuf {
-        path_of(&self.ram)
+    /// The paths of the guest's memory for other processes, while this process has the files open (proc(5), `/proc/PID/fd`).
+    pub(super) fn ram(&self) -> Vec<PathBuf> {
+        self.ram.iter().map(path_of).collect()
     }
 
     /// The file of the device state, for writing.
@@ -91,16 +95,16 @@ mod tests {
     #[test]
     fn a_copy_in_memory_has_the_data_and_the_holes() {
         let dir = tempfile::tempdir().unwrap();
-        let mut ram = File::create(dir.path().join(RAM)).unwrap();
+        let mut ram = File::create(dir.path().join(ram_name(0))).unwrap();
         ram.seek(SeekFrom::Start(10 << 20)).unwrap();
         ram.write_all(&[2; 5000]).unwrap();
         ram.set_len(32 << 20).unwrap();
         std::fs::write(dir.path().join(STATE), "device state").unwrap();
-        let copy = InMemory::copy_of(dir.path()).unwrap();
-        assert_eq!(std::fs::read(copy.ram()).unwrap(), std::fs::read(dir.path().join(RAM)).unwrap());
-        let blocks = std::os::unix::fs::MetadataExt::blocks(&copy.ram.metadata().unwrap());
+        let copy = InMemory::copy_of(dir.path(), 1).unwrap();
+        assert_eq!(std::fs::read(&copy.ram()[0]).unwrap(), std::fs::read(dir.path().join(ram_name(0))).unwrap());
+        let blocks = std::os::unix::fs::MetadataExt::blocks(&copy.ram[0].metadata().unwrap());
         assert!(blocks * 512 < 1 << 20, "{blocks} blocks");
-        File::options().read(true).write(true).open(copy.ram()).unwrap();
+        File::options().read(true).write(true).open(&copy.ram()[0]).unwrap();
         for _ in 0..2 {
             assert_eq!(io::read_to_string(copy.open_state().unwrap()).unwrap(), "device state");
         }

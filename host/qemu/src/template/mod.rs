@@ -2,7 +2,7 @@
 //! as a process.
 //!
 //! A template is a directory of three files: the guest's memory as QEMU wrote it (`ram`, which every fork maps
-//! privately), the device state (`state`), and a description with the digests of both (`template.json`). It is created
+//! privately; further NUMA nodes have files of their own, `ram-1` and so on), the device state (`state`), and a description with the digests of both (`template.json`). It is created
 //! by a rename, so that it is complete, and named by its key.
 
 use std::fs::{self, File};
@@ -34,6 +34,11 @@ pub use list::{TEMPLATES, lock_path, remove_drafts};
 
 /// The name of the memory's file.
 pub const RAM: &str = "ram";
+/// The name of the file with the memory of a node.
+fn ram_name(node: usize) -> String {
+    if node == 0 { RAM.to_owned() } else { format!("{RAM}-{node}") }
+}
+
 /// The name of the device state's file.
 pub const STATE: &str = "state";
 /// The name of the description's file.
@@ -70,8 +75,8 @@ pub struct BootReport {
 /// Where the files of a template are.
 #[derive(Debug, Clone)]
 enum Files {
-    /// In this directory of the cache.
-    Directory(PathBuf),
+    /// In this directory of the cache; the number of nodes.
+    Directory(PathBuf, usize),
     /// In memory, because the cache can only be read.
     Memory(Arc<InMemory>),
 }
@@ -103,6 +108,11 @@ fn root(cache: &Path) -> PathBuf {
     cache.join("templates")
 }
 
+/// The files with the memory of each node.
+fn ram_files(dir: &Path, nodes: usize) -> Vec<PathBuf> {
+    (0..nodes).map(|node| dir.join(ram_name(node))).collect()
+}
+
 /// Looks up the template of a key.
 ///
 /// # Errors
@@ -127,13 +137,15 @@ pub fn find(cache: &Path, key: &Key) -> Result<Found, CacheError> {
     if let Some(why) = about.files.damage(&dir, cache, Trust::Stat, Lasts::UntilReboot)? {
         return Ok(Found::Damaged(why));
     }
-    let ram = dir.join(RAM);
+    let nodes = key.node_memory().count();
     // QEMU opens a fork's memory for writing. Check this before starting QEMU.
-    let opened = File::options().read(true).write(true).open(&ram).map_err(CacheError::on("open for writing", &ram));
+    let opened = ram_files(&dir, nodes).iter().try_for_each(|ram| {
+        File::options().read(true).write(true).open(ram).map(drop).map_err(CacheError::on("open for writing", ram))
+    });
     let files = match opened {
-        Ok(_) => Files::Directory(dir.clone()),
+        Ok(()) => Files::Directory(dir.clone(), nodes),
         Err(error) if error.is_read_only() => {
-            let copy = InMemory::copy_of(&dir).map_err(CacheError::on("copy to memory", &dir))?;
+            let copy = InMemory::copy_of(&dir, nodes).map_err(CacheError::on("copy to memory", &dir))?;
             Files::Memory(Arc::new(copy))
         }
         Err(error) => return Err(error),
@@ -152,19 +164,20 @@ pub struct Draft {
 
 #[derive(Debug)]
 enum Place {
-    /// A directory of the cache, which becomes the template.
-    Staging(atomic::Staging),
+    /// A directory of the cache, which becomes the template; the number of nodes.
+    Staging(atomic::Staging, usize),
     /// Files in memory, which end with this process.
     Memory(InMemory),
 }
 
 impl Draft {
-    /// Creates an empty draft for a guest with `memory_bytes`. The caller has the key's lock.
+    /// Creates an empty draft for the key's guest. The caller has the key's lock.
     ///
     /// # Errors
     /// [`CacheError`] if the cache cannot be written to, or has too little space for the memory: QEMU would be killed
     /// by SIGBUS when a page cannot be written.
-    pub fn new(cache: &Path, key: &Key, memory_bytes: u64) -> Result<Self, CacheError> {
+    pub fn new(cache: &Path, key: &Key) -> Result<Self, CacheError> {
+        let memory_bytes: u64 = key.node_memory().sum();
         let staging = atomic::Staging::new(root(cache).join(format!("{}{DRAFT}", key.name())))?;
         let failed = |error: io::Error| CacheError::on("save a guest's memory in", staging.path())(error);
         let disk = statvfs(staging.path()).map_err(|error| failed(error.into()))?;
@@ -176,22 +189,22 @@ impl Draft {
         if limit < memory_bytes {
             return Err(failed(io::ErrorKind::FileTooLarge.into()));
         }
-        Ok(Self { place: Place::Staging(staging) })
+        Ok(Self { place: Place::Staging(staging, key.node_memory().count()) })
     }
 
     /// Creates an empty draft in memory, for a cache that cannot be written to.
     ///
     /// # Errors
     /// As memfd_create(2).
-    pub fn in_memory(memory_bytes: u64) -> io::Result<Self> {
-        Ok(Self { place: Place::Memory(InMemory::new(memory_bytes)?) })
+    pub fn in_memory(key: &Key) -> io::Result<Self> {
+        Ok(Self { place: Place::Memory(InMemory::new(key.node_memory())?) })
     }
 
-    /// The path of the file for the guest's memory.
+    /// The paths of the files for the guest's memory, one for each node.
     #[must_use]
-    pub fn ram(&self) -> PathBuf {
+    pub fn ram(&self) -> Vec<PathBuf> {
         match &self.place {
-            Place::Staging(staging) => staging.path().join(RAM),
+            Place::Staging(staging, nodes) => ram_files(staging.path(), *nodes),
             Place::Memory(memory) => memory.ram(),
         }
     }
@@ -202,7 +215,7 @@ impl Draft {
     /// [`CacheError`] if the file cannot be created.
     pub fn create_state(&self) -> Result<File, CacheError> {
         match &self.place {
-            Place::Staging(staging) => {
+            Place::Staging(staging, _) => {
                 let path = staging.path().join(STATE);
                 File::create_new(&path).map_err(CacheError::on("create", &path))
             }
@@ -218,19 +231,20 @@ impl Draft {
     /// # Errors
     /// [`CacheError`] if the cache cannot be written to.
     pub fn publish(self, cache: &Path, key: &Key, boot: BootReport) -> Result<Template, CacheError> {
-        let staging = match self.place {
-            Place::Staging(staging) => staging,
+        let (staging, nodes) = match self.place {
+            Place::Staging(staging, nodes) => (staging, nodes),
             Place::Memory(memory) => {
                 let files = Files::Memory(Arc::new(memory));
                 return Ok(Template { files, boot, new: true, _lease: None });
             }
         };
         let from = staging.path();
+        let names: Vec<_> = (0..nodes).map(ram_name).chain([STATE.to_owned()]).collect();
         let about = About {
             key: key.name().to_owned(),
             made_from: key.made_from().clone(),
             boot,
-            files: Integrity::of_guest(from, &[RAM, STATE])?,
+            files: Integrity::of_guest(from, &names.iter().map(String::as_str).collect::<Vec<_>>())?,
         };
         checksummed::write(&from.join(ABOUT), &about)?;
         let dir = root(cache).join(key.name());
@@ -240,7 +254,7 @@ impl Draft {
         fs::rename(from, &dir).map_err(CacheError::on("rename into place", &dir))?;
         about.files.remember(&dir, cache, Lasts::UntilReboot);
         let About { boot, .. } = about;
-        Ok(Template { files: Files::Directory(dir), boot, new: true, _lease: lease })
+        Ok(Template { files: Files::Directory(dir, nodes), boot, new: true, _lease: lease })
     }
 }
 
@@ -263,11 +277,11 @@ fn discard(cache: &Path, key: &Key) -> Result<(), CacheError> {
 }
 
 impl Template {
-    /// The path of the guest's memory.
+    /// The paths of the files with the guest's memory, one for each node.
     #[must_use]
-    pub fn ram(&self) -> PathBuf {
+    pub fn ram(&self) -> Vec<PathBuf> {
         match &self.files {
-            Files::Directory(dir) => dir.join(RAM),
+            Files::Directory(dir, nodes) => ram_files(dir, *nodes),
             Files::Memory(memory) => memory.ram(),
         }
     }
@@ -278,7 +292,7 @@ impl Template {
     /// As open(2); the file may be gone.
     pub fn open_state(&self) -> io::Result<File> {
         match &self.files {
-            Files::Directory(dir) => regular::open(&dir.join(STATE)),
+            Files::Directory(dir, _) => regular::open(&dir.join(STATE)),
             Files::Memory(memory) => memory.open_state(),
         }
     }

@@ -4,6 +4,7 @@ use super::key::Ingredients;
 use super::*;
 use crate::accelerator::Accelerator;
 use crate::argv::Machine;
+use crate::devices::{Disk, DiskFormat};
 use crate::qemu::{Qemu, QemuIdentity, QemuVersion};
 use tempfile::TempDir;
 use vmlab_console::Kind;
@@ -23,7 +24,11 @@ fn qemu() -> Qemu {
     Qemu { path: PathBuf::from("/usr/bin/qemu"), version, identity, version_cpu_us: 15_000 }
 }
 
-const MACHINE: Machine = Machine { accelerator: Accelerator::Tcg, memory_mib: 256, cpus: 1, files: false };
+const MACHINE: Machine = Machine::plain(Accelerator::Tcg, 256, 1);
+
+fn disk(file: &str, identity: &str) -> Disk {
+    Disk { file: file.into(), format: DiskFormat::Raw, identity: identity.to_owned() }
+}
 
 fn ingredients<'a>(qemu: &'a Qemu, machine: &'a Machine) -> Ingredients<'a> {
     Ingredients { kernel_sha256: "k", image_sha256: "i", machine, port_timeout_ms: 1, append: None, qemu }
@@ -38,8 +43,8 @@ fn made() -> (TempDir, Key, Template) {
 }
 
 fn make(cache: &TempDir, key: &Key) -> Template {
-    let draft = Draft::new(cache.path(), key, 1 << 20).unwrap();
-    let mut ram = File::create_new(draft.ram()).unwrap();
+    let draft = Draft::new(cache.path(), key).unwrap();
+    let mut ram = File::create_new(ram_of(&draft.ram())).unwrap();
     ram.write_all(&[1; 5000]).unwrap();
     ram.seek(SeekFrom::Start(10 << 20)).unwrap();
     ram.write_all(&[2; 5000]).unwrap();
@@ -48,9 +53,15 @@ fn make(cache: &TempDir, key: &Key) -> Template {
     draft.publish(cache.path(), key, boot()).unwrap()
 }
 
+/// The file of the only node.
+fn ram_of(files: &[PathBuf]) -> &Path {
+    let [file] = files else { panic!("{files:?}") };
+    file
+}
+
 /// The directory of a template in the cache.
 fn dir_of(template: &Template) -> PathBuf {
-    template.ram().parent().unwrap().to_owned()
+    ram_of(&template.ram()).parent().unwrap().to_owned()
 }
 
 fn boot() -> BootReport {
@@ -91,8 +102,8 @@ fn a_published_template_is_found_and_leaves_no_draft() {
 fn a_draft_that_is_dropped_leaves_nothing() {
     let cache = tempfile::tempdir().unwrap();
     let key = Key::of(&ingredients(&qemu(), &MACHINE));
-    let draft = Draft::new(cache.path(), &key, 1 << 20).unwrap();
-    fs::write(draft.ram(), "half").unwrap();
+    let draft = Draft::new(cache.path(), &key).unwrap();
+    fs::write(ram_of(&draft.ram()), "half").unwrap();
     drop(draft);
     assert!(matches!(find(cache.path(), &key).unwrap(), Found::Nothing));
     assert_eq!(fs::read_dir(root(cache.path())).unwrap().count(), 0);
@@ -124,7 +135,7 @@ fn drafts_of_killed_processes_are_removed_and_others_stay() {
     let lock = vmlab_store::lock::Lock::try_take(&lock_path(cache.path(), "locked")).unwrap().unwrap();
     remove_drafts(cache.path());
     assert!(!drafts[0].exists() && drafts[1].join(RAM).exists());
-    assert!(template.ram().exists() && matches!(find(cache.path(), &key).unwrap(), Found::Whole(_)));
+    assert!(ram_of(&template.ram()).exists() && matches!(find(cache.path(), &key).unwrap(), Found::Whole(_)));
     drop(lock);
     remove_drafts(cache.path());
     assert!(!drafts[1].exists());
@@ -205,13 +216,13 @@ fn other_types_of_files_at_a_templates_path_are_damage_and_replaced() {
 fn memory_that_qemu_cannot_open_is_an_error_before_qemu_starts() {
     let cache = tempfile::tempdir().unwrap();
     let key = Key::of(&ingredients(&qemu(), &MACHINE));
-    let draft = Draft::new(cache.path(), &key, 1 << 20).unwrap();
+    let draft = Draft::new(cache.path(), &key).unwrap();
     // Another process writes the file: a child process of another test could inherit this process's open descriptor.
-    assert!(std::process::Command::new("cp").arg("/bin/sleep").arg(draft.ram()).status().unwrap().success());
+    assert!(std::process::Command::new("cp").arg("/bin/sleep").arg(ram_of(&draft.ram())).status().unwrap().success());
     draft.create_state().unwrap();
     let template = draft.publish(cache.path(), &key, boot()).unwrap();
     // Not even root can write to a running program (execve(2), ETXTBSY).
-    let mut running = std::process::Command::new(template.ram()).arg("60").spawn().unwrap();
+    let mut running = std::process::Command::new(ram_of(&template.ram())).arg("60").spawn().unwrap();
     let found = find(cache.path(), &key);
     running.kill().unwrap();
     running.wait().unwrap();
@@ -253,8 +264,9 @@ fn a_refusal_is_remembered_for_that_key_and_that_qemu_until_the_next_boot() {
 
 #[test]
 fn a_disk_without_space_for_the_memory_is_an_error_before_qemu_starts() {
-    let (cache, key, _) = made();
-    let error = Draft::new(cache.path(), &key, u64::MAX).unwrap_err();
+    let cache = tempfile::tempdir().unwrap();
+    let key = Key::of(&ingredients(&qemu(), &Machine { memory_mib: u32::MAX, ..MACHINE }));
+    let error = Draft::new(cache.path(), &key).unwrap_err();
     assert!(error.to_string().contains("save a guest's memory in"), "{error}");
 }
 
@@ -262,8 +274,8 @@ fn a_disk_without_space_for_the_memory_is_an_error_before_qemu_starts() {
 fn a_copy_and_another_boot_of_the_host_are_no_damage() {
     let (cache, key, template) = made();
     let copy = dir_of(&template).join("copy");
-    fs::copy(template.ram(), &copy).unwrap();
-    fs::rename(copy, template.ram()).unwrap();
+    fs::copy(ram_of(&template.ram()), &copy).unwrap();
+    fs::rename(copy, ram_of(&template.ram())).unwrap();
     for fact in fs::read_dir(cache.path().join("stat-cache")).unwrap() {
         let path = fact.unwrap().path();
         let Stored::Sound(mut fact) = checksummed::read::<serde_json::Value>(&path).unwrap() else { panic!("no fact") };
@@ -321,13 +333,19 @@ fn every_ingredient_is_in_the_key() {
     let (qemu, mut other_qemu) = (qemu(), qemu());
     other_qemu.identity.modified_ns += 1;
     let (more, kvm) = (Machine { memory_mib: 512, ..MACHINE }, Machine { accelerator: Accelerator::Kvm, ..MACHINE });
-    let same = ingredients(&qemu, &MACHINE);
+    let machine = MACHINE;
+    let same = ingredients(&qemu, &machine);
     let others = [
         Ingredients { kernel_sha256: "K", ..same },
         Ingredients { image_sha256: "I", ..same },
         Ingredients { machine: &more, ..same },
         Ingredients { machine: &Machine { cpus: 2, ..MACHINE }, ..same },
         Ingredients { machine: &kvm, ..same },
+        Ingredients { machine: &Machine { network: true, ..MACHINE }, ..same },
+        Ingredients { machine: &Machine { nested: true, ..MACHINE }, ..same },
+        Ingredients { machine: &Machine { nodes: 2, ..MACHINE }, ..same },
+        Ingredients { machine: &Machine { disks: vec![disk("/a", "1")], ..MACHINE }, ..same },
+        Ingredients { machine: &Machine { disks: vec![disk("/a", "2")], ..MACHINE }, ..same },
         Ingredients { port_timeout_ms: 2, ..same },
         Ingredients { append: Some("nokaslr"), ..same },
         Ingredients { qemu: &other_qemu, ..same },
@@ -342,14 +360,31 @@ fn every_ingredient_is_in_the_key() {
 fn a_draft_in_memory_becomes_a_template_that_leaves_nothing_in_the_cache() {
     let cache = tempfile::tempdir().unwrap();
     let key = Key::of(&ingredients(&qemu(), &MACHINE));
-    let draft = Draft::in_memory(1 << 20).unwrap();
-    File::options().write(true).open(draft.ram()).unwrap().write_all(b"memory").unwrap();
+    let draft = Draft::in_memory(&key).unwrap();
+    File::options().write(true).open(ram_of(&draft.ram())).unwrap().write_all(b"memory").unwrap();
     draft.create_state().unwrap().write_all(b"device state").unwrap();
     let template = draft.publish(cache.path(), &key, boot()).unwrap();
-    let memory = fs::read(template.ram()).unwrap();
-    assert!(memory.len() == 1 << 20 && memory.starts_with(b"memory"));
+    let memory = fs::read(ram_of(&template.ram())).unwrap();
+    assert!(memory.len() == 256 << 20 && memory.starts_with(b"memory"));
     for fork in [template.clone(), template] {
         assert_eq!(io::read_to_string(fork.open_state().unwrap()).unwrap(), "device state");
     }
     assert_eq!(fs::read_dir(cache.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn each_node_has_a_file_of_its_own() {
+    let cache = tempfile::tempdir().unwrap();
+    let machine = Machine { nodes: 2, ..MACHINE };
+    let key = Key::of(&ingredients(&qemu(), &machine));
+    let draft = Draft::new(cache.path(), &key).unwrap();
+    for (file, text) in draft.ram().iter().zip(["node 0", "node 1"]) {
+        fs::write(file, text).unwrap();
+    }
+    draft.create_state().unwrap();
+    let template = draft.publish(cache.path(), &key, boot()).unwrap();
+    let texts: Vec<_> = template.ram().iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    assert_eq!(texts, ["node 0", "node 1"]);
+    fs::write(&template.ram()[1], "node 2").unwrap();
+    assert!(matches!(find(cache.path(), &key).unwrap(), Found::Damaged(_)));
 }

@@ -1,0 +1,64 @@
+//! Configures a network device with ioctl(2) (netdevice(7), rtentry in include/uapi/linux/route.h).
+
+use std::mem;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::os::fd::AsRawFd as _;
+
+use nix::Result;
+use nix::errno::Errno;
+use nix::libc::{self, c_short, ifreq, rtentry, sockaddr, sockaddr_in};
+
+/// Gives a device an address, brings it up, and routes everything else through a gateway that it reaches.
+///
+/// # Errors
+/// As ioctl(2): `ENODEV` if there is no such device, `EPERM`; `EMFILE` and others of socket(2).
+pub(crate) fn configure(device: &str, address: Ipv4Addr, mask: Ipv4Addr, gateway: Ipv4Addr) -> Result<()> {
+    // Any socket of the address family does.
+    let bound = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0));
+    let socket = bound.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))?;
+    let set = |call, request: &ifreq| {
+        // SAFETY: the socket is open, and these calls read an ifreq, which is live.
+        Errno::result(unsafe { libc::ioctl(socket.as_raw_fd(), call, std::ptr::from_ref(request)) }).map(drop)
+    };
+    let mut request = named(device)?;
+    request.ifr_ifru.ifru_addr = socket_address(address);
+    set(libc::SIOCSIFADDR, &request)?;
+    request.ifr_ifru.ifru_netmask = socket_address(mask);
+    set(libc::SIOCSIFNETMASK, &request)?;
+    // Both flags are below 2^15.
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as c_short;
+    set(libc::SIOCSIFFLAGS, &request)?;
+    // SAFETY: rtentry is plain data, for which zeros are valid.
+    let mut route: rtentry = unsafe { mem::zeroed() };
+    (route.rt_dst, route.rt_genmask) = (socket_address(Ipv4Addr::UNSPECIFIED), socket_address(Ipv4Addr::UNSPECIFIED));
+    route.rt_gateway = socket_address(gateway);
+    route.rt_flags = libc::RTF_UP | libc::RTF_GATEWAY;
+    // SAFETY: the socket is open, and the call reads an rtentry, which is live.
+    Errno::result(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCADDRT, &raw const route) }).map(drop)
+}
+
+/// A request for a device.
+fn named(device: &str) -> Result<ifreq> {
+    // SAFETY: ifreq is plain data, for which zeros are valid.
+    let mut request: ifreq = unsafe { mem::zeroed() };
+    // The last byte stays the NUL.
+    if device.len() >= request.ifr_name.len() {
+        return Err(Errno::ENODEV);
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(device.bytes()) {
+        *to = from.cast_signed();
+    }
+    Ok(request)
+}
+
+fn socket_address(address: Ipv4Addr) -> sockaddr {
+    let address = sockaddr_in {
+        // AF_INET is 2.
+        sin_family: libc::AF_INET as libc::sa_family_t,
+        sin_port: 0,
+        sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(address.octets()) },
+        sin_zero: [0; 8],
+    };
+    // SAFETY: both are plain data of 16 bytes that begin with the address family.
+    unsafe { mem::transmute::<sockaddr_in, sockaddr>(address) }
+}
