@@ -54,7 +54,7 @@ impl Recipe {
         };
         let order = Session::of_fork().prepare(&fresh)?;
         let began = Instant::now();
-        let inherited = Inherited { state: Some(std::fs::File::open(&self.state)?), files: None };
+        let inherited = Inherited { state: Some(std::fs::File::open(&self.state)?), ..Inherited::default() };
         let mut qemu = QemuProcess::start(&self.qemu, &self.arguments, inherited)?;
         qemu.wake()?;
         let (_pump, mut events) = qemu.qmp.take().map(qmp::pump).ok_or_else(|| failed("no monitor"))?;

@@ -8,6 +8,9 @@ use nix::Result;
 use nix::errno::Errno;
 use nix::libc::{self, c_short, ifreq, rtentry, sockaddr, sockaddr_in};
 
+/// With the type of the field that it is for.
+const AF_INET: libc::sa_family_t = 2;
+
 /// Gives a device an address, brings it up, and routes everything else through a gateway that it reaches.
 ///
 /// # Errors
@@ -25,8 +28,8 @@ pub(crate) fn configure(device: &str, address: Ipv4Addr, mask: Ipv4Addr, gateway
     set(libc::SIOCSIFADDR, &request)?;
     request.ifr_ifru.ifru_netmask = socket_address(mask);
     set(libc::SIOCSIFNETMASK, &request)?;
-    // Both flags are below 2^15.
-    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as c_short;
+    let flags = c_short::try_from(libc::IFF_UP | libc::IFF_RUNNING).map_err(|_| Errno::EOVERFLOW)?;
+    request.ifr_ifru.ifru_flags = flags;
     set(libc::SIOCSIFFLAGS, &request)?;
     // SAFETY: rtentry is plain data, for which zeros are valid.
     let mut route: rtentry = unsafe { mem::zeroed() };
@@ -53,8 +56,7 @@ fn named(device: &str) -> Result<ifreq> {
 
 fn socket_address(address: Ipv4Addr) -> sockaddr {
     let address = sockaddr_in {
-        // AF_INET is 2.
-        sin_family: libc::AF_INET as libc::sa_family_t,
+        sin_family: AF_INET,
         sin_port: 0,
         sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(address.octets()) },
         sin_zero: [0; 8],

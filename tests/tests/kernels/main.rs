@@ -18,6 +18,7 @@ mod built;
 mod commands;
 mod evidence;
 mod forks;
+mod machines;
 mod messages;
 mod no_boot;
 mod sandbox;

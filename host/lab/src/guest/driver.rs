@@ -77,6 +77,9 @@ impl Guest {
             phase_span,
         };
         async {
+            if !driver.machine.is_fork() {
+                driver.open_to_debuggers().await;
+            }
             driver.feed(first).await;
             while !driver.ended {
                 driver.step().await;
@@ -129,6 +132,11 @@ impl Driver<'_> {
                             self.feed(Input::Control(control)).await;
                         }
                     }
+                    Input::Qmp(TimedQmpEvent { event: QmpEvent::Migration { status }, .. })
+                        if status == "completed" =>
+                    {
+                        self.open_to_debuggers().await;
+                    }
                     _ => {}
                 }
                 self.feed(input).await;
@@ -142,6 +150,17 @@ impl Driver<'_> {
                 self.feed(Input::Stopped(stop)).await;
             }
             Err(error) => self.feed(Input::HostFailed(HostFault::Read { error: error.to_string() })).await,
+        }
+    }
+
+    /// Lets debuggers connect to a guest that waits for one.
+    async fn open_to_debuggers(&mut self) {
+        let Some(socket) = &self.debugger else { return };
+        match (socket.open(), &self.run.attach) {
+            (Ok(path), Some(attach)) => attach.debugger(self.machine.target(), &path),
+            // Nobody would learn of the socket.
+            (Ok(_), None) => {}
+            (Err(error), _) => self.feed(Input::HostFailed(HostFault::Read { error: error.to_string() })).await,
         }
     }
 

@@ -107,9 +107,6 @@ pub(crate) fn launch(run: &RunContext, bootable: &BootableTarget, origin: &Origi
     };
     match span.in_scope(started) {
         Ok((qemu, secrets, debugger)) => {
-            if let (Some(socket), Some(attach)) = (&debugger, &run.attach) {
-                attach.debugger(&target.id, &socket.path());
-            }
             let boot = if let Origin::Fork(template) = origin { Some(template.boot.clone()) } else { None };
             let mut machine = Box::new(GuestMachine::new(number, Rc::clone(target), start, secrets, boot, began));
             machine.spawned(Instant::now());

@@ -122,7 +122,7 @@ impl GuestMachine {
         }
     }
 
-    pub(super) const fn is_fork(&self) -> bool {
+    pub(crate) const fn is_fork(&self) -> bool {
         matches!(self.timings.how(), Start::Fork)
     }
 }

@@ -88,7 +88,7 @@ fn target() -> Rc<Target> {
         lease: None,
         notices: Vec::new(),
     };
-    let machine = Machine { accelerator: Accelerator::Tcg, memory_mib: MEMORY_MIB, cpus: 1, files: false };
+    let machine = Machine::plain(Accelerator::Tcg, MEMORY_MIB, 1);
     let limits = Limits::new(Accelerator::Tcg, Wanted::default());
     Rc::new(Target {
         id: TargetId::new("k"),
@@ -98,7 +98,9 @@ fn target() -> Rc<Target> {
         lacking: None,
         command: None,
         files: None,
+        debugger: false,
         _index: None,
+        _disks: Rc::default(),
         limits,
     })
 }
