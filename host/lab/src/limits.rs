@@ -35,6 +35,9 @@ const GRACE: Duration = Duration::from_secs(15);
 /// immediate answers.
 pub(crate) const EXIT: Duration = Duration::from_secs(10);
 
+/// The time without a word of the agent's after which it is asked whether it still answers, while a command runs.
+const PING: Duration = Duration::from_secs(10);
+
 /// The time from the hello, or from the console's last output after it, to the marker that was printed before the hello.
 pub(crate) const CONSOLE: Duration = Duration::from_secs(10);
 
@@ -111,6 +114,13 @@ impl Limits {
     #[must_use]
     pub fn silence(&self, spec: &JobSpec) -> Duration {
         self.unless_without_end(self.wanted.silence.unwrap_or(self.leg(spec) + GRACE))
+    }
+
+    /// While a command runs: the time without a word of the agent's until it is asked whether it still answers, and from then on the
+    /// time for the answer.
+    #[must_use]
+    pub fn ping(&self) -> (Duration, Duration) {
+        (self.unless_without_end(PING), self.answer())
     }
 
     /// PID 1's limit for the control port. It is far below the boot limit, so that PID 1 can still report the problem.

@@ -156,6 +156,8 @@ impl From<Text> for Form {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "snake_case")]
 pub enum Control {
+    /// Answer with [`GuestMessage::Alive`](crate::message::GuestMessage::Alive).
+    Ping,
     /// The standard input has ended.
     EndOfInput,
     /// Send this signal to the command.

@@ -84,6 +84,11 @@ pub enum GuestMessage {
         /// Bytes since the last such message.
         bytes: u64,
     },
+    /// The answer to [`Control::Ping`](crate::command::Control::Ping) while a command runs.
+    Alive {
+        /// The run number of [`HostMessage::Run`].
+        run: u32,
+    },
     /// All legs have ended, and no process of the job is left.
     #[serde(rename = "scenario_finished")]
     JobFinished {

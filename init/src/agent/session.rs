@@ -122,6 +122,9 @@ impl Session {
                     let overrun = |_| LinkError::Damaged("more input than the command has taken".to_owned());
                     self.streams.input.add(&data).map_err(overrun)?;
                 }
+                FromHost::Message(HostMessage::Control { run, control: Control::Ping }) if run == forwarded.run => {
+                    forwarded.link.send(GuestMessage::Alive { run })?;
+                }
                 FromHost::Message(HostMessage::Control { run, control }) if run == forwarded.run => {
                     self.control(&control);
                 }
@@ -148,7 +151,8 @@ impl Session {
             }
             Control::Taken { stream, bytes } => self.streams.taken(stream, bytes),
             Control::Closed { stream } => self.streams.close(stream),
-            Control::Signal { .. } => {}
+            // Late, or answered already.
+            Control::Signal { .. } | Control::Ping => {}
         }
     }
 

@@ -96,6 +96,8 @@ pub(crate) struct Observed {
     pub(crate) stdout: Vec<u8>,
     pub(crate) stderr: Vec<u8>,
     pub(crate) dropped: u64,
+    /// The number of answers to pings.
+    pub(crate) answers: u32,
     /// The most output of a stream that was on its way.
     pub(crate) most_on_the_way: u64,
 }
@@ -195,7 +197,8 @@ impl Host {
     fn new(link: UnixStream, script: Script) -> Self {
         link.set_nonblocking(true).unwrap();
         let outcome = LegOutcome::Reported;
-        let observed = Observed { outcome, stdout: Vec::new(), stderr: Vec::new(), dropped: 0, most_on_the_way: 0 };
+        let observed =
+            Observed { outcome, stdout: Vec::new(), stderr: Vec::new(), dropped: 0, answers: 0, most_on_the_way: 0 };
         Self {
             link,
             decoder: Decoder::default(),
@@ -272,6 +275,7 @@ impl Host {
             }
             match message::decode::<Envelope>(&frame).unwrap().message {
                 GuestMessage::InputTaken { run: RUN, bytes } => self.window += bytes,
+                GuestMessage::Alive { run: RUN } => self.observed.answers += 1,
                 GuestMessage::LegFinished { outcome, output_dropped, .. } => {
                     (self.observed.outcome, self.observed.dropped) = (outcome, output_dropped);
                 }

@@ -7,6 +7,7 @@ use crate::host::{Script, run, run_with, shell};
 
 pub(crate) const TESTS: &[(&str, fn())] = &[
     ("outputs_are_apart_and_complete", outputs_are_apart_and_complete),
+    ("a_ping_is_answered_while_the_program_sleeps", a_ping_is_answered_while_the_program_sleeps),
     ("much_output_comes_through_the_window", much_output_comes_through_the_window),
     ("much_input_comes_through_the_window", much_input_comes_through_the_window),
     ("input_that_nobody_reads_is_taken", input_that_nobody_reads_is_taken),
@@ -25,6 +26,13 @@ fn outputs_are_apart_and_complete() {
     assert_eq!((observed.text().as_str(), observed.errors().as_str()), ("out\n", "err\n"));
     let observed = run(&shell("head -c 60000 /dev/zero; head -c 60001 /dev/zero >&2"));
     assert_eq!((observed.stdout.len(), observed.stderr.len()), (60_000, 60_001));
+}
+
+fn a_ping_is_answered_while_the_program_sleeps() {
+    let pings = vec![("ready", Control::Ping), ("ready", Control::Ping)];
+    let observed = run_with(&shell("echo ready; sleep 0.5"), Script { after: pings, ..Script::default() });
+    observed.has_exited(0);
+    assert_eq!(observed.answers, 2);
 }
 
 fn much_output_comes_through_the_window() {

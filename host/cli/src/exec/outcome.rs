@@ -23,7 +23,7 @@ pub(super) fn code(verdict: &Verdict) -> u8 {
             CommandEnd::NotExecutable { .. } => NOT_EXECUTABLE,
         },
         Verdict::Failed { reason: Failure::KernelWarned { .. } } | Verdict::Flaky { .. } => FAILED,
-        Verdict::TimedOut { .. } => TIMED_OUT,
+        Verdict::TimedOut { reason: Timeout::Leg { .. } } => TIMED_OUT,
         Verdict::NotRun { reason: NotRunReason::Interrupted } => INTERRUPTED,
         _ => NO_RESULT,
     }
@@ -33,7 +33,7 @@ pub(super) fn code(verdict: &Verdict) -> u8 {
 /// (git-bisect(1)).
 pub(super) fn bisect_code(verdict: &Verdict) -> u8 {
     match code(verdict) {
-        NO_RESULT if verdict.class() == Class::Crashed => FAILED,
+        NO_RESULT if matches!(verdict.class(), Class::Crashed | Class::TimedOut) => FAILED,
         code @ ..=127 => code,
         INTERRUPTED => INTERRUPTED,
         _ => FAILED,

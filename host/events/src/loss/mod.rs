@@ -74,6 +74,8 @@ pub enum Deadline {
     Leg,
     /// The guest sent nothing on any channel, and used no CPU time, while a scenario ran.
     Silence,
+    /// From the question whether the agent still answers, while a command runs, to the answer.
+    Alive,
     /// From the order to leave to the goodbye.
     Goodbye,
     /// From the first sign of the guest's end to the last.
@@ -93,6 +95,7 @@ impl Deadline {
             Self::Scenario => "scenario",
             Self::Leg => "leg",
             Self::Silence => "silence",
+            Self::Alive => "sign of life",
             Self::Goodbye => "goodbye",
             Self::Exit => "exit",
             Self::Run => "run",

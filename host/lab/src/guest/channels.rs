@@ -1,5 +1,7 @@
 //! Reads QEMU's process and its channels as one stream of inputs.
 
+use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
@@ -7,7 +9,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
 use nix::unistd::read;
 use std::time::Instant;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, Interest};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +32,8 @@ const LATE_INPUTS: u32 = 64;
 #[derive(Debug)]
 pub(crate) enum Next {
     Input(Input),
+    /// A part of what waited was written to the control port, or could not be written.
+    Written(std::io::Result<()>),
     /// The deadline has passed.
     Deadline,
     /// The run must end.
@@ -54,6 +58,8 @@ pub(crate) struct Channels {
     exited: bool,
     late: u32,
     buffer: Box<[u8]>,
+    /// What waits for room in the control port's socket. The windows of commands limit it.
+    outbox: VecDeque<u8>,
 }
 
 impl Channels {
@@ -74,6 +80,7 @@ impl Channels {
             exited: false,
             late: 0,
             buffer,
+            outbox: VecDeque::new(),
         }
     }
 
@@ -91,14 +98,19 @@ impl Channels {
         if self.late > LATE_INPUTS && !cancel.is_cancelled() {
             return Ok(Next::Deadline);
         }
-        let Self { qemu, qmp_events, control_open, console_open, exited, buffer, .. } = self;
+        let Self { qemu, qmp_events, control_open, console_open, exited, buffer, outbox, .. } = self;
         let listens = *control_open && reads_control;
         let QemuProcess { process, control, console, .. } = qemu;
         let (console_buffer, control_buffer) = buffer.split_at_mut(CHUNK / 2);
+        let (mut reading, writing) = control.split();
         let input = tokio::select! {
             biased;
             () = cancel.cancelled() => return Ok(Next::Cancelled),
-            read = control.read(control_buffer), if listens => match read {
+            ready = writing.ready(Interest::WRITABLE), if *control_open && !outbox.is_empty() => {
+                let written = ready.and_then(|_| write_from(outbox, |bytes| writing.try_write(bytes)));
+                return Ok(Next::Written(written));
+            }
+            read = reading.read(control_buffer), if listens => match read {
                 Ok(count) if count > 0 => Input::Control(control_buffer[..count].to_vec()),
                 Ok(_) => { *control_open = false; Input::ControlClosed }
                 // QEMU has ended without reading all of the host's bytes.
@@ -116,7 +128,7 @@ impl Channels {
             // An expired timer may be reported before the sockets are checked. If vmlab was stopped, the expected
             // message may have arrived in time.
             () = tokio::time::sleep_until(deadline.into()) => {
-                let socket = control.as_raw_fd();
+                let socket = reading.as_ref().as_raw_fd();
                 match listens.then(|| recv(socket, control_buffer, MsgFlags::MSG_DONTWAIT)) {
                     Some(Ok(count)) if count > 0 => Input::Control(control_buffer[..count].to_vec()),
                     _ => return Ok(Next::Deadline),
@@ -142,9 +154,11 @@ impl Channels {
         all_there(|| recv(socket, buffer, MsgFlags::MSG_DONTWAIT).map(|count| buffer[..count].to_vec()))
     }
 
-    /// Writes to the control port.
-    pub(crate) async fn send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        self.qemu.control.write_all(bytes).await
+    /// Writes to the control port. What has no room yet is written by [`Self::next`]: a guest that reads nothing holds up nothing
+    /// else.
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.outbox.extend(bytes);
+        write_from(&mut self.outbox, |bytes| self.qemu.control.try_write(bytes))
     }
 
     /// Lets a fork run, now or as soon as it is loaded. QMP reports when it runs.
@@ -203,6 +217,22 @@ pub(crate) struct Rest {
     pub(crate) qmp: Vec<TimedQmpEvent>,
     /// How QEMU ended.
     pub(crate) qemu: std::io::Result<QemuEnded>,
+}
+
+/// Writes what has room now.
+fn write_from(outbox: &mut VecDeque<u8>, write: impl Fn(&[u8]) -> std::io::Result<usize>) -> std::io::Result<()> {
+    while !outbox.is_empty() {
+        match write(outbox.as_slices().0) {
+            Ok(count) => drop(outbox.drain(..count)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => {
+                outbox.clear();
+                return Err(error);
+            }
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn is_end(error: &std::io::Error) -> bool {

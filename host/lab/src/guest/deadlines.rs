@@ -49,6 +49,19 @@ impl Limit {
         half + self.limit / 2 + self.stretched
     }
 
+    /// Checks the limit, which the host's other work stretches.
+    fn check_stretched(&mut self, which: Deadline, now: Instant, usage: Option<CpuUsage>) -> Option<Passed> {
+        let since = self.check(now, usage)?;
+        let stretched = since.map_or(Duration::ZERO, |since| since.runqueue_wait).min(self.limit * (MAX_STRETCH - 1));
+        if stretched > self.stretched + self.limit / MIN_STRETCH_PART {
+            self.stretched = stretched;
+            if now < self.due() {
+                return None;
+            }
+        }
+        Some(Passed { which, limit: self.limit, stretched: self.stretched })
+    }
+
     /// Checks the limit. Some if it has passed: QEMU's CPU usage since half of it, if known.
     fn check(&mut self, now: Instant, usage: Option<CpuUsage>) -> Option<Option<Since>> {
         if now < self.due() {
@@ -91,12 +104,14 @@ pub(crate) struct Deadlines {
     whole: Limit,
     /// The limit of silence while a job runs.
     silence: Option<Limit>,
+    /// While a command runs, which may be silent for any time.
+    pulse: Option<Pulse>,
 }
 
 impl Deadlines {
     /// Starts a deadline now.
     pub(crate) const fn new(which: Deadline, limit: Duration, now: Instant) -> Self {
-        Self { which, whole: Limit::new(limit, now), silence: None }
+        Self { which, whole: Limit::new(limit, now), silence: None, pulse: None }
     }
 
     /// Starts the deadlines of a job: the whole job, and silence.
@@ -105,7 +120,14 @@ impl Deadlines {
             which: Deadline::Scenario,
             whole: Limit::new(limit, now),
             silence: Some(Limit::new(silence, now)).filter(|_| silence < limit),
+            pulse: None,
         }
+    }
+
+    /// Starts the deadlines of a command: the whole job, and, after each `interval` without a word of the agent's, its answer.
+    pub(crate) const fn command(limit: Duration, (interval, answer): (Duration, Duration), now: Instant) -> Self {
+        let pulse = Pulse { interval, answer, since: now, asked: None };
+        Self { pulse: Some(pulse), ..Self::new(Deadline::Scenario, limit, now) }
     }
 
     /// The kind of the current limit.
@@ -120,10 +142,27 @@ impl Deadlines {
         }
     }
 
+    /// The agent has said something.
+    pub(crate) fn answered(&mut self, now: Instant) {
+        if let Some(pulse) = &mut self.pulse {
+            (pulse.since, pulse.asked) = (now, None);
+        }
+    }
+
+    /// Whether the agent is to be asked whether it still answers. The time for the answer begins then.
+    pub(crate) fn asks(&mut self, now: Instant) -> bool {
+        let Some(pulse) = &mut self.pulse else { return false };
+        let asks = pulse.asked.is_none() && now >= pulse.due();
+        if asks {
+            pulse.asked = Some(Limit::new(pulse.answer, now));
+        }
+        asks
+    }
+
     /// The next time to check.
     pub(crate) fn due(&self) -> Instant {
-        let whole = self.whole.due();
-        self.silence.map_or(whole, |silence| silence.due().min(whole))
+        let others = [self.silence.as_ref().map(Limit::due), self.pulse.as_ref().map(Pulse::due)];
+        others.into_iter().flatten().fold(self.whole.due(), Instant::min)
     }
 
     /// The remaining time, as known now.
@@ -144,16 +183,29 @@ impl Deadlines {
                 return Some(Passed { which: Deadline::Silence, limit, stretched });
             }
         }
-        let whole = &mut self.whole;
-        let since = whole.check(now, usage)?;
-        let stretched = since.map_or(Duration::ZERO, |since| since.runqueue_wait).min(whole.limit * (MAX_STRETCH - 1));
-        if stretched > whole.stretched + whole.limit / MIN_STRETCH_PART {
-            whole.stretched = stretched;
-            if now < whole.due() {
-                return None;
-            }
-        }
-        Some(Passed { which: self.which, limit: whole.limit, stretched: whole.stretched })
+        let answer = self.pulse.as_mut().and_then(|pulse| pulse.asked.as_mut());
+        answer
+            .and_then(|limit| limit.check_stretched(Deadline::Alive, now, usage))
+            .or_else(|| self.whole.check_stretched(self.which, now, usage))
+    }
+}
+
+/// Whether the agent of a guest still answers.
+#[derive(Debug, Clone)]
+struct Pulse {
+    /// The time without a word after which the agent is asked.
+    interval: Duration,
+    /// The time for the answer.
+    answer: Duration,
+    /// Its last word, or the last question.
+    since: Instant,
+    /// The limit of the answer, if it is due.
+    asked: Option<Limit>,
+}
+
+impl Pulse {
+    fn due(&self) -> Instant {
+        self.asked.map_or(self.since + self.interval, |limit| limit.due())
     }
 }
 
@@ -248,6 +300,27 @@ mod tests {
         let due = deadlines.due() - start;
         assert!(due >= s(10) && due < s(11), "the limit restarts: {due:?}");
         assert_eq!(deadlines.check(start + s(21), Some(CpuUsage::default())), None, "half of a new silence");
+    }
+
+    #[test]
+    fn an_agent_that_does_not_answer_hangs_however_busy_its_guest_is() {
+        let start = Instant::now();
+        let mut deadlines = Deadlines::command(LIMIT * 1000, (s(10), s(60)), start);
+        assert!(!deadlines.asks(start + s(9)));
+        // It answers twice, the second time late.
+        assert!(deadlines.asks(deadlines.due()));
+        deadlines.answered(start + s(11));
+        assert_eq!(deadlines.due(), start + s(21));
+        assert!(deadlines.asks(start + s(21)) && !deadlines.asks(start + s(40)));
+        let busy = |at| Some(CpuUsage { run: at, runqueue_wait: s(0), stopped: false });
+        assert_eq!(deadlines.check(start + s(51), busy(s(51))), None);
+        deadlines.answered(start + s(80));
+        // Then it does not, and the kernel's messages are no answer.
+        assert!(deadlines.asks(start + s(90)));
+        deadlines.activity(start + s(100));
+        assert_eq!(deadlines.check(start + s(120), busy(s(120))), None);
+        let hangs = Passed { which: Deadline::Alive, limit: s(60), stretched: s(0) };
+        assert_eq!(deadlines.check(start + s(150), busy(s(150))), Some(hangs));
     }
 
     #[test]

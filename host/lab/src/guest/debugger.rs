@@ -1,9 +1,10 @@
 //! The socket on which a guest's QEMU listens for debuggers (QEMU's manual, "GDB usage").
 
 use std::env;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
@@ -22,7 +23,11 @@ impl DebuggerSocket {
     /// Makes the socket; also returns QEMU's end.
     pub(super) fn listen() -> io::Result<(Self, OwnedFd)> {
         let runtime = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| dir.is_absolute() && dir.is_dir());
-        let made = tempfile::Builder::new().prefix("vmlab-").tempdir_in(runtime.unwrap_or_else(env::temp_dir))?;
+        let private = Permissions::from_mode(0o700);
+        let made = tempfile::Builder::new()
+            .prefix("vmlab-")
+            .permissions(private)
+            .tempdir_in(runtime.unwrap_or_else(env::temp_dir))?;
         let listener = UnixListener::bind(made.path().join(EARLY))?;
         Ok((Self { dir: made }, listener.into()))
     }

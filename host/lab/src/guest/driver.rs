@@ -141,6 +141,11 @@ impl Driver<'_> {
                 }
                 self.feed(input).await;
             }
+            Ok(Next::Written(written)) => {
+                if let Some(failure) = write_failure(written) {
+                    self.feed(failure).await;
+                }
+            }
             Ok(Next::Deadline) => {
                 self.feed_console().await;
                 self.feed(Input::Deadline(self.channels.cpu_usage())).await;
@@ -198,12 +203,7 @@ impl Driver<'_> {
     /// Carries out an action; returns its result if the machine needs it.
     async fn carry_out(&mut self, action: Action) -> Option<Input> {
         match action {
-            Action::Send(bytes) => tokio::select! {
-                biased;
-                sent = self.channels.send(&bytes) => write_failure(sent),
-                // A guest that reads nothing does not hold up the end of the run.
-                () = self.run.cancel.cancelled() => None,
-            },
+            Action::Send(bytes) => write_failure(self.channels.send(&bytes)),
             Action::Wake if self.debugger.is_some() => None,
             Action::Wake => write_failure(self.channels.wake()),
             Action::ExamineAndResume => {

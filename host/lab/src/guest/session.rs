@@ -308,6 +308,12 @@ impl Session {
                 self.state = State::Running { run, spec, findings };
                 Ok(Some(SessionEvent::InputTaken(bytes)))
             }
+            (State::Running { run, spec, findings }, GuestMessage::Alive { run: said })
+                if said == run && matches!(*spec, JobSpec::Command(_)) =>
+            {
+                self.state = State::Running { run, spec, findings };
+                Ok(None)
+            }
             (State::Running { run, spec, findings }, GuestMessage::JobFinished { run: said }) if said == run => {
                 if let Some(due) = next_leg(&spec, &findings.legs) {
                     return Err(Violation::EndedEarly { job: spec.job(), due });

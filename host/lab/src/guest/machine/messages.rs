@@ -167,9 +167,14 @@ impl GuestMachine {
         let target = self.target.id.clone();
         let limits = &self.target.limits;
         let Some(job) = self.jobs.started(now.at) else { return };
-        self.deadlines = Deadlines::job(limits.job(&job.spec), limits.silence(&job.spec), now.at);
+        let (whole, is_command) = (limits.job(&job.spec), matches!(job.spec, JobSpec::Command(_)));
+        self.deadlines = if is_command {
+            Deadlines::command(whole, limits.ping(), now.at)
+        } else {
+            Deadlines::job(whole, limits.silence(&job.spec), now.at)
+        };
         let event = LabEvent::JobStarted { guest, target, job: job.spec.job(), attempt: job.attempt };
-        let attach = matches!(job.spec, JobSpec::Command(_)).then_some(Action::Attach { attempt: job.attempt });
+        let attach = is_command.then_some(Action::Attach { attempt: job.attempt });
         self.emit(event);
         self.actions.extend(attach);
     }

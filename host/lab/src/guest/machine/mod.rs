@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use vmlab_events::event::{LabEvent, NotNeeded};
 use vmlab_events::loss::Deadline;
 use vmlab_events::target::TargetId;
+use vmlab_protocol::command::Control;
 use vmlab_protocol::message::{HERE, Hello};
 use vmlab_qemu::cpu_usage::CpuUsage;
 use vmlab_qemu::template::BootReport;
@@ -36,6 +37,7 @@ use super::jobs::{JobTracker, QueuedJob};
 use super::secrets::Secrets;
 use super::session::{Session, SessionEvent};
 use super::timings::{Moment, Start, Timings};
+use crate::command::CommandInput;
 use crate::limits::{CONSOLE, EXIT};
 use crate::target::Target;
 use crate::verdict::evidence::GuestLoss;
@@ -196,6 +198,7 @@ impl GuestMachine {
             Input::Start => self.start(now),
             Input::Control(bytes) => {
                 self.deadlines.activity(now.at);
+                self.deadlines.answered(now.at);
                 self.session.push(&bytes);
                 self.process_messages(now);
             }
@@ -291,6 +294,11 @@ impl GuestMachine {
                 self.not_saved(now, NotSaved::Failed(why));
             }
             return;
+        }
+        if self.deadlines.asks(now.at)
+            && let Some(order) = self.session.control(CommandInput::Control(Control::Ping))
+        {
+            self.send(now, order);
         }
         let Some(passed) = self.deadlines.check(now.at, usage) else { return };
         if self.held.is_some() {

@@ -107,8 +107,28 @@ fn a_kernel_warning_fails_a_command_unless_it_is_allowed() {
 #[test]
 fn a_command_has_no_limit_of_its_own() {
     let mut play = running(false);
-    play.wait(std::time::Duration::from_secs(30 * 86_400)).give(Input::Deadline(None));
+    for _ in 0..1000 {
+        play.wait_until_due().give(Input::Deadline(None));
+        let ping = HostMessage::Control { run: 1, control: Control::Ping };
+        assert_eq!(play.orders.pop(), Some(ping));
+        play.says(GuestMessage::Alive { run: 1 });
+    }
     ends(&mut play, CommandEnd::Exited { code: 0 });
     play.obeys().killed();
     assert_eq!(play.labels(), [("PASS", Complete)]);
+}
+
+#[test]
+fn a_guest_whose_agent_does_not_answer_hangs() {
+    let mut play = running(false);
+    // The question, half of the limit, and the end of it.
+    for _ in 0..3 {
+        // The kernel still prints.
+        play.prints("rcu: INFO: rcu_preempt self-detected stall on CPU");
+        play.wait_until_due().give(Input::Deadline(None));
+    }
+    play.killed();
+    assert_eq!(play.labels(), [("TIMEOUT", Complete)]);
+    let detail = play.reports[0].0.verdict.detail();
+    assert!(detail.starts_with("the guest hangs: its agent has not answered for 60 s"), "{detail}");
 }

@@ -177,11 +177,16 @@ impl Play {
         self
     }
 
+    /// Lets time pass until the machine wants to look at its limits.
+    pub(super) fn wait_until_due(&mut self) -> &mut Self {
+        self.now = self.now.max(self.machine.deadline().saturating_duration_since(self.began));
+        self
+    }
+
     /// Waits until the machine's limit passes, without known CPU usage.
     pub(super) fn run_out(&mut self) -> &mut Self {
         for _ in 0..100 {
-            self.now = self.now.max(self.machine.deadline().saturating_duration_since(self.began));
-            self.give(Input::Deadline(None));
+            self.wait_until_due().give(Input::Deadline(None));
             if self.done.contains(&"end") {
                 return self;
             }
