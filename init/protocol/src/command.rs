@@ -30,6 +30,9 @@ pub struct Command {
     pub host_files: bool,
     /// The files of kernel modules to load before the program runs, in order. None of them is compressed.
     pub load: Vec<Text>,
+    /// Directories and files whose content, where the command wrote it, goes to the host when the command has ended. Absolute paths.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub out: Vec<Text>,
 }
 
 /// Who runs a command.

@@ -22,6 +22,7 @@ use output::Forwarded;
 use work::Work;
 
 mod allowance;
+mod archiver;
 mod facts;
 mod fresh;
 mod kernel_console;

@@ -24,6 +24,7 @@ pub(crate) use root::Place;
 
 mod execute;
 mod load;
+pub(crate) mod out;
 mod program;
 mod root;
 
@@ -65,19 +66,32 @@ fn try_probe(command: &Command, files: Option<&Files>) -> Result<LegOutcome, Tro
 }
 
 /// Makes the calling process the command. Returns only if a step fails.
-pub(crate) fn become_program(command: &Command, place: &Place<'_>, stdio: Stdio) -> LegOutcome {
-    match prepare(command, place, stdio) {
+pub(crate) fn become_program(
+    command: &Command,
+    place: &Place<'_>,
+    stdio: Stdio,
+    pipes: Option<out::Pipes>,
+) -> LegOutcome {
+    match prepare(command, place, stdio, pipes) {
         Ok(()) => LegOutcome::Ended(execute::execute(&command.argv, &command.env)),
         Err(Trouble(detail)) => LegOutcome::Failed { detail },
     }
 }
 
-fn prepare(command: &Command, place: &Place<'_>, stdio: Stdio) -> Result<(), Trouble> {
+fn prepare(
+    command: &Command,
+    place: &Place<'_>,
+    stdio: Stdio,
+    pipes: Option<out::Pipes>,
+) -> Result<(), Trouble> {
     // A process group of its own comes with the session: signals to the command reach its children.
     setsid().during("setsid")?;
     process::default_actions();
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).during("sigprocmask")?;
-    root::enter(place, command)?;
+    let upper = root::enter(place, command)?;
+    if let Some(pipes) = pipes {
+        out::start(&command.out, upper, pipes)?;
+    }
     sethostname(&command.hostname).during("sethostname")?;
     loopback_up();
     load::load(&command.load)?;

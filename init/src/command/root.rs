@@ -62,6 +62,9 @@ const MOUNTS: &[Mount] = &[
     entry("bpf", "/sys/fs/bpf", NO_EXEC, "mode=0700", false),
 ];
 
+/// The directory of [`Place::base`] that has what a command writes.
+const UPPER: &str = "upper";
+
 /// What programs expect in /dev besides devices.
 const LINKS: &[(&str, &str)] = &[
     ("/proc/self/fd", "/dev/fd"),
@@ -74,24 +77,29 @@ const LINKS: &[(&str, &str)] = &[
 /// chroot(2), so that the command can create user namespaces and call pivot_root(2).
 ///
 /// An overlay on FUSE turns stale with its guest's template, so each command gets its own.
-pub(crate) fn enter(place: &Place<'_>, command: &Command) -> Result<(), Trouble> {
+///
+/// Returns the layer of the overlay that has what the command writes, if the command has files to copy.
+pub(crate) fn enter(place: &Place<'_>, command: &Command) -> Result<Option<File>, Trouble> {
     unshare(CloneFlags::CLONE_NEWNS).during("unshare(CLONE_NEWNS)")?;
     let private = MsFlags::MS_PRIVATE | MsFlags::MS_REC;
     mount(None::<&str>, "/", None::<&str>, private, None::<&str>).during("mount(/, MS_REC | MS_PRIVATE)")?;
     let terminals = directory(Path::new("/dev/pts"));
     let root = if command.host_files { overlay(place)? } else { empty(place)? };
+    let needs_upper = command.host_files && !command.out.is_empty();
+    let upper = needs_upper.then(|| File::open(place.base.join(UPPER))).transpose().during("open the upper layer")?;
     env::set_current_dir(&root).during(format!("chdir({})", root.display()))?;
     mount(Some("."), "/", None::<&str>, MsFlags::MS_MOVE, None::<&str>).during("mount(/, MS_MOVE)")?;
     chroot(".").during("chroot")?;
     env::set_current_dir("/").during("chdir(/)")?;
-    furnish(command, terminals)
+    furnish(command, terminals)?;
+    Ok(upper)
 }
 
 /// Mounts the overlay; returns its mount point.
 fn overlay(place: &Place<'_>) -> Result<PathBuf, Trouble> {
     make_dir(place.base)?;
     mount_at("tmpfs", place.base, NONE, "mode=0755").during("mount(tmpfs) for the command's files")?;
-    let [root, upper, work] = ["root", "upper", "work"].map(|name| place.base.join(name));
+    let [root, upper, work] = ["root", UPPER, "work"].map(|name| place.base.join(name));
     for dir in [&root, &upper, &work] {
         make_dir(dir)?;
     }
