@@ -36,6 +36,9 @@ pub(crate) const EXIT: Duration = Duration::from_secs(10);
 /// The time from the hello, or from the console's last output after it, to the marker that was printed before the hello.
 pub(crate) const CONSOLE: Duration = Duration::from_secs(10);
 
+/// The time for the files that a command sends at its end.
+const FILES: Duration = Duration::from_hours(24);
+
 /// Longer than any run: 100 years.
 const NO_LIMIT: Duration = Duration::from_hours(100 * 365 * 24);
 
@@ -91,6 +94,13 @@ impl Limits {
     #[must_use]
     pub fn job(&self, spec: &JobSpec) -> Duration {
         self.wanted.scenario.unwrap_or(self.leg(spec) * 3 + GRACE)
+    }
+
+    /// The limit of a command that sends files when it has ended: as that of a job, and time for the files. While they come, the
+    /// limit of silence holds.
+    #[must_use]
+    pub fn job_with_files(&self, spec: &JobSpec) -> Duration {
+        self.job(spec).saturating_add(FILES)
     }
 
     /// The limit of silence while a job runs. By default it is a leg's limit, after which the guest sends a

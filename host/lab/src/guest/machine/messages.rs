@@ -167,7 +167,9 @@ impl GuestMachine {
         let target = self.target.id.clone();
         let limits = &self.target.limits;
         let Some(job) = self.jobs.started(now.at) else { return };
-        self.deadlines = Deadlines::job(limits.job(&job.spec), limits.silence(&job.spec), now.at);
+        let sends_files = self.target.command.as_ref().is_some_and(|command| !command.out.is_empty());
+        let limit = if sends_files { limits.job_with_files(&job.spec) } else { limits.job(&job.spec) };
+        self.deadlines = Deadlines::job(limit, limits.silence(&job.spec), now.at);
         let event = LabEvent::JobStarted { guest, target, job: job.spec.job(), attempt: job.attempt };
         let attach = matches!(job.spec, JobSpec::Command(_)).then_some(Action::Attach { attempt: job.attempt });
         self.emit(event);

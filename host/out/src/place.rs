@@ -1,0 +1,71 @@
+//! Where files go.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use crate::error::OutError;
+use crate::write;
+
+/// Where the files of one directory of a guest's go.
+#[derive(Debug)]
+pub struct Place {
+    /// The user's directory, or the one that it will be created in.
+    pub(crate) base: OwnedFd,
+    /// The way from there; empty if the directory exists.
+    pub(crate) prefix: PathBuf,
+    /// Whether a single file goes below the way, and does not take its place.
+    pub(crate) is_directory: bool,
+    /// The name of a single file that goes below.
+    pub(crate) file_name: OsString,
+    /// The path of the base, for errors.
+    pub(crate) shown: PathBuf,
+}
+
+impl Place {
+    /// The place that the user named. Directories above it are created, and it must be possible to write there. What is a
+    /// directory in the guest becomes one at `host`. What is a file becomes a file at `host`, or one named `file_name` in it if `host` is a directory. With
+    /// `divided`, `host` becomes a directory in which [`Self::part`] has places.
+    ///
+    /// # Errors
+    /// [`OutError::Prepare`]
+    pub fn prepare(host: &Path, file_name: &OsStr, divided: bool) -> Result<Self, OutError> {
+        let failed = |call| move |error| OutError::Prepare { path: host.to_owned(), call, error };
+        if divided {
+            fs::create_dir_all(host).map_err(failed("mkdir"))?;
+        }
+        let (base, prefix) = match (host.is_dir(), host.file_name()) {
+            (true, _) => (host.to_owned(), PathBuf::new()),
+            (false, Some(name)) => {
+                // The parent of a single name is empty.
+                let parent = Path::new(".").join(host.parent().unwrap_or(Path::new("")));
+                (if host.is_absolute() { host.parent().unwrap_or(host).to_owned() } else { parent }, name.into())
+            }
+            (false, None) => return Err(failed("open")(io::ErrorKind::NotFound.into())),
+        };
+        fs::create_dir_all(&base).map_err(failed("mkdir"))?;
+        let opened: OwnedFd = File::open(&base).map_err(failed("open"))?.into();
+        write::probe(&opened).map_err(|error| failed("create a file")(error.into()))?;
+        let is_directory = divided || prefix.as_os_str().is_empty();
+        Ok(Self { base: opened, prefix, is_directory, file_name: file_name.to_owned(), shown: base })
+    }
+
+    /// A place in a directory of this one.
+    ///
+    /// # Errors
+    /// [`OutError::Prepare`]
+    pub fn part(&self, way: &Path) -> Result<Self, OutError> {
+        let prefix = self.prefix.join(way);
+        let base = self.base.try_clone();
+        let base = base.map_err(|error| OutError::Prepare { path: self.shown.join(&prefix), call: "dup", error })?;
+        Ok(Self { base, prefix, is_directory: true, file_name: self.file_name.clone(), shown: self.shown.clone() })
+    }
+
+    /// The path on the host, for the user.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        if self.prefix.as_os_str().is_empty() { self.shown.clone() } else { self.shown.join(&self.prefix) }
+    }
+}
