@@ -33,8 +33,7 @@ pub fn extract(archive: impl Read, places: &[Place]) -> Result<Vec<OutReport>, O
         let size = entry.size();
         if kind == EntryType::XHeader {
             let records = small(&mut entry, size)?;
-            let fields =
-                Extended::parse(&records).ok_or_else(|| malformed("an extended header is not readable"))?;
+            let fields = Extended::parse(&records).ok_or_else(|| malformed("an extended header is not readable"))?;
             if extended.replace(fields).is_some() {
                 return Err(malformed("two extended headers for one file"));
             }
@@ -85,7 +84,8 @@ impl NamedFile {
         let refused = |why| OutError::Refused { name: String::from_utf8_lossy(&path).into_owned(), why };
         let mut names = path.split(|byte| *byte == b'/');
         let number = names.next().and_then(|number| std::str::from_utf8(number).ok()?.parse().ok());
-        let number = number.filter(|number| *number < places).ok_or_else(|| refused("it belongs to no directory of --out"))?;
+        let number =
+            number.filter(|number| *number < places).ok_or_else(|| refused("it belongs to no directory of --out"))?;
         let mut below = PathBuf::new();
         for name in names {
             if matches!(name, b"" | b"." | b"..") || name.contains(&0) {
@@ -207,9 +207,8 @@ impl Extraction<'_> {
             }
             let Some(OpenDirectory { number, path, mode, mtime }) = self.open.pop() else { break };
             let place = &self.places[number];
-            write::finish_directory(&place.base, &path, mode, mtime).map_err(|Failed { call, error }| {
-                OutError::Write { path: place.shown.join(&path), call, error }
-            })?;
+            write::finish_directory(&place.base, &path, mode, mtime)
+                .map_err(|Failed { call, error }| OutError::Write { path: place.shown.join(&path), call, error })?;
         }
         Ok(())
     }

@@ -52,15 +52,17 @@ impl Place {
         Ok(Self { base: opened, prefix, is_directory, file_name: file_name.to_owned(), shown: base })
     }
 
-    /// A place in a directory of this one.
+    /// A place in a directory of this one; this one again if the way is empty.
     ///
     /// # Errors
     /// [`OutError::Prepare`]
     pub fn part(&self, way: &Path) -> Result<Self, OutError> {
-        let prefix = self.prefix.join(way);
+        let is_same = way.as_os_str().is_empty();
+        let prefix = if is_same { self.prefix.clone() } else { self.prefix.join(way) };
         let base = self.base.try_clone();
         let base = base.map_err(|error| OutError::Prepare { path: self.shown.join(&prefix), call: "dup", error })?;
-        Ok(Self { base, prefix, is_directory: true, file_name: self.file_name.clone(), shown: self.shown.clone() })
+        let is_directory = self.is_directory || !is_same;
+        Ok(Self { base, prefix, is_directory, file_name: self.file_name.clone(), shown: self.shown.clone() })
     }
 
     /// The path on the host, for the user.

@@ -78,12 +78,7 @@ pub(crate) fn become_program(
     }
 }
 
-fn prepare(
-    command: &Command,
-    place: &Place<'_>,
-    stdio: Stdio,
-    pipes: Option<out::Pipes>,
-) -> Result<(), Trouble> {
+fn prepare(command: &Command, place: &Place<'_>, stdio: Stdio, pipes: Option<out::Pipes>) -> Result<(), Trouble> {
     // A process group of its own comes with the session: signals to the command reach its children.
     setsid().during("setsid")?;
     process::default_actions();

@@ -14,8 +14,7 @@ use nix::libc;
 /// As fgetxattr(2). A file without the attribute, and a file system without attributes, are no errors.
 pub(crate) fn has_attribute(file: impl AsFd, name: &CStr) -> Result<bool> {
     // SAFETY: the name is NUL-terminated; with a length of 0 the kernel writes nothing.
-    let length =
-        unsafe { libc::fgetxattr(file.as_fd().as_raw_fd(), name.as_ptr(), std::ptr::null_mut(), 0) };
+    let length = unsafe { libc::fgetxattr(file.as_fd().as_raw_fd(), name.as_ptr(), std::ptr::null_mut(), 0) };
     match Errno::result(length) {
         Ok(_) => Ok(true),
         Err(Errno::ENODATA | Errno::EOPNOTSUPP) => Ok(false),

@@ -156,7 +156,8 @@ fn a_renamed_directory_is_copied_whole() {
     fs::write(dir.join("old/sub/file"), "old").unwrap();
     fs::write(dir.join("old/plain"), "old").unwrap();
     // rename(2) itself: mv(1) would copy if the kernel refused it.
-    let script = format!("cd {}; perl -e 'rename(\"old\", \"out/new\") or die $!'; printf x >out/new/added", dir.display());
+    let script =
+        format!("cd {}; perl -e 'rename(\"old\", \"out/new\") or die $!'; printf x >out/new/added", dir.display());
     let (found, _) = copied(&[&dir.join("out")], &script);
     for (name, content) in [("sub/file", "old"), ("plain", "old"), ("added", "x")] {
         let entry = found.get(format!("0/new/{name}").as_bytes());
@@ -182,7 +183,10 @@ fn a_directory_outside_of_the_overlay_is_copied_whole() {
     assert_eq!(found, expected);
     let no_files = Command { host_files: false, ..with_out(&[Path::new("/run"), Path::new("/no")], shell("true")) };
     let (found, reports) = read(&run(&no_files).archive);
-    assert_eq!((found, reports[0].exists, reports[1]), (entries([("0", Entry::Directory(0o755))]), true, OutReport::default()));
+    assert_eq!(
+        (found, reports[0].exists, reports[1]),
+        (entries([("0", Entry::Directory(0o755))]), true, OutReport::default())
+    );
 }
 
 fn a_directory_that_does_not_exist_is_reported() {
@@ -234,7 +238,10 @@ fn devices_and_mount_points_are_counted_and_left_out() {
 
 fn much_is_copied_through_the_window() {
     let scratch = Scratch::new("much");
-    let script = format!("cd {}; seq 3000000 >numbers; truncate -s 1000001 zeros; mkdir m; cd m; seq 2000 | xargs touch", scratch.0.display());
+    let script = format!(
+        "cd {}; seq 3000000 >numbers; truncate -s 1000001 zeros; mkdir m; cd m; seq 2000 | xargs touch",
+        scratch.0.display()
+    );
     let observed = observed(&[&scratch.0], &script);
     assert!(observed.most_on_the_way <= WINDOW);
     let (found, _) = read(&observed.archive);
@@ -285,7 +292,8 @@ fn a_command_that_is_timed_out_sends_no_files() {
 /// The program is root, and finds the archiver by its session.
 fn a_killed_archiver_is_a_failure() {
     let scratch = Scratch::new("killed");
-    let kill = "for p in /proc/[0-9]*; do p=${p#/proc/}; [ $p -gt 2 ] && [ $p != $$ ] && kill -9 $p 2>/dev/null; done; :";
+    let kill =
+        "for p in /proc/[0-9]*; do p=${p#/proc/}; [ $p -gt 2 ] && [ $p != $$ ] && kill -9 $p 2>/dev/null; done; :";
     let observed = run(&with_out(&[&scratch.0], shell(&format!("{kill}; exit 4"))));
     let detail = "the files of --out cannot be copied: the process that copies them";
     assert!(format!("{:?}", observed.outcome).contains(detail), "{:?}", observed.outcome);

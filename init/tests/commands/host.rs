@@ -86,7 +86,16 @@ impl Default for Script {
     fn default() -> Self {
         let input = Vec::new();
         let (limit_ms, output_limit) = (u64::MAX, u64::MAX);
-        Self { input, input_after: "", ends_input: true, after: Vec::new(), takes: true, limit_ms, output_limit, refuses_archive: false }
+        Self {
+            input,
+            input_after: "",
+            ends_input: true,
+            after: Vec::new(),
+            takes: true,
+            limit_ms,
+            output_limit,
+            refuses_archive: false,
+        }
     }
 }
 
@@ -194,7 +203,14 @@ impl Host {
     fn new(link: UnixStream, script: Script) -> Self {
         link.set_nonblocking(true).unwrap();
         let outcome = LegOutcome::Reported;
-        let observed = Observed { outcome, stdout: Vec::new(), stderr: Vec::new(), archive: Vec::new(), dropped: 0, most_on_the_way: 0 };
+        let observed = Observed {
+            outcome,
+            stdout: Vec::new(),
+            stderr: Vec::new(),
+            archive: Vec::new(),
+            dropped: 0,
+            most_on_the_way: 0,
+        };
         Self {
             link,
             decoder: Decoder::default(),

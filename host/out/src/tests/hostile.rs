@@ -46,8 +46,11 @@ fn paths_that_lead_elsewhere_are_refused() {
         "..",
         &long,
     ] {
-        let kinds: [fn(Sent, &str) -> Sent; 3] =
-            [|sent, path| sent.file(path, 0o644, "x"), |sent, path| sent.directory(path, 0o755), |sent, path| sent.link(path, "x")];
+        let kinds: [fn(Sent, &str) -> Sent; 3] = [
+            |sent, path| sent.file(path, 0o644, "x"),
+            |sent, path| sent.directory(path, 0o755),
+            |sent, path| sent.link(path, "x"),
+        ];
         for kind in kinds {
             let (host, error) = refused(&kind(Sent::new(), path).end(1));
             assert!(matches!(error, OutError::Refused { .. }), "{path}: {error}");
@@ -74,7 +77,10 @@ fn no_symbolic_link_is_followed() {
     // A link in the place of a file is replaced, and a file written through it is not.
     let host = Host::new();
     host.extract(&Sent::new().link("0/a", "../outside/secret").file("0/a", 0o644, "x").end(1)).unwrap();
-    assert_eq!((host.listing("out"), host.listing("outside")), (vec!["a 644 x 1".to_owned()], OUTSIDE.map(str::to_owned).to_vec()));
+    assert_eq!(
+        (host.listing("out"), host.listing("outside")),
+        (vec!["a 644 x 1".to_owned()], OUTSIDE.map(str::to_owned).to_vec())
+    );
 }
 
 #[test]
@@ -84,7 +90,10 @@ fn a_directory_of_another_option_is_not_moved_by_a_link() {
     let places = [host.place("out"), host.place("out/b")];
     let sent = Sent::new().link("0/b", "../outside").directory("1", 0o755).file("1/x", 0o644, "x");
     extract(sent.end(2).as_slice(), &places).unwrap();
-    assert_eq!((host.listing("out"), host.listing("outside")), (vec!["b/ 755".to_owned(), "b/x 644 x 1".to_owned()], OUTSIDE.map(str::to_owned).to_vec()));
+    assert_eq!(
+        (host.listing("out"), host.listing("outside")),
+        (vec!["b/ 755".to_owned(), "b/x 644 x 1".to_owned()], OUTSIDE.map(str::to_owned).to_vec())
+    );
     let places = [host.place("out"), host.place("out/c")];
     let sent = Sent::new().link("0/c", "../outside").file("1/x", 0o644, "x");
     extract(sent.end(2).as_slice(), &places).unwrap_err();
@@ -105,7 +114,8 @@ fn entries_that_come_twice_are_harmless() {
         .directory("0/x", 0o750);
     host.extract(&sent.end(1)).unwrap();
     assert_eq!(host.listing("out"), ["d/ 700", "d/f 600 second 1", "l -> b", "x/ 750"]);
-    let (host, error) = refused(&Sent::new().directory("0/d", 0o755).file("0/d/f", 0o644, "x").link("0/d", "../outside").end(1));
+    let (host, error) =
+        refused(&Sent::new().directory("0/d", 0o755).file("0/d/f", 0o644, "x").link("0/d", "../outside").end(1));
     assert!(matches!(error, OutError::IsDirectory { .. }), "{error}");
     assert_eq!(host.listing("outside"), OUTSIDE);
 }
@@ -163,7 +173,8 @@ fn malformed_headers_are_refused() {
 #[test]
 fn sizes_are_only_believed_when_the_bytes_come() {
     let header = |kind: EntryType, size: u64| {
-        let mut archive = Sent::new().extended(&[(PATH, b"0/x")]).header(kind, 0o644, 0, b"").builder.into_inner().unwrap();
+        let mut archive =
+            Sent::new().extended(&[(PATH, b"0/x")]).header(kind, 0o644, 0, b"").builder.into_inner().unwrap();
         archive.truncate(1024);
         let mut header = tar::Header::new_ustar();
         header.set_entry_type(kind);
@@ -197,7 +208,10 @@ fn an_archive_that_is_cut_anywhere_is_incomplete() {
     for cut in (0..end - 512 + 2).step_by(37) {
         let (host, error) = refused(&whole[..cut]);
         assert!(matches!(error, OutError::Incomplete | OutError::Malformed { .. }), "{cut}: {error}");
-        assert!(host.listing("out").iter().all(|line| !line.contains("d/f") || line.len() > 700), "a file appears whole");
+        assert!(
+            host.listing("out").iter().all(|line| !line.contains("d/f") || line.len() > 700),
+            "a file appears whole"
+        );
     }
     Host::new().extract(&whole[..end]).unwrap();
     let mut zeros = whole[..1024].to_vec();

@@ -57,8 +57,7 @@ pub(super) fn find(layers: &Layers, path: &Path) -> Result<Option<Found>, Troubl
             Err(errno) => return Err(errno).during(format_args!("open({})", path.display())),
         };
         if !is(&fstat(&file).during("fstat")?, SFlag::S_IFLNK) {
-            let written =
-                if is_mount_point(&here.file, &file)? { Written::All } else { here.written.below(&name)? };
+            let written = if is_mount_point(&here.file, &file)? { Written::All } else { here.written.below(&name)? };
             let entry = Some((here.file.try_clone().during("dup")?, name));
             way.push(Found { file, written, entry });
             continue;
