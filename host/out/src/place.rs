@@ -1,10 +1,11 @@
 //! Where files go.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
-use std::io;
+use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
+
+use nix::errno::Errno;
 
 use crate::error::OutError;
 use crate::write;
@@ -12,7 +13,7 @@ use crate::write;
 /// Where the files of one directory of a guest's go.
 #[derive(Debug)]
 pub struct Place {
-    /// The user's directory, or the one that it will be created in.
+    /// The user's directory, or the one below which it will be created.
     pub(crate) base: OwnedFd,
     /// The way from there; empty if the directory exists.
     pub(crate) prefix: PathBuf,
@@ -25,27 +26,30 @@ pub struct Place {
 }
 
 impl Place {
-    /// The place that the user named. Directories above it are created, and it must be possible to write there. What is a
-    /// directory in the guest becomes one at `host`. What is a file becomes a file at `host`, or one named `file_name` in it if `host` is a directory. With
-    /// `divided`, `host` becomes a directory in which [`Self::part`] has places.
+    /// The place that the user named. It must be possible to write there; nothing is created before there is a file, because guests
+    /// see the host's directories. What is a directory in the guest becomes one at `host`. What is a file becomes a file at `host`,
+    /// or one named `file_name` in it if `host` is a directory. With `divided`, `host` becomes a directory in which [`Self::part`]
+    /// has places.
     ///
     /// # Errors
     /// [`OutError::Prepare`]
     pub fn prepare(host: &Path, file_name: &OsStr, divided: bool) -> Result<Self, OutError> {
         let failed = |call| move |error| OutError::Prepare { path: host.to_owned(), call, error };
-        if divided {
-            fs::create_dir_all(host).map_err(failed("mkdir"))?;
+        let is_there = |dir: &&Path| dir.as_os_str().is_empty() || dir.is_dir();
+        let existing = host.ancestors().find(is_there).unwrap_or(Path::new(""));
+        let prefix: PathBuf = host.strip_prefix(existing).unwrap_or(host).components().collect();
+        let base = if existing.as_os_str().is_empty() { PathBuf::from(".") } else { existing.to_owned() };
+        let mut names = prefix.components();
+        if !names.clone().all(|name| matches!(name, Component::Normal(_))) {
+            return Err(failed("open")(Errno::ENOENT.into()));
         }
-        let (base, prefix) = match (host.is_dir(), host.file_name()) {
-            (true, _) => (host.to_owned(), PathBuf::new()),
-            (false, Some(name)) => {
-                // The parent of a single name is empty.
-                let parent = Path::new(".").join(host.parent().unwrap_or(Path::new("")));
-                (if host.is_absolute() { host.parent().unwrap_or(host).to_owned() } else { parent }, name.into())
-            }
-            (false, None) => return Err(failed("open")(io::ErrorKind::NotFound.into())),
-        };
-        fs::create_dir_all(&base).map_err(failed("mkdir"))?;
+        // A file at the place itself is replaced; a file above it is not.
+        if let Some(first) = names.next()
+            && (divided || names.next().is_some())
+            && base.join(first).symlink_metadata().is_ok()
+        {
+            return Err(failed("mkdir")(Errno::ENOTDIR.into()));
+        }
         let opened: OwnedFd = File::open(&base).map_err(failed("open"))?.into();
         write::probe(&opened).map_err(|error| failed("create a file")(error.into()))?;
         let is_directory = divided || prefix.as_os_str().is_empty();

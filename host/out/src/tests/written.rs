@@ -131,6 +131,8 @@ fn several_places_and_parts_are_kept_apart() {
 fn nothing_is_created_for_nothing() {
     let host = Host::new();
     extract(Sent::new().end(1).as_slice(), &[host.place("none")]).unwrap();
+    extract(Sent::new().end(1).as_slice(), &[host.place("none/such")]).unwrap();
+    Place::prepare(&host.path("none"), OsStr::new("name"), true).unwrap().part(Path::new("k")).unwrap();
     assert!(!host.path("none").exists());
 }
 
@@ -138,10 +140,12 @@ fn nothing_is_created_for_nothing() {
 fn a_place_that_cannot_be_written_to_is_told_at_once() {
     let host = Host::new();
     fs::write(host.path("file"), "").unwrap();
-    for (path, why) in [("file/x", "File exists"), ("file/x/y", "Not a directory")] {
-        let error = Place::prepare(&host.path(path), OsStr::new("name"), false).unwrap_err().to_string();
-        assert!(error.contains(path) && error.contains(why), "{error}");
+    for (path, divided) in [("file/x", false), ("file/x/y", false), ("file", true), ("file/x", true)] {
+        let error = Place::prepare(&host.path(path), OsStr::new("name"), divided).unwrap_err().to_string();
+        assert!(error.contains(path) && error.contains("Not a directory"), "{error}");
     }
+    let error = Place::prepare(&host.path("none/../x"), OsStr::new("name"), false).unwrap_err().to_string();
+    assert!(error.contains("No such file"), "{error}");
     // Nobody may create files there, root neither.
     let error = Place::prepare(Path::new("/proc/x"), OsStr::new("name"), false).unwrap_err().to_string();
     assert!(error.starts_with("--out cannot write to /proc/x: create a file: "), "{error}");
