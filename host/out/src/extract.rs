@@ -1,6 +1,7 @@
 //! Reads an archive and writes its files.
 
 use std::ffi::{OsStr, OsString};
+use std::fmt::Display;
 use std::io::{self, Read, Write as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
@@ -27,44 +28,45 @@ pub fn extract(archive: impl Read, places: &[Place]) -> Result<Vec<OutReport>, O
     let mut extraction = Extraction { places, open: Vec::new(), buffer: vec![0; BUFFER_BYTES] };
     let mut extended: Option<Extended> = None;
     // Raw: this crate reads extended headers itself, up to a limit, and knows no other extensions (sparse files, long names).
-    for entry in archive.entries().map_err(malformed)?.raw(true) {
-        let mut entry = entry.map_err(malformed)?;
+    for entry in archive.entries().map_err(|error| malformed(&error))?.raw(true) {
+        let mut entry = entry.map_err(|error| malformed(&error))?;
         let kind = entry.header().entry_type();
         let size = entry.size();
         if kind == EntryType::XHeader {
             let records = small(&mut entry, size)?;
-            let fields = Extended::parse(&records).ok_or_else(|| malformed("an extended header is not readable"))?;
+            let fields = Extended::parse(&records).ok_or_else(|| malformed(&"an extended header is not readable"))?;
             if extended.replace(fields).is_some() {
-                return Err(malformed("two extended headers for one file"));
+                return Err(malformed(&"two extended headers for one file"));
             }
             continue;
         }
-        let Some(fields) = extended.take() else { return Err(malformed("a file without an extended header")) };
+        let Some(fields) = extended.take() else { return Err(malformed(&"a file without an extended header")) };
         if fields.path == REPORT.as_bytes() && kind == EntryType::Regular {
-            let reports: Vec<OutReport> = serde_json::from_slice(&small(&mut entry, size)?).map_err(malformed)?;
+            let reports: Vec<OutReport> =
+                serde_json::from_slice(&small(&mut entry, size)?).map_err(|error| malformed(&error))?;
             if reports.len() != places.len() {
-                return Err(malformed("a report on other directories"));
+                return Err(malformed(&"a report on other directories"));
             }
             extraction.close_all_but(None)?;
             return Ok(reports);
         }
         let file = NamedFile::new(fields, entry.header(), places.len())?;
-        extraction.add(file, kind, size, &mut entry)?;
+        extraction.add(&file, kind, size, &mut entry)?;
     }
     Err(OutError::Incomplete)
 }
 
-fn malformed(why: impl ToString) -> OutError {
+fn malformed(why: &dyn Display) -> OutError {
     OutError::Malformed { why: why.to_string() }
 }
 
 /// Reads all of an entry that must be small.
 fn small(entry: &mut impl Read, size: u64) -> Result<Vec<u8>, OutError> {
     if size > HEADER_LIMIT {
-        return Err(malformed(format_args!("a header of {size} bytes (limit {HEADER_LIMIT})")));
+        return Err(malformed(&format_args!("a header of {size} bytes (limit {HEADER_LIMIT})")));
     }
     let mut bytes = Vec::new();
-    entry.read_to_end(&mut bytes).map_err(malformed)?;
+    entry.read_to_end(&mut bytes).map_err(|error| malformed(&error))?;
     if bytes.len() as u64 == size { Ok(bytes) } else { Err(OutError::Incomplete) }
 }
 
@@ -93,7 +95,13 @@ impl NamedFile {
             }
             below.push(OsStr::from_bytes(name));
         }
-        Ok(Self { number, path: below, link: OsString::from_vec(link), mode: header.mode().map_err(malformed)?, mtime })
+        Ok(Self {
+            number,
+            path: below,
+            link: OsString::from_vec(link),
+            mode: header.mode().map_err(|error| malformed(&error))?,
+            mtime,
+        })
     }
 }
 
@@ -113,7 +121,7 @@ struct Extraction<'a> {
 }
 
 impl Extraction<'_> {
-    fn add(&mut self, file: NamedFile, kind: EntryType, size: u64, content: &mut impl Read) -> Result<(), OutError> {
+    fn add(&mut self, file: &NamedFile, kind: EntryType, size: u64, content: &mut impl Read) -> Result<(), OutError> {
         let place = &self.places[file.number];
         let is_whole = file.path.as_os_str().is_empty();
         let path = match kind {
@@ -153,7 +161,7 @@ impl Extraction<'_> {
         }
     }
 
-    fn directory(&mut self, file: NamedFile, path: PathBuf) -> Result<(), OutError> {
+    fn directory(&mut self, file: &NamedFile, path: PathBuf) -> Result<(), OutError> {
         let place = &self.places[file.number];
         if path.as_os_str().is_empty() {
             return Ok(());
@@ -161,7 +169,7 @@ impl Extraction<'_> {
         let failed = |Failed { call, error }| OutError::Write { path: place.shown.join(&path), call, error };
         let (parent, name) = write::parent(&place.base, &path).map_err(failed)?;
         if write::directory(&parent, name, Mode::S_IRWXU).map_err(failed)? {
-            let NamedFile { number, mode, mtime, .. } = file;
+            let NamedFile { number, mode, mtime, .. } = *file;
             self.open.push(OpenDirectory { number, path, mode, mtime });
         }
         Ok(())
@@ -188,7 +196,7 @@ impl Extraction<'_> {
         let mut left = size;
         while left > 0 {
             // The reader ends at the size of the entry.
-            match content.read(&mut self.buffer).map_err(malformed)? {
+            match content.read(&mut self.buffer).map_err(|error| malformed(&error))? {
                 0 => return Err(OutError::Incomplete),
                 count => {
                     new.file.write_all(&self.buffer[..count]).map_err(&failed)?;

@@ -1,6 +1,7 @@
 //! Files that programs in guests wrote, on the host: `--out`.
 
 use std::ffi::OsStr;
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::process::Command;
@@ -9,13 +10,13 @@ use super::commands::{KERNELS, run_on, sh};
 use super::*;
 
 /// The working directory of the program, with files of the host's.
-fn work(env: &TestEnv, name: &str) -> PathBuf {
+fn work(env: &TestEnv, name: &str) -> io::Result<PathBuf> {
     let dir = env.home().join(name);
-    for (path, content) in [("same", "old"), ("changed", "old"), ("removed", "old"), ("old/sub/file", "old")] {
-        fs::create_dir_all(dir.join(path).parent().unwrap()).unwrap();
-        fs::write(dir.join(path), content).unwrap();
+    fs::create_dir_all(dir.join("old/sub"))?;
+    for path in ["same", "changed", "removed", "old/sub/file"] {
+        fs::write(dir.join(path), "old")?;
     }
-    dir
+    Ok(dir)
 }
 
 #[test]
@@ -26,7 +27,7 @@ fn what_a_program_wrote_is_copied_with_its_exit_code() {
                   && touch -d @1000000000.5 new/deep/tool && mkfifo new/fifo \
                   && head -c 100000000 /dev/urandom > new/big && cksum < new/big && echo errors >&2; exit 7";
     for kernel in KERNELS {
-        let dir = work(&env, &kernel.replace(':', "-"));
+        let dir = work(&env, &kernel.replace(':', "-")).unwrap();
         let same = fs::metadata(dir.join("same")).unwrap().ino();
         let ended = sh(&env, &["-k", kernel, "--cwd", dir.to_str().unwrap(), "--out", "."], script);
         ended.exits(7);
