@@ -85,7 +85,7 @@ fn nothing_is_copied_of_a_program_that_does_not_end() {
 }
 
 #[test]
-fn a_host_that_cannot_write_the_files_is_told() {
+fn a_host_that_cannot_write_the_files_is_reported() {
     let env = env();
     // Before the guest starts: nobody may create files there.
     let ended = sh(&env, &["--out", "file:/proc/x"], "echo ran");

@@ -245,23 +245,23 @@ mod tests {
         assert_eq!(way(Division::Attempts), attempts.map(PathBuf::from));
     }
 
-    /// Copies these pieces; returns what came of it and what the command was told.
+    /// Copies these pieces; returns what came of it and the messages to the command.
     fn copied(pieces: Vec<Vec<u8>>) -> (Copied, Vec<Control>) {
         let (_dir, copies) = copies(Division::Whole);
-        let (sender, mut told) = mpsc::channel(1024);
+        let (sender, mut receiver) = mpsc::channel(1024);
         let mut sink = copies.begin(&target("k"), 1, sender).unwrap();
         pieces.into_iter().for_each(|piece| sink.take(piece));
         drop(sink);
         let (_, copied) = copies.finish().pop().unwrap();
         let mut controls = Vec::new();
-        while let Some(CommandInput::Control(control)) = told.blocking_recv() {
+        while let Some(CommandInput::Control(control)) = receiver.blocking_recv() {
             controls.push(control);
         }
         (copied, controls)
     }
 
     #[test]
-    fn a_guest_without_files_is_told_from_one_that_sends_half_of_them() {
+    fn a_guest_without_files_differs_from_one_that_sends_half_of_them() {
         let (nothing, controls) = copied(Vec::new());
         assert!(matches!(nothing, Copied::Nothing) && controls.is_empty());
         let (half, controls) = copied(vec![vec![0; 100], vec![0; 412]]);
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_is_told_with_its_directory() {
+    fn what_is_left_out_is_reported_with_its_directory() {
         let report = OutReport { exists: true, special_files: 1, mount_points: 2 };
         assert_eq!(
             left_out("/d", &report),

@@ -137,7 +137,7 @@ fn nothing_is_created_for_nothing() {
 }
 
 #[test]
-fn a_place_that_cannot_be_written_to_is_told_at_once() {
+fn a_place_that_cannot_be_written_to_is_reported_at_once() {
     let host = Host::new();
     fs::write(host.path("file"), "").unwrap();
     for (path, divided) in [("file/x", false), ("file/x/y", false), ("file", true), ("file/x", true)] {
