@@ -154,7 +154,7 @@ mod tests {
             &b""[..],
             b"14 linkpath=c\n",
             b"path=a\n",
-            b"9 path=a\n",
+            b"8 path=a\n",
             b"11 path=a\n",
             b"999 path=a\n",
             b"10 path=a\n10 path=b\n",
