@@ -146,6 +146,14 @@ mod tests {
     }
 
     #[test]
+    fn files_of_a_command_have_a_time_of_their_own() {
+        let limits =
+            Limits::new(Accelerator::Kvm, Wanted { scenario: Some(Duration::from_secs(8)), ..Wanted::default() });
+        let spec = &specs()[0];
+        assert_eq!(limits.job_with_files(spec), limits.job(spec) + FILES);
+    }
+
+    #[test]
     fn the_handshake_limit_is_the_boot_limit_by_default() {
         let s = Duration::from_secs;
         let limits = Limits::new(Accelerator::Kvm, Wanted { boot: Some(s(7)), ..Wanted::default() });

@@ -4,14 +4,14 @@ use std::collections::hash_map::RandomState;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::hash::{BuildHasher as _, Hasher as _};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{Mode, SFlag, UtimensatFlags, fchmod, fstatat, futimens, mkdirat, utimensat};
 use nix::sys::time::TimeSpec;
-use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
+use nix::unistd::{UnlinkatFlags, linkat, symlinkat, unlinkat};
 use vmlab_files::open_beneath;
 use vmlab_protocol::archive::Time;
 
@@ -51,31 +51,63 @@ pub(crate) fn parent<'a>(base: &OwnedFd, path: &'a Path) -> Result<(OwnedFd, &'a
     Ok((directory, name))
 }
 
-/// A file that has a temporary name until [`Self::finish`].
+/// A file that has no name, or a temporary one, until [`Self::finish`].
 #[derive(Debug)]
 pub(crate) struct NewFile<'a> {
     directory: &'a OwnedFd,
-    temporary: String,
+    /// None where the file system can create files without a name: nothing is left of them if vmlab is killed.
+    temporary: Option<String>,
     pub(crate) file: File,
 }
 
 impl<'a> NewFile<'a> {
     pub(crate) fn create(directory: &'a OwnedFd) -> Result<Self, Failed> {
-        let (file, temporary) = temporary(|name| create(directory, name)).call("open")?;
-        Ok(Self { directory, temporary, file: file.into() })
+        let flags = OFlag::O_TMPFILE | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+        match openat(directory, ".", flags, Mode::S_IRUSR | Mode::S_IWUSR) {
+            Ok(file) => return Ok(Self { directory, temporary: None, file: file.into() }),
+            // The file system, or a kernel that knows no O_TMPFILE, has refused (open(2)).
+            Err(Errno::EOPNOTSUPP | Errno::EISDIR | Errno::ENOENT | Errno::EINVAL) => {}
+            Err(error) => return Err(error).call("open"),
+        }
+        Self::named(directory)
+    }
+
+    fn named(directory: &'a OwnedFd) -> Result<Self, Failed> {
+        let (file, name) = temporary(|name| create(directory, name)).call("open")?;
+        Ok(Self { directory, temporary: Some(name), file: file.into() })
     }
 
     /// Gives the file its mode, time and name.
-    pub(crate) fn finish(self, name: &OsStr, mode: u32, mtime: Option<Time>) -> Result<(), Failed> {
+    pub(crate) fn finish(mut self, name: &OsStr, mode: u32, mtime: Option<Time>) -> Result<(), Failed> {
         dress(&self.file, mode, mtime)?;
-        renameat(self.directory, self.temporary.as_str(), self.directory, name).call("rename")
+        if self.temporary.is_none() {
+            match self.link(name) {
+                // A link does not replace a file. A rename does.
+                Err(Errno::EEXIST) => {}
+                linked => return linked.call("link"),
+            }
+            let ((), temporary) = temporary(|name| self.link(OsStr::new(name))).call("link")?;
+            self.temporary = Some(temporary);
+        }
+        match &self.temporary {
+            Some(temporary) => renameat(self.directory, temporary.as_str(), self.directory, name).call("rename"),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives a name to a file without one (open(2), O_TMPFILE).
+    fn link(&self, name: &OsStr) -> Result<(), Errno> {
+        let file = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        linkat(AT_FDCWD, file.as_str(), self.directory, name, AtFlags::AT_SYMLINK_FOLLOW)
     }
 }
 
 impl Drop for NewFile<'_> {
     fn drop(&mut self) {
-        // After `finish` nothing has this name.
-        let _ = unlinkat(self.directory, self.temporary.as_str(), UnlinkatFlags::NoRemoveDir);
+        if let Some(temporary) = &self.temporary {
+            // After `finish` nothing has this name.
+            let _ = unlinkat(self.directory, temporary.as_str(), UnlinkatFlags::NoRemoveDir);
+        }
     }
 }
 
@@ -145,4 +177,35 @@ fn temporary<T>(make: impl Fn(&str) -> Result<T, Errno>) -> Result<(T, String), 
         }
     }
     Err(Errno::EEXIST)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn a_file_appears_whole_with_and_without_a_temporary_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory: OwnedFd = File::open(dir.path()).unwrap().into();
+        let names = || fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
+        for create in [NewFile::create, NewFile::named] {
+            for content in ["first", "second"] {
+                let mut new = create(&directory).unwrap();
+                new.file.write_all(content.as_bytes()).unwrap();
+                new.finish(OsStr::new("file"), 0o640, None).unwrap();
+                assert_eq!(fs::read_to_string(dir.path().join("file")).unwrap(), content);
+                drop(create(&directory).unwrap());
+                assert_eq!(names(), ["file"], "an unfinished file leaves nothing");
+            }
+            fs::remove_file(dir.path().join("file")).unwrap();
+            fs::create_dir(dir.path().join("dir")).unwrap();
+            let failed = create(&directory).unwrap().finish(OsStr::new("dir"), 0o640, None).unwrap_err();
+            assert_eq!((failed.call, failed.error), ("rename", Errno::EISDIR));
+            assert_eq!(names(), ["dir"]);
+            fs::remove_dir(dir.path().join("dir")).unwrap();
+        }
+    }
 }
