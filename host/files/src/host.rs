@@ -8,14 +8,13 @@ use std::os::unix::fs::{DirEntryExt as _, FileTypeExt as _, OpenOptionsExt as _}
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2, readlinkat};
+use nix::fcntl::{OFlag, readlinkat};
 use nix::sys::stat::{FileStat, SFlag, fstat};
 use nix::sys::statfs::{FsType, fstatfs};
 
+use crate::beneath::open_beneath;
 use crate::nodes::Identity;
 
-/// How often a lookup is repeated that another process's rename has disturbed (openat2(2), EAGAIN).
-const ATTEMPTS: usize = 8;
 /// The largest number of entries of one directory that is listed.
 const ENTRIES: usize = 1 << 21;
 
@@ -61,21 +60,9 @@ pub(crate) struct HostEntry {
 
 /// Reaches what is at a relative path. The path leads nowhere but beneath the directory, whatever other processes do.
 pub(crate) fn reach(directory: impl AsFd, path: &Path) -> Result<Reached, Errno> {
-    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-    let how = OpenHow::new()
-        .flags(OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    for _ in 0..ATTEMPTS {
-        match openat2(&directory, path, how) {
-            Err(Errno::EAGAIN | Errno::EINTR) => {}
-            Err(e) => return Err(e),
-            Ok(handle) => {
-                let stat = fstat(&handle)?;
-                return Ok(Reached { handle, stat });
-            }
-        }
-    }
-    Err(Errno::EAGAIN)
+    let handle = open_beneath(directory, path, OFlag::O_PATH)?;
+    let stat = fstat(&handle)?;
+    Ok(Reached { handle, stat })
 }
 
 impl Reached {

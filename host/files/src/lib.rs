@@ -25,6 +25,7 @@
 //! the host's device nodes open the guest's devices of the same numbers, unless the overlay is `nodev` too.
 
 mod attributes;
+mod beneath;
 mod caches;
 mod confine;
 mod guarded;
@@ -42,6 +43,7 @@ mod tree;
 mod view;
 mod visibility;
 
+pub use beneath::open_beneath;
 pub use serve::{ServeError, serve};
 pub use view::{Request, View, ViewError};
 pub use visibility::{ShareFlag, Visibility};

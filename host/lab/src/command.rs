@@ -60,7 +60,7 @@ pub enum CommandInput {
 pub enum CommandOutput {
     /// The command has written this. [`Control::Taken`] must answer it once it is passed on.
     Data {
-        /// Standard output or standard error.
+        /// Standard output, standard error, or the archive of the files of `--out`.
         stream: Stream,
         /// What it wrote.
         data: Vec<u8>,

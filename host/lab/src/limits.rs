@@ -41,6 +41,9 @@ const PING: Duration = Duration::from_secs(10);
 /// The time from the hello, or from the console's last output after it, to the marker that was printed before the hello.
 pub(crate) const CONSOLE: Duration = Duration::from_secs(10);
 
+/// The time for the files that a command sends at its end.
+const FILES: Duration = Duration::from_hours(24);
+
 /// Longer than any run: 100 years.
 const NO_LIMIT: Duration = Duration::from_hours(100 * 365 * 24);
 
@@ -109,6 +112,13 @@ impl Limits {
         self.unless_without_end(self.wanted.scenario.unwrap_or(self.leg(spec) * 3 + GRACE))
     }
 
+    /// The limit of a command that sends files when it has ended: as that of a job, and time for the files. While they come, the
+    /// limit of silence holds.
+    #[must_use]
+    pub fn job_with_files(&self, spec: &JobSpec) -> Duration {
+        self.job(spec).saturating_add(FILES)
+    }
+
     /// The limit of silence while a job runs. By default it is a leg's limit, after which the guest sends a
     /// message, and some time for that.
     #[must_use]
@@ -156,6 +166,14 @@ mod tests {
         let limits = Limits::new(Accelerator::Tcg, wishes[1]);
         let spec = &specs()[0];
         assert_eq!((limits.job(spec), limits.leg(spec), limits.silence(spec)), (s(8), s(2), s(3)));
+    }
+
+    #[test]
+    fn files_of_a_command_have_a_time_of_their_own() {
+        let limits =
+            Limits::new(Accelerator::Kvm, Wanted { scenario: Some(Duration::from_secs(8)), ..Wanted::default() });
+        let spec = &specs()[0];
+        assert_eq!(limits.job_with_files(spec), limits.job(spec) + FILES);
     }
 
     #[test]

@@ -33,6 +33,9 @@ pub struct Command {
     pub network: Option<Network>,
     /// The files of kernel modules to load before the program runs, in order. None of them is compressed.
     pub load: Vec<Text>,
+    /// Directories and files whose content, where the command wrote it, goes to the host when the command has ended. Absolute paths.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub out: Vec<Text>,
 }
 
 /// The settings of a network card.

@@ -1,9 +1,11 @@
 //! The protocol between vmlab's host and its guests. No IO, no unsafe code.
 //!
 //! [`frame`] encodes and decodes frames with a length and a checksum, also in a damaged stream; [`message`] has the
-//! messages; [`job`] names what a guest can run, [`catalogue`] describes its scenarios, and [`command`] what else it runs.
+//! messages; [`job`] names what a guest can run, [`catalogue`] describes its scenarios, [`command`] what else it
+//! runs, and [`archive`] the files that a command sends to the host.
 #![forbid(unsafe_code)]
 
+pub mod archive;
 pub mod catalogue;
 pub mod command;
 pub mod frame;

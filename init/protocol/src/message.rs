@@ -301,6 +301,7 @@ impl<'a> RawChunk<'a> {
             Stream::Stdin => 0,
             Stream::Stdout => 1,
             Stream::Stderr => 2,
+            Stream::Archive => 3,
         };
         let leg = self.leg as u8;
         frame::encode(Kind::Raw, &[&run, &[leg, stream, 0, 0], self.data], out)
@@ -323,6 +324,7 @@ impl<'a> RawChunk<'a> {
             0 => Stream::Stdin,
             1 => Stream::Stdout,
             2 => Stream::Stderr,
+            3 => Stream::Archive,
             _ => return Err(bad("unknown stream")),
         };
         Ok(Self { run: u32::from_le_bytes([head[0], head[1], head[2], head[3]]), leg, stream, data })

@@ -1,4 +1,4 @@
-//! The standard streams of a process in a guest.
+//! The streams of a process in a guest.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,4 +12,6 @@ pub enum Stream {
     Stdout,
     /// Descriptor 2.
     Stderr,
+    /// From the guest to the host, when a command has ended: the files that it wrote, see [`crate::archive`].
+    Archive,
 }

@@ -23,6 +23,7 @@ use standby::Launcher;
 use work::{Way, Work};
 
 mod allowance;
+mod archiver;
 mod facts;
 mod fresh;
 mod kernel_console;

@@ -11,9 +11,10 @@ use nix::unistd::Pid;
 use vmlab_protocol::command::{Command, CommandEnd, Control};
 use vmlab_protocol::message::{GuestMessage, HostMessage, LegOutcome, Stream};
 
+use super::archiver::{self, Archiver};
 use super::output::{BUFFER_BYTES, Forwarded};
 use super::process::{End, Process};
-use super::standby::Launcher;
+use super::standby::{Launched, Launcher};
 use super::streams::{Streams, Terminal};
 use super::sweep;
 use crate::children::Children;
@@ -33,7 +34,9 @@ pub(crate) fn run(
     forwarded: &mut Forwarded<'_>,
 ) -> Result<LegOutcome, LinkError> {
     let session = match launcher.launch(command, limit_ms) {
-        Ok((process, streams)) => Session { process, streams, has_ended: false, buffer: vec![0; BUFFER_BYTES] },
+        Ok(Launched { process, streams, archiver }) => {
+            Session { process, streams, archiver, has_ended: false, buffer: vec![0; BUFFER_BYTES] }
+        }
         Err(why) => {
             return Ok(LegOutcome::Failed { detail: format!("the agent cannot start the command: {why}") });
         }
@@ -50,6 +53,8 @@ pub(crate) fn run(
 struct Session {
     process: Process,
     streams: Streams,
+    /// None if no files are to be copied, and after they have been.
+    archiver: Option<Archiver>,
     has_ended: bool,
     buffer: Vec<u8>,
 }
@@ -58,11 +63,12 @@ impl Session {
     fn serve(mut self, children: &Children, forwarded: &mut Forwarded<'_>) -> Result<LegOutcome, LinkError> {
         let end = self.watch(children, forwarded)?;
         self.has_ended = true;
+        let copied = self.collect(&end, forwarded)?;
         let swept = sweep::sweep(children);
         let patience = matches!(end, End::TimedOut).then_some(PATIENCE);
         self.drain(patience, forwarded)?;
         Ok(match swept {
-            Ok(()) => self.process.outcome(end, ended),
+            Ok(()) => with_files(self.process.outcome(end, ended), copied),
             Err(why) => LegOutcome::Failed { detail: why },
         })
     }
@@ -85,6 +91,45 @@ impl Session {
             }
             self.streams.read(&mut self.buffer, forwarded)?;
         }
+    }
+
+    /// Sends the files of a command that has ended to the host. The inner error says why they are not complete.
+    fn collect(&mut self, end: &End, forwarded: &mut Forwarded<'_>) -> Result<Result<(), String>, LinkError> {
+        let Some(mut archiver) = self.archiver.take().filter(|_| matches!(end, End::Reaped(_))) else {
+            return Ok(Ok(()));
+        };
+        if let Err(why) = archiver.begin() {
+            return Ok(Err(why));
+        }
+        let mut since = Instant::now();
+        loop {
+            self.handle_messages(forwarded)?;
+            while self.streams.read(&mut self.buffer, forwarded)? {
+                since = Instant::now();
+            }
+            if !self.streams.awaits_archive() {
+                break;
+            }
+            if self.streams.is_held_up() {
+                since = Instant::now();
+            }
+            let left = archiver::PATIENCE.saturating_sub(since.elapsed());
+            if left.is_zero() {
+                return Ok(Err(format!("nothing was read for {} s", archiver::PATIENCE.as_secs())));
+            }
+            let port = PollFd::new(forwarded.link.as_fd(), PollFlags::POLLIN);
+            let mut fds: Vec<_> = [port].into_iter().chain(self.streams.fds()).collect();
+            match poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(error) => return Err(LinkError::System { what: "wait for the files of a command", error }),
+            }
+            let from_host = fds.first().and_then(PollFd::revents).is_some_and(|events| !events.is_empty());
+            if from_host {
+                forwarded.link.fill()?;
+            }
+        }
+        // A host that cannot write the files reports that itself.
+        Ok(if self.streams.archive_is_dropped() { Ok(()) } else { archiver.end() })
     }
 
     /// Sends the rest of the output after all its writers have ended. Waits for the host to take output, which takes as long as its
@@ -129,7 +174,7 @@ impl Session {
                     self.control(&control);
                 }
                 FromHost::Chunk { stream: Stream::Stdin, .. } | FromHost::Message(HostMessage::Control { .. }) => {}
-                FromHost::Chunk { stream: Stream::Stdout | Stream::Stderr, .. } => {
+                FromHost::Chunk { stream: Stream::Stdout | Stream::Stderr | Stream::Archive, .. } => {
                     return Err(LinkError::Damaged("the output of a command".to_owned()));
                 }
                 FromHost::Message(_) => {
@@ -183,5 +228,15 @@ fn ended(end: sandbox::End, unreadable: Option<&str>) -> LegOutcome {
         (sandbox::End::Exited(code), None) => {
             LegOutcome::Ended(CommandEnd::Exited { code: u8::try_from(code).unwrap_or(u8::MAX) })
         }
+    }
+}
+
+/// The outcome of a command with files to copy.
+fn with_files(outcome: LegOutcome, copied: Result<(), String>) -> LegOutcome {
+    match (outcome, copied) {
+        (LegOutcome::Ended(_), Err(why)) => {
+            LegOutcome::Failed { detail: format!("the files of --out cannot be copied: {why}") }
+        }
+        (outcome, _) => outcome,
     }
 }

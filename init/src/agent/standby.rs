@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read as _, Write as _};
 
 use vmlab_protocol::command::{Command, Text};
 
+use super::archiver::Archiver;
 use super::process::{Process, Started};
 use super::streams::Streams;
 use crate::command::{self, Order, Place};
@@ -22,6 +23,16 @@ struct Standby {
     /// Its other end is closed when the process waits for its order.
     prepares: PipeReader,
     streams: Streams,
+    archiver: Archiver,
+    archive: PipeReader,
+}
+
+/// A command that runs.
+pub(super) struct Launched {
+    pub(super) process: Process,
+    pub(super) streams: Streams,
+    /// None for a command without files to copy.
+    pub(super) archiver: Option<Archiver>,
 }
 
 impl<'a> Launcher<'a> {
@@ -43,7 +54,7 @@ impl<'a> Launcher<'a> {
     }
 
     /// Starts a command. Its time limit begins now.
-    pub(super) fn launch(&mut self, command: &Command, limit_ms: u64) -> Result<(Process, Streams), String> {
+    pub(super) fn launch(&mut self, command: &Command, limit_ms: u64) -> Result<Launched, String> {
         let host_files = command.host_files;
         let ahead = self.standby.take().filter(|standby| standby.host_files == host_files);
         let standby = ahead.map_or_else(|| Standby::start(self.place, host_files), Ok)?;
@@ -56,12 +67,13 @@ impl Standby {
         let pipe = || io::pipe().map_err(|error| format!("pipe: {error}"));
         let ((orders, order), (prepares, preparing)) = (pipe()?, pipe()?);
         let (streams, pipes) = Streams::pipes()?;
+        let (archiver, archive, for_files) = Archiver::pipes()?;
         let process = Started::start(move || {
             let prepared = command::prepare(place, host_files);
             drop(preparing);
-            command::await_order(prepared, orders, pipes)
+            command::await_order(prepared, orders, pipes, for_files)
         })?;
-        Ok(Self { host_files, process, order, prepares, streams })
+        Ok(Self { host_files, process, order, prepares, streams, archiver, archive })
     }
 
     /// Waits until the process waits for its order, or has ended, of which its outcome will tell.
@@ -70,9 +82,9 @@ impl Standby {
         self.prepares.read_to_end(&mut nothing).map(drop).map_err(|error| format!("waiting for the process: {error}"))
     }
 
-    fn run(self, command: &Command, limit_ms: u64) -> Result<(Process, Streams), String> {
-        let Self { process, mut order, streams, .. } = self;
-        let (streams, terminal) = match command.terminal {
+    fn run(self, command: &Command, limit_ms: u64) -> Result<Launched, String> {
+        let Self { process, mut order, streams, archiver, archive, .. } = self;
+        let (mut streams, terminal) = match command.terminal {
             None => (streams, None),
             Some(size) => {
                 let (streams, device) = Streams::terminal(size)?;
@@ -89,6 +101,12 @@ impl Standby {
             Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
             Err(error) => return Err(format!("cannot give the order: {error}")),
         }
-        Ok((process.limited(limit_ms), streams))
+        let archiver = if command.out.is_empty() {
+            None
+        } else {
+            streams.add_archive(archive)?;
+            Some(archiver)
+        };
+        Ok(Launched { process: process.limited(limit_ms), streams, archiver })
     }
 }

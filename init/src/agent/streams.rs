@@ -1,7 +1,7 @@
 //! The streams of a command, seen from the agent: the ends of its pipes, or its terminal.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind, PipeReader, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ use crate::sys::terminal;
 /// The agent's ends. With a terminal, all output is standard output.
 pub(super) struct Streams {
     pub(super) input: Input,
-    pub(super) outputs: [Output; 2],
+    pub(super) outputs: Vec<Output>,
     pub(super) terminal: Option<Terminal>,
 }
 
@@ -35,7 +35,7 @@ impl Streams {
         let own = |fd: OwnedFd| set_nonblocking(&fd).map(|()| Some(File::from(fd)));
         let streams = Self {
             input: Input::new(own(input.into())?),
-            outputs: [Output::new(own(out.into())?, Stream::Stdout), Output::new(own(err.into())?, Stream::Stderr)],
+            outputs: vec![Output::new(own(out.into())?, Stream::Stdout), Output::new(own(err.into())?, Stream::Stderr)],
             terminal: None,
         };
         Ok((streams, Pipes { stdin, stdout, stderr }))
@@ -57,7 +57,7 @@ impl Streams {
         let (input, output, other_end) = open().map_err(|error| format!("open({}): {error}", path.display()))?;
         let streams = Self {
             input: Input::new(Some(input)),
-            outputs: [Output::new(Some(output), Stream::Stdout), Output::new(None, Stream::Stderr)],
+            outputs: vec![Output::new(Some(output), Stream::Stdout), Output::new(None, Stream::Stderr)],
             terminal: Some(Terminal { master, _other_end: other_end }),
         };
         Ok((streams, path))
@@ -90,10 +90,30 @@ impl Streams {
 
     /// Closes the agent's end of a pipe, so that the command gets SIGPIPE. A terminal stays, and its output is dropped.
     pub(super) fn close(&mut self, stream: Stream) {
-        let has_terminal = self.terminal.is_some();
+        let stays = self.terminal.is_some() && stream != Stream::Archive;
         if let Some(output) = self.output(stream) {
-            if has_terminal { output.is_dropped = true } else { output.source = None }
+            output.is_dropped = true;
+            if !stays {
+                output.source = None;
+            }
         }
+    }
+
+    /// Adds the archive of the command's files as an output.
+    pub(super) fn add_archive(&mut self, archive: PipeReader) -> Result<(), String> {
+        set_nonblocking(&archive)?;
+        self.outputs.push(Output::new(Some(File::from(OwnedFd::from(archive))), Stream::Archive));
+        Ok(())
+    }
+
+    /// Whether the archive goes on.
+    pub(super) fn awaits_archive(&self) -> bool {
+        self.outputs.iter().any(|output| output.stream == Stream::Archive && output.source.is_some())
+    }
+
+    /// Whether the host has refused the archive.
+    pub(super) fn archive_is_dropped(&self) -> bool {
+        self.outputs.iter().any(|output| output.stream == Stream::Archive && output.is_dropped)
     }
 
     fn output(&mut self, stream: Stream) -> Option<&mut Output> {

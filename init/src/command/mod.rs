@@ -26,6 +26,7 @@ pub(crate) use root::{Place, Root};
 mod execute;
 mod load;
 mod network;
+pub(crate) mod out;
 mod program;
 mod root;
 
@@ -85,10 +86,15 @@ pub(crate) fn prepare(place: Place<'_>, host_files: bool) -> Result<Root, Troubl
 }
 
 /// Waits for the order, and makes the calling process the program. Returns only if a step fails.
-pub(crate) fn await_order(prepared: Result<Root, Trouble>, order: PipeReader, pipes: Pipes) -> LegOutcome {
+pub(crate) fn await_order(
+    prepared: Result<Root, Trouble>,
+    order: PipeReader,
+    pipes: Pipes,
+    for_files: out::Pipes,
+) -> LegOutcome {
     let became = prepared.and_then(|root| {
         let order = receive(order)?;
-        finish(root, &order, pipes)?;
+        finish(root, &order, pipes, for_files)?;
         Ok(LegOutcome::Ended(execute::execute(&order.command.argv, &order.command.env)))
     });
     became.unwrap_or_else(|Trouble(detail)| LegOutcome::Failed { detail })
@@ -100,9 +106,12 @@ fn receive(order: PipeReader) -> Result<Order, Trouble> {
     serde_json::from_slice(&json).during("unreadable order of the agent")
 }
 
-fn finish(root: Root, order: &Order, pipes: Pipes) -> Result<(), Trouble> {
+fn finish(root: Root, order: &Order, pipes: Pipes, for_files: out::Pipes) -> Result<(), Trouble> {
     let command = &order.command;
-    root.enter(command)?;
+    let upper = root.enter(command)?;
+    if !command.out.is_empty() {
+        out::start(&command.out, upper, for_files)?;
+    }
     sethostname(&command.hostname).during("sethostname")?;
     load::load(&command.load)?;
     command.network.as_ref().map_or(Ok(()), network::set_up)?;

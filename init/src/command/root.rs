@@ -67,6 +67,9 @@ const MOUNTS: &[Mount] = &[
 /// The directories of the root that the file systems of the kernel take, with those below them.
 const TAKEN: [&str; 4] = ["proc", "sys", "dev", "run"];
 
+/// The directory of [`Place::base`] that has what a command writes.
+const UPPER: &str = "upper";
+
 /// What programs expect in /dev besides devices.
 const LINKS: &[(&str, &str)] = &[
     ("/proc/self/fd", "dev/fd"),
@@ -123,7 +126,12 @@ impl Root {
 
     /// Moves the calling process to the root, and the file systems of the kernel to their places. The root is that of the namespace
     /// and no chroot(2), so that the command can create user namespaces and call pivot_root(2).
-    pub(super) fn enter(self, command: &Command) -> Result<(), Trouble> {
+    ///
+    /// Returns the layer of the overlay that has what the command writes, if the command has files to copy.
+    pub(super) fn enter(self, command: &Command) -> Result<Option<File>, Trouble> {
+        let needs_upper = command.host_files && !command.out.is_empty();
+        let upper =
+            needs_upper.then(|| File::open(self.base.join(UPPER))).transpose().during("open the upper layer")?;
         let outside = directory(Path::new("/")).ok_or_else(|| Trouble::new("open(/) failed"))?;
         // In the root its links lead to where they lead for the command; what is mounted outside has relative paths.
         env::set_current_dir(&self.base).during(format!("chdir({})", self.base.display()))?;
@@ -151,7 +159,8 @@ impl Root {
         fchdir(&inside).during("fchdir(the command's root)")?;
         move_mount(Path::new("."), Path::new("/"))?;
         chroot(".").during("chroot")?;
-        env::set_current_dir("/").during("chdir(/)")
+        env::set_current_dir("/").during("chdir(/)")?;
+        Ok(upper)
     }
 }
 
@@ -159,7 +168,7 @@ impl Root {
 ///
 /// Each command gets its own: what it writes does not show in another one.
 fn overlay(base: &Path, lower: &Path, root: &Path) -> Result<(), Trouble> {
-    let [upper, work] = ["upper", "work"].map(|name| base.join(name));
+    let [upper, work] = [UPPER, "work"].map(|name| base.join(name));
     make_dir(&upper)?;
     make_dir(&work)?;
     let dirs = format!("lowerdir={},upperdir={},workdir={}", lower.display(), upper.display(), work.display());

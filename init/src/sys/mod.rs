@@ -2,6 +2,7 @@
 
 #![expect(unsafe_code, reason = "system calls that nix has no safe form for; each block says why it is sound")]
 
+pub(crate) mod files;
 pub(crate) mod ipc;
 pub(crate) mod mount;
 pub(crate) mod network;

@@ -39,6 +39,7 @@ pub(crate) fn command(argv: &[&str]) -> Command {
         host_files: true,
         network: None,
         load: Vec::new(),
+        out: Vec::new(),
     }
 }
 
@@ -79,13 +80,24 @@ pub(crate) struct Script {
     pub(crate) takes: bool,
     pub(crate) limit_ms: u64,
     pub(crate) output_limit: u64,
+    /// Whether the host refuses the archive when it begins.
+    pub(crate) refuses_archive: bool,
 }
 
 impl Default for Script {
     fn default() -> Self {
         let input = Vec::new();
         let (limit_ms, output_limit) = (u64::MAX, u64::MAX);
-        Self { input, input_after: "", ends_input: true, after: Vec::new(), takes: true, limit_ms, output_limit }
+        Self {
+            input,
+            input_after: "",
+            ends_input: true,
+            after: Vec::new(),
+            takes: true,
+            limit_ms,
+            output_limit,
+            refuses_archive: false,
+        }
     }
 }
 
@@ -95,6 +107,7 @@ pub(crate) struct Observed {
     pub(crate) outcome: LegOutcome,
     pub(crate) stdout: Vec<u8>,
     pub(crate) stderr: Vec<u8>,
+    pub(crate) archive: Vec<u8>,
     pub(crate) dropped: u64,
     /// The number of answers to pings.
     pub(crate) answers: u32,
@@ -189,7 +202,7 @@ struct Host {
     /// Input that the guest may take.
     window: u64,
     to_send: Vec<u8>,
-    on_the_way: [u64; 2],
+    on_the_way: [u64; 3],
     observed: Observed,
 }
 
@@ -197,15 +210,22 @@ impl Host {
     fn new(link: UnixStream, script: Script) -> Self {
         link.set_nonblocking(true).unwrap();
         let outcome = LegOutcome::Reported;
-        let observed =
-            Observed { outcome, stdout: Vec::new(), stderr: Vec::new(), dropped: 0, answers: 0, most_on_the_way: 0 };
+        let observed = Observed {
+            outcome,
+            stdout: Vec::new(),
+            stderr: Vec::new(),
+            archive: Vec::new(),
+            dropped: 0,
+            answers: 0,
+            most_on_the_way: 0,
+        };
         Self {
             link,
             decoder: Decoder::default(),
             script,
             window: WINDOW,
             to_send: Vec::new(),
-            on_the_way: [0; 2],
+            on_the_way: [0; 3],
             observed,
         }
     }
@@ -290,12 +310,16 @@ impl Host {
         let (stream, at) = match chunk.stream {
             Stream::Stdout => (&mut self.observed.stdout, 0),
             Stream::Stderr => (&mut self.observed.stderr, 1),
+            Stream::Archive => (&mut self.observed.archive, 2),
             Stream::Stdin => panic!("the guest sent input"),
         };
         stream.extend_from_slice(chunk.data);
         let bytes = chunk.data.len() as u64;
         self.on_the_way[at] += bytes;
         self.observed.most_on_the_way = self.observed.most_on_the_way.max(self.on_the_way[at]);
+        if chunk.stream == Stream::Archive && self.script.refuses_archive {
+            self.control(Control::Closed { stream: Stream::Archive });
+        }
         if self.script.takes {
             self.on_the_way[at] = 0;
             self.control(Control::Taken { stream: chunk.stream, bytes });

@@ -36,6 +36,7 @@ mod scenarios;
 mod sys;
 
 mod ends;
+mod files_out;
 mod host;
 mod roots;
 mod streams;
@@ -47,7 +48,7 @@ fn main() {
         return;
     }
     let wanted: Vec<_> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    for (name, test) in [ends::TESTS, roots::TESTS, streams::TESTS, terminals::TESTS].concat() {
+    for (name, test) in [ends::TESTS, files_out::TESTS, roots::TESTS, streams::TESTS, terminals::TESTS].concat() {
         if wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str())) {
             test();
             println!("test {name} ... ok");

@@ -102,6 +102,7 @@ impl Play<'_> {
             b'n' => self.run = u32::from(argument()),
             b'o' => self.output(Stream::Stdout, usize::from(argument()) * 100),
             b'e' => self.output(Stream::Stderr, usize::from(argument())),
+            b'v' => self.output(Stream::Archive, usize::from(argument())),
             b'x' => {
                 let count = argument();
                 let bytes: Vec<u8> = (0..count).map_while(|_| script.next()).collect();

@@ -8,7 +8,7 @@ use vmlab_tests::env::Ended;
 
 use super::*;
 
-const KERNELS: [&str; 2] = [BOOKWORM, TRIXIE];
+pub(super) const KERNELS: [&str; 2] = [BOOKWORM, TRIXIE];
 
 /// A command line that runs a program on a kernel.
 pub(super) fn exec(env: &TestEnv, options: &[&str], program: &[&str]) -> Command {
@@ -17,7 +17,7 @@ pub(super) fn exec(env: &TestEnv, options: &[&str], program: &[&str]) -> Command
     command
 }
 
-fn run_on(env: &TestEnv, options: &[&str], program: &[&str]) -> Ended {
+pub(super) fn run_on(env: &TestEnv, options: &[&str], program: &[&str]) -> Ended {
     env.start_command(exec(env, options, program)).wait()
 }
 

@@ -16,6 +16,7 @@ use vmlab_tests::lab::Outcome;
 
 mod built;
 mod commands;
+mod copies;
 mod evidence;
 mod forks;
 mod machines;

@@ -150,6 +150,15 @@ pub struct ProgramArgs {
     #[arg(short, long, value_name = "USER", value_hint = ValueHint::Username)]
     pub(super) user: Option<String>,
 
+    /// Copy files that the program wrote in DIR to HOSTDIR on this machine, when it has ended; may be given several times
+    ///
+    /// DIR is a path in the guest, a directory or a file; a relative one is below the program's working directory. HOSTDIR is by
+    /// default the same path. Only what the program wrote is copied, whatever its exit code. Files are replaced, and directories are
+    /// merged; nothing is removed. With several kernels or attempts each has a directory in HOSTDIR. Nothing is copied if the
+    /// program did not come to its end.
+    #[arg(long, value_name = "DIR[:HOSTDIR]")]
+    pub(super) out: Vec<OsString>,
+
     /// Kernel module to load before the program runs; may be given several times, in the order of loading
     ///
     /// It is a file of this machine's, also one that xz, zstd or gzip have compressed. The modules that it needs are not
@@ -167,6 +176,7 @@ Examples:
   vmlab shell                       on the default kernel
   vmlab shell -k tree:.+host-files  on a kernel built from this tree
   vmlab shell --home                with the whole home directory
+  vmlab shell --out /tmp/x:kept     keep what was written to /tmp/x in the directory kept
   echo 'uname -a' | vmlab shell     without a terminal";
 
 const EXAMPLES: &str = "\
@@ -177,6 +187,7 @@ Examples:
   vmlab exec -k tree:.+host-files -- ./reproducer         on a kernel built from this tree
   git bisect run vmlab exec --bisect -k tree:.+host-files -- ./reproducer
   vmlab exec -k tree:. --load drivers/x/x.ko -- ./test_x  with a module that was built for this kernel
+  vmlab exec --out coverage -- make coverage              keep the files that it writes to coverage
   vmlab exec -- sh -c 'modprobe dummy && ip link'         with modules of the kernel's own
   vmlab exec --disk 1G -- sh -c 'mkfs.ext4 -q /dev/vda && mount /dev/vda /mnt && df /mnt'
   vmlab exec --cpus 4 --numa 2 -- numactl --hardware

@@ -16,6 +16,7 @@ use vmlab_lab::command::{Attach, CommandInput, CommandIo, CommandOutput};
 use vmlab_protocol::command::{Control, WINDOW};
 use vmlab_protocol::message::Stream;
 
+use super::copies::{Copies, Sink};
 use super::terminal::RawMode;
 
 /// The most messages to a command that wait. Input is bounded by its window, and signals are few.
@@ -37,6 +38,7 @@ pub(super) enum Mode {
 /// The connections of all commands of a run.
 pub(super) struct Connections {
     mode: Mode,
+    copies: Copies,
     /// Ends the run when the user types [`ESCAPE`]. Set if the command has this process's terminal.
     escape: Option<CancellationToken>,
     /// The terminal's mode while the command runs.
@@ -51,9 +53,9 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    pub(super) fn new(mode: Mode, escape: Option<CancellationToken>) -> Self {
+    pub(super) fn new(mode: Mode, copies: Copies, escape: Option<CancellationToken>) -> Self {
         let (raw_mode, running, threads, input_is_taken) = Default::default();
-        Self { mode, escape, raw_mode, running, threads, input_is_taken, printing: Arc::default() }
+        Self { mode, copies, escape, raw_mode, running, threads, input_is_taken, printing: Arc::default() }
     }
 
     /// Sends a message to all running commands; false if none runs.
@@ -72,6 +74,10 @@ impl Connections {
         let written = self.wait_for_threads();
         self.raw_mode.take();
         written
+    }
+
+    pub(super) const fn copies(&self) -> &Copies {
+        &self.copies
     }
 
     fn wait_for_threads(&self) -> io::Result<()> {
@@ -116,8 +122,9 @@ impl Attach for Connections {
             attempt => format!("{target}, attempt {attempt}"),
         };
         let destination = Destination::new(self.mode, heading, Arc::clone(&self.printing));
+        let archive = self.copies.begin(target, attempt, to_command.clone());
         let sender = to_command.clone();
-        let print = move || pass_output(from_command, &sender, &credit, destination?);
+        let print = move || pass_output(from_command, &sender, &credit, archive, destination?);
         self.threads.borrow_mut().push(thread::spawn(print));
         self.running.borrow_mut().push(to_command);
         CommandIo { input, output }
@@ -175,6 +182,7 @@ fn pass_output(
     mut from_command: mpsc::UnboundedReceiver<CommandOutput>,
     to_command: &mpsc::Sender<CommandInput>,
     credit: &blocking::Sender<u64>,
+    mut archive: Option<Sink>,
     mut destination: Destination,
 ) -> io::Result<()> {
     // The command may have ended meanwhile, and then needs no answer.
@@ -183,6 +191,11 @@ fn pass_output(
     while let Some(output) = from_command.blocking_recv() {
         match output {
             CommandOutput::InputTaken(bytes) => drop(credit.send(bytes)),
+            CommandOutput::Data { stream: Stream::Archive, data } => match &mut archive {
+                Some(archive) => archive.take(data),
+                // Nobody has asked for it.
+                None => answer(Control::Taken { stream: Stream::Archive, bytes: data.len() as u64 }),
+            },
             CommandOutput::Data { stream, data } => {
                 match destination.write(stream, &data) {
                     Ok(()) => {}

@@ -28,15 +28,18 @@ use crate::logging::Logging;
 use crate::run::sink::{Handle, RunSink};
 use crate::{Context, Failure, lab_args};
 use connection::{Connections, Mode};
+use copies::{Copied, Copies, Division};
 use signals::Signals;
 
 mod args;
 mod connection;
+mod copies;
 mod environment;
 mod hidden;
 mod machine_args;
 mod modules;
 mod order;
+mod out;
 mod outcome;
 mod signals;
 mod table;
@@ -51,7 +54,8 @@ pub(super) async fn run(args: &ExecArgs, context: &Context, logging: Logging) ->
 }
 
 async fn execute(args: &ExecArgs, context: &Context, logging: Logging) -> Result<u8, Failure> {
-    let several = args.kernels.kernels.len() > 1 || args.repetition.repetition() != Repetition::Once;
+    let repeats = args.repetition.repetition() != Repetition::Once;
+    let several = args.kernels.kernels.len() > 1 || repeats;
     let mode = match (several, args.prefix) {
         (false, _) => Mode::Live,
         (true, false) => Mode::OneAfterTheOther,
@@ -69,6 +73,12 @@ async fn execute(args: &ExecArgs, context: &Context, logging: Logging) -> Result
         ..plan
     };
     check_reports(&args.output)?;
+    let division = match (several, repeats) {
+        (false, _) => Division::Whole,
+        (true, false) => Division::Kernels,
+        (true, true) => Division::Attempts,
+    };
+    let copies = Copies::prepare(order.out, division)?;
     let cache_limit = Limit::from_env().map_err(Failure::usage)?;
     let mut signals = Signals::listen()?;
     if args.kernels.setup {
@@ -79,7 +89,7 @@ async fn execute(args: &ExecArgs, context: &Context, logging: Logging) -> Result
     // Progress is for the time before the program runs, and belongs on standard error.
     let progress = TerminalProgress::new(&setup.screen, verbosity).if_long();
     let interrupt = CancellationToken::new();
-    let connections = Rc::new(Connections::new(mode, terminal.map(|_| interrupt.clone())));
+    let connections = Rc::new(Connections::new(mode, copies, terminal.map(|_| interrupt.clone())));
     let reports = Rc::new(RefCell::new(Vec::new()));
     let sink = RunSink::new(context.dirs.clone(), !args.output.no_record, args.output.reports.clone(), setup, logging);
     let observer = Observer { sink: Handle(Rc::clone(&sink)), targets: Vec::new(), reports: Rc::clone(&reports) };
@@ -94,6 +104,7 @@ async fn execute(args: &ExecArgs, context: &Context, logging: Logging) -> Result
     } else {
         explain(&reports, &args.command, files.as_ref());
     }
+    let is_complete = report_copies(connections.copies(), &reports, several);
     written.map_err(|error| Failure::lab(format!("cannot write the program's output: {error}")))?;
     if let [_, ..] = failures.as_slice() {
         return Err(Failure::lab(failures.join("; ")));
@@ -102,7 +113,31 @@ async fn execute(args: &ExecArgs, context: &Context, logging: Logging) -> Result
         return Ok(exit::INTERRUPTED);
     }
     let code = if args.bisect { outcome::bisect_code } else { outcome::code };
-    Ok(outcome::worst(reports.iter().map(|report| code(&report.verdict))))
+    let lost = (!is_complete).then_some(outcome::NO_RESULT);
+    Ok(outcome::worst(reports.iter().map(|report| code(&report.verdict)).chain(lost)))
+}
+
+/// Waits for the copies of files, and says on standard error what is missing. False if the program came to its end and not all of
+/// its files were written.
+fn report_copies(copies: &Copies, reports: &[JobReport], several: bool) -> bool {
+    let mut is_complete = true;
+    for (target, copied) in copies.finish() {
+        for sentence in copies.sentences(&copied) {
+            let text = if several { format!("{target}: {sentence}") } else { sentence };
+            // If standard error cannot be written, the exit code remains.
+            writeln!(io::stderr(), "vmlab: {}", clean::line(&text)).unwrap_or_default();
+        }
+        let verdict = reports.iter().find(|report| report.target == target).map(|report| &report.verdict);
+        let has_ended = matches!(
+            verdict,
+            Some(
+                Verdict::Passed
+                    | Verdict::Failed { reason: verdict::Failure::Command(_) | verdict::Failure::KernelWarned { .. } }
+            )
+        );
+        is_complete &= !has_ended || matches!(copied, Copied::Whole(_));
+    }
+    is_complete
 }
 
 /// A report on standard output would be mixed with what the program writes, and neither could be read.

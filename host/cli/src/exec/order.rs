@@ -15,6 +15,7 @@ use super::ExecArgs;
 use super::args::ProgramArgs;
 use super::environment;
 use super::modules::Modules;
+use super::out::OutDir;
 use crate::Failure;
 
 /// The host name of guests.
@@ -24,12 +25,15 @@ const HOSTNAME: &str = "vmlab";
 pub(super) struct Order {
     pub(super) job: JobSpec,
     pub(super) command: CommandPlan,
+    /// In the order of those of the command.
+    pub(super) out: Vec<OutDir>,
     /// Keeps the files of modules that were made for the guest.
     pub(super) _modules: Modules,
 }
 
 pub(super) fn of(args: &ExecArgs, terminal: Option<WindowSize>) -> Result<Order, Failure> {
-    let ProgramArgs { share, home, no_host_files, env, clean_env, cwd, user, load, allow_warnings } = &args.program;
+    let ProgramArgs { share, home, no_host_files, env, clean_env, cwd, user, out, load, allow_warnings } =
+        &args.program;
     let [program, ..] = args.command.as_slice() else { return Err(Failure::usage("no command was given")) };
     let cwd = match cwd {
         // The path as the shell shows it leads to the same directory, and programs print it.
@@ -45,16 +49,20 @@ pub(super) fn of(args: &ExecArgs, terminal: Option<WindowSize>) -> Result<Order,
     let modules = Modules::prepare(load)?;
     shares.extend(modules.files.iter().cloned());
     let files = FilesPlan { home: home_dir, whole_home: *home, shares, cwd: cwd.clone() };
+    let guest_cwd = if *no_host_files { PathBuf::from("/") } else { cwd };
+    let out: Vec<_> =
+        out.iter().map(|text| OutDir::parse(text, &guest_cwd)).collect::<Result<_, _>>().map_err(Failure::usage)?;
     let command = Command {
         argv: args.command.iter().map(Text::from).collect(),
         env: environment::of_command(env::vars_os(), env, *clean_env).map_err(Failure::usage)?,
-        cwd: if *no_host_files { Text::from("/") } else { Text::from(cwd) },
+        cwd: Text::from(guest_cwd),
         user: user.as_deref().map_or(Ok(User::ROOT), user_of)?,
         terminal,
         hostname: HOSTNAME.to_owned(),
         host_files: !no_host_files,
         network: args.machine.net.then(devices::user_network),
         load: modules.files.iter().map(Text::from).collect(),
+        out: out.iter().map(|directory| Text::from(directory.guest.clone())).collect(),
     };
     check_size(&command)?;
     let job = JobSpec::Command(Box::new(CommandSpec {
@@ -64,7 +72,7 @@ pub(super) fn of(args: &ExecArgs, terminal: Option<WindowSize>) -> Result<Order,
         allow_warnings: *allow_warnings,
     }));
     let command = CommandPlan { command, files: (!no_host_files).then_some(files) };
-    Ok(Order { job, command, _modules: modules })
+    Ok(Order { job, command, out, _modules: modules })
 }
 
 /// An existing file or directory, without symbolic links: the guest finds it below the same path.

@@ -249,7 +249,7 @@ impl Session {
     fn output(&mut self, payload: &[u8]) -> Result<Option<SessionEvent>, Violation> {
         let chunk = RawChunk::decode(payload).map_err(|error| Violation::NotAMessage { error: error.to_string() })?;
         match &mut self.state {
-            State::Running { run, spec, findings } if *run == chunk.run && chunk.stream != Stream::Stdin => {
+            State::Running { run, spec, findings } if *run == chunk.run && can_send(spec, chunk.stream) => {
                 findings.output(spec, &chunk);
                 let is_of_command = matches!(**spec, JobSpec::Command(_));
                 Ok(is_of_command.then(|| SessionEvent::Output { stream: chunk.stream, data: chunk.data.to_vec() }))
@@ -339,6 +339,15 @@ fn next_leg(spec: &JobSpec, done: &[LegReport]) -> Option<Leg> {
         [probe] if probe.outcome == LegOutcome::Available => Some(Leg::Subject),
         [_, _] if spec.has_control() => Some(Leg::Control),
         _ => None,
+    }
+}
+
+/// Whether a guest may send this stream for a job.
+const fn can_send(spec: &JobSpec, stream: Stream) -> bool {
+    match stream {
+        Stream::Stdin => false,
+        Stream::Stdout | Stream::Stderr => true,
+        Stream::Archive => matches!(spec, JobSpec::Command(_)),
     }
 }
 

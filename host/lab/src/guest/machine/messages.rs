@@ -167,7 +167,9 @@ impl GuestMachine {
         let target = self.target.id.clone();
         let limits = &self.target.limits;
         let Some(job) = self.jobs.started(now.at) else { return };
-        let (whole, is_command) = (limits.job(&job.spec), matches!(job.spec, JobSpec::Command(_)));
+        let sends_files = self.target.command.as_ref().is_some_and(|command| !command.out.is_empty());
+        let whole = if sends_files { limits.job_with_files(&job.spec) } else { limits.job(&job.spec) };
+        let is_command = matches!(job.spec, JobSpec::Command(_));
         self.deadlines = if is_command {
             Deadlines::command(whole, limits.ping(), now.at)
         } else {

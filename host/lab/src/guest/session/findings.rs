@@ -46,8 +46,8 @@ impl Findings {
             }
             (_, Stream::Stdout) => self.stdout.push(chunk.data),
             (_, Stream::Stderr) => self.stderr.push(chunk.data),
-            // The caller has refused it.
-            (_, Stream::Stdin) => {}
+            // The host writes the files as they come. The caller has refused input.
+            (_, Stream::Archive | Stream::Stdin) => {}
         }
     }
 }

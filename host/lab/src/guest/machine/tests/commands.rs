@@ -50,7 +50,8 @@ fn streams_pass_through_while_the_command_runs() {
     play.says(GuestMessage::InputTaken { run: 1, bytes: 2 });
     writes(&mut play, Stream::Stdout, b"out");
     writes(&mut play, Stream::Stderr, b"err");
-    assert_eq!(play.output, b"outerr");
+    writes(&mut play, Stream::Archive, b"files");
+    assert_eq!(play.output, b"outerrfiles");
     play.give(Input::Command(CommandInput::Control(Control::Signal { signal: 15 })));
     assert_eq!(play.orders.remove(0), HostMessage::Control { run: 1, control: Control::Signal { signal: 15 } });
     ends(&mut play, CommandEnd::Exited { code: 0 });
@@ -84,6 +85,11 @@ fn the_end_of_a_command_is_its_verdict() {
 fn input_from_a_guest_and_output_of_another_job_are_violations() {
     let mut play = running(false);
     writes(&mut play, Stream::Stdin, b"x");
+    play.killed();
+    assert_eq!(play.labels(), [("GARBLED", Complete)]);
+    let mut play = Play::new(Start::Fork, super::guest::jobs(1));
+    play.give(Input::Start).qmp(QmpEvent::Resumed).prepares().obeys();
+    writes(&mut play, Stream::Archive, b"files");
     play.killed();
     assert_eq!(play.labels(), [("GARBLED", Complete)]);
     let mut play = Play::new(Start::Fork, super::guest::jobs(1));
