@@ -132,7 +132,10 @@ impl View {
     }
 
     /// The same with another directory as root of all paths, but the extra directories.
-    pub(crate) fn below(root: &Path, request: &Request<'_>) -> Result<Self, ViewError> {
+    ///
+    /// # Errors
+    /// As [`View::new`].
+    pub fn below(root: &Path, request: &Request<'_>) -> Result<Self, ViewError> {
         let named = request.shares.iter().chain(request.extra.iter().flat_map(|(at, from)| [at, from]));
         if let Some(path) = named.map(PathBuf::as_path).chain([request.cwd]).find(|path| path.is_relative()) {
             return Err(ViewError::Relative { path: path.to_owned() });
