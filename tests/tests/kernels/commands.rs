@@ -8,21 +8,21 @@ use vmlab_tests::env::Ended;
 
 use super::*;
 
-const KERNELS: [&str; 2] = [BOOKWORM, TRIXIE];
+pub(super) const KERNELS: [&str; 2] = [BOOKWORM, TRIXIE];
 
 /// A command line that runs a program on a kernel.
-fn exec(env: &TestEnv, options: &[&str], program: &[&str]) -> Command {
+pub(super) fn exec(env: &TestEnv, options: &[&str], program: &[&str]) -> Command {
     let mut command = env.command(env.program());
     command.arg("exec").args(options).arg("--").args(program);
     command
 }
 
-fn run_on(env: &TestEnv, options: &[&str], program: &[&str]) -> Ended {
+pub(super) fn run_on(env: &TestEnv, options: &[&str], program: &[&str]) -> Ended {
     env.start_command(exec(env, options, program)).wait()
 }
 
 /// Runs a script of sh's on a kernel.
-fn sh(env: &TestEnv, options: &[&str], script: &str) -> Ended {
+pub(super) fn sh(env: &TestEnv, options: &[&str], script: &str) -> Ended {
     run_on(env, options, &["sh", "-c", script])
 }
 

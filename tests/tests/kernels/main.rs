@@ -20,6 +20,7 @@ mod evidence;
 mod forks;
 mod messages;
 mod no_boot;
+mod runners;
 mod sandbox;
 mod together;
 

@@ -12,8 +12,8 @@ use vmlab_protocol::frame::MAX_PAYLOAD;
 
 use super::ExecArgs;
 use super::args::ProgramArgs;
-use super::environment;
 use super::modules::Modules;
+use super::{environment, hidden};
 use crate::Failure;
 
 /// The host name of guests.
@@ -44,9 +44,13 @@ pub(super) fn of(args: &ExecArgs, terminal: Option<WindowSize>) -> Result<Order,
     let modules = Modules::prepare(load)?;
     shares.extend(modules.files.iter().cloned());
     let files = FilesPlan { home: home_dir, whole_home: *home, shares, cwd: cwd.clone() };
+    let mut passed_on: Vec<_> = env::vars_os().collect();
+    let seen = (!no_host_files).then_some(&files);
+    passed_on
+        .retain(|(name, dir)| env.contains(name) || !hidden::is_lost_temporary_directory(name, dir.as_ref(), seen));
     let command = Command {
         argv: args.command.iter().map(Text::from).collect(),
-        env: environment::of_command(env::vars_os(), env, *clean_env).map_err(Failure::usage)?,
+        env: environment::of_command(passed_on, env, *clean_env).map_err(Failure::usage)?,
         cwd: if *no_host_files { Text::from("/") } else { Text::from(cwd) },
         user: user.as_deref().map_or(Ok(User::ROOT), user_of)?,
         terminal,
