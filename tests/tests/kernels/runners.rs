@@ -142,3 +142,17 @@ fn git_bisect_finds_the_first_bad_commit_across_a_crash_and_a_missing_kernel() {
         possible.len() == 2 && possible.iter().all(|line| line.ends_with(" commit 3") || line.ends_with(" commit 4"))
     );
 }
+
+#[test]
+fn a_program_that_uses_up_the_guests_memory_hears_of_the_option() {
+    let env = env();
+    for kernel in KERNELS {
+        let full = sh(&env, &["-k", kernel], "dd if=/dev/zero of=/tmp/new-file bs=1M count=4000 2>&1");
+        full.exits(1);
+        let killed = sh(&env, &["-k", kernel], "exec tail /dev/zero");
+        killed.exits(137);
+        for (ended, why) in [(full, "found a file system full"), (killed, "the kernel killed `tail`")] {
+            assert!(ended.stderr.contains(why) && ended.stderr.contains("--memory gives it more"), "{ended}");
+        }
+    }
+}
