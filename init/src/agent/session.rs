@@ -16,7 +16,7 @@ use super::process::{End, Process};
 use super::streams::{Streams, Terminal};
 use super::sweep;
 use crate::children::Children;
-use crate::command::{self, Place};
+use crate::command::{self, Place, autoload};
 use crate::link::{FromHost, LinkError};
 use crate::sandbox;
 use crate::sys::process::send_signal;
@@ -54,6 +54,7 @@ impl Session {
     fn start(command: &Command, place: &Place<'_>, limit_ms: u64) -> Result<Self, String> {
         let (streams, stdio) = Streams::open(command.terminal)?;
         let process = Process::start(limit_ms, move || command::become_program(command, place, stdio))?;
+        autoload::announce(place, process.pid());
         Ok(Self { process, streams, has_ended: false, buffer: vec![0; BUFFER_BYTES] })
     }
 

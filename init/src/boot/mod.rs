@@ -15,6 +15,7 @@ use vmlab_protocol::{CONTROL_PORT, FILES_PORT};
 
 use crate::agent;
 use crate::children::Children;
+use crate::command::autoload;
 use crate::console;
 use crate::files;
 use crate::modules;
@@ -52,6 +53,9 @@ fn serve(options: &command_line::Options, mut problems: Vec<String>) -> Result<E
         format!("{missing}{problems}")
     })?;
     let (mut server, files) = files.map(files::connect).transpose()?.unzip();
+    if files.is_some() {
+        autoload::enable();
+    }
     let agent = fork_with(move || agent::run(&control, files.as_ref(), modules, problems))
         .map_err(|e| format!("cannot fork: {e}"))?;
     ignore_sent_signals();

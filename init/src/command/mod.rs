@@ -22,6 +22,7 @@ use crate::sandbox::{During as _, Trouble};
 use crate::sys::{process, terminal};
 pub(crate) use root::Place;
 
+pub(crate) mod autoload;
 mod execute;
 mod load;
 mod program;

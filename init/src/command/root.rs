@@ -13,6 +13,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::unistd::chroot;
 use vmlab_protocol::command::Command;
 
+use super::autoload;
 use crate::files::HOST;
 use crate::sandbox::{During as _, Trouble};
 
@@ -124,6 +125,7 @@ fn furnish(command: &Command, terminals: Option<File>) -> Result<(), Trouble> {
     if let Some(terminals) = terminals {
         bind(&terminals, Path::new("/dev/pts"))?;
     }
+    autoload::make_nodes();
     for (target, link) in LINKS {
         match symlink(target, link) {
             Ok(()) => {}

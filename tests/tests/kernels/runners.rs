@@ -156,3 +156,21 @@ fn a_program_that_uses_up_the_guests_memory_hears_of_the_option() {
         }
     }
 }
+
+#[test]
+fn the_kernel_loads_modules_by_itself_for_nodes_and_file_systems() {
+    let env = env();
+    let script = "loaded() { grep -o '^loop \\|^tun \\|^binfmt_misc ' /proc/modules | sort | tr -d '\\n'; echo; }; \
+                  loaded; : <> /dev/loop-control && : <> /dev/net/tun && mount -t binfmt_misc none /mnt && loaded; \
+                  ls -l /dev/loop-control /dev/net/tun | cut -c 1-10; mount -t no-such-type none /mnt";
+    for kernel in KERNELS {
+        let ended = sh(&env, &["-k", kernel], script);
+        ended.exits(32);
+        assert_eq!(ended.stdout, "\nbinfmt_misc loop tun \ncrw-------\ncrw-rw-rw-\n", "{ended}");
+        // Several commands in one guest, each with a root of its own.
+        let options = ["-k", kernel, "--isolation", "shared", "--repeat", "2"];
+        let ended =
+            sh(&env, &options, "rmmod loop 2> /dev/null; : <> /dev/loop-control && grep -c '^loop ' /proc/modules");
+        assert_eq!(ended.stdout.matches("\n1\n").count(), 2, "{ended}");
+    }
+}
