@@ -1,5 +1,7 @@
 //! Programs and test runners as `vmlab exec` meets them: the conventions of LTP, bpf(2), cargo, and `git bisect run`.
 
+#![expect(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
+
 use std::process::Command;
 
 use vmlab_tests::env::Ended;
