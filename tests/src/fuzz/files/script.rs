@@ -176,7 +176,7 @@ impl Script<'_> {
                 let (node, count) = (self.number(), self.number());
                 self.push(2, node, &count.to_ne_bytes());
             }
-            b'b' => self.batch(),
+            b'b' => self.forget_several(),
             b'o' => {
                 let (opcode, node, name) = (self.byte(), self.number(), name(self.byte()));
                 self.push(opcode.into(), node, &[&[0; 64], name, b"\0"].concat());
@@ -217,7 +217,7 @@ impl Script<'_> {
     }
 
     /// BATCH_FORGET, whose first number need not be that of the nodes that follow.
-    fn batch(&mut self) {
+    fn forget_several(&mut self) {
         let (stated, nodes) = (self.number(), self.byte() % 64);
         let mut body = stated.to_ne_bytes().to_vec();
         for _ in 0..nodes {
