@@ -85,4 +85,4 @@ macro_rules! targets {
     };
 }
 
-targets! { apt config console event_log frame kernel_file ktap message modules newc session }
+targets! { apt config console event_log files frame kernel_file ktap message modules newc session }

@@ -48,8 +48,13 @@ const TOPICS: &[Topic] = &[
     },
     Topic {
         name: "programs",
-        about: "programs of your own on any kernel: exec, shell, runners of cargo and go",
+        about: "programs of your own on any kernel: exec and shell",
         text: include_str!("../guide/programs.md"),
+    },
+    Topic {
+        name: "runners",
+        about: "test runners: cargo, nextest, go, pytest, git bisect, kselftest, LTP, bpf",
+        text: include_str!("../guide/runners.md"),
     },
     Topic { name: "kunit", about: "the KUnit suites of a kernel as jobs", text: include_str!("../guide/kunit.md") },
     Topic {

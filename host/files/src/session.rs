@@ -169,9 +169,9 @@ impl Session {
                 entries.extend(more.collect::<Vec<_>>());
             }
         }
-        for name in self.view.made_entries(&path) {
+        for (name, kind) in self.view.made_entries(&path) {
             if !entries.iter().any(|entry| entry.name == name) {
-                entries.push(HostEntry { name, inode: Inodes::made(0), kind: libc::DT_DIR.into() });
+                entries.push(HostEntry { name, inode: Inodes::made(0), kind: kind.into() });
             }
         }
         // The order is the same if the list is dropped from the cache and read again.

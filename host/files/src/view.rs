@@ -1,6 +1,7 @@
 //! What a guest sees of the host's files: the rules, with what the host says about the paths in them.
 
-use std::collections::{BTreeSet, HashMap};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
@@ -37,9 +38,9 @@ pub struct Request<'a> {
     pub shares: &'a [PathBuf],
     /// The working directory.
     pub cwd: &'a Path,
-    /// Directories of the host's that the guest sees in another place: the place, and the directory. No rule hides anything
-    /// in them. Of several directories in one place the guest sees the entries of all; of entries with the same name, the
-    /// first.
+    /// Directories and files of the host's that the guest sees in another place: the place, and the directory or file. No
+    /// rule hides them, or anything in them. Of several directories in one place the guest sees the entries of all; of entries
+    /// with the same name, the first.
     pub extra: &'a [(PathBuf, PathBuf)],
 }
 
@@ -56,6 +57,14 @@ pub enum ViewError {
     #[error("cannot open the directory `{}` to share it with a guest: {source}", .path.display())]
     Directory {
         /// The directory.
+        path: PathBuf,
+        /// The kernel's error.
+        source: io::Error,
+    },
+    /// What the guest is to see in another place does not exist or cannot be read.
+    #[error("cannot show `{}` to a guest: {source}", .path.display())]
+    Extra {
+        /// The directory or file.
         path: PathBuf,
         /// The kernel's error.
         source: io::Error,
@@ -103,6 +112,8 @@ struct Shared {
 struct Extra {
     at: PathBuf,
     directory: OwnedFd,
+    /// The file in `directory` that is shown; None for the directory itself.
+    file: Option<OsString>,
 }
 
 /// What is at a path of the guest's tree.
@@ -118,7 +129,7 @@ pub(crate) enum Found {
 
 /// Where a path of the guest's tree is on the host.
 enum Location<'a> {
-    Host { directory: &'a OwnedFd, path: &'a Path, is_way: bool },
+    Host { directory: &'a OwnedFd, path: Cow<'a, Path>, is_way: bool },
     Hidden,
 }
 
@@ -132,7 +143,10 @@ impl View {
     }
 
     /// The same with another directory as root of all paths, but the extra directories.
-    pub(crate) fn below(root: &Path, request: &Request<'_>) -> Result<Self, ViewError> {
+    ///
+    /// # Errors
+    /// As [`View::new`].
+    pub fn below(root: &Path, request: &Request<'_>) -> Result<Self, ViewError> {
         let named = request.shares.iter().chain(request.extra.iter().flat_map(|(at, from)| [at, from]));
         if let Some(path) = named.map(PathBuf::as_path).chain([request.cwd]).find(|path| path.is_relative()) {
             return Err(ViewError::Relative { path: path.to_owned() });
@@ -141,7 +155,7 @@ impl View {
         let reached = host::reach(&root_fd, Path::new("")).map_err(|e| ViewError::Openat2 { source: e.into() })?;
         let mut extra = Vec::new();
         for (at, from) in request.extra {
-            extra.push(Extra { at: resolve(root, at).path, directory: open_directory(from)? });
+            extra.push(Extra::open(resolve(root, at).path, from)?);
         }
         let above: BTreeSet<&Path> = extra.iter().flat_map(|extra| extra.at.ancestors().skip(1)).collect();
         let facts = facts(root, request)?;
@@ -207,24 +221,29 @@ impl View {
         }
     }
 
-    /// The names of a directory's entries that only the guest has.
-    pub(crate) fn made_entries(&self, directory: &Path) -> BTreeSet<OsString> {
-        let below = |extra: &Extra| Some(extra.at.strip_prefix(directory).ok()?.iter().next()?.to_owned());
+    /// A directory's entries that only the guest has: their names, and their types, as in `d_type` of readdir(3).
+    pub(crate) fn made_entries(&self, directory: &Path) -> BTreeMap<OsString, u8> {
+        let below = |extra: &Extra| {
+            let mut names = extra.at.strip_prefix(directory).ok()?.iter();
+            let name = names.next()?.to_owned();
+            let is_file = extra.file.is_some() && names.next().is_none();
+            Some((name, if is_file { libc::DT_REG } else { libc::DT_DIR }))
+        };
         self.shared.extra.iter().filter_map(below).collect()
     }
 
     /// The other directories at a path: those that lie below the one that [`Self::reach`] gives.
     pub(crate) fn lower(&self, path: &Path, upper: &host::Reached) -> Vec<host::Reached> {
-        let layers = self.layers(path).filter_map(|(directory, path)| host::reach(directory, path).ok());
+        let layers = self.layers(path).filter_map(|(directory, path)| host::reach(directory, &path).ok());
         layers.filter(|lower| lower.kind() == SFlag::S_IFDIR && lower.identity() != upper.identity()).collect()
     }
 
     /// Where a path is in the extra directories of its deepest place, in order.
-    fn layers<'a>(&'a self, path: &'a Path) -> impl Iterator<Item = (&'a OwnedFd, &'a Path)> {
+    fn layers<'a>(&'a self, path: &'a Path) -> impl Iterator<Item = (&'a OwnedFd, Cow<'a, Path>)> {
         let extra = self.shared.extra.iter().filter_map(|extra| Some((extra, path.strip_prefix(&extra.at).ok()?)));
         // The deeper the place, the less is left of the path.
         let rest = extra.clone().map(|(_, rest)| rest.as_os_str().len()).min();
-        extra.filter(move |(_, own)| Some(own.as_os_str().len()) == rest).map(|(extra, rest)| (&extra.directory, rest))
+        extra.filter(move |(_, own)| Some(own.as_os_str().len()) == rest).map(|(extra, rest)| extra.locate(rest))
     }
 
     /// Reaches what a guest sees at an absolute path of its tree.
@@ -249,14 +268,14 @@ impl View {
         path: &Path,
         reach: impl Fn(&OwnedFd, &Path) -> Result<host::Reached, Errno>,
     ) -> Result<Found, Errno> {
-        let or_below = |reached, (directory, path): (&OwnedFd, &Path)| match reached {
-            Err(Errno::ENOENT | Errno::ENOTDIR) => reach(directory, path),
+        let or_below = |reached, (directory, path): (&OwnedFd, Cow<'_, Path>)| match reached {
+            Err(Errno::ENOENT | Errno::ENOTDIR) => reach(directory, &path),
             reached => reached,
         };
         let found = match self.locate(path) {
             Location::Hidden => Err(Errno::ENOENT),
             Location::Host { directory, path: on_host, is_way } => {
-                let reached = self.layers(path).skip(1).fold(reach(directory, on_host), or_below);
+                let reached = self.layers(path).skip(1).fold(reach(directory, &on_host), or_below);
                 reached.and_then(|reached| {
                     let kind = reached.kind();
                     if self.is_guarded_elsewhere(&reached, path) {
@@ -294,7 +313,30 @@ impl View {
             return Location::Hidden;
         }
         let path = path.strip_prefix("/").unwrap_or(path);
-        Location::Host { directory: &self.shared.root, path, is_way: seen == Seen::Way }
+        Location::Host { directory: &self.shared.root, path: Cow::Borrowed(path), is_way: seen == Seen::Way }
+    }
+}
+
+impl Extra {
+    fn open(at: PathBuf, from: &Path) -> Result<Self, ViewError> {
+        let unreadable = |source| ViewError::Extra { path: from.to_owned(), source };
+        let from = std::fs::canonicalize(from).map_err(unreadable)?;
+        match (from.parent(), from.file_name()) {
+            (Some(parent), Some(name)) if !from.is_dir() => {
+                Ok(Self { at, directory: open_directory(parent)?, file: Some(name.to_owned()) })
+            }
+            _ => Ok(Self { at, directory: open_directory(&from)?, file: None }),
+        }
+    }
+
+    /// Where a path below this place is on the host. Below a file there is nothing, and nothing beside it is seen.
+    fn locate<'a>(&'a self, rest: &'a Path) -> (&'a OwnedFd, Cow<'a, Path>) {
+        let path = match &self.file {
+            None => Cow::Borrowed(rest),
+            Some(file) if rest.as_os_str().is_empty() => Cow::Borrowed(Path::new(file)),
+            Some(file) => Cow::Owned(Path::new(file).join(rest)),
+        };
+        (&self.directory, path)
     }
 }
 

@@ -19,6 +19,7 @@ pub mod catalogue;
 pub mod debian;
 pub mod decompress;
 pub mod depmod;
+pub mod device_nodes;
 pub mod fetched;
 pub mod file;
 pub mod indexes;
@@ -58,6 +59,8 @@ pub struct Kernel {
     pub sha256: String,
     /// The kernel's configuration, if known.
     pub config: Option<config::KernelConfig>,
+    /// The file of that configuration.
+    pub config_file: Option<PathBuf>,
     /// The kernel's modules.
     pub modules: modules::Modules,
     /// The KUnit suites that are built in, sorted; None if they are not known.

@@ -200,6 +200,7 @@ mod tests {
             path: PathBuf::new(),
             sha256: String::new(),
             config: config.map(KernelConfig::parse),
+            config_file: None,
             modules: if with_modules { found } else { Modules::NotFound { looked_in } },
             suites: None,
             lease: None,

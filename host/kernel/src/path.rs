@@ -35,11 +35,13 @@ pub(crate) fn obtain(search: &Search<'_>, path: &Path) -> Result<Kernel, KernelE
     let modules =
         modules::find(module_places(dir, &image.release, root), &image.release, cache, stopped, &mut warnings)
             .map_err(|what| KernelError::Modules { label: label.to_owned(), what })?;
+    let (config, config_file) = read_config(label, &config_places(dir, &image.release, root))?.unzip();
     let mut kernel = Kernel {
         label: label.to_owned(),
         version: version_of(label, &image.release)?,
         sha256,
-        config: read_config(label, &config_places(dir, &image.release, root))?,
+        config,
+        config_file,
         modules,
         path: path.to_owned(),
         release: image.release.clone(),
@@ -121,10 +123,11 @@ fn modules_below(base: &Path, release: &str) -> [PathBuf; 2] {
     ["lib/modules", "usr/lib/modules"].map(|dir| base.join(dir).join(release))
 }
 
-fn read_config(label: &str, places: &[PathBuf]) -> Result<Option<KernelConfig>, KernelError> {
+/// The first configuration that is there, and its file.
+fn read_config(label: &str, places: &[PathBuf]) -> Result<Option<(KernelConfig, PathBuf)>, KernelError> {
     let Some(path) = places.iter().find(|place| place.is_file()) else { return Ok(None) };
     match fs::read(path) {
-        Ok(text) => Ok(Some(KernelConfig::parse(&String::from_utf8_lossy(&text)))),
+        Ok(text) => Ok(Some((KernelConfig::parse(&String::from_utf8_lossy(&text)), path.clone()))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(cause) => Err(KernelError::Config { label: label.to_owned(), path: path.clone(), cause }),
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 
@@ -18,7 +18,8 @@ use vmlab_image::{Image, ImageSpec, guest_init};
 use vmlab_kernel::catalogue::Catalogue;
 use vmlab_kernel::indexes::{self, ModuleIndex};
 use vmlab_kernel::unpack::{self, BootFile};
-use vmlab_kernel::{Kernel, KernelError, KernelSource, needs};
+use vmlab_kernel::{Kernel, KernelError, KernelSource, device_nodes, needs};
+use vmlab_protocol::command::Command;
 use vmlab_qemu::accel::{self, AccelChoice};
 use vmlab_qemu::argv::Machine;
 use vmlab_qemu::qemu::{self, Qemu};
@@ -113,7 +114,10 @@ pub(crate) async fn prepare(
                 (index, Some(view))
             }
         };
-        let command = plan.command.as_ref().map(|plan| plan.command.clone());
+        let lists = index.as_ref().map(|index| &index.path);
+        let lists = lists.or(kernel.modules.found().map(|found| &found.path));
+        let nodes = lists.map(|lists| device_nodes::of(lists)).unwrap_or_default();
+        let command = plan.command.as_ref().map(|plan| Command { nodes, ..plan.command.clone() });
         let (id, lacking) = (TargetId::new(kernel.label.clone()), lacking(&kernel, &image));
         let target = Target {
             id,
@@ -231,7 +235,8 @@ async fn module_index(
     })
 }
 
-/// What the guests of a kernel see of the host's files: also the kernel's own modules, where programs look for them.
+/// What the guests of a kernel see of the host's files: also the kernel's own modules and configuration, where programs look
+/// for them.
 fn view(files: &FilesPlan, jobs: &[JobSpec], kernel: &Kernel, index: Option<&ModuleIndex>) -> Result<View, RunError> {
     if let Some(config) = &kernel.config {
         let needed = jobs.iter().filter(|spec| matches!(spec, JobSpec::Command(_)));
@@ -246,8 +251,12 @@ fn view(files: &FilesPlan, jobs: &[JobSpec], kernel: &Kernel, index: Option<&Mod
     let place = lib.join("modules").join(&kernel.release);
     let modules = kernel.modules.found().map(|found| found.path.clone());
     let modules = index.map(|index| index.path.clone()).into_iter().chain(modules);
-    let modules: Vec<_> = modules.map(|dir| (place.clone(), dir)).collect();
-    Ok(files.view(&modules)?)
+    let modules = modules.map(|dir| (place.clone(), dir));
+    // Where programs look for the configuration of the kernel that runs, beside /proc/config.gz.
+    let places = [Path::new("/boot").join(format!("config-{}", kernel.release)), place.join("config")];
+    let config =
+        kernel.config_file.iter().flat_map(|file| places.iter().map(move |place| (place.clone(), file.clone())));
+    Ok(files.view(&modules.chain(config).collect::<Vec<_>>())?)
 }
 
 fn build_image(

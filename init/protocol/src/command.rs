@@ -31,11 +31,26 @@ pub struct Command {
     pub host_files: bool,
     /// The network of the guest's network card; None without one.
     pub network: Option<Network>,
+    /// Device nodes whose use loads a module.
+    pub nodes: Vec<DeviceNode>,
     /// The files of kernel modules to load before the program runs, in order. None of them is compressed.
     pub load: Vec<Text>,
     /// Directories and files whose content, where the command wrote it, goes to the host when the command has ended. Absolute paths.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub out: Vec<Text>,
+}
+
+/// A device node, as modules.devname (depmod(8)) has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceNode {
+    /// Its path below /dev.
+    pub name: String,
+    /// Whether it is a block device; otherwise it is a character device.
+    pub is_block: bool,
+    /// The major number.
+    pub major: u32,
+    /// The minor number.
+    pub minor: u32,
 }
 
 /// The settings of a network card.

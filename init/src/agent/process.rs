@@ -45,6 +45,10 @@ impl Started {
         Ok(Self { pid, result })
     }
 
+    pub(super) const fn pid(&self) -> Pid {
+        self.pid
+    }
+
     /// Gives it a time limit that begins now.
     pub(super) fn limited(self, limit_ms: u64) -> Process {
         let Self { pid, result } = self;

@@ -7,7 +7,7 @@ use vmlab_protocol::command::{Command, Text};
 use super::archiver::Archiver;
 use super::process::{Process, Started};
 use super::streams::Streams;
-use crate::command::{self, Order, Place};
+use crate::command::{self, Order, Place, autoload};
 
 /// Starts the commands of a guest, in roots that are made at one place.
 pub(crate) struct Launcher<'a> {
@@ -73,6 +73,7 @@ impl Standby {
             drop(preparing);
             command::await_order(prepared, orders, pipes, for_files)
         })?;
+        autoload::announce(&place, process.pid());
         Ok(Self { host_files, process, order, prepares, streams, archiver, archive })
     }
 

@@ -15,6 +15,7 @@ use vmlab_protocol::{CONTROL_PORT, FILES_PORT};
 
 use crate::agent;
 use crate::children::Children;
+use crate::command::autoload;
 use crate::console;
 use crate::files;
 use crate::modules;
@@ -51,6 +52,9 @@ fn serve(options: &command_line::Options, mut problems: Vec<String>) -> Result<E
         let problems = if problems.is_empty() { String::new() } else { format!("; earlier: {}", problems.join("; ")) };
         format!("{missing}{problems}")
     })?;
+    if files.is_some() {
+        autoload::enable();
+    }
     let (report, for_agent) = files.is_some().then(files::connect).transpose()?.unzip();
     let agent = fork_with(move || agent::run(&control, for_agent, modules, problems))
         .map_err(|e| format!("cannot fork: {e}"))?;

@@ -23,6 +23,7 @@ use crate::sandbox::{During as _, Trouble};
 use crate::sys::{process, terminal};
 pub(crate) use root::{Place, Root};
 
+pub(crate) mod autoload;
 mod execute;
 mod load;
 mod network;
@@ -112,6 +113,7 @@ fn finish(root: Root, order: &Order, pipes: Pipes, for_files: out::Pipes) -> Res
     if !command.out.is_empty() {
         out::start(&command.out, upper, for_files)?;
     }
+    autoload::make_nodes(&command.nodes);
     sethostname(&command.hostname).during("sethostname")?;
     load::load(&command.load)?;
     command.network.as_ref().map_or(Ok(()), network::set_up)?;

@@ -70,9 +70,10 @@ fn a_command_can_be_stopped_and_continued() {
         ("stopped", Control::Signal { signal: 18 }),
         ("stopped", Control::Signal { signal: 15 }),
     ];
+    // The shell starts nothing more: while its child is between vfork(2) and execve(2), it does not stop.
     let watcher = "echo ready; until grep -q '^State:.T' /proc/$$/status; do sleep 0.05; done; echo stopped";
     let script = Script { after, ..Script::default() };
-    let observed = run_with(&shell(&format!("setsid sh -c \"{watcher}\" & while :; do sleep 0.05; done")), script);
+    let observed = run_with(&shell(&format!("setsid sh -c \"{watcher}\" & wait; exec sleep 1000")), script);
     killed(&observed, 15);
     assert_eq!(observed.text(), "ready\nstopped\n");
 }

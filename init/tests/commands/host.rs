@@ -38,6 +38,7 @@ pub(crate) fn command(argv: &[&str]) -> Command {
         hostname: "guest".to_owned(),
         host_files: true,
         network: None,
+        nodes: Vec::new(),
         load: Vec::new(),
         out: Vec::new(),
     }

@@ -7,6 +7,7 @@ mod apt;
 mod config;
 mod console;
 mod event_log;
+mod files;
 mod frame;
 mod kernel_file;
 mod ktap;
@@ -40,6 +41,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "console", run: console::run, words: console::WORDS, memory: MEMORY },
     Target { name: "frame", run: frame::run, words: frame::WORDS, memory: MEMORY },
     Target { name: "event_log", run: event_log::run, words: event_log::WORDS, memory: (64 << 20, 1024) },
+    Target { name: "files", run: files::run, words: files::WORDS, memory: (64 << 20, 1024) },
     Target { name: "kernel_file", run: kernel_file::run, words: kernel_file::WORDS, memory: MEMORY },
     Target { name: "ktap", run: ktap::run, words: ktap::WORDS, memory: (8 << 20, 1024) },
     Target { name: "message", run: message::run, words: message::WORDS, memory: (8 << 20, 256) },

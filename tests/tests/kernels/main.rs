@@ -22,6 +22,7 @@ mod forks;
 mod machines;
 mod messages;
 mod no_boot;
+mod runners;
 mod sandbox;
 mod together;
 

@@ -37,6 +37,7 @@ mod copies;
 mod environment;
 mod hidden;
 mod machine_args;
+mod memory;
 mod modules;
 mod order;
 mod out;
@@ -105,6 +106,7 @@ async fn execute(args: &ExecArgs, context: &Context, logging: Logging) -> Result
         explain(&reports, &args.command, files.as_ref());
     }
     let is_complete = report_copies(connections.copies(), &reports, several);
+    hint(&reports, args.memory, several);
     written.map_err(|error| Failure::lab(format!("cannot write the program's output: {error}")))?;
     if let [_, ..] = failures.as_slice() {
         return Err(Failure::lab(failures.join("; ")));
@@ -195,11 +197,24 @@ fn explain(reports: &[JobReport], command: &[OsString], files: Option<&FilesPlan
             .filter(|_| not_found)
             .and_then(|(program, files)| hidden::explanation(program, files))
     };
-    for text in reports.iter().filter_map(|report| hidden(report).or_else(|| outcome::explanation(report))) {
-        let lines: Vec<_> = clean::lines(&text).collect();
-        // If standard error cannot be written, the exit code remains.
-        writeln!(io::stderr(), "vmlab: {}", lines.join("\n")).unwrap_or_default();
+    reports
+        .iter()
+        .filter_map(|report| hidden(report).or_else(|| outcome::explanation(report)))
+        .for_each(|text| say(&text));
+}
+
+/// Says what would have helped the programs, each with its target if there are several.
+fn hint(reports: &[JobReport], memory_mib: u32, several: bool) {
+    let hints = reports.iter().filter_map(|report| Some((report, memory::hint(report, memory_mib)?)));
+    for (report, text) in hints {
+        if several { say(&format!("{}: {text}", report.target)) } else { say(&text) }
     }
+}
+
+/// If standard error cannot be written, the exit code remains.
+fn say(text: &str) {
+    let lines: Vec<_> = clean::lines(text).collect();
+    writeln!(io::stderr(), "vmlab: {}", lines.join("\n")).unwrap_or_default();
 }
 
 /// Keeps the verdicts, beside the record and the reports.

@@ -13,9 +13,9 @@ use vmlab_qemu::devices;
 
 use super::ExecArgs;
 use super::args::ProgramArgs;
-use super::environment;
 use super::modules::Modules;
 use super::out::OutDir;
+use super::{environment, hidden};
 use crate::Failure;
 
 /// The host name of guests.
@@ -52,15 +52,21 @@ pub(super) fn of(args: &ExecArgs, terminal: Option<WindowSize>) -> Result<Order,
     let guest_cwd = if *no_host_files { PathBuf::from("/") } else { cwd };
     let out: Vec<_> =
         out.iter().map(|text| OutDir::parse(text, &guest_cwd)).collect::<Result<_, _>>().map_err(Failure::usage)?;
+    let mut passed_on: Vec<_> = env::vars_os().collect();
+    let seen = (!no_host_files).then_some(&files);
+    passed_on
+        .retain(|(name, dir)| env.contains(name) || !hidden::is_lost_temporary_directory(name, dir.as_ref(), seen));
     let command = Command {
         argv: args.command.iter().map(Text::from).collect(),
-        env: environment::of_command(env::vars_os(), env, *clean_env).map_err(Failure::usage)?,
+        env: environment::of_command(passed_on, env, *clean_env).map_err(Failure::usage)?,
         cwd: Text::from(guest_cwd),
         user: user.as_deref().map_or(Ok(User::ROOT), user_of)?,
         terminal,
         hostname: HOSTNAME.to_owned(),
         host_files: !no_host_files,
         network: args.machine.net.then(devices::user_network),
+        // The kernel's are added when it is known.
+        nodes: Vec::new(),
         load: modules.files.iter().map(Text::from).collect(),
         out: out.iter().map(|directory| Text::from(directory.guest.clone())).collect(),
     };

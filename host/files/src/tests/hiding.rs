@@ -311,3 +311,32 @@ fn other_names_of_secrets_are_hidden_as_well() {
     let mut guest = Client::mount(&host.view());
     assert_eq!(guest.content("/mirror/etc/shadow").unwrap(), b"/etc/shadow");
 }
+
+#[test]
+fn extra_files_are_seen_in_their_places_and_nothing_beside_them() {
+    let other = Host::with(&["/config", "/secret", "/config.d/x"]);
+    let file = other.path("/config");
+    symlink("config", other.path("/link")).unwrap();
+    let extra = vec![
+        ("/boot/config-6.1".into(), file.clone()),
+        ("/lib/modules/6.1".into(), other.path("/config.d")),
+        ("/lib/modules/6.1/config".into(), other.path("/link")),
+        ("/etc/hosts".into(), file),
+    ];
+    let host = Host { extra, ..Host::with(&["/etc/hosts", "/etc/passwd"]) };
+    let mut guest = Client::mount(&host.view());
+    for place in ["/boot/config-6.1", "/lib/modules/6.1/config", "/etc/hosts"] {
+        assert_eq!(guest.content(place).unwrap(), b"/config", "{place}");
+        let node = guest.walk(place).unwrap().node;
+        for name in ["..", "secret", "config"] {
+            assert!(guest.look_up(node, name).is_err(), "{place}/{name}");
+        }
+    }
+    assert_eq!(guest.names("/boot").unwrap(), ["config-6.1"]);
+    assert_eq!(guest.names("/lib/modules/6.1").unwrap(), ["config", "x"]);
+    assert_eq!(guest.names("/etc").unwrap(), ["hosts", "passwd"]);
+    let kinds: Vec<_> = guest.list(READDIR, "/boot").unwrap().iter().map(|entry| entry.kind).collect();
+    assert_eq!(kinds, [u32::from(libc::DT_REG)]);
+    fs::remove_file(other.path("/config")).unwrap();
+    assert_eq!(guest.walk("/boot/config-6.1").map(|found| found.node), Err(libc::ENOENT));
+}

@@ -81,6 +81,7 @@ pub(crate) async fn obtain(
         path: entry.kernel(),
         sha256: entry.kernel_sha256().to_owned(),
         config: Some(config::KernelConfig::parse(&String::from_utf8_lossy(&text))),
+        config_file: Some(entry.config()),
         modules: Modules::Found(ModuleDir::complete(entry.modules())),
         suites: None,
         lease: entry.lease,

@@ -83,6 +83,7 @@ fn target() -> Rc<Target> {
         path: PathBuf::new(),
         sha256: String::new(),
         config: None,
+        config_file: None,
         modules: Modules::NotFound { looked_in: Vec::new() },
         suites: Some(Vec::new()),
         lease: None,
