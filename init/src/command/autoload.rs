@@ -12,6 +12,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::{Pid, execv};
@@ -72,9 +73,13 @@ pub(super) fn make_nodes(nodes: &[DeviceNode]) {
     for node in nodes {
         let path = Path::new("/dev").join(&node.name);
         let kind = if node.is_block { SFlag::S_IFBLK } else { SFlag::S_IFCHR };
-        // A kernel that has the driver built in has made the node.
-        let _ = path.parent().map(fs::create_dir_all);
-        let made = mknod(&path, kind, Mode::S_IRUSR | Mode::S_IWUSR, makedev(node.major.into(), node.minor.into()));
+        let make = || mknod(&path, kind, Mode::S_IRUSR | Mode::S_IWUSR, makedev(node.major.into(), node.minor.into()));
+        // An attempt to make /dev itself would be a question to the host.
+        let made = match make() {
+            Err(Errno::ENOENT) => path.parent().map(fs::create_dir_all).map_or(Err(Errno::ENOENT), |_| make()),
+            // A kernel that has the driver built in has made the node.
+            made => made,
+        };
         if made.is_ok() && OPEN_TO_ALL.contains(&node.name.as_str()) {
             // Not by mknod, because of the umask.
             let _ = fs::set_permissions(&path, fs::Permissions::from_mode(0o666));
