@@ -11,6 +11,7 @@
 //! | `/modules/boot.list` | the modules to load before the agent starts: a path per line, in load order; may be empty |
 //! | `/modules/for/NAME.list` | the modules to load for the module NAME of a scenario; NAME is as in the scenario. The
 //! list is empty if the kernel has the module built in, and missing if the kernel lacks it |
+//! | `/modules/nodes.json` | device nodes that PID 1 makes for commands |
 //! | `/faults/NAME.ko` | modules of the fault suite, in its images only |
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +28,7 @@ use sha2::{Digest, Sha256};
 use modules::{Found, ModuleFile, ModuleIndex, ModulesError};
 use newc::{Archive, Node};
 use vmlab_kernel::modules::ModuleDir;
+use vmlab_protocol::command::DeviceNode;
 use vmlab_store::blob::{self, Blob, BlobDir};
 use vmlab_store::cache::{EntryKind, Listing};
 use vmlab_store::lease::Lease;
@@ -49,6 +51,8 @@ pub struct ImageSpec<'a> {
     pub modules: Option<&'a ModuleDir>,
     /// The names of the modules that scenarios need.
     pub scenario_modules: BTreeSet<&'a str>,
+    /// The device nodes that PID 1 makes for commands.
+    pub nodes: &'a [DeviceNode],
     /// Modules of the fault suite, by name: they do not belong to the kernel, and a leg loads them.
     pub extra_modules: &'a BTreeMap<String, Vec<u8>>,
     /// vmlab's cache directory, which stores the image as `images/SHA256.cpio`.
@@ -119,7 +123,8 @@ pub fn build(spec: &ImageSpec<'_>) -> Result<(Image, CacheWarnings), ImageError>
         return Ok((build_anew(spec, &mut warnings)?, warnings));
     };
     let (dep, builtin) = (modules.join("modules.dep"), modules.join("modules.builtin"));
-    let kind = format!("image of {:?}, {:?} and {} bytes of init", spec.recipe, spec.scenario_modules, spec.init.len());
+    let ImageSpec { recipe, scenario_modules, nodes, init, .. } = spec;
+    let kind = format!("image of {recipe:?}, {scenario_modules:?}, {nodes:?} and {} bytes of init", init.len());
     let files = [program.as_path(), &dep, &builtin];
     let fact = Fact::new(spec.cache, &kind, &files);
     let known =
@@ -192,6 +197,9 @@ fn assemble(spec: &ImageSpec<'_>) -> Result<(Archive, Vec<String>), ImageError> 
     for directory in ["modules", "modules/for"] {
         archive.add(directory, Node::Directory { permissions: 0o755 })?;
     }
+    // Plain data always has a JSON form; PID 1 would report an empty list.
+    let nodes = serde_json::to_vec(spec.nodes).unwrap_or_default();
+    archive.add("modules/nodes.json", Node::File { permissions: 0o644, content: nodes })?;
     let absent = add_modules(&mut archive, spec)?;
     if !spec.extra_modules.is_empty() {
         archive.add("faults", Node::Directory { permissions: 0o755 })?;

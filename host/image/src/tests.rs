@@ -28,7 +28,7 @@ static RECIPE: LazyLock<Recipe> = LazyLock::new(|| Recipe::scenarios().unwrap())
 fn spec<'a>(modules: Option<&'a ModuleDir>, cache: &'a Path) -> ImageSpec<'a> {
     let scenario_modules = BTreeSet::from(["veth-x", "dummy", "virtio_pci"]);
     static NONE: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-    ImageSpec { recipe: &RECIPE, init: b"init", modules, scenario_modules, extra_modules: &NONE, cache }
+    ImageSpec { recipe: &RECIPE, init: b"init", modules, scenario_modules, nodes: &[], extra_modules: &NONE, cache }
 }
 
 /// Path and content of each file in the archive, by an independent parser.
@@ -69,6 +69,7 @@ fn the_image_contains_init_and_the_modules_to_load() {
         ("modules/virtio.ko", MODULE),
         ("modules/virtio_console.ko", MODULE),
         ("modules/veth_x.ko", MODULE),
+        ("modules/nodes.json", b"[]"),
     ]
     .map(|(path, content)| (path.to_owned(), content.to_vec()))
     .into();
@@ -80,7 +81,7 @@ fn a_kernel_without_modules_gets_an_empty_list() {
     let cache = tempfile::tempdir().unwrap();
     let image = build(&spec(None, cache.path())).unwrap().0;
     let files = files(&fs::read(&image.path).unwrap());
-    assert_eq!(files.keys().collect::<Vec<_>>(), ["init", "modules/boot.list"]);
+    assert_eq!(files.keys().collect::<Vec<_>>(), ["init", "modules/boot.list", "modules/nodes.json"]);
     assert!(files["modules/boot.list"].is_empty());
 }
 
@@ -156,6 +157,7 @@ fn concurrent_builds_of_the_same_image_succeed() {
 fn an_image_with_the_real_init_is_built() {
     let cache = tempfile::tempdir().unwrap();
     let spec = ImageSpec {
+        nodes: &[],
         recipe: &RECIPE,
         init: guest_init::init_binary(),
         modules: None,

@@ -19,7 +19,7 @@ use vmlab_kernel::catalogue::Catalogue;
 use vmlab_kernel::indexes::{self, ModuleIndex};
 use vmlab_kernel::unpack::{self, BootFile};
 use vmlab_kernel::{Kernel, KernelError, KernelSource, device_nodes, needs};
-use vmlab_protocol::command::Command;
+use vmlab_protocol::command::DeviceNode;
 use vmlab_qemu::accel::{self, AccelChoice};
 use vmlab_qemu::argv::Machine;
 use vmlab_qemu::qemu::{self, Qemu};
@@ -98,9 +98,6 @@ pub(crate) async fn prepare(
     let mut notices = Vec::new();
     for kernel in kernels {
         plan.machine.check(machine.accelerator, &kernel)?;
-        progress.step(&format!("{}: building the guest image", kernel.label));
-        let (image, cached) = build_image(&kernel, dirs, &plan.extra_modules, &parts)?;
-        warnings.add(cached);
         progress.step(&format!("{}: unpacking the kernel", kernel.label));
         let (boot_file, cached) = boot_file(&kernel, &machine, dirs).await?;
         warnings.add(cached);
@@ -114,10 +111,13 @@ pub(crate) async fn prepare(
                 (index, Some(view))
             }
         };
+        progress.step(&format!("{}: building the guest image", kernel.label));
         let lists = index.as_ref().map(|index| &index.path);
-        let lists = lists.or(kernel.modules.found().map(|found| &found.path));
+        let lists = lists.or(kernel.modules.found().map(|found| &found.path)).filter(|_| machine.files);
         let nodes = lists.map(|lists| device_nodes::of(lists)).unwrap_or_default();
-        let command = plan.command.as_ref().map(|plan| Command { nodes, ..plan.command.clone() });
+        let (image, cached) = build_image(&kernel, dirs, &plan.extra_modules, &parts, &nodes)?;
+        warnings.add(cached);
+        let command = plan.command.as_ref().map(|plan| plan.command.clone());
         let (id, lacking) = (TargetId::new(kernel.label.clone()), lacking(&kernel, &image));
         let target = Target {
             id,
@@ -264,6 +264,7 @@ fn build_image(
     dirs: &Dirs,
     extra_modules: &BTreeMap<String, Vec<u8>>,
     parts: &[Part],
+    nodes: &[DeviceNode],
 ) -> Result<(Image, CacheWarnings), RunError> {
     // The image does not depend on the selected jobs; nor does a template, whose key contains the image's hash.
     let catalogue = guest_init::catalogue()?;
@@ -272,6 +273,7 @@ fn build_image(
     let spec = ImageSpec {
         recipe: &recipe,
         init: guest_init::init_binary(),
+        nodes,
         modules: kernel.modules.found(),
         scenario_modules: wanted,
         extra_modules,

@@ -17,6 +17,9 @@ pub const WINDOW: u64 = 256 << 10;
 pub struct Command {
     /// The program's name or path, and its arguments. A name without a slash is looked up in the `PATH` of `env`.
     pub argv: Vec<Text>,
+    /// The file to which the name leads on the host. The guest takes it if it sees it: each directory of `PATH` that it need not search
+    /// saves questions to the host.
+    pub found: Option<Text>,
     /// The environment, each variable as `NAME=VALUE`.
     pub env: Vec<Text>,
     /// The working directory.
@@ -31,8 +34,6 @@ pub struct Command {
     pub host_files: bool,
     /// The network of the guest's network card; None without one.
     pub network: Option<Network>,
-    /// Device nodes whose use loads a module.
-    pub nodes: Vec<DeviceNode>,
     /// The files of kernel modules to load before the program runs, in order. None of them is compressed.
     pub load: Vec<Text>,
     /// Directories and files whose content, where the command wrote it, goes to the host when the command has ended. Absolute paths.
@@ -40,7 +41,7 @@ pub struct Command {
     pub out: Vec<Text>,
 }
 
-/// A device node, as modules.devname (depmod(8)) has it.
+/// A device node whose use loads a module, as modules.devname (depmod(8)) has it. The guest image has a list of them, as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceNode {
     /// Its path below /dev.

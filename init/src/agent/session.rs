@@ -1,6 +1,5 @@
 //! Runs a command: passes its input, output and signals on until it has ended.
 
-use std::fs;
 use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
@@ -41,13 +40,7 @@ pub(crate) fn run(
             return Ok(LegOutcome::Failed { detail: format!("the agent cannot start the command: {why}") });
         }
     };
-    // A command may use up all memory, which must not end the agent. The command itself was started before and is not protected;
-    // nor is a leg of a scenario.
-    let protect = |adjustment: &str| drop(fs::write("/proc/self/oom_score_adj", adjustment));
-    protect("-1000");
-    let outcome = session.serve(children, forwarded);
-    protect("0");
-    outcome
+    session.serve(children, forwarded)
 }
 
 struct Session {

@@ -1,5 +1,6 @@
 //! Starts commands. A process that waits for its command can be started ahead, before a template is saved.
 
+use std::fs;
 use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read as _, Write as _};
 
 use vmlab_protocol::command::{Command, Text};
@@ -9,10 +10,15 @@ use super::process::{Process, Started};
 use super::streams::Streams;
 use crate::command::{self, Order, Place, autoload};
 
+/// Adjusts whom the kernel kills when memory runs out (proc_pid_oom_score_adj(5)).
+const OOM: &str = "/proc/self/oom_score_adj";
+
 /// Starts the commands of a guest, in roots that are made at one place.
 pub(crate) struct Launcher<'a> {
     place: Place<'a>,
     standby: Option<Standby>,
+    /// Whether the agent survives when memory runs out.
+    is_protected: bool,
 }
 
 /// A process that waits for its command.
@@ -37,12 +43,21 @@ pub(super) struct Launched {
 
 impl<'a> Launcher<'a> {
     pub(crate) const fn new(place: Place<'a>) -> Self {
-        Self { place, standby: None }
+        Self { place, standby: None, is_protected: false }
+    }
+
+    /// Starts a process that becomes a command.
+    fn start(&mut self, host_files: bool) -> Result<Standby, String> {
+        if !std::mem::replace(&mut self.is_protected, true) {
+            // A command may use up all memory, which must not end the agent. The processes of commands are not protected.
+            fs::write(OOM, "-1000").map_err(|error| format!("{OOM}: {error}"))?;
+        }
+        Standby::start(self.place, host_files)
     }
 
     /// Starts the process of the next command that sees the host's files, and waits until it waits for its order.
     pub(crate) fn stand_by(&mut self) -> Result<(), String> {
-        let mut standby = Standby::start(self.place, true)?;
+        let mut standby = self.start(true)?;
         standby.wait()?;
         self.standby = Some(standby);
         Ok(())
@@ -57,7 +72,7 @@ impl<'a> Launcher<'a> {
     pub(super) fn launch(&mut self, command: &Command, limit_ms: u64) -> Result<Launched, String> {
         let host_files = command.host_files;
         let ahead = self.standby.take().filter(|standby| standby.host_files == host_files);
-        let standby = ahead.map_or_else(|| Standby::start(self.place, host_files), Ok)?;
+        let standby = ahead.map_or_else(|| self.start(host_files), Ok)?;
         standby.run(command, limit_ms)
     }
 }

@@ -53,7 +53,7 @@ fn serve(options: &command_line::Options, mut problems: Vec<String>) -> Result<E
         format!("{missing}{problems}")
     })?;
     if files.is_some() {
-        autoload::enable();
+        problems.extend(autoload::enable().err());
     }
     let (report, for_agent) = files.is_some().then(files::connect).transpose()?.unzip();
     let agent = fork_with(move || agent::run(&control, for_agent, modules, problems))

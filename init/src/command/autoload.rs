@@ -27,9 +27,18 @@ const MODPROBE: [&str; 3] = ["/sbin/modprobe", "/usr/sbin/modprobe", "/bin/modpr
 /// Nodes that everybody may open, as in systemd's udev rules (50-udev-default.rules).
 const OPEN_TO_ALL: [&str; 2] = ["fuse", "net/tun"];
 
-/// Has the kernel call this program for modprobe. A kernel without modules has no such sysctl.
-pub(crate) fn enable() {
+/// The list of device nodes in the image.
+const NODES: &str = "/modules/nodes.json";
+
+/// Has the kernel call this program for modprobe, and makes the device nodes whose use loads a module. The error says why there are
+/// no nodes.
+pub(crate) fn enable() -> Result<(), String> {
+    // A kernel without modules has no such sysctl.
     let _ = fs::write("/proc/sys/kernel/modprobe", INIT);
+    let list = fs::read(NODES).map_err(|error| format!("cannot read {NODES}: {error}"))?;
+    let nodes: Vec<_> = serde_json::from_slice(&list).map_err(|error| format!("{NODES}: {error}"))?;
+    make_nodes(&nodes);
+    Ok(())
 }
 
 /// Says where the command's process is. Without it, the kernel's requests fail, as they do without a command.
@@ -69,12 +78,11 @@ pub(crate) fn become_modprobe(arguments: &[OsString]) -> ExitCode {
 
 /// Makes device nodes whose use loads a module, as /dev/loop-control and /dev/net/tun, which systemd makes elsewhere
 /// (kmod-static-nodes.service).
-pub(super) fn make_nodes(nodes: &[DeviceNode]) {
+fn make_nodes(nodes: &[DeviceNode]) {
     for node in nodes {
         let path = Path::new("/dev").join(&node.name);
         let kind = if node.is_block { SFlag::S_IFBLK } else { SFlag::S_IFCHR };
         let make = || mknod(&path, kind, Mode::S_IRUSR | Mode::S_IWUSR, makedev(node.major.into(), node.minor.into()));
-        // An attempt to make /dev itself would be a question to the host.
         let made = match make() {
             Err(Errno::ENOENT) => path.parent().map(fs::create_dir_all).map_or(Err(Errno::ENOENT), |_| make()),
             // A kernel that has the driver built in has made the node.

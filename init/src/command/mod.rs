@@ -79,6 +79,8 @@ pub(crate) fn prepare(place: Place<'_>, host_files: bool) -> Result<Root, Troubl
     setsid().during("setsid")?;
     process::default_actions();
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).during("sigprocmask")?;
+    // The agent is protected when memory runs out; the command is not.
+    fs::write("/proc/self/oom_score_adj", "0").during("writing to /proc/self/oom_score_adj")?;
     // The sysctl fs.nr_open may allow less, and the kernel's own limits then stay.
     let _ = setrlimit(Resource::RLIMIT_NOFILE, OPEN_FILES.0, OPEN_FILES.1);
     let root = Root::mount(place, host_files)?;
@@ -96,7 +98,7 @@ pub(crate) fn await_order(
     let became = prepared.and_then(|root| {
         let order = receive(order)?;
         finish(root, &order, pipes, for_files)?;
-        Ok(LegOutcome::Ended(execute::execute(&order.command.argv, &order.command.env)))
+        Ok(LegOutcome::Ended(execute::execute(&order.command)))
     });
     became.unwrap_or_else(|Trouble(detail)| LegOutcome::Failed { detail })
 }
@@ -113,7 +115,6 @@ fn finish(root: Root, order: &Order, pipes: Pipes, for_files: out::Pipes) -> Res
     if !command.out.is_empty() {
         out::start(&command.out, upper, for_files)?;
     }
-    autoload::make_nodes(&command.nodes);
     sethostname(&command.hostname).during("sethostname")?;
     load::load(&command.load)?;
     command.network.as_ref().map_or(Ok(()), network::set_up)?;

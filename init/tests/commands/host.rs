@@ -31,6 +31,7 @@ pub(crate) fn command(argv: &[&str]) -> Command {
     let texts = |texts: &[&str]| texts.iter().map(|&text| Text::from(text)).collect();
     Command {
         argv: texts(argv),
+        found: None,
         env: texts(&["PATH=/usr/local/bin:/usr/bin:/bin", "LC_ALL=C"]),
         cwd: Text::from("/"),
         user: User::ROOT,
@@ -38,7 +39,6 @@ pub(crate) fn command(argv: &[&str]) -> Command {
         hostname: "guest".to_owned(),
         host_files: true,
         network: None,
-        nodes: Vec::new(),
         load: Vec::new(),
         out: Vec::new(),
     }

@@ -2,11 +2,12 @@
 
 use std::env;
 use std::ffi::OsStr;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use vmlab_files::Visibility;
 use vmlab_lab::command::FilesPlan;
+
+use super::lookup;
 
 /// Directories for temporary files that each guest has.
 const IN_GUESTS: [&str; 2] = ["/tmp", "/dev/shm"];
@@ -39,14 +40,13 @@ fn on_host(program: &OsStr, cwd: &Path, path: &OsStr) -> Option<PathBuf> {
     if Path::new(program).parent().is_some_and(|parent| !parent.as_os_str().is_empty()) {
         return Some(cwd.join(program)).filter(|path| path.exists());
     }
-    let is_program =
-        |path: &PathBuf| path.metadata().is_ok_and(|about| about.is_file() && about.permissions().mode() & 0o111 != 0);
-    env::split_paths(path).map(|dir| dir.join(program)).find(is_program)
+    lookup::in_path(path, program)
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
 

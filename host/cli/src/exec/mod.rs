@@ -36,6 +36,7 @@ mod connection;
 mod copies;
 mod environment;
 mod hidden;
+mod lookup;
 mod machine_args;
 mod memory;
 mod modules;

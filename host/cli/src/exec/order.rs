@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::{CString, OsStr};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{Uid, User as HostUser, getgrouplist};
@@ -15,7 +16,7 @@ use super::ExecArgs;
 use super::args::ProgramArgs;
 use super::modules::Modules;
 use super::out::OutDir;
-use super::{environment, hidden};
+use super::{environment, hidden, lookup};
 use crate::Failure;
 
 /// The host name of guests.
@@ -56,17 +57,17 @@ pub(super) fn of(args: &ExecArgs, terminal: Option<WindowSize>) -> Result<Order,
     let seen = (!no_host_files).then_some(&files);
     passed_on
         .retain(|(name, dir)| env.contains(name) || !hidden::is_lost_temporary_directory(name, dir.as_ref(), seen));
+    let variables = environment::of_command(passed_on, env, *clean_env).map_err(Failure::usage)?;
     let command = Command {
         argv: args.command.iter().map(Text::from).collect(),
-        env: environment::of_command(passed_on, env, *clean_env).map_err(Failure::usage)?,
+        found: variable(&variables, "PATH").and_then(|path| lookup::in_guests(path, program)).map(Text::from),
+        env: variables,
         cwd: Text::from(guest_cwd),
         user: user.as_deref().map_or(Ok(User::ROOT), user_of)?,
         terminal,
         hostname: HOSTNAME.to_owned(),
         host_files: !no_host_files,
         network: args.machine.net.then(devices::user_network),
-        // The kernel's are added when it is known.
-        nodes: Vec::new(),
         load: modules.files.iter().map(Text::from).collect(),
         out: out.iter().map(|directory| Text::from(directory.guest.clone())).collect(),
     };
@@ -111,6 +112,12 @@ fn program_file(program: &OsStr, cwd: &Path) -> Option<PathBuf> {
     let path = Path::new(program);
     // A program that is not there is reported by the guest.
     if path.components().count() > 1 || path.is_absolute() { cwd.join(path).canonicalize().ok() } else { None }
+}
+
+/// The value of a variable.
+fn variable<'a>(variables: &'a [Text], name: &str) -> Option<&'a OsStr> {
+    let value = |text: &'a Text| text.as_bytes().strip_prefix(name.as_bytes())?.strip_prefix(b"=");
+    variables.iter().find_map(value).map(OsStr::from_bytes)
 }
 
 /// The user with this name or number, and the groups.
