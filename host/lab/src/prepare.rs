@@ -87,7 +87,7 @@ pub(crate) async fn prepare(
         nested: plan.machine.nested,
         nodes: plan.machine.nodes(plan.memory_mib)?,
         disks: disks.disks.clone(),
-        ..Machine::plain(accelerator.accelerator, plan.memory_mib, plan.cpus)
+        ..Machine::bare(accelerator.accelerator, plan.memory_mib, plan.cpus)
     };
     let limits = Limits::new(machine.accelerator, plan.limits);
     let limits = if plan.debugger { limits.without_end() } else { limits };

@@ -35,7 +35,7 @@ pub struct Machine {
 impl Machine {
     /// A machine with one node, and without files, network, disks and guests of its own.
     #[must_use]
-    pub const fn plain(accelerator: Accelerator, memory_mib: u32, cpus: u32) -> Self {
+    pub const fn bare(accelerator: Accelerator, memory_mib: u32, cpus: u32) -> Self {
         Self { accelerator, memory_mib, cpus, files: false, network: false, nested: false, nodes: 1, disks: Vec::new() }
     }
 }
@@ -268,7 +268,7 @@ mod tests {
     const NEW: QemuVersion = QemuVersion { major: 8, minor: 0, micro: 0 };
 
     fn line(accelerator: Accelerator, cpus: u32, version: QemuVersion) -> String {
-        let machine = Machine::plain(accelerator, 256, cpus);
+        let machine = Machine::bare(accelerator, 256, cpus);
         let boot = Boot {
             kernel: Path::new("/k/vmlinuz"),
             initrd: Path::new("/i.cpio"),
@@ -308,7 +308,7 @@ mod tests {
 
     #[test]
     fn template_and_fork_have_the_same_machine() {
-        let machine = Machine { files: true, ..Machine::plain(Accelerator::Tcg, 256, 1) };
+        let machine = Machine { files: true, ..Machine::bare(Accelerator::Tcg, 256, 1) };
         let boot = Boot { kernel: Path::new("/k"), initrd: Path::new("/i"), port_timeout_ms: 1, append: None };
         let text = |start| {
             let words = arguments(&machine, OLD, start, DESCRIPTORS);
@@ -326,8 +326,8 @@ mod tests {
     #[test]
     fn a_machine_with_everything() {
         let disk = Disk { file: "/d".into(), format: devices::DiskFormat::Raw, identity: String::new() };
-        let plain = Machine::plain(Accelerator::Tcg, 500, 2);
-        let machine = Machine { network: true, nested: true, nodes: 2, disks: vec![disk], ..plain };
+        let bare = Machine::bare(Accelerator::Tcg, 500, 2);
+        let machine = Machine { network: true, nested: true, nodes: 2, disks: vec![disk], ..bare };
         let ram = [PathBuf::from("/ram"), PathBuf::from("/ram-1")];
         let words = arguments(&machine, OLD, Start::Fork(&ram), DESCRIPTORS);
         let words: Vec<_> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();

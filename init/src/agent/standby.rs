@@ -49,8 +49,9 @@ impl<'a> Launcher<'a> {
     /// Starts a process that becomes a command.
     fn start(&mut self, host_files: bool) -> Result<Standby, String> {
         if !std::mem::replace(&mut self.is_protected, true) {
-            // A command may use up all memory, which must not end the agent. The processes of commands are not protected.
-            fs::write(OOM, "-1000").map_err(|error| format!("{OOM}: {error}"))?;
+            // A command may use up all memory, which must not end the agent. The processes of commands are not protected. If this
+            // fails, the end of the agent is reported as any other.
+            let _ = fs::write(OOM, "-1000");
         }
         Standby::start(self.place, host_files)
     }

@@ -12,8 +12,8 @@ use vmlab_store::cache::Kinds;
 
 const PVH_NOTE: u32 = 18;
 
-const TCG: Machine = Machine::plain(Accelerator::Tcg, 256, 1);
-const KVM: Machine = Machine::plain(Accelerator::Kvm, 256, 1);
+const TCG: Machine = Machine::bare(Accelerator::Tcg, 256, 1);
+const KVM: Machine = Machine::bare(Accelerator::Kvm, 256, 1);
 
 fn elf() -> Vec<u8> {
     files::vmlinux(9, PVH_NOTE)

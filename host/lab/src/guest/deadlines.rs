@@ -197,7 +197,7 @@ struct Pulse {
     interval: Duration,
     /// The time for the answer.
     answer: Duration,
-    /// Its last word, or the last question.
+    /// When it last said something, or was asked.
     since: Instant,
     /// The limit of the answer, if it is due.
     asked: Option<Limit>,

@@ -24,7 +24,7 @@ fn qemu() -> Qemu {
     Qemu { path: PathBuf::from("/usr/bin/qemu"), version, identity, version_cpu_us: 15_000 }
 }
 
-const MACHINE: Machine = Machine::plain(Accelerator::Tcg, 256, 1);
+const MACHINE: Machine = Machine::bare(Accelerator::Tcg, 256, 1);
 
 fn disk(file: &str, identity: &str) -> Disk {
     Disk { file: file.into(), format: DiskFormat::Raw, identity: identity.to_owned() }

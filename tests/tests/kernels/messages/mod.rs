@@ -26,7 +26,7 @@ fn every_alarming_message_of_a_kernel_is_a_rule_or_left_out_for_a_reason() {
     for source in [BOOKWORM, TRIXIE] {
         let source: KernelSource = source.parse().unwrap();
         let kernel = runtime.block_on(obtain(&source, &dirs, FetchPolicy::Offline.into(), &Silent)).unwrap();
-        let machine = Machine::plain(Accelerator::Tcg, 1024, 1);
+        let machine = Machine::bare(Accelerator::Tcg, 1024, 1);
         let (file, _) = unpack::boot_file(&kernel, &machine, &cache);
         assert_ne!(file.path, kernel.path, "{source}: the kernel cannot be unpacked");
         let vmlinux = fs::read(&file.path).unwrap();

@@ -89,7 +89,7 @@ fn target() -> Rc<Target> {
         lease: None,
         notices: Vec::new(),
     };
-    let machine = Machine::plain(Accelerator::Tcg, MEMORY_MIB, 1);
+    let machine = Machine::bare(Accelerator::Tcg, MEMORY_MIB, 1);
     let limits = Limits::new(Accelerator::Tcg, Wanted::default());
     Rc::new(Target {
         id: TargetId::new("k"),
