@@ -105,7 +105,7 @@ pub(crate) struct RepetitionArgs {
 
     /// Run each job N times, each time in a fresh guest, and print its failure rate with a confidence interval
     ///
-    /// With --isolation shared, each round of all jobs gets a fresh guest.
+    /// With --isolation shared, each round of all scenarios gets a fresh guest, and up to 1000 runs of a program share one.
     #[arg(long, value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub(crate) repeat: Option<u32>,

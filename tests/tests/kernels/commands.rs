@@ -233,3 +233,18 @@ fn a_change_on_the_host_shows_while_the_program_runs() {
     ended.exits(0);
     assert_eq!(ended.stdout, "olda new text");
 }
+
+#[test]
+fn runs_that_share_a_guest_do_not_see_each_others_files() {
+    let env = env();
+    let script =
+        "cat /proc/sys/kernel/random/boot_id; touch /tmp/$$ /dev/shm/file; ls /tmp | grep -c \"^$$\\$\"; ls /dev/shm";
+    for kernel in KERNELS {
+        let ended = sh(&env, &["-k", kernel, "--isolation", "shared", "--repeat", "3", "--prefix"], script);
+        ended.exits(0);
+        let prefix = format!("{kernel}: ");
+        let lines: Vec<_> = ended.stdout.lines().map(|line| line.rsplit(": ").next().unwrap()).collect();
+        assert!(ended.stdout.contains(&prefix) && lines.len() == 9, "{ended}");
+        assert!(lines.chunks(3).all(|run| run == [lines[0], "1", "file"]), "{ended}");
+    }
+}

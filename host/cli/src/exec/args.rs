@@ -196,6 +196,6 @@ Examples:
 Exit codes:
   that of the program; 128+N if signal N ended it
   124  it took longer than --timeout      126  it cannot be executed      127  there is no such program
-  125  no result: the kernel crashed or did not boot, or the lab failed
+  125  no result: the kernel crashed, hung or did not boot, or the lab failed
     1  the kernel warned while the program ran and exited with 0 (see --allow-warnings)
 With several kernels, the gravest one counts.";

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use tokio::task::{JoinSet, LocalSet};
 use vmlab_events::event::NotNeeded;
 use vmlab_events::job::JobSpec;
-use vmlab_events::schedule::Isolation;
+use vmlab_events::schedule::{Isolation, Repetition};
 
 use crate::context::RunContext;
 use crate::target::BootableTarget;
@@ -31,18 +31,21 @@ pub(crate) async fn run(run: &Rc<RunContext>, targets: Vec<BootableTarget>, jobs
 /// Runs all rounds. The next round begins when no job of the earlier rounds waits for a guest.
 async fn run_rounds(run: &RunContext, runners: &[Rc<TargetRunner>], jobs: &[JobSpec]) {
     let guests = jobs_by_guest(run.options.isolation, jobs);
+    let at_once = rounds_at_once(run.options.isolation, run.options.repetition, jobs);
     let mut tasks = JoinSet::new();
     let mut rounds = 0..run.options.repetition.rounds();
     loop {
         // A target that failed in an earlier round is not reported again in each round.
-        let alive = || runners.iter().filter(|runner| rounds.start == 0 || runner.over().is_none());
+        let is_first = rounds.start == 0;
+        let alive = || runners.iter().filter(|runner| is_first || runner.over().is_none());
         let waiting: usize = runners.iter().map(|runner| runner.waiting()).sum();
         if waiting < run.options.guests_at_once && alive().next().is_some() && !rounds.is_empty() {
+            let taken = rounds.by_ref().take(at_once).count();
             for (runner, jobs) in alive().flat_map(|runner| guests.iter().map(move |jobs| (runner, jobs))) {
                 runner.expect_guest();
-                tasks.spawn_local(Rc::clone(runner).run(jobs.clone()));
+                let jobs = std::iter::repeat_n(jobs, taken).flatten().cloned().collect();
+                tasks.spawn_local(Rc::clone(runner).run(jobs));
             }
-            rounds.next();
             continue;
         }
         match tasks.join_next().await {
@@ -51,6 +54,18 @@ async fn run_rounds(run: &RunContext, runners: &[Rc<TargetRunner>], jobs: &[JobS
             Some(Err(error)) => run.emitter.notice(format!("a fault in vmlab itself: {error}")),
             None => return,
         }
+    }
+}
+
+/// The number of rounds that one guest runs. In a guest that they share, commands run again and again; a scenario would find what
+/// its last run has left behind.
+fn rounds_at_once(isolation: Isolation, repetition: Repetition, jobs: &[JobSpec]) -> usize {
+    /// The most, so that a round of many is not held in memory.
+    const AT_MOST: usize = 1000;
+    let are_commands = jobs.iter().all(|spec| matches!(spec, JobSpec::Command(_)));
+    match (isolation, repetition) {
+        (Isolation::Shared, Repetition::Runs { .. }) if are_commands => AT_MOST,
+        _ => 1,
     }
 }
 
