@@ -24,6 +24,7 @@ mod messages;
 mod no_boot;
 mod runners;
 mod sandbox;
+mod terminals;
 mod together;
 
 const VMLAB: &str = env!("CARGO_BIN_EXE_vmlab-under-test");
