@@ -115,7 +115,15 @@ pub fn main() -> ExitCode {
 const PANICKED: u8 = 101;
 
 fn command() -> ExitCode {
-    let cli = Cli::try_parse().unwrap_or_else(|error| name_the_argument(error).exit());
+    let cli = match Cli::try_parse().map_err(name_the_argument) {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() && exec::is_asked_for(std::env::args_os()) => {
+            // The exit codes of this command are the program's.
+            error.print().unwrap_or_default();
+            return ExitCode::from(exec::usage_code(std::env::args_os()));
+        }
+        Err(error) => error.exit(),
+    };
     match start(cli) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
@@ -184,7 +192,7 @@ async fn dispatch(command: LabCommand, context: &Context, logging: Logging) -> R
     match command {
         LabCommand::Run(args) => run::run(&args, context, logging).await,
         LabCommand::Exec(args) => exec::run(&args, context, logging).await,
-        LabCommand::Shell(args) => exec::run(&args.into_exec(), context, logging).await,
+        LabCommand::Shell(args) => exec::run(&args.into_exec()?, context, logging).await,
         LabCommand::List(args) => list::run(&args),
         LabCommand::Kernel(args) => kernel::run(args, context).await,
         LabCommand::Cache(args) => cache::run(&args, context),

@@ -109,7 +109,12 @@ impl Limits {
     /// limits.
     #[must_use]
     pub fn job(&self, spec: &JobSpec) -> Duration {
-        self.unless_without_end(self.wanted.scenario.unwrap_or(self.leg(spec) * 3 + GRACE))
+        let own = match spec.leg_limit() {
+            // One leg has it.
+            LegLimit::Exactly(limit) => limit.saturating_add(GRACE),
+            LegLimit::None | LegLimit::OnHardware(_) => self.leg(spec) * 3 + GRACE,
+        };
+        self.unless_without_end(self.wanted.scenario.unwrap_or(own))
     }
 
     /// The limit of a command that sends files when it has ended: as that of a job, and time for the files. While they come, the

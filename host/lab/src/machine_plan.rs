@@ -37,20 +37,20 @@ pub enum DiskPlan {
 #[derive(Debug, thiserror::Error)]
 pub enum MachineError {
     /// A file cannot be a disk.
-    #[error("cannot use {path} as a disk: {source}; --disk takes a size, as 512M, or a file in raw or qcow2 format", path = path.display())]
+    #[error("cannot use {path} as a disk: {error}; --disk takes a size with its unit, as 512M, or a file in raw or qcow2 format", path = path.display())]
     Disk {
         /// The file.
         path: PathBuf,
-        /// The system's error.
-        source: io::Error,
+        /// The system's error, or what is wrong with the file.
+        error: io::Error,
     },
     /// The file of an empty disk cannot be made.
-    #[error("cannot make the file of an empty disk of {bytes} bytes in {dir}: {source}", dir = std::env::temp_dir().display())]
+    #[error("cannot make the file of an empty disk of {bytes} bytes in {dir}: {error}", dir = std::env::temp_dir().display())]
     Empty {
         /// The size.
         bytes: u64,
         /// The system's error.
-        source: io::Error,
+        error: io::Error,
     },
     /// Nodes without enough memory.
     #[error(
@@ -107,17 +107,27 @@ impl MachinePlan {
         Ok(nodes)
     }
 
+    /// The size of all disks, in bytes; a file that cannot be read has none.
+    #[must_use]
+    pub fn disk_bytes(&self) -> u64 {
+        let bytes = |plan: &DiskPlan| match plan {
+            DiskPlan::Empty(bytes) => *bytes,
+            DiskPlan::File(path) => of_file(path).map_or(0, |(_, bytes)| bytes),
+        };
+        self.disks.iter().map(bytes).fold(0, u64::saturating_add)
+    }
+
     /// Opens the disks.
     pub(crate) fn disks(&self) -> Result<Disks, MachineError> {
         let mut disks = Disks::default();
         for plan in &self.disks {
             match plan {
                 DiskPlan::File(path) => {
-                    let disk = of_file(path).map_err(|source| MachineError::Disk { path: path.clone(), source })?;
+                    let (disk, _) = of_file(path).map_err(|error| MachineError::Disk { path: path.clone(), error })?;
                     disks.disks.push(disk);
                 }
                 DiskPlan::Empty(bytes) => {
-                    let failed = |source| MachineError::Empty { bytes: *bytes, source };
+                    let failed = |error| MachineError::Empty { bytes: *bytes, error };
                     let file = tempfile::tempfile().map_err(failed)?;
                     file.set_len(*bytes).map_err(failed)?;
                     let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
@@ -172,7 +182,8 @@ fn passes_virtualisation_on() -> bool {
     })
 }
 
-fn of_file(path: &Path) -> io::Result<Disk> {
+/// The disk that a file is, and its size in bytes.
+fn of_file(path: &Path) -> io::Result<(Disk, u64)> {
     let path = path.canonicalize()?;
     let file = File::open(&path)?;
     let metadata = file.metadata()?;
@@ -180,11 +191,55 @@ fn of_file(path: &Path) -> io::Result<Disk> {
         return Err(io::ErrorKind::IsADirectory.into());
     }
     let mut head = Vec::new();
-    file.take(16).read_to_end(&mut head)?;
+    file.take(Qcow2::HEADER as u64).read_to_end(&mut head)?;
+    let format = DiskFormat::of_head(&head);
+    let bytes = match format {
+        DiskFormat::Raw => metadata.len(),
+        DiskFormat::Qcow2 => Qcow2::read(&head).check()?,
+    };
     let (device, inode, size) = (metadata.dev(), metadata.ino(), metadata.len());
     let (changed, nanoseconds) = (metadata.ctime(), metadata.ctime_nsec());
     let identity = format!("{}:{device}:{inode}:{size}:{changed}.{nanoseconds}", path.display());
-    Ok(Disk { format: DiskFormat::of_head(&head), identity, file: path })
+    Ok((Disk { format, identity, file: path }, bytes))
+}
+
+/// What vmlab reads of a qcow2 file's header (QEMU's docs/interop/qcow2.txt).
+struct Qcow2 {
+    has_backing_file: bool,
+    bytes: u64,
+    has_data_file: bool,
+}
+
+impl Qcow2 {
+    /// The part of the header that is read, in bytes.
+    const HEADER: usize = 80;
+    /// The bit of the incompatible features for a file with the data.
+    const DATA_FILE: u64 = 1 << 2;
+
+    /// A short header counts as zeros, and QEMU refuses the file.
+    fn read(head: &[u8]) -> Self {
+        let number = |at: usize| {
+            let bytes = head.get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
+            bytes.map_or(0, u64::from_be_bytes)
+        };
+        let version = head.get(4..8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_be_bytes);
+        Self {
+            has_backing_file: number(8) != 0,
+            bytes: number(24),
+            has_data_file: version >= 3 && number(72) & Self::DATA_FILE != 0,
+        }
+    }
+
+    /// The size of the disk, in bytes. QEMU would open other files that the file names: a file that a guest has written could so show
+    /// any file of this machine's.
+    fn check(&self) -> io::Result<u64> {
+        if self.has_backing_file || self.has_data_file {
+            let why =
+                "its contents are in another file that it names; make a whole one, with `qemu-img convert -O qcow2`";
+            return Err(io::Error::other(why));
+        }
+        Ok(self.bytes)
+    }
 }
 
 #[cfg(test)]
@@ -207,6 +262,27 @@ mod tests {
         fs::write(&file, b"QFI\xfb").unwrap();
         assert_ne!(first[0].identity, disk()[0].identity);
         assert_eq!(disk()[0].format, DiskFormat::Qcow2);
+    }
+
+    #[test]
+    fn an_image_that_names_another_file_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("disk");
+        let image = |changes: &[(usize, u8)]| {
+            let mut head = vec![0; 200];
+            head[..8].copy_from_slice(b"QFI\xfb\0\0\0\x03");
+            head[29] = 16;
+            changes.iter().for_each(|&(at, value)| head[at] = value);
+            fs::write(&file, head).unwrap();
+            plan(vec![DiskPlan::File(file.clone())])
+        };
+        let whole = image(&[]);
+        assert_eq!((whole.disks().unwrap().disks.len(), whole.disk_bytes()), (1, 16 << 16));
+        for changes in [(15, 1), (8, 1), (79, 4), (79, 7)] {
+            let error = image(&[changes]).disks().unwrap_err().to_string();
+            assert!(error.contains("in another file that it names"), "{changes:?}: {error}");
+        }
+        assert!(image(&[(79, 3)]).disks().is_ok(), "other features");
     }
 
     #[test]

@@ -34,6 +34,19 @@ pub enum OutError {
         /// The directory on the host.
         path: PathBuf,
     },
+    /// The files have more than the guest can hold.
+    #[error(
+        "--out: `{}` has {size} bytes, with which all files would have more than the guest's memory and disks together, {limit} \
+         bytes; holes of sparse files count; the files before it were copied", path.display()
+    )]
+    TooLarge {
+        /// The file, below DIR.
+        path: PathBuf,
+        /// Its size, in bytes.
+        size: u64,
+        /// The limit, in bytes.
+        limit: u64,
+    },
     /// The guest sent a path that could lead to another place.
     #[error("the guest sent files for --out, and one was refused: {why}: `{}`", name.escape_debug())]
     Refused {

@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read, Seek as _, Write as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
@@ -20,12 +20,13 @@ const BUFFER_BYTES: usize = 64 * 1024;
 
 /// Writes the files of an archive to the places, which are those of the guest's directories in the same order. Returns what the
 /// guest says that it has left out, after the last file. The rest of the archive is not read.
+/// `limit` is the most that all files may have together, in bytes.
 ///
 /// # Errors
 /// [`OutError`]. The files before the error were written.
-pub fn extract(archive: impl Read, places: &[Place]) -> Result<Vec<OutReport>, OutError> {
+pub fn extract(archive: impl Read, places: &[Place], limit: u64) -> Result<Vec<OutReport>, OutError> {
     let mut archive = Archive::new(archive);
-    let mut extraction = Extraction { places, open: Vec::new(), buffer: vec![0; BUFFER_BYTES] };
+    let mut extraction = Extraction { places, limit, left: limit, open: Vec::new(), buffer: vec![0; BUFFER_BYTES] };
     let mut extended: Option<Extended> = None;
     // Raw: this crate reads extended headers itself, up to a limit, and knows no other extensions (sparse files, long names).
     for entry in archive.entries().map_err(|error| malformed(&error))?.raw(true) {
@@ -51,6 +52,7 @@ pub fn extract(archive: impl Read, places: &[Place]) -> Result<Vec<OutReport>, O
             return Ok(reports);
         }
         let file = NamedFile::new(fields, entry.header(), places.len())?;
+        extraction.count(&file, size)?;
         extraction.add(&file, kind, size, &mut entry)?;
     }
     Err(OutError::Incomplete)
@@ -115,12 +117,25 @@ struct OpenDirectory {
 
 struct Extraction<'a> {
     places: &'a [Place],
+    /// The most that all files may have, in bytes, and what is left of it.
+    limit: u64,
+    left: u64,
     /// From the outermost one on. Each is in the one before.
     open: Vec<OpenDirectory>,
     buffer: Vec<u8>,
 }
 
+/// What a file counts besides its content, in bytes.
+const ENTRY_BYTES: u64 = 512;
+
 impl Extraction<'_> {
+    /// Refuses a file with which all files would be too large, before any of it is written.
+    fn count(&mut self, file: &NamedFile, size: u64) -> Result<(), OutError> {
+        let too_large = || OutError::TooLarge { path: file.path.clone(), size, limit: self.limit };
+        self.left = self.left.checked_sub(size.saturating_add(ENTRY_BYTES)).ok_or_else(too_large)?;
+        Ok(())
+    }
+
     fn add(&mut self, file: &NamedFile, kind: EntryType, size: u64, content: &mut impl Read) -> Result<(), OutError> {
         let place = &self.places[file.number];
         let is_whole = file.path.as_os_str().is_empty();
@@ -199,12 +214,18 @@ impl Extraction<'_> {
             match content.read(&mut self.buffer).map_err(|error| malformed(&error))? {
                 0 => return Err(OutError::Incomplete),
                 count => {
-                    new.file.write_all(&self.buffer[..count]).map_err(&failed)?;
+                    let data = &self.buffer[..count];
+                    // A hole of a sparse file comes as zeros.
+                    if data.iter().all(|&byte| byte == 0) {
+                        new.file.seek_relative(i64::try_from(count).unwrap_or(i64::MAX)).map_err(&failed)?;
+                    } else {
+                        new.file.write_all(data).map_err(&failed)?;
+                    }
                     left = left.saturating_sub(count as u64);
                 }
             }
         }
-        Ok(())
+        new.file.set_len(size).map_err(&failed)
     }
 
     /// Closes the new directories in which the next file is not.

@@ -62,6 +62,8 @@ const MOUNTS: &[Mount] = &[
     entry("tmpfs", "run", NO_DEV, "mode=0755", true),
     entry("cgroup2", "sys/fs/cgroup", NO_EXEC, "", false),
     entry("bpf", "sys/fs/bpf", NO_EXEC, "mode=0700", false),
+    entry("debugfs", "sys/kernel/debug", NO_EXEC, "mode=0700", false),
+    entry("tracefs", "sys/kernel/tracing", NO_EXEC, "mode=0700", false),
 ];
 
 /// The directories of the root that the file systems of the kernel take, with those below them.

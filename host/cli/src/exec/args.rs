@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueHint};
 
 use super::machine_args::MachineArgs;
+use crate::Failure;
 use crate::lab_args::{GUESTS, GuestArgs, KernelArgs, OutputArgs, RepetitionArgs, TIMEOUTS};
 
 /// Run a program of this machine's on one or more kernels
@@ -17,7 +18,7 @@ use crate::lab_args::{GUESTS, GuestArgs, KernelArgs, OutputArgs, RepetitionArgs,
 #[command(after_help = EXAMPLES)]
 pub struct ExecArgs {
     /// Program and its arguments; a name without a slash is looked up in PATH
-    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true)]
     #[arg(value_hint = ValueHint::CommandWithArguments)]
     pub(super) command: Vec<OsString>,
 
@@ -30,7 +31,7 @@ pub struct ExecArgs {
     pub(super) prefix: bool,
 
     /// Exit as `git bisect run` wants it: 1 if the kernel crashed or a signal ended the program, 125 if there is no result, as
-    /// for a kernel that does not build
+    /// for a kernel that does not build, and 128, which ends the search, for bad arguments
     #[arg(long)]
     pub(super) bisect: bool,
 
@@ -90,11 +91,17 @@ pub struct ShellArgs {
 
 impl ShellArgs {
     /// The command that does the same.
-    pub(crate) fn into_exec(self) -> ExecArgs {
+    ///
+    /// # Errors
+    /// Several kernels: only one can have the terminal.
+    pub(crate) fn into_exec(self) -> Result<ExecArgs, Failure> {
+        if self.kernels.kernels.len() > 1 {
+            return Err(Failure::usage("a shell is for one kernel; `vmlab exec` runs a program on several"));
+        }
         let Self { kernels, program, output, guests, memory, machine } = self;
         let shell = std::env::var_os("SHELL").filter(|shell| !shell.is_empty()).unwrap_or_else(|| "/bin/sh".into());
         let repetition = RepetitionArgs { retries: None, repeat: None, until_failure: false };
-        ExecArgs {
+        Ok(ExecArgs {
             command: vec![shell],
             kernels,
             program,
@@ -106,7 +113,7 @@ impl ShellArgs {
             bisect: false,
             timeout: None,
             repetition,
-        }
+        })
     }
 }
 
@@ -196,6 +203,6 @@ Examples:
 Exit codes:
   that of the program; 128+N if signal N ended it
   124  it took longer than --timeout      126  it cannot be executed      127  there is no such program
-  125  no result: the kernel crashed, hung or did not boot, or the lab failed
+  125  no result: bad arguments, or the kernel crashed, hung or did not boot, or the lab failed
     1  the kernel warned while the program ran and exited with 0 (see --allow-warnings)
 With several kernels, the gravest one counts.";

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc as blocking;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -35,6 +36,13 @@ pub(super) enum Mode {
     Prefix,
 }
 
+/// A command, as long as its channel is open.
+struct Running {
+    to_command: mpsc::Sender<CommandInput>,
+    /// Whether its program has ended, and its files are being copied.
+    is_copied: Arc<AtomicBool>,
+}
+
 /// The connections of all commands of a run.
 pub(super) struct Connections {
     mode: Mode,
@@ -44,7 +52,7 @@ pub(super) struct Connections {
     /// The terminal's mode while the command runs.
     raw_mode: RefCell<Option<RawMode>>,
     /// What to send signals to.
-    running: RefCell<Vec<mpsc::Sender<CommandInput>>>,
+    running: RefCell<Vec<Running>>,
     threads: RefCell<Vec<JoinHandle<io::Result<()>>>>,
     /// Whether standard input is taken. The first command gets it.
     input_is_taken: RefCell<bool>,
@@ -58,15 +66,15 @@ impl Connections {
         Self { mode, copies, escape, raw_mode, running, threads, input_is_taken, printing: Arc::default() }
     }
 
-    /// Sends a message to all running commands; false if none runs.
+    /// Sends a message to all running commands; false if no program runs.
     pub(super) fn tell(&self, control: &Control) -> bool {
         let mut running = self.running.borrow_mut();
-        running.retain(|sender| !sender.is_closed());
-        for sender in running.iter() {
+        running.retain(|command| !command.to_command.is_closed());
+        for command in running.iter() {
             // Full only if a guest has stopped reading. The third signal then ends the run, see `until_done`.
-            let _ = sender.try_send(CommandInput::Control(control.clone()));
+            let _ = command.to_command.try_send(CommandInput::Control(control.clone()));
         }
-        !running.is_empty()
+        running.iter().any(|command| !command.is_copied.load(Ordering::Relaxed))
     }
 
     /// Waits until all output is written, and gives the terminal back. The error is the first that prevented that.
@@ -123,10 +131,11 @@ impl Attach for Connections {
         };
         let destination = Destination::new(self.mode, heading, Arc::clone(&self.printing));
         let archive = self.copies.begin(target, attempt, to_command.clone());
+        let is_copied = archive.as_ref().map(Sink::begun).unwrap_or_default();
         let sender = to_command.clone();
         let print = move || pass_output(from_command, &sender, &credit, archive, destination?);
         self.threads.borrow_mut().push(thread::spawn(print));
-        self.running.borrow_mut().push(to_command);
+        self.running.borrow_mut().push(Running { to_command, is_copied });
         CommandIo { input, output }
     }
 }

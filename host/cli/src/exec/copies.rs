@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc as blocking;
 use std::thread::{self, JoinHandle};
 
@@ -35,6 +35,8 @@ pub(super) struct Copies {
     directories: Vec<OutDir>,
     places: Vec<Place>,
     division: Division,
+    /// The most that the files of a command may have, in bytes.
+    limit: u64,
     /// The kernels with directories, and the names of these.
     kernels: RefCell<(Vec<TargetId>, Vec<String>)>,
     threads: RefCell<Vec<(TargetId, JoinHandle<Copied>)>>,
@@ -52,12 +54,12 @@ pub(super) enum Copied {
 
 impl Copies {
     /// Opens the directories on the host, so that nothing that a guest does moves them.
-    pub(super) fn prepare(directories: Vec<OutDir>, division: Division) -> Result<Self, Failure> {
+    pub(super) fn prepare(directories: Vec<OutDir>, division: Division, limit: u64) -> Result<Self, Failure> {
         let is_divided = division != Division::Whole;
         let place = |directory: &OutDir| Place::prepare(&directory.host, directory.file_name(), is_divided);
         let places = directories.iter().map(place).collect::<Result<_, _>>().map_err(Failure::lab)?;
         let (kernels, threads) = Default::default();
-        Ok(Self { directories, places, division, kernels, threads })
+        Ok(Self { directories, places, division, limit, kernels, threads })
     }
 
     /// Starts to copy the files of a command; None if none are to be copied. The error names a directory.
@@ -76,12 +78,13 @@ impl Copies {
         let waiting = Arc::new(AtomicU64::new(0));
         let incoming =
             Incoming { chunks: incoming, waiting: Arc::clone(&waiting), to_command, current: Vec::new(), at: 0 };
+        let limit = self.limit;
         let thread = thread::spawn(move || match places {
-            Ok(places) => incoming.copy(&places),
+            Ok(places) => incoming.copy(&places, limit),
             Err(error) => Copied::Failed(error),
         });
         self.threads.borrow_mut().push((target.clone(), thread));
-        Some(Sink { chunks: Some(chunks), waiting })
+        Some(Sink { chunks: Some(chunks), waiting, begun: Arc::default() })
     }
 
     /// The way from the user's directory to that of an attempt.
@@ -148,11 +151,19 @@ pub(super) struct Sink {
     /// None after the guest has sent more than it may.
     chunks: Option<blocking::Sender<Vec<u8>>>,
     waiting: Arc<AtomicU64>,
+    /// Whether the archive has begun, and so the program has ended.
+    begun: Arc<AtomicBool>,
 }
 
 impl Sink {
+    /// Whether the archive has begun, now and later.
+    pub(super) fn begun(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.begun)
+    }
+
     /// Takes a piece of the archive. A guest that ignores the window loses its archive, which nothing keeps.
     pub(super) fn take(&mut self, data: Vec<u8>) {
+        self.begun.store(true, Ordering::Relaxed);
         let length = data.len() as u64;
         if self.waiting.fetch_add(length, Ordering::Relaxed) + length > WINDOW {
             self.chunks = None;
@@ -176,11 +187,11 @@ struct Incoming {
 }
 
 impl Incoming {
-    fn copy(mut self, places: &[Place]) -> Copied {
+    fn copy(mut self, places: &[Place], limit: u64) -> Copied {
         if !self.next() {
             return Copied::Nothing;
         }
-        let copied = extract(&mut self, places);
+        let copied = extract(&mut self, places, limit);
         if copied.is_err() {
             self.tell(Control::Closed { stream: Stream::Archive });
         }
@@ -225,7 +236,7 @@ mod tests {
     fn copies(division: Division) -> (tempfile::TempDir, Copies) {
         let dir = tempfile::tempdir().unwrap();
         let directory = OutDir { guest: "/work/out".into(), host: dir.path().join("out") };
-        (dir, Copies::prepare(vec![directory], division).unwrap())
+        (dir, Copies::prepare(vec![directory], division, 1 << 20).unwrap())
     }
 
     fn target(name: &str) -> TargetId {

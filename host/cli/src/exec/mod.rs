@@ -50,9 +50,21 @@ mod terminal;
 pub(super) async fn run(args: &ExecArgs, context: &Context, logging: Logging) -> Result<u8, Failure> {
     execute(args, context, logging).await.map_err(|failure| match failure.code {
         exit::INTERRUPTED => failure,
+        exit::USAGE if args.bisect => failure.with(outcome::STOP_BISECT),
         // Other codes are the program's.
         _ => failure.with(outcome::NO_RESULT),
     })
+}
+
+/// Whether a command line asks for `vmlab exec`.
+pub(super) fn is_asked_for(mut words: impl Iterator<Item = OsString>) -> bool {
+    words.nth(1).is_some_and(|word| word == "exec")
+}
+
+/// The exit code for a command line that is wrong: one that no program has, and `git bisect run` ends with it if it is asked for.
+pub(super) fn usage_code(words: impl Iterator<Item = OsString>) -> u8 {
+    let mut own = words.take_while(|word| word != "--");
+    if own.any(|word| word == "--bisect") { outcome::STOP_BISECT } else { outcome::NO_RESULT }
 }
 
 async fn execute(args: &ExecArgs, context: &Context, logging: Logging) -> Result<u8, Failure> {
@@ -80,7 +92,8 @@ async fn execute(args: &ExecArgs, context: &Context, logging: Logging) -> Result
         (true, false) => Division::Kernels,
         (true, true) => Division::Attempts,
     };
-    let copies = Copies::prepare(order.out, division)?;
+    let memory = u64::from(args.memory) << 20;
+    let copies = Copies::prepare(order.out, division, memory.saturating_add(plan.machine.disk_bytes()))?;
     let cache_limit = Limit::from_env().map_err(Failure::usage)?;
     let mut signals = Signals::listen()?;
     if args.kernels.setup {
@@ -94,7 +107,14 @@ async fn execute(args: &ExecArgs, context: &Context, logging: Logging) -> Result
     let connections = Rc::new(Connections::new(mode, copies, terminal.map(|_| interrupt.clone())));
     let reports = Rc::new(RefCell::new(Vec::new()));
     let sink = RunSink::new(context.dirs.clone(), !args.output.no_record, args.output.reports.clone(), setup, logging);
-    let observer = Observer { sink: Handle(Rc::clone(&sink)), targets: Vec::new(), reports: Rc::clone(&reports) };
+    let run_id = Rc::new(RefCell::new(String::new()));
+    let observer = Observer {
+        sink: Handle(Rc::clone(&sink)),
+        targets: Vec::new(),
+        reports: Rc::clone(&reports),
+        run_id: Rc::clone(&run_id),
+        has_record: !args.output.no_record,
+    };
     let lab = Lab::new(context.dirs.clone()).cache_limit(cache_limit).progress(&progress);
     let lab = lab.attach(Rc::clone(&connections) as Rc<_>).interrupt(interrupt.clone());
     let summary = until_done(lab.run(plan, observer), &mut signals, &connections, &interrupt).await?;
@@ -106,6 +126,7 @@ async fn execute(args: &ExecArgs, context: &Context, logging: Logging) -> Result
     } else {
         explain(&reports, &args.command, files.as_ref());
     }
+    supplement(&reports, &run_id.borrow(), several);
     let is_complete = report_copies(connections.copies(), &reports, several);
     hint(&reports, args.memory, several);
     written.map_err(|error| Failure::lab(format!("cannot write the program's output: {error}")))?;
@@ -204,6 +225,22 @@ fn explain(reports: &[JobReport], command: &[OsString], files: Option<&FilesPlan
         .for_each(|text| say(&text));
 }
 
+/// Says what the kernel said about a program whose verdict does not tell it, and where to find more about one without a result.
+fn supplement(reports: &[JobReport], run_id: &str, several: bool) {
+    for report in reports {
+        let text = outcome::warned(report);
+        match text {
+            Some(text) if several => say(&format!("{}: {text}", report.target)),
+            Some(text) => say(&text),
+            None => {}
+        }
+    }
+    let is_lost = |report: &JobReport| outcome::code(&report.verdict) == outcome::NO_RESULT;
+    if !run_id.is_empty() && reports.iter().any(is_lost) {
+        say(&format!("`vmlab report {run_id}` shows more, with the guest's console"));
+    }
+}
+
 /// Says what would have helped the programs, each with its target if there are several.
 fn hint(reports: &[JobReport], memory_mib: u32, several: bool) {
     let hints = reports.iter().filter_map(|report| Some((report, memory::hint(report, memory_mib)?)));
@@ -225,6 +262,9 @@ struct Observer {
     targets: Vec<TargetId>,
     /// In the order of the targets.
     reports: Rc<RefCell<Vec<JobReport>>>,
+    /// Empty without a record.
+    run_id: Rc<RefCell<String>>,
+    has_record: bool,
 }
 
 impl Sink for Observer {
@@ -234,7 +274,12 @@ impl Sink for Observer {
 
     fn take(&mut self, event: &Stamped) {
         match &event.event {
-            LabEvent::RunStarted { targets, .. } => self.targets.clone_from(targets),
+            LabEvent::RunStarted { targets, run_id, .. } => {
+                self.targets.clone_from(targets);
+                if self.has_record {
+                    self.run_id.borrow_mut().clone_from(run_id);
+                }
+            }
             LabEvent::JobFinished(report) => {
                 let mut reports = self.reports.borrow_mut();
                 reports.push(JobReport::clone(report));

@@ -123,6 +123,8 @@ fn variable<'a>(variables: &'a [Text], name: &str) -> Option<&'a OsStr> {
 /// The user with this name or number, and the groups.
 fn user_of(name: &str) -> Result<User, Failure> {
     let failed = |error: nix::Error| Failure::lab(format!("cannot look up the user {name}: {error}"));
+    let is_number =
+        name.strip_prefix('-').unwrap_or(name).bytes().all(|byte| byte.is_ascii_digit()) && !name.is_empty();
     // The last number stands for no user (chown(2)).
     let number: Option<u32> = name.parse().ok().filter(|uid| *uid != u32::MAX);
     let found = match number {
@@ -138,6 +140,9 @@ fn user_of(name: &str) -> Result<User, Failure> {
             Ok(User { uid: user.uid.as_raw(), gid: user.gid.as_raw(), groups })
         }
         (None, Some(uid)) => Ok(User { uid, gid: uid, groups: Vec::new() }),
+        (None, None) if is_number => {
+            Err(Failure::usage(format!("--user {name}: user ids are numbers from 0 to {}", u32::MAX - 1)))
+        }
         (None, None) => {
             Err(Failure::usage(format!("--user {name}: there is no such user; give a number to use it all the same")))
         }

@@ -24,6 +24,13 @@ impl OutDir {
             return Err(format!("--out {}: a directory is missing; give `DIR` or `DIR:HOSTDIR`", text.display()));
         }
         let guest = cwd.join(OsStr::from_bytes(guest));
+        // A slip would overwrite files of the system's.
+        if host.is_none() && !guest.starts_with(cwd) {
+            let dir = text.display();
+            return Err(format!(
+                "--out {dir}: outside of the working directory, the directory on this machine must be named, as `--out {dir}:HOSTDIR`"
+            ));
+        }
         let host = host.map_or_else(|| guest.clone(), |host| PathBuf::from(OsStr::from_bytes(host)));
         Ok(Self { guest, host })
     }
@@ -54,12 +61,18 @@ mod tests {
 
     #[test]
     fn a_relative_directory_is_below_the_working_directory() {
-        let parse = |text: &str| OutDir::parse(OsStr::new(text), Path::new("/work"));
+        let parse = |text: &str| OutDir::parse(OsStr::new(text), Path::new("/src"));
         let both = |guest: &str, host: &str| Ok(OutDir { guest: guest.into(), host: host.into() });
-        assert_eq!(parse("results"), both("/work/results", "/work/results"));
-        assert_eq!(parse("results:copy"), both("/work/results", "copy"));
+        assert_eq!(parse("results"), both("/src/results", "/src/results"));
+        assert_eq!(parse("results:copy"), both("/src/results", "copy"));
         assert_eq!(parse("/tmp/x:/a:b"), both("/tmp/x", "/a:b"));
-        assert_eq!(parse("."), both("/work/.", "/work/."));
+        assert_eq!(parse("."), both("/src/.", "/src/."));
+        for outside in ["/etc", "/", "/srcs"] {
+            assert!(
+                parse(outside).is_err_and(|error| error.contains(&format!("`--out {outside}:HOSTDIR`"))),
+                "{outside}"
+            );
+        }
         for bad in ["", ":", "a:", ":b"] {
             assert!(parse(bad).is_err_and(|error| error.contains("a directory is missing")), "{bad}");
         }

@@ -6,6 +6,8 @@ use vmlab_protocol::command::CommandEnd;
 
 /// No result: the lab failed, or the kernel crashed or did not boot.
 pub(super) const NO_RESULT: u8 = 125;
+/// Ends `git bisect run`: the mistake is in the command line, and no commit is to be judged by it.
+pub(super) const STOP_BISECT: u8 = 128;
 const NOT_FOUND: u8 = 127;
 const NOT_EXECUTABLE: u8 = 126;
 const TIMED_OUT: u8 = 124;
@@ -85,6 +87,14 @@ pub(super) fn explanation(report: &JobReport) -> Option<String> {
         }
         verdict => Some(format!("{}: {detail}", verdict.label())),
     }
+}
+
+/// A kernel warning that the verdict does not name: the program failed in another way, or warnings are allowed.
+pub(super) fn warned(report: &JobReport) -> Option<String> {
+    if matches!(report.verdict, Verdict::Failed { reason: Failure::KernelWarned { .. } }) {
+        return None;
+    }
+    report.warnings.first().map(|warning| format!("the kernel warned while the program ran: {warning}"))
 }
 
 #[cfg(test)]

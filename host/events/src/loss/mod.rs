@@ -74,6 +74,8 @@ pub enum Deadline {
     Leg,
     /// The guest sent nothing on any channel, and used no CPU time, while a scenario ran.
     Silence,
+    /// A command whose time limit has passed, and which the guest, which keeps that limit, has not ended.
+    Command,
     /// From the question whether the agent still answers, while a command runs, to the answer.
     Alive,
     /// From the order to leave to the goodbye.
@@ -95,6 +97,7 @@ impl Deadline {
             Self::Scenario => "scenario",
             Self::Leg => "leg",
             Self::Silence => "silence",
+            Self::Command => "command",
             Self::Alive => "sign of life",
             Self::Goodbye => "goodbye",
             Self::Exit => "exit",

@@ -104,6 +104,7 @@ fn timeouts() -> Vec<Verdict> {
     let all = [
         Timeout::Leg { leg: Leg::Subject, limit_ms: 60_000 },
         Timeout::Guest { passed: passed(Deadline::Silence), evidence: Box::new(full()) },
+        Timeout::Guest { passed: passed(Deadline::Command), evidence: Box::new(full()) },
         Timeout::Guest { passed: passed(Deadline::Alive), evidence: Box::new(full()) },
         Timeout::Guest { passed: passed(Deadline::Scenario), evidence: Box::new(bare(Phase::Running)) },
         Timeout::Guest { passed: unanswered, evidence: Box::new(full()) },

@@ -180,6 +180,7 @@ fn timed_out(passed: &PassedDeadline, evidence: &LossEvidence) -> Join {
         Deadline::Scenario => format!("the scenario did not end within {limit}"),
         Deadline::Leg => format!("a leg did not end within {limit}"),
         Deadline::Silence => format!("the guest sent nothing and used no CPU time for {limit}"),
+        Deadline::Command => format!("the guest hangs: it has not ended the program, which has run for {limit}"),
         Deadline::Alive => format!("the guest hangs: its agent has not answered for {limit}"),
         Deadline::Goodbye => format!("no goodbye from the guest within {limit}"),
         Deadline::Exit if evidence.port_closed => {
@@ -214,7 +215,7 @@ impl Deadline {
             Self::Scenario | Self::Leg => Some("--scenario-timeout"),
             Self::Silence => Some("--silence-timeout"),
             Self::Run => Some("--timeout"),
-            Self::Alive | Self::Start | Self::Goodbye | Self::Exit => None,
+            Self::Command | Self::Alive | Self::Start | Self::Goodbye | Self::Exit => None,
         }
     }
 }

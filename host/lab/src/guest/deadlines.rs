@@ -127,7 +127,7 @@ impl Deadlines {
     /// Starts the deadlines of a command: the whole job, and, after each `interval` without a word of the agent's, its answer.
     pub(crate) const fn command(limit: Duration, (interval, answer): (Duration, Duration), now: Instant) -> Self {
         let pulse = Pulse { interval, answer, since: now, asked: None };
-        Self { pulse: Some(pulse), ..Self::new(Deadline::Scenario, limit, now) }
+        Self { pulse: Some(pulse), ..Self::new(Deadline::Command, limit, now) }
     }
 
     /// The kind of the current limit.

@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use tar::EntryType;
 use vmlab_protocol::archive::{HEADER_LIMIT, LINK, MTIME, PATH};
 
-use super::{Host, Sent};
+use super::{Host, LIMIT, Sent};
 use crate::{OutError, extract};
 
 const OUTSIDE: [&str; 2] = ["secret 644 secret 1", "sub/ 755"];
@@ -89,14 +89,14 @@ fn a_directory_of_another_option_is_not_moved_by_a_link() {
     // `--out a:out --out b:out/b`: the first directory has a link where the second one is to be.
     let places = [host.place("out"), host.place("out/b")];
     let sent = Sent::new().link("0/b", "../outside").directory("1", 0o755).file("1/x", 0o644, "x");
-    extract(sent.end(2).as_slice(), &places).unwrap();
+    extract(sent.end(2).as_slice(), &places, LIMIT).unwrap();
     assert_eq!(
         (host.listing("out"), host.listing("outside")),
         (vec!["b/ 755".to_owned(), "b/x 644 x 1".to_owned()], OUTSIDE.map(str::to_owned).to_vec())
     );
     let places = [host.place("out"), host.place("out/c")];
     let sent = Sent::new().link("0/c", "../outside").file("1/x", 0o644, "x");
-    extract(sent.end(2).as_slice(), &places).unwrap_err();
+    extract(sent.end(2).as_slice(), &places, LIMIT).unwrap_err();
     assert_eq!(host.listing("outside"), OUTSIDE);
 }
 
@@ -196,7 +196,7 @@ fn sizes_are_only_believed_when_the_bytes_come() {
     // The rest never ends, and is not read.
     let archive = huge.as_bytes().as_slice().chain(io::repeat(b'x'));
     let host = Host::new();
-    let error = extract(archive, &[host.place("out")]).unwrap_err();
+    let error = extract(archive, &[host.place("out")], LIMIT).unwrap_err();
     assert!(error.to_string().contains("a header of 65537 bytes"), "{error}");
 }
 
@@ -247,4 +247,14 @@ fn damaged_archives_write_nothing_outside() {
     }
     assert_eq!(host.listing("outside"), OUTSIDE);
     assert_eq!(fs::read_dir(host.path("")).unwrap().count(), 2);
+}
+
+#[test]
+fn files_that_no_guest_can_hold_are_refused_before_they_are_written() {
+    let host = Host::new();
+    let sent = Sent::new().file("0/a", 0o644, &"x".repeat(3000)).file("0/b", 0o644, &"x".repeat(3000)).end(1);
+    let error = extract(sent.as_slice(), &[host.place("out")], 7000).unwrap_err();
+    assert!(matches!(error, OutError::TooLarge { size: 3000, limit: 7000, .. }), "{error}");
+    assert!(host.path("out/a").exists() && !host.path("out/b").exists());
+    extract(sent.as_slice(), &[host.place("out")], 7024).unwrap();
 }

@@ -12,6 +12,9 @@ use vmlab_protocol::archive::{LINK, MTIME, OutReport, PATH, REPORT};
 
 use crate::{OutError, Place, extract};
 
+/// The most that all files of a test may have, in bytes.
+const LIMIT: u64 = u64::MAX;
+
 /// The archive of a guest.
 pub(super) struct Sent {
     pub(super) builder: Builder<Vec<u8>>,
@@ -83,7 +86,7 @@ impl Host {
 
     /// Writes an archive to the directory `out`.
     pub(super) fn extract(&self, archive: &[u8]) -> Result<Vec<OutReport>, OutError> {
-        extract(archive, &[self.place("out")])
+        extract(archive, &[self.place("out")], LIMIT)
     }
 
     /// All there is: path, mode, and content.

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use vmlab_protocol::archive::OutReport;
 
-use super::{Host, Sent};
+use super::{Host, LIMIT, Sent};
 use crate::{Place, extract};
 
 #[test]
@@ -24,7 +24,7 @@ fn a_tree_gets_its_modes_times_and_links() {
         .link("0/locked/deep/link", "../..//./no/such")
         .file("0/after", 0o644, "")
         .file(format!("0/locked/{long}"), 0o600, "z");
-    let reports = extract(sent.end(1).as_slice(), &[host.place("new/parents/out")]).unwrap();
+    let reports = extract(sent.end(1).as_slice(), &[host.place("new/parents/out")], LIMIT).unwrap();
     assert_eq!(reports, [OutReport { exists: true, ..OutReport::default() }]);
     let expected = [
         "after 644  1".to_owned(),
@@ -106,7 +106,7 @@ fn a_single_file_takes_the_place_or_goes_into_a_directory() {
         [("out", "out/name"), ("fresh", "fresh"), ("a/b", "a/b"), ("existing", "existing"), ("link", "outside/name")]
     {
         let place_of_run = host.place(place);
-        extract(archive.as_slice(), &[place_of_run.part(Path::new("")).unwrap()]).unwrap();
+        extract(archive.as_slice(), &[place_of_run.part(Path::new("")).unwrap()], LIMIT).unwrap();
         assert_eq!(fs::read(host.path(written)).unwrap(), b"new", "{place}");
     }
 }
@@ -120,7 +120,7 @@ fn several_places_and_parts_are_kept_apart() {
     for way in ["k", "k2/1", "k2/2"] {
         let places = [&first, &second].map(|place| place.part(Path::new(way)).unwrap());
         assert_eq!(places[0].path(), host.path("first").join(way));
-        extract(sent.as_slice(), &places).unwrap();
+        extract(sent.as_slice(), &places, LIMIT).unwrap();
     }
     assert_eq!(host.listing("first").iter().filter(|line| line.ends_with("first 1")).count(), 3);
     assert_eq!(fs::read(host.path("second/k2/2/name")).unwrap(), b"second");
@@ -130,8 +130,8 @@ fn several_places_and_parts_are_kept_apart() {
 #[test]
 fn nothing_is_created_for_nothing() {
     let host = Host::new();
-    extract(Sent::new().end(1).as_slice(), &[host.place("none")]).unwrap();
-    extract(Sent::new().end(1).as_slice(), &[host.place("none/such")]).unwrap();
+    extract(Sent::new().end(1).as_slice(), &[host.place("none")], LIMIT).unwrap();
+    extract(Sent::new().end(1).as_slice(), &[host.place("none/such")], LIMIT).unwrap();
     Place::prepare(&host.path("none"), OsStr::new("name"), true).unwrap().part(Path::new("k")).unwrap();
     assert!(!host.path("none").exists());
 }
@@ -165,4 +165,14 @@ fn a_directory_is_not_replaced_by_a_file() {
         assert!(error.contains("out/dir: it is a directory here and a file in the guest"), "{error}");
     }
     assert_eq!(host.listing("out"), ["dir/ 755", "dir/sub/ 755"], "no temporary file is left");
+}
+
+#[test]
+fn zeros_become_holes() {
+    let host = Host::new();
+    let content = ["\0".repeat(4 << 20), "end".to_owned(), "\0".repeat(1 << 20)].concat();
+    host.extract(&Sent::new().file("0/sparse", 0o644, &content).end(1)).unwrap();
+    let file = host.path("out/sparse");
+    assert_eq!(fs::read_to_string(&file).unwrap(), content);
+    assert!(file.metadata().unwrap().blocks() * 512 < 1 << 20);
 }
