@@ -9,6 +9,7 @@ use super::archiver::Archiver;
 use super::process::{Process, Started};
 use super::streams::Streams;
 use crate::command::{self, Order, Place, autoload};
+use crate::sys::process;
 
 /// Adjusts whom the kernel kills when memory runs out (proc_pid_oom_score_adj(5)).
 const OOM: &str = "/proc/self/oom_score_adj";
@@ -17,7 +18,7 @@ const OOM: &str = "/proc/self/oom_score_adj";
 pub(crate) struct Launcher<'a> {
     place: Place<'a>,
     standby: Option<Standby>,
-    /// Whether the agent survives when memory runs out.
+    /// Whether the agent survives when memory runs out, and runs before commands.
     is_protected: bool,
 }
 
@@ -52,6 +53,8 @@ impl<'a> Launcher<'a> {
             // A command may use up all memory, which must not end the agent. The processes of commands are not protected. If this
             // fails, the end of the agent is reported as any other.
             let _ = fs::write(OOM, "-1000");
+            // What a command has written before it crashes the kernel is with the host by then. Otherwise it may be lost.
+            let _ = process::run_first();
         }
         Standby::start(self.place, host_files)
     }

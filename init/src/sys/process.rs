@@ -27,6 +27,19 @@ pub(crate) fn fork_with(child: impl FnOnce() -> u8) -> Result<Pid> {
     }
 }
 
+/// Lets the calling process run before all ordinary ones, as soon as it is ready (sched(7), SCHED_FIFO). Its children are ordinary.
+///
+/// # Errors
+/// As sched_setscheduler(2): `EPERM`.
+pub(crate) fn run_first() -> Result<()> {
+    // SAFETY: sched_param is plain data, for which zeros are valid.
+    let mut parameters: libc::sched_param = unsafe { std::mem::zeroed() };
+    parameters.sched_priority = 1;
+    let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
+    // SAFETY: the call reads the parameters, which are live; 0 stands for the caller.
+    Errno::result(unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) }).map(drop)
+}
+
 /// Restores a signal's default action (signal(7)): Rust's runtime ignores SIGPIPE and handles SIGSEGV and SIGBUS.
 ///
 /// # Errors

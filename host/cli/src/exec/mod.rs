@@ -14,6 +14,7 @@ use vmlab_events::schedule::Repetition;
 use vmlab_events::target::TargetId;
 use vmlab_events::verdict::{self, Verdict};
 use vmlab_lab::command::FilesPlan;
+use vmlab_lab::machine_plan::MachineError;
 use vmlab_lab::{Lab, Opened, Plan, RunError, Sink, Summary};
 use vmlab_protocol::command::CommandEnd;
 use vmlab_report::progress::TerminalProgress;
@@ -194,7 +195,7 @@ async fn until_done(
     let mut ends = 0;
     loop {
         tokio::select! {
-            summary = &mut run => return summary.map_err(Failure::from),
+            summary = &mut run => return summary.map_err(failure_of_run),
             control = signals.next() => {
                 let is_running = connections.tell(&control);
                 ends += u32::from(signals::ends_a_run(&control));
@@ -204,6 +205,19 @@ async fn until_done(
             }
         }
     }
+}
+
+/// A kernel that cannot be had or used is no mistake in the command line: another commit may have a better one.
+fn failure_of_run(error: RunError) -> Failure {
+    let is_of_kernel = matches!(
+        error,
+        RunError::Kernel(_)
+            | RunError::NoHostFiles { .. }
+            | RunError::Image { .. }
+            | RunError::Machine(MachineError::NoDriver { .. })
+    );
+    let failure = Failure::from(error);
+    if is_of_kernel && failure.code == exit::USAGE { failure.with(outcome::NO_RESULT) } else { failure }
 }
 
 /// Says on standard error what the program could not say.
