@@ -6,9 +6,10 @@
 //! names in it is refused, and so is each kind of entry but files, directories and symbolic links. Extended headers and reports
 //! have a limit. Nothing is allocated or written for a size that a header only tells.
 //!
-//! **What is written.** A file appears whole: it is written without a name, or to a temporary one where the file system needs one. It belongs to the caller, and its mode has only the
-//! bits for reading, writing and executing. A symbolic link is created as it is and never followed. Files and symbolic links
-//! of the host's are replaced; directories are merged and never removed.
+//! **What is written.** A file appears whole: it is written without a name, or to a temporary one where the file system needs
+//! one. It belongs to the caller, and its mode has only the bits for reading, writing and executing. Zeros become holes. A
+//! symbolic link is created as it is and never followed. Files and symbolic links of the host's are replaced; directories are
+//! merged and never removed. All files together may have no more bytes than the guest can hold.
 
 mod error;
 mod extract;

@@ -235,7 +235,7 @@ mod tests {
 
     fn copies(division: Division) -> (tempfile::TempDir, Copies) {
         let dir = tempfile::tempdir().unwrap();
-        let directory = OutDir { guest: "/work/out".into(), host: dir.path().join("out") };
+        let directory = OutDir { guest: "/src/out".into(), host: dir.path().join("out") };
         (dir, Copies::prepare(vec![directory], division, 1 << 20).unwrap())
     }
 

@@ -40,8 +40,9 @@ pub struct MachineArgs {
 
     /// Wait for a debugger, and print the command that connects gdb
     ///
-    /// A guest that boots (--isolation boot) waits before the kernel's first instruction, and a fork before the program starts. The
-    /// kernel is not moved (nokaslr), and there are no time limits but --timeout.
+    /// A guest that boots (--isolation boot) waits before its firmware's first instruction: `hbreak start_kernel` and `continue` lead
+    /// to the kernel. A fork waits before the program starts. The kernel is not moved (nokaslr), and there are no time limits but
+    /// --timeout.
     #[arg(long)]
     gdb: bool,
 }
