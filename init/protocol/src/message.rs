@@ -84,7 +84,7 @@ pub enum GuestMessage {
         /// Bytes since the last such message.
         bytes: u64,
     },
-    /// The answer to [`Control::Ping`](crate::command::Control::Ping) while a command runs.
+    /// The answer to [`Control::Ping`] while a command runs.
     Alive {
         /// The run number of [`HostMessage::Run`].
         run: u32,
