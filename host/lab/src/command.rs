@@ -62,7 +62,7 @@ pub enum CommandOutput {
     Data {
         /// Standard output, standard error, or the archive of the files of `--out`.
         stream: Stream,
-        /// What it wrote.
+        /// The bytes that it wrote.
         data: Vec<u8>,
     },
     /// The command has read so many bytes of standard input.

@@ -55,7 +55,7 @@ impl Time {
         }
     }
 
-    /// Reads such a number. None if it is none, or is out of range.
+    /// Parses a time in this form. None for other text, and for a time that is out of range.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (negative, digits) = text.strip_prefix('-').map_or((false, text), |digits| (true, digits));

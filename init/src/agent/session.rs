@@ -1,6 +1,7 @@
 //! Runs a command: passes its input, output and signals on until it has ended.
 
 use std::os::fd::AsFd as _;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -20,6 +21,9 @@ use crate::children::Children;
 use crate::link::{FromHost, LinkError};
 use crate::sandbox;
 use crate::sys::process::send_signal;
+
+/// The time in which output is collected after some has been sent.
+const COLLECTING: Duration = Duration::from_millis(1);
 
 /// The time that the host has to take output of a command that exceeded its time limit.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -82,7 +86,11 @@ impl Session {
             if ready.first() == Some(&true) {
                 forwarded.link.fill()?;
             }
-            self.streams.read(&mut self.buffer, forwarded)?;
+            // The first output goes out at once. More is collected meanwhile: the agent runs before the command, and would
+            // otherwise interrupt it at each of its writes.
+            if self.streams.read(&mut self.buffer, forwarded)? {
+                thread::sleep(COLLECTING);
+            }
         }
     }
 

@@ -41,7 +41,7 @@ pub(crate) struct Pipes {
     pub(crate) stderr: PipeWriter,
 }
 
-/// What a process that waits for its command is told.
+/// The order that the agent sends to the process of a command.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Order {
     pub(crate) command: Command,

@@ -115,6 +115,7 @@ fn play(view: View, stream: &[u8]) -> (Vec<u8>, Result<(), ServeError>) {
             break;
         }
     }
+    // A service that has ended has closed the port.
     let _ = port.shutdown(Shutdown::Write);
     let end = service.join().expect("the service does not panic");
     (reader.join().unwrap(), end)

@@ -207,7 +207,7 @@ async fn until_done(
     }
 }
 
-/// A kernel that cannot be had or used is no mistake in the command line: another commit may have a better one.
+/// An error about a kernel is not an error of the command line: at another commit of a bisection the kernel may be usable.
 fn failure_of_run(error: RunError) -> Failure {
     let is_of_kernel = matches!(
         error,

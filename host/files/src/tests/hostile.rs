@@ -186,6 +186,7 @@ fn attack(view: &View, random: &mut Random, messages: u64) -> (u64, bool) {
         has_read
     });
     // The service may end at any message; what counts is what the reader has seen, and that the service has not panicked.
+    // Here and below: a service that gives up closes the port, and its end is what is looked at.
     let _ = port.write_all(&request(INIT, 1, 0, &init_in()));
     // Nodes 2 to 7 are what is worth attacking.
     for (parent, name) in [(1, "home\0"), (2, "me\0"), (3, "code\0"), (4, "file\0"), (4, "link\0"), (1, "lib\0")] {

@@ -35,7 +35,7 @@ pub enum SessionEvent {
     Output {
         /// The stream.
         stream: Stream,
-        /// What it wrote.
+        /// The bytes that it wrote.
         data: Vec<u8>,
     },
     /// The running command has read so many bytes of its input.
