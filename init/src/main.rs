@@ -32,7 +32,7 @@ fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     match arguments.as_slice() {
         request if command::autoload::is_request(request) => command::autoload::become_modprobe(request),
-        [only] if only == "--catalogue" => print(scenarios::ALL.iter().copied()),
+        [only] if only == "--catalogue" => print(scenarios::all()),
         [only] if only == "--faults" => print(faults::all().map(|fault| &fault.scenario)),
         _ => complain(
             "this program is the PID 1 of vmlab's guests; outside of a guest, run it with --catalogue or --faults",

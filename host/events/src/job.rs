@@ -132,11 +132,13 @@ impl JobSpec {
             Self::Kunit(_) => Requirement {
                 config: vec!["CONFIG_KUNIT".to_owned(), "CONFIG_KUNIT_DEBUGFS".to_owned()],
                 since: KernelVersion::new(5, 8, 0),
+                backports: Vec::new(),
             },
             // Its root is an overlay on the host's files.
             Self::Command(_) => Requirement {
                 config: vec!["CONFIG_FUSE_FS".to_owned(), "CONFIG_OVERLAY_FS".to_owned()],
                 since: KernelVersion::new(4, 0, 0),
+                backports: Vec::new(),
             },
         }
     }

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// The name of a scenario: `area.name`, both parts made of lower-case letters, digits and hyphens. At most 64 bytes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -180,6 +180,41 @@ pub struct Requirement {
     pub config: Vec<String>,
     /// The first mainline version that has the feature.
     pub since: KernelVersion,
+    /// The first versions of older stable series that have it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub backports: Vec<KernelVersion>,
+}
+
+impl Requirement {
+    /// Whether the feature is newer than this version.
+    #[must_use]
+    pub fn is_newer_than(&self, version: KernelVersion) -> bool {
+        !is_in(version, self.since, &self.backports)
+    }
+}
+
+/// When a behaviour came into Linux.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Since {
+    /// The first mainline version.
+    pub mainline: KernelVersion,
+    /// The first versions of older stable series, for example 6.1.120.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub backports: Vec<KernelVersion>,
+}
+
+impl Since {
+    /// Whether this version has the behaviour.
+    #[must_use]
+    pub fn includes(&self, version: KernelVersion) -> bool {
+        is_in(version, self.mainline, &self.backports)
+    }
+}
+
+/// A stable release is included from its series' first release on.
+fn is_in(version: KernelVersion, mainline: KernelVersion, backports: &[KernelVersion]) -> bool {
+    let of_series = |first: &KernelVersion| (first.major, first.minor) == (version.major, version.minor);
+    version >= mainline || backports.iter().any(|first| of_series(first) && version >= *first)
 }
 
 /// A kernel report (warning, OOM kill and the like) that a scenario causes on purpose. The report does not fail the
@@ -200,14 +235,27 @@ pub struct ScenarioSpec {
     pub id: ScenarioId,
     /// What the scenario shows, in one line.
     pub title: String,
-    /// The code of the item in the feature list that the scenario covers, for example `2a` or `biederman-4`.
-    pub seed: String,
+    /// The items of the feature list that the scenario covers, for example `2a` or `biederman-4`.
+    #[serde(default, alias = "seed", deserialize_with = "items")]
+    pub items: Vec<String>,
+    /// What the subject does and observes, in order, in a sentence each.
+    #[serde(default)]
+    pub steps: Vec<String>,
     /// The man page or kernel document that describes the behaviour.
     pub source: String,
     /// The namespaces in which the subject leg runs.
     pub namespaces: Vec<Namespace>,
     /// What Linux is documented to do.
     pub expects: Expectation,
+    /// The first version that isolates, where older kernels are known to leak; None if [`Self::expects`] holds for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolates_since: Option<Since>,
+    /// The namespaces in which the control leg runs; mostly none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub control_namespaces: Vec<Namespace>,
+    /// What the subject applies and the control does not, besides namespaces, clock offsets and limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mechanism: Option<String>,
     /// The control leg, which proves that the scenario can fail.
     pub control: Control,
     /// What the scenario needs of the kernel.
@@ -221,9 +269,60 @@ pub struct ScenarioSpec {
     pub allows: Vec<Allowance>,
 }
 
+impl ScenarioSpec {
+    /// What a kernel of this version is documented to do.
+    #[must_use]
+    pub fn expects_of(&self, version: KernelVersion) -> Expectation {
+        match &self.isolates_since {
+            Some(since) if !since.includes(version) => Expectation::Leak,
+            _ => self.expects,
+        }
+    }
+}
+
+/// Reads a list of items, or the one item that records of November 2026 have.
+fn items<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Items {
+        Several(Vec<String>),
+        Single(String),
+    }
+    Ok(match Items::deserialize(deserializer)? {
+        Items::Several(items) => items,
+        Items::Single(item) if item.is_empty() => Vec::new(),
+        Items::Single(item) => vec![item],
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_backport_counts_in_its_series_only() {
+        let version = |text: &str| text.parse::<KernelVersion>().unwrap();
+        let since = Since { mainline: version("6.9"), backports: vec![version("6.1.100"), version("5.15.9")] };
+        for (text, has) in
+            [("6.9", true), ("7.3", true), ("6.1.100", true), ("6.1.99", false), ("6.2.200", false), ("5.10.9", false)]
+        {
+            assert_eq!(since.includes(version(text)), has, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_record_with_one_item_can_be_read() {
+        #[derive(Deserialize)]
+        struct Only {
+            #[serde(default, alias = "seed", deserialize_with = "items")]
+            items: Vec<String>,
+        }
+        let read = |text: &str| serde_json::from_str::<Only>(text).unwrap().items;
+        assert_eq!(read(r#"{"seed": "3a"}"#), ["3a"]);
+        assert_eq!(read(r#"{"items": ["3a", "4b"]}"#), ["3a", "4b"]);
+        assert_eq!(read(r#"{"seed": ""}"#), [""; 0]);
+        assert_eq!(read("{}"), [""; 0]);
+    }
 
     #[test]
     fn scenario_ids_are_area_and_name() {

@@ -16,6 +16,7 @@ use crate::console;
 use crate::faults;
 use crate::files::Files;
 use crate::link::{FromHost, Link, LinkError};
+use crate::scenarios::Mutation;
 use fresh::Fresh;
 use kernel_console::KernelConsole;
 use output::Forwarded;
@@ -41,7 +42,13 @@ const NULL: &str = "/dev/null";
 
 /// Serves the host until the goodbye. `files` comes from PID 1 in guests that see the host's files. Returns the process's
 /// exit code; an error that ends the link goes to standard error, which is the console.
-pub(crate) fn run(port: &Path, files: Option<Files>, modules: Vec<String>, mut problems: Vec<String>) -> u8 {
+pub(crate) fn run(
+    port: &Path,
+    files: Option<Files>,
+    mutation: Option<Mutation>,
+    modules: Vec<String>,
+    mut problems: Vec<String>,
+) -> u8 {
     // Orphans of a scenario become children of the agent, which finds, kills and reaps them.
     if let Err(error) = set_child_subreaper(true) {
         problems.push(format!("cannot become a subreaper: {error}"));
@@ -50,7 +57,7 @@ pub(crate) fn run(port: &Path, files: Option<Files>, modules: Vec<String>, mut p
     if let Err(error) = File::open(NULL).and_then(|null| Ok(dup2_stdin(null)?)) {
         problems.push(format!("cannot open {NULL} as standard input: {error}"));
     }
-    match serve(port, files, modules, problems) {
+    match serve(port, files, mutation, modules, problems) {
         Ok(()) => 0,
         Err(error) => {
             console::say(&format!("the agent ends: {error}"));
@@ -59,7 +66,13 @@ pub(crate) fn run(port: &Path, files: Option<Files>, modules: Vec<String>, mut p
     }
 }
 
-fn serve(port: &Path, files: Option<Files>, modules: Vec<String>, problems: Vec<String>) -> Result<(), LinkError> {
+fn serve(
+    port: &Path,
+    files: Option<Files>,
+    mutation: Option<Mutation>,
+    modules: Vec<String>,
+    problems: Vec<String>,
+) -> Result<(), LinkError> {
     let mut link = Link::open(port)?;
     let fresh = Fresh::open().map_err(LinkError::Prepare)?;
     let console = KernelConsole::open().map_err(LinkError::Console)?;
@@ -92,7 +105,8 @@ fn serve(port: &Path, files: Option<Files>, modules: Vec<String>, problems: Vec<
                     console.write(&marker).map_err(LinkError::Console)?;
                 }
                 last_command = command.is_some().then_some(run).or(last_command);
-                let order = Order { run, leg_timeout_ms, output_limit, console: &console, children: &children };
+                let order =
+                    Order { run, leg_timeout_ms, output_limit, mutation, console: &console, children: &children };
                 let work = Work::find(&job, command, &commands.host_files);
                 if run_job(&mut link, &order, &mut commands.launcher, job, work)? {
                     started += 1;
@@ -134,6 +148,8 @@ struct Order<'a> {
     leg_timeout_ms: u64,
     /// The output that the run may send, in bytes.
     output_limit: u64,
+    /// A fault in the scenario.
+    mutation: Option<Mutation>,
     console: &'a KernelConsole,
     children: &'a Children,
 }

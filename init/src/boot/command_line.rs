@@ -3,6 +3,8 @@
 use std::fs;
 use std::time::Duration;
 
+use crate::scenarios::Mutation;
+
 /// The options that the host set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Options {
@@ -10,6 +12,8 @@ pub(crate) struct Options {
     pub(crate) port_timeout: Duration,
     /// `vmlab.files=1`: the guest has a port for the host's files.
     pub(crate) files: bool,
+    /// `vmlab.mutation=subject` or `control`: the fault that every scenario gets.
+    pub(crate) mutation: Option<Mutation>,
 }
 
 impl Options {
@@ -23,7 +27,7 @@ impl Options {
     }
 
     fn parse(text: &str, problems: &mut Vec<String>) -> Self {
-        let mut options = Self { port_timeout: Duration::from_secs(10), files: false };
+        let mut options = Self { port_timeout: Duration::from_secs(10), files: false, mutation: None };
         for parameter in text.split_ascii_whitespace() {
             let read = match parameter.split_once('=') {
                 Some(("vmlab.port_timeout_ms", value)) => value
@@ -37,6 +41,9 @@ impl Options {
                     }
                     _ => Err("expected 0 or 1".to_owned()),
                 },
+                Some(("vmlab.mutation", value)) => {
+                    value.parse().map(|mutation| options.mutation = Some(mutation)).map_err(str::to_owned)
+                }
                 _ => Ok(()),
             };
             if let Err(error) = read {
@@ -62,6 +69,16 @@ mod tests {
         assert_eq!(problems.len(), 1);
         assert!(!Options::parse("vmlab.files=yes", &mut problems).files);
         assert_eq!(problems.len(), 2);
+    }
+
+    #[test]
+    fn scenarios_get_the_fault_that_is_asked_for() {
+        let mut problems = Vec::new();
+        let mut mutation = |text: &str| Options::parse(text, &mut problems).mutation;
+        assert_eq!(mutation("vmlab.mutation=subject"), Some(Mutation::Subject));
+        assert_eq!(mutation("a vmlab.mutation=control b"), Some(Mutation::Control));
+        assert_eq!(mutation("vmlab.mutation=both"), None);
+        assert_eq!(problems.len(), 1);
     }
 
     #[test]

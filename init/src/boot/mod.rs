@@ -56,7 +56,8 @@ fn serve(options: &command_line::Options, mut problems: Vec<String>) -> Result<E
         problems.extend(autoload::enable().err());
     }
     let (report, for_agent) = files.is_some().then(files::connect).transpose()?.unzip();
-    let agent = fork_with(move || agent::run(&control, for_agent, modules, problems))
+    let mutation = options.mutation;
+    let agent = fork_with(move || agent::run(&control, for_agent, mutation, modules, problems))
         .map_err(|e| format!("cannot fork: {e}"))?;
     let mut server = files.zip(report).map(|(port, report)| files::Server::start(&port, report));
     ignore_sent_signals();

@@ -28,7 +28,7 @@ impl Fault {
     /// A fault that a leg's process commits.
     const fn new(id: &'static str, title: &'static str, trial: Trial) -> Self {
         let scenario = Scenario::new(id, title, trial)
-            .shows("fault", "vmlab selftest faults")
+            .shows(&["fault"], "vmlab selftest faults")
             .without_control("a fault proves nothing about the kernel");
         Self { scenario, agent_fault: None }
     }

@@ -9,9 +9,11 @@ use nix::unistd::{Pid, getpid, getppid, pause};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use vmlab_protocol::catalogue::Namespace;
 
 use super::apply::{Hands, await_byte, die_with_parent, write_id_maps};
 use super::cgroup::Cgroup;
+use super::placed::{self, Placement};
 use super::plan::{Plan, plan};
 use super::report::{End, Report, Reports};
 use super::{During, Sandbox, Trouble, WAIT_LIMIT, undo};
@@ -101,7 +103,7 @@ impl Process {
                 reports: &mut writer,
                 answers: &mut answers_end,
             };
-            keep(leg, &plan, hands, then, act)
+            keep(leg, &plan, sandbox.watched, hands, then, act)
         })
         .during("fork(2) of a sandbox's keeper")?;
         drop((writer, answers_end));
@@ -112,7 +114,10 @@ impl Process {
                     write_id_maps(keeper)?;
                     process.answer()?;
                 }
-                Report::Inside(pid) => {
+                Report::Inside(pid, new) => {
+                    if !sandbox.watched.is_empty() {
+                        placed::record(new);
+                    }
                     process.inside = Some(Pid::from_raw(pid));
                     return Ok(process);
                 }
@@ -193,19 +198,27 @@ fn out_of_turn(report: &Report) -> Trouble {
 }
 
 /// The keeper's main function. Returns its exit code, which is not used: errors are in the reports.
-fn keep(leg: Pid, plan: &Plan, mut hands: Hands<'_>, then: Then, act: Act<'_>) -> u8 {
-    let result = enter_and_fork(leg, plan, &mut hands, then, act).and_then(|inside| watch(inside, &mut hands));
+fn keep(leg: Pid, plan: &Plan, watched: &[Namespace], mut hands: Hands<'_>, then: Then, act: Act<'_>) -> u8 {
+    let result = enter_and_fork(leg, plan, watched, &mut hands, then, act).and_then(|inside| watch(inside, &mut hands));
     match result {
         Ok(()) => 0,
         Err(trouble) => u8::from(Report::Trouble(trouble).send(hands.reports).is_err()),
     }
 }
 
-fn enter_and_fork(leg: Pid, plan: &Plan, hands: &mut Hands<'_>, then: Then, act: Act<'_>) -> Result<Pid, Trouble> {
+fn enter_and_fork(
+    leg: Pid,
+    plan: &Plan,
+    watched: &[Namespace],
+    hands: &mut Hands<'_>,
+    then: Then,
+    act: Act<'_>,
+) -> Result<Pid, Trouble> {
     die_with_parent()?;
     if getppid() != leg {
         return Err(Trouble::new("the leg ended while its sandbox was being created"));
     }
+    let outside = Placement::of_children(watched)?;
     for &step in &plan.keeper {
         hands.take(step)?;
     }
@@ -216,7 +229,9 @@ fn enter_and_fork(leg: Pid, plan: &Plan, hands: &mut Hands<'_>, then: Then, act:
         be_inside(&mut start, plan, hands, then, act)
     })
     .during("fork(2) of the process inside the sandbox")?;
-    Report::Inside(inside.as_raw()).send(hands.reports)?;
+    // Only now does a new PID namespace have a file, because it has an init.
+    let new = Placement::of_children(watched)?.new_since(&outside);
+    Report::Inside(inside.as_raw(), new).send(hands.reports)?;
     if let Some(starter) = &mut starter {
         starter.write_all(&[0]).during("write(2) to the process inside the sandbox")?;
     }

@@ -7,6 +7,7 @@
 mod apply;
 pub(crate) mod cgroup;
 mod held;
+pub(crate) mod placed;
 mod plan;
 mod probe;
 mod report;
@@ -36,19 +37,23 @@ pub(crate) const WAIT_LIMIT: Duration = Duration::from_secs(60);
 pub(crate) const OUTER_ID: u32 = 100_000;
 pub(crate) const ID_COUNT: u32 = 65_536;
 
-/// What isolates the process inside: namespaces, clock offsets, a cgroup. Most controls have none of them.
+/// What isolates the process inside: namespaces, clock offsets, a cgroup, or a mechanism that the trial applies. Most
+/// controls have none of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Sandbox {
     namespaces: &'static [Namespace],
     clock_offsets: &'static [ClockOffset],
     cgroup: Option<&'static [Limit]>,
+    applies: bool,
+    /// The namespaces whose creation is recorded (see [`placed`]).
+    watched: &'static [Namespace],
 }
 
 impl Sandbox {
     /// A sandbox that isolates nothing.
     #[must_use]
     pub(crate) const fn none() -> Self {
-        Self { namespaces: &[], clock_offsets: &[], cgroup: None }
+        Self { namespaces: &[], clock_offsets: &[], cgroup: None, applies: true, watched: &[] }
     }
 
     #[must_use]
@@ -70,11 +75,32 @@ impl Sandbox {
         self
     }
 
-    /// The sandbox of the control leg: no namespaces, no offsets, and a cgroup without limits if this sandbox has a
-    /// cgroup.
+    /// The sandbox of the control leg: these namespaces, mostly none; no offsets, no mechanism, and a cgroup without limits if
+    /// this sandbox has a cgroup.
     #[must_use]
-    pub(crate) const fn control(&self) -> Self {
-        Self { namespaces: &[], clock_offsets: &[], cgroup: if self.cgroup.is_some() { Some(&[]) } else { None } }
+    pub(crate) const fn control(&self, namespaces: &'static [Namespace]) -> Self {
+        let cgroup: Option<&'static [Limit]> = if self.cgroup.is_some() { Some(&[]) } else { None };
+        Self { namespaces, cgroup, applies: false, ..Self::none() }
+    }
+
+    /// Records which of these namespaces are new to the processes inside (see [`placed`]).
+    #[must_use]
+    pub(crate) const fn watching(mut self, namespaces: &'static [Namespace]) -> Self {
+        self.watched = namespaces;
+        self
+    }
+
+    /// Whether the trial applies the mechanism whose effect the scenario shows: a flag, a filter, a system call. False in the
+    /// control.
+    #[must_use]
+    pub(crate) const fn applies(&self) -> bool {
+        self.applies
+    }
+
+    /// Whether clock offsets or limits make the difference to the control.
+    #[cfg(test)]
+    pub(crate) fn has_limits(&self) -> bool {
+        !self.clock_offsets.is_empty() || self.cgroup.is_some_and(|limits| !limits.is_empty())
     }
 
     #[must_use]

@@ -13,6 +13,7 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use vmlab_protocol::catalogue::Namespace;
 
 use super::{During, Trouble};
 
@@ -69,8 +70,9 @@ impl fmt::Display for End {
 pub(crate) enum Report {
     /// The keeper is in its new user namespace and waits for the id maps.
     NeedIdMaps,
-    /// The process inside exists and has this PID, as seen by the keeper and by the process outside.
-    Inside(i32),
+    /// The process inside exists and has this PID, as seen by the keeper and by the process outside. Of the watched
+    /// namespaces, these are new to it.
+    Inside(i32, Vec<Namespace>),
     /// The value that the trial's code returned.
     Value(Value),
     /// A step of the plan or the trial's code failed.
@@ -160,7 +162,7 @@ mod tests {
         let mut reports = Reports::new(reader);
         let sent = [
             Report::NeedIdMaps,
-            Report::Inside(85),
+            Report::Inside(85, vec![Namespace::Uts]),
             Report::Value(serde_json::json!({"text": "two\nlines"})),
             Report::Trouble(Trouble::new("unshare(CLONE_NEWNET): ENOSPC")),
             Report::Gone,
@@ -179,10 +181,10 @@ mod tests {
         let (reader, mut writer) = std::io::pipe().unwrap();
         let mut reports = Reports::new(reader);
         assert_eq!(reports.next(Duration::ZERO), Err(Trouble::new("no report from the sandbox within 0 ms")));
-        writer.write_all(b"{\"Inside\":").unwrap();
+        writer.write_all(b"{\"Inside\":[").unwrap();
         assert_eq!(reports.next(Duration::ZERO), Err(Trouble::new("no report from the sandbox within 0 ms")));
-        writer.write_all(b"7}\nrubbish\n").unwrap();
-        assert_eq!(reports.next(SOON), Ok(Report::Inside(7)));
+        writer.write_all(b"7,[]]}\nrubbish\n").unwrap();
+        assert_eq!(reports.next(SOON), Ok(Report::Inside(7, Vec::new())));
         assert!(reports.next(SOON).unwrap_err().0.starts_with("unreadable report from the sandbox: "));
         drop(writer);
         assert_eq!(reports.next(SOON), Err(Trouble::new("the sandbox's processes ended without a report")));

@@ -17,9 +17,12 @@ use crate::sandbox::cgroup::Cgroup;
 use crate::sandbox::{Answer, Code, During, Limit, Sandbox, refused};
 use crate::sys::process::fork_with;
 
-pub(crate) const CPU_MAX: Scenario =
+/// The scenarios of this area, sorted by name.
+pub(super) const ALL: &[&Scenario] = &[&CPU_MAX, &INIT_VIEW, &MEMORY_MAX, &MOUNT, &PIDS_MAX, &VIEW];
+
+const CPU_MAX: Scenario =
     Scenario::new("cgroup.cpu-max", "cpu.max throttles a cgroup that has used up its quota of the period", cpu_max)
-        .shows("5a", "Documentation/admin-guide/cgroup-v2.rst, section CPU Interface Files")
+        .shows(&["5a"], "Documentation/admin-guide/cgroup-v2.rst, section CPU Interface Files")
         .in_cgroup(&[Limit { file: "cpu.max", value: "10000 100000" }])
         .needs(&["CONFIG_CGROUPS", "CONFIG_CFS_BANDWIDTH"], 4, 15, 0);
 
@@ -36,12 +39,12 @@ fn cpu_max(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     decide(&format!("periods in which {WORK:?} of work were throttled"), &throttled, found, "a number")
 }
 
-pub(crate) const INIT_VIEW: Scenario = Scenario::new(
+const INIT_VIEW: Scenario = Scenario::new(
     "cgroup.init-view",
     "The cgroup of a process outside the cgroup namespace is shown above the namespace's root",
     init_view,
 )
-.shows("biederman-4", "cgroup_namespaces(7)")
+.shows(&["biederman-4"], "cgroup_namespaces(7)")
 .inside(&[Namespace::Cgroup])
 .in_cgroup(&[])
 .needs(&["CONFIG_CGROUPS", "CONFIG_NAMESPACES"], 4, 6, 0);
@@ -53,9 +56,9 @@ fn init_view(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     judge("the cgroup of PID 1, seen inside", &seen, &above, &outside)
 }
 
-pub(crate) const MEMORY_MAX: Scenario =
+const MEMORY_MAX: Scenario =
     Scenario::new("cgroup.memory-max", "A process that exceeds its cgroup's memory.max is killed", memory_max)
-        .shows("6a", "Documentation/admin-guide/cgroup-v2.rst, section Memory Interface Files")
+        .shows(&["6a"], "Documentation/admin-guide/cgroup-v2.rst, section Memory Interface Files")
         .in_cgroup(&[Limit { file: "memory.max", value: "16M" }])
         .needs(&["CONFIG_CGROUPS", "CONFIG_MEMCG"], 4, 5, 0)
         .allowing(&[("memcg-oom: Memory cgroup out of memory", "the OOM killer enforces the limit")]);
@@ -81,9 +84,9 @@ fn memory_max(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     judge("the end of a process that took 32 MiB", &ended.as_str(), &"killed by SIGKILL", &"exited with 0")
 }
 
-pub(crate) const MOUNT: Scenario =
+const MOUNT: Scenario =
     Scenario::new("cgroup.mount", "A cgroup2 mount in a cgroup namespace begins at the namespace's root", mount_root)
-        .shows("biederman-4", "cgroup_namespaces(7)")
+        .shows(&["biederman-4"], "cgroup_namespaces(7)")
         .inside(&[Namespace::Cgroup, Namespace::Mount])
         .in_cgroup(&[])
         .needs(&["CONFIG_CGROUPS", "CONFIG_NAMESPACES"], 4, 6, 0);
@@ -100,9 +103,9 @@ fn mount_root(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     judge("whether the mount shows a sibling of the sandbox's cgroup", &shown, &false, &true)
 }
 
-pub(crate) const PIDS_MAX: Scenario =
+const PIDS_MAX: Scenario =
     Scenario::new("cgroup.pids-max", "pids.max of a cgroup makes fork(2) fail with EAGAIN", pids_max)
-        .shows("6b", "Documentation/admin-guide/cgroup-v2.rst, section PID")
+        .shows(&["6b"], "Documentation/admin-guide/cgroup-v2.rst, section PID")
         // The keeper and the process inside count, so two forks are left.
         .in_cgroup(&[Limit { file: "pids.max", value: "4" }])
         .needs(&["CONFIG_CGROUPS", "CONFIG_CGROUP_PIDS"], 4, 5, 0);
@@ -134,9 +137,9 @@ fn fork_together(count: usize) -> Result<Vec<Answer>, Trouble> {
     Ok(forks.into_iter().map(|fork| fork.map(drop)).collect())
 }
 
-pub(crate) const VIEW: Scenario =
+const VIEW: Scenario =
     Scenario::new("cgroup.view", "A process sees the root of its cgroup namespace as its own cgroup", view)
-        .shows("biederman-4", "cgroup_namespaces(7)")
+        .shows(&["biederman-4"], "cgroup_namespaces(7)")
         .inside(&[Namespace::Cgroup])
         .in_cgroup(&[])
         .needs(&["CONFIG_CGROUPS", "CONFIG_NAMESPACES"], 4, 6, 0);

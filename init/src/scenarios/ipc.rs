@@ -11,9 +11,12 @@ use super::{Finding, Probe, Scenario, Trouble, Undo};
 use crate::sandbox::{Code, During, Sandbox, refused};
 use crate::sys::ipc::Kind;
 
-pub(crate) const POSIX_MQ: Scenario =
+/// The scenarios of this area, sorted by name.
+pub(super) const ALL: &[&Scenario] = &[&POSIX_MQ, &SYSV_MSG, &SYSV_SEM, &SYSV_SHM];
+
+const POSIX_MQ: Scenario =
     Scenario::new("ipc.posix-mq", "A POSIX message queue created outside cannot be opened by name inside", posix_mq)
-        .shows("2a", "ipc_namespaces(7), mq_overview(7)")
+        .shows(&["2a"], "ipc_namespaces(7), mq_overview(7)")
         .inside(&[Namespace::Ipc])
         .needs(&["CONFIG_IPC_NS", "CONFIG_POSIX_MQUEUE"], 2, 6, 30)
         .probed_by(probe_mq);
@@ -43,9 +46,9 @@ fn queue_name() -> String {
     format!("/vmlab-{}", getpid())
 }
 
-pub(crate) const SYSV_MSG: Scenario =
+const SYSV_MSG: Scenario =
     Scenario::new("ipc.sysv-msg", "A System V message queue created outside is not found by its key inside", sysv_msg)
-        .shows("2a", "ipc_namespaces(7)")
+        .shows(&["2a"], "ipc_namespaces(7)")
         .inside(&[Namespace::Ipc])
         .needs(&["CONFIG_IPC_NS", "CONFIG_SYSVIPC"], 2, 6, 19)
         .probed_by(probe_sysv);
@@ -54,9 +57,9 @@ fn sysv_msg(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     sysv(sandbox, Kind::Msg)
 }
 
-pub(crate) const SYSV_SEM: Scenario =
+const SYSV_SEM: Scenario =
     Scenario::new("ipc.sysv-sem", "A System V semaphore set created outside is not found by its key inside", sysv_sem)
-        .shows("2a", "ipc_namespaces(7)")
+        .shows(&["2a"], "ipc_namespaces(7)")
         .inside(&[Namespace::Ipc])
         .needs(&["CONFIG_IPC_NS", "CONFIG_SYSVIPC"], 2, 6, 19)
         .probed_by(probe_sysv);
@@ -65,9 +68,9 @@ fn sysv_sem(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     sysv(sandbox, Kind::Sem)
 }
 
-pub(crate) const SYSV_SHM: Scenario =
+const SYSV_SHM: Scenario =
     Scenario::new("ipc.sysv-shm", "System V shared memory created outside is not found by its key inside", sysv_shm)
-        .shows("2a", "ipc_namespaces(7)")
+        .shows(&["2a"], "ipc_namespaces(7)")
         .inside(&[Namespace::Ipc])
         .needs(&["CONFIG_IPC_NS", "CONFIG_SYSVIPC"], 2, 6, 19)
         .probed_by(probe_sysv);

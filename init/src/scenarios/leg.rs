@@ -1,23 +1,45 @@
 //! Runs a leg in the process that the agent has forked for it.
 
+use std::str::FromStr;
+
+use nix::sys::utsname::uname;
+use vmlab_protocol::catalogue::{Expectation, KernelVersion};
 use vmlab_protocol::message::{Leg, LegOutcome};
 
 use super::{Finding, Probe, Scenario, Trouble};
-use crate::sandbox::undo;
+use crate::sandbox::{During, placed, undo};
+
+/// A fault that the host injects into every scenario, to show that none passes with it (`vmlab selftest scenarios`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mutation {
+    /// The subject runs in the control's sandbox, so that nothing isolates it.
+    Subject,
+    /// The control runs in the subject's sandbox, so that it cannot leak.
+    Control,
+}
+
+impl FromStr for Mutation {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "subject" => Ok(Self::Subject),
+            "control" => Ok(Self::Control),
+            _ => Err("expected subject or control"),
+        }
+    }
+}
 
 /// Runs one leg of a scenario in the calling process, which must be root in the initial namespaces and have one thread.
 #[must_use]
-pub(crate) fn run_leg(scenario: &Scenario, leg: Leg) -> LegOutcome {
+pub(crate) fn run_leg(scenario: &Scenario, leg: Leg, mutation: Option<Mutation>) -> LegOutcome {
     let outcome = match leg {
         Leg::Probe => probe(scenario).map(|probe| match probe {
             Probe::Available => LegOutcome::Available,
             Probe::Missing(evidence) => LegOutcome::Missing { evidence },
         }),
-        Leg::Subject => (scenario.trial)(&scenario.sandbox).map(outcome_of),
-        Leg::Control => match scenario.no_control {
-            None => (scenario.trial)(&scenario.sandbox.control()).map(outcome_of),
-            Some(why) => Err(Trouble(format!("no control is possible for this scenario: {why}"))),
-        },
+        Leg::Subject => subject(scenario, mutation).map(outcome_of),
+        Leg::Control => control(scenario, mutation).map(outcome_of),
     };
     undo::check_undone(outcome).unwrap_or_else(|Trouble(detail)| LegOutcome::Failed { detail })
 }
@@ -28,6 +50,44 @@ fn probe(scenario: &Scenario) -> Result<Probe, Trouble> {
         Probe::Available => scenario.sandbox.probe(),
         missing @ Probe::Missing(_) => Ok(missing),
     }
+}
+
+fn subject(scenario: &Scenario, mutation: Option<Mutation>) -> Result<Finding, Trouble> {
+    let namespaces = scenario.sandbox.namespaces();
+    let sandbox = if mutation == Some(Mutation::Subject) { scenario.control_sandbox() } else { scenario.sandbox };
+    let finding = (scenario.trial)(&sandbox.watching(namespaces))?;
+    // A leak where isolation is expected is a failure, wherever the processes were.
+    if matches!(finding, Finding::Isolated(_)) || expects(scenario)? == Expectation::Leak {
+        let is_placed = namespaces.is_empty() || placed::all_in(namespaces);
+        if !is_placed {
+            return Err(Trouble(format!("{}, but no process was in new namespaces {namespaces:?}", finding.detail())));
+        }
+    }
+    Ok(finding)
+}
+
+/// The control shows what the subject is isolated from, so it must not itself run in the subject's sandbox.
+fn control(scenario: &Scenario, mutation: Option<Mutation>) -> Result<Finding, Trouble> {
+    if let Some(why) = scenario.no_control {
+        return Err(Trouble(format!("no control is possible for this scenario: {why}")));
+    }
+    let namespaces = scenario.sandbox.namespaces();
+    let sandbox = if mutation == Some(Mutation::Control) { scenario.sandbox } else { scenario.control_sandbox() };
+    let finding = (scenario.trial)(&sandbox.watching(namespaces))?;
+    let is_inside = !namespaces.is_empty() && placed::all_in(namespaces);
+    Ok(match finding {
+        Finding::Leaked(detail) if is_inside => {
+            Finding::Isolated(format!("{detail}; but the control was in new namespaces {namespaces:?}, as the subject"))
+        }
+        finding => finding,
+    })
+}
+
+/// What this kernel is documented to do.
+fn expects(scenario: &Scenario) -> Result<Expectation, Trouble> {
+    let release = uname().during("uname(2)")?.release().to_string_lossy().into_owned();
+    let version: KernelVersion = release.parse().during("reading the kernel's version")?;
+    Ok(scenario.spec().during("reading the scenario's name")?.expects_of(version))
 }
 
 fn outcome_of(finding: Finding) -> LegOutcome {

@@ -12,12 +12,15 @@ use super::{Finding, Probe, Scenario, Trouble};
 use crate::sandbox::{Answer, During, Sandbox, answer, refused};
 use crate::sys::mount::{make_read_only_recursively, setattr_errno_without_file};
 
-pub(crate) const BIND_READONLY: Scenario = Scenario::new(
+/// The scenarios of this area, sorted by name.
+pub(super) const ALL: &[&Scenario] = &[&BIND_READONLY, &PRIVATE, &PROPAGATION, &SETATTR, &UMOUNT];
+
+const BIND_READONLY: Scenario = Scenario::new(
     "mount.bind-readonly",
     "A bind mount made read-only inside leaves the path writable outside",
     bind_readonly,
 )
-.shows("0a", "mount(2), section Remounting an existing mount")
+.shows(&["0a"], "mount(2), section Remounting an existing mount")
 .inside(&[Namespace::Mount])
 .needs(&[], 2, 6, 26);
 
@@ -32,23 +35,22 @@ fn bind_readonly(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     judge("open(O_CREAT) outside", &create(&scratch.join("outside"))?, &Ok(()), &refused(Errno::EROFS))
 }
 
-pub(crate) const PRIVATE: Scenario =
-    Scenario::new("mount.private", "A mount made inside is not visible outside", private)
-        .shows("private-namespaces", "mount_namespaces(7)")
-        .inside(&[Namespace::Mount])
-        .needs(&[], 2, 4, 19);
+const PRIVATE: Scenario = Scenario::new("mount.private", "A mount made inside is not visible outside", private)
+    .shows(&["private-namespaces"], "mount_namespaces(7)")
+    .inside(&[Namespace::Mount])
+    .needs(&[], 2, 4, 19);
 
 fn private(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let scratch = Scratch::new()?;
     mount_inside(sandbox, scratch.path())
 }
 
-pub(crate) const PROPAGATION: Scenario = Scenario::new(
+const PROPAGATION: Scenario = Scenario::new(
     "mount.propagation",
     "A shared mount that is made private inside does not propagate outside",
     propagation,
 )
-.shows("private-namespaces", "mount_namespaces(7), section Shared subtrees")
+.shows(&["private-namespaces"], "mount_namespaces(7), section Shared subtrees")
 .inside(&[Namespace::Mount])
 .needs(&[], 2, 6, 15);
 
@@ -61,9 +63,9 @@ fn propagation(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     mount_inside(sandbox, &below)
 }
 
-pub(crate) const SETATTR: Scenario =
+const SETATTR: Scenario =
     Scenario::new("mount.setattr", "mount_setattr(2) inside makes a tree of mounts read-only only inside", setattr)
-        .shows("0a", "mount_setattr(2)")
+        .shows(&["0a"], "mount_setattr(2)")
         .inside(&[Namespace::Mount])
         .needs(&[], 5, 12, 0)
         .probed_by(probe_setattr);
@@ -90,11 +92,10 @@ fn probe_setattr() -> Result<Probe, Trouble> {
     }
 }
 
-pub(crate) const UMOUNT: Scenario =
-    Scenario::new("mount.umount", "A mount detached inside stays mounted outside", umount)
-        .shows("private-namespaces", "mount_namespaces(7)")
-        .inside(&[Namespace::Mount])
-        .needs(&[], 2, 4, 19);
+const UMOUNT: Scenario = Scenario::new("mount.umount", "A mount detached inside stays mounted outside", umount)
+    .shows(&["private-namespaces"], "mount_namespaces(7)")
+    .inside(&[Namespace::Mount])
+    .needs(&[], 2, 4, 19);
 
 fn umount(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let scratch = Scratch::new()?;

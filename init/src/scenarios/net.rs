@@ -12,12 +12,15 @@ use super::support::{Scratch, decide, judge, read, require, write};
 use super::{Finding, Probe, Scenario, Trouble, Undo, netlink};
 use crate::sandbox::{Answer, Code, During, Sandbox, answer, refused};
 
-pub(crate) const ABSTRACT_UNIX: Scenario = Scenario::new(
+/// The scenarios of this area, sorted by name.
+pub(super) const ALL: &[&Scenario] = &[&ABSTRACT_UNIX, &DEVICES, &PATHNAME_UNIX, &PORT, &SYSCTL];
+
+const ABSTRACT_UNIX: Scenario = Scenario::new(
     "net.abstract-unix",
     "An abstract Unix socket cannot be reached from another network namespace",
     abstract_unix,
 )
-.shows("3j", "network_namespaces(7), unix(7)")
+.shows(&["3j"], "network_namespaces(7), unix(7)")
 .inside(&[Namespace::Net])
 .needs(&["CONFIG_NET_NS", "CONFIG_UNIX"], 2, 6, 29);
 
@@ -29,12 +32,12 @@ fn abstract_unix(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     judge(&format!("connect(@{name}) inside"), &connected, &refused(Errno::ECONNREFUSED), &Ok(()))
 }
 
-pub(crate) const DEVICES: Scenario = Scenario::new(
+const DEVICES: Scenario = Scenario::new(
     "net.devices",
     "A network device created outside is not listed inside; a loopback device is",
     devices,
 )
-.shows("3j", "network_namespaces(7), rtnetlink(7)")
+.shows(&["3j"], "network_namespaces(7), rtnetlink(7)")
 .inside(&[Namespace::Net])
 .needs(&["CONFIG_NET_NS", "CONFIG_DUMMY"], 2, 6, 29)
 .with_modules(&["dummy"])
@@ -64,12 +67,12 @@ fn device_name() -> String {
     format!("vmlab{}", getpid())
 }
 
-pub(crate) const PATHNAME_UNIX: Scenario = Scenario::new(
+const PATHNAME_UNIX: Scenario = Scenario::new(
     "net.pathname-unix",
     "A Unix socket in the file system can be reached from any network namespace",
     pathname_unix,
 )
-.shows("3j", "network_namespaces(7), unix(7)")
+.shows(&["3j"], "network_namespaces(7), unix(7)")
 .inside(&[Namespace::Net])
 .needs(&["CONFIG_NET_NS", "CONFIG_UNIX"], 2, 6, 29)
 .leaks_by_design();
@@ -82,8 +85,8 @@ fn pathname_unix(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     judge("connect(2) by path inside", &connected, &refused(Errno::ECONNREFUSED), &Ok(()))
 }
 
-pub(crate) const PORT: Scenario = Scenario::new("net.port", "A TCP port that is in use outside is free inside", port)
-    .shows("3j", "network_namespaces(7)")
+const PORT: Scenario = Scenario::new("net.port", "A TCP port that is in use outside is free inside", port)
+    .shows(&["3j"], "network_namespaces(7)")
     .inside(&[Namespace::Net])
     .needs(&["CONFIG_NET_NS", "CONFIG_INET"], 2, 6, 29);
 
@@ -94,11 +97,10 @@ fn port(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     judge(&format!("bind({address}) inside"), &bound, &Ok(()), &refused(Errno::EADDRINUSE))
 }
 
-pub(crate) const SYSCTL: Scenario =
-    Scenario::new("net.sysctl", "/proc/sys/net belongs to the writer's network namespace", sysctl)
-        .shows("3j", "network_namespaces(7)")
-        .inside(&[Namespace::Net])
-        .needs(&["CONFIG_NET_NS", "CONFIG_INET", "CONFIG_PROC_FS"], 2, 6, 29);
+const SYSCTL: Scenario = Scenario::new("net.sysctl", "/proc/sys/net belongs to the writer's network namespace", sysctl)
+    .shows(&["3j"], "network_namespaces(7)")
+    .inside(&[Namespace::Net])
+    .needs(&["CONFIG_NET_NS", "CONFIG_INET", "CONFIG_PROC_FS"], 2, 6, 29);
 
 fn sysctl(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let file = "/proc/sys/net/ipv4/ip_forward";

@@ -9,9 +9,12 @@ use super::support::{LOG, judge, log_has, open_log, write};
 use super::{Finding, Scenario, Trouble};
 use crate::sandbox::{During, Sandbox};
 
-pub(crate) const KMSG_WRITE: Scenario =
+/// The scenarios of this area, sorted by name.
+pub(super) const ALL: &[&Scenario] = &[&KMSG_WRITE];
+
+const KMSG_WRITE: Scenario =
     Scenario::new("syslog.kmsg", "The kernel's log has no namespace: a line written inside can be read outside", kmsg)
-        .shows("2h", "Documentation/ABI/testing/dev-kmsg")
+        .shows(&["2h"], "Documentation/ABI/testing/dev-kmsg")
         .inside(&[
             Namespace::Cgroup,
             Namespace::Ipc,

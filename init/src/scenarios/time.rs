@@ -14,9 +14,12 @@ use crate::sandbox::{ClockOffset, During, Sandbox};
 const SHIFT_SECONDS: i64 = 1_000_000;
 const SHIFT: Duration = Duration::from_secs(1_000_000);
 
-pub(crate) const BOOTTIME: Scenario =
+/// The scenarios of this area, sorted by name.
+pub(super) const ALL: &[&Scenario] = &[&BOOTTIME, &MONOTONIC, &REALTIME, &UPTIME];
+
+const BOOTTIME: Scenario =
     Scenario::new("time.boottime", "CLOCK_BOOTTIME is shifted in a time namespace with an offset", boottime)
-        .shows("3c", "time_namespaces(7)")
+        .shows(&["3c"], "time_namespaces(7)")
         .inside(&[Namespace::Time])
         .with_clock_offsets(&[ClockOffset { clock: "boottime", seconds: SHIFT_SECONDS }])
         .needs(&["CONFIG_TIME_NS"], 5, 6, 0);
@@ -25,9 +28,9 @@ fn boottime(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     shifted(sandbox, "CLOCK_BOOTTIME inside", || now(ClockId::CLOCK_BOOTTIME))
 }
 
-pub(crate) const MONOTONIC: Scenario =
+const MONOTONIC: Scenario =
     Scenario::new("time.monotonic", "CLOCK_MONOTONIC is shifted in a time namespace with an offset", monotonic)
-        .shows("3c", "time_namespaces(7)")
+        .shows(&["3c"], "time_namespaces(7)")
         .inside(&[Namespace::Time])
         .with_clock_offsets(&[ClockOffset { clock: "monotonic", seconds: SHIFT_SECONDS }])
         .needs(&["CONFIG_TIME_NS"], 5, 6, 0);
@@ -36,9 +39,9 @@ fn monotonic(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     shifted(sandbox, "CLOCK_MONOTONIC inside", || now(ClockId::CLOCK_MONOTONIC))
 }
 
-pub(crate) const REALTIME: Scenario =
+const REALTIME: Scenario =
     Scenario::new("time.realtime", "CLOCK_REALTIME has no namespace: setting it inside sets it outside", realtime)
-        .shows("3d", "time_namespaces(7)")
+        .shows(&["3d"], "time_namespaces(7)")
         .inside(&[Namespace::Time])
         .needs(&["CONFIG_TIME_NS"], 5, 6, 0)
         .leaks_by_design();
@@ -63,12 +66,11 @@ fn realtime(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     )
 }
 
-pub(crate) const UPTIME: Scenario =
-    Scenario::new("time.uptime", "sysinfo(2) returns the uptime of the time namespace", uptime)
-        .shows("3c", "time_namespaces(7)")
-        .inside(&[Namespace::Time])
-        .with_clock_offsets(&[ClockOffset { clock: "boottime", seconds: SHIFT_SECONDS }])
-        .needs(&["CONFIG_TIME_NS"], 5, 6, 0);
+const UPTIME: Scenario = Scenario::new("time.uptime", "sysinfo(2) returns the uptime of the time namespace", uptime)
+    .shows(&["3c"], "time_namespaces(7)")
+    .inside(&[Namespace::Time])
+    .with_clock_offsets(&[ClockOffset { clock: "boottime", seconds: SHIFT_SECONDS }])
+    .needs(&["CONFIG_TIME_NS"], 5, 6, 0);
 
 fn uptime(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     shifted(sandbox, "sysinfo(2)'s uptime inside", || Ok(sysinfo().during("sysinfo(2)")?.uptime()))

@@ -13,9 +13,12 @@ use super::support::{Scratch, judge, read, require};
 use super::{Finding, Scenario, Trouble, Undo};
 use crate::sandbox::{Code, During, ID_COUNT, OUTER_ID, Sandbox, answer, refused};
 
-pub(crate) const CAPABILITIES: Scenario =
+/// The scenarios of this area, sorted by name.
+pub(super) const ALL: &[&Scenario] = &[&CAPABILITIES, &CHOWN_UNMAPPED, &FILE_OWNER, &OVERFLOW_UID, &SIGNAL];
+
+const CAPABILITIES: Scenario =
     Scenario::new("user.capabilities", "Root of a user namespace may not set the host name", capabilities)
-        .shows("3a", "user_namespaces(7), section Effect of capabilities within a user namespace")
+        .shows(&["3a"], "user_namespaces(7), section Effect of capabilities within a user namespace")
         .inside(&[Namespace::User])
         .needs(&["CONFIG_USER_NS"], 3, 8, 0);
 
@@ -26,9 +29,9 @@ fn capabilities(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     judge("sethostname(2) inside", &answer, &refused(Errno::EPERM), &Ok(()))
 }
 
-pub(crate) const CHOWN_UNMAPPED: Scenario =
+const CHOWN_UNMAPPED: Scenario =
     Scenario::new("user.chown-unmapped", "chown(2) to a user that is not mapped fails with EINVAL", chown_unmapped)
-        .shows("biederman-4", "user_namespaces(7), section User and group ID mappings")
+        .shows(&["biederman-4"], "user_namespaces(7), section User and group ID mappings")
         .inside(&[Namespace::User])
         .needs(&["CONFIG_USER_NS"], 3, 8, 0);
 
@@ -42,9 +45,9 @@ fn chown_unmapped(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     judge(&format!("chown({ID_COUNT}) inside"), &given, &refused(Errno::EINVAL), &Ok(()))
 }
 
-pub(crate) const FILE_OWNER: Scenario =
+const FILE_OWNER: Scenario =
     Scenario::new("user.file-owner", "A file created by root inside belongs to the mapped user outside", file_owner)
-        .shows("biederman-4", "user_namespaces(7), section User and group ID mappings")
+        .shows(&["biederman-4"], "user_namespaces(7), section User and group ID mappings")
         .inside(&[Namespace::User])
         .needs(&["CONFIG_USER_NS"], 3, 8, 0);
 
@@ -59,12 +62,12 @@ fn file_owner(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     judge("the file's owner outside", &owner(&file)?, &OUTER_ID, &0)
 }
 
-pub(crate) const OVERFLOW_UID: Scenario = Scenario::new(
+const OVERFLOW_UID: Scenario = Scenario::new(
     "user.overflow-uid",
     "A file of an unmapped user appears as the overflow user's inside",
     overflow_uid,
 )
-.shows("biederman-4", "user_namespaces(7), section Unmapped user and group IDs")
+.shows(&["biederman-4"], "user_namespaces(7), section Unmapped user and group IDs")
 .inside(&[Namespace::User])
 .needs(&["CONFIG_USER_NS"], 3, 8, 0);
 
@@ -77,9 +80,9 @@ fn overflow_uid(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     judge("the owner of root's file, inside", &inside, &overflow, &0)
 }
 
-pub(crate) const SIGNAL: Scenario =
+const SIGNAL: Scenario =
     Scenario::new("user.signal", "Root of a user namespace may not signal a process of the outer root", signal)
-        .shows("2f", "kill(2)")
+        .shows(&["2f"], "kill(2)")
         .inside(&[Namespace::User])
         .needs(&["CONFIG_USER_NS"], 3, 8, 0);
 

@@ -9,9 +9,12 @@ use super::{Finding, Scenario, Trouble, Undo};
 use crate::sandbox::{During, Sandbox};
 use crate::sys::uts::setdomainname;
 
-pub(crate) const DOMAINNAME: Scenario =
+/// The scenarios of this area, sorted by name.
+pub(super) const ALL: &[&Scenario] = &[&DOMAINNAME, &HOSTNAME, &SYSCTL];
+
+const DOMAINNAME: Scenario =
     Scenario::new("uts.domainname", "setdomainname(2) in a UTS namespace does not change the name outside", domainname)
-        .shows("3a", "uts_namespaces(7)")
+        .shows(&["3a"], "uts_namespaces(7)")
         .inside(&[Namespace::Uts])
         .needs(&["CONFIG_UTS_NS"], 2, 6, 19);
 
@@ -19,9 +22,9 @@ fn domainname(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     renamed(sandbox, "domain name", domain_name, |name| setdomainname(name).during("setdomainname(2)"))
 }
 
-pub(crate) const HOSTNAME: Scenario =
+const HOSTNAME: Scenario =
     Scenario::new("uts.hostname", "sethostname(2) in a UTS namespace does not change the name outside", hostname)
-        .shows("3a", "uts_namespaces(7)")
+        .shows(&["3a"], "uts_namespaces(7)")
         .inside(&[Namespace::Uts])
         .needs(&["CONFIG_UTS_NS"], 2, 6, 19);
 
@@ -29,9 +32,9 @@ fn hostname(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     renamed(sandbox, "host name", host_name, |name| sethostname(name).during("sethostname(2)"))
 }
 
-pub(crate) const SYSCTL: Scenario =
+const SYSCTL: Scenario =
     Scenario::new("uts.sysctl", "/proc/sys/kernel/hostname belongs to the writer's UTS namespace", sysctl)
-        .shows("3a", "proc_sys_kernel(5)")
+        .shows(&["3a"], "proc_sys_kernel(5)")
         .inside(&[Namespace::Uts])
         .needs(&["CONFIG_UTS_NS", "CONFIG_PROC_FS"], 2, 6, 19);
 

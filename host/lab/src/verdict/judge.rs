@@ -61,7 +61,7 @@ pub fn finished(
     }
     let broken_off = legs.iter().find_map(|report| broken_off(spec, kernel, report));
     let verdict = broken_off.unwrap_or_else(|| match spec {
-        JobSpec::Scenario(spec) => compared(spec, legs),
+        JobSpec::Scenario(spec) => compared(spec, spec.expects_of(kernel.version), legs),
         JobSpec::Kunit(_) => results.verdict(),
         JobSpec::Command(_) => ended(legs),
     });
@@ -105,10 +105,10 @@ fn broken_off(spec: &JobSpec, kernel: KernelFacts<'_>, report: &LegReport) -> Op
 }
 
 /// The verdict of subject and control, which both have a finding.
-fn compared(spec: &ScenarioSpec, legs: &[LegReport]) -> Verdict {
+fn compared(spec: &ScenarioSpec, expects: Expectation, legs: &[LegReport]) -> Verdict {
     let found = |which: Leg| legs.iter().find(|report| report.leg == which).map(|report| &report.outcome);
     let seen = |detail: &String| Seen::Finding(detail.clone());
-    match (spec.expects, found(Leg::Subject), found(Leg::Control), &spec.control) {
+    match (expects, found(Leg::Subject), found(Leg::Control), &spec.control) {
         (Expectation::Isolation, Some(LegOutcome::Leaked { detail }), _, _) => {
             Verdict::Failed { reason: Failure::NotIsolated { finding: detail.clone() } }
         }
@@ -153,7 +153,7 @@ fn disabled(spec: &JobSpec, kernel: KernelFacts<'_>, evidence: &str) -> Option<V
 /// checked; where they say that the feature must be there, it is a failure, unless the user's parameters switch it off.
 fn missing(spec: &JobSpec, kernel: KernelFacts<'_>, evidence: String) -> Verdict {
     let needs = spec.requirement();
-    let too_old = kernel.version < needs.since;
+    let too_old = needs.is_newer_than(kernel.version);
     let Some(config) = kernel.config else {
         let newer = too_old.then_some(needs.since);
         return Verdict::Skipped { reason: SkipReason::ConfigUnknown { newer, evidence } };

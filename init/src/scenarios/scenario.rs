@@ -1,0 +1,265 @@
+//! A scenario: its description, and its trial.
+
+use vmlab_protocol::catalogue::{
+    Allowance, BadScenarioId, Control, Expectation, KernelVersion, Namespace, Requirement, ScenarioSpec, Since,
+};
+
+use super::{Probe, Trouble};
+use crate::sandbox::{ClockOffset, Limit, Sandbox};
+
+/// The observation of a trial.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Finding {
+    /// The effect was not visible outside the sandbox, or the limit applied.
+    Isolated(String),
+    /// The effect was visible outside the sandbox, or no limit applied.
+    Leaked(String),
+}
+
+impl Finding {
+    pub(crate) fn detail(&self) -> &str {
+        match self {
+            Self::Isolated(detail) | Self::Leaked(detail) => detail,
+        }
+    }
+}
+
+/// The experiment: acts inside the sandbox and observes the effect outside.
+pub(crate) type Trial = fn(&Sandbox) -> Result<Finding, Trouble>;
+
+/// A kernel version: the three numbers of 6.12.3.
+pub(crate) type Version = (u32, u32, u32);
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scenario {
+    /// `area.name`.
+    pub(crate) id: &'static str,
+    title: &'static str,
+    items: &'static [&'static str],
+    steps: &'static [&'static str],
+    source: &'static str,
+    /// The sandbox of the subject.
+    pub(crate) sandbox: Sandbox,
+    /// The namespaces of the control; mostly none.
+    control_namespaces: &'static [Namespace],
+    /// What the subject applies and the control does not, besides the sandbox.
+    mechanism: Option<&'static str>,
+    expects: Expectation,
+    isolates_since: Option<Version>,
+    isolation_backports: &'static [Version],
+    /// Why no control is possible, if it is not.
+    pub(super) no_control: Option<&'static str>,
+    config: &'static [&'static str],
+    since: Version,
+    backports: &'static [Version],
+    /// Modules to load before the first leg, if the kernel has them as modules.
+    pub(crate) modules: &'static [&'static str],
+    leg_timeout_ms: u64,
+    /// Pattern and reason.
+    allows: &'static [(&'static str, &'static str)],
+    /// A probe for features that the sandbox's own probe does not cover.
+    pub(crate) probe: Option<fn() -> Result<Probe, Trouble>>,
+    pub(crate) trial: Trial,
+}
+
+impl Scenario {
+    /// A scenario that shows isolation, with a control, a time limit of 10 s for each leg, and no requirements.
+    #[must_use]
+    pub(crate) const fn new(id: &'static str, title: &'static str, trial: Trial) -> Self {
+        Self {
+            id,
+            title,
+            items: &[],
+            steps: &[],
+            source: "",
+            sandbox: Sandbox::none(),
+            control_namespaces: &[],
+            mechanism: None,
+            expects: Expectation::Isolation,
+            isolates_since: None,
+            isolation_backports: &[],
+            no_control: None,
+            config: &[],
+            since: (2, 6, 12),
+            backports: &[],
+            modules: &[],
+            leg_timeout_ms: 10_000,
+            allows: &[],
+            probe: None,
+            trial,
+        }
+    }
+
+    /// The items of the feature list, and the document that describes the behaviour.
+    #[must_use]
+    pub(crate) const fn shows(mut self, items: &'static [&'static str], source: &'static str) -> Self {
+        self.items = items;
+        self.source = source;
+        self
+    }
+
+    /// What the trial does, in order, in a sentence each.
+    #[must_use]
+    pub(crate) const fn steps(mut self, steps: &'static [&'static str]) -> Self {
+        self.steps = steps;
+        self
+    }
+
+    /// Sets the namespaces of the subject.
+    #[must_use]
+    pub(crate) const fn inside(mut self, namespaces: &'static [Namespace]) -> Self {
+        self.sandbox = self.sandbox.with_namespaces(namespaces);
+        self
+    }
+
+    /// Sets the namespaces of the control, where the sandbox without any namespace would compare too much.
+    #[must_use]
+    pub(crate) const fn control_inside(mut self, namespaces: &'static [Namespace]) -> Self {
+        self.control_namespaces = namespaces;
+        self
+    }
+
+    /// Names what makes the difference, where that is no namespace, offset or limit: a flag, a filter, a system call. The
+    /// trial applies it if [`Sandbox::applies`].
+    #[must_use]
+    pub(crate) const fn by_means_of(mut self, mechanism: &'static str) -> Self {
+        self.mechanism = Some(mechanism);
+        self
+    }
+
+    /// Sets the clock offsets of the subject's time namespace.
+    #[must_use]
+    pub(crate) const fn with_clock_offsets(mut self, offsets: &'static [ClockOffset]) -> Self {
+        self.sandbox = self.sandbox.with_clock_offsets(offsets);
+        self
+    }
+
+    /// Runs each leg in its own cgroup: the subject's with these limits, the control's without.
+    #[must_use]
+    pub(crate) const fn in_cgroup(mut self, limits: &'static [Limit]) -> Self {
+        self.sandbox = self.sandbox.with_cgroup(limits);
+        self
+    }
+
+    /// Sets the required config symbols and the first mainline version that has the feature.
+    #[must_use]
+    pub(crate) const fn needs(mut self, config: &'static [&'static str], major: u32, minor: u32, patch: u32) -> Self {
+        self.config = config;
+        self.since = (major, minor, patch);
+        self
+    }
+
+    /// Sets the first versions of older stable series that have the feature.
+    #[must_use]
+    pub(crate) const fn backported(mut self, versions: &'static [Version]) -> Self {
+        self.backports = versions;
+        self
+    }
+
+    /// Sets the modules to load before the first leg, if the kernel has them as modules.
+    #[must_use]
+    pub(crate) const fn with_modules(mut self, modules: &'static [&'static str]) -> Self {
+        self.modules = modules;
+        self
+    }
+
+    /// Adds a probe for features that the sandbox's own probe does not cover.
+    #[must_use]
+    pub(crate) const fn probed_by(mut self, probe: fn() -> Result<Probe, Trouble>) -> Self {
+        self.probe = Some(probe);
+        self
+    }
+
+    /// Allows kernel reports: text that the report's headline contains, and the reason.
+    #[must_use]
+    pub(crate) const fn allowing(mut self, allows: &'static [(&'static str, &'static str)]) -> Self {
+        self.allows = allows;
+        self
+    }
+
+    /// Declares that Linux does not isolate this by design.
+    #[must_use]
+    pub(crate) const fn leaks_by_design(mut self) -> Self {
+        self.expects = Expectation::Leak;
+        self
+    }
+
+    /// Declares that older kernels than this leak.
+    #[must_use]
+    pub(crate) const fn isolates_since(mut self, mainline: Version, backports: &'static [Version]) -> Self {
+        self.isolates_since = Some(mainline);
+        self.isolation_backports = backports;
+        self
+    }
+
+    /// Declares that no control is possible; `why` is in every report.
+    #[must_use]
+    pub(crate) const fn without_control(mut self, why: &'static str) -> Self {
+        self.no_control = Some(why);
+        self
+    }
+
+    /// Sets the time limit of each leg, in ms, at the speed of real hardware.
+    #[must_use]
+    pub(crate) const fn within(mut self, leg_timeout_ms: u64) -> Self {
+        self.leg_timeout_ms = leg_timeout_ms;
+        self
+    }
+
+    #[must_use]
+    pub(crate) const fn has_control(&self) -> bool {
+        self.no_control.is_none()
+    }
+
+    /// The sandbox of the control.
+    #[must_use]
+    pub(crate) const fn control_sandbox(&self) -> Sandbox {
+        self.sandbox.control(self.control_namespaces)
+    }
+
+    /// The description for the host.
+    ///
+    /// # Errors
+    /// [`BadScenarioId`] if the name is not of the form `area.name`.
+    pub(crate) fn spec(&self) -> Result<ScenarioSpec, BadScenarioId> {
+        let owned = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
+        Ok(ScenarioSpec {
+            id: self.id.parse()?,
+            title: self.title.to_owned(),
+            items: owned(self.items),
+            steps: owned(self.steps),
+            source: self.source.to_owned(),
+            namespaces: self.sandbox.namespaces().to_vec(),
+            expects: self.expects,
+            isolates_since: self
+                .isolates_since
+                .map(|mainline| Since { mainline: number(mainline), backports: numbers(self.isolation_backports) }),
+            control_namespaces: self.control_namespaces.to_vec(),
+            mechanism: self.mechanism.map(str::to_owned),
+            control: match self.no_control {
+                None => Control::Runs,
+                Some(why) => Control::Impossible { why: why.to_owned() },
+            },
+            requires: Requirement {
+                config: owned(self.config),
+                since: number(self.since),
+                backports: numbers(self.backports),
+            },
+            modules: owned(self.modules),
+            leg_timeout_ms: self.leg_timeout_ms,
+            allows: self
+                .allows
+                .iter()
+                .map(|&(pattern, reason)| Allowance { pattern: pattern.to_owned(), reason: reason.to_owned() })
+                .collect(),
+        })
+    }
+}
+
+fn number((major, minor, patch): Version) -> KernelVersion {
+    KernelVersion::new(major, minor, patch)
+}
+
+fn numbers(versions: &[Version]) -> Vec<KernelVersion> {
+    versions.iter().copied().map(number).collect()
+}
