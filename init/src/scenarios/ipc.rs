@@ -6,7 +6,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::getpid;
 use vmlab_protocol::catalogue::Namespace;
 
-use super::support::judge;
+use super::support::{judge, known};
 use super::{Finding, Probe, Scenario, Trouble, Undo};
 use crate::sandbox::{Code, During, Sandbox, refused};
 use crate::sys::ipc::Kind;
@@ -39,7 +39,12 @@ fn posix_mq(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 }
 
 fn probe_mq() -> Result<Probe, Trouble> {
-    known("mq_open(2)", mq_open(queue_name().as_str(), MQ_OFlag::O_RDONLY, Mode::empty(), None).and_then(mq_close))
+    known(
+        "mq_open(2)",
+        mq_open(queue_name().as_str(), MQ_OFlag::O_RDONLY, Mode::empty(), None).and_then(mq_close),
+        &[Errno::ENOSYS],
+        &[Errno::ENOENT],
+    )
 }
 
 fn queue_name() -> String {
@@ -89,31 +94,10 @@ fn sysv(sandbox: &Sandbox, kind: Kind) -> Result<Finding, Trouble> {
 }
 
 fn probe_sysv() -> Result<Probe, Trouble> {
-    known("msgget(2)", Kind::Msg.find(key()).map(drop))
+    known("msgget(2)", Kind::Msg.find(key()), &[Errno::ENOSYS], &[Errno::ENOENT])
 }
 
 /// A key that no other leg uses.
 fn key() -> i32 {
     0x766d_0000 ^ getpid().as_raw()
-}
-
-/// Judges the answer of a call for an object that does not exist: whether the kernel has the system call.
-fn known(call: &str, answer: nix::Result<()>) -> Result<Probe, Trouble> {
-    match answer {
-        Ok(()) | Err(Errno::ENOENT) => Ok(Probe::Available),
-        Err(Errno::ENOSYS) => Ok(Probe::Missing(format!("{call}: ENOSYS"))),
-        Err(errno) => Err(errno).during(call),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_an_unknown_call_means_absence() {
-        assert_eq!(known("msgget(2)", Err(Errno::ENOENT)), Ok(Probe::Available));
-        assert_eq!(known("msgget(2)", Err(Errno::ENOSYS)), Ok(Probe::Missing("msgget(2): ENOSYS".to_owned())));
-        assert!(known("msgget(2)", Err(Errno::EPERM)).is_err());
-    }
 }

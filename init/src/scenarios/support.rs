@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::libc::O_NONBLOCK;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 
-use super::{Finding, Trouble};
+use super::{Finding, Probe, Trouble};
 use crate::sandbox::cgroup::create_numbered_dir;
 use crate::sandbox::{During, undo};
 
@@ -76,6 +77,36 @@ fn weigh(detail: String, isolated: bool, leaked: bool, expected: impl fmt::Displ
         (true, true) => Err(Trouble(format!("{detail}, which does not distinguish isolation from a leak"))),
         (false, false) => Err(Trouble(format!("{detail}; expected {expected}"))),
     }
+}
+
+/// Judges a call of a probe. An errno of `absent` is what a kernel without the feature returns, an errno of `refused` what a kernel
+/// with the feature returns for these arguments; for example `ENOSYS` and `EBADF`.
+///
+/// # Errors
+/// [`Trouble`] for another errno, which says nothing about the feature.
+pub(crate) fn known<T>(
+    call: &str,
+    answer: nix::Result<T>,
+    absent: &[Errno],
+    refused: &[Errno],
+) -> Result<Probe, Trouble> {
+    match answer {
+        Err(errno) if absent.contains(&errno) => Ok(Probe::Missing(format!("{call}: {errno:?}"))),
+        Err(errno) if !refused.contains(&errno) => Err(errno).during(call),
+        Ok(_) | Err(_) => Ok(Probe::Available),
+    }
+}
+
+/// Makes the calling process one of an ordinary user: user and group of this id, no supplementary groups, no capabilities.
+/// Not group 0, because checks such as that of the `hidepid` option compare groups too.
+///
+/// # Errors
+/// As setgroups(2), setresgid(2) and setresuid(2).
+pub(crate) fn become_user(id: u32) -> Result<(), Trouble> {
+    let (user, group) = (Uid::from_raw(id), Gid::from_raw(id));
+    setgroups(&[]).during("setgroups(2)")?;
+    setresgid(group, group, group).during("setresgid(2)")?;
+    setresuid(user, user, user).during("setresuid(2)")
 }
 
 /// Checks a precondition of the trial.
@@ -155,6 +186,14 @@ impl Drop for Scratch {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_documented_errno_means_absence() {
+        let probed = |errno| known("msgget(2)", Err::<(), _>(errno), &[Errno::ENOSYS], &[Errno::ENOENT]);
+        assert_eq!(probed(Errno::ENOENT), Ok(Probe::Available));
+        assert_eq!(probed(Errno::ENOSYS), Ok(Probe::Missing("msgget(2): ENOSYS".to_owned())));
+        assert!(probed(Errno::EPERM).is_err());
+    }
 
     #[test]
     fn only_the_two_expected_observations_are_findings() {
