@@ -14,6 +14,7 @@ mod expect;
 mod injection;
 mod launch;
 mod module;
+pub mod mutations;
 mod record;
 mod row;
 mod suite;

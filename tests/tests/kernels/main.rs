@@ -21,6 +21,7 @@ mod evidence;
 mod forks;
 mod machines;
 mod messages;
+mod mutations;
 mod no_boot;
 mod runners;
 mod sandbox;

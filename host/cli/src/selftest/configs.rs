@@ -1,21 +1,17 @@
 //! `vmlab selftest configs`: proves what scenarios need, on kernels that lack one feature each.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::rc::Rc;
-
 use clap::Args;
 use vmlab_events::error::chain;
-use vmlab_events::event::{LabEvent, Stamped};
 use vmlab_events::exit;
 use vmlab_events::job::JobSpec;
 use vmlab_image::guest_init;
 use vmlab_kernel::config::KernelConfig;
 use vmlab_kernel::order::{FragmentName, Order};
 use vmlab_kernel::{FetchPolicy, How, KernelSource, fragments};
-use vmlab_lab::{Lab, Plan};
+use vmlab_lab::Plan;
 use vmlab_selftest::configs::{Comparison, Tried, Verdicts, compare};
 
+use super::verdicts::collect;
 use crate::{Context, Failure, kernel_arg, output, progress};
 
 /// Prove what scenarios need: build kernels that lack one feature each, and compare the verdicts
@@ -98,16 +94,8 @@ async fn tried(order: &Order, context: &Context) -> Result<(KernelConfig, Verdic
     let catalogue = guest_init::catalogue().map_err(|error| Failure::lab(chain(&error)))?;
     let jobs = catalogue.iter().cloned().map(JobSpec::from).collect();
     let plan = Plan { kernels: vec![source], ..Plan::new(jobs) };
-    let verdicts = Rc::new(RefCell::new(BTreeMap::new()));
-    let sink = Rc::clone(&verdicts);
-    let take = move |event: &Stamped| {
-        if let LabEvent::JobFinished(report) = &event.event {
-            sink.borrow_mut().insert(report.job.name().to_owned(), report.verdict.clone());
-        }
-    };
-    let lab = Lab::new(context.dirs.clone()).progress(&progress);
-    lab.run(plan, take).await?;
-    Ok((config, verdicts.take()))
+    let verdicts = collect(plan, context).await?;
+    Ok((config, verdicts.into_iter().map(|((_, scenario), verdict)| (scenario, verdict)).collect()))
 }
 
 fn lines(name: &str, comparison: &Comparison) -> String {

@@ -3,6 +3,8 @@
 use clap::{Args, Subcommand};
 
 mod configs;
+mod scenarios;
+mod verdicts;
 
 use crate::interrupt::Interrupts;
 use crate::lab_args::{AccelArg, IsolationArg};
@@ -27,6 +29,7 @@ pub struct SelftestArgs {
 enum What {
     Faults(FaultsArgs),
     Configs(configs::ConfigsArgs),
+    Scenarios(scenarios::ScenariosArgs),
 }
 
 /// Make guests, QEMU, the host and vmlab itself fail in known ways, and compare each verdict with the expected verdict.
@@ -77,6 +80,9 @@ pub(super) async fn run(args: &SelftestArgs, context: &Context) -> Result<u8, Fa
         What::Faults(args) => args,
         What::Configs(args) => {
             return Interrupts::listen()?.or_interrupt(configs::run(args, context)).await;
+        }
+        What::Scenarios(args) => {
+            return Interrupts::listen()?.or_interrupt(scenarios::run(args, context)).await;
         }
     };
     let rows = table::select(&args.filters).map_err(|filter| {
