@@ -2,11 +2,14 @@
 
 #![expect(unsafe_code, reason = "system calls that nix has no safe form for; each block says why it is sound")]
 
+pub(crate) mod attributes;
+pub(crate) mod disk;
 pub(crate) mod files;
 pub(crate) mod ipc;
 pub(crate) mod mount;
 pub(crate) mod network;
 pub(crate) mod process;
 pub(crate) mod random;
+pub(crate) mod statmount;
 pub(crate) mod terminal;
 pub(crate) mod uts;

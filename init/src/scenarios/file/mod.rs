@@ -1,0 +1,33 @@
+//! Files: immutable content, quotas, copies on write, extended attributes, device nodes, and files in memory.
+
+mod attribute;
+mod device;
+mod disk;
+mod ext4;
+mod immutable;
+mod memory;
+mod overlay;
+mod project;
+
+use super::Scenario;
+pub(super) use device::node;
+pub(super) use disk::probe_ext4;
+pub(super) use overlay::mount_overlay;
+
+/// The scenarios of this area, sorted by name.
+pub(super) const ALL: &[&Scenario] = &[
+    &attribute::CAPABILITY,
+    &overlay::COPY_UP,
+    &immutable::IMMUTABLE_LINK,
+    &memory::MEMFD_NOEXEC,
+    &memory::MEMFD_SYSCTL,
+    &device::MKNOD,
+    &project::BOUNDARY,
+    &project::LIMIT,
+    &project::USAGE,
+    &project::USER_NAMESPACE,
+    &project::QUOTACTL_FD,
+    &attribute::TRUSTED_XATTR,
+    &attribute::USER_XATTR,
+    &overlay::WHITEOUT,
+];

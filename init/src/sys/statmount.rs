@@ -1,0 +1,155 @@
+//! statmount(2) and listmount(2) of Linux 6.8, the ioctls of mount namespaces (`ioctl_nsfs(2)`), and mount events of
+//! fanotify(7).
+
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd};
+
+use nix::Result;
+use nix::errno::Errno;
+use nix::libc::{self, c_int, c_long, c_uint, c_ulong};
+
+const SYS_STATMOUNT: c_long = 457;
+const SYS_LISTMOUNT: c_long = 458;
+/// statmount(2): the mount of a descriptor. Linux 7.0.
+pub(crate) const STATMOUNT_BY_FD: c_uint = 1;
+const STATMOUNT_MNT_BASIC: u64 = 2;
+/// listmount(2): all mounts below the root.
+pub(crate) const LSMT_ROOT: u64 = u64::MAX;
+const NS_GET_MNTNS_ID: c_ulong = 0x8008_b705;
+const NS_MNT_GET_NEXT: c_ulong = 0x8010_b70b;
+const FAN_REPORT_MNT: c_uint = 0x4000;
+const FAN_MARK_ADD: c_uint = 1;
+const FAN_MARK_MNTNS: c_uint = 0x110;
+const FAN_MNT_ATTACH: u64 = 0x0100_0000;
+
+/// `struct mnt_id_req` of <linux/mount.h>.
+#[repr(C)]
+struct Request {
+    size: u32,
+    /// The descriptor for [`STATMOUNT_BY_FD`].
+    fd: u32,
+    mount: u64,
+    /// The mask of statmount(2), or the last mount of the previous listmount(2).
+    param: u64,
+    namespace: u64,
+}
+
+impl Request {
+    /// Without a namespace, the request has the size of Linux 6.8, which did not know the field.
+    fn new(mount: u64, param: u64, namespace: Option<u64>) -> Self {
+        Self { size: if namespace.is_some() { 32 } else { 24 }, fd: 0, mount, param, namespace: namespace.unwrap_or(0) }
+    }
+}
+
+/// statmount(2) of a mount's unique id, in the mount namespace of this id or in the caller's; returns the id in the answer.
+///
+/// # Errors
+/// `ENOSYS` before Linux 6.8; `ENOENT` if the namespace has no such mount; `EINVAL` for a namespace before Linux 6.11.
+pub(crate) fn statmount(mount: u64, namespace: Option<u64>) -> Result<u64> {
+    stat(&Request::new(mount, STATMOUNT_MNT_BASIC, namespace), 0)
+}
+
+/// statmount(2) of the mount of a descriptor; returns the mount's unique id. Linux 7.0.
+///
+/// # Errors
+/// `EINVAL` before Linux 7.0.
+pub(crate) fn statmount_by_fd(file: impl AsFd) -> Result<u64> {
+    let fd = u32::try_from(file.as_fd().as_raw_fd()).map_err(|_| Errno::EBADF)?;
+    stat(&Request { fd, ..Request::new(0, STATMOUNT_MNT_BASIC, Some(0)) }, STATMOUNT_BY_FD)
+}
+
+fn stat(request: &Request, flags: c_uint) -> Result<u64> {
+    /// The offset of `mnt_id` in `struct statmount`, in units of 8 bytes.
+    const MNT_ID: usize = 5;
+    let mut found = [0_u64; 64];
+    // SAFETY: request is a live struct of the size that it states, and the kernel writes up to 512 bytes to a live array.
+    Errno::result(unsafe {
+        libc::syscall(SYS_STATMOUNT, std::ptr::from_ref(request), found.as_mut_ptr(), size_of_val(&found), flags)
+    })?;
+    found.get(MNT_ID).copied().ok_or(Errno::EOVERFLOW)
+}
+
+/// listmount(2): the unique ids of up to 512 mounts below this one in the caller's mount namespace.
+///
+/// # Errors
+/// `ENOSYS` before Linux 6.8.
+pub(crate) fn listmount(mount: u64) -> Result<Vec<u64>> {
+    let request = Request::new(mount, 0, None);
+    let mut found = [0_u64; 512];
+    // SAFETY: request is a live struct of the size that it states, and the kernel writes up to 512 ids to a live array.
+    let count =
+        Errno::result(unsafe { libc::syscall(SYS_LISTMOUNT, &raw const request, found.as_mut_ptr(), found.len(), 0) })?;
+    Ok(found.iter().copied().take(usize::try_from(count).unwrap_or(0)).collect())
+}
+
+/// The unique id of the mount that the open file is on. Linux 6.8.
+///
+/// # Errors
+/// As statx(2); `ENOSYS` if the kernel does not tell the id.
+pub(crate) fn unique_mount_id(file: impl AsFd) -> Result<u64> {
+    const STATX_MNT_ID_UNIQUE: c_uint = 0x4000;
+    let mut found = MaybeUninit::<libc::statx>::zeroed();
+    // SAFETY: the path is NUL-terminated, and the kernel writes a statx to a live one.
+    Errno::result(unsafe {
+        libc::statx(
+            file.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            STATX_MNT_ID_UNIQUE,
+            found.as_mut_ptr(),
+        )
+    })?;
+    // SAFETY: each bit pattern is a statx, and the memory was zeroed before the kernel wrote to it.
+    let found = unsafe { found.assume_init() };
+    if found.stx_mask & STATX_MNT_ID_UNIQUE == 0 { Err(Errno::ENOSYS) } else { Ok(found.stx_mnt_id) }
+}
+
+/// The id of the mount namespace of an open file `/proc/PID/ns/mnt`. Linux 6.11.
+///
+/// # Errors
+/// `ENOTTY` before Linux 6.11.
+pub(crate) fn mount_namespace_id(namespace: impl AsFd) -> Result<u64> {
+    let mut id = 0_u64;
+    // SAFETY: the kernel writes 8 bytes to a live u64.
+    Errno::result(unsafe { libc::ioctl(namespace.as_fd().as_raw_fd(), NS_GET_MNTNS_ID, &raw mut id) })?;
+    Ok(id)
+}
+
+/// The mount namespace after this one, in the order of their ids. Linux 6.12.
+///
+/// # Errors
+/// `ENOENT` after the last one; `ENOTTY` before Linux 6.12.
+pub(crate) fn next_mount_namespace(namespace: impl AsFd) -> Result<OwnedFd> {
+    /// `struct mnt_ns_info` of <linux/nsfs.h>: size, number of mounts, id.
+    #[repr(C)]
+    struct Info(u32, u32, u64);
+    let mut info = Info(16, 0, 0);
+    // SAFETY: the kernel reads and writes a struct of this layout, which is live.
+    let fd = Errno::result(unsafe { libc::ioctl(namespace.as_fd().as_raw_fd(), NS_MNT_GET_NEXT, &raw mut info) })?;
+    // SAFETY: the call has just created this descriptor, and nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// A fanotify group for mount events, whose reads do not block. Linux 6.14.
+///
+/// # Errors
+/// `EINVAL` before Linux 6.14.
+pub(crate) fn mount_events() -> Result<OwnedFd> {
+    let flags = FAN_REPORT_MNT | libc::FAN_NONBLOCK | libc::FAN_CLOEXEC;
+    // SAFETY: the call takes no pointers.
+    let fd: c_int = Errno::result(unsafe { libc::fanotify_init(flags, 0) })?;
+    // SAFETY: the call has just created this descriptor, and nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Has the group report new mounts of the mount namespace of an open file `/proc/PID/ns/mnt`.
+///
+/// # Errors
+/// As `fanotify_mark(2)`.
+pub(crate) fn watch_mounts(group: impl AsFd, namespace: impl AsFd) -> Result<()> {
+    let (group, namespace) = (group.as_fd().as_raw_fd(), namespace.as_fd().as_raw_fd());
+    let none = std::ptr::null();
+    // SAFETY: a null path stands for the descriptor itself.
+    let done = unsafe { libc::fanotify_mark(group, FAN_MARK_ADD | FAN_MARK_MNTNS, FAN_MNT_ATTACH, namespace, none) };
+    Errno::result(done).map(drop)
+}
