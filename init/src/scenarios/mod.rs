@@ -14,7 +14,6 @@ mod lab;
 mod leg;
 mod mount;
 mod net;
-mod netlink;
 mod pid;
 mod scenario;
 mod support;

@@ -1,0 +1,52 @@
+//! Network namespaces, and other ways to divide the network.
+
+mod direct;
+mod limits;
+pub(crate) mod link;
+pub(crate) mod netlink;
+pub(crate) mod netns;
+mod nft;
+mod policy;
+mod proc;
+mod routing;
+mod sockets;
+mod split;
+mod wires;
+
+use super::support::{decide, judge, known, read, require, write};
+use super::{Finding, Probe, Scenario, Trouble};
+
+/// The scenarios of this area, sorted by name.
+pub(super) const ALL: &[&Scenario] = &[
+    &sockets::ABSTRACT_UNIX,
+    &limits::ADDRESS,
+    &routing::BRIDGE,
+    &limits::BUFFER_LIMIT,
+    &limits::CONNTRACK_LIMIT,
+    &direct::DEAD_DUMMY,
+    &proc::DEVICES,
+    &direct::IMMOVABLE,
+    &split::IPVLAN_ADDRESS,
+    &split::IPVLAN_L3,
+    &split::IPVLAN_L3S,
+    &routing::LINK_DOWN,
+    &proc::LINK_EVENTS,
+    &limits::LOOPBACK_DOWN,
+    &split::MACVLAN_PARENT,
+    &split::MACVLAN_PRIVATE,
+    &direct::MOVE,
+    &sockets::NETLINK_PORT,
+    &policy::NFTABLES,
+    &split::ONE_KIND,
+    &policy::PACKET_SOCKET,
+    &sockets::PATHNAME_UNIX,
+    &direct::PHYSICAL,
+    &sockets::PORT,
+    &policy::ROUTE,
+    &limits::SOMAXCONN,
+    &proc::SYSCTL,
+    &proc::SYSFS,
+    &routing::VETH_VANISHES,
+    &split::VRF,
+    &sockets::VSOCK,
+];
