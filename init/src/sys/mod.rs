@@ -2,12 +2,15 @@
 
 #![expect(unsafe_code, reason = "system calls that nix has no safe form for; each block says why it is sound")]
 
+pub(crate) mod bpf;
 pub(crate) mod files;
 pub(crate) mod ipc;
+pub(crate) mod landlock;
 pub(crate) mod mount;
 pub(crate) mod network;
 pub(crate) mod process;
 pub(crate) mod random;
+pub(crate) mod seccomp_notify;
 pub(crate) mod socket;
 pub(crate) mod terminal;
 pub(crate) mod uts;

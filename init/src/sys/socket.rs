@@ -53,3 +53,44 @@ pub(crate) fn option_fd(socket: impl AsFd, level: c_int, number: c_int) -> Resul
     // SAFETY: the callers name options that return a new descriptor, which nothing else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
+
+/// Receives a message of one byte. Returns the pidfd that came with it, if any (`SCM_PIDFD`).
+///
+/// # Errors
+/// As recvmsg(2).
+pub(crate) fn received_pidfd(socket: impl AsFd) -> Result<Option<OwnedFd>> {
+    const SCM_PIDFD: c_int = 4;
+    let (mut byte, mut control) = (0_u8, [0_u64; 8]);
+    let mut data = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
+    // SAFETY: msghdr is plain data, for which zeros are valid.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    (message.msg_iov, message.msg_iovlen) = (&raw mut data, 1);
+    (message.msg_control, message.msg_controllen) = (control.as_mut_ptr().cast(), size_of_val(&control));
+    // SAFETY: the kernel writes to the byte and the control buffer, which are live, at most their lengths.
+    Errno::result(unsafe { libc::recvmsg(socket.as_fd().as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC) })?;
+    // SAFETY: the kernel has set the length of the control messages, which are in the live, aligned buffer.
+    let first = unsafe { libc::CMSG_FIRSTHDR(&raw const message).as_ref() };
+    let pidfd = first.filter(|header| (header.cmsg_level, header.cmsg_type) == (libc::SOL_SOCKET, SCM_PIDFD));
+    Ok(pidfd.map(|header| {
+        // SAFETY: a control message of this type has a descriptor, which is new and which nothing else owns.
+        unsafe { OwnedFd::from_raw_fd(libc::CMSG_DATA(header).cast::<c_int>().read_unaligned()) }
+    }))
+}
+
+/// # Errors
+/// As pidfd_open(2): `ESRCH`.
+pub(crate) fn open_pidfd(pid: i32) -> Result<OwnedFd> {
+    // SAFETY: the call takes no pointers.
+    let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
+    let fd = c_int::try_from(fd).map_err(|_| Errno::EOVERFLOW)?;
+    // SAFETY: the descriptor is new, and nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// # Errors
+/// As pidfd_send_signal(2): `EINVAL` for a process outside the caller's PID namespace, `ESRCH`, `EPERM`.
+pub(crate) fn signal_pidfd(pidfd: impl AsFd, signal: c_int) -> Result<()> {
+    let (fd, information) = (pidfd.as_fd().as_raw_fd(), std::ptr::null::<libc::siginfo_t>());
+    // SAFETY: without a siginfo_t, the kernel makes one.
+    Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, information, 0) }).map(drop)
+}

@@ -117,14 +117,6 @@ pub(crate) fn delete(name: &str) -> Result<(), Trouble> {
     done(change_link(RTM_DELLINK, 0, (0, 0), &Attributes::new().text(IFLA_IFNAME, name), 0)?, "RTM_DELLINK")
 }
 
-/// Removes a device that may not exist, or may be gone together with its peer.
-pub(crate) fn delete_if_there(name: &str) -> Result<(), Trouble> {
-    match change_link(RTM_DELLINK, 0, (0, 0), &Attributes::new().text(IFLA_IFNAME, name), 0)? {
-        Err(code) if code.errno() == Errno::ENODEV => Ok(()),
-        answer => done(answer, "RTM_DELLINK"),
-    }
-}
-
 /// Moves a device to another network namespace. An errno is an answer.
 pub(crate) fn try_move(name: &str, netns: impl AsFd) -> Result<Answer, Trouble> {
     let fd = netns.as_fd().as_raw_fd().cast_unsigned();

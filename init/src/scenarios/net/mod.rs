@@ -1,5 +1,6 @@
 //! Network namespaces, and other ways to divide the network.
 
+mod bind;
 mod direct;
 mod limits;
 pub(crate) mod link;
@@ -20,7 +21,10 @@ use super::{Finding, Probe, Scenario, Trouble};
 pub(super) const ALL: &[&Scenario] = &[
     &sockets::ABSTRACT_UNIX,
     &limits::ADDRESS,
+    &bind::ADDRESS_HOOK,
     &routing::BRIDGE,
+    &bind::BROKER,
+    &bind::BROKER_DIES,
     &limits::BUFFER_LIMIT,
     &limits::CONNTRACK_LIMIT,
     &direct::DEAD_DUMMY,
@@ -29,6 +33,7 @@ pub(super) const ALL: &[&Scenario] = &[
     &split::IPVLAN_ADDRESS,
     &split::IPVLAN_L3,
     &split::IPVLAN_L3S,
+    &bind::LANDLOCK_PORT,
     &routing::LINK_DOWN,
     &proc::LINK_EVENTS,
     &limits::LOOPBACK_DOWN,

@@ -71,10 +71,10 @@ pub(super) const LINK_DOWN: Scenario = Scenario::new(
 
 fn link_down(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let (a, b) = (Netns::new()?, Netns::new()?);
-    connect((&a, "wire", Some(host(1))), (&b, "wire", Some(host(2))))?;
+    connect((&a, "to-b", Some(host(1))), (&b, "to-a", Some(host(2))))?;
     require("connect(2) from A to B", &tcp(&a, &b, host(2))?, &Ok(()))?;
     if sandbox.applies() {
-        a.run(|| link::set_down("wire"))?;
+        a.run(|| link::set_down("to-b"))?;
     }
     judge("connect(2) from A to B again", &tcp(&a, &b, host(2))?, &refused(Errno::ENETUNREACH), &Ok(()))
 }

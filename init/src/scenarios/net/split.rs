@@ -71,18 +71,18 @@ pub(super) const MACVLAN_PARENT: Scenario = Scenario::new(
 
 fn macvlan_parent(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let a = Netns::new()?;
-    let here = if sandbox.applies() {
-        let ((here, _far), b) = (parent()?, Netns::new()?);
+    let (here, _kept) = if sandbox.applies() {
+        let ((here, far), b) = (parent()?, Netns::new()?);
         for (name, netns, number) in [("a", &a, 1), ("b", &b, 2)] {
             macvlan(name, BRIDGED).add()?;
             give(name, netns, host(number))?;
         }
         require("connect(2) from A to B", &tcp(&a, &b, host(2))?, &Ok(()))?;
-        here
+        (here, Some(far))
     } else {
         let here = Netns::new()?;
         connect((&here, PARENT, Some(host(254))), (&a, "a", Some(host(1))))?;
-        here
+        (here, None)
     };
     judge("connect(2) from the parent to A", &tcp(&here, &a, host(1))?, &refused(Errno::EHOSTUNREACH), &Ok(()))
 }
