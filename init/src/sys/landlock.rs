@@ -1,6 +1,6 @@
 //! Landlock (landlock(7)): a process takes rights away from itself and its later children.
 
-use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 
 use nix::Result;
 use nix::errno::Errno;
@@ -10,7 +10,6 @@ use nix::libc;
 pub(crate) const BIND_TCP: u64 = 1;
 
 const CREATE_RULESET_VERSION: u32 = 1;
-const RULE_PATH_BENEATH: libc::c_int = 1;
 const RULE_NET_PORT: libc::c_int = 2;
 
 /// The rights that a ruleset handles: those are taken away, except where a rule gives them. Zero means none.
@@ -23,13 +22,6 @@ pub(crate) struct Handled {
     pub(crate) network: u64,
     /// `LANDLOCK_SCOPE_*`. Version 6.
     pub(crate) scoped: u64,
-}
-
-/// `struct landlock_path_beneath_attr`.
-#[repr(C, packed)]
-struct PathBeneath {
-    access: u64,
-    parent: i32,
 }
 
 /// `struct landlock_net_port_attr`.
@@ -64,18 +56,6 @@ impl Ruleset {
         let fd = RawFd::try_from(fd).map_err(|_| Errno::EOVERFLOW)?;
         // SAFETY: the descriptor is new, and nothing else owns it.
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
-    }
-
-    /// Keeps these rights for all files beneath a directory.
-    ///
-    /// # Errors
-    /// As landlock_add_rule(2): `EINVAL`, `EBADFD`.
-    pub(crate) fn allow_beneath(&self, access: u64, directory: impl AsFd) -> Result<()> {
-        let rule = PathBeneath { access, parent: directory.as_fd().as_raw_fd() };
-        let call = libc::SYS_landlock_add_rule;
-        // SAFETY: the kernel reads the structure, which is live.
-        let done = unsafe { libc::syscall(call, self.0.as_raw_fd(), RULE_PATH_BENEATH, &raw const rule, 0) };
-        Errno::result(done).map(drop)
     }
 
     /// Keeps these rights for a port.

@@ -4,14 +4,17 @@ mod bind;
 mod direct;
 mod limits;
 pub(crate) mod link;
+mod netkit;
 pub(crate) mod netlink;
 pub(crate) mod netns;
 mod nft;
 mod policy;
 mod proc;
+mod repair;
 mod routing;
 mod sockets;
 mod split;
+mod tcp;
 mod wires;
 
 use super::support::{decide, judge, known, read, require, write};
@@ -40,6 +43,7 @@ pub(super) const ALL: &[&Scenario] = &[
     &split::MACVLAN_PARENT,
     &split::MACVLAN_PRIVATE,
     &direct::MOVE,
+    &netkit::NETKIT,
     &sockets::NETLINK_PORT,
     &policy::NFTABLES,
     &split::ONE_KIND,
@@ -51,6 +55,9 @@ pub(super) const ALL: &[&Scenario] = &[
     &limits::SOMAXCONN,
     &proc::SYSCTL,
     &proc::SYSFS,
+    &tcp::BLOCK,
+    &tcp::MOVE,
+    &tcp::REPAIR_PRIVILEGE,
     &routing::VETH_VANISHES,
     &split::VRF,
     &sockets::VSOCK,

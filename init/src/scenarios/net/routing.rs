@@ -14,7 +14,7 @@ pub(super) fn probe_veth() -> Result<Probe, Trouble> {
     probe(Device::pair("veth", &name, &peer))
 }
 
-fn probe_bridge() -> Result<Probe, Trouble> {
+pub(super) fn probe_bridge() -> Result<Probe, Trouble> {
     match probe_kind("bridge")? {
         Probe::Available => probe_veth(),
         missing @ Probe::Missing(_) => Ok(missing),
