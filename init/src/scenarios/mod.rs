@@ -15,12 +15,12 @@ mod lab;
 mod leg;
 mod mount;
 mod net;
-mod netlink;
 mod pid;
 mod scenario;
 mod support;
 mod syslog;
 mod time;
+mod unix;
 mod user;
 mod uts;
 
@@ -40,6 +40,7 @@ const AREAS: &[&[&Scenario]] = &[
     pid::ALL,
     syslog::ALL,
     time::ALL,
+    unix::ALL,
     user::ALL,
     uts::ALL,
 ];

@@ -4,12 +4,16 @@
 
 pub(crate) mod attributes;
 pub(crate) mod disk;
+pub(crate) mod bpf;
 pub(crate) mod files;
 pub(crate) mod ipc;
+pub(crate) mod landlock;
 pub(crate) mod mount;
 pub(crate) mod network;
 pub(crate) mod process;
 pub(crate) mod random;
 pub(crate) mod statmount;
+pub(crate) mod seccomp_notify;
+pub(crate) mod socket;
 pub(crate) mod terminal;
 pub(crate) mod uts;

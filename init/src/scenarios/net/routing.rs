@@ -1,0 +1,109 @@
+//! Network namespaces that are connected by cables and a bridge.
+
+use nix::errno::Errno;
+use vmlab_protocol::catalogue::Namespace;
+
+use super::link::{self, Device, device_name, probe, probe_kind};
+use super::netns::{self, Netns, await_teardown};
+use super::wires::{connect, host, tcp};
+use super::{Finding, Probe, Scenario, Trouble, decide, judge, require};
+use crate::sandbox::{Sandbox, refused};
+
+pub(super) fn probe_veth() -> Result<Probe, Trouble> {
+    let (name, peer) = (device_name('p'), device_name('q'));
+    probe(Device::pair("veth", &name, &peer))
+}
+
+pub(super) fn probe_bridge() -> Result<Probe, Trouble> {
+    match probe_kind("bridge")? {
+        Probe::Available => probe_veth(),
+        missing @ Probe::Missing(_) => Ok(missing),
+    }
+}
+
+pub(super) const BRIDGE: Scenario = Scenario::new(
+    "net.bridge",
+    "Two network namespaces reach each other over a bridge if their cables are ports of the bridge",
+    bridge,
+)
+.shows(&["network-routing"], "veth(4), Documentation/networking/bridge.rst")
+.steps(&[
+    "Connects two new network namespaces A and B to a third one by veth, and makes a bridge there. A's cable is a port.",
+    "The subject makes B's cable a port as well.",
+    "From the bridge, which has an address: connect(2) to A succeeds.",
+    "From A: connect(2) to B must succeed. Without the port it fails with EHOSTUNREACH.",
+])
+.by_means_of("a port of the bridge")
+.needs(&["CONFIG_NET_NS", "CONFIG_INET", "CONFIG_VETH", "CONFIG_BRIDGE"], 2, 6, 29)
+.with_modules(&["veth", "bridge"])
+.probed_by(probe_bridge);
+
+fn bridge(sandbox: &Sandbox) -> Result<Finding, Trouble> {
+    netns::leave()?;
+    let (hub, a, b) = (Netns::current()?, Netns::new()?, Netns::new()?);
+    Device::new("bridge", "bridge").add()?;
+    link::configure("bridge", host(254))?;
+    connect((&a, "wire", Some(host(1))), (&hub, "to-a", None))?;
+    connect((&b, "wire", Some(host(2))), (&hub, "to-b", None))?;
+    link::set_master("to-a", "bridge")?;
+    if sandbox.applies() {
+        link::set_master("to-b", "bridge")?;
+    }
+    require("connect(2) from the bridge to A", &tcp(&hub, &a, host(1))?, &Ok(()))?;
+    judge("connect(2) from A to B", &tcp(&a, &b, host(2))?, &Ok(()), &refused(Errno::EHOSTUNREACH))
+}
+
+pub(super) const LINK_DOWN: Scenario = Scenario::new(
+    "net.link-down",
+    "A device that is down carries nothing: connect(2) fails with ENETUNREACH",
+    link_down,
+)
+.shows(&["network-routing"], "veth(4), netdevice(7)")
+.steps(&[
+    "Connects two new network namespaces A and B by veth. From A: connect(2) to B succeeds.",
+    "The subject takes A's end of the cable down.",
+    "From A: connect(2) to B must fail with ENETUNREACH.",
+])
+.by_means_of("a device without IFF_UP")
+.needs(&["CONFIG_NET_NS", "CONFIG_INET", "CONFIG_VETH"], 2, 6, 29)
+.with_modules(&["veth"])
+.probed_by(probe_veth);
+
+fn link_down(sandbox: &Sandbox) -> Result<Finding, Trouble> {
+    let (a, b) = (Netns::new()?, Netns::new()?);
+    connect((&a, "to-b", Some(host(1))), (&b, "to-a", Some(host(2))))?;
+    require("connect(2) from A to B", &tcp(&a, &b, host(2))?, &Ok(()))?;
+    if sandbox.applies() {
+        a.run(|| link::set_down("to-b"))?;
+    }
+    judge("connect(2) from A to B again", &tcp(&a, &b, host(2))?, &refused(Errno::ENETUNREACH), &Ok(()))
+}
+
+pub(super) const VETH_VANISHES: Scenario = Scenario::new(
+    "net.veth-vanishes",
+    "The end of a cable outside vanishes when the network namespace of its other end dies",
+    veth_vanishes,
+)
+.shows(&["network-routing"], "network_namespaces(7), veth(4)")
+.steps(&[
+    "Outside: creates a pair of veth devices, and moves one to the network namespace of a process inside.",
+    "The process inside is killed, and the leg waits until the kernel has removed dead network namespaces.",
+    "Outside: the other end of the pair must be gone.",
+])
+.inside(&[Namespace::Net])
+.needs(&["CONFIG_NET_NS", "CONFIG_VETH"], 2, 6, 29)
+.with_modules(&["veth"])
+.probed_by(probe_veth);
+
+fn veth_vanishes(sandbox: &Sandbox) -> Result<Finding, Trouble> {
+    netns::leave()?;
+    let inside = sandbox.hold(|| Ok(()))?;
+    Device::pair("veth", "near", "far").add()?;
+    link::move_to("far", Netns::of(inside.pid())?.file())?;
+    require("whether the near end exists", &link::is_there("near")?, &true)?;
+    drop(inside);
+    await_teardown()?;
+    let devices = link::names()?;
+    let there = devices.iter().any(|name| name == "near");
+    decide("devices outside afterwards", &devices, (!there, there), "a list with or without near")
+}
