@@ -13,6 +13,7 @@ mod ipc;
 mod lab;
 mod leg;
 mod mount;
+mod namespace;
 mod net;
 mod netlink;
 mod pid;
@@ -30,7 +31,7 @@ pub(crate) use scenario::{Finding, Scenario, Trial};
 
 /// The scenarios of each area, by the area's name.
 const AREAS: &[&[&Scenario]] =
-    &[cgroup::ALL, ipc::ALL, lab::ALL, mount::ALL, net::ALL, pid::ALL, syslog::ALL, time::ALL, user::ALL, uts::ALL];
+    &[cgroup::ALL, ipc::ALL, lab::ALL, mount::ALL, namespace::ALL, net::ALL, pid::ALL, syslog::ALL, time::ALL, user::ALL, uts::ALL];
 
 /// All scenarios, sorted by name.
 pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> {
