@@ -56,6 +56,7 @@ const OWNER_SYSCTL: Scenario = Scenario::new(
 .inside(&[Namespace::User, Namespace::Ipc])
 .control_inside(&[Namespace::User])
 .needs(&["CONFIG_USER_NS", "CONFIG_IPC_NS", "CONFIG_SYSVIPC", "CONFIG_SYSVIPC_SYSCTL"], 6, 9, 0)
+// The stable series 6.1 has it as well. Debian's release names do not tell since which patch.
 .backported(&[(6, 1, 0)])
 .probed_by(probe_owner_sysctl);
 

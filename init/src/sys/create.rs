@@ -106,15 +106,15 @@ pub(crate) fn pidfd_of(pid: Pid) -> Result<OwnedFd> {
 }
 
 // PIDFD_GET_UTS_NAMESPACE of <linux/pidfd.h>.
-nix::ioctl_none_bad!(pidfd_get_uts_namespace, nix::request_code_none!(0xff, 10));
+const PIDFD_GET_UTS_NAMESPACE: libc::Ioctl = nix::request_code_none!(0xff, 10);
 
 /// The UTS namespace of a pidfd's process. Linux 6.11.
 ///
 /// # Errors
 /// `ENOTTY` on older kernels, `ESRCH` if the process has ended.
 pub(crate) fn uts_namespace_of(pidfd: &OwnedFd) -> Result<std::fs::File> {
-    // SAFETY: the ioctl takes no argument.
-    let fd = unsafe { pidfd_get_uts_namespace(pidfd.as_raw_fd()) }?;
+    // SAFETY: the argument is no pointer; the kernel wants 0.
+    let fd = Errno::result(unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_UTS_NAMESPACE, 0) })?;
     // SAFETY: the kernel has just opened the descriptor, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) }.into())
 }

@@ -10,7 +10,7 @@ use vmlab_protocol::catalogue::Namespace;
 use super::identity::probe_types;
 use super::{bits, flag, inode, open};
 use crate::sandbox::{Answer, Code, During, Sandbox, refused};
-use crate::scenarios::support::{judge, known};
+use crate::scenarios::support::{decide, judge, known};
 use crate::scenarios::{Finding, Probe, Scenario, Trouble};
 use crate::sys::create::{add_idle_thread, clone_and_end, fork_with_clone, fork_with_clone3};
 use crate::sys::process::fork_with;
@@ -25,6 +25,7 @@ pub(super) const CLONE3_TIME: Scenario = Scenario::new(
     "The subject's process calls clone3(2) with CLONE_NEWTIME, which is 0x80.",
     "The child's /proc/self/ns/time must be another one than the parent's.",
     "The control's process passes the same bit to clone(2), whose lowest eight bits are the exit signal.",
+    "There is no signal 128: older kernels start a child that sends none, 7.x kernels refuse it with EINVAL.",
 ])
 .by_means_of("clone3(2)")
 .needs(&["CONFIG_TIME_NS"], 5, 6, 0)
@@ -32,12 +33,21 @@ pub(super) const CLONE3_TIME: Scenario = Scenario::new(
 
 fn clone3_time(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let flags = bits(Namespace::Time);
-    let is_new = sandbox.run(|| {
-        let new = || is_new("time");
-        let child = if sandbox.applies() { fork_with_clone3(flags, new()?) } else { fork_with_clone(flags, new()?) };
-        end_of(child.during("clone with CLONE_NEWTIME")?)
+    let is_new: Answer<bool> = sandbox.run(|| {
+        let look = is_new("time")?;
+        let child = if sandbox.applies() { fork_with_clone3(flags, look) } else { fork_with_clone(flags, look) };
+        match child {
+            Ok(child) => end_of(child).map(Ok),
+            Err(errno) => Ok(Err(Code::from(errno))),
+        }
     })?;
-    judge("whether the child is in a new time namespace", &is_new, &true, &false)
+    let is_signal = is_new == Ok(false) || is_new == refused(Errno::EINVAL);
+    decide(
+        "whether the child is in a new time namespace",
+        &is_new,
+        (is_new == Ok(true), is_signal),
+        "true, or false or EINVAL",
+    )
 }
 
 /// A function for a child: returns 1 if its namespace is another one than the caller's, and 0 if it is the same.
@@ -55,6 +65,29 @@ fn end_of(child: Pid) -> Result<bool, Trouble> {
     }
 }
 
+pub(super) const CLONE_PARENT: Scenario = Scenario::new(
+    "namespace.clone-parent",
+    "The init of a PID namespace cannot create siblings: CLONE_PARENT fails with EINVAL",
+    clone_parent,
+)
+.shows(&["1b", "3b"], "clone(2), CLONE_PARENT; kernel/fork.c, copy_process")
+.steps(&[
+    "Inside: init of a new PID namespace calls clone(2) with CLONE_PARENT and CLONE_NEWUSER: EINVAL.",
+    "The control's process is no init, and the call succeeds: it is not CLONE_NEWUSER that forbids CLONE_PARENT.",
+])
+.inside(&[Namespace::Pid])
+.needs(&["CONFIG_PID_NS", "CONFIG_USER_NS"], 3, 8, 0);
+
+fn clone_parent(sandbox: &Sandbox) -> Result<Finding, Trouble> {
+    let parent = u64::from(libc::CLONE_PARENT.cast_unsigned());
+    // The child is the keeper's, whose end the kernel reaps with it.
+    let created: Answer = sandbox.run(|| {
+        let child = clone_and_end(bits(Namespace::User) | parent);
+        Ok(child.map(drop).map_err(Code::from))
+    })?;
+    judge("clone(CLONE_NEWUSER | CLONE_PARENT) inside", &created, &refused(Errno::EINVAL), &Ok(()))
+}
+
 /// Pairs of a flag that creates a namespace and flags that contradict it.
 fn contradictions() -> [(&'static str, u64, u64); 5] {
     let flag = |bits: libc::c_int| u64::from(bits.cast_unsigned());
@@ -64,7 +97,7 @@ fn contradictions() -> [(&'static str, u64, u64); 5] {
         ("CLONE_NEWUSER with CLONE_FS", bits(Namespace::User), flag(libc::CLONE_FS)),
         ("CLONE_NEWPID with CLONE_THREAD", bits(Namespace::Pid), thread),
         ("CLONE_NEWIPC with CLONE_SYSVSEM", bits(Namespace::Ipc), flag(libc::CLONE_SYSVSEM)),
-        ("CLONE_NEWUSER with CLONE_PARENT", bits(Namespace::User), flag(libc::CLONE_PARENT)),
+        ("CLONE_NEWUSER with CLONE_THREAD", bits(Namespace::User), thread),
     ]
 }
 
@@ -79,7 +112,7 @@ pub(super) const FLAGS: Scenario = Scenario::new(
 .shows(&["1b", "biederman-2"], "clone(2), section ERRORS")
 .steps(&[
     "clone(2) with CLONE_NEWNS or CLONE_NEWUSER and CLONE_FS must fail with EINVAL.",
-    "So must CLONE_NEWPID with CLONE_THREAD, CLONE_NEWIPC with CLONE_SYSVSEM, CLONE_NEWUSER with CLONE_PARENT.",
+    "So must CLONE_NEWPID with CLONE_THREAD, CLONE_NEWUSER with CLONE_THREAD, CLONE_NEWIPC with CLONE_SYSVSEM.",
     "clone3(2) with the unknown flag 1 << 40 must fail with EINVAL.",
     "The control leaves out the second flag of each pair, and all calls succeed.",
 ])

@@ -174,7 +174,7 @@ fn pidfd_ioctl(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 
 fn probe_pidfd_ioctl() -> Result<Probe, Trouble> {
     let pidfd = pidfd_of(getpid()).during("pidfd_open(2)")?;
-    known("PIDFD_GET_UTS_NAMESPACE", uts_namespace_of(&pidfd), &[Errno::ENOTTY, Errno::EINVAL], &[])
+    known("PIDFD_GET_UTS_NAMESPACE", uts_namespace_of(&pidfd), &[Errno::ENOTTY], &[])
 }
 
 pub(super) const PID_FOR_CHILDREN: Scenario = Scenario::new(
@@ -190,7 +190,7 @@ pub(super) const PID_FOR_CHILDREN: Scenario = Scenario::new(
     "The control's first process does not call unshare(2), and the child is an ordinary one.",
 ])
 .by_means_of("unshare(CLONE_NEWPID)")
-.needs(&["CONFIG_PID_NS"], 7, 0, 0)
+.needs(&["CONFIG_PID_NS"], 7, 2, 0)
 .probed_by(probe_pid_for_children);
 
 fn pid_for_children(sandbox: &Sandbox) -> Result<Finding, Trouble> {

@@ -1,8 +1,10 @@
 //! listns(2): the namespaces of the machine.
 
+use std::os::unix::net::UnixDatagram;
 use std::time::Instant;
 
 use nix::errno::Errno;
+use nix::sched::{setns, unshare};
 use nix::unistd::getpid;
 use vmlab_protocol::catalogue::Namespace;
 
@@ -77,51 +79,55 @@ fn wait_until_gone(id: u64) -> Result<(), Trouble> {
     Ok(())
 }
 
-pub(super) const LIST_END: Scenario = Scenario::new(
-    "namespace.list-end",
-    "listns(2) of a user namespace returns an empty list after the last id",
-    list_end,
+pub(super) const LIST_INACTIVE: Scenario = Scenario::new(
+    "namespace.list-inactive",
+    "listns(2) goes on behind a namespace that only a socket keeps, and does not list it",
+    list_inactive,
 )
-.shows(&["later-nsfs", "version-20"], "kernel/nstree.c, do_listns_userns")
+.shows(&["later-nsfs", "version-20", "1a"], "kernel/nstree.c, do_listns_userns")
 .steps(&[
-    "Outside: reads the id of the initial user namespace, and lists the namespaces that it owns.",
-    "The subject continues after the last id of this list: 0 ids. Before Linux 7.3: ENOENT.",
-    "The control begins at the start, and gets ids.",
+    "A process creates a network namespace, opens a socket there, and goes back: only the socket keeps the namespace.",
+    "listns(2) of the initial user namespace's namespaces is asked to go on before this one.",
+    "It must not list the namespace, and must not fail. Before Linux 7.3 it fails with ENOENT.",
+    "The control's process stays in the namespace, which is listed then.",
 ])
-.by_means_of("the id of the last namespace")
-.needs(&[], 7, 3, 0)
-.probed_by(probe_list_end);
+.by_means_of("leaving the namespace")
+.needs(&["CONFIG_NET_NS"], 7, 3, 0)
+.probed_by(probe_list_inactive);
 
-fn list_end(sandbox: &Sandbox) -> Result<Finding, Trouble> {
-    let owner = own_user_namespace()?;
-    let after = if sandbox.applies() { last_owned_by(owner)? } else { 0 };
-    let ids = nsfs::list(flag(Namespace::Uts).bits(), owner, after).during("listns(2)")?;
-    judge("whether listns(2) returns no id", &ids.is_empty(), &true, &false)
+fn list_inactive(sandbox: &Sandbox) -> Result<Finding, Trouble> {
+    let listed = sandbox.run(|| list_from_new(sandbox.applies())?.during("listns(2)"))?;
+    judge("whether the network namespace is listed", &listed, &false, &true)
 }
 
-fn own_user_namespace() -> Result<u64, Trouble> {
-    nsfs::id(&open(getpid(), "user")?).during("NS_GET_ID")
-}
-
-/// The last id in the list, page by page.
-fn last_owned_by(owner: u64) -> Result<u64, Trouble> {
-    let mut last = 0;
-    loop {
-        let page = nsfs::list(flag(Namespace::Uts).bits(), owner, last).during("listns(2)")?;
-        last = page.last().copied().ok_or_else(|| Trouble::new("listns(2) returned an empty page"))?;
-        if page.len() < 64 {
-            return Ok(last);
-        }
+/// Whether listns(2) from a new network namespace on lists that namespace, after the calling process has left it or not.
+fn list_from_new(leaves: bool) -> Result<nix::Result<bool>, Trouble> {
+    let owner = nsfs::id(&open(getpid(), "user")?).during("NS_GET_ID")?;
+    let old = open(getpid(), "net")?;
+    unshare(flag(Namespace::Net)).during("unshare(CLONE_NEWNET)")?;
+    let new = nsfs::id(&open(getpid(), "net")?).during("NS_GET_ID")?;
+    // Any socket keeps the namespace.
+    let _socket = UnixDatagram::unbound().during("socket(2)")?;
+    if leaves {
+        setns(&old, flag(Namespace::Net)).during("setns(2)")?;
     }
+    let ids = nsfs::list(flag(Namespace::Net).bits(), owner, new.saturating_sub(1));
+    Ok(ids.map(|ids| ids.contains(&new)))
 }
 
-fn probe_list_end() -> Result<Probe, Trouble> {
+fn probe_list_inactive() -> Result<Probe, Trouble> {
     if let missing @ Probe::Missing(_) = probe_list()? {
         return Ok(missing);
     }
-    let owner = own_user_namespace()?;
-    let past = nsfs::list(flag(Namespace::Uts).bits(), owner, last_owned_by(owner)?);
-    known("listns(2) with user_ns_id, after the last id", past, &[Errno::ENOENT], &[])
+    if let missing @ Probe::Missing(_) = Sandbox::none().with_namespaces(&[Namespace::Net]).probe()? {
+        return Ok(missing);
+    }
+    known(
+        "listns(2) with user_ns_id, before a namespace that only a socket keeps",
+        list_from_new(true)?,
+        &[Errno::ENOENT],
+        &[],
+    )
 }
 
 pub(super) const LIST_USER: Scenario = Scenario::new(

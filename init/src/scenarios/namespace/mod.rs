@@ -23,8 +23,9 @@ use crate::sandbox::{During, clone_flag};
 
 /// The scenarios of this area, sorted by name.
 pub(super) const ALL: &[&Scenario] = &[
-    &create::CLONE3_TIME,
     &lifetime::BIND_MOUNT,
+    &create::CLONE_PARENT,
+    &create::CLONE3_TIME,
     &lifetime::DESCRIPTOR,
     &create::FLAGS,
     &nsfs::HANDLE,
@@ -34,7 +35,7 @@ pub(super) const ALL: &[&Scenario] = &[
     &limit::MAX,
     &limit::NESTED,
     &list::LIST,
-    &list::LIST_END,
+    &list::LIST_INACTIVE,
     &list::LIST_USER,
     &nsfs::MOUNT_ID,
     &nest::NEST_PID,

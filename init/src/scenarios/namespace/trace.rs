@@ -122,6 +122,7 @@ fn unshare_event(sandbox: &Sandbox) -> Result<Finding, Trouble> {
         unshare(flag(Namespace::Uts)).during("unshare(CLONE_NEWUTS)")?;
         Ok(getpid().as_raw())
     })?;
-    let record = [&*format!("-{process} "), "sys_unshare(", "unshare_flags: 4000000"];
+    // Newer kernels write 0x before the number.
+    let record = [&*format!("-{process} "), "sys_unshare(", "unshare_flags: ", "4000000)"];
     judge("whether the trace has the record of the call", &trace.has(&record)?, &true, &false)
 }
