@@ -23,6 +23,7 @@ use vmlab_protocol::catalogue::Namespace;
 pub(crate) use apply::ClockOffset;
 pub(crate) use cgroup::Limit;
 pub(crate) use held::Held;
+pub(crate) use plan::clone_flag;
 pub(crate) use probe::Probe;
 pub(crate) use report::{End, readable};
 pub(crate) use trouble::{Answer, Code, During, Trouble, answer, refused};

@@ -14,6 +14,7 @@ mod ipc;
 mod lab;
 mod leg;
 mod mount;
+mod namespace;
 mod net;
 mod pid;
 mod scenario;
@@ -44,6 +45,8 @@ const AREAS: &[&[&Scenario]] = &[
     user::ALL,
     uts::ALL,
 ];
+const AREAS: &[&[&Scenario]] =
+    &[cgroup::ALL, ipc::ALL, lab::ALL, mount::ALL, namespace::ALL, net::ALL, pid::ALL, syslog::ALL, time::ALL, user::ALL, uts::ALL];
 
 /// All scenarios, sorted by name.
 pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> {

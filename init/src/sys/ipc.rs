@@ -58,3 +58,17 @@ impl Kind {
         .map(drop)
     }
 }
+
+/// Attaches the shared memory with this id, and detaches it again.
+///
+/// # Errors
+/// As shmat(2): `EINVAL` if the calling process's IPC namespace has no such id.
+pub(crate) fn attach(id: i32) -> Result<()> {
+    // SAFETY: the kernel chooses an address that is free.
+    let address = unsafe { libc::shmat(id, std::ptr::null(), libc::SHM_RDONLY) };
+    if address.addr() == usize::MAX {
+        return Err(Errno::last());
+    }
+    // SAFETY: the memory was attached above, and nothing refers to it.
+    Errno::result(unsafe { libc::shmdt(address) }).map(drop)
+}

@@ -5,11 +5,14 @@
 pub(crate) mod attributes;
 pub(crate) mod disk;
 pub(crate) mod bpf;
+pub(crate) mod create;
 pub(crate) mod files;
 pub(crate) mod ipc;
 pub(crate) mod landlock;
 pub(crate) mod mount;
 pub(crate) mod network;
+pub(crate) mod nsfs;
+pub(crate) mod privilege;
 pub(crate) mod process;
 pub(crate) mod random;
 pub(crate) mod statmount;

@@ -1,37 +1,27 @@
-//! User namespaces: user ids and capabilities.
+//! User ids inside and outside.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::kill;
-use nix::unistd::{gethostname, getpid, sethostname};
+use nix::unistd::{geteuid, getpid};
 use vmlab_protocol::catalogue::Namespace;
 
-use super::support::{Scratch, judge, read, require};
-use super::{Finding, Scenario, Trouble, Undo};
 use crate::sandbox::{Code, During, ID_COUNT, OUTER_ID, Sandbox, answer, refused};
+use crate::scenarios::support::{Scratch, judge, read, require};
+use crate::scenarios::{Finding, Scenario, Trouble};
 
-/// The scenarios of this area, sorted by name.
-pub(super) const ALL: &[&Scenario] = &[&CAPABILITIES, &CHOWN_UNMAPPED, &FILE_OWNER, &OVERFLOW_UID, &SIGNAL];
-
-const CAPABILITIES: Scenario =
-    Scenario::new("user.capabilities", "Root of a user namespace may not set the host name", capabilities)
-        .shows(&["3a"], "user_namespaces(7), section Effect of capabilities within a user namespace")
-        .inside(&[Namespace::User])
-        .needs(&["CONFIG_USER_NS"], 3, 8, 0);
-
-fn capabilities(sandbox: &Sandbox) -> Result<Finding, Trouble> {
-    let before = gethostname().during("gethostname(2)")?;
-    let _back = Undo::new("the host name", || sethostname(&before).during("sethostname(2)"));
-    let answer = sandbox.run(|| Ok(sethostname("vmlab-inside").map_err(Code::from)))?;
-    judge("sethostname(2) inside", &answer, &refused(Errno::EPERM), &Ok(()))
-}
-
-const CHOWN_UNMAPPED: Scenario =
+pub(super) const CHOWN_UNMAPPED: Scenario =
     Scenario::new("user.chown-unmapped", "chown(2) to a user that is not mapped fails with EINVAL", chown_unmapped)
         .shows(&["biederman-4"], "user_namespaces(7), section User and group ID mappings")
+        .steps(&[
+            "Inside: creates a file as root.",
+            "Inside: chown(2) of the file to user 65536, the first user without a mapping, must fail with EINVAL.",
+            "The control gives the file to the same user in the initial user namespace, where each user exists.",
+        ])
         .inside(&[Namespace::User])
         .needs(&["CONFIG_USER_NS"], 3, 8, 0);
 
@@ -45,9 +35,13 @@ fn chown_unmapped(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     judge(&format!("chown({ID_COUNT}) inside"), &given, &refused(Errno::EINVAL), &Ok(()))
 }
 
-const FILE_OWNER: Scenario =
+pub(super) const FILE_OWNER: Scenario =
     Scenario::new("user.file-owner", "A file created by root inside belongs to the mapped user outside", file_owner)
         .shows(&["biederman-4"], "user_namespaces(7), section User and group ID mappings")
+        .steps(&[
+            "Inside: root, which is user 100000 outside, creates a file and is its owner.",
+            "Outside: the file must belong to user 100000.",
+        ])
         .inside(&[Namespace::User])
         .needs(&["CONFIG_USER_NS"], 3, 8, 0);
 
@@ -62,12 +56,16 @@ fn file_owner(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     judge("the file's owner outside", &owner(&file)?, &OUTER_ID, &0)
 }
 
-const OVERFLOW_UID: Scenario = Scenario::new(
+pub(super) const OVERFLOW_UID: Scenario = Scenario::new(
     "user.overflow-uid",
     "A file of an unmapped user appears as the overflow user's inside",
     overflow_uid,
 )
 .shows(&["biederman-4"], "user_namespaces(7), section Unmapped user and group IDs")
+.steps(&[
+    "Outside: root creates a file, and reads /proc/sys/kernel/overflowuid.",
+    "Inside: stat(2) must name the overflow user as the file's owner.",
+])
 .inside(&[Namespace::User])
 .needs(&["CONFIG_USER_NS"], 3, 8, 0);
 
@@ -75,14 +73,14 @@ fn overflow_uid(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let scratch = Scratch::new()?;
     let file = scratch.join("file");
     create(&file)?;
-    let overflow = read("/proc/sys/kernel/overflowuid")?.parse::<u32>().during("reading overflowuid")?;
     let inside = sandbox.run(|| owner(&file))?;
-    judge("the owner of root's file, inside", &inside, &overflow, &0)
+    judge("the owner of root's file, inside", &inside, &overflow_user()?, &0)
 }
 
-const SIGNAL: Scenario =
+pub(super) const SIGNAL: Scenario =
     Scenario::new("user.signal", "Root of a user namespace may not signal a process of the outer root", signal)
         .shows(&["2f"], "kill(2)")
+        .steps(&["Inside: kill(2) with signal 0 to a process of root outside must fail with EPERM."])
         .inside(&[Namespace::User])
         .needs(&["CONFIG_USER_NS"], 3, 8, 0);
 
@@ -90,6 +88,35 @@ fn signal(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let outside = getpid();
     let answer = sandbox.run(|| Ok(kill(outside, None).map_err(Code::from)))?;
     judge(&format!("kill({outside}, 0) inside"), &answer, &refused(Errno::EPERM), &Ok(()))
+}
+
+pub(super) const UNMAPPED_EUID: Scenario = Scenario::new(
+    "user.unmapped-euid",
+    "A process in a user namespace without a map is the overflow user",
+    unmapped_euid,
+)
+.shows(&["biederman-4", "later-userns"], "user_namespaces(7), section Unmapped user and group IDs")
+.steps(&[
+    "The subject's process calls unshare(CLONE_NEWUSER); nobody writes a map.",
+    "geteuid(2) must return the number in /proc/sys/kernel/overflowuid.",
+    "The control's process does not call unshare(2): it is root.",
+])
+.by_means_of("unshare(CLONE_NEWUSER) without an id map")
+.needs(&["CONFIG_USER_NS"], 3, 8, 0);
+
+fn unmapped_euid(sandbox: &Sandbox) -> Result<Finding, Trouble> {
+    let overflow = overflow_user()?;
+    let user = sandbox.run(|| {
+        if sandbox.applies() {
+            unshare(CloneFlags::CLONE_NEWUSER).during("unshare(CLONE_NEWUSER)")?;
+        }
+        Ok(geteuid().as_raw())
+    })?;
+    judge("geteuid(2)", &user, &overflow, &0)
+}
+
+fn overflow_user() -> Result<u32, Trouble> {
+    read("/proc/sys/kernel/overflowuid")?.parse().during("reading overflowuid")
 }
 
 fn create(path: &Path) -> Result<(), Trouble> {

@@ -1,0 +1,118 @@
+//! Namespaces of all types: creation, sharing, names, lifetime, nesting, limits, and what can be seen and done from outside.
+
+mod create;
+mod enter;
+mod identity;
+mod lifetime;
+mod limit;
+mod list;
+mod nest;
+mod nsfs;
+mod outside;
+mod trace;
+
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt as _;
+
+use nix::sched::CloneFlags;
+use nix::unistd::Pid;
+use vmlab_protocol::catalogue::Namespace;
+
+use super::{Scenario, Trouble};
+use crate::sandbox::{During, clone_flag};
+
+/// The scenarios of this area, sorted by name.
+pub(super) const ALL: &[&Scenario] = &[
+    &lifetime::BIND_MOUNT,
+    &create::CLONE_PARENT,
+    &create::CLONE3_TIME,
+    &lifetime::DESCRIPTOR,
+    &create::FLAGS,
+    &nsfs::HANDLE,
+    &nsfs::ID,
+    &identity::INODES,
+    &limit::INTERPRETERS,
+    &limit::MAX,
+    &limit::NESTED,
+    &list::LIST,
+    &list::LIST_INACTIVE,
+    &list::LIST_USER,
+    &nsfs::MOUNT_ID,
+    &nest::NEST_PID,
+    &nest::NEST_USER,
+    &identity::ONE_TYPE,
+    &enter::OPEN_FOREIGN,
+    &nsfs::OWNER,
+    &nsfs::OWNER_UID,
+    &nsfs::PARENT,
+    &enter::PID_FOR_CHILDREN,
+    &enter::PIDFD_IOCTL,
+    &outside::PRLIMIT,
+    &outside::ROOT_LINK,
+    &outside::SET_HOSTNAME,
+    &enter::SETNS_OUTER,
+    &enter::SETNS_OWN_USER,
+    &enter::SETNS_PIDFD,
+    &enter::SETNS_USER,
+    &identity::SHARED,
+    &create::THREADS,
+    &trace::TASK_NEWTASK,
+    &trace::UNSHARE,
+    &create::WAYS,
+];
+
+/// The namespaces in the order in which a process can create them one by one, with the name of the link that changes.
+const TYPES: [(Namespace, &str); 8] = [
+    (Namespace::Cgroup, "cgroup"),
+    (Namespace::Ipc, "ipc"),
+    (Namespace::Uts, "uts"),
+    (Namespace::Mount, "mnt"),
+    (Namespace::Net, "net"),
+    (Namespace::Time, "time_for_children"),
+    (Namespace::Pid, "pid_for_children"),
+    (Namespace::User, "user"),
+];
+
+/// The config symbols of [`TYPES`].
+const TYPES_CONFIG: &[&str] = &[
+    "CONFIG_CGROUPS",
+    "CONFIG_IPC_NS",
+    "CONFIG_UTS_NS",
+    "CONFIG_NET_NS",
+    "CONFIG_TIME_NS",
+    "CONFIG_PID_NS",
+    "CONFIG_USER_NS",
+];
+
+fn flag(namespace: Namespace) -> CloneFlags {
+    clone_flag(namespace).0
+}
+
+/// The flag's bits, as clone(2) takes them.
+fn bits(namespace: Namespace) -> u64 {
+    u64::from(flag(namespace).bits().cast_unsigned())
+}
+
+/// A namespace of a process: `link` is a name in /proc/PID/ns.
+fn open(process: Pid, link: &str) -> Result<File, Trouble> {
+    let path = format!("/proc/{process}/ns/{link}");
+    File::open(&path).during(format_args!("opening {path}"))
+}
+
+/// The inode number, which tells whether two files stand for the same namespace.
+fn inode(namespace: &File) -> Result<u64, Trouble> {
+    Ok(namespace.metadata().during("fstat(2) of a namespace")?.ino())
+}
+
+/// The inode numbers of the calling process's namespaces, by the names of the links in /proc/self/ns.
+fn own_inodes() -> Result<Vec<(String, u64)>, Trouble> {
+    let mut links = Vec::new();
+    for entry in fs::read_dir("/proc/self/ns").during("opening /proc/self/ns")? {
+        let name = entry.during("reading /proc/self/ns")?.file_name().to_string_lossy().into_owned();
+        let path = format!("/proc/self/ns/{name}");
+        // Before 7.x there is nothing to follow where a PID namespace has no init yet.
+        links.push((name, fs::metadata(&path).map_or(0, |data| data.ino())));
+    }
+    links.sort_unstable();
+    Ok(links)
+}

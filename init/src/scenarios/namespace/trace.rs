@@ -1,0 +1,128 @@
+//! The history of namespaces in the kernel's trace.
+
+use std::fs;
+use std::path::PathBuf;
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::unshare;
+use nix::sys::wait::waitpid;
+use nix::unistd::getpid;
+use vmlab_protocol::catalogue::Namespace;
+
+use super::{bits, flag};
+use crate::sandbox::{During, Sandbox};
+use crate::scenarios::support::{Scratch, exists, judge, note, read, write};
+use crate::scenarios::{Finding, Probe, Scenario, Trouble};
+use crate::sys::create::fork_with_clone3;
+
+/// A tracefs with an instance of its own, so that no other trace is disturbed. Dropping it removes the instance.
+struct Trace {
+    scratch: Scratch,
+    instance: PathBuf,
+}
+
+impl Trace {
+    fn new() -> Result<Self, Trouble> {
+        let scratch = Scratch::new()?;
+        mount(Some("vmlab"), scratch.path(), Some("tracefs"), MsFlags::empty(), None::<&str>).during("mount(tracefs)")?;
+        let instance = scratch.join("instances").join(format!("vmlab-{}", getpid()));
+        let trace = Self { scratch, instance };
+        fs::create_dir(&trace.instance).during("creating an instance of tracefs")?;
+        Ok(trace)
+    }
+
+    fn enable(&self, event: &str) -> Result<(), Trouble> {
+        write(self.instance.join("events").join(event).join("enable"), "1")
+    }
+
+    /// Whether a record has all of these texts in its line.
+    fn has(&self, texts: &[&str]) -> Result<bool, Trouble> {
+        let trace = read(self.instance.join("trace"))?;
+        let found = trace.lines().find(|line| texts.iter().all(|text| line.contains(text)));
+        if let Some(line) = found {
+            note(line);
+        }
+        Ok(found.is_some())
+    }
+}
+
+impl Drop for Trace {
+    fn drop(&mut self) {
+        // EBUSY as long as an event is enabled.
+        let removed = write(self.instance.join("events/enable"), "0")
+            .and_then(|()| fs::remove_dir(&self.instance).during("removing an instance of tracefs"));
+        if let Err(trouble) = removed {
+            crate::sandbox::undo::failed(format_args!("the trace below {}: {trouble}", self.scratch.path().display()));
+        }
+    }
+}
+
+/// Whether tracefs has this event.
+fn probe_event(event: &str) -> Result<Probe, Trouble> {
+    let filesystems = read("/proc/filesystems")?;
+    if !filesystems.lines().any(|line| line.split_whitespace().last() == Some("tracefs")) {
+        return Ok(Probe::Missing("/proc/filesystems does not name tracefs".to_owned()));
+    }
+    let trace = Trace::new()?;
+    let path = trace.instance.join("events").join(event);
+    Ok(if exists(&path)? { Probe::Available } else { Probe::Missing(format!("tracefs has no event {event}")) })
+}
+
+const NEWTASK_EVENT: &str = "task/task_newtask";
+
+pub(super) const TASK_NEWTASK: Scenario = Scenario::new(
+    "namespace.trace-clone",
+    "The trace event task_newtask records each process with the namespace flags of its clone(2)",
+    task_newtask,
+)
+.shows(&["1e"], "Documentation/trace/events.rst; include/trace/events/task.h")
+.steps(&[
+    "The subject enables the event task_newtask in an instance of tracefs.",
+    "Calls clone3(2) with CLONE_NEWUTS.",
+    "The trace must have a record with the child's PID and clone_flags=4000000. In the control there is none.",
+])
+.by_means_of("the event task_newtask")
+.needs(&["CONFIG_UTS_NS", "CONFIG_FTRACE"], 5, 3, 0)
+.probed_by(|| probe_event(NEWTASK_EVENT));
+
+fn task_newtask(sandbox: &Sandbox) -> Result<Finding, Trouble> {
+    let trace = Trace::new()?;
+    if sandbox.applies() {
+        trace.enable(NEWTASK_EVENT)?;
+    }
+    let child = fork_with_clone3(bits(Namespace::Uts), || 0).during("clone3(CLONE_NEWUTS)")?;
+    waitpid(child, None).during("waitpid(2)")?;
+    let record = ["task_newtask", &format!("pid={child} "), "clone_flags=4000000"];
+    judge("whether the trace has the record of the clone", &trace.has(&record)?, &true, &false)
+}
+
+const UNSHARE_EVENT: &str = "syscalls/sys_enter_unshare";
+
+pub(super) const UNSHARE: Scenario = Scenario::new(
+    "namespace.trace-unshare",
+    "The trace event sys_enter_unshare records who left which namespaces",
+    unshare_event,
+)
+.shows(&["1e"], "Documentation/trace/events.rst; kernel/trace/trace_syscalls.c")
+.steps(&[
+    "The subject enables the event sys_enter_unshare in an instance of tracefs.",
+    "Inside: a process calls unshare(CLONE_NEWUTS).",
+    "The trace must have a record with this process's PID and the flag 4000000. In the control there is none.",
+])
+.by_means_of("the event sys_enter_unshare")
+.needs(&["CONFIG_UTS_NS", "CONFIG_FTRACE_SYSCALLS"], 5, 3, 0)
+.probed_by(|| probe_event(UNSHARE_EVENT));
+
+fn unshare_event(sandbox: &Sandbox) -> Result<Finding, Trouble> {
+    let trace = Trace::new()?;
+    if sandbox.applies() {
+        trace.enable(UNSHARE_EVENT)?;
+    }
+    let process: i32 = sandbox.run(|| {
+        unshare(flag(Namespace::Uts)).during("unshare(CLONE_NEWUTS)")?;
+        Ok(getpid().as_raw())
+    })?;
+    // Newer kernels write 0x before the number.
+    let record = [&*format!("-{process} "), "sys_unshare(", "unshare_flags: ", "4000000)"];
+    judge("whether the trace has the record of the call", &trace.has(&record)?, &true, &false)
+}
