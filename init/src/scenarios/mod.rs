@@ -9,6 +9,7 @@
 //! To add a scenario, write its function and its const in a file of its area, and name the const in the area's `ALL`.
 
 mod cgroup;
+mod checkpoint;
 mod ipc;
 mod lab;
 mod leg;
@@ -16,7 +17,10 @@ mod mount;
 mod net;
 mod netlink;
 mod pid;
+mod pidfd;
+mod process;
 mod scenario;
+mod security;
 mod support;
 mod syslog;
 mod time;
@@ -29,8 +33,22 @@ pub(crate) use leg::{Mutation, run_leg};
 pub(crate) use scenario::{Finding, Scenario, Trial};
 
 /// The scenarios of each area, by the area's name.
-const AREAS: &[&[&Scenario]] =
-    &[cgroup::ALL, ipc::ALL, lab::ALL, mount::ALL, net::ALL, pid::ALL, syslog::ALL, time::ALL, user::ALL, uts::ALL];
+const AREAS: &[&[&Scenario]] = &[
+    cgroup::ALL,
+    checkpoint::ALL,
+    ipc::ALL,
+    lab::ALL,
+    mount::ALL,
+    net::ALL,
+    pid::ALL,
+    pidfd::ALL,
+    process::ALL,
+    security::ALL,
+    syslog::ALL,
+    time::ALL,
+    user::ALL,
+    uts::ALL,
+];
 
 /// All scenarios, sorted by name.
 pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> {

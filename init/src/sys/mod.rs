@@ -2,11 +2,18 @@
 
 #![expect(unsafe_code, reason = "system calls that nix has no safe form for; each block says why it is sound")]
 
+pub(crate) mod checkpoint;
+pub(crate) mod clone3;
 pub(crate) mod files;
 pub(crate) mod ipc;
+pub(crate) mod landlock_abi;
 pub(crate) mod mount;
 pub(crate) mod network;
+pub(crate) mod pidfd;
 pub(crate) mod process;
+pub(crate) mod procfs;
 pub(crate) mod random;
+pub(crate) mod seccomp;
+pub(crate) mod system;
 pub(crate) mod terminal;
 pub(crate) mod uts;
