@@ -66,7 +66,8 @@ fn subject(scenario: &Scenario, mutation: Option<Mutation>) -> Result<Finding, T
     Ok(finding)
 }
 
-/// The control shows what the subject is isolated from, so it must not itself run in the subject's sandbox.
+/// The control shows what the subject is isolated from, so it must not itself run in the subject's sandbox. Where a mechanism
+/// makes the difference, both may be in the same namespaces.
 fn control(scenario: &Scenario, mutation: Option<Mutation>) -> Result<Finding, Trouble> {
     if let Some(why) = scenario.no_control {
         return Err(Trouble(format!("no control is possible for this scenario: {why}")));
@@ -74,10 +75,12 @@ fn control(scenario: &Scenario, mutation: Option<Mutation>) -> Result<Finding, T
     let namespaces = scenario.sandbox.namespaces();
     let sandbox = if mutation == Some(Mutation::Control) { scenario.sandbox } else { scenario.control_sandbox() };
     let finding = (scenario.trial)(&sandbox.watching(namespaces))?;
-    let is_inside = !namespaces.is_empty() && placed::all_in(namespaces);
+    let own = sandbox.namespaces();
+    let missing: Vec<_> = namespaces.iter().copied().filter(|namespace| !own.contains(namespace)).collect();
+    let is_inside = !missing.is_empty() && placed::all_in(&missing);
     Ok(match finding {
         Finding::Leaked(detail) if is_inside => {
-            Finding::Isolated(format!("{detail}; but the control was in new namespaces {namespaces:?}, as the subject"))
+            Finding::Isolated(format!("{detail}; but the control was in new namespaces {missing:?}, as the subject"))
         }
         finding => finding,
     })

@@ -10,6 +10,7 @@
 
 mod cgroup;
 mod file;
+mod checkpoint;
 mod ipc;
 mod lab;
 mod leg;
@@ -17,7 +18,10 @@ mod mount;
 mod namespace;
 mod net;
 mod pid;
+mod pidfd;
+mod process;
 mod scenario;
+mod security;
 mod support;
 mod syslog;
 mod time;
@@ -34,6 +38,7 @@ pub(crate) use scenario::{Finding, Scenario, Trial};
 const AREAS: &[&[&Scenario]] = &[
     cgroup::ALL,
     file::ALL,
+    checkpoint::ALL,
     ipc::ALL,
     lab::ALL,
     mount::ALL,
@@ -47,6 +52,14 @@ const AREAS: &[&[&Scenario]] = &[
 ];
 const AREAS: &[&[&Scenario]] =
     &[cgroup::ALL, ipc::ALL, lab::ALL, mount::ALL, namespace::ALL, net::ALL, pid::ALL, syslog::ALL, time::ALL, user::ALL, uts::ALL];
+    pidfd::ALL,
+    process::ALL,
+    security::ALL,
+    syslog::ALL,
+    time::ALL,
+    user::ALL,
+    uts::ALL,
+];
 
 /// All scenarios, sorted by name.
 pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> {

@@ -16,7 +16,7 @@ use nix::unistd::{ForkResult, Pid, fork};
 /// # Errors
 /// As fork(2): `EAGAIN`, `ENOMEM`.
 pub(crate) fn fork_with(child: impl FnOnce() -> u8) -> Result<Pid> {
-    // SAFETY: no process of this crate ever has a second thread, so the child may call any function.
+    // SAFETY: no process of this crate that forks has a second thread, so the child may call any function.
     match unsafe { fork() }? {
         ForkResult::Parent { child } => Ok(child),
         ForkResult::Child => {
@@ -47,6 +47,17 @@ pub(crate) fn run_first() -> Result<()> {
 pub(crate) fn default_action(signal: Signal) -> Result<()> {
     let action = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
     // SAFETY: no handler is installed, so no code runs in a signal's context.
+    unsafe { sigaction(signal, &action) }.map(drop)
+}
+
+/// Handles a signal by doing nothing, which, unlike ignoring it, interrupts system calls.
+///
+/// # Errors
+/// As sigaction(2): `EINVAL` for SIGKILL and SIGSTOP.
+pub(crate) fn handle_without_effect(signal: Signal) -> Result<()> {
+    extern "C" fn nothing(_: libc::c_int) {}
+    let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
+    // SAFETY: the handler does nothing.
     unsafe { sigaction(signal, &action) }.map(drop)
 }
 

@@ -1,0 +1,159 @@
+//! A process that counts, and the image of its memory and registers, from which another process goes on counting.
+//!
+//! Both processes are forks of one program, so their memory is at the same addresses and they have the same open files. What is
+//! left to restore is what differs: the contents of the writable memory, and the registers.
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::yield_now;
+use std::time::Instant;
+
+use nix::libc::user_regs_struct;
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::ptrace;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
+
+use super::Trouble;
+use super::support::require;
+use crate::sandbox::{During, WAIT_LIMIT};
+use crate::sys::clone3::{Clone3, reap_any};
+
+/// The count of the process that counts, at the same address in each.
+static COUNT: AtomicU64 = AtomicU64::new(0);
+
+/// A process that counts without end and makes no system call. Its parent's end kills it, and so does dropping it.
+pub(super) struct Counting(Pid);
+
+impl Counting {
+    /// Starts to count from `first`, in a process with this PID, or the next one; returns as soon as it has counted.
+    ///
+    /// # Errors
+    /// The outer ones as the inner ones of clone3(2), which is an observation.
+    pub(super) fn start(first: u64, pid: &[i32]) -> Result<nix::Result<Self>, Trouble> {
+        let how = Clone3 { set_tid: pid, ..Clone3::default() };
+        let made = how.fork_with(|| {
+            COUNT.store(first, Ordering::Relaxed);
+            if set_pdeathsig(Signal::SIGKILL).is_err() {
+                return 1;
+            }
+            loop {
+                COUNT.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        match made {
+            Ok((child, _pidfd)) => {
+                let counting = Self(child);
+                counting.wait_beyond(first)?;
+                Ok(Ok(counting))
+            }
+            Err(errno) => Ok(Err(errno)),
+        }
+    }
+
+    pub(super) fn pid(&self) -> i32 {
+        self.0.as_raw()
+    }
+
+    /// Reads the count from outside.
+    pub(super) fn count(&self) -> Result<u64, Trouble> {
+        let mut bytes = [0; 8];
+        self.memory(false)?.read_exact_at(&mut bytes, (&raw const COUNT) as u64).during("reading the count")?;
+        Ok(u64::from_ne_bytes(bytes))
+    }
+
+    /// Waits until the process has counted further than this, and is not what it was started with.
+    pub(super) fn wait_beyond(&self, count: u64) -> Result<u64, Trouble> {
+        let started = Instant::now();
+        while started.elapsed() < WAIT_LIMIT {
+            let now = self.count()?;
+            if now > count {
+                return Ok(now);
+            }
+            yield_now();
+        }
+        Err(Trouble(format!("process {} does not count beyond {count}", self.0)))
+    }
+
+    /// Stops the process, where it is.
+    fn stop(&self) -> Result<(), Trouble> {
+        ptrace::seize(self.0, ptrace::Options::empty()).during("ptrace(PTRACE_SEIZE)")?;
+        ptrace::interrupt(self.0).during("ptrace(PTRACE_INTERRUPT)")?;
+        waitpid(self.0, None).map(drop).during("waitpid(2) for a stopped process")
+    }
+
+    /// Stops the process and copies its writable memory and its registers. The process stays stopped.
+    pub(super) fn dump(&self) -> Result<Image, Trouble> {
+        self.stop()?;
+        let registers = ptrace::getregs(self.0).during("ptrace(PTRACE_GETREGS)")?;
+        let memory = self.memory(false)?;
+        let maps = fs::read_to_string(format!("/proc/{}/maps", self.0)).during("reading /proc/PID/maps")?;
+        let mut parts = Vec::new();
+        for (start, end) in maps.lines().filter_map(writable) {
+            let length = usize::try_from(end.saturating_sub(start)).during("the size of a mapping")?;
+            let mut bytes = vec![0; length];
+            memory.read_exact_at(&mut bytes, start).during(format_args!("reading /proc/PID/mem at {start:#x}"))?;
+            parts.push((start, bytes));
+        }
+        Ok(Image { count: self.count()?, registers, parts })
+    }
+
+    /// Gives the process the memory and the registers of the image, and lets it run.
+    pub(super) fn restore(&self, image: &Image) -> Result<(), Trouble> {
+        self.stop()?;
+        let memory = self.memory(true)?;
+        for (start, bytes) in &image.parts {
+            memory.write_all_at(bytes, *start).during(format_args!("writing /proc/PID/mem at {start:#x}"))?;
+        }
+        ptrace::setregs(self.0, image.registers).during("ptrace(PTRACE_SETREGS)")?;
+        require("the count of the restored process before it runs", &self.count()?, &image.count)?;
+        ptrace::detach(self.0, None).during("ptrace(PTRACE_DETACH)")
+    }
+
+    fn memory(&self, write: bool) -> Result<fs::File, Trouble> {
+        let path = format!("/proc/{}/mem", self.0);
+        OpenOptions::new().read(true).write(write).open(&path).during(format_args!("opening {path}"))
+    }
+}
+
+impl Drop for Counting {
+    fn drop(&mut self) {
+        // Also a stopped process ends.
+        let ended = kill(self.0, Signal::SIGKILL).and_then(|()| reap_any(self.0).map(drop));
+        if let Err(errno) = ended {
+            crate::sandbox::undo::failed(format_args!("the counting process {}: {errno}", self.0));
+        }
+    }
+}
+
+/// What a process was when it was stopped.
+pub(super) struct Image {
+    pub(super) count: u64,
+    registers: user_regs_struct,
+    /// The address and contents of each writable mapping.
+    parts: Vec<(u64, Vec<u8>)>,
+}
+
+/// The addresses of a line of /proc/PID/maps, if the mapping is writable and private.
+fn writable(line: &str) -> Option<(u64, u64)> {
+    let mut fields = line.split_whitespace();
+    let (start, end) = fields.next()?.split_once('-')?;
+    let address = |text| u64::from_str_radix(text, 16).ok();
+    (fields.next()? == "rw-p").then_some((address(start)?, address(end)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_private_writable_mappings_are_saved() {
+        let line = "7ffc6d3c2000-7ffc6d3e3000 rw-p 00000000 00:00 0                          [stack]";
+        assert_eq!(writable(line), Some((0x7ffc_6d3c_2000, 0x7ffc_6d3e_3000)));
+        for other in ["r--p", "r-xp", "rw-s", "---p"] {
+            assert_eq!(writable(&line.replace("rw-p", other)), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! clone3(2) in the form of fork(2), and the clone(2) of old.
+
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+
+use nix::Result;
+use nix::errno::Errno;
+use nix::libc::{self, c_int, c_long};
+use nix::unistd::Pid;
+
+/// Flags of <linux/sched.h> that do not fit into the 32 bits of clone(2).
+pub(crate) const CLEAR_SIGHAND: u64 = 1 << 32;
+const INTO_CGROUP: u64 = 1 << 33;
+pub(crate) const AUTOREAP: u64 = 1 << 34;
+pub(crate) const NNP: u64 = 1 << 35;
+pub(crate) const PIDFD_AUTOKILL: u64 = 1 << 36;
+/// A flag of clone3(2) and unshare(2), which clone(2) takes for a part of the exit signal.
+pub(crate) const NEWTIME: u64 = 0x80;
+const PIDFD: u64 = 0x1000;
+
+/// How to create a process. Without flags, as fork(2) does.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Clone3<'a> {
+    pub(crate) flags: u64,
+    /// The PIDs of the child, the first in the innermost PID namespace. Linux 5.5.
+    pub(crate) set_tid: &'a [i32],
+    /// The directory of the child's cgroup. Linux 5.7.
+    pub(crate) cgroup: Option<BorrowedFd<'a>>,
+}
+
+impl Clone3<'_> {
+    /// Creates a process that runs `child` and exits with its code. Returns the process and a pidfd of it.
+    ///
+    /// # Errors
+    /// As clone3(2): `ENOSYS`; `E2BIG` if the kernel's arguments are shorter; `EINVAL` for an unknown flag and a PID that cannot
+    /// be; `EEXIST` for a PID in use; `EPERM`.
+    pub(crate) fn fork_with(&self, child: impl FnOnce() -> u8) -> Result<(Pid, OwnedFd)> {
+        let mut pidfd: c_int = -1;
+        let exit_signal = if self.flags & AUTOREAP == 0 { libc::SIGCHLD.unsigned_abs() } else { 0 };
+        let into = if self.cgroup.is_some() { INTO_CGROUP } else { 0 };
+        let arguments = libc::clone_args {
+            flags: self.flags | PIDFD | into,
+            pidfd: (&raw mut pidfd) as u64,
+            child_tid: 0,
+            parent_tid: 0,
+            exit_signal: exit_signal.into(),
+            stack: 0,
+            stack_size: 0,
+            tls: 0,
+            set_tid: if self.set_tid.is_empty() { 0 } else { self.set_tid.as_ptr() as u64 },
+            set_tid_size: self.set_tid.len() as u64,
+            cgroup: self.cgroup.map_or(0, |dir| u64::from(dir.as_raw_fd().unsigned_abs())),
+        };
+        // SAFETY: the arguments are live and of the size given, and so is all that they point to. Without CLONE_VM and a stack
+        // the call returns twice, as fork(2). No process that forks has a second thread, so the child may call any function.
+        let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<libc::clone_args>()) };
+        let pid = parent_only(pid, child)?;
+        // SAFETY: with CLONE_PIDFD the kernel has stored a new descriptor, which nothing else owns.
+        Ok((pid, unsafe { OwnedFd::from_raw_fd(pidfd) }))
+    }
+}
+
+/// The errno of clone3(2) for arguments of no size, which creates no process: `ENOSYS` if the kernel has no such call, else
+/// `EINVAL`.
+pub(crate) fn errno_without_arguments() -> Errno {
+    // SAFETY: a size of 0 is refused before the kernel reads anything.
+    let answer = unsafe { libc::syscall(libc::SYS_clone3, std::ptr::null::<libc::clone_args>(), 0) };
+    Errno::result(answer).err().unwrap_or(Errno::UnknownErrno)
+}
+
+/// Creates a process by clone(2) with these flags, whose lowest 8 bits are the signal to the parent. The child runs `child` and
+/// exits with its code.
+///
+/// # Errors
+/// As clone(2).
+pub(crate) fn legacy_clone(flags: u64, child: impl FnOnce() -> u8) -> Result<Pid> {
+    // SAFETY: without CLONE_VM and a stack the call returns twice, as fork(2). No process that forks has a second thread, so
+    // the child may call any function.
+    parent_only(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) }, child)
+}
+
+/// In the child, runs `child` and ends; in the parent, returns the PID.
+fn parent_only(pid: c_long, child: impl FnOnce() -> u8) -> Result<Pid> {
+    if pid == 0 {
+        let code = child();
+        // SAFETY: _exit(2) ends the process at once and touches no memory.
+        unsafe { libc::_exit(i32::from(code)) }
+    }
+    Ok(Pid::from_raw(i32::try_from(Errno::result(pid)?).map_err(|_| Errno::EOVERFLOW)?))
+}
+
+/// Reaps a child, whatever signal its end sends. Returns the status of waitpid(2).
+///
+/// # Errors
+/// As waitpid(2): `ECHILD`.
+pub(crate) fn reap_any(child: Pid) -> Result<c_int> {
+    let mut status = 0;
+    loop {
+        // SAFETY: the kernel writes an int to a live int.
+        match Errno::result(unsafe { libc::waitpid(child.as_raw(), &raw mut status, libc::__WALL) }) {
+            Err(Errno::EINTR) => {}
+            answer => return answer.map(|_| status),
+        }
+    }
+}
