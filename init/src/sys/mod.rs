@@ -2,10 +2,13 @@
 
 #![expect(unsafe_code, reason = "system calls that nix has no safe form for; each block says why it is sound")]
 
+pub(crate) mod device_filter;
 pub(crate) mod files;
 pub(crate) mod ipc;
+pub(crate) mod loop_device;
 pub(crate) mod mount;
 pub(crate) mod network;
+pub(crate) mod priority;
 pub(crate) mod process;
 pub(crate) mod random;
 pub(crate) mod terminal;
