@@ -11,7 +11,7 @@ use super::report::readable;
 use super::{During, Probe, Trouble, WAIT_LIMIT, undo};
 
 /// The mount point of the v2 hierarchy. PID 1 has enabled all controllers for the root's children.
-const ROOT: &str = "/sys/fs/cgroup";
+pub(crate) const ROOT: &str = "/sys/fs/cgroup";
 
 /// A setting of a cgroup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +38,16 @@ pub(crate) struct Cgroup {
 impl Cgroup {
     /// Creates a cgroup with an unused name and writes the limits.
     pub(crate) fn create(limits: &[Limit]) -> Result<Self, Trouble> {
-        let dir = create_numbered_dir(Path::new(ROOT))?;
+        Self::create_in(Path::new(ROOT), limits)
+    }
+
+    /// Creates a cgroup below this one. Only the controllers that [`Self::enable`] has enabled have files there.
+    pub(crate) fn create_below(&self, limits: &[Limit]) -> Result<Self, Trouble> {
+        Self::create_in(&self.dir, limits)
+    }
+
+    fn create_in(parent: &Path, limits: &[Limit]) -> Result<Self, Trouble> {
+        let dir = create_numbered_dir(parent)?;
         let cgroup = Self { dir };
         for limit in limits {
             let file = cgroup.dir.join(limit.file);
@@ -53,6 +62,45 @@ impl Cgroup {
         format!("/{}", self.dir.strip_prefix(ROOT).unwrap_or(&self.dir).display())
     }
 
+    /// Enables a controller for the cgroups below. A cgroup with processes refuses this (Documentation/admin-guide/cgroup-v2.rst,
+    /// section "No Internal Process Constraint").
+    pub(crate) fn enable(&self, controller: &str) -> Result<(), Trouble> {
+        self.write("cgroup.subtree_control", &format!("+{controller}"))
+    }
+
+    /// The path of one of the cgroup's files.
+    #[must_use]
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// Reads a file and strips trailing white space.
+    pub(crate) fn read(&self, name: &str) -> Result<String, Trouble> {
+        let file = self.file(name);
+        let text = fs::read_to_string(&file).during(format_args!("reading {}", file.display()))?;
+        Ok(text.trim_end().to_owned())
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) -> Result<(), Trouble> {
+        let file = self.file(name);
+        fs::write(&file, text).during(format_args!("writing {text:?} to {}", file.display()))
+    }
+
+    /// The number in a file that has one value, such as `memory.current`.
+    pub(crate) fn number(&self, name: &str) -> Result<u64, Trouble> {
+        self.read(name)?.parse().during(format_args!("reading the number in {name}"))
+    }
+
+    /// The number of a key in a file of lines `KEY VALUE`, such as `cpu.stat`.
+    pub(crate) fn count(&self, name: &str, key: &str) -> Result<u64, Trouble> {
+        let text = self.read(name)?;
+        let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
+        value
+            .ok_or_else(|| Trouble(format!("{name} has no key {key}")))?
+            .parse()
+            .during(format_args!("reading {key} of {name}"))
+    }
+
     /// Moves the calling process into the cgroup.
     pub(crate) fn enter(&self) -> Result<(), Trouble> {
         let file = self.dir.join("cgroup.procs");
@@ -62,17 +110,25 @@ impl Cgroup {
 
     /// Waits until the cgroup is empty: a reaped process may stay in its cgroup for a moment.
     fn wait_until_empty(&self) -> Result<(), Trouble> {
+        self.await_event("populated 0")
+    }
+
+    /// Waits until `cgroup.events` has this line.
+    ///
+    /// # Errors
+    /// The line did not appear within [`WAIT_LIMIT`].
+    pub(crate) fn await_event(&self, wanted: &str) -> Result<(), Trouble> {
         let started = Instant::now();
         let events = self.dir.join("cgroup.events");
         loop {
             let file = fs::File::open(&events).during(format_args!("opening {}", events.display()))?;
             let text = io::read_to_string(&file).during(format_args!("reading {}", events.display()))?;
-            if text.lines().any(|line| line == "populated 0") {
+            if text.lines().any(|line| line == wanted) {
                 return Ok(());
             }
             let left = WAIT_LIMIT.saturating_sub(started.elapsed());
             if left.is_zero() || !readable(&file, PollFlags::POLLPRI, left)? {
-                return Err(Trouble(format!("processes are left in {}", self.dir.display())));
+                return Err(Trouble(format!("{} does not change to {wanted:?}", events.display())));
             }
         }
     }

@@ -20,7 +20,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use vmlab_protocol::catalogue::Namespace;
 
-pub(crate) use apply::ClockOffset;
+pub(crate) use apply::{ClockOffset, die_with_parent};
 pub(crate) use cgroup::Limit;
 pub(crate) use held::Held;
 pub(crate) use plan::clone_flag;
@@ -102,6 +102,15 @@ impl Sandbox {
     #[cfg(test)]
     pub(crate) fn has_limits(&self) -> bool {
         !self.clock_offsets.is_empty() || self.cgroup.is_some_and(|limits| !limits.is_empty())
+    }
+
+    /// The limits of the sandbox's cgroup, for trials that create cgroups themselves. Empty in the control.
+    #[must_use]
+    pub(crate) const fn limits(&self) -> &'static [Limit] {
+        match self.cgroup {
+            Some(limits) => limits,
+            None => &[],
+        }
     }
 
     #[must_use]

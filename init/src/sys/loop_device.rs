@@ -1,0 +1,50 @@
+//! Loop devices (loop(4)).
+
+use std::os::fd::{AsFd, AsRawFd as _};
+
+use nix::Result;
+use nix::errno::Errno;
+use nix::libc::{c_int, c_ulong, ioctl};
+
+// include/uapi/linux/loop.h
+const LOOP_SET_FD: c_ulong = 0x4C00;
+const LOOP_CLR_FD: c_ulong = 0x4C01;
+const LOOP_CTL_ADD: c_ulong = 0x4C80;
+const LOOP_CTL_REMOVE: c_ulong = 0x4C81;
+
+/// Adds the device `/dev/loopNUMBER`. `control` is `/dev/loop-control`.
+///
+/// # Errors
+/// `EEXIST` if there is one.
+pub(crate) fn add(control: impl AsFd, number: i32) -> Result<()> {
+    call(control, LOOP_CTL_ADD, number)
+}
+
+/// Removes the device.
+///
+/// # Errors
+/// `EBUSY` if it is open or has a file, `ENODEV` if there is none.
+pub(crate) fn remove(control: impl AsFd, number: i32) -> Result<()> {
+    call(control, LOOP_CTL_REMOVE, number)
+}
+
+/// Gives the device a file, which the kernel keeps open.
+///
+/// # Errors
+/// `EBUSY` if it has one.
+pub(crate) fn bind(device: impl AsFd, file: impl AsFd) -> Result<()> {
+    call(device, LOOP_SET_FD, file.as_fd().as_raw_fd())
+}
+
+/// Takes the file from the device, or, while others have it open, at their last close(2).
+///
+/// # Errors
+/// `ENXIO` if it has none.
+pub(crate) fn unbind(device: impl AsFd) -> Result<()> {
+    call(device, LOOP_CLR_FD, 0)
+}
+
+fn call(file: impl AsFd, request: c_ulong, argument: c_int) -> Result<()> {
+    // SAFETY: these requests take a number or a descriptor, no pointers.
+    Errno::result(unsafe { ioctl(file.as_fd().as_raw_fd(), request, argument) }).map(drop)
+}
