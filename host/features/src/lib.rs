@@ -6,6 +6,7 @@
 pub mod areas;
 pub mod findings;
 pub mod list;
+pub mod render;
 pub mod results;
 pub mod table;
 pub mod versions;

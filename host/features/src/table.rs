@@ -1,6 +1,7 @@
 //! The table of features and kernels, made of the list and of results. Pure; [`crate::render`] writes it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 
 use serde::Serialize;
 use vmlab_protocol::catalogue::{KernelVersion, ScenarioId, ScenarioSpec};
@@ -85,8 +86,8 @@ pub enum Summary {
 }
 
 impl Summary {
-    /// All of them, for legends; the version stands for any.
-    pub const ALL: [Self; 10] = [
+    /// All of them; the version stands for any.
+    const ALL: [Self; 10] = [
         Self::Works,
         Self::InPart,
         Self::LeaksByDesign,
@@ -99,7 +100,7 @@ impl Summary {
         Self::NoScenario,
     ];
 
-    /// At most 12 characters, for a cell: `leaks < 6.14`.
+    /// At most 12 characters, for a narrow cell: `leaks < 6.14`.
     #[must_use]
     pub fn word(self) -> String {
         match self {
@@ -108,24 +109,36 @@ impl Summary {
         }
     }
 
-    /// What the word means.
+    /// In full: `leaks (before 6.14)`.
     #[must_use]
-    pub const fn meaning(self) -> &'static str {
-        self.words().1
+    pub fn name(self) -> String {
+        match self {
+            Self::LeaksBefore(until) => format!("leaks (before {until})"),
+            other => other.words().1.to_owned(),
+        }
     }
 
-    const fn words(self) -> (&'static str, &'static str) {
+    /// What it means.
+    #[must_use]
+    pub const fn meaning(self) -> &'static str {
+        self.words().2
+    }
+
+    /// Short, in full, and the meaning.
+    const fn words(self) -> (&'static str, &'static str, &'static str) {
         match self {
-            Self::Works => ("works", "each scenario that ran has passed, and its control leaked"),
-            Self::InPart => ("in part", "some scenarios passed; others leak as documented, or are skipped"),
-            Self::LeaksByDesign => ("leaks", "Linux does not isolate this, by design"),
-            Self::LeaksBefore(_) => ("leaks < N", "Linux isolates this since version N"),
-            Self::Absent => ("absent", "there is no such mechanism upstream; the list says what exists instead"),
-            Self::Skipped => ("skipped", "this kernel lacks what the scenarios need; the reason is given"),
-            Self::Failed => ("FAILED", "a scenario failed, or the kernel broke"),
-            Self::NoResult => ("no result", "the guest did not boot, or was lost"),
-            Self::NotRun => ("not run", "the scenarios were not part of these runs"),
-            Self::NoScenario => ("no scenario", "no scenario shows this"),
+            Self::Works => ("works", "works", "each scenario that ran has passed, and its control leaked"),
+            Self::InPart => {
+                ("in part", "works in part", "some scenarios passed; others leak as documented, or are skipped")
+            }
+            Self::LeaksByDesign => ("leaks", "leaks by design", "Linux does not isolate this, as documented"),
+            Self::LeaksBefore(_) => ("leaks < N", "leaks (before N)", "Linux isolates this since version N"),
+            Self::Absent => ("absent", "absent upstream", "Linux has no such mechanism; the feature says what it has instead"),
+            Self::Skipped => ("skipped", "skipped", "this kernel lacks what the scenarios need; the reason is given"),
+            Self::Failed => ("FAILED", "failed", "a scenario failed, or the kernel broke"),
+            Self::NoResult => ("no result", "no result", "the guest did not boot, or was lost"),
+            Self::NotRun => ("not run", "not run", "the scenarios were not part of these runs"),
+            Self::NoScenario => ("-", "no scenario", "no scenario shows this"),
         }
     }
 
@@ -208,14 +221,20 @@ fn by_item<'a>(results: &'a Results, catalogue: &'a [ScenarioSpec]) -> BTreeMap<
 }
 
 impl Report {
-    /// How many features come to what on a kernel.
+    /// The cells of the features on a kernel.
+    fn cells(&self, kernel: usize) -> impl Iterator<Item = &Cell> {
+        self.groups.iter().flat_map(|group| &group.features).filter_map(move |row| row.cells.get(kernel))
+    }
+
+    /// The kinds of cells that occur, each with its number on each kernel, in the order of [`Summary::ALL`].
     #[must_use]
-    pub fn counts(&self, kernel: usize) -> BTreeMap<&'static str, usize> {
-        let mut counts = BTreeMap::new();
-        for cell in self.groups.iter().flat_map(|group| &group.features).filter_map(|row| row.cells.get(kernel)) {
-            *counts.entry(cell.summary.words().0).or_default() += 1;
-        }
-        counts
+    pub fn counts(&self) -> Vec<(Summary, Vec<usize>)> {
+        let kinds = Summary::ALL.into_iter().map(|kind| {
+            let is_of_kind = |cell: &&Cell| mem::discriminant(&cell.summary) == mem::discriminant(&kind);
+            let numbers = (0..self.kernels.len()).map(|kernel| self.cells(kernel).filter(is_of_kind).count());
+            (kind, numbers.collect::<Vec<_>>())
+        });
+        kinds.filter(|(_, numbers)| numbers.iter().any(|number| *number > 0)).collect()
     }
 }
 
@@ -285,9 +304,9 @@ pub(crate) mod tests {
         assert_eq!(words(&report, "3a"), ["works", "FAILED", "not run", "no result"]);
         assert_eq!(words(&report, "3b"), ["works", "works", "no result", "no result"]);
         assert_eq!(words(&report, "3e"), ["absent", "FAILED", "absent", "no result"]);
-        assert_eq!(words(&report, "7a"), vec!["no scenario"; 4]);
+        assert_eq!(words(&report, "7a"), vec!["-"; 4]);
         assert_eq!(words(&report, "7c"), vec!["absent"; 4]);
-        assert_eq!(report.counts(0)["works"], 4);
+        assert_eq!(report.counts()[0], (Summary::Works, vec![4, 1, 1, 0]));
         assert!(Summary::ALL.iter().all(|summary| summary.word().len() <= 12 && !summary.meaning().is_empty()));
     }
 
