@@ -259,10 +259,7 @@ mod tests {
     fn a_request_tells_who_and_when() {
         let groups = embedded().unwrap();
         let feature = find(&groups, "0b").unwrap();
-        assert_eq!(
-            feature.asked_by(),
-            "Sam Vilain, 7 February 2006 (item 5b); Sam Vilain, 18 May 2006 (item 0b)"
-        );
+        assert_eq!(feature.asked_by(), "Sam Vilain, 7 February 2006 (item 5b); Sam Vilain, 18 May 2006 (item 0b)");
         assert!(feature.today().starts_with("no such mechanism upstream; instead: fs-verity"), "{}", feature.today());
         assert!(feature.mentions("IMMULINK") && feature.mentions("0B") && !feature.mentions("0"));
     }
@@ -283,7 +280,8 @@ mod tests {
             assert_ne!(text, sound, "{from}");
             assert!(parse(&[("x", &text)]).is_err(), "{to}");
         }
-        let version = "title = \"t\"\nabout = \"a\"\n[[feature]]\ncode = \"v\"\nwords = \"w\"\nexpected = { \"6.1\" = \"ok\" }\n";
+        let version =
+            "title = \"t\"\nabout = \"a\"\n[[feature]]\ncode = \"v\"\nwords = \"w\"\nexpected = { \"6.1\" = \"ok\" }\n";
         assert!(parse(&[("x", version)]).is_ok());
         assert!(parse(&[("x", &format!("{version}seen = {{ no = [\"x\"] }}\n"))]).is_err());
     }

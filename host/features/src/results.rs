@@ -234,7 +234,10 @@ mod tests {
     #[test]
     fn each_verdict_has_its_state() {
         let results = results();
-        assert_eq!(results.kernels.iter().map(|kernel| kernel.short.as_str()).collect::<Vec<_>>(), ["5.10", "6.1", "6.12", "?"]);
+        assert_eq!(
+            results.kernels.iter().map(|kernel| kernel.short.as_str()).collect::<Vec<_>>(),
+            ["5.10", "6.1", "6.12", "?"]
+        );
         for (kernel, name, state) in [
             (0, "uts.hostname", State::Works),
             (0, "proc.loadavg", State::LeaksByDesign),
@@ -283,7 +286,8 @@ mod tests {
 
     #[test]
     fn kernels_of_one_series_are_told_apart() {
-        let kernel = |release: &str| Kernel { target: "t".to_owned(), release: release.to_owned(), short: String::new() };
+        let kernel =
+            |release: &str| Kernel { target: "t".to_owned(), release: release.to_owned(), short: String::new() };
         let mut kernels = ["6.12.1", "6.12.2-rt", "7.3.4", ""].map(kernel);
         name_columns(&mut kernels);
         assert_eq!(kernels.map(|kernel| kernel.short), ["6.12a", "6.12b", "7.3", "?"]);

@@ -133,7 +133,9 @@ impl Summary {
             }
             Self::LeaksByDesign => ("leaks", "leaks by design", "Linux does not isolate this, as documented"),
             Self::LeaksBefore(_) => ("leaks < N", "leaks (before N)", "Linux isolates this since version N"),
-            Self::Absent => ("absent", "absent upstream", "Linux has no such mechanism; the feature says what it has instead"),
+            Self::Absent => {
+                ("absent", "absent upstream", "Linux has no such mechanism; the feature says what it has instead")
+            }
             Self::Skipped => ("skipped", "skipped", "this kernel lacks what the scenarios need; the reason is given"),
             Self::Failed => ("FAILED", "failed", "a scenario failed, or the kernel broke"),
             Self::NoResult => ("no result", "no result", "the guest did not boot, or was lost"),
@@ -315,7 +317,10 @@ pub(crate) mod tests {
         let feature = row(&report(), "3a").feature.clone();
         let until = KernelVersion::new(6, 14, 0);
         let of = |states: &[State]| {
-            let outcome = |state: &State| Outcome { state: *state, ..Results::default().outcome(0, &"a.b".parse().unwrap()).clone() };
+            let outcome = |state: &State| Outcome {
+                state: *state,
+                ..Results::default().outcome(0, &"a.b".parse().unwrap()).clone()
+            };
             Summary::of(&feature, &states.iter().map(outcome).collect::<Vec<_>>())
         };
         use State::{Failed, LeaksBefore, LeaksByDesign, NotRun, Skipped, Works};

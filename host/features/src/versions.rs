@@ -65,7 +65,12 @@ impl Judgement {
 }
 
 /// A row of the table, made of the feature's row.
-pub(super) fn row(feature: &Feature, scenarios: &[ScenarioId], outcomes: &[Vec<Outcome>], kernels: &[Kernel]) -> VersionRow {
+pub(super) fn row(
+    feature: &Feature,
+    scenarios: &[ScenarioId],
+    outcomes: &[Vec<Outcome>],
+    kernels: &[Kernel],
+) -> VersionRow {
     let values = kernels.iter().zip(outcomes).map(|(kernel, outcomes)| {
         let expected = expected(feature, kernel);
         let values = outcomes.iter().map(|outcome| value(feature, expected, outcome));
@@ -129,7 +134,11 @@ fn value(feature: &Feature, expected: Option<&str>, outcome: &Outcome) -> Value 
     }
     // The values other than `ok` first, because a scenario can pass where a call is refused.
     let others = feature.expected.values().map(String::as_str);
-    let found = others.clone().filter(|value| *value != OK).chain(others.filter(|value| *value == OK)).find(|value| shows(value));
+    let found = others
+        .clone()
+        .filter(|value| *value != OK)
+        .chain(others.filter(|value| *value == OK))
+        .find(|value| shows(value));
     match (found, expected) {
         (Some(value), Some(_)) => with(value, Judgement::Different),
         (Some(value), None) => with(value, Judgement::NoExpectation),

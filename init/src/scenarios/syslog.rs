@@ -14,7 +14,7 @@ pub(super) const ALL: &[&Scenario] = &[&KMSG_WRITE];
 
 const KMSG_WRITE: Scenario =
     Scenario::new("syslog.kmsg", "The kernel's log has no namespace: a line written inside can be read outside", kmsg)
-        .shows(&["2h"], "Documentation/ABI/testing/dev-kmsg")
+        .shows(&["2h-v1", "3f"], "Documentation/ABI/testing/dev-kmsg")
         .inside(&[
             Namespace::Cgroup,
             Namespace::Ipc,

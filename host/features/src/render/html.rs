@@ -48,7 +48,8 @@ fn contents(report: &Report) -> String {
     let groups = report.groups.iter().enumerate().map(|(at, group)| (format!("group-{at}"), group.title.as_str()));
     let rest = [("versions", VERSIONS), ("findings", FINDINGS)].map(|(id, title)| (id.to_owned(), title));
     let links = [("kernels".to_owned(), "Kernels and results")].into_iter().chain(groups).chain(rest);
-    let links: String = links.map(|(id, title)| format!("<li><a href=\"#{id}\">{}</a></li>\n", escape(title))).collect();
+    let links: String =
+        links.map(|(id, title)| format!("<li><a href=\"#{id}\">{}</a></li>\n", escape(title))).collect();
     format!("<nav aria-label=\"Contents\">\n<ul>\n{links}</ul>\n</nav>\n")
 }
 
@@ -66,9 +67,8 @@ fn table(class: &str, caption: &str, heads: &[String], bodies: impl Iterator<Ite
 
 /// A row. `first` and the cells are HTML; a cell has the head that names it on a narrow screen.
 fn row(first: &str, cells: impl Iterator<Item = (String, String)>) -> String {
-    let cell = |(head, cell): (String, String)| {
-        format!("<td role=\"cell\" data-head=\"{}\">{cell}</td>", escape(&head))
-    };
+    let cell =
+        |(head, cell): (String, String)| format!("<td role=\"cell\" data-head=\"{}\">{cell}</td>", escape(&head));
     let cells: String = cells.map(cell).collect();
     format!("<tr role=\"row\"><th role=\"rowheader\" scope=\"row\">{first}</th>{cells}</tr>\n")
 }
@@ -84,7 +84,10 @@ fn kernels(report: &Report) -> String {
     let heads = with_kernels("features", &report.kernels);
     let counts = report.counts().into_iter().map(|(kind, numbers)| {
         let first = format!("{} {}", badge(class(kind), &kind.name()), escape(kind.meaning()));
-        row(&first, report.kernels.iter().zip(numbers).map(|(kernel, n)| (kernel.short.clone(), format!("<span>{n}</span>"))))
+        row(
+            &first,
+            report.kernels.iter().zip(numbers).map(|(kernel, n)| (kernel.short.clone(), format!("<span>{n}</span>"))),
+        )
     });
     body.push_str(&table("counts", "How many features come to what on each kernel", &heads, counts));
     section("kernels", "Kernels and results", "What the words of the tables mean, and how often each occurs.", &body)
@@ -117,10 +120,14 @@ fn features(group: &Rows, kernels: &[Kernel]) -> String {
     let body = |of: &Row| {
         let first = format!("<code>{}</code>{}", escape(&of.feature.code), escape(&of.feature.words));
         let cells = of.cells.iter().zip(kernels);
-        let cells = cells.map(|(cell, kernel)| (kernel.short.clone(), badge(class(cell.summary), &cell.summary.name())));
+        let cells =
+            cells.map(|(cell, kernel)| (kernel.short.clone(), badge(class(cell.summary), &cell.summary.name())));
         let more = more(of, kernels);
         row(&first, cells)
-            + &format!("<tr role=\"row\" class=\"more\"><td role=\"cell\" colspan=\"{}\">{more}</td></tr>\n", kernels.len() + 1)
+            + &format!(
+                "<tr role=\"row\" class=\"more\"><td role=\"cell\" colspan=\"{}\">{more}</td></tr>\n",
+                kernels.len() + 1
+            )
     };
     table("features", &group.title, &with_kernels("feature", kernels), group.features.iter().map(body))
 }
@@ -139,7 +146,9 @@ fn more(row: &Row, kernels: &[Kernel]) -> String {
     format!(
         "<details><summary>{} · {count}<span class=\"hidden\"> of {}</span></summary><dl><dt>Asked by</dt><dd>{}</dd>\
          <dt>Today</dt><dd>{}</dd><dt>Scenarios</dt><dd>{scenarios}</dd></dl>{notes}</details>",
-        escape(&feature.since.map_or_else(|| "no mechanism upstream".to_owned(), |since| format!("since Linux {since}"))),
+        escape(
+            &feature.since.map_or_else(|| "no mechanism upstream".to_owned(), |since| format!("since Linux {since}"))
+        ),
         escape(&feature.code),
         escape(&asked),
         escape(&feature.today()),
@@ -159,10 +168,11 @@ fn versions(rows: &[VersionRow], kernels: &[Kernel]) -> String {
             Judgement::NotRun => "not-run",
         };
         let cells = cells.map(|(one, kernel)| (kernel.short.clone(), badge(class(one.judgement), &value(one))));
-        let told = of.values.iter().zip(kernels).filter(|(value, _)| !value.observed.is_empty()).map(|(value, kernel)| {
-            let (kernel, word) = (escape(&kernel.short), value.judgement.word());
-            format!("<li>{kernel}: {word}: {}</li>", escape(&value.observed))
-        });
+        let told =
+            of.values.iter().zip(kernels).filter(|(value, _)| !value.observed.is_empty()).map(|(value, kernel)| {
+                let (kernel, word) = (escape(&kernel.short), value.judgement.word());
+                format!("<li>{kernel}: {word}: {}</li>", escape(&value.observed))
+            });
         let told: String = told.collect();
         let told = if told.is_empty() { told } else { format!("<ul>{told}</ul>") };
         let scenarios = names(&of.scenarios);

@@ -12,7 +12,10 @@ pub(super) fn render(report: &Report) -> String {
     let mut out = format!("# Features on {}\n\n", text::count(report.kernels.len(), "kernel"));
     let runs: Vec<_> = report.runs.iter().map(|run| code(run)).collect();
     out.push_str(&format!("Runs: {}\n\n", runs.join(", ")));
-    let rows = report.kernels.iter().map(|kernel| vec![escape(&kernel.short), escape(&kernel.target), escape(&kernel.release)]);
+    let rows = report
+        .kernels
+        .iter()
+        .map(|kernel| vec![escape(&kernel.short), escape(&kernel.target), escape(&kernel.release)]);
     out.push_str(&table(&["column", "kernel", "release"].map(str::to_owned), rows));
     let rows = report.counts().into_iter().map(|(kind, numbers)| {
         let mut row = vec![kind.name(), kind.meaning().to_owned()];

@@ -41,8 +41,7 @@ fn legend(report: &Report) -> String {
         .iter()
         .map(|kernel| vec![kernel.short.clone(), kernel.target.clone(), kernel.release.clone()])
         .collect();
-    let words: Vec<_> =
-        report.counts().iter().map(|(kind, _)| vec![kind.word(), kind.meaning().to_owned()]).collect();
+    let words: Vec<_> = report.counts().iter().map(|(kind, _)| vec![kind.word(), kind.meaning().to_owned()]).collect();
     let counts = report.counts().into_iter().map(|(kind, numbers)| {
         let mut line = vec![kind.word()];
         line.extend(numbers.iter().map(usize::to_string));
@@ -68,7 +67,8 @@ fn aligned(rows: &[Vec<String>]) -> String {
 
 fn grid(group: &Rows, kernels: &[Kernel], columns: usize) -> String {
     let cells = |row: &Row| row.cells.iter().map(|cell| cell.summary.word()).collect();
-    let lines: Vec<_> = group.features.iter().map(|row| (row.feature.code.as_str(), row.feature.words.as_str(), cells(row))).collect();
+    let lines: Vec<_> =
+        group.features.iter().map(|row| (row.feature.code.as_str(), row.feature.words.as_str(), cells(row))).collect();
     table(&lines, kernels, columns)
 }
 
@@ -112,8 +112,11 @@ fn versions(rows: &[VersionRow], kernels: &[Kernel], columns: usize) -> String {
     let number = |row: &VersionRow| row.feature.code.trim_start_matches("version-").to_owned();
     let numbers: Vec<_> = rows.iter().map(number).collect();
     let cells = |row: &VersionRow| row.values.iter().map(short).collect();
-    let lines: Vec<_> =
-        rows.iter().zip(&numbers).map(|(row, number)| (number.as_str(), row.feature.words.as_str(), cells(row))).collect();
+    let lines: Vec<_> = rows
+        .iter()
+        .zip(&numbers)
+        .map(|(row, number)| (number.as_str(), row.feature.words.as_str(), cells(row)))
+        .collect();
     let mut out = table(&lines, kernels, columns);
     for (row, number) in rows.iter().zip(&numbers) {
         for (value, kernel) in row.values.iter().zip(kernels) {
