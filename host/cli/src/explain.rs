@@ -9,8 +9,10 @@ use super::suggest::{scenarios, suggest};
 use super::{Context, Failure, output};
 use vmlab_events::exit;
 use vmlab_features::list::{self, Feature, Group};
+use vmlab_features::render::paragraph;
 use vmlab_features::results::{Kernel, Outcome, Results};
 use vmlab_image::guest_init;
+use vmlab_report::style::{Facts, Style};
 use vmlab_store::record;
 
 /// Explain a scenario: what it shows, why it was asked for, its steps, its control, and its last result
@@ -73,7 +75,7 @@ pub(super) fn run(args: &ExplainArgs, context: &Context) -> Result<u8, Failure> 
     if args.json {
         output::print_json(&explanation)?
     } else {
-        output::print(&explanation.text())?
+        output::print(&explanation.text(columns))?
     }
     Ok(exit::OK)
 }
@@ -131,51 +133,60 @@ fn last_result(scenario: &ScenarioId, context: &Context) -> Option<LastResult> {
     })
 }
 
+/// The width of the text where nothing says how wide the terminal is.
+const COLUMNS: usize = 80;
+
 impl Explanation<'_> {
-    fn text(&self) -> String {
+    fn text(&self, columns: usize) -> String {
         let Self { scenario, features, last } = self;
-        let mut out = format!("{}\n    {}\n", scenario.id, scenario.title);
-        let mut section = |head: &str, lines: Vec<String>| {
+        let mut out = format!("{}\n{}", scenario.id, paragraph("    ", &scenario.title, columns));
+        let mut section = |head: &str, lines: Vec<(String, String)>| {
             if !lines.is_empty() {
                 out.push_str(&format!("\n{head}\n"));
-                out.extend(lines.iter().map(|line| format!("    {line}").trim_end().to_owned() + "\n"));
+                out.extend(lines.iter().map(|(head, text)| paragraph(&format!("    {head}"), text, columns)));
             }
         };
-        section("Asked for", features.iter().flat_map(|feature| asked(feature)).collect());
-        section("Steps", scenario.steps.iter().enumerate().map(|(at, step)| format!("{}. {step}", at + 1)).collect());
-        section("Legs", vec![format!("subject: {}", subject(scenario)), format!("control: {}", control(scenario))]);
-        section("Expected", vec![expected(scenario)]);
-        let mut needed = vec![needs(scenario)];
+        let line = |text: &str| (String::new(), text.to_owned());
+        let named = |name: &str, text: String| (format!("{name}: "), text);
+        section("Feature", features.iter().flat_map(|feature| asked(feature)).collect());
+        let steps = scenario.steps.iter().enumerate();
+        section("Steps", steps.map(|(at, step)| (format!("{}. ", at + 1), step.clone())).collect());
+        section("Legs", vec![named("subject", subject(scenario)), named("control", control(scenario))]);
+        section("Expected", vec![line(&expected(scenario))]);
+        let mut needed = vec![line(&needs(scenario))];
         if !scenario.modules.is_empty() {
-            needed.push(format!("modules, if the kernel has them as modules: {}", scenario.modules.join(" ")));
+            needed.push(named("modules, if the kernel has them as modules", scenario.modules.join(" ")));
         }
         section("Needs", needed);
-        section("Documented in", vec![scenario.source.clone()]);
-        section("Last result", last.as_ref().map_or_else(|| vec!["no record has one".to_owned()], LastResult::lines));
-        section("Run it", vec![format!("vmlab run ={} -v", scenario.id)]);
+        section("Documented in", vec![line(&scenario.source)]);
+        let last = last.as_ref().map_or_else(|| vec![line("no record has one")], LastResult::lines);
+        section("Last result", last);
+        section("Run it", vec![line(&format!("vmlab run ={} -v", scenario.id))]);
         out
     }
 }
 
-/// The words of an item, who asked for it, and what Linux has today.
-fn asked(feature: &Feature) -> Vec<String> {
-    let mut lines = vec![format!("{} (item {})", feature.words, feature.code)];
+/// The words of an item, who asked for it, and what Linux has today: heads and texts.
+fn asked(feature: &Feature) -> Vec<(String, String)> {
+    let mut lines = vec![(String::new(), format!("{} (item {})", feature.words, feature.code))];
     if !feature.asked.is_empty() {
-        lines.push(format!("    by {}", feature.asked_by()));
+        lines.push(("    by ".to_owned(), feature.asked_by()));
     }
-    lines.push(format!("    today: {}", feature.today()));
+    lines.push(("    today: ".to_owned(), feature.today()));
     lines
 }
 
 impl LastResult {
-    fn lines(&self) -> Vec<String> {
+    fn lines(&self) -> Vec<(String, String)> {
         let rows = self.kernels.iter().map(|OnKernel { kernel, outcome }| {
             let verdict = if outcome.verdict.is_empty() { "not run" } else { outcome.verdict };
-            [kernel.target.clone(), kernel.release.clone(), verdict.to_owned(), outcome.observed.clone()]
+            [kernel.target.clone(), kernel.release.clone(), verdict.to_owned()]
         });
-        let rows: Vec<_> = rows.collect();
-        let mut lines = vec![format!("run {} (`vmlab report {}`)", self.run, self.run)];
-        lines.extend(output::columns(&rows).lines().map(str::to_owned));
+        let heads = output::columns(&rows.collect::<Vec<_>>());
+        let width = heads.lines().map(|head| head.chars().count()).max().unwrap_or(0);
+        let mut lines = vec![(String::new(), format!("run {} (`vmlab report {}`)", self.run, self.run))];
+        let observed = self.kernels.iter().map(|on| on.outcome.observed.clone());
+        lines.extend(heads.lines().map(|head| format!("{head:<width$}  ")).zip(observed));
         lines
     }
 }

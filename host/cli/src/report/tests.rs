@@ -183,7 +183,47 @@ fn timings_are_rendered_from_the_record_and_only_for_people() {
 
 #[test]
 fn arguments_that_do_not_go_together_are_refused() {
-    for args in [&["--list", "latest"][..], &["--list", "--format", "json"], &["-v", "-q"], &["--format", "xml"]] {
+    for args in [&["--features", "--timings"][..], &["--features", "--list"], &["--list", "latest"], &["--list", "--format", "json"], &["-v", "-q"], &["--format", "xml"]] {
         assert!(Command::try_parse_from([&["report"], args].concat()).is_err(), "{args:?}");
     }
+}
+
+#[test]
+fn the_table_of_features_is_rendered_in_each_of_its_forms() {
+    let home = TempDir::new().unwrap();
+    let context = context(&home);
+    let id = run(&context, &home).id;
+    let again = home.path().join("again");
+    for (form, beginning) in
+        [("text", "Features on 4 kernels\n"), ("markdown", "# Features on"), ("json", "{\n"), ("html", "<!doctype html>")]
+    {
+        let args = ["--features", "latest", id.as_str(), "--format", form, "-o", again.to_str().unwrap()];
+        assert_eq!(vmlab_report(&context, &args).unwrap(), exit::OK);
+        let text = fs::read_to_string(&again).unwrap();
+        assert!(text.starts_with(beginning) && text.contains("uts.hostname"), "{form}: {text}");
+    }
+    let code = |args: &[&str]| vmlab_report(&context, args).unwrap_err().code;
+    assert_eq!(code(&["--features", "--format", "ktap"]), exit::USAGE);
+    assert_eq!(code(&["--format", "html"]), exit::USAGE);
+    assert_eq!(code(&["latest", id.as_str()]), exit::USAGE, "several runs are only for --features");
+    assert_eq!(code(&["--features", "1999"]), exit::USAGE);
+    assert_eq!(code(&["--features", "-o", "/proc/none/x"]), exit::USAGE);
+    assert_eq!(code(&["--features", "-o", "/dev/full"]), exit::LAB);
+}
+
+/// Records of November 2026 have one item, called a seed, and no steps.
+#[test]
+fn a_record_without_items_has_a_table_of_features() {
+    let home = TempDir::new().unwrap();
+    let context = context(&home);
+    let record = run(&context, &home);
+    let path = record.dir.join(record::EVENTS);
+    let events = fs::read_to_string(&path).unwrap();
+    let old = events.replace("\"items\":[\"2a\"],\"steps\":[],", "");
+    assert_ne!(old, events);
+    fs::write(&path, old).unwrap();
+    let again = home.path().join("again");
+    vmlab_report(&context, &["--features", "-o", again.to_str().unwrap()]).unwrap();
+    let text = fs::read_to_string(&again).unwrap();
+    assert!(text.contains("uts.hostname failed (TIMEOUT)"), "{text}");
 }

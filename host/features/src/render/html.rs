@@ -143,8 +143,10 @@ fn more(row: &Row, kernels: &[Kernel]) -> String {
     let notes: String = row.notes(kernels).iter().map(|note| format!("<li>{}</li>", escape(note))).collect();
     let notes = if notes.is_empty() { notes } else { format!("<ul>{notes}</ul>") };
     let count = text::count(row.scenarios.len(), "scenario");
+    let failed = row.cells.iter().any(|cell| cell.summary == Summary::Failed);
+    let open = if failed { " open=\"open\"" } else { "" };
     format!(
-        "<details><summary>{} · {count}<span class=\"hidden\"> of {}</span></summary><dl><dt>Asked by</dt><dd>{}</dd>\
+        "<details{open}><summary>{} · {count}<span class=\"hidden\"> of {}</span></summary><dl><dt>Asked by</dt><dd>{}</dd>\
          <dt>Today</dt><dd>{}</dd><dt>Scenarios</dt><dd>{scenarios}</dd></dl>{notes}</details>",
         escape(
             &feature.since.map_or_else(|| "no mechanism upstream".to_owned(), |since| format!("since Linux {since}"))

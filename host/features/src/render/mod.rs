@@ -10,6 +10,8 @@ use std::str::FromStr;
 use super::table::Report;
 use super::versions::{Judgement, Value};
 
+pub use text::paragraph;
+
 /// The forms of the table.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Form {

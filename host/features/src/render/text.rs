@@ -158,8 +158,9 @@ fn finding(finding: &Finding, columns: usize) -> String {
     out
 }
 
-/// Text after a head, broken at blanks; further lines are indented as deep as the head is wide.
-fn paragraph(head: &str, text: &str, columns: usize) -> String {
+/// Text after a head, broken at blanks; further lines are indented as deep as the head is wide, but at most 16 columns.
+#[must_use]
+pub fn paragraph(head: &str, text: &str, columns: usize) -> String {
     let indent = head.width().min(16);
     let mut out = head.to_owned();
     let mut at = head.width();
