@@ -73,6 +73,11 @@ const TOPICS: &[Topic] = &[
         text: include_str!("../guide/scenarios.md"),
     },
     Topic {
+        name: "features",
+        about: "the features of 2006 on each kernel, and one scenario explained",
+        text: include_str!("../guide/features.md"),
+    },
+    Topic {
         name: "troubleshooting",
         about: "no KVM, guests that do not boot, crashes, hangs, and a full disk",
         text: include_str!("../guide/troubleshooting.md"),
@@ -88,6 +93,8 @@ Examples:
   vmlab run --kunit kunit. -k tree:.+kunit         its KUnit suites
   vmlab exec -k debian:bookworm -- ./mytest        a program of yours, in a kernel of its own
   vmlab report --format junit -o junit.xml         the latest run again, as a JUnit file
+  vmlab report --features                          which features work on the kernels of that run
+  vmlab explain uts.hostname                       what a scenario shows, and how
   vmlab doctor                                     what this machine lacks";
 
 fn commands_and_topics() -> Vec<PossibleValue> {

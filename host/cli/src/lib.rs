@@ -19,6 +19,7 @@ mod completions;
 mod console;
 mod doctor;
 mod exec;
+mod explain;
 mod failure;
 mod help;
 mod interrupt;
@@ -63,6 +64,7 @@ enum LabCommand {
     Exec(Box<exec::ExecArgs>),
     Shell(Box<exec::ShellArgs>),
     List(list::ListArgs),
+    Explain(explain::ExplainArgs),
     Kernel(kernel::Args),
     Report(report::ReportArgs),
     Cache(cache::Args),
@@ -194,6 +196,7 @@ async fn dispatch(command: LabCommand, context: &Context, logging: Logging) -> R
         LabCommand::Exec(args) => exec::run(&args, context, logging).await,
         LabCommand::Shell(args) => exec::run(&args.into_exec()?, context, logging).await,
         LabCommand::List(args) => list::run(&args),
+        LabCommand::Explain(args) => explain::run(&args, context),
         LabCommand::Kernel(args) => kernel::run(args, context).await,
         LabCommand::Cache(args) => cache::run(&args, context),
         LabCommand::Report(args) => report::report(&args, context),

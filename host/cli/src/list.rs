@@ -1,14 +1,20 @@
-//! `vmlab list`: the scenarios.
+//! `vmlab list`: the scenarios, by area.
+
+use std::collections::BTreeSet;
+use std::io::{self, IsTerminal as _};
 
 use clap::Args;
-use vmlab_protocol::catalogue::{Control, Expectation, ScenarioSpec};
+use vmlab_protocol::catalogue::ScenarioSpec;
 
+use super::explain::{control, needs, subject};
 use super::{Failure, output};
 use vmlab_events::exit;
+use vmlab_features::{areas, list};
 use vmlab_image::guest_init;
 use vmlab_lab::select::{self, Filter};
+use vmlab_protocol::catalogue::Expectation;
 
-/// List the scenarios
+/// List the scenarios, by area
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ListArgs {
@@ -16,11 +22,15 @@ pub struct ListArgs {
     #[arg(value_name = "FILTER")]
     filters: Vec<Filter>,
 
+    /// Only scenarios of features with this word: in what was asked for, in what Linux has today, or in the title
+    #[arg(long, value_name = "WORD")]
+    feature: Vec<String>,
+
     /// Print a JSON array
     #[arg(long, conflicts_with = "verbose")]
     json: bool,
 
-    /// Also print what each scenario needs of the kernel, and where its behaviour is documented
+    /// Also print what each scenario does, what it needs of the kernel, and where its behaviour is documented
     #[arg(short, long)]
     verbose: bool,
 }
@@ -29,40 +39,140 @@ const EXAMPLES: &str = "\
 Examples:
   vmlab list
   vmlab list time -v
-  vmlab list --json | jq -r '.[].id'";
+  vmlab list --feature checkpoint     what shows checkpoint and restart?
+  vmlab list | wc -l                  how many are there?
+  vmlab list --json | jq -r '.[].id'
+
+On a terminal, each area has a heading. Elsewhere, without -v, the list has one line for each scenario and nothing else, so that
+it can be counted and searched.
+`vmlab explain NAME` tells all about one scenario.";
 
 pub(super) fn run(args: &ListArgs) -> Result<u8, Failure> {
     let catalogue = guest_init::catalogue().map_err(|error| Failure::lab(vmlab_events::error::chain(&error)))?;
-    let chosen =
+    let mut chosen =
         select::select(catalogue, &args.filters).map_err(|error| Failure::with_code(exit::NOTHING_RAN, error))?;
+    if !args.feature.is_empty() {
+        let groups = list::embedded().map_err(Failure::lab)?;
+        chosen.retain(|spec| args.feature.iter().all(|word| mentions(spec, &groups, word)));
+        if chosen.is_empty() {
+            let words = args.feature.join("` and `");
+            let message = format!("no scenario is about a feature with `{words}`; `vmlab list` shows them all");
+            return Err(Failure::with_code(exit::NOTHING_RAN, message));
+        }
+    }
     if args.json {
         output::print_json(&chosen)?;
-    } else {
-        let show = if args.verbose { describe } else { line };
-        output::print(&chosen.iter().map(show).collect::<String>())?;
+        return Ok(exit::OK);
     }
+    let headings = io::stdout().is_terminal();
+    output::print(&listed(&chosen, args.verbose, headings)?)?;
     Ok(exit::OK)
 }
 
-fn line(spec: &ScenarioSpec) -> String {
-    let leak = if spec.expects == Expectation::Leak { " (leaks by design)" } else { "" };
-    format!("{:<22} {}{leak}\n", spec.id.as_str(), spec.title)
+/// Whether the scenario or one of its features has the word.
+fn mentions(spec: &ScenarioSpec, groups: &[list::Group], word: &str) -> bool {
+    let lower = word.to_lowercase();
+    let texts = [Some(spec.id.as_str()), Some(&spec.title), spec.mechanism.as_deref()];
+    texts.into_iter().flatten().any(|text| text.to_lowercase().contains(&lower))
+        || spec.items.iter().filter_map(|item| list::find(groups, item)).any(|feature| feature.mentions(word))
 }
 
-fn describe(spec: &ScenarioSpec) -> String {
-    let needs = &spec.requires;
-    let mut facts = vec![("needs", format!("Linux {} {}", needs.since, needs.config.join(" ")))];
+/// The scenarios, with a heading for each area or without.
+fn listed(chosen: &[ScenarioSpec], verbose: bool, headings: bool) -> Result<String, Failure> {
+    let areas = areas::embedded().map_err(Failure::lab)?;
+    let width = chosen.iter().map(|spec| spec.id.as_str().len()).max().unwrap_or(0).max(MIN_NAME);
+    let mut out = String::new();
+    for area in chosen.iter().map(|spec| spec.id.area()).collect::<BTreeSet<_>>() {
+        let of_area: String = chosen
+            .iter()
+            .filter(|spec| spec.id.area() == area)
+            .map(|spec| if verbose { describe(spec, width) } else { line(spec, width) })
+            .collect();
+        if !headings {
+            out.push_str(&of_area);
+            continue;
+        }
+        if !out.is_empty() {
+            out.push('\n');
+        }
+        let about = areas.iter().find(|known| known.name == area).map(|known| format!(": {}", known.about));
+        out.push_str(&format!("{area}{}\n", about.unwrap_or_default()));
+        out.extend(of_area.lines().map(|line| format!("  {line}\n")));
+    }
+    Ok(out)
+}
+
+/// The least width of the names' column.
+const MIN_NAME: usize = 22;
+
+fn line(spec: &ScenarioSpec, width: usize) -> String {
+    let leak = match (&spec.isolates_since, spec.expects) {
+        (Some(since), _) => format!(" (leaks before {})", since.mainline),
+        (None, Expectation::Leak) => " (leaks by design)".to_owned(),
+        (None, Expectation::Isolation) => String::new(),
+    };
+    format!("{:<width$} {}{leak}\n", spec.id.as_str(), spec.title)
+}
+
+fn describe(spec: &ScenarioSpec, width: usize) -> String {
+    let mut facts = vec![("needs", needs(spec))];
     if !spec.modules.is_empty() {
         facts.push(("modules", spec.modules.join(" ")));
     }
-    if !spec.namespaces.is_empty() {
-        let names = spec.namespaces.iter().map(|namespace| format!("{namespace:?}").to_lowercase());
-        facts.push(("inside", names.collect::<Vec<_>>().join(" ")));
-    }
-    if let Control::Impossible { why } = &spec.control {
-        facts.push(("control", format!("none: {why}")));
-    }
+    facts.push(("subject", subject(spec)));
+    facts.push(("control", control(spec)));
     facts.push(("source", spec.source.clone()));
+    let steps = spec.steps.iter().enumerate().map(|(at, step)| (if at == 0 { "steps" } else { "" }, step.clone()));
+    facts.extend(steps);
     let facts: String = facts.iter().map(|(name, text)| format!("    {name:<9} {}\n", text.trim_end())).collect();
-    line(spec) + &facts
+    line(spec, width) + &facts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_without_headings_has_one_line_for_each_scenario() {
+        let catalogue = guest_init::catalogue().unwrap();
+        let text = listed(catalogue, false, false).unwrap();
+        assert_eq!(text.lines().count(), catalogue.len());
+        for (line, spec) in text.lines().zip(catalogue) {
+            assert_eq!(line.split(' ').next(), Some(spec.id.as_str()), "the order is that of the names");
+        }
+    }
+
+    #[test]
+    fn each_area_has_a_heading_with_a_line_on_it() {
+        let catalogue = guest_init::catalogue().unwrap();
+        let text = listed(catalogue, false, true).unwrap();
+        for spec in catalogue {
+            let heading = format!("{}: ", spec.id.area());
+            let known = text.lines().any(|line| line.starts_with(&heading));
+            assert!(known, "host/features/src/data/areas.toml has no line on `{}`", spec.id.area());
+        }
+        let first = format!("\n  {}", catalogue[0].id);
+        assert!(text.contains(&first), "{text}");
+    }
+
+    #[test]
+    fn no_codes_of_items_are_in_the_list() {
+        let catalogue = guest_init::catalogue().unwrap();
+        let text = listed(catalogue, true, true).unwrap();
+        assert!(!text.contains("3a") && !text.contains("biederman"), "{text}");
+    }
+
+    #[test]
+    fn a_word_is_looked_for_in_what_was_asked_for_and_in_what_linux_has() {
+        let (catalogue, groups) = (guest_init::catalogue().unwrap(), list::embedded().unwrap());
+        let with = |word: &str| -> Vec<&str> {
+            catalogue.iter().filter(|spec| mentions(spec, &groups, word)).map(|spec| spec.id.as_str()).collect()
+        };
+        assert!(with("utsname").contains(&"uts.hostname"), "words of the item");
+        assert!(with("UTS namespaces").contains(&"uts.domainname"), "today's mechanism");
+        assert!(with("3A").contains(&"uts.hostname"), "the code");
+        assert!(with("sethostname").contains(&"uts.hostname"), "the title");
+        assert!(with("utsname").len() < catalogue.len());
+        assert!(with("no such word").is_empty());
+    }
 }

@@ -29,6 +29,17 @@ pub use reporters::{OpenError, ReportFailed, Reporters, ReportsFailed};
 pub use setup::Setup;
 pub use spec::{BadReportSpec, Destination, FORMATS, Format, FormatSpec, ReportSpec};
 
+/// Tries whether a document can be written there, and returns what writes it: whole, or not at all.
+///
+/// # Errors
+/// The system's error, for a file that cannot be made.
+pub fn document(destination: &Destination) -> io::Result<junit::Deliver> {
+    match destination {
+        Destination::Stdout => Ok(Box::new(output::to_stdout)),
+        Destination::File(path) => output::aside(path),
+    }
+}
+
 /// Renders events.
 pub trait Reporter: Send {
     /// Takes in one more event, in order.

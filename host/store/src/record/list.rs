@@ -23,8 +23,8 @@ pub struct Listed {
     pub dir: PathBuf,
     /// The run's targets; empty if the record has no valid first event.
     pub targets: Vec<TargetId>,
-    /// The number of selected jobs.
-    pub jobs: usize,
+    /// The names of the selected jobs.
+    pub jobs: Vec<String>,
     /// The run's state, or the error of reading it.
     pub state: Result<RunState, String>,
 }
@@ -45,8 +45,10 @@ pub fn list(dirs: &Dirs) -> Result<Vec<Listed>, RecordError> {
             Err(why) => (None, Err(why.to_string())),
         };
         let (targets, jobs) = match first.map(|first| first.event) {
-            Some(LabEvent::RunStarted { targets, jobs, .. }) => (targets, jobs.len()),
-            _ => (Vec::new(), 0),
+            Some(LabEvent::RunStarted { targets, jobs, .. }) => {
+                (targets, jobs.iter().map(|job| job.name().to_owned()).collect())
+            }
+            _ => (Vec::new(), Vec::new()),
         };
         listed.push(Listed { id, dir, targets, jobs, state });
     }

@@ -237,7 +237,7 @@ fn a_list_has_each_run_newest_first() {
     let running = record(&dirs, at(3), &fixture::run()[..1]);
     let listed = list(&dirs).unwrap();
     let summary: Vec<_> =
-        listed.iter().map(|run| (run.id.as_str(), run.targets.len(), run.jobs, run.state.clone())).collect();
+        listed.iter().map(|run| (run.id.as_str(), run.targets.len(), run.jobs.len(), run.state.clone())).collect();
     let finished = RunState::Finished { counts: fixture::counts(), exit_code: 3 };
     assert_eq!(
         summary,

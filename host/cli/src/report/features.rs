@@ -1,0 +1,93 @@
+//! `vmlab report --features`: runs, held against the list of features.
+
+use super::{AnyFormat, ReportArgs, destination, note_another, refuse};
+use crate::{Context, Failure, output};
+use vmlab_events::exit;
+use vmlab_features::render::{self, Form};
+use vmlab_features::results::Results;
+use vmlab_features::table::{self, Report};
+use vmlab_features::{findings, list};
+use vmlab_image::guest_init;
+use vmlab_report::style::{Facts, Style};
+use vmlab_report::{Destination, document};
+use vmlab_store::record;
+
+/// Fails as `vmlab report` does.
+pub(super) fn print(args: &ReportArgs, context: &Context) -> Result<u8, Failure> {
+    let form = args.format.as_ref().map_or(Ok(Form::Text), AnyFormat::of_features)?;
+    let report = report(&args.runs, context)?;
+    let columns = Style::decide_again(&Facts::gather()).columns;
+    let destination = destination(args);
+    let text = render::render(&report, form, columns).map_err(Failure::lab)?;
+    if destination == Destination::Stdout {
+        return output::print(&text).map(|()| exit::OK);
+    }
+    let deliver = document(&destination).map_err(|error| {
+        let remedy = "name a file in a directory that can be written";
+        Failure::usage(format!("cannot write the table of features to {destination}: {error}; {remedy}"))
+    })?;
+    let lost = |error| Failure::lab(format!("cannot write the table of features to {destination}: {error}"));
+    deliver(text.as_bytes()).map_err(lost)?;
+    Ok(exit::OK)
+}
+
+fn report(runs: &[String], context: &Context) -> Result<Report, Failure> {
+    let catalogue = guest_init::catalogue().map_err(|error| Failure::lab(vmlab_events::error::chain(&error)))?;
+    let groups = list::embedded().map_err(Failure::lab)?;
+    let findings = findings::embedded().map_err(Failure::lab)?;
+    let mut results = Results::default();
+    for run in runs {
+        let stored = record::open(&context.dirs, run).map_err(|error| refuse(&error))?;
+        note_another(&stored);
+        output::notes(&stored.notices);
+        results.add(&stored.events);
+    }
+    Ok(table::make(&groups, findings, &results, catalogue))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Items that are no features: vmlab's own.
+    const NO_FEATURES: [&str; 1] = ["lab"];
+
+    fn codes() -> BTreeSet<String> {
+        list::embedded().unwrap().into_iter().flat_map(|group| group.features).map(|feature| feature.code).collect()
+    }
+
+    #[test]
+    fn each_item_of_a_scenario_is_in_the_list_of_features() {
+        let codes = codes();
+        for spec in guest_init::catalogue().unwrap() {
+            for item in spec.items.iter().filter(|item| !NO_FEATURES.contains(&item.as_str())) {
+                assert!(codes.contains(item), "{} shows `{item}`, which host/features/src/data does not have", spec.id);
+            }
+        }
+    }
+
+    /// The catalogue is not complete yet. When it is, this test is no longer ignored.
+    #[test]
+    #[ignore = "the catalogue is not complete"]
+    fn each_feature_has_a_scenario() {
+        let mut missing = codes();
+        for item in guest_init::catalogue().unwrap().iter().flat_map(|spec| &spec.items) {
+            missing.remove(item);
+        }
+        assert!(missing.is_empty(), "{} features have no scenario: {missing:?}", missing.len());
+    }
+
+    #[test]
+    fn each_finding_names_scenarios_that_exist() {
+        let catalogue = guest_init::catalogue().unwrap();
+        for finding in findings::embedded().unwrap() {
+            let Some(arguments) = finding.reproduce.strip_prefix("vmlab run ") else { continue };
+            let named = arguments.split(' ').filter_map(|word| word.strip_prefix('='));
+            for name in named {
+                assert!(catalogue.iter().any(|spec| spec.id.as_str() == name), "{}: {name}", finding.name);
+            }
+        }
+    }
+}

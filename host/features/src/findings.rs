@@ -1,0 +1,101 @@
+//! Where a kernel, a man page and the list of features disagree: data/findings.toml.
+
+use serde::{Deserialize, Serialize};
+
+use super::{BadData, list};
+
+const TEXT: &str = include_str!("data/findings.toml");
+
+/// A disagreement, and who is right.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Finding {
+    /// A name for links.
+    pub name: String,
+    /// The codes of the features that it is about.
+    pub features: Vec<String>,
+    /// The kernels on which it was seen.
+    pub kernels: String,
+    /// Which text says what.
+    pub says: String,
+    /// What the kernels do.
+    pub does: String,
+    /// Who is right.
+    pub right: String,
+    /// The file of the kernel's source and the function that decide it.
+    pub source: String,
+    /// What stands there.
+    pub because: String,
+    /// A command that shows it.
+    pub reproduce: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    #[serde(default)]
+    finding: Vec<Finding>,
+}
+
+/// All findings, in the order of the file.
+///
+/// # Errors
+/// [`BadData`] if the file is malformed.
+pub fn embedded() -> Result<Vec<Finding>, BadData> {
+    parse(TEXT)
+}
+
+fn parse(text: &str) -> Result<Vec<Finding>, BadData> {
+    const WHAT: &str = "list of findings";
+    let raw: Raw = toml::from_str(text).map_err(|error| BadData::new(WHAT, error))?;
+    let groups = list::embedded()?;
+    for Finding { name, features, source, reproduce, .. } in &raw.finding {
+        let bad = |why: &str| Err(BadData::new(WHAT, format!("{name}: {why}")));
+        if raw.finding.iter().filter(|other| other.name == *name).count() > 1 {
+            return bad("it is listed twice");
+        }
+        if let Some(code) = features.iter().find(|code| list::find(&groups, code).is_none()) {
+            return bad(&format!("`{code}` is not in the list of features"));
+        }
+        if !source.contains(".c, ") && !source.contains(".h, ") && !source.contains(".S, ") {
+            return bad("`source` must name a file of the kernel and a function: `kernel/sys.c, override_release`");
+        }
+        if !["vmlab run ", "vmlab exec "].iter().any(|start| reproduce.starts_with(start)) {
+            return bad("`reproduce` must begin with `vmlab run` or `vmlab exec`");
+        }
+    }
+    Ok(raw.finding)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_embedded_findings_are_valid() {
+        let findings = embedded().unwrap();
+        assert!(findings.len() >= 2);
+        for finding in findings {
+            let Finding { name, kernels, says, does, right, because, .. } = &finding;
+            for text in [name, kernels, says, does, right, because] {
+                assert!(!text.is_empty() && !text.contains('\n') && !text.ends_with('.'), "{name}: {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_malformed_finding_is_refused() {
+        for (from, to) in [
+            ("[\"version-8\"]", "[\"version-99\"]"),
+            ("reproduce = \"vmlab exec", "reproduce = \"echo"),
+            ("source = \"fs/proc/proc_sysctl.c, test_perm\"", "source = \"the kernel\""),
+            ("right =", "wrong ="),
+            ("rmem-max-only-in-the-initial-namespace", "msgmni-of-root-outside"),
+        ] {
+            let text = TEXT.replacen(from, to, 1);
+            assert_ne!(text, TEXT, "{from}");
+            assert!(parse(&text).is_err(), "{to}");
+        }
+        assert_eq!(parse(""), Ok(Vec::new()));
+    }
+}

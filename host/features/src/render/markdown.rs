@@ -1,0 +1,139 @@
+//! The table in Markdown, with GitHub's tables.
+
+use vmlab_events::text;
+
+use super::value;
+use crate::findings::Finding;
+use crate::results::Kernel;
+use crate::table::{Report, Row};
+use crate::versions::{Judgement, VersionRow};
+
+pub(super) fn render(report: &Report) -> String {
+    let mut out = format!("# Features on {}\n\n", text::count(report.kernels.len(), "kernel"));
+    let runs: Vec<_> = report.runs.iter().map(|run| code(run)).collect();
+    out.push_str(&format!("Runs: {}\n\n", runs.join(", ")));
+    let rows = report
+        .kernels
+        .iter()
+        .map(|kernel| vec![escape(&kernel.short), escape(&kernel.target), escape(&kernel.release)]);
+    out.push_str(&table(&["column", "kernel", "release"].map(str::to_owned), rows));
+    let rows = report.counts().into_iter().map(|(kind, numbers)| {
+        let mut row = vec![kind.name(), kind.meaning().to_owned()];
+        row.extend(numbers.iter().map(usize::to_string));
+        row
+    });
+    out.push('\n');
+    out.push_str(&table(&heads(&["result", "meaning"], &report.kernels), rows));
+    for group in &report.groups {
+        out.push_str(&format!("\n## {}\n\n{}\n\n", escape(&group.title), escape(&group.about)));
+        out.push_str(&table(&heads(&["item", "feature"], &report.kernels), group.features.iter().map(cells)));
+        group.features.iter().for_each(|row| out.push_str(&details(row, &report.kernels)));
+    }
+    out.push_str("\n## Differences between kernel versions\n\n");
+    out.push_str(&table(&heads(&["row", "check"], &report.kernels), report.versions.iter().map(values)));
+    report.versions.iter().for_each(|row| out.push_str(&differences(row, &report.kernels)));
+    out.push_str("\n## FINDINGS: where a kernel and a text disagree\n");
+    report.findings.iter().for_each(|found| out.push_str(&finding(found)));
+    out
+}
+
+fn heads(first: &[&str], kernels: &[Kernel]) -> Vec<String> {
+    let names = first.iter().map(|name| (*name).to_owned());
+    names.chain(kernels.iter().map(|kernel| escape(&kernel.short))).collect()
+}
+
+fn table(heads: &[String], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+    let mut out = line(heads);
+    out.push_str(&format!("|{}\n", "---|".repeat(heads.len())));
+    rows.for_each(|row| out.push_str(&line(&row)));
+    out
+}
+
+fn cells(row: &Row) -> Vec<String> {
+    let mut cells = vec![code(&row.feature.code), escape(&row.feature.words)];
+    cells.extend(row.cells.iter().map(|cell| cell.summary.name()));
+    cells
+}
+
+fn details(row: &Row, kernels: &[Kernel]) -> String {
+    let feature = &row.feature;
+    let names: Vec<_> = row.scenarios.iter().map(|id| code(id.as_str())).collect();
+    let mut out = format!("\n- {} {}\n", code(&feature.code), escape(&feature.words));
+    let mut line = |head: &str, text: &str| out.push_str(&format!("  - {head}{text}\n"));
+    if !feature.asked.is_empty() {
+        line("asked by: ", &escape(&feature.asked_by()));
+    }
+    line("today: ", &escape(&feature.today()));
+    line("scenarios: ", &if names.is_empty() { "none".to_owned() } else { names.join(", ") });
+    row.notes(kernels).iter().for_each(|note| line("", &escape(note)));
+    out
+}
+
+fn values(row: &VersionRow) -> Vec<String> {
+    let mut cells = vec![code(&row.feature.code), escape(&row.feature.words)];
+    cells.extend(row.values.iter().map(|observed| match observed.judgement {
+        Judgement::Different => format!("**{}**", escape(&value(observed))),
+        _ => escape(&value(observed)),
+    }));
+    cells
+}
+
+fn differences(row: &VersionRow, kernels: &[Kernel]) -> String {
+    let pairs = row.values.iter().zip(kernels);
+    let told = pairs.filter(|(value, _)| matches!(value.judgement, Judgement::Different | Judgement::Unclear));
+    let line = |(value, kernel): (&crate::versions::Value, &Kernel)| {
+        let (at, what) = (code(&row.feature.code), value.judgement.word());
+        format!("\n- {at} on {}: {what}: {}\n", escape(&kernel.short), escape(&value.observed))
+    };
+    told.map(line).collect()
+}
+
+fn finding(finding: &Finding) -> String {
+    let Finding { name, features, kernels, says, does, right, source, because, reproduce } = finding;
+    let codes: Vec<_> = features.iter().map(|name| code(name)).collect();
+    let mut out = format!("\n### {} ({})\n\n", escape(name), codes.join(", "));
+    for (head, text) in [
+        ("kernels", kernels),
+        ("says", says),
+        ("does", does),
+        ("right is", right),
+        ("source", source),
+        ("because", because),
+    ] {
+        out.push_str(&format!("- {head}: {}\n", escape(text)));
+    }
+    out.push_str(&format!("\n```sh\n{reproduce}\n```\n"));
+    out
+}
+
+/// Text that Markdown and HTML leave alone.
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '<' => out.push_str("&lt;"),
+            '&' => out.push_str("&amp;"),
+            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' | '~' | '!' | '>' => out.extend(['\\', c]),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// A name of vmlab's own, or one without backticks.
+fn code(text: &str) -> String {
+    if text.contains(['`', '|']) { escape(text) } else { format!("`{text}`") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_cannot_break_out_of_a_cell() {
+        assert_eq!(escape("a|b <i> `x` [y](z)"), "a\\|b &lt;i\\> \\`x\\` \\[y\\](z)");
+        assert_eq!(code("a|b"), "a\\|b");
+        assert_eq!(code("pid.init"), "`pid.init`");
+    }
+}

@@ -1,0 +1,222 @@
+//! The table of differences between kernel versions: the value that was observed, and whether it is the expected one. Pure.
+
+use serde::Serialize;
+use vmlab_protocol::catalogue::ScenarioId;
+
+use super::list::Feature;
+use super::results::{Kernel, Outcome, State};
+
+/// The value that stands for a scenario that passes.
+const OK: &str = "ok";
+
+/// A row.
+#[derive(Debug, Clone, Serialize)]
+pub struct VersionRow {
+    /// What is checked.
+    #[serde(flatten)]
+    pub feature: Feature,
+    /// The scenarios that check it, sorted by name.
+    pub scenarios: Vec<ScenarioId>,
+    /// One for each kernel.
+    pub values: Vec<Value>,
+}
+
+/// What was observed on a kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Value {
+    /// The expected value of the kernel's series; None if it is not known.
+    pub expected: Option<String>,
+    /// The observed value, or what came instead of one.
+    pub value: String,
+    /// The observation in the words of the scenario.
+    pub observed: String,
+    /// Whether the two agree.
+    pub judgement: Judgement,
+}
+
+/// Whether an observed value is the expected one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Judgement {
+    /// It is.
+    AsExpected,
+    /// It is not.
+    Different,
+    /// The scenario's text has none of the values of the row.
+    Unclear,
+    /// No value is known for the kernel's series.
+    NoExpectation,
+    /// There is no result.
+    NotRun,
+}
+
+impl Judgement {
+    /// In words.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::AsExpected => "as expected",
+            Self::Different => "DIFFERENT",
+            Self::Unclear => "unclear",
+            Self::NoExpectation => "no expectation",
+            Self::NotRun => "not run",
+        }
+    }
+}
+
+/// A row of the table, made of the feature's row.
+pub(super) fn row(
+    feature: &Feature,
+    scenarios: &[ScenarioId],
+    outcomes: &[Vec<Outcome>],
+    kernels: &[Kernel],
+) -> VersionRow {
+    let values = kernels.iter().zip(outcomes).map(|(kernel, outcomes)| {
+        let expected = expected(feature, kernel);
+        let values = outcomes.iter().map(|outcome| value(feature, expected, outcome));
+        // Where several scenarios check the same, the one that differs counts, then the one with a value.
+        let rank = |value: &Value| match value.judgement {
+            Judgement::Different => 0,
+            Judgement::AsExpected => 1,
+            Judgement::NoExpectation => 2,
+            Judgement::Unclear => 3,
+            Judgement::NotRun => 4,
+        };
+        let not_run = || Value {
+            expected: expected.map(str::to_owned),
+            value: Judgement::NotRun.word().to_owned(),
+            observed: String::new(),
+            judgement: Judgement::NotRun,
+        };
+        values.min_by_key(rank).unwrap_or_else(not_run)
+    });
+    VersionRow { feature: feature.clone(), scenarios: scenarios.to_vec(), values: values.collect() }
+}
+
+/// The expected value of a kernel's series. Between two series with the same value, it is theirs.
+fn expected<'a>(feature: &'a Feature, kernel: &Kernel) -> Option<&'a str> {
+    let version = kernel.version()?;
+    let own = (version.major, version.minor);
+    let number = |series: &str| -> Option<(u32, u32)> {
+        let (major, minor) = series.split_once('.')?;
+        Some((major.parse().ok()?, minor.parse().ok()?))
+    };
+    let known = feature.expected.iter().filter_map(|(series, value)| Some((number(series)?, value.as_str())));
+    let mut known: Vec<_> = known.collect();
+    known.sort_unstable();
+    let before = known.iter().rev().find(|(series, _)| *series <= own)?;
+    let after = known.iter().find(|(series, _)| *series >= own)?;
+    (before.1 == after.1).then_some(before.1)
+}
+
+fn value(feature: &Feature, expected: Option<&str>, outcome: &Outcome) -> Value {
+    let with = |value: &str, judgement| Value {
+        expected: expected.map(str::to_owned),
+        value: value.to_owned(),
+        observed: outcome.observed.clone(),
+        judgement,
+    };
+    match outcome.state {
+        State::NotRun => return with(Judgement::NotRun.word(), Judgement::NotRun),
+        State::NoResult => return with("no result", Judgement::NotRun),
+        State::Failed => return with(outcome.verdict, Judgement::Different),
+        State::Works | State::Skipped | State::LeaksByDesign | State::LeaksBefore(_) => {}
+    }
+    let shows = |value: &str| {
+        if value == OK {
+            return outcome.state == State::Works;
+        }
+        let texts = feature.seen.get(value).into_iter().flatten().map(String::as_str);
+        texts.chain([value]).any(|text| has_word(&outcome.evidence, text))
+    };
+    if let Some(expected) = expected.filter(|value| shows(value)) {
+        return with(expected, Judgement::AsExpected);
+    }
+    // The values other than `ok` first, because a scenario can pass where a call is refused.
+    let others = feature.expected.values().map(String::as_str);
+    let found = others
+        .clone()
+        .filter(|value| *value != OK)
+        .chain(others.filter(|value| *value == OK))
+        .find(|value| shows(value));
+    match (found, expected) {
+        (Some(value), Some(_)) => with(value, Judgement::Different),
+        (Some(value), None) => with(value, Judgement::NoExpectation),
+        (None, _) => with(outcome.verdict, Judgement::Unclear),
+    }
+}
+
+/// Whether a text has these words, with no letter or digit beside them.
+fn has_word(text: &str, words: &str) -> bool {
+    let is_part = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+    text.match_indices(words).any(|(at, _)| {
+        let (before, after) = (text[..at].chars().next_back(), text[at + words.len()..].chars().next());
+        !is_part(before) && !is_part(after)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::list;
+
+    fn kernel(release: &str) -> Kernel {
+        Kernel { target: "t".to_owned(), release: release.to_owned(), short: String::new() }
+    }
+
+    fn outcome(state: State, evidence: &str) -> Outcome {
+        Outcome {
+            state,
+            verdict: "LABEL",
+            observed: evidence.to_owned(),
+            lacks: String::new(),
+            evidence: evidence.to_owned(),
+        }
+    }
+
+    /// The value and the judgement of a row on a kernel.
+    fn judged(code: &str, release: &str, state: State, evidence: &str) -> (String, Judgement) {
+        let groups = list::embedded().unwrap();
+        let feature = list::find(&groups, code).unwrap();
+        let row = row(feature, &[], &[vec![outcome(state, evidence)]], &[kernel(release)]);
+        (row.values[0].value.clone(), row.values[0].judgement)
+    }
+
+    #[test]
+    fn a_value_is_compared_with_that_of_the_series() {
+        use Judgement::{AsExpected, Different, NoExpectation, Unclear};
+        for (code, release, state, evidence, value, judgement) in [
+            ("version-2", "5.10.262", State::Skipped, "mount(overlay) in a user namespace: EPERM", "EPERM", AsExpected),
+            ("version-2", "6.1.192-1", State::Works, "mounted", "ok", AsExpected),
+            ("version-2", "6.1.192-1", State::Skipped, "mount: EPERM", "EPERM", Different),
+            ("version-2", "6.1.192-1", State::Skipped, "mount: ENODEV", "LABEL", Unclear),
+            ("version-1", "5.10.1", State::Skipped, "mount_setattr: EINVAL", "EINVAL", Different),
+            // Between 6.1 and 6.12 the value changes, after 6.12 it does not.
+            ("version-3", "6.6.1", State::Works, "mounted", "ok", NoExpectation),
+            ("version-3", "6.18", State::Works, "mounted", "ok", AsExpected),
+            ("version-3", "8.0", State::Works, "mounted", "ok", NoExpectation),
+            ("version-4", "6.12.1", State::LeaksByDesign, "pid_max outside: 500", "500", AsExpected),
+            ("version-4", "7.3.1", State::Works, "pid_max outside: 32768", "32768", AsExpected),
+            ("version-4", "7.3.1", State::Works, "pid_max outside: 5000", "LABEL", Unclear),
+            ("version-10", "6.12.1", State::Works, "open for writing: EACCES", "ro", AsExpected),
+            ("version-13", "6.1.1", State::Works, "Landlock's version: 2", "2", AsExpected),
+            ("version-29", "6.1.1", State::Works, "userfaultfd(0): EPERM", "EPERM", AsExpected),
+            ("version-29", "6.1.1", State::Works, "userfaultfd(0): 5", "ok", Different),
+            ("version-2", "6.1.1", State::Failed, "mount: EPERM", "LABEL", Different),
+        ] {
+            let judged = judged(code, release, state, evidence);
+            assert_eq!(judged, (value.to_owned(), judgement), "{code} on {release}: {evidence}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_expected_of_a_kernel_without_a_version() {
+        let groups = list::embedded().unwrap();
+        let feature = list::find(&groups, "version-2").unwrap();
+        assert_eq!(expected(feature, &kernel("")), None);
+        assert_eq!(expected(feature, &kernel("5.4.1")), None);
+        let row = row(feature, &[], &[Vec::new()], &[kernel("5.10.1")]);
+        assert_eq!(row.values[0].judgement, Judgement::NotRun);
+        assert_eq!(row.values[0].expected.as_deref(), Some("EPERM"));
+    }
+}
