@@ -9,8 +9,8 @@
 //! To add a scenario, write its function and its const in a file of its area, and name the const in the area's `ALL`.
 
 mod cgroup;
-mod file;
 mod checkpoint;
+mod file;
 mod ipc;
 mod lab;
 mod leg;
@@ -37,26 +37,20 @@ pub(crate) use scenario::{Finding, Scenario, Trial};
 /// The scenarios of each area, by the area's name.
 const AREAS: &[&[&Scenario]] = &[
     cgroup::ALL,
-    file::ALL,
     checkpoint::ALL,
+    file::ALL,
     ipc::ALL,
     lab::ALL,
     mount::ALL,
+    namespace::ALL,
     net::ALL,
     pid::ALL,
-    syslog::ALL,
-    time::ALL,
-    unix::ALL,
-    user::ALL,
-    uts::ALL,
-];
-const AREAS: &[&[&Scenario]] =
-    &[cgroup::ALL, ipc::ALL, lab::ALL, mount::ALL, namespace::ALL, net::ALL, pid::ALL, syslog::ALL, time::ALL, user::ALL, uts::ALL];
     pidfd::ALL,
     process::ALL,
     security::ALL,
     syslog::ALL,
     time::ALL,
+    unix::ALL,
     user::ALL,
     uts::ALL,
 ];

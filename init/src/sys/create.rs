@@ -34,8 +34,11 @@ const fn lower_half(flags: u64) -> [u8; 4] {
 /// # Errors
 /// As clone(2): `EAGAIN`, `ENOMEM`.
 pub(crate) fn add_idle_thread() -> Result<()> {
-    let flags =
-        CloneFlags::CLONE_VM | CloneFlags::CLONE_FS | CloneFlags::CLONE_FILES | CloneFlags::CLONE_SIGHAND | CloneFlags::CLONE_THREAD;
+    let flags = CloneFlags::CLONE_VM
+        | CloneFlags::CLONE_FS
+        | CloneFlags::CLONE_FILES
+        | CloneFlags::CLONE_SIGHAND
+        | CloneFlags::CLONE_THREAD;
     let stack = Box::leak(vec![0; 64 << 10].into_boxed_slice());
     let idle = Box::new(|| {
         loop {
@@ -79,8 +82,7 @@ struct Arguments {
 pub(crate) fn fork_with_clone3(flags: u64, child: impl FnOnce() -> u8) -> Result<Pid> {
     let arguments = Arguments { flags, exit_signal: u64::from(libc::SIGCHLD.cast_unsigned()), ..Arguments::default() };
     // SAFETY: the kernel reads live arguments of their size; without CLONE_VM this is fork(2), and the process has one thread.
-    let pid =
-        Errno::result(unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<Arguments>()) })?;
+    let pid = Errno::result(unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<Arguments>()) })?;
     finish(pid, child)
 }
 
