@@ -4,6 +4,7 @@ use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 
 use super::directory;
+use crate::sandbox::cgroup::Cgroup;
 use crate::sandbox::{Code, Sandbox, refused};
 use crate::scenarios::support::{Scratch, judge, known, mount_tmpfs};
 use crate::scenarios::{Finding, Probe, Scenario, Trouble};
@@ -15,6 +16,7 @@ pub(super) const V1_MEMORY: Scenario = Scenario::new(
 )
 .shows(&["version-33"], "cgroups(7), section Mounting v1 controllers")
 .steps(&[
+    "A cgroup of v2 is created, for which the memory controller is enabled.",
     "mount(cgroup, memory) mounts a hierarchy of cgroup v1 with the memory controller, and must fail with EBUSY.",
     "The control mounts a hierarchy with a name and without controllers, which succeeds.",
 ])
@@ -23,12 +25,15 @@ pub(super) const V1_MEMORY: Scenario = Scenario::new(
 .probed_by(probe);
 
 fn v1_memory(sandbox: &Sandbox) -> Result<Finding, Trouble> {
+    let _used = Cgroup::create(&[])?;
     let options = if sandbox.applies() { "memory" } else { "none,name=vmlab" };
     let answer = mount_v1(options)?.map_err(Code::from);
     judge(&format!("mount(cgroup, {options})"), &answer, &refused(Errno::EBUSY), &Ok(()))
 }
 
 fn probe() -> Result<Probe, Trouble> {
+    // Without a child cgroup, v1 would take the controller away from v2 (kernel/cgroup/cgroup.c, rebind_subsystems).
+    let _used = Cgroup::create(&[])?;
     // Since 6.11, a kernel without CONFIG_MEMCG_V1 answers EINVAL (kernel/cgroup/cgroup-v1.c, check_cgroupfs_options).
     known("mount(cgroup, memory)", mount_v1("memory")?, &[Errno::EINVAL, Errno::ENODEV], &[Errno::EBUSY])
 }

@@ -37,6 +37,7 @@ pub(super) const OVERLAY: Scenario = Scenario::new(
 
 fn overlay(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let scratch = Scratch::new()?;
+    mount_tmpfs(scratch.path())?;
     overlay_directories(scratch.path())?;
     let file = scratch.join("lower/file");
     write(&file, "old")?;
@@ -66,6 +67,7 @@ fn overlay_directories(dir: &Path) -> Result<(), Trouble> {
 
 fn probe_overlay() -> Result<Probe, Trouble> {
     let scratch = Scratch::new()?;
+    mount_tmpfs(scratch.path())?;
     overlay_directories(scratch.path())?;
     let dir = scratch.path().display();
     let data = format!("lowerdir={dir}/lower,upperdir={dir}/upper,workdir={dir}/work,userxattr");
@@ -164,7 +166,7 @@ fn fuse(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     })?;
     let root = format!("/proc/{}/root{}", inside.pid(), scratch.path().display());
     let seen = answer("stat(2)", fs::metadata(root))?.map(drop);
-    // 7.3 answers ECONNREFUSED, because INIT has failed before the connection ended.
+    // 7.3 answers ECONNREFUSED, because it looks at the failed INIT first (fs/fuse/req.c, fuse_req_prep).
     let dead = [Errno::ENOTCONN, Errno::ECONNREFUSED].map(refused).contains(&seen);
     decide("stat(2) outside", &seen, (seen == refused(Errno::EACCES), dead), "EACCES, or ENOTCONN or ECONNREFUSED")
 }

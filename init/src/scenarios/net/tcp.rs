@@ -34,7 +34,7 @@ impl Lab {
         plug(&hub, &b, "to-b", 2)?;
         let listener = a.run(|| TcpListener::bind((host(1), 0)).during("bind(2) in A"))?;
         let address = listener.local_addr().during("getsockname(2)")?;
-        let client = b.run(|| TcpStream::connect_timeout(&address, WAIT_LIMIT).during("connect(2) in B"))?;
+        let client = b.run(|| TcpStream::connect(address).during("connect(2) in B"))?;
         let (peer, _) = listener.accept().during("accept(2) in A")?;
         Ok(Self { hub, _a: a, b, peer, client })
     }

@@ -50,7 +50,7 @@ pub(super) fn give(name: &str, netns: &Netns, address: Ipv4Addr) -> Result<(), T
 pub(super) fn tcp(from: &Netns, to: &Netns, address: Ipv4Addr) -> Result<Answer, Trouble> {
     let listener = to.run(|| TcpListener::bind((address, 0)).during("bind(2) of a TCP socket"))?;
     let target = listener.local_addr().during("getsockname(2)")?;
-    from.run(|| Ok(answer("connect(2)", TcpStream::connect_timeout(&target, WAIT_LIMIT))?.map(drop)))
+    from.run(|| Ok(answer("connect(2)", TcpStream::connect(target))?.map(drop)))
 }
 
 pub(super) fn udp(netns: &Netns, address: Ipv4Addr) -> Result<(UdpSocket, SocketAddr), Trouble> {
