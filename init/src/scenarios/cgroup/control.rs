@@ -39,6 +39,9 @@ fn freeze(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let task = Task::busy(&cgroup)?;
     let _busy = Task::busy(&clock)?;
     freeze_if(sandbox.applies(), &cgroup)?;
+    // The kernel reports the freeze shortly before the process leaves the CPU and is charged. When the other process has worked
+    // on that CPU, that is past.
+    await_work(&clock, WORK_USEC)?;
     let before = usage_usec(&cgroup)?;
     let worked = await_work(&clock, WORK_USEC)?;
     let used = usage_usec(&cgroup)?.saturating_sub(before);

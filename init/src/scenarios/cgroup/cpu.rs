@@ -5,8 +5,8 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use super::super::support::{decide, judge, note};
-use super::super::{Finding, Scenario, Trouble};
-use super::share::{await_that, burn, share, usage_usec};
+use super::super::{Finding, Probe, Scenario, Trouble};
+use super::share::{await_that, burn, share_percent, usage_usec};
 use super::task::Task;
 use super::{DOCUMENT, charged};
 use crate::sandbox::cgroup::{self, Cgroup};
@@ -67,17 +67,14 @@ pub(super) const IDLE: Scenario =
 
 fn idle(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let (limited, other) = (Cgroup::create(sandbox.limits())?, Cgroup::create(&[])?);
-    let used = share(&limited, &other, TOGETHER_USEC)?;
-    let found = (used.0 * 10 < used.1, are_alike(used));
-    decide("CPU time of the idle cgroup and of the other one, in us", &used, found, "a tenth, or about the same")
+    let share = share_percent(&limited, &other)?;
+    let found = (share < 10, is_half(share));
+    decide("the idle cgroup's share of the CPU, in percent", &share, found, "less than 10, or 40 to 60")
 }
 
-/// The CPU time that two cgroups use before they are compared, in microseconds: a hundred ticks.
-const TOGETHER_USEC: u64 = 400_000;
-
-/// Whether none of them is more than 1.5 times the other one.
-const fn are_alike((first, second): (u64, u64)) -> bool {
-    2 * first <= 3 * second && 2 * second <= 3 * first
+/// Whether two cgroups get about the same.
+fn is_half(percent: u64) -> bool {
+    (40..=60).contains(&percent)
 }
 
 pub(super) const MAX: Scenario =
@@ -130,12 +127,12 @@ fn nice(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     decide("nice_usec of cpu.stat", &niced, (niced > 0, niced == 0), "a number")
 }
 
-fn probe_nice() -> Result<super::super::Probe, Trouble> {
+fn probe_nice() -> Result<Probe, Trouble> {
     let stat = Cgroup::create(&[])?.read("cpu.stat")?;
     Ok(if stat.lines().any(|line| line.starts_with("nice_usec ")) {
-        super::super::Probe::Available
+        Probe::Available
     } else {
-        super::super::Probe::Missing("cpu.stat has no nice_usec".to_owned())
+        Probe::Missing("cpu.stat has no nice_usec".to_owned())
     })
 }
 
@@ -209,16 +206,16 @@ pub(super) const WEIGHT: Scenario = Scenario::new(
 .shows(&["5a"], SECTION)
 .steps(&[
     "Creates a cgroup with cpu.weight of 300, and one with the default of 100.",
-    "Starts a busy process in each of them on the same CPU, until both have used 400 ms together.",
-    "The heavy cgroup must have used 2 to 4 times as much as the other one (usage_usec of cpu.stat).",
-    "The control has two cgroups with the default weight: both use the same.",
+    "Starts a busy process in each of them on the same CPU, for nine periods in which they use 100 ms together.",
+    "The median of the heavy cgroup's share (usage_usec of cpu.stat) must be 66 to 84 %: two to five times the other's.",
+    "The control has two cgroups with the default weight: the share is about 50 %.",
 ])
 .in_cgroup(&[Limit { file: "cpu.weight", value: "300" }])
 .needs(&["CONFIG_CGROUPS", "CONFIG_FAIR_GROUP_SCHED"], 4, 15, 0);
 
 fn weight(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let (heavy, other) = (Cgroup::create(sandbox.limits())?, Cgroup::create(&[])?);
-    let used = share(&heavy, &other, TOGETHER_USEC)?;
-    let found = (used.0 >= 2 * used.1 && used.0 <= 4 * used.1, are_alike(used));
-    decide("CPU time of the heavy cgroup and of the other one, in us", &used, found, "three times, or about the same")
+    let share = share_percent(&heavy, &other)?;
+    let found = ((66..=84).contains(&share), is_half(share));
+    decide("the heavy cgroup's share of the CPU, in percent", &share, found, "66 to 84, or 40 to 60")
 }

@@ -4,7 +4,7 @@ use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;
 
 use super::super::support::{judge, read, require};
-use super::super::{Finding, Probe, Scenario, Trouble};
+use super::super::{Finding, Probe, Scenario, Trouble, Undo};
 use crate::sandbox::cgroup::{self, Cgroup};
 use crate::sandbox::{During, Limit, Sandbox};
 
@@ -58,6 +58,8 @@ pub(super) const PARTITION: Scenario = Scenario::new(
 
 fn partition(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let (owner, other) = (Cgroup::create(&[SECOND])?, Cgroup::create(&[])?);
+    // rmdir(2) gives the CPUs back too, but not at once (kernel/cgroup/cpuset.c, cpuset_css_offline, in a work queue).
+    let _back = Undo::new("the partition", || owner.write("cpuset.cpus.partition", "member"));
     if sandbox.applies() {
         owner.write("cpuset.cpus.partition", "root")?;
         require("cpuset.cpus.partition", &owner.read("cpuset.cpus.partition")?.as_str(), &"root")?;

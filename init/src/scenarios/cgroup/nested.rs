@@ -1,6 +1,8 @@
 //! Limits of a cgroup that hold for the cgroups below it.
 
-use super::super::support::{decide, judge};
+use nix::errno::Errno;
+
+use super::super::support::{decide, judge, require};
 use super::super::{Finding, Scenario, Trouble};
 use super::DOCUMENT;
 use super::memory::{OOM_ALLOWED, TAKEN, exited, killed, take_in};
@@ -29,9 +31,9 @@ fn max_descendants(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let made = answer("mkdir(2)", std::fs::create_dir(&second))?;
     if made.is_ok() {
         let removed = answer("rmdir(2)", std::fs::remove_dir(&second))?;
-        super::super::support::require("rmdir(2) of the second cgroup", &removed, &Ok(()))?;
+        require("rmdir(2) of the second cgroup", &removed, &Ok(()))?;
     }
-    judge("mkdir(2) of a second cgroup below", &made, &refused(nix::errno::Errno::EAGAIN), &Ok(()))
+    judge("mkdir(2) of a second cgroup below", &made, &refused(Errno::EAGAIN), &Ok(()))
 }
 
 pub(super) const MEMORY: Scenario = Scenario::new(

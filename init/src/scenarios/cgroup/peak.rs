@@ -9,7 +9,7 @@ use super::super::support::{decide, known, require};
 use super::super::{Finding, Probe, Scenario, Trouble};
 use super::memory::take;
 use crate::sandbox::cgroup::{self, Cgroup};
-use crate::sandbox::{During, Limit, Sandbox};
+use crate::sandbox::{Code, During, Limit, Sandbox, answer};
 
 const FILE: &str = "memory.peak";
 
@@ -69,13 +69,12 @@ fn number(file: &mut File) -> Result<u64, Trouble> {
     text.trim_end().parse().during("reading the number in memory.peak")
 }
 
-/// Linux 5.19 has the file, but it cannot be opened for writing before 6.12.
+/// Linux 5.19 has the file, but it cannot be written before 6.12.
 fn probe_peak() -> Result<Probe, Trouble> {
     match cgroup::probe(&[Limit { file: FILE, value: "" }])? {
         Probe::Available => {
-            let opened =
-                open(&Cgroup::create(&[])?).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)));
-            known("open(memory.peak, O_RDWR)", opened, &[Errno::EINVAL], &[])
+            let written = answer("write(2)", std::fs::write(Cgroup::create(&[])?.file(FILE), "reset\n"))?;
+            known("write(memory.peak)", written.map_err(Code::errno), &[Errno::EINVAL], &[])
         }
         missing @ Probe::Missing(_) => Ok(missing),
     }

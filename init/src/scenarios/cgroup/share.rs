@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use nix::time::{ClockId, clock_gettime};
 
 use super::super::Trouble;
+use super::super::support::note;
 use super::task::Task;
 use crate::sandbox::cgroup::Cgroup;
 use crate::sandbox::{During, WAIT_LIMIT};
@@ -38,15 +39,29 @@ pub(super) fn await_that(what: &str, mut reached: impl FnMut() -> Result<bool, T
     Ok(())
 }
 
-/// Runs a busy process in each of the cgroups on the first CPU until both have used this CPU time together; returns what each of
-/// them has used, in microseconds.
-pub(super) fn share(first: &Cgroup, second: &Cgroup, together_usec: u64) -> Result<(u64, u64), Trouble> {
+/// The part of a CPU that `first` gets beside `second`, in percent: a busy process of each of them is on the first CPU.
+///
+/// The value is the median of several periods. In a single one, the machine may have paused the guest, for which the kernel charges
+/// the process that ran.
+pub(super) fn share_percent(first: &Cgroup, second: &Cgroup) -> Result<u64, Trouble> {
+    const PERIODS: usize = 9;
+    /// The CPU time of a period, in microseconds: 25 ticks of the slowest common timer.
+    const PERIOD_USEC: u64 = 100_000;
     let _busy = (Task::busy(first)?, Task::busy(second)?);
-    let start = (usage_usec(first)?, usage_usec(second)?);
-    let mut used = (0, 0);
-    await_that("the CPU time of two cgroups", || {
-        used = (usage_usec(first)?.saturating_sub(start.0), usage_usec(second)?.saturating_sub(start.1));
-        Ok(used.0 + used.1 >= together_usec)
-    })?;
-    Ok(used)
+    let mut shares = Vec::with_capacity(PERIODS);
+    for _ in 0..PERIODS {
+        let start = (usage_usec(first)?, usage_usec(second)?);
+        await_that("the CPU time of two cgroups", || {
+            let used = (usage_usec(first)?.saturating_sub(start.0), usage_usec(second)?.saturating_sub(start.1));
+            let together = used.0 + used.1;
+            let done = together >= PERIOD_USEC;
+            if done {
+                shares.push(used.0 * 100 / together);
+            }
+            Ok(done)
+        })?;
+    }
+    note(format_args!("shares of the CPU, in percent: {shares:?}"));
+    shares.sort_unstable();
+    shares.get(PERIODS / 2).copied().ok_or_else(|| Trouble::new("no period was measured"))
 }
