@@ -183,7 +183,14 @@ fn timings_are_rendered_from_the_record_and_only_for_people() {
 
 #[test]
 fn arguments_that_do_not_go_together_are_refused() {
-    for args in [&["--features", "--timings"][..], &["--features", "--list"], &["--list", "latest"], &["--list", "--format", "json"], &["-v", "-q"], &["--format", "xml"]] {
+    for args in [
+        &["--features", "--timings"][..],
+        &["--features", "--list"],
+        &["--list", "latest"],
+        &["--list", "--format", "json"],
+        &["-v", "-q"],
+        &["--format", "xml"],
+    ] {
         assert!(Command::try_parse_from([&["report"], args].concat()).is_err(), "{args:?}");
     }
 }
@@ -194,9 +201,12 @@ fn the_table_of_features_is_rendered_in_each_of_its_forms() {
     let context = context(&home);
     let id = run(&context, &home).id;
     let again = home.path().join("again");
-    for (form, beginning) in
-        [("text", "Features on 4 kernels\n"), ("markdown", "# Features on"), ("json", "{\n"), ("html", "<!doctype html>")]
-    {
+    for (form, beginning) in [
+        ("text", "Features on 4 kernels\n"),
+        ("markdown", "# Features on"),
+        ("json", "{\n"),
+        ("html", "<!doctype html>"),
+    ] {
         let args = ["--features", "latest", id.as_str(), "--format", form, "-o", again.to_str().unwrap()];
         assert_eq!(vmlab_report(&context, &args).unwrap(), exit::OK);
         let text = fs::read_to_string(&again).unwrap();
