@@ -72,6 +72,7 @@ pub(super) fn run(args: &ExplainArgs, context: &Context) -> Result<u8, Failure> 
     let scenario = find(catalogue, &args.name)?;
     let explanation =
         Explanation { scenario, features: features(scenario, &groups), last: last_result(&scenario.id, context) };
+    let columns = Style::decide_again(&Facts::gather()).columns.unwrap_or(COLUMNS);
     if args.json {
         output::print_json(&explanation)?
     } else {

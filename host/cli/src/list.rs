@@ -22,7 +22,8 @@ pub struct ListArgs {
     #[arg(value_name = "FILTER")]
     filters: Vec<Filter>,
 
-    /// Only scenarios of features with this word: in what was asked for, in what Linux has today, or in the title
+    /// Only scenarios of features with this word: in what was asked for, in what Linux has today, or in the title; several words
+    /// must all be there
     #[arg(long, value_name = "WORD")]
     feature: Vec<String>,
 

@@ -179,7 +179,8 @@ fn outcome(report: &JobReport, spec: &ScenarioSpec) -> Outcome {
             _ => (State::Failed, String::new()),
         },
     };
-    let of_leg = |wanted: Leg| report.legs.iter().find(|leg| leg.leg == wanted).and_then(|leg| told(&leg.outcome));
+    let of_leg =
+        |wanted: Leg| report.legs.iter().find(|leg| leg.leg == wanted).and_then(|leg| reported_by(&leg.outcome));
     let detail = verdict.detail();
     let observed = if detail.is_empty() { of_leg(Leg::Subject).unwrap_or_default().to_owned() } else { detail.clone() };
     let legs = [Leg::Probe, Leg::Subject].into_iter().filter_map(of_leg);
@@ -204,7 +205,7 @@ fn lacks(reason: &SkipReason) -> String {
 }
 
 /// What a leg reported.
-fn told(outcome: &LegOutcome) -> Option<&str> {
+fn reported_by(outcome: &LegOutcome) -> Option<&str> {
     match outcome {
         LegOutcome::Isolated { detail } | LegOutcome::Leaked { detail } | LegOutcome::Failed { detail } => Some(detail),
         LegOutcome::Missing { evidence } => Some(evidence),

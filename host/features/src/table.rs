@@ -102,7 +102,7 @@ impl Summary {
 
     /// At most 12 characters, for a narrow cell: `leaks < 6.14`.
     #[must_use]
-    pub fn word(self) -> String {
+    pub fn label(self) -> String {
         match self {
             Self::LeaksBefore(until) => format!("leaks < {until}"),
             other => other.words().0.to_owned(),
@@ -297,7 +297,7 @@ pub(crate) mod tests {
     }
 
     fn words(report: &Report, code: &str) -> Vec<String> {
-        row(report, code).cells.iter().map(|cell| cell.summary.word()).collect()
+        row(report, code).cells.iter().map(|cell| cell.summary.label()).collect()
     }
 
     #[test]
@@ -309,7 +309,7 @@ pub(crate) mod tests {
         assert_eq!(words(&report, "7a"), vec!["-"; 4]);
         assert_eq!(words(&report, "7c"), vec!["absent"; 4]);
         assert_eq!(report.counts()[0], (Summary::Works, vec![4, 1, 1, 0]));
-        assert!(Summary::ALL.iter().all(|summary| summary.word().len() <= 12 && !summary.meaning().is_empty()));
+        assert!(Summary::ALL.iter().all(|summary| summary.label().len() <= 12 && !summary.meaning().is_empty()));
     }
 
     #[test]

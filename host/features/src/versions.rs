@@ -53,7 +53,7 @@ pub enum Judgement {
 impl Judgement {
     /// In words.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub const fn label(self) -> &'static str {
         match self {
             Self::AsExpected => "as expected",
             Self::Different => "DIFFERENT",
@@ -84,7 +84,7 @@ pub(super) fn row(
         };
         let not_run = || Value {
             expected: expected.map(str::to_owned),
-            value: Judgement::NotRun.word().to_owned(),
+            value: Judgement::NotRun.label().to_owned(),
             observed: String::new(),
             judgement: Judgement::NotRun,
         };
@@ -117,7 +117,7 @@ fn value(feature: &Feature, expected: Option<&str>, outcome: &Outcome) -> Value 
         judgement,
     };
     match outcome.state {
-        State::NotRun => return with(Judgement::NotRun.word(), Judgement::NotRun),
+        State::NotRun => return with(Judgement::NotRun.label(), Judgement::NotRun),
         State::NoResult => return with("no result", Judgement::NotRun),
         State::Failed => return with(outcome.verdict, Judgement::Different),
         State::Works | State::Skipped | State::LeaksByDesign | State::LeaksBefore(_) => {}

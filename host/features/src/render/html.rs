@@ -170,20 +170,20 @@ fn versions(rows: &[VersionRow], kernels: &[Kernel]) -> String {
             Judgement::NotRun => "not-run",
         };
         let cells = cells.map(|(one, kernel)| (kernel.short.clone(), badge(class(one.judgement), &value(one))));
-        let told =
+        let observations =
             of.values.iter().zip(kernels).filter(|(value, _)| !value.observed.is_empty()).map(|(value, kernel)| {
-                let (kernel, word) = (escape(&kernel.short), value.judgement.word());
+                let (kernel, word) = (escape(&kernel.short), value.judgement.label());
                 format!("<li>{kernel}: {word}: {}</li>", escape(&value.observed))
             });
-        let told: String = told.collect();
-        let told = if told.is_empty() { told } else { format!("<ul>{told}</ul>") };
+        let observations: String = observations.collect();
+        let observations = if observations.is_empty() { observations } else { format!("<ul>{observations}</ul>") };
         let scenarios = names(&of.scenarios);
         let scenarios = if scenarios.is_empty() { "no scenario".to_owned() } else { scenarios };
         let today = escape(&of.feature.today());
         row(&first, cells)
             + &format!(
                 "<tr role=\"row\" class=\"more\"><td role=\"cell\" colspan=\"{}\"><details><summary>{today}</summary>\
-                 <p>{scenarios}</p>{told}</details></td></tr>\n",
+                 <p>{scenarios}</p>{observations}</details></td></tr>\n",
                 kernels.len() + 1
             )
     };

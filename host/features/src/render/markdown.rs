@@ -81,12 +81,12 @@ fn values(row: &VersionRow) -> Vec<String> {
 
 fn differences(row: &VersionRow, kernels: &[Kernel]) -> String {
     let pairs = row.values.iter().zip(kernels);
-    let told = pairs.filter(|(value, _)| matches!(value.judgement, Judgement::Different | Judgement::Unclear));
+    let notable = pairs.filter(|(value, _)| matches!(value.judgement, Judgement::Different | Judgement::Unclear));
     let line = |(value, kernel): (&crate::versions::Value, &Kernel)| {
-        let (at, what) = (code(&row.feature.code), value.judgement.word());
+        let (at, what) = (code(&row.feature.code), value.judgement.label());
         format!("\n- {at} on {}: {what}: {}\n", escape(&kernel.short), escape(&value.observed))
     };
-    told.map(line).collect()
+    notable.map(line).collect()
 }
 
 fn finding(finding: &Finding) -> String {

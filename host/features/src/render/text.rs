@@ -41,9 +41,9 @@ fn legend(report: &Report) -> String {
         .iter()
         .map(|kernel| vec![kernel.short.clone(), kernel.target.clone(), kernel.release.clone()])
         .collect();
-    let words: Vec<_> = report.counts().iter().map(|(kind, _)| vec![kind.word(), kind.meaning().to_owned()]).collect();
+    let words: Vec<_> = report.counts().iter().map(|(kind, _)| vec![kind.label(), kind.meaning().to_owned()]).collect();
     let counts = report.counts().into_iter().map(|(kind, numbers)| {
-        let mut line = vec![kind.word()];
+        let mut line = vec![kind.label()];
         line.extend(numbers.iter().map(usize::to_string));
         line
     });
@@ -66,7 +66,7 @@ fn aligned(rows: &[Vec<String>]) -> String {
 }
 
 fn grid(group: &Rows, kernels: &[Kernel], columns: usize) -> String {
-    let cells = |row: &Row| row.cells.iter().map(|cell| cell.summary.word()).collect();
+    let cells = |row: &Row| row.cells.iter().map(|cell| cell.summary.label()).collect();
     let lines: Vec<_> =
         group.features.iter().map(|row| (row.feature.code.as_str(), row.feature.words.as_str(), cells(row))).collect();
     table(&lines, kernels, columns)
@@ -122,8 +122,8 @@ fn versions(rows: &[VersionRow], kernels: &[Kernel], columns: usize) -> String {
         for (value, kernel) in row.values.iter().zip(kernels) {
             if matches!(value.judgement, Judgement::Different | Judgement::Unclear) {
                 let expected = value.expected.as_deref().unwrap_or_default();
-                let told = format!("{}, expected {expected}: {}", value.judgement.word(), value.observed);
-                out.push_str(&paragraph(&format!("  - {number} on {}: ", kernel.short), &told, columns));
+                let explained = format!("{}, expected {expected}: {}", value.judgement.label(), value.observed);
+                out.push_str(&paragraph(&format!("  - {number} on {}: ", kernel.short), &explained, columns));
             }
         }
     }
