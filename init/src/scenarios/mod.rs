@@ -9,6 +9,7 @@
 //! To add a scenario, write its function and its const in a file of its area, and name the const in the area's `ALL`.
 
 mod cgroup;
+mod cluster;
 mod ipc;
 mod lab;
 mod leg;
@@ -25,12 +26,23 @@ mod uts;
 
 pub(crate) use crate::sandbox::undo::Undo;
 pub(crate) use crate::sandbox::{Probe, Trouble};
-pub(crate) use leg::{Mutation, run_leg};
+pub(crate) use leg::{Mutation, Setting, run_leg};
 pub(crate) use scenario::{Finding, Scenario, Trial};
 
 /// The scenarios of each area, by the area's name.
-const AREAS: &[&[&Scenario]] =
-    &[cgroup::ALL, ipc::ALL, lab::ALL, mount::ALL, net::ALL, pid::ALL, syslog::ALL, time::ALL, user::ALL, uts::ALL];
+const AREAS: &[&[&Scenario]] = &[
+    cgroup::ALL,
+    cluster::ALL,
+    ipc::ALL,
+    lab::ALL,
+    mount::ALL,
+    net::ALL,
+    pid::ALL,
+    syslog::ALL,
+    time::ALL,
+    user::ALL,
+    uts::ALL,
+];
 
 /// All scenarios, sorted by name.
 pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> {
