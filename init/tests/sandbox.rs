@@ -135,7 +135,7 @@ fn a_sandbox_dies_with_its_leg() {
 
 /// Holds for root and for other users, because the build host's kernel has UTS namespaces.
 fn missing_rights_are_not_a_missing_feature() {
-    match scenarios::run_leg(scenarios::find("uts.hostname").unwrap(), Leg::Probe, None) {
+    match scenarios::run_leg(scenarios::find("uts.hostname").unwrap(), Leg::Probe, scenarios::Setting::default()) {
         LegOutcome::Available => {}
         LegOutcome::Failed { detail } => assert!(detail.contains("EPERM"), "{detail}"),
         other => panic!("{other:?}"),

@@ -51,6 +51,7 @@ impl Recipe {
             // No verdict depends on the entropy here.
             entropy: "5a".repeat(ENTROPY_BYTES),
             fork: true,
+            side: None,
         };
         let order = Session::of_fork().prepare(&fresh)?;
         let began = Instant::now();

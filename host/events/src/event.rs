@@ -253,6 +253,10 @@ pub struct JobReport {
     /// The attempts in short; only with the final verdict, and only where each was reported on its own as well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<Attempts>,
+    /// The report on the second guest, of a job that runs in two guests at once. Its verdict is that guest's own; the verdict
+    /// above is the job's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<Box<JobReport>>,
 }
 
 const fn first() -> u32 {
@@ -277,6 +281,7 @@ impl JobReport {
             duration_ms: 0,
             attempt: first(),
             attempts: None,
+            peer: None,
         }
     }
 

@@ -24,6 +24,8 @@ pub struct Machine {
     pub files: bool,
     /// Whether it has a network card.
     pub network: bool,
+    /// Whether it has a network card that is linked to that of a second guest, and to nothing else.
+    pub link: bool,
     /// Whether it can have guests of its own.
     pub nested: bool,
     /// The number of NUMA nodes.
@@ -36,7 +38,17 @@ impl Machine {
     /// A machine with one node, and without files, network, disks and guests of its own.
     #[must_use]
     pub const fn bare(accelerator: Accelerator, memory_mib: u32, cpus: u32) -> Self {
-        Self { accelerator, memory_mib, cpus, files: false, network: false, nested: false, nodes: 1, disks: Vec::new() }
+        Self {
+            accelerator,
+            memory_mib,
+            cpus,
+            files: false,
+            network: false,
+            link: false,
+            nested: false,
+            nodes: 1,
+            disks: Vec::new(),
+        }
     }
 }
 
@@ -79,10 +91,13 @@ pub struct Descriptors {
     pub files: i32,
     /// A listening stream socket for debuggers.
     pub debugger: i32,
+    /// A connected stream socket for the link between two guests.
+    pub link: i32,
 }
 
 /// The descriptors that vmlab passes: the numbers after the standard streams.
-pub const DESCRIPTORS: Descriptors = Descriptors { control: 3, qmp: 4, console: 5, state: 6, files: 7, debugger: 8 };
+pub const DESCRIPTORS: Descriptors =
+    Descriptors { control: 3, qmp: 4, console: 5, state: 6, files: 7, debugger: 8, link: 9 };
 
 /// The arguments of a QEMU of this version, without the program's name. They have the work-arounds of the table of
 /// quirks.
@@ -126,6 +141,9 @@ pub fn arguments(machine: &Machine, version: QemuVersion, start: Start<'_>, fds:
     add(&["-device", "pvpanic", "-device", "vmcoreinfo"]);
     if machine.network {
         add(&devices::NETWORK);
+    }
+    if machine.link {
+        add(&devices::link(fds.link).each_ref().map(String::as_str));
     }
     args.extend(devices::disks(&machine.disks));
     let parameters = quirk_parameters(machine.accelerator, version);

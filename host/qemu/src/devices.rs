@@ -52,6 +52,13 @@ impl DiskFormat {
 pub(crate) const NETWORK: [&str; 4] =
     ["-netdev", "user,id=net,ipv6=off", "-device", "virtio-net-pci,netdev=net,mac=52:54:00:12:34:56,romfile="];
 
+/// The arguments of a card whose other end is that of a second guest. Both guests may be forks of one template, whose device
+/// state has the card's address: the guests set their own.
+pub(crate) fn link(fd: i32) -> [String; 4] {
+    ["-netdev", "socket,id=link,fd=", "-device", "virtio-net-pci,netdev=link,mac=52:54:00:12:34:57,romfile="]
+        .map(|word| if word.ends_with("fd=") { format!("{word}{fd}") } else { word.to_owned() })
+}
+
 /// What the guest knows of the user network (QEMU's manual, "Using the user mode network stack"). Without udev the first card of a
 /// guest is eth0.
 #[must_use]

@@ -68,6 +68,8 @@ pub struct Inherited {
     pub files: Option<OwnedFd>,
     /// A listening stream socket for debuggers.
     pub debugger: Option<OwnedFd>,
+    /// A connected stream socket for the link to another guest.
+    pub link: Option<OwnedFd>,
 }
 
 /// Why QEMU cannot be started.
@@ -110,7 +112,7 @@ impl QemuProcess {
     /// # Errors
     /// [`StartError`].
     pub fn start(qemu: &Path, arguments: &[OsString], inherited: Inherited) -> Result<Self, StartError> {
-        let Inherited { state, files, debugger } = inherited;
+        let Inherited { state, files, debugger, link } = inherited;
         let pair = || -> io::Result<(StdUnixStream, OwnedFd)> {
             let (ours, theirs) = StdUnixStream::pair()?;
             ours.set_nonblocking(true)?;
@@ -139,6 +141,7 @@ impl QemuProcess {
         ];
         mappings.extend(files.map(|socket| FdMapping { parent_fd: socket, child_fd: DESCRIPTORS.files }));
         mappings.extend(debugger.map(|socket| FdMapping { parent_fd: socket, child_fd: DESCRIPTORS.debugger }));
+        mappings.extend(link.map(|socket| FdMapping { parent_fd: socket, child_fd: DESCRIPTORS.link }));
         mappings.extend(state.map(|file| FdMapping { parent_fd: file.into(), child_fd: DESCRIPTORS.state }));
         command.fd_mappings(mappings).map_err(StartError::Descriptors)?;
         let family = Family::spawn(&mut command, offspring(qemu));

@@ -206,6 +206,9 @@ fn evidence(report: &JobReport) -> String {
     if let Verdict::KernelCrashed { trace, .. } = &report.verdict {
         trace.iter().flat_map(|raw| clean::lines(raw)).for_each(|raw| line("console", &raw));
     }
+    if let Some(peer) = &report.peer {
+        out.push_str(&format!("{}\n{}", text::second_guest(peer), evidence(peer)));
+    }
     out
 }
 

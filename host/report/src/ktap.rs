@@ -183,15 +183,24 @@ fn diagnostics(run: &Run, scenario: usize, report: &JobReport) -> Vec<String> {
     if matches!(report.verdict.class(), Class::Good | Class::Skipped) {
         return lines;
     }
+    evidence(report, &mut lines);
+    if let Some(peer) = &report.peer {
+        lines.push(diagnostic(&text::second_guest(peer)));
+        evidence(peer, &mut lines);
+    }
+    lines
+}
+
+/// What the legs found, and what the kernel and the job printed.
+fn evidence(report: &JobReport, lines: &mut Vec<String>) {
     lines.extend(report.legs.iter().map(|leg| format!("{}: {}", leg.leg.name(), diagnostic(&text::leg(leg)))));
     lines.extend(report.verdict.crash_identity().map(|identity| format!("crash: {}", diagnostic(&identity))));
     if let Verdict::KernelCrashed { trace, .. } = &report.verdict {
-        excerpted("console", &excerpt::head(trace, MAX_LINES, MAX_CHARS), &mut lines);
+        excerpted("console", &excerpt::head(trace, MAX_LINES, MAX_CHARS), lines);
     }
     for (name, output) in [("stdout", &report.stdout), ("stderr", &report.stderr)] {
-        excerpted(name, &excerpt::tail(output, MAX_LINES, MAX_CHARS), &mut lines);
+        excerpted(name, &excerpt::tail(output, MAX_LINES, MAX_CHARS), lines);
     }
-    lines
 }
 
 fn excerpted(name: &str, excerpt: &Excerpt, lines: &mut Vec<String>) {

@@ -220,6 +220,16 @@ pub enum LegOutcome {
     },
 }
 
+/// One of two guests whose network cards are linked to each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Side {
+    /// The guest whose report is the job's.
+    First,
+    /// Its peer.
+    Second,
+}
+
 /// A message from the host to the guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -234,6 +244,9 @@ pub enum HostMessage {
         /// Whether the guest is a fork. A fork must reseed the generator, because other forks have the same memory; a
         /// booted guest may continue if its kernel is too old for the call.
         fork: bool,
+        /// Which of two linked guests it is, if it is one of two.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        side: Option<Side>,
     },
     /// Run a job.
     Run {

@@ -57,7 +57,7 @@ impl Running {
         let (stdout, out) = pipe()?;
         let (stderr, err) = pipe()?;
         let process = Started::start(|| match enter(&out, &err, order.children, forwarded.link) {
-            Ok(()) => code.run_leg(forwarded.leg, order.mutation),
+            Ok(()) => code.run_leg(forwarded.leg, order.setting),
             Err(error) => LegOutcome::Failed { detail: format!("the leg's process cannot start: {error}") },
         })?;
         let process = process.limited(order.leg_timeout_ms);

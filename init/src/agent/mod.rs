@@ -16,7 +16,7 @@ use crate::console;
 use crate::faults;
 use crate::files::Files;
 use crate::link::{FromHost, Link, LinkError};
-use crate::scenarios::Mutation;
+use crate::scenarios::{Mutation, Setting};
 use fresh::Fresh;
 use kernel_console::KernelConsole;
 use output::Forwarded;
@@ -84,6 +84,7 @@ fn serve(
     let mut started = 0;
     let mut prepared = false;
     let mut last_command = None;
+    let mut setting = Setting { mutation, side: None };
     loop {
         let message = match link.receive()? {
             FromHost::Message(message) => message,
@@ -92,7 +93,8 @@ fn serve(
             FromHost::Chunk { .. } => return Err(LinkError::Damaged("a raw chunk".to_owned())),
         };
         match message {
-            HostMessage::Prepare { wall_clock_ns, entropy, fork } => {
+            HostMessage::Prepare { wall_clock_ns, entropy, fork, side } => {
+                setting.side = side;
                 let boot_id = fresh.prepare(wall_clock_ns, &entropy, fork).map_err(LinkError::Prepare)?;
                 prepared = true;
                 link.send(GuestMessage::Prepared { boot_id })?;
@@ -106,7 +108,7 @@ fn serve(
                 }
                 last_command = command.is_some().then_some(run).or(last_command);
                 let order =
-                    Order { run, leg_timeout_ms, output_limit, mutation, console: &console, children: &children };
+                    Order { run, leg_timeout_ms, output_limit, setting, console: &console, children: &children };
                 let work = Work::find(&job, command, &commands.host_files);
                 if run_job(&mut link, &order, &mut commands.launcher, job, work)? {
                     started += 1;
@@ -148,8 +150,7 @@ struct Order<'a> {
     leg_timeout_ms: u64,
     /// The output that the run may send, in bytes.
     output_limit: u64,
-    /// A fault in the scenario.
-    mutation: Option<Mutation>,
+    setting: Setting,
     console: &'a KernelConsole,
     children: &'a Children,
 }

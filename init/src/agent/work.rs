@@ -6,7 +6,7 @@ use vmlab_protocol::command::Command;
 use vmlab_protocol::job::{Job, SuiteId};
 use vmlab_protocol::message::{Leg, LegOutcome};
 
-use crate::scenarios::{self, Mutation, Scenario};
+use crate::scenarios::{self, Scenario, Setting};
 use crate::{faults, kunit, modules};
 
 /// What a job does.
@@ -70,7 +70,7 @@ impl Work {
 
 impl Code {
     /// Runs a leg in the calling process. The probe leg of a scenario first loads its modules.
-    pub(super) fn run_leg(&self, leg: Leg, mutation: Option<Mutation>) -> LegOutcome {
+    pub(super) fn run_leg(&self, leg: Leg, setting: Setting) -> LegOutcome {
         match self {
             Self::Scenario(scenario) => {
                 let modules = if leg == Leg::Probe { scenario.modules } else { &[] };
@@ -80,7 +80,7 @@ impl Code {
                         return LegOutcome::Failed { detail: problems.join("; ") };
                     }
                 }
-                scenarios::run_leg(scenario, leg, mutation)
+                scenarios::run_leg(scenario, leg, setting)
             }
             Self::Kunit(suite) => kunit::run_leg(suite.suite(), leg),
         }

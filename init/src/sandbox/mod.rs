@@ -19,6 +19,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use vmlab_protocol::catalogue::Namespace;
+use vmlab_protocol::message::Side;
 
 pub(crate) use apply::{ClockOffset, die_with_parent};
 pub(crate) use cgroup::Limit;
@@ -48,13 +49,14 @@ pub(crate) struct Sandbox {
     applies: bool,
     /// The namespaces whose creation is recorded (see [`placed`]).
     watched: &'static [Namespace],
+    side: Option<Side>,
 }
 
 impl Sandbox {
     /// A sandbox that isolates nothing.
     #[must_use]
     pub(crate) const fn none() -> Self {
-        Self { namespaces: &[], clock_offsets: &[], cgroup: None, applies: true, watched: &[] }
+        Self { namespaces: &[], clock_offsets: &[], cgroup: None, applies: true, watched: &[], side: None }
     }
 
     #[must_use]
@@ -89,6 +91,21 @@ impl Sandbox {
     pub(crate) const fn watching(mut self, namespaces: &'static [Namespace]) -> Self {
         self.watched = namespaces;
         self
+    }
+
+    /// Says which of two linked guests this is.
+    #[must_use]
+    pub(crate) const fn on_side(mut self, side: Option<Side>) -> Self {
+        self.side = side;
+        self
+    }
+
+    /// Which of two linked guests this is.
+    ///
+    /// # Errors
+    /// It is none of two.
+    pub(crate) fn side(&self) -> Result<Side, Trouble> {
+        self.side.ok_or_else(|| Trouble::new("this guest is not one of two linked guests"))
     }
 
     /// Whether the trial applies the mechanism whose effect the scenario shows: a flag, a filter, a system call. False in the

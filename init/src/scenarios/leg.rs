@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use nix::sys::utsname::uname;
 use vmlab_protocol::catalogue::{Expectation, KernelVersion};
-use vmlab_protocol::message::{Leg, LegOutcome};
+use vmlab_protocol::message::{Leg, LegOutcome, Side};
 
 use super::{Finding, Probe, Scenario, Trouble};
 use crate::sandbox::{During, placed, undo};
@@ -30,16 +30,25 @@ impl FromStr for Mutation {
     }
 }
 
+/// What the legs of a guest have in common.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Setting {
+    /// The fault that every scenario gets.
+    pub(crate) mutation: Option<Mutation>,
+    /// Which of two linked guests it is, if it is one of two.
+    pub(crate) side: Option<Side>,
+}
+
 /// Runs one leg of a scenario in the calling process, which must be root in the initial namespaces and have one thread.
 #[must_use]
-pub(crate) fn run_leg(scenario: &Scenario, leg: Leg, mutation: Option<Mutation>) -> LegOutcome {
+pub(crate) fn run_leg(scenario: &Scenario, leg: Leg, setting: Setting) -> LegOutcome {
     let outcome = match leg {
         Leg::Probe => probe(scenario).map(|probe| match probe {
             Probe::Available => LegOutcome::Available,
             Probe::Missing(evidence) => LegOutcome::Missing { evidence },
         }),
-        Leg::Subject => subject(scenario, mutation).map(outcome_of),
-        Leg::Control => control(scenario, mutation).map(outcome_of),
+        Leg::Subject => subject(scenario, setting).map(outcome_of),
+        Leg::Control => control(scenario, setting).map(outcome_of),
     };
     undo::check_undone(outcome).unwrap_or_else(|Trouble(detail)| LegOutcome::Failed { detail })
 }
@@ -52,10 +61,11 @@ fn probe(scenario: &Scenario) -> Result<Probe, Trouble> {
     }
 }
 
-fn subject(scenario: &Scenario, mutation: Option<Mutation>) -> Result<Finding, Trouble> {
+fn subject(scenario: &Scenario, setting: Setting) -> Result<Finding, Trouble> {
     let namespaces = scenario.sandbox.namespaces();
-    let sandbox = if mutation == Some(Mutation::Subject) { scenario.control_sandbox() } else { scenario.sandbox };
-    let finding = (scenario.trial)(&sandbox.watching(namespaces))?;
+    let sandbox =
+        if setting.mutation == Some(Mutation::Subject) { scenario.control_sandbox() } else { scenario.sandbox };
+    let finding = (scenario.trial)(&sandbox.watching(namespaces).on_side(setting.side))?;
     // A leak where isolation is expected is a failure, wherever the processes were.
     if matches!(finding, Finding::Isolated(_)) || expects(scenario)? == Expectation::Leak {
         let is_placed = namespaces.is_empty() || placed::all_in(namespaces);
@@ -68,15 +78,16 @@ fn subject(scenario: &Scenario, mutation: Option<Mutation>) -> Result<Finding, T
 
 /// The control shows what the subject is isolated from, so it must not itself run in the subject's sandbox. Where a mechanism
 /// makes the difference, both may be in the same namespaces.
-fn control(scenario: &Scenario, mutation: Option<Mutation>) -> Result<Finding, Trouble> {
+fn control(scenario: &Scenario, setting: Setting) -> Result<Finding, Trouble> {
     if let Some(why) = scenario.no_control {
         return Err(Trouble(format!("no control is possible for this scenario: {why}")));
     }
     let namespaces = scenario.sandbox.namespaces();
-    let sandbox = if mutation == Some(Mutation::Control) { scenario.sandbox } else { scenario.control_sandbox() };
-    let finding = (scenario.trial)(&sandbox.watching(namespaces))?;
-    let own = sandbox.namespaces();
-    let missing: Vec<_> = namespaces.iter().copied().filter(|namespace| !own.contains(namespace)).collect();
+    let own = scenario.control_sandbox();
+    let sandbox = if setting.mutation == Some(Mutation::Control) { scenario.sandbox } else { own };
+    let finding = (scenario.trial)(&sandbox.watching(namespaces).on_side(setting.side))?;
+    let missing: Vec<_> =
+        namespaces.iter().copied().filter(|namespace| !own.namespaces().contains(namespace)).collect();
     let is_inside = !missing.is_empty() && placed::all_in(&missing);
     Ok(match finding {
         Finding::Leaked(detail) if is_inside => {

@@ -10,6 +10,7 @@
 
 mod cgroup;
 mod checkpoint;
+mod cluster;
 mod file;
 mod ipc;
 mod lab;
@@ -31,13 +32,14 @@ mod uts;
 
 pub(crate) use crate::sandbox::undo::Undo;
 pub(crate) use crate::sandbox::{Probe, Trouble};
-pub(crate) use leg::{Mutation, run_leg};
+pub(crate) use leg::{Mutation, Setting, run_leg};
 pub(crate) use scenario::{Finding, Scenario, Trial};
 
 /// The scenarios of each area, by the area's name.
 const AREAS: &[&[&Scenario]] = &[
     cgroup::ALL,
     checkpoint::ALL,
+    cluster::ALL,
     file::ALL,
     ipc::ALL,
     lab::ALL,

@@ -16,13 +16,22 @@ const AF_INET: libc::sa_family_t = 2;
 /// # Errors
 /// As ioctl(2): `ENODEV` if there is no such device, `EPERM`; `EMFILE` and others of socket(2).
 pub(crate) fn configure(device: &str, address: Ipv4Addr, mask: Ipv4Addr, gateway: Ipv4Addr) -> Result<()> {
-    // Any socket of the address family does.
-    let bound = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0));
-    let socket = bound.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))?;
-    let set = |call, request: &ifreq| {
-        // SAFETY: the socket is open, and these calls read an ifreq, which is live.
-        Errno::result(unsafe { libc::ioctl(socket.as_raw_fd(), call, std::ptr::from_ref(request)) }).map(drop)
-    };
+    set_address(device, address, mask)?;
+    // SAFETY: rtentry is plain data, for which zeros are valid.
+    let mut route: rtentry = unsafe { mem::zeroed() };
+    (route.rt_dst, route.rt_genmask) = (socket_address(Ipv4Addr::UNSPECIFIED), socket_address(Ipv4Addr::UNSPECIFIED));
+    route.rt_gateway = socket_address(gateway);
+    route.rt_flags = libc::RTF_UP | libc::RTF_GATEWAY;
+    let socket = socket()?;
+    // SAFETY: the socket is open, and the call reads an rtentry, which is live.
+    Errno::result(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCADDRT, &raw const route) }).map(drop)
+}
+
+/// Gives a device an address, and brings it up.
+///
+/// # Errors
+/// As [`configure`].
+pub(crate) fn set_address(device: &str, address: Ipv4Addr, mask: Ipv4Addr) -> Result<()> {
     let mut request = named(device)?;
     request.ifr_ifru.ifru_addr = socket_address(address);
     set(libc::SIOCSIFADDR, &request)?;
@@ -30,14 +39,33 @@ pub(crate) fn configure(device: &str, address: Ipv4Addr, mask: Ipv4Addr, gateway
     set(libc::SIOCSIFNETMASK, &request)?;
     let flags = c_short::try_from(libc::IFF_UP | libc::IFF_RUNNING).map_err(|_| Errno::EOVERFLOW)?;
     request.ifr_ifru.ifru_flags = flags;
-    set(libc::SIOCSIFFLAGS, &request)?;
-    // SAFETY: rtentry is plain data, for which zeros are valid.
-    let mut route: rtentry = unsafe { mem::zeroed() };
-    (route.rt_dst, route.rt_genmask) = (socket_address(Ipv4Addr::UNSPECIFIED), socket_address(Ipv4Addr::UNSPECIFIED));
-    route.rt_gateway = socket_address(gateway);
-    route.rt_flags = libc::RTF_UP | libc::RTF_GATEWAY;
-    // SAFETY: the socket is open, and the call reads an rtentry, which is live.
-    Errno::result(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCADDRT, &raw const route) }).map(drop)
+    set(libc::SIOCSIFFLAGS, &request)
+}
+
+/// Gives an Ethernet device a hardware address.
+///
+/// # Errors
+/// As [`configure`]; `EBUSY` from a driver that cannot change the address of a device that is up.
+pub(crate) fn set_hardware_address(device: &str, address: [u8; 6]) -> Result<()> {
+    let mut request = named(device)?;
+    let mut data = [0; 14];
+    for (to, from) in data.iter_mut().zip(address) {
+        *to = from.cast_signed();
+    }
+    request.ifr_ifru.ifru_hwaddr = sockaddr { sa_family: libc::ARPHRD_ETHER, sa_data: data };
+    set(libc::SIOCSIFHWADDR, &request)
+}
+
+fn set(call: libc::Ioctl, request: &ifreq) -> Result<()> {
+    let socket = socket()?;
+    // SAFETY: the socket is open, and these calls read an ifreq, which is live.
+    Errno::result(unsafe { libc::ioctl(socket.as_raw_fd(), call, std::ptr::from_ref(request)) }).map(drop)
+}
+
+/// Any socket of the address family does.
+fn socket() -> Result<UdpSocket> {
+    let bound = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0));
+    bound.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
 }
 
 /// A request for a device.

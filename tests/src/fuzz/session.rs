@@ -113,7 +113,7 @@ impl Play<'_> {
                 self.push(&bytes);
             }
             b'P' => {
-                let fresh = Freshness { wall_clock_ns: 1, entropy: String::new(), fork: false };
+                let fresh = Freshness { wall_clock_ns: 1, entropy: String::new(), fork: false, side: None };
                 drop(self.session.prepare(&fresh));
             }
             b'a'..=b'c' => self.ask(usize::from(letter - b'a')),

@@ -189,6 +189,7 @@ fn launches() -> Vec<Verdict> {
         not_started(StartFailure::TemplateState),
         not_started(StartFailure::Entropy),
         not_started(StartFailure::Debugger),
+        not_started(StartFailure::Link),
         not_started(StartFailure::Process),
         LaunchFailure::Lost { cause: ended.clone(), evidence: boot(), console: console(true, None) },
         LaunchFailure::Lost { cause: ended, evidence: boot(), console: None },

@@ -80,6 +80,9 @@ impl fmt::Display for LaunchFailure {
             Self::NotStarted { step: StartFailure::Debugger, error } => {
                 write!(f, "cannot make a socket for the debugger: {error}")
             }
+            Self::NotStarted { step: StartFailure::Link, error } => {
+                write!(f, "cannot make a socket for the link to another guest: {error}")
+            }
             Self::NotStarted { step: StartFailure::Process, error } => f.write_str(error),
             Self::Lost { cause, evidence, console } => {
                 let mut parts = lost(cause, evidence);

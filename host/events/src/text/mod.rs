@@ -8,7 +8,7 @@ mod lost;
 mod verdict;
 mod violation;
 
-use crate::event::Counts;
+use crate::event::{Counts, JobReport};
 use crate::job::JobSpec;
 
 pub use attempts::attempts;
@@ -37,6 +37,14 @@ impl Join {
     fn finish(&self) -> String {
         self.0.join("; ")
     }
+}
+
+/// The head of what a report says of the second guest of a job that runs in two: `the second guest: PASS`.
+#[must_use]
+pub fn second_guest(peer: &JobReport) -> String {
+    let detail = crate::clean::line(&peer.verdict.detail());
+    let rest = if detail.is_empty() { String::new() } else { format!(" ({detail})") };
+    format!("the second guest: {}{rest}", peer.verdict.label())
 }
 
 /// A time span for people: `12 ms`, `3.2 s`, `2 min 5 s`.

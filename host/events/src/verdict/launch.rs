@@ -80,6 +80,8 @@ pub enum StartFailure {
     Files,
     /// There is no socket for a debugger.
     Debugger,
+    /// There is no socket for the link to another guest.
+    Link,
     /// The process cannot be started.
     Process,
 }

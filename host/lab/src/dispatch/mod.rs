@@ -1,6 +1,7 @@
 //! Order and concurrency: runs each target's jobs in guests, with at most one guest per slot. Each job gets exactly one
 //! final report on each target, even after a fault.
 
+mod pair;
 mod runner;
 mod source;
 

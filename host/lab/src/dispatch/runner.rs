@@ -28,20 +28,20 @@ const FORKS_PASSED_OVER: u32 = 3;
 
 /// Runs one target's jobs.
 pub(super) struct TargetRunner {
-    run: Rc<RunContext>,
-    bootable: BootableTarget,
+    pub(super) run: Rc<RunContext>,
+    pub(super) bootable: BootableTarget,
     /// The verdict of the guest that showed that the kernel does not boot; no further guest is started then.
     dead: RefCell<Option<Verdict>>,
     /// The number of guests without a hello before the first hello.
     failed_boots: Cell<u32>,
     /// Whether a guest has said hello.
-    came_up: Cell<bool>,
+    pub(super) came_up: Cell<bool>,
     /// The source of guests; None until the first guest is needed. The task that determines it has the lock meanwhile.
     source: Mutex<Option<Source>>,
     /// Forks that were started ahead while a job runs.
     standbys: RefCell<Vec<Guest>>,
     /// The number of groups of jobs without a guest.
-    waiting: Cell<usize>,
+    pub(super) waiting: Cell<usize>,
     /// Whether a boot that the host lost was tried again.
     booted_again: Cell<bool>,
     /// The number of replaced forks, whose QEMU was killed from outside.
@@ -66,6 +66,9 @@ impl TargetRunner {
     }
 
     pub(super) async fn run(self: Rc<Self>, jobs: Vec<JobSpec>) {
+        if self.bootable.target.machine.link {
+            return self.run_in_pairs(jobs).await;
+        }
         self.serve(Some(jobs.clone()), Vec::new()).await;
         // A retry always has its own guest: an earlier job in the same guest may be the cause of the failure.
         for spec in jobs {
@@ -139,7 +142,7 @@ impl TargetRunner {
 
     /// Whether a boot that failed before the hello is tried again; emits a notice then. Once for each target: a host that cannot
     /// run a guest loses the next one, too, and a kernel that crashes again is broken.
-    fn boots_again(&self, verdict: &Verdict) -> bool {
+    pub(super) fn boots_again(&self, verdict: &Verdict) -> bool {
         let by_host = verdict.is_loss_by_host();
         if self.run.stopped().is_some()
             || !(by_host || self.may_be_the_emulators(verdict))
@@ -170,7 +173,7 @@ impl TargetRunner {
     }
 
     /// Records a failed boot, and gives up the kernel if the repetition allows no further attempt.
-    fn boot_failed(&self, verdict: &Verdict) {
+    pub(super) fn boot_failed(&self, verdict: &Verdict) {
         self.failed_boots.set(self.failed_boots.get() + 1);
         let enough = match self.run.options.repetition {
             Repetition::Once => true,
@@ -214,7 +217,7 @@ impl TargetRunner {
     }
 
     /// The source of the next guest.
-    async fn source(&self) -> Result<Source, (Verdict, AttemptEnd)> {
+    pub(super) async fn source(&self) -> Result<Source, (Verdict, AttemptEnd)> {
         let mut known = self.source.lock().await;
         if let Some(verdict) = self.over() {
             return Err((verdict, AttemptEnd::Never));
@@ -253,7 +256,7 @@ impl TargetRunner {
     }
 
     /// Whether another fork replaces a failed one; emits a notice then.
-    fn is_replaced(&self, dead: &DeadFork) -> bool {
+    pub(super) fn is_replaced(&self, dead: &DeadFork) -> bool {
         let passed_over = self.passed_over.get();
         if !dead.by_others || passed_over == FORKS_PASSED_OVER {
             return false;
@@ -266,7 +269,7 @@ impl TargetRunner {
     }
 
     /// Boots guests from now on, instead of forking them.
-    async fn give_up_forks(&self, dead: &DeadFork) {
+    pub(super) async fn give_up_forks(&self, dead: &DeadFork) {
         let mut source = self.source.lock().await;
         if let Some(Source::Forks(template)) = &*source {
             let instead = source::without_forks(&self.run, &self.bootable, template, dead);
@@ -284,7 +287,7 @@ impl TargetRunner {
         }
     }
 
-    fn report_all(&self, jobs: Vec<QueuedJob>, verdict: &Verdict, end: AttemptEnd) {
+    pub(super) fn report_all(&self, jobs: Vec<QueuedJob>, verdict: &Verdict, end: AttemptEnd) {
         for QueuedJob { spec, attempt } in jobs {
             let report = JobReport::without_guest(self.bootable.target.id.clone(), spec.job(), verdict.clone());
             self.run.attempt_ended(JobReport { attempt, ..report }, end);

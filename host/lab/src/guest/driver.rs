@@ -1,7 +1,9 @@
 //! Drives a guest: passes inputs to its [`GuestMachine`], and carries out the machine's actions.
 
 use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc::error::SendError;
@@ -11,6 +13,7 @@ use vmlab_events::event::NotNeeded;
 use vmlab_events::loss::QemuEnd;
 use vmlab_events::verdict::HostFault;
 use vmlab_protocol::command::Control;
+use vmlab_protocol::message::Side;
 use vmlab_qemu::process::QemuEnded;
 use vmlab_qemu::qmp::{QmpError, QmpEvent, TimedQmpEvent};
 use vmlab_qemu::template::Draft;
@@ -20,6 +23,7 @@ use super::console_file::{ConsoleFile, Missing};
 use super::debugger::DebuggerSocket;
 use super::input::{Action, End, Input, Now};
 use super::jobs::QueuedJob;
+use super::link::PairReports;
 use super::machine::{GuestMachine, Outcome};
 use super::postmortem::Postmortem;
 use super::timings::Timings;
@@ -37,6 +41,9 @@ pub(crate) struct Guest {
     pub(super) debugger: Option<DebuggerSocket>,
     pub(super) memory_mib: u32,
     pub(super) span: Span,
+    /// What collects the reports of two linked guests; None if this guest is on its own.
+    pub(super) reports: Option<(Side, Rc<PairReports>)>,
+    pub(super) _link_held: Option<OwnedFd>,
 }
 
 impl Guest {
@@ -60,7 +67,7 @@ impl Guest {
     }
 
     async fn lead(self, run: &RunContext, first: Input, draft: Option<&Draft>) -> (Outcome, Timings) {
-        let Self { machine, channels, console, debugger, memory_mib, span } = self;
+        let Self { machine, channels, console, debugger, memory_mib, span, reports, _link_held } = self;
         let postmortem = Postmortem::new(machine.number(), memory_mib);
         let (phase, phase_span) = ("", Span::none());
         let mut driver = Driver {
@@ -72,6 +79,7 @@ impl Guest {
             postmortem,
             draft,
             command: None,
+            reports,
             ended: false,
             phase,
             phase_span,
@@ -104,6 +112,7 @@ struct Driver<'a> {
     draft: Option<&'a Draft>,
     /// The user's side of the command that runs.
     command: Option<CommandIo>,
+    reports: Option<(Side, Rc<PairReports>)>,
     ended: bool,
     phase: &'static str,
     phase_span: Span,
@@ -233,7 +242,10 @@ impl Driver<'_> {
                 None
             }
             Action::Report(report, end) => {
-                self.run.attempt_ended(*report, end);
+                match &self.reports {
+                    Some((side, pair)) => pair.add(*side, *report, end),
+                    None => self.run.attempt_ended(*report, end),
+                }
                 None
             }
             Action::End { lost, ask_state, examine } => {

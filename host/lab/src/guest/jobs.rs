@@ -215,6 +215,7 @@ impl JobTracker {
             duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
             attempt,
             attempts: None,
+            peer: None,
         };
         (Box::new(report), end)
     }

@@ -1,5 +1,7 @@
 //! Starts a guest: QEMU's arguments, the console's file, the event.
 
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Instant;
@@ -19,6 +21,7 @@ use super::console_file::ConsoleFile;
 use super::debugger::DebuggerSocket;
 use super::driver::Guest;
 use super::files;
+use super::link::{self, LinkEnd};
 use super::machine::GuestMachine;
 use super::secrets::Secrets;
 use super::timings::Start;
@@ -44,6 +47,19 @@ impl Origin<'_> {
     }
 }
 
+/// A guest whose QEMU was started.
+struct Started {
+    qemu: QemuProcess,
+    secrets: Secrets,
+    debugger: Option<DebuggerSocket>,
+    /// The other end of a link to nowhere.
+    link_held: Option<OwnedFd>,
+}
+
+fn failed_link(error: io::Error) -> (StartFailure, String) {
+    (StartFailure::Link, error.to_string())
+}
+
 /// The boot parameters of the target's guests.
 pub(crate) fn boot_of(bootable: &BootableTarget) -> Boot<'_> {
     Boot {
@@ -59,6 +75,19 @@ pub(crate) fn boot_of(bootable: &BootableTarget) -> Boot<'_> {
 /// # Errors
 /// QEMU or one of its channels could not be started.
 pub(crate) fn launch(run: &RunContext, bootable: &BootableTarget, origin: &Origin<'_>) -> Result<Guest, LaunchFailure> {
+    launch_linked(run, bootable, origin, None)
+}
+
+/// Starts a guest with this end of a link to another.
+///
+/// # Errors
+/// As [`launch`].
+pub(crate) fn launch_linked(
+    run: &RunContext,
+    bootable: &BootableTarget,
+    origin: &Origin<'_>,
+    end: Option<LinkEnd>,
+) -> Result<Guest, LaunchFailure> {
     let (number, target, start) = (run.next_guest(), &bootable.target, origin.start());
     let accelerator = target.machine.accelerator;
     let boot = boot_of(bootable);
@@ -89,7 +118,8 @@ pub(crate) fn launch(run: &RunContext, bootable: &BootableTarget, origin: &Origi
     });
     let console = ConsoleFile::create(run.record_dir.as_deref().map(|dir| dir.join(console_name)).as_deref());
     let began = Instant::now();
-    let started = || -> Result<(QemuProcess, Secrets, Option<DebuggerSocket>), (StartFailure, String)> {
+    let (side, reports) = end.as_ref().map(|end| (end.side, Rc::clone(&end.reports))).unzip();
+    let started = || -> Result<Started, (StartFailure, String)> {
         let secrets = Secrets::draw().map_err(|error| (StartFailure::Entropy, error.to_string()))?;
         let state = match origin {
             Origin::Fork(template) => {
@@ -101,17 +131,27 @@ pub(crate) fn launch(run: &RunContext, bootable: &BootableTarget, origin: &Origi
         let files = files.map_err(|error| (StartFailure::Files, error.to_string()))?;
         let socket = debugged.then(DebuggerSocket::listen).transpose();
         let (socket, debugger) = socket.map_err(|error| (StartFailure::Debugger, error.to_string()))?.unzip();
-        let qemu = QemuProcess::start(&run.qemu.path, &arguments, Inherited { state, files, debugger })
+        // A guest that is saved is linked to nothing yet.
+        let (link, link_held) = match end {
+            Some(end) => (Some(end.socket), None),
+            None => target.machine.link.then(link::to_nowhere).transpose().map_err(failed_link)?.unzip(),
+        };
+        let qemu = QemuProcess::start(&run.qemu.path, &arguments, Inherited { state, files, debugger, link })
             .map_err(|error| (StartFailure::Process, chain(&error)))?;
-        Ok((qemu, secrets, socket))
+        Ok(Started { qemu, secrets, debugger: socket, link_held })
     };
     match span.in_scope(started) {
-        Ok((qemu, secrets, debugger)) => {
+        Ok(Started { qemu, secrets, debugger, link_held }) => {
             let boot = if let Origin::Fork(template) = origin { Some(template.boot.clone()) } else { None };
             let mut machine = Box::new(GuestMachine::new(number, Rc::clone(target), start, secrets, boot, began));
             machine.spawned(Instant::now());
+            if let Some(side) = side {
+                machine.be_one_of_two(side);
+            }
+            let reports = side.zip(reports);
             let memory_mib = target.machine.memory_mib;
-            Ok(Guest { machine, channels: Box::new(Channels::new(qemu)), console, debugger, memory_mib, span })
+            let channels = Box::new(Channels::new(qemu));
+            Ok(Guest { machine, channels, console, debugger, memory_mib, span, reports, _link_held: link_held })
         }
         Err((step, error)) => {
             let reason = LaunchFailure::NotStarted { step, error };

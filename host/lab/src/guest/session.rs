@@ -6,7 +6,7 @@
 use vmlab_protocol::command::Command;
 use vmlab_protocol::frame::{Decoder, Frame, Item, Kind, Truncated};
 use vmlab_protocol::message::{
-    self, Envelope, GuestMessage, Hello, HostMessage, Leg, LegOutcome, PROTOCOL, RawChunk, Stream,
+    self, Envelope, GuestMessage, Hello, HostMessage, Leg, LegOutcome, PROTOCOL, RawChunk, Side, Stream,
 };
 
 use crate::command::CommandInput;
@@ -55,6 +55,8 @@ pub struct Freshness {
     pub entropy: String,
     /// Whether other guests have the same memory.
     pub fork: bool,
+    /// Which of two linked guests it is, if it is one of two.
+    pub side: Option<Side>,
 }
 
 #[derive(Debug)]
@@ -145,8 +147,8 @@ impl Session {
             return Err(self.wrong(Order::Prepare));
         }
         self.state = State::Preparing { then: None };
-        let Freshness { wall_clock_ns, entropy, fork } = fresh.clone();
-        encode(&HostMessage::Prepare { wall_clock_ns, entropy, fork })
+        let Freshness { wall_clock_ns, entropy, fork, side } = fresh.clone();
+        encode(&HostMessage::Prepare { wall_clock_ns, entropy, fork, side })
     }
 
     /// Requests a job; returns the bytes to send. Valid after [`Self::prepare`], without waiting for its answer,

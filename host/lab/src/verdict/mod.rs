@@ -5,6 +5,7 @@ pub mod evidence;
 pub mod judge;
 pub mod merge;
 pub mod outcome;
+pub mod pair;
 pub mod suite;
 
 use vmlab_events::job::Job;

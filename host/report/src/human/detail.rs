@@ -99,14 +99,23 @@ impl Details<'_> {
             return out;
         }
         self.attempts(report, &mut line);
-        self.evidence(report, &mut line);
+        self.guest(report, &mut line);
+        if let Some(peer) = &report.peer {
+            line(&clean::cut(&text::second_guest(peer), MAX_DETAIL));
+            self.guest(peer, &mut |text| line(&format!("  {text}")));
+        }
+        out
+    }
+
+    /// What is known of the guest in which a job ran.
+    fn guest(&self, report: &JobReport, line: &mut impl FnMut(&str)) {
+        self.evidence(report, line);
         if let Some(loss) = self.run.loss(report) {
-            self.loss(loss, &report.verdict, &mut line);
+            self.loss(loss, &report.verdict, line);
         }
         if let Some(console) = self.console(report) {
             line(&format!("the guest's console: {console}"));
         }
-        out
     }
 
     /// `FAIL  uts.hostname on debian:trixie (12 ms)`, `NO-BOOT  all 6 scenarios on debian:trixie`

@@ -120,7 +120,7 @@ impl GuestMachine {
     pub(super) fn prepare(&mut self, now: Now) {
         self.timings.moment(Moment::Ordered, now.at);
         let fork = self.timings.how() == Start::Fork;
-        let fresh = Freshness { wall_clock_ns: now.unix_ns, entropy: self.secrets.entropy(), fork };
+        let fresh = Freshness { wall_clock_ns: now.unix_ns, entropy: self.secrets.entropy(), fork, side: self.side };
         let order = self.session.prepare(&fresh);
         if self.send(now, order) {
             self.ask_next(now);

@@ -23,7 +23,7 @@ use vmlab_events::event::{LabEvent, NotNeeded};
 use vmlab_events::loss::Deadline;
 use vmlab_events::target::TargetId;
 use vmlab_protocol::command::Control;
-use vmlab_protocol::message::{HERE, Hello};
+use vmlab_protocol::message::{HERE, Hello, Side};
 use vmlab_qemu::cpu_usage::CpuUsage;
 use vmlab_qemu::template::BootReport;
 
@@ -70,6 +70,8 @@ pub(crate) struct GuestMachine {
     /// The time at which a held-back hello is given up, even if the console is still active.
     hello_until: Option<Instant>,
     actions: Vec<Action>,
+    /// Which of two linked guests it is, if it is one of two.
+    side: Option<Side>,
 }
 
 /// The stage of a guest's life. The session has its own state.
@@ -133,6 +135,7 @@ impl GuestMachine {
             held: None,
             hello_until: None,
             actions: Vec::new(),
+            side: None,
             target,
         }
     }
@@ -140,6 +143,11 @@ impl GuestMachine {
     /// Adds jobs. Call this before [`Input::Start`].
     pub(crate) fn add_jobs(&mut self, jobs: Vec<QueuedJob>) {
         self.jobs.add(jobs);
+    }
+
+    /// Makes it one of two linked guests. Call this before [`Input::Start`].
+    pub(crate) const fn be_one_of_two(&mut self, side: Side) {
+        self.side = Some(side);
     }
 
     /// QEMU is executed.

@@ -30,7 +30,7 @@ fn suite() -> JobSpec {
 }
 
 fn fresh() -> Freshness {
-    Freshness { wall_clock_ns: 1, entropy: "00".to_owned(), fork: false }
+    Freshness { wall_clock_ns: 1, entropy: "00".to_owned(), fork: false, side: None }
 }
 
 /// A guest that numbers its messages correctly.

@@ -1,0 +1,94 @@
+//! The link to the other guest: addresses, and an exchange of lines.
+
+use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use nix::poll::PollFlags;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use vmlab_protocol::message::Side;
+
+use super::super::Trouble;
+use crate::sandbox::{During, Sandbox, WAIT_LIMIT, readable};
+use crate::sys::network;
+
+/// The only card of a guest.
+const DEVICE: &str = "eth0";
+const MASK: Ipv4Addr = Ipv4Addr::new(255, 255, 255, 0);
+
+/// The pause between two attempts to reach a guest that does not listen yet.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// A link that is up.
+pub(super) struct Link {
+    side: Side,
+    port: u16,
+}
+
+impl Link {
+    /// Brings the card up with this side's addresses. Forks of one template begin with the same hardware address.
+    pub(super) fn up(sandbox: &Sandbox) -> Result<Self, Trouble> {
+        let side = sandbox.side()?;
+        network::set_hardware_address(DEVICE, [0x52, 0x54, 0, 0x12, 0x35, last(side)])
+            .during("SIOCSIFHWADDR of eth0")?;
+        network::set_address(DEVICE, address(side), MASK).during("SIOCSIFADDR of eth0")?;
+        // The legs of the two guests run at the same time, but not in step.
+        let port = if sandbox.applies() { 7001 } else { 7002 };
+        Ok(Self { side, port })
+    }
+
+    /// Sends a value to the other guest, and returns the value that the other guest sends.
+    pub(super) fn exchange<T: Serialize + DeserializeOwned>(&self, own: &T) -> Result<T, Trouble> {
+        let stream = match self.side {
+            Side::First => self.accept()?,
+            Side::Second => self.connect()?,
+        };
+        stream.set_read_timeout(Some(WAIT_LIMIT)).during("setsockopt(SO_RCVTIMEO)")?;
+        let mut line = serde_json::to_vec(own).during("writing a line for the other guest")?;
+        line.push(b'\n');
+        (&stream).write_all(&line).during("write(2) to the other guest")?;
+        let mut answer = String::new();
+        BufReader::new(&stream).read_line(&mut answer).during("read(2) from the other guest")?;
+        serde_json::from_str(&answer).during("reading the line of the other guest")
+    }
+
+    fn accept(&self) -> Result<TcpStream, Trouble> {
+        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, self.port)).during("bind(2) on the link")?;
+        if !readable(&listener, PollFlags::POLLIN, WAIT_LIMIT)? {
+            return Err(Trouble::new("the other guest did not connect"));
+        }
+        listener.accept().map(|(stream, _)| stream).during("accept(2) on the link")
+    }
+
+    fn connect(&self) -> Result<TcpStream, Trouble> {
+        let to = SocketAddr::V4(SocketAddrV4::new(address(Side::First), self.port));
+        let until = Instant::now() + WAIT_LIMIT;
+        loop {
+            match TcpStream::connect_timeout(&to, WAIT_LIMIT) {
+                Ok(stream) => return Ok(stream),
+                // The other guest is not so far: it does not listen, or its card is not up.
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::HostUnreachable)
+                        && Instant::now() < until =>
+                {
+                    sleep(PAUSE);
+                }
+                Err(error) => return Err(error).during("connect(2) to the other guest"),
+            }
+        }
+    }
+}
+
+const fn last(side: Side) -> u8 {
+    match side {
+        Side::First => 1,
+        Side::Second => 2,
+    }
+}
+
+/// The address of a guest on the link.
+pub(super) const fn address(side: Side) -> Ipv4Addr {
+    Ipv4Addr::new(10, 77, 0, last(side))
+}
