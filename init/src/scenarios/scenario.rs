@@ -52,6 +52,7 @@ pub(crate) struct Scenario {
     config: &'static [&'static str],
     since: Version,
     backports: &'static [Version],
+    in_two_guests: bool,
     /// Modules to load before the first leg, if the kernel has them as modules.
     pub(crate) modules: &'static [&'static str],
     leg_timeout_ms: u64,
@@ -82,6 +83,7 @@ impl Scenario {
             config: &[],
             since: (2, 6, 12),
             backports: &[],
+            in_two_guests: false,
             modules: &[],
             leg_timeout_ms: 10_000,
             allows: &[],
@@ -153,6 +155,14 @@ impl Scenario {
     #[must_use]
     pub(crate) const fn backported(mut self, versions: &'static [Version]) -> Self {
         self.backports = versions;
+        self
+    }
+
+    /// Has the scenario run in two guests at the same time, whose network cards are linked to each other. Its trial learns which of
+    /// them its guest is ([`Sandbox::side`]).
+    #[must_use]
+    pub(crate) const fn in_two_guests(mut self) -> Self {
+        self.in_two_guests = true;
         self
     }
 

@@ -1,6 +1,6 @@
 //! Calls that restore a process's attributes: kcmp(2), prctl(2) and timer_create(2).
 
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 
 use nix::Result;
 use nix::errno::Errno;
@@ -83,4 +83,30 @@ pub(crate) fn keep_capabilities(mask: u64) -> Result<()> {
     let sets = [low, low, 0, high, high, 0].map(|half| u32::try_from(half).unwrap_or_default());
     // SAFETY: the kernel reads a header and, for this version, six integers, which are live.
     Errno::result(unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()) }).map(drop)
+}
+
+/// The number of registers that ptrace(2) knows.
+const REGISTERS: usize = size_of::<libc::user_regs_struct>() / size_of::<u64>();
+
+/// The registers as numbers, in the order of `struct user_regs_struct`.
+pub(crate) fn to_words(registers: &libc::user_regs_struct) -> [u64; REGISTERS] {
+    // SAFETY: the struct consists of numbers of 64 bits (sys/user.h), and the sizes are equal.
+    unsafe { std::mem::transmute_copy(registers) }
+}
+
+/// The registers with these numbers.
+pub(crate) fn from_words(words: [u64; REGISTERS]) -> libc::user_regs_struct {
+    // SAFETY: as for `to_words`; every number is a valid field.
+    unsafe { std::mem::transmute(words) }
+}
+
+/// Duplicates a descriptor to this number, which must not be in use by anything that is needed.
+///
+/// # Errors
+/// As dup2(2).
+pub(crate) fn replace_descriptor(fd: BorrowedFd<'_>, number: RawFd) -> Result<OwnedFd> {
+    // SAFETY: the call takes no pointers.
+    let number = Errno::result(unsafe { libc::dup2(fd.as_raw_fd(), number) })?;
+    // SAFETY: the kernel has made this descriptor, and nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }

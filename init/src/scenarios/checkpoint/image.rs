@@ -4,6 +4,8 @@
 //! left to restore is what differs: the contents of the writable memory, and the registers.
 
 use std::fs::{self, OpenOptions};
+use std::io::{BufRead, Write};
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::yield_now;
@@ -14,33 +16,56 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
-use nix::unistd::Pid;
+use nix::unistd::{Pid, write};
+use serde::{Deserialize, Serialize};
 
 use super::Trouble;
 use super::support::require;
 use crate::sandbox::{During, WAIT_LIMIT};
+use crate::sys::checkpoint::{from_words, replace_descriptor, to_words};
 use crate::sys::clone3::{Clone3, reap_any};
 
 /// The count of the process that counts, at the same address in each.
 static COUNT: AtomicU64 = AtomicU64::new(0);
 
-/// A process that counts without end and makes no system call. Its parent's end kills it, and so does dropping it.
-pub(super) struct Counting(Pid);
+/// Not 0 if the process is to write its count to its socket.
+static ASKED: AtomicU64 = AtomicU64::new(0);
+
+/// The descriptor of the process's socket, the same in each.
+const SOCKET: RawFd = 100;
+
+/// A process that counts without end, and makes no system call unless it is asked to. Its parent's end kills it, and so does dropping it.
+pub(in crate::scenarios) struct Counting(Pid);
 
 impl Counting {
     /// Starts to count from `first`, in a process with this PID, or the next one; returns as soon as it has counted.
     ///
     /// # Errors
     /// The outer ones as the inner ones of clone3(2), which is an observation.
-    pub(super) fn start(first: u64, pid: &[i32]) -> Result<nix::Result<Self>, Trouble> {
+    pub(in crate::scenarios) fn start(first: u64, pid: &[i32]) -> Result<nix::Result<Self>, Trouble> {
+        Self::start_with(first, pid, None)
+    }
+
+    /// As [`Self::start`]. The process has this socket, to which it writes its count when it is asked to ([`Self::ask`]).
+    pub(in crate::scenarios) fn start_with(
+        first: u64,
+        pid: &[i32],
+        socket: Option<BorrowedFd<'_>>,
+    ) -> Result<nix::Result<Self>, Trouble> {
         let how = Clone3 { set_tid: pid, ..Clone3::default() };
         let made = how.fork_with(|| {
             COUNT.store(first, Ordering::Relaxed);
             if set_pdeathsig(Signal::SIGKILL).is_err() {
                 return 1;
             }
+            let Ok(socket) = socket.map(take_place).transpose() else { return 1 };
             loop {
-                COUNT.fetch_add(1, Ordering::Relaxed);
+                let count = COUNT.fetch_add(1, Ordering::Relaxed);
+                if ASKED.swap(0, Ordering::Relaxed) != 0
+                    && socket.as_ref().is_some_and(|socket| write(socket, &count.to_ne_bytes()).is_err())
+                {
+                    return 1;
+                }
             }
         });
         match made {
@@ -53,19 +78,19 @@ impl Counting {
         }
     }
 
-    pub(super) fn pid(&self) -> i32 {
+    pub(in crate::scenarios) fn pid(&self) -> i32 {
         self.0.as_raw()
     }
 
     /// Reads the count from outside.
-    pub(super) fn count(&self) -> Result<u64, Trouble> {
+    pub(in crate::scenarios) fn count(&self) -> Result<u64, Trouble> {
         let mut bytes = [0; 8];
         self.memory(false)?.read_exact_at(&mut bytes, (&raw const COUNT) as u64).during("reading the count")?;
         Ok(u64::from_ne_bytes(bytes))
     }
 
     /// Waits until the process has counted further than this, and is not what it was started with.
-    pub(super) fn wait_beyond(&self, count: u64) -> Result<u64, Trouble> {
+    pub(in crate::scenarios) fn wait_beyond(&self, count: u64) -> Result<u64, Trouble> {
         let started = Instant::now();
         while started.elapsed() < WAIT_LIMIT {
             let now = self.count()?;
@@ -77,6 +102,11 @@ impl Counting {
         Err(Trouble(format!("process {} does not count beyond {count}", self.0)))
     }
 
+    /// Has the process write its count to its socket.
+    pub(in crate::scenarios) fn ask(&self) -> Result<(), Trouble> {
+        self.memory(true)?.write_all_at(&1_u64.to_ne_bytes(), (&raw const ASKED) as u64).during("writing the order")
+    }
+
     /// Stops the process, where it is.
     fn stop(&self) -> Result<(), Trouble> {
         ptrace::seize(self.0, ptrace::Options::empty()).during("ptrace(PTRACE_SEIZE)")?;
@@ -85,7 +115,7 @@ impl Counting {
     }
 
     /// Stops the process and copies its writable memory and its registers. The process stays stopped.
-    pub(super) fn dump(&self) -> Result<Image, Trouble> {
+    pub(in crate::scenarios) fn dump(&self) -> Result<Image, Trouble> {
         self.stop()?;
         let registers = ptrace::getregs(self.0).during("ptrace(PTRACE_GETREGS)")?;
         let memory = self.memory(false)?;
@@ -101,7 +131,7 @@ impl Counting {
     }
 
     /// Gives the process the memory and the registers of the image, and lets it run.
-    pub(super) fn restore(&self, image: &Image) -> Result<(), Trouble> {
+    pub(in crate::scenarios) fn restore(&self, image: &Image) -> Result<(), Trouble> {
         self.stop()?;
         let memory = self.memory(true)?;
         for (start, bytes) in &image.parts {
@@ -129,11 +159,54 @@ impl Drop for Counting {
 }
 
 /// What a process was when it was stopped.
-pub(super) struct Image {
-    pub(super) count: u64,
+pub(in crate::scenarios) struct Image {
+    pub(in crate::scenarios) count: u64,
     registers: user_regs_struct,
     /// The address and contents of each writable mapping.
     parts: Vec<(u64, Vec<u8>)>,
+}
+
+/// What goes before the memory of an image that is sent.
+#[derive(Serialize, Deserialize)]
+struct Head {
+    count: u64,
+    registers: Vec<u64>,
+    /// The address and length of each part.
+    parts: Vec<(u64, usize)>,
+}
+
+impl Image {
+    /// Writes the image: a line, and the contents of the parts.
+    pub(in crate::scenarios) fn send(&self, to: &mut impl Write) -> Result<(), Trouble> {
+        let parts = self.parts.iter().map(|(start, bytes)| (*start, bytes.len())).collect();
+        let head = Head { count: self.count, registers: to_words(&self.registers).to_vec(), parts };
+        let mut line = serde_json::to_vec(&head).during("writing the head of an image")?;
+        line.push(b'\n');
+        to.write_all(&line).during("sending an image")?;
+        self.parts.iter().try_for_each(|(_, bytes)| to.write_all(bytes)).during("sending an image")
+    }
+
+    /// Reads an image that was sent.
+    pub(in crate::scenarios) fn receive(from: &mut impl BufRead) -> Result<Self, Trouble> {
+        /// More than a process of this program has.
+        const MOST: usize = 64 << 20;
+        let mut line = String::new();
+        from.read_line(&mut line).during("receiving an image")?;
+        let Head { count, registers, parts } = serde_json::from_str(&line).during("reading the head of an image")?;
+        let words = registers.first_chunk().ok_or_else(|| Trouble::new("an image with too few registers"))?;
+        let mut image = Self { count, registers: from_words(*words), parts: Vec::new() };
+        for (start, length) in parts {
+            let mut bytes = vec![0; length.min(MOST)];
+            from.read_exact(&mut bytes).during("receiving an image")?;
+            image.parts.push((start, bytes));
+        }
+        Ok(image)
+    }
+}
+
+/// Moves a socket to the descriptor that it has in each process.
+fn take_place(socket: BorrowedFd<'_>) -> nix::Result<OwnedFd> {
+    replace_descriptor(socket, SOCKET)
 }
 
 /// The addresses of a line of /proc/PID/maps, if the mapping is writable and private.

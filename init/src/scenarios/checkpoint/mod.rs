@@ -2,9 +2,10 @@
 
 mod attributes;
 mod counter;
-mod image;
+pub(super) mod image;
 
-use super::pid::{fork_as, probe_set_tid};
+use super::pid::fork_as;
+pub(super) use super::pid::probe_set_tid;
 use super::{Finding, Probe, Scenario, Trouble, support};
 
 /// The scenarios of this area, sorted by name.

@@ -15,7 +15,7 @@ use crate::sandbox::{During, Sandbox, WAIT_LIMIT, readable};
 use crate::sys::network;
 
 /// The only card of a guest.
-const DEVICE: &str = "eth0";
+pub(super) const DEVICE: &str = "eth0";
 const MASK: Ipv4Addr = Ipv4Addr::new(255, 255, 255, 0);
 
 /// The pause between two attempts to reach a guest that does not listen yet.
@@ -41,17 +41,27 @@ impl Link {
 
     /// Sends a value to the other guest, and returns the value that the other guest sends.
     pub(super) fn exchange<T: Serialize + DeserializeOwned>(&self, own: &T) -> Result<T, Trouble> {
-        let stream = match self.side {
-            Side::First => self.accept()?,
-            Side::Second => self.connect()?,
-        };
-        stream.set_read_timeout(Some(WAIT_LIMIT)).during("setsockopt(SO_RCVTIMEO)")?;
+        let stream = self.meet()?;
         let mut line = serde_json::to_vec(own).during("writing a line for the other guest")?;
         line.push(b'\n');
         (&stream).write_all(&line).during("write(2) to the other guest")?;
         let mut answer = String::new();
         BufReader::new(&stream).read_line(&mut answer).during("read(2) from the other guest")?;
         serde_json::from_str(&answer).during("reading the line of the other guest")
+    }
+
+    /// A connection to the other guest, which must call this as well.
+    pub(super) fn meet(&self) -> Result<TcpStream, Trouble> {
+        let stream = match self.side {
+            Side::First => self.accept()?,
+            Side::Second => connect(SocketAddrV4::new(address(Side::First), self.port))?,
+        };
+        stream.set_read_timeout(Some(WAIT_LIMIT)).during("setsockopt(SO_RCVTIMEO)")?;
+        Ok(stream)
+    }
+
+    pub(super) const fn side(&self) -> Side {
+        self.side
     }
 
     fn accept(&self) -> Result<TcpStream, Trouble> {
@@ -61,22 +71,18 @@ impl Link {
         }
         listener.accept().map(|(stream, _)| stream).during("accept(2) on the link")
     }
+}
 
-    fn connect(&self) -> Result<TcpStream, Trouble> {
-        let to = SocketAddr::V4(SocketAddrV4::new(address(Side::First), self.port));
-        let until = Instant::now() + WAIT_LIMIT;
-        loop {
-            match TcpStream::connect_timeout(&to, WAIT_LIMIT) {
-                Ok(stream) => return Ok(stream),
-                // The other guest is not so far: it does not listen, or its card is not up.
-                Err(error)
-                    if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::HostUnreachable)
-                        && Instant::now() < until =>
-                {
-                    sleep(PAUSE);
-                }
-                Err(error) => return Err(error).during("connect(2) to the other guest"),
-            }
+/// Connects to the other guest, which may not be so far: it does not listen yet, or its card is not up.
+pub(super) fn connect(to: SocketAddrV4) -> Result<TcpStream, Trouble> {
+    let is_early =
+        |kind| matches!(kind, ErrorKind::ConnectionRefused | ErrorKind::HostUnreachable | ErrorKind::TimedOut);
+    let until = Instant::now() + WAIT_LIMIT;
+    loop {
+        match TcpStream::connect_timeout(&SocketAddr::V4(to), WAIT_LIMIT) {
+            Ok(stream) => return Ok(stream),
+            Err(error) if is_early(error.kind()) && Instant::now() < until => sleep(PAUSE),
+            Err(error) => return Err(error).during("connect(2) to the other guest"),
         }
     }
 }

@@ -2,9 +2,10 @@
 //! both at the same time.
 
 mod link;
+mod migration;
 mod pids;
 
 use super::Scenario;
 
 /// The scenarios of this area, sorted by name.
-pub(super) const ALL: &[&Scenario] = &[&pids::PIDS];
+pub(super) const ALL: &[&Scenario] = &[&migration::MIGRATION, &pids::PIDS];

@@ -7,8 +7,8 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::errno::Errno;
 use nix::libc::{
     AF_INET, IFA_ADDRESS, IFA_LOCAL, IFF_UP, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_LINK, IFLA_LINKINFO,
-    IFLA_MASTER, IFLA_NET_NS_FD, IFLA_OPERSTATE, NLM_F_CREATE, NLM_F_EXCL, RTA_DST, RTA_GATEWAY, RTA_OIF, RTM_DELLINK,
-    RTM_GETLINK, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWROUTE, RTPROT_BOOT, c_int,
+    IFLA_MASTER, IFLA_NET_NS_FD, IFLA_OPERSTATE, NLM_F_CREATE, NLM_F_EXCL, RTA_DST, RTA_GATEWAY, RTA_OIF, RTM_DELADDR,
+    RTM_DELLINK, RTM_GETLINK, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWROUTE, RTPROT_BOOT, c_int,
 };
 use nix::net::if_::if_nametoindex;
 use nix::unistd::getpid;
@@ -168,11 +168,19 @@ pub(crate) fn add_address(name: &str, address: Ipv4Addr, prefix: u8) -> Result<(
 
 /// Gives a device an address. An errno is an answer.
 pub(crate) fn try_address(name: &str, address: Ipv4Addr, prefix: u8) -> Result<Answer, Trouble> {
+    change_address(RTM_NEWADDR, name, address, prefix, NLM_F_CREATE | NLM_F_EXCL)
+}
+
+fn change_address(kind: u16, name: &str, address: Ipv4Addr, prefix: u8, request: c_int) -> Result<Answer, Trouble> {
     // struct ifaddrmsg: family, prefix, flags, scope, index.
     let fixed = [[family(), prefix, 0, 0], index(name)?.to_ne_bytes()].concat();
     let attributes = Attributes::new().bytes(IFA_LOCAL, &address.octets()).bytes(IFA_ADDRESS, &address.octets());
-    let message = Message::new(RTM_NEWADDR, &fixed, &attributes);
-    Netlink::open(NETLINK_ROUTE)?.change(&message, NLM_F_CREATE | NLM_F_EXCL)
+    Netlink::open(NETLINK_ROUTE)?.change(&Message::new(kind, &fixed, &attributes), request)
+}
+
+/// Takes an address from a device.
+pub(crate) fn delete_address(name: &str, address: Ipv4Addr, prefix: u8) -> Result<(), Trouble> {
+    done(change_address(RTM_DELADDR, name, address, prefix, 0)?, &format!("RTM_DELADDR of {address} for {name}"))
 }
 
 /// Gives a device an address with a prefix of 24 bits, and brings it up.

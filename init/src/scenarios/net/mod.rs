@@ -10,7 +10,7 @@ pub(crate) mod netns;
 mod nft;
 mod policy;
 mod proc;
-mod repair;
+pub(super) mod repair;
 mod routing;
 mod sockets;
 mod split;

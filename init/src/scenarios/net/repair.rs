@@ -10,6 +10,8 @@ use nix::libc::{
 };
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, SockaddrIn, bind, connect, recv, send, socket};
 
+use serde::{Deserialize, Serialize};
+
 use super::Trouble;
 use super::netns::until;
 use crate::sandbox::During;
@@ -29,14 +31,14 @@ const OPTION_SACK: u32 = 4;
 const OPTION_TIMESTAMP: u32 = 8;
 
 /// The state of a connection whose sent data are acknowledged.
-#[derive(Debug)]
-pub(super) struct Connection {
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::scenarios) struct Connection {
     local: SocketAddr,
     peer: SocketAddr,
     /// The sequence numbers behind the last byte sent and the last byte received.
     sent: u32,
     received: u32,
-    pub(super) unread: Vec<u8>,
+    pub(in crate::scenarios) unread: Vec<u8>,
     segment: u32,
     options: u8,
     /// The shifts of both windows: what the peer announces in the lower half, the own one in the upper half.
@@ -47,7 +49,7 @@ pub(super) struct Connection {
 }
 
 /// Takes the connection out of the kernel, which forgets it without a word to the peer.
-pub(super) fn take(socket: TcpStream) -> Result<Connection, Trouble> {
+pub(in crate::scenarios) fn take(socket: TcpStream) -> Result<Connection, Trouble> {
     until("the acknowledgement of sent data", || Ok(information(&socket)?.unacknowledged == 0))?;
     set(&socket, TCP_REPAIR, 1)?;
     set(&socket, TCP_REPAIR_QUEUE, RECEIVE)?;
@@ -82,7 +84,7 @@ pub(super) fn take(socket: TcpStream) -> Result<Connection, Trouble> {
 
 impl Connection {
     /// Puts the connection into the kernel, in the calling process's network namespace, which must have its address.
-    pub(super) fn restore(&self) -> Result<TcpStream, Trouble> {
+    pub(in crate::scenarios) fn restore(&self) -> Result<TcpStream, Trouble> {
         let unread = u32::try_from(self.unread.len()).during("the length of the receive queue")?;
         let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).during("socket(2)")?;
         set(&socket, TCP_REPAIR, 1)?;
