@@ -52,6 +52,9 @@ fn line(spec: &ScenarioSpec) -> String {
 fn describe(spec: &ScenarioSpec) -> String {
     let needs = &spec.requires;
     let mut facts = vec![("needs", format!("Linux {} {}", needs.since, needs.config.join(" ")))];
+    if spec.machine.cpus > 1 {
+        facts.push(("machine", format!("{} CPUs", spec.machine.cpus)));
+    }
     if !spec.modules.is_empty() {
         facts.push(("modules", spec.modules.join(" ")));
     }

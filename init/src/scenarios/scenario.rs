@@ -1,7 +1,8 @@
 //! A scenario: its description, and its trial.
 
 use vmlab_protocol::catalogue::{
-    Allowance, BadScenarioId, Control, Expectation, KernelVersion, Namespace, Requirement, ScenarioSpec, Since,
+    Allowance, BadScenarioId, Control, Expectation, KernelVersion, MachineNeed, Namespace, Requirement, ScenarioSpec,
+    Since,
 };
 
 use super::{Probe, Trouble};
@@ -52,6 +53,7 @@ pub(crate) struct Scenario {
     config: &'static [&'static str],
     since: Version,
     backports: &'static [Version],
+    cpus: u32,
     /// Modules to load before the first leg, if the kernel has them as modules.
     pub(crate) modules: &'static [&'static str],
     leg_timeout_ms: u64,
@@ -82,6 +84,7 @@ impl Scenario {
             config: &[],
             since: (2, 6, 12),
             backports: &[],
+            cpus: 1,
             modules: &[],
             leg_timeout_ms: 10_000,
             allows: &[],
@@ -153,6 +156,13 @@ impl Scenario {
     #[must_use]
     pub(crate) const fn backported(mut self, versions: &'static [Version]) -> Self {
         self.backports = versions;
+        self
+    }
+
+    /// Sets the least number of CPUs. The host gives the scenario a guest that has them.
+    #[must_use]
+    pub(crate) const fn on_cpus(mut self, cpus: u32) -> Self {
+        self.cpus = cpus;
         self
     }
 
@@ -245,6 +255,7 @@ impl Scenario {
                 since: number(self.since),
                 backports: numbers(self.backports),
             },
+            machine: MachineNeed { cpus: self.cpus, ..MachineNeed::default() },
             modules: owned(self.modules),
             leg_timeout_ms: self.leg_timeout_ms,
             allows: self

@@ -8,5 +8,6 @@ pub(crate) mod mount;
 pub(crate) mod network;
 pub(crate) mod process;
 pub(crate) mod random;
+pub(crate) mod shared;
 pub(crate) mod terminal;
 pub(crate) mod uts;
