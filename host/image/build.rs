@@ -1,7 +1,7 @@
 //! Builds the guest's PID 1 as a static binary, which is embedded in the `vmlab` binary, and lists its scenarios.
 //!
-//! Writes three files to `OUT_DIR`: `vmlab-init`, `catalogue.json` with the scenarios as a JSON array, and
-//! `faults.json` with the faults of the fault suite.
+//! Writes four files to `OUT_DIR`: `vmlab-init`, `catalogue.json` with the scenarios as a JSON array, `faults.json` with
+//! the faults of the fault suite, and `measures.json` with the measuring scenarios.
 
 use std::env;
 use std::fs;
@@ -37,7 +37,9 @@ fn build() -> Result<(), String> {
     let init = out.join("vmlab-init");
     fs::copy(&built, &init)
         .map_err(|error| format!("cannot copy {} to {}: {error}", built.display(), init.display()))?;
-    for (option, name) in [("--catalogue", "catalogue.json"), ("--faults", "faults.json")] {
+    for (option, name) in
+        [("--catalogue", "catalogue.json"), ("--faults", "faults.json"), ("--measures", "measures.json")]
+    {
         let list = out.join(name);
         fs::write(&list, ask(&built, option)?).map_err(|error| format!("cannot write {}: {error}", list.display()))?;
     }

@@ -266,6 +266,7 @@ fn expected(spec: &ScenarioSpec) -> String {
         }
         (None, Expectation::Isolation) => "PASS: the subject is isolated, and the control leaks".to_owned(),
         (None, Expectation::Leak) => "LEAK: Linux does not isolate this, by design".to_owned(),
+        (None, Expectation::Figures) => "PASS: figures, which repeat".to_owned(),
     }
 }
 

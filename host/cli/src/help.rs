@@ -58,6 +58,11 @@ const TOPICS: &[Topic] = &[
     },
     Topic { name: "kunit", about: "the KUnit suites of a kernel as jobs", text: include_str!("../guide/kunit.md") },
     Topic {
+        name: "measuring",
+        about: "what namespaces and cgroups cost: the figures of run --measure",
+        text: include_str!("../guide/measuring.md"),
+    },
+    Topic {
         name: "reports",
         about: "verdicts, exit codes, report formats, and run records",
         text: include_str!("../guide/reports.md"),

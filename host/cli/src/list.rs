@@ -110,13 +110,19 @@ fn line(spec: &ScenarioSpec, width: usize) -> String {
     let leak = match (&spec.isolates_since, spec.expects) {
         (Some(since), _) => format!(" (leaks before {})", since.mainline),
         (None, Expectation::Leak) => " (leaks by design)".to_owned(),
-        (None, Expectation::Isolation) => String::new(),
+        (None, Expectation::Isolation | Expectation::Figures) => String::new(),
     };
     format!("{:<width$} {}{leak}\n", spec.id.as_str(), spec.title)
 }
 
 fn describe(spec: &ScenarioSpec, width: usize) -> String {
     let mut facts = vec![("needs", needs(spec))];
+    if spec.machine.cpus > 1 {
+        facts.push(("machine", format!("{} CPUs", spec.machine.cpus)));
+    }
+    if spec.machine.peer {
+        facts.push(("machine", "two guests, linked to each other".to_owned()));
+    }
     if !spec.modules.is_empty() {
         facts.push(("modules", spec.modules.join(" ")));
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use vmlab_protocol::catalogue::{Allowance, Control, KernelVersion, Requirement, ScenarioSpec};
+use vmlab_protocol::catalogue::{Allowance, Control, KernelVersion, MachineNeed, Requirement, ScenarioSpec};
 
 pub use vmlab_protocol::job::{BadSuite, CommandId, Job, SuiteId};
 
@@ -116,7 +116,7 @@ impl JobSpec {
         match self {
             Self::Scenario(spec) => match &spec.control {
                 Control::Impossible { why } => Some(why),
-                Control::Runs => None,
+                Control::Runs | Control::Baseline => None,
             },
             // A suite is the kernel's own test, with a result for each of its tests, and no experiment of vmlab's; nor is a
             // command.
@@ -140,6 +140,15 @@ impl JobSpec {
                 since: KernelVersion::new(4, 0, 0),
                 backports: Vec::new(),
             },
+        }
+    }
+
+    /// What the job needs of the machine.
+    #[must_use]
+    pub fn machine(&self) -> MachineNeed {
+        match self {
+            Self::Scenario(spec) => spec.machine,
+            Self::Kunit(_) | Self::Command(_) => MachineNeed::default(),
         }
     }
 

@@ -212,6 +212,7 @@ fn reported_by(outcome: &LegOutcome) -> Option<&str> {
         LegOutcome::Available
         | LegOutcome::Reported
         | LegOutcome::Ended(_)
+        | LegOutcome::Measured { .. }
         | LegOutcome::Died { .. }
         | LegOutcome::TimedOut { .. } => None,
     }

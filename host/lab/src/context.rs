@@ -12,6 +12,7 @@ use super::attempts::{AttemptEnd, AttemptTracker};
 use super::command::Attach;
 use super::emitter::Emitter;
 use super::stop::Stop;
+use super::variant::Machines;
 use vmlab_events::event::JobReport;
 use vmlab_events::schedule::{Isolation, Repetition};
 use vmlab_qemu::qemu::Qemu;
@@ -24,6 +25,8 @@ pub(crate) struct Options {
     pub isolation: Isolation,
     /// The repetition of each job.
     pub repetition: Repetition,
+    /// The machines of the guests.
+    pub machines: Machines,
     /// The maximum number of guests that run at the same time.
     pub guests_at_once: usize,
     /// The run's id.

@@ -26,7 +26,7 @@ use crate::laps::Laps;
 use crate::plan::{Dump, Plan};
 use crate::prepare::{Ready, prepare};
 use crate::stop::Stop;
-use crate::target::{BootableTarget, Target};
+use crate::target::{BootableTarget, Target, ids};
 
 /// The environment of runs: directories, the cache's limit, progress, interruption.
 pub struct Lab<'a> {
@@ -136,6 +136,7 @@ impl<'a> Lab<'a> {
         let options = Options {
             isolation: plan.isolation,
             repetition: plan.repetition,
+            machines: ready.machines,
             guests_at_once: plan.guests_at_once.unwrap_or(at_once),
             run_id,
             cache_limit: self.cache_limit,
@@ -192,13 +193,14 @@ fn announce(context: &RunContext, ready: &Ready, plan: &Plan) {
         vmlab_version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at_unix_ms: u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX),
         argv: plan.argv.clone(),
-        targets: ready.targets.iter().map(|bootable| bootable.target.id.clone()).collect(),
+        targets: ids(&ready.targets),
         jobs: ready.jobs.clone(),
         isolation: plan.isolation.name().to_owned(),
         repetition: plan.repetition,
     });
     context.emitter.notice(ready.accelerator.to_string());
-    ready.targets.iter().for_each(|bootable| announce_target(context, bootable));
+    let of_targets = ready.targets.chunk_by(|a, b| a.target.id == b.target.id).filter_map(<[_]>::first);
+    of_targets.for_each(|bootable| announce_target(context, bootable));
 }
 
 fn announce_target(context: &RunContext, bootable: &BootableTarget) {

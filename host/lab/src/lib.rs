@@ -45,6 +45,7 @@ mod prepare;
 pub mod select;
 mod stop;
 mod target;
+mod variant;
 pub mod verdict;
 
 use std::time::Duration;

@@ -12,7 +12,7 @@ use vmlab_kernel::{FetchPolicy, How, KernelSource};
 use vmlab_qemu::accel::Wanted;
 use vmlab_qemu::{argv, parameters};
 
-use crate::command::CommandPlan;
+use crate::command::{CommandPlan, FilesPlan};
 use crate::limits;
 use crate::machine_plan::MachinePlan;
 use crate::select::{NoMatch, Suites};
@@ -92,6 +92,11 @@ impl Plan {
 }
 
 impl Plan {
+    /// What guests see of the host's files, if anything.
+    pub(crate) fn files(&self) -> Option<&FilesPlan> {
+        self.command.as_ref().and_then(|command| command.files.as_ref())
+    }
+
     /// All jobs, sorted by name: those of the plan, and the KUnit suites of its kernels, which are known when these are there.
     ///
     /// # Errors

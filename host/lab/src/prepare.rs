@@ -35,8 +35,10 @@ use crate::command::FilesPlan;
 use crate::error::RunError;
 use crate::laps::Laps;
 use crate::limits::Limits;
+use crate::machine_plan::Disks;
 use crate::plan::{Append, Plan};
 use crate::target::{BootableTarget, Target};
+use crate::variant::{Machines, Variant};
 
 /// KUnit is on, whatever its config says (since 6.1). It runs its suites at boot, as kunit.py has it do: code that some
 /// suites test is gone later (`__init`). The console shows which suite runs, in messages of level 6 (`KERN_INFO`).
@@ -45,10 +47,19 @@ const KUNIT: &str = "kunit.enable=1 loglevel=7";
 /// The kernel is at the addresses of its symbols, so that a debugger finds them.
 const UNMOVED: &str = "nokaslr";
 
+/// Each boot executes the same instructions: the kernel draws neither its addresses nor its first random numbers from the
+/// processor. `vmlab.clock=instructions` tells PID 1 the unit of the guest's clock.
+const MEASURING: &str = "nokaslr random.trust_cpu=off vmlab.clock=instructions";
+
+/// Processes have the same memory layout in both of two linked guests, also where these boot, so that one can move to the other.
+const SAME_ADDRESSES: &str = "norandmaps";
+
 /// Everything that a run needs.
 pub(crate) struct Ready {
     pub(crate) qemu: Qemu,
     pub(crate) accelerator: AccelChoice,
+    pub(crate) machines: Machines,
+    /// Each kernel on each machine that a job needs. Targets of one kernel follow each other.
     pub(crate) targets: Vec<BootableTarget>,
     /// The jobs of the plan, with the KUnit suites of the kernels.
     pub(crate) jobs: Vec<JobSpec>,
@@ -79,61 +90,22 @@ pub(crate) async fn prepare(
         info!(name = quirk.name, work_around = quirk.workaround.text(), fault = quirk.fault, "emulator quirk");
     }
     laps.lap("prepare-accelerator");
-    let files = plan.command.as_ref().and_then(|command| command.files.as_ref());
     let disks = Rc::new(plan.machine.disks()?);
+    let machines = Machines { accelerator: accelerator.accelerator, cpus: plan.cpus };
     let machine = Machine {
-        files: files.is_some(),
+        files: plan.files().is_some(),
         network: plan.machine.network,
         nested: plan.machine.nested,
         nodes: plan.machine.nodes(plan.memory_mib)?,
         disks: disks.disks.clone(),
-        ..Machine::bare(accelerator.accelerator, plan.memory_mib, plan.cpus)
+        ..Machine::bare(machines.accelerator, plan.memory_mib, plan.cpus)
     };
-    let limits = Limits::new(machine.accelerator, plan.limits);
-    let limits = if plan.debugger { limits.without_end() } else { limits };
-    let mut parts = plan.machine.parts(machine.accelerator);
-    parts.extend(machine.files.then_some(Part::HostFiles));
+    let run = Preparation { plan, dirs, progress, jobs: &jobs, machines, machine, disks };
     let mut targets = Vec::with_capacity(kernels.len());
     let mut warnings = CacheWarnings::default();
     let mut notices = Vec::new();
     for kernel in kernels {
-        plan.machine.check(machine.accelerator, &kernel)?;
-        progress.step(&format!("{}: unpacking the kernel", kernel.label));
-        let (boot_file, cached) = boot_file(&kernel, &machine, dirs).await?;
-        warnings.add(cached);
-        let append = append(plan, &kernel)?;
-        let (index, files) = match files {
-            None => (None, None),
-            Some(files) => {
-                let (index, problems) = module_index(&kernel, dirs, &mut warnings, progress).await?;
-                notices.extend(problems);
-                let view = view(files, &jobs, &kernel, index.as_ref())?;
-                (index, Some(view))
-            }
-        };
-        progress.step(&format!("{}: building the guest image", kernel.label));
-        let lists = index.as_ref().map(|index| &index.path);
-        let lists = lists.or(kernel.modules.found().map(|found| &found.path)).filter(|_| machine.files);
-        let nodes = lists.map(|lists| device_nodes::of(lists)).unwrap_or_default();
-        let (image, cached) = build_image(&kernel, dirs, &plan.extra_modules, &parts, &nodes)?;
-        warnings.add(cached);
-        let command = plan.command.as_ref().map(|plan| plan.command.clone());
-        let (id, lacking) = (TargetId::new(kernel.label.clone()), lacking(&kernel, &image));
-        let target = Target {
-            id,
-            kernel,
-            machine: machine.clone(),
-            append,
-            lacking,
-            command,
-            files,
-            limits,
-            debugger: plan.debugger,
-            _index: index,
-            _disks: Rc::clone(&disks),
-        };
-        let target = Rc::new(target);
-        targets.push(BootableTarget { target, boot_file, image });
+        targets.extend(run.targets(kernel, &mut warnings, &mut notices).await?);
     }
     notices.extend(warnings.notices());
     notices.extend(qemu.watch());
@@ -142,13 +114,90 @@ pub(crate) async fn prepare(
     }
     laps.lap("prepare-images");
     progress.done();
-    Ok(Ready { qemu, accelerator, targets, jobs, notices })
+    Ok(Ready { qemu, accelerator, machines, targets, jobs, notices })
+}
+
+/// What the targets of a run have in common.
+struct Preparation<'a> {
+    plan: &'a Plan,
+    dirs: &'a Dirs,
+    progress: &'a dyn Progress,
+    jobs: &'a [JobSpec],
+    machines: Machines,
+    /// The machine of jobs that need nothing special.
+    machine: Machine,
+    disks: Rc<Disks>,
+}
+
+impl Preparation<'_> {
+    /// A kernel on each of the machines that the jobs need.
+    async fn targets(
+        &self,
+        kernel: Kernel,
+        warnings: &mut CacheWarnings,
+        notices: &mut Vec<String>,
+    ) -> Result<Vec<BootableTarget>, RunError> {
+        let Self { plan, dirs, progress, jobs, machines, machine, disks } = self;
+        plan.machine.check(machine.accelerator, &kernel)?;
+        let (index, files) = match plan.files() {
+            None => (None, None),
+            Some(files) => {
+                let (index, problems) = module_index(&kernel, dirs, warnings, *progress).await?;
+                notices.extend(problems);
+                let view = view(files, jobs, &kernel, index.as_ref())?;
+                (index, Some(view))
+            }
+        };
+        progress.step(&format!("{}: building the guest image", kernel.label));
+        let lists = index.as_ref().map(|index| &index.path);
+        let lists = lists.or(kernel.modules.found().map(|found| &found.path)).filter(|_| machine.files);
+        let nodes = lists.map(|lists| device_nodes::of(lists)).unwrap_or_default();
+        let mut parts = plan.machine.parts(machine.accelerator);
+        parts.extend(machine.files.then_some(Part::HostFiles));
+        let (image, cached) = build_image(&kernel, dirs, &plan.extra_modules, &parts, &nodes)?;
+        warnings.add(cached);
+        let limits = Limits::new(machine.accelerator, plan.limits);
+        let limits = if plan.debugger { limits.without_end() } else { limits };
+        let lacking = lacking(&kernel, &image);
+        let mut targets = Vec::new();
+        for variant in machines.of_jobs(jobs) {
+            let Variant { counts_instructions, linked, cpus } = variant;
+            // A kernel for one CPU boots with one, and the scenario's probe says so.
+            let has_smp = kernel.config.as_ref().is_none_or(|config| config.enabled("CONFIG_SMP"));
+            let cpus = if has_smp { cpus } else { cpus.min(plan.cpus) };
+            let machine = Machine { counts_instructions, link: linked, cpus, ..machine.clone() };
+            progress.step(&format!("{}: unpacking the kernel", kernel.label));
+            let (boot_file, cached) = boot_file(&kernel, &machine, dirs).await?;
+            warnings.add(cached);
+            let target = Target {
+                id: TargetId::new(kernel.label.clone()),
+                kernel: kernel.clone(),
+                machine,
+                variant,
+                append: append(plan, &kernel, variant)?,
+                lacking: lacking.clone(),
+                command: plan.command.as_ref().map(|plan| plan.command.clone()),
+                files: files.clone(),
+                limits,
+                debugger: plan.debugger,
+                _index: index.clone(),
+                _disks: Rc::clone(disks),
+            };
+            targets.push(BootableTarget { target: Rc::new(target), boot_file, image: image.clone() });
+        }
+        Ok(targets)
+    }
 }
 
 /// What is added to the command line of a kernel.
-fn append(plan: &Plan, kernel: &Kernel) -> Result<Option<String>, RunError> {
+fn append(plan: &Plan, kernel: &Kernel, variant: Variant) -> Result<Option<String>, RunError> {
     let has_suites = plan.suites.is_some() && kernel.suites.as_ref().is_some_and(|suites| !suites.is_empty());
-    let own = [(has_suites, KUNIT), (plan.debugger, UNMOVED)];
+    let own = [
+        (has_suites, KUNIT),
+        (plan.debugger, UNMOVED),
+        (variant.counts_instructions, MEASURING),
+        (variant.linked, SAME_ADDRESSES),
+    ];
     let own = own.into_iter().filter_map(|(wanted, words)| wanted.then_some(words));
     let words: Vec<_> = own.chain(plan.append.as_deref()).collect();
     if words.is_empty() {
@@ -267,8 +316,8 @@ fn build_image(
     nodes: &[DeviceNode],
 ) -> Result<(Image, CacheWarnings), RunError> {
     // The image does not depend on the selected jobs; nor does a template, whose key contains the image's hash.
-    let catalogue = guest_init::catalogue()?;
-    let wanted = catalogue.iter().flat_map(|spec| spec.modules.iter().map(String::as_str)).collect();
+    let all = guest_init::catalogue()?.iter().chain(guest_init::measures()?);
+    let wanted = all.flat_map(|spec| spec.modules.iter().map(String::as_str)).collect();
     let recipe = Recipe::with(parts)?;
     let spec = ImageSpec {
         recipe: &recipe,

@@ -14,13 +14,16 @@ use vmlab_qemu::argv::Machine;
 
 use crate::limits::Limits;
 use crate::machine_plan::Disks;
+use crate::variant::Variant;
 
-/// A kernel on a machine.
+/// A kernel on a machine. Targets of the same id differ only in the machine.
 #[derive(Debug)]
 pub(crate) struct Target {
     pub(crate) id: TargetId,
     pub(crate) kernel: Kernel,
     pub(crate) machine: Machine,
+    /// Which of the target's machines this is.
+    pub(crate) variant: Variant,
     /// The user's parameters on the kernel's command line.
     pub(crate) append: Option<String>,
     /// Why the kernel probably has no driver for the control port.
@@ -46,4 +49,11 @@ pub(crate) struct BootableTarget {
     /// The kernel's file that QEMU boots.
     pub(crate) boot_file: BootFile,
     pub(crate) image: Image,
+}
+
+/// The targets' ids, once each. Those of the same id follow each other.
+pub(crate) fn ids(targets: &[BootableTarget]) -> Vec<TargetId> {
+    let mut ids: Vec<_> = targets.iter().map(|bootable| bootable.target.id.clone()).collect();
+    ids.dedup();
+    ids
 }

@@ -20,6 +20,8 @@ pub struct Machine {
     pub memory_mib: u32,
     /// The number of CPUs.
     pub cpus: u32,
+    /// Whether a nanosecond of the guest's clock is an instruction. Only for [`Accelerator::Tcg`] and one CPU.
+    pub counts_instructions: bool,
     /// Whether it has the port for the host's files.
     pub files: bool,
     /// Whether it has a network card.
@@ -42,6 +44,7 @@ impl Machine {
             accelerator,
             memory_mib,
             cpus,
+            counts_instructions: false,
             files: false,
             network: false,
             link: false,
@@ -119,6 +122,10 @@ pub fn arguments(machine: &Machine, version: QemuVersion, start: Start<'_>, fds:
     // The processors of a socket belong to one node; a kernel warns of others.
     let sockets = if one_node { String::new() } else { format!(",sockets={}", machine.cpus) };
     add(&["-m", &format!("{}M", machine.memory_mib), "-smp", &format!("{}{sockets}", machine.cpus)]);
+    if machine.counts_instructions {
+        // While the guest has nothing to do, its clock jumps to the next timer.
+        add(&["-icount", "shift=0,sleep=off", "-rtc", "clock=vm"]);
+    }
     add(&["-chardev", &format!("socket,id=control,fd={}", fds.control)]);
     add(&["-chardev", &format!("socket,id=qmp,fd={}", fds.qmp)]);
     // The console is a pipe. In a socket each byte of the serial line would be a message, and some 280 messages fill
@@ -300,6 +307,15 @@ mod tests {
     #[test]
     fn arguments_for_one_cpu_under_tcg() {
         insta::assert_snapshot!(line(Accelerator::Tcg, 1, OLD));
+    }
+
+    #[test]
+    fn a_machine_that_counts_instructions_has_one_clock_for_all() {
+        let machine = Machine { counts_instructions: true, ..Machine::bare(Accelerator::Tcg, 256, 1) };
+        let words = arguments(&machine, OLD, Start::Fork(&[]), DESCRIPTORS);
+        let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+        assert!(words.join(" ").contains("-smp 1 -icount shift=0,sleep=off -rtc clock=vm "), "{words:?}");
+        assert!(!line(Accelerator::Tcg, 1, OLD).contains("icount"));
     }
 
     #[test]

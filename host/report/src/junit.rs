@@ -129,7 +129,8 @@ fn case(report: &JobReport, loss: Option<&LossReport>) -> TestCase {
     let mut case = TestCase::new(report.job.name(), status);
     case.set_classname(clean::line(report.target.as_str()));
     case.set_time(Duration::from_millis(report.duration_ms));
-    let out = clean::block(&report.stdout) + &loss.map(loss::block).unwrap_or_default();
+    let figures: String = text::figures(report).iter().map(|line| format!("{line}\n")).collect();
+    let out = figures + &clean::block(&report.stdout) + &loss.map(loss::block).unwrap_or_default();
     if !out.is_empty() {
         case.set_system_out(out);
     }

@@ -178,6 +178,7 @@ fn diagnostics(run: &Run, scenario: usize, report: &JobReport) -> Vec<String> {
         lines.extend(run.repetition.measures().then(|| format!("{}, {}", rate::text(attempts), rate::METHOD)));
         lines.extend(text::attempts(attempts, run.repetition, usize::MAX).iter().map(|line| diagnostic(line)));
     }
+    lines.extend(text::figures(report).iter().map(|line| format!("measured: {}", diagnostic(line))));
     let warning = |found: &Finding| format!("{}: {}", text::warning(found), diagnostic(&found.to_string()));
     lines.extend(report.warnings.iter().map(warning));
     if matches!(report.verdict.class(), Class::Good | Class::Skipped) {

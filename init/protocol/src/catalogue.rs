@@ -95,6 +95,8 @@ pub enum Expectation {
     /// Linux does not isolate this by design: the subject leg must leak. A subject leg that is isolated gives the
     /// verdict CHANGED.
     Leak,
+    /// Nothing is expected: the scenario measures costs.
+    Figures,
 }
 
 /// The control leg, which proves that the scenario can fail.
@@ -103,6 +105,8 @@ pub enum Expectation {
 pub enum Control {
     /// The same calls without the namespace: the leak must show.
     Runs,
+    /// The scenario measures costs, and compares each with a baseline in the subject leg.
+    Baseline,
     /// No control is possible.
     Impossible {
         /// The reason, for the report.
@@ -217,6 +221,33 @@ fn is_in(version: KernelVersion, mainline: KernelVersion, backports: &[KernelVer
     version >= mainline || backports.iter().any(|first| of_series(first) && version >= *first)
 }
 
+/// What a scenario needs of the machine. A run's guests have at least what its options say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineNeed {
+    /// The least number of CPUs.
+    pub cpus: u32,
+    /// Whether the machine is one on which costs can be measured: an emulated one counts instructions.
+    #[serde(default)]
+    pub measuring: bool,
+    /// Whether the scenario runs in two guests at the same time, whose network cards are linked to each other.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub peer: bool,
+}
+
+impl Default for MachineNeed {
+    fn default() -> Self {
+        Self { cpus: 1, measuring: false, peer: false }
+    }
+}
+
+impl MachineNeed {
+    /// Whether every machine will do.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// A kernel report (warning, OOM kill and the like) that a scenario causes on purpose. The report does not fail the
 /// scenario.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -260,6 +291,9 @@ pub struct ScenarioSpec {
     pub control: Control,
     /// What the scenario needs of the kernel.
     pub requires: Requirement,
+    /// What the scenario needs of the machine.
+    #[serde(default, skip_serializing_if = "MachineNeed::is_none")]
+    pub machine: MachineNeed,
     /// Names of modules to load before the first leg, if the kernel has them as modules.
     pub modules: Vec<String>,
     /// The time limit of each leg, in ms, at the speed of real hardware.

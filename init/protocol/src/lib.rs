@@ -8,6 +8,7 @@
 pub mod archive;
 pub mod catalogue;
 pub mod command;
+pub mod figure;
 pub mod frame;
 pub mod job;
 pub mod message;

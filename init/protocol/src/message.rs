@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::command::{Command, CommandEnd, Control};
+use crate::figure::{Figure, Inconclusive};
 use crate::frame::{self, Frame, Kind, TooLarge};
 use crate::job::{self, Job};
 pub use crate::stream::Stream;
@@ -203,6 +204,14 @@ pub enum LegOutcome {
     Reported,
     /// Subject of a command: the command has ended, or cannot be executed.
     Ended(CommandEnd),
+    /// Subject of a measuring scenario: what it has measured.
+    Measured {
+        /// The costs, in order.
+        figures: Vec<Figure>,
+        /// What could not be measured on this machine.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        inconclusive: Vec<Inconclusive>,
+    },
     /// A step of the leg failed, or the observation is neither isolation nor a leak.
     Failed {
         /// The step and its error, or the observation.

@@ -6,6 +6,7 @@ use vmlab_protocol::command::Command;
 use vmlab_protocol::job::{Job, SuiteId};
 use vmlab_protocol::message::{Leg, LegOutcome};
 
+use crate::measure::{self, Measure};
 use crate::scenarios::{self, Scenario, Setting};
 use crate::{faults, kunit, modules};
 
@@ -20,6 +21,7 @@ pub(super) enum Work {
 pub(super) enum Code {
     /// A scenario, or a fault that a leg commits.
     Scenario(&'static Scenario),
+    Measure(&'static Measure),
     Kunit(SuiteId),
 }
 
@@ -39,8 +41,9 @@ impl Work {
         Ok(match job {
             Job::Scenario(id) => {
                 let fault = || faults::find(id.as_str()).map(|fault| &fault.scenario);
-                let scenario = scenarios::find(id.as_str()).or_else(fault);
-                Self::Code(Code::Scenario(scenario.ok_or_else(|| format!("nothing here is named {job}"))?))
+                let scenario = scenarios::find(id.as_str()).or_else(fault).map(Code::Scenario);
+                let code = scenario.or_else(|| measure::find(id.as_str()).map(Code::Measure));
+                Self::Code(code.ok_or_else(|| format!("nothing here is named {job}"))?)
             }
             Job::Kunit(suite) => Self::Code(Code::Kunit(suite.clone())),
             Job::Command(_) => {
@@ -55,7 +58,7 @@ impl Work {
     pub(super) const fn has_control(&self) -> bool {
         match self {
             Self::Code(Code::Scenario(scenario)) => scenario.has_control(),
-            Self::Code(Code::Kunit(_)) | Self::Command(..) => false,
+            Self::Code(Code::Measure(_) | Code::Kunit(_)) | Self::Command(..) => false,
         }
     }
 
@@ -82,6 +85,7 @@ impl Code {
                 }
                 scenarios::run_leg(scenario, leg, setting)
             }
+            Self::Measure(measure) => measure.run_leg(leg),
             Self::Kunit(suite) => kunit::run_leg(suite.suite(), leg),
         }
     }

@@ -34,6 +34,7 @@ pub(crate) use crate::sandbox::undo::Undo;
 pub(crate) use crate::sandbox::{Probe, Trouble};
 pub(crate) use leg::{Mutation, Setting, run_leg};
 pub(crate) use scenario::{Finding, Scenario, Trial};
+pub(crate) use support::{Scratch, note};
 
 /// The scenarios of each area, by the area's name.
 const AREAS: &[&[&Scenario]] = &[

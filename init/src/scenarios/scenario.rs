@@ -1,7 +1,8 @@
 //! A scenario: its description, and its trial.
 
 use vmlab_protocol::catalogue::{
-    Allowance, BadScenarioId, Control, Expectation, KernelVersion, Namespace, Requirement, ScenarioSpec, Since,
+    Allowance, BadScenarioId, Control, Expectation, KernelVersion, MachineNeed, Namespace, Requirement, ScenarioSpec,
+    Since,
 };
 
 use super::{Probe, Trouble};
@@ -53,6 +54,7 @@ pub(crate) struct Scenario {
     since: Version,
     backports: &'static [Version],
     in_two_guests: bool,
+    cpus: u32,
     /// Modules to load before the first leg, if the kernel has them as modules.
     pub(crate) modules: &'static [&'static str],
     leg_timeout_ms: u64,
@@ -84,6 +86,7 @@ impl Scenario {
             since: (2, 6, 12),
             backports: &[],
             in_two_guests: false,
+            cpus: 1,
             modules: &[],
             leg_timeout_ms: 10_000,
             allows: &[],
@@ -163,6 +166,13 @@ impl Scenario {
     #[must_use]
     pub(crate) const fn in_two_guests(mut self) -> Self {
         self.in_two_guests = true;
+        self
+    }
+
+    /// Sets the least number of CPUs. The host gives the scenario a guest that has them.
+    #[must_use]
+    pub(crate) const fn on_cpus(mut self, cpus: u32) -> Self {
+        self.cpus = cpus;
         self
     }
 
@@ -255,6 +265,7 @@ impl Scenario {
                 since: number(self.since),
                 backports: numbers(self.backports),
             },
+            machine: MachineNeed { cpus: self.cpus, measuring: false, peer: self.in_two_guests },
             modules: owned(self.modules),
             leg_timeout_ms: self.leg_timeout_ms,
             allows: self

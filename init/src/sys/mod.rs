@@ -25,6 +25,7 @@ pub(crate) mod procfs;
 pub(crate) mod random;
 pub(crate) mod seccomp;
 pub(crate) mod seccomp_notify;
+pub(crate) mod shared;
 pub(crate) mod socket;
 pub(crate) mod statmount;
 pub(crate) mod system;

@@ -198,6 +198,7 @@ impl Player {
         let subject = match spec.expects {
             Expectation::Isolation => LegOutcome::Isolated { detail: seen() },
             Expectation::Leak => LegOutcome::Leaked { detail: seen() },
+            Expectation::Figures => return Err(format!("{job} needs a script of its own")),
         };
         let mut legs = vec![(Leg::Probe, LegOutcome::Available), (Leg::Subject, subject)];
         if spec.control == Control::Runs {

@@ -121,3 +121,72 @@ fn a_dry_run_starts_no_guest_and_leaves_no_record() {
     lab.env.run(&lab.arguments(&["--dry-run", "--offline", "--kernel", "debian:bookworm"])).exits(exit::LAB);
     lab.env.run(&lab.arguments(&["--dry-run", "--kernel", "./no/such/kernel"])).exits(exit::USAGE);
 }
+
+/// The number of processors of each guest, by its number.
+fn processors(outcome: &Outcome) -> Vec<String> {
+    let mut guests: Vec<_> = outcome
+        .events
+        .iter()
+        .filter_map(|stamped| match &stamped.event {
+            LabEvent::GuestStarting { guest, argv, .. } => Some((*guest, argv.clone())),
+            _ => None,
+        })
+        .collect();
+    guests.sort_unstable();
+    let smp = |argv: &[String]| argv.windows(2).find(|pair| pair[0] == "-smp").map(|pair| pair[1].clone());
+    guests.iter().filter_map(|(_, argv)| smp(argv)).collect()
+}
+
+const TWO_CPUS: &str = "lab.two-cpus";
+
+#[test]
+fn a_scenario_that_needs_two_cpus_has_a_guest_with_two() {
+    let filters = [ONLY_HOSTNAME, "=lab.two-cpus"];
+    let outcome = lab(vec![Guest::good(); 2]).run(&[&filters[..], &["--jobs", "1"]].concat());
+    outcome.exits(exit::OK).has(HOSTNAME, "PASS", "").has(TWO_CPUS, "PASS", "");
+    assert_eq!(processors(&outcome), ["1", "2"], "a guest for each machine: {}", outcome.ended);
+    // The target is the same column.
+    let LabEvent::RunStarted { targets, .. } = &outcome.events[0].event else { panic!("{}", outcome.ended) };
+    assert_eq!(targets.len(), 1);
+    let ready = |stamped: &&vmlab_events::event::Stamped| matches!(stamped.event, LabEvent::KernelReady { .. });
+    assert_eq!(outcome.events.iter().filter(ready).count(), 1);
+}
+
+#[test]
+fn a_machine_that_no_scenario_needs_is_not_booted() {
+    let outcome = lab(vec![Guest::good()]).run(&["=lab.two-cpus"]);
+    outcome.exits(exit::OK);
+    assert_eq!(processors(&outcome), ["2"]);
+    // Where all guests have enough, one is enough for all.
+    let outcome = lab(vec![Guest::good()]).run(&[ONLY_HOSTNAME, "=lab.two-cpus", "--cpus", "4"]);
+    outcome.exits(exit::OK);
+    assert_eq!(processors(&outcome), ["4"]);
+}
+
+#[test]
+fn each_machine_has_a_template_of_its_own() {
+    let guests = vec![Guest::template(), Guest::good_fork(), Guest::template(), Guest::good_fork()];
+    let more = [ONLY_HOSTNAME, "=lab.two-cpus", "--isolation", "fork", "--jobs", "1"];
+    let outcome = lab(guests).run(&more);
+    outcome.exits(exit::OK).has(HOSTNAME, "PASS", "").has(TWO_CPUS, "PASS", "");
+    let mut processors = processors(&outcome);
+    processors.sort_unstable();
+    assert_eq!(processors, ["1", "1", "2", "2"]);
+}
+
+#[test]
+fn a_machine_that_does_not_boot_affects_its_own_scenarios_only() {
+    let outcome = lab(vec![Guest::good(), Guest::new(vec![Action::Exit(0)])]).run(&[
+        ONLY_HOSTNAME,
+        "=lab.two-cpus",
+        "--jobs",
+        "1",
+    ]);
+    outcome.exits(exit::LAB).has(HOSTNAME, "PASS", "").has(TWO_CPUS, "NO-BOOT", "");
+}
+
+#[test]
+fn a_kernel_for_one_cpu_gets_one_cpu() {
+    let outcome = lab(vec![Guest::good()]).without(&["CONFIG_SMP"]).run(&["=lab.two-cpus"]);
+    assert_eq!(processors(&outcome), ["1"]);
+}

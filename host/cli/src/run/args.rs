@@ -24,6 +24,13 @@ pub struct RunArgs {
     #[arg(long)]
     pub(super) kunit: bool,
 
+    /// Measure costs instead: run the measuring scenarios, in guests that count instructions
+    ///
+    /// Filters select from the measuring scenarios. Under TCG a cost is a number of instructions; under KVM it is a time.
+    /// `vmlab help measuring` explains the figures.
+    #[arg(long, conflicts_with_all = ["kunit", "faults"])]
+    pub(super) measure: bool,
+
     /// Print what would run, on what, and from where, and do nothing else
     #[arg(long, conflicts_with = "setup")]
     pub(super) dry_run: bool,

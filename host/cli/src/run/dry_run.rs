@@ -2,6 +2,7 @@
 
 use vmlab_events::error::chain;
 use vmlab_events::exit;
+use vmlab_events::job::JobSpec;
 use vmlab_events::progress::Silent;
 use vmlab_events::text;
 use vmlab_events::verdict::LackingDrivers;
@@ -11,6 +12,7 @@ use vmlab_kernel::debian::DebianError;
 use vmlab_kernel::fetched::Lookup;
 use vmlab_kernel::{FetchPolicy, How, Kernel, KernelError, KernelSource, debian, needs};
 use vmlab_lab::{Plan, RunError};
+use vmlab_protocol::catalogue::MachineNeed;
 use vmlab_qemu::accel::{self, AccelChoice, Wanted};
 use vmlab_qemu::accelerator::Accelerator;
 use vmlab_qemu::argv;
@@ -57,9 +59,19 @@ pub(super) async fn show(plan: &Plan, reports: &[ReportSpec], keeps_record: bool
     let record = if keeps_record { record::runs_dir(dirs).display().to_string() } else { "none".to_owned() };
     rows.push(row("record", &record));
     rows.extend(reports.iter().map(|spec| row("report", &format!("{} to {}", spec.format, spec.destination))));
-    let names: String = jobs.iter().map(|job| format!("  {}\n", job.name())).collect();
+    let names: String = jobs.iter().map(|job| format!("  {}{}\n", job.name(), needs_of(job))).collect();
     output::print(&format!("would run\n{names}\n{}", output::columns(&rows)))?;
     Ok(exit::OK)
+}
+
+/// What a job needs of the machine, in brackets.
+fn needs_of(job: &JobSpec) -> String {
+    match job.machine() {
+        MachineNeed { measuring: true, .. } => " (on a machine that counts instructions, under TCG)".to_owned(),
+        MachineNeed { peer: true, .. } => " (in two guests that are linked)".to_owned(),
+        MachineNeed { cpus: 0 | 1, .. } => String::new(),
+        MachineNeed { cpus, .. } => format!(" (on at least {cpus} CPUs)"),
+    }
 }
 
 fn row(name: &str, text: &str) -> [String; 2] {

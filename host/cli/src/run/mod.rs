@@ -82,7 +82,8 @@ async fn until_done(
 }
 
 fn plan(args: &RunArgs) -> Result<Plan, Failure> {
-    let catalogue = guest_init::catalogue().map_err(|error| Failure::lab(chain(&error)))?;
+    let catalogue = if args.measure { guest_init::measures() } else { guest_init::catalogue() };
+    let catalogue = catalogue.map_err(|error| Failure::lab(chain(&error)))?;
     let faults = match &args.faults {
         None => &[],
         Some(_) => guest_init::faults().map_err(|error| Failure::lab(chain(&error)))?,

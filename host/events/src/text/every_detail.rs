@@ -57,6 +57,7 @@ fn failures() -> Vec<Verdict> {
         Failure::TestsFailed { failed: vec![s("a"), s("b/1")], of: 12 },
         Failure::TestsFailed { failed: ["a", "b", "c", "d", "e", "f"].map(s).to_vec(), of: 6 },
         Failure::BadResults { problem: s("line 3: the plan is missing") },
+        Failure::Invalid { operation: s("getpid"), control_permille: 31, blocks: 9 },
         Failure::Recorded { text: s("as recorded") },
     ];
     all.map(|reason| Verdict::Failed { reason }).into()
@@ -71,6 +72,7 @@ fn skips() -> Vec<Verdict> {
         SkipReason::ConfigUnknown { newer: Some(version(6)), evidence: evidence() },
         SkipReason::ConfigUnknown { newer: None, evidence: evidence() },
         SkipReason::NoSuite { evidence: evidence() },
+        SkipReason::Inconclusive { why: s("bounce: there is one CPU") },
         SkipReason::NoTests,
         SkipReason::TestsSkipped { why: s("needs a timer") },
         SkipReason::TestsSkipped { why: String::new() },

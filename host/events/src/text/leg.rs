@@ -4,7 +4,7 @@ use vmlab_console::{Finding, Severity};
 use vmlab_protocol::command::CommandEnd;
 use vmlab_protocol::message::LegOutcome;
 
-use super::duration;
+use super::{count, duration};
 use crate::clean;
 use crate::event::LegReport;
 
@@ -18,6 +18,7 @@ pub fn leg(report: &LegReport) -> String {
         LegOutcome::Leaked { detail } => ("leaked", clean::line(detail)),
         LegOutcome::Reported => ("reported", String::new()),
         LegOutcome::Ended(end) => ("ended", clean::line(&command_end(end))),
+        LegOutcome::Measured { figures, inconclusive } => ("measured", costs(figures.len(), inconclusive.len())),
         LegOutcome::Failed { detail } => ("failed", clean::line(detail)),
         LegOutcome::Died { how } => ("died", clean::line(how)),
         LegOutcome::TimedOut { limit_ms } => ("timed out", format!("killed after {}", duration(*limit_ms))),
@@ -25,6 +26,11 @@ pub fn leg(report: &LegReport) -> String {
     let colon = if detail.is_empty() { "" } else { ": " };
     let us = report.duration_ns / 1000;
     format!("{outcome}{colon}{detail} ({}.{:03} ms)", us / 1000, us % 1000)
+}
+
+fn costs(measured: usize, inconclusive: usize) -> String {
+    let gaps = if inconclusive == 0 { String::new() } else { format!(", {inconclusive} inconclusive") };
+    format!("{}{gaps}", count(measured, "cost"))
 }
 
 /// How a command ended: `it exited with 3`.

@@ -2,6 +2,7 @@
 //! show these texts.
 
 mod attempts;
+mod figures;
 mod lacking;
 mod leg;
 mod lost;
@@ -12,6 +13,7 @@ use crate::event::{Counts, JobReport};
 use crate::job::JobSpec;
 
 pub use attempts::attempts;
+pub use figures::{cost, figures, measured, percent, ratio};
 pub use leg::{leg, warning};
 
 /// Parts of a sentence that are joined by semicolons; empty parts are left out.

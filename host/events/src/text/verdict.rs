@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::leg::command_end;
 use super::lost::seconds;
-use super::{Join, count};
+use super::{Join, count, percent};
 use crate::verdict::{Failure, Flakiness, NotRunReason, Seen, SkipReason, Verdict};
 
 /// The most names of failed tests in a sentence.
@@ -75,6 +75,10 @@ impl fmt::Display for Failure {
                 if failed.len() > MAX_NAMES { write!(f, " and {} more", failed.len() - MAX_NAMES) } else { Ok(()) }
             }
             Self::BadResults { problem } => write!(f, "the results do not say how each test ended: {problem}"),
+            Self::Invalid { operation, control_permille, blocks } => {
+                let difference = percent(*control_permille);
+                write!(f, "INVALID: {operation}: the baseline differs from itself by {difference} in {blocks} blocks")
+            }
             Self::Command(end) => f.write_str(&command_end(end)),
             Self::Recorded { text } => f.write_str(text),
         }
@@ -103,6 +107,7 @@ impl fmt::Display for SkipReason {
                 write!(f, "{evidence} (this kernel's config is not known)")
             }
             Self::NoSuite { evidence } => write!(f, "this kernel does not have the suite: {evidence}"),
+            Self::Inconclusive { why } => write!(f, "INCONCLUSIVE: {why}"),
             Self::NoTests => f.write_str("the suite has no tests in this kernel"),
             Self::TestsSkipped { why } if why.is_empty() => f.write_str("each test skipped itself"),
             Self::TestsSkipped { why } => write!(f, "each test skipped itself: {why}"),

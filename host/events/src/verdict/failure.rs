@@ -58,6 +58,15 @@ pub enum Failure {
         /// What is wrong with them.
         problem: String,
     },
+    /// A cost was measured in conditions that were not steady, so that no cost of the job counts.
+    Invalid {
+        /// The operation.
+        operation: String,
+        /// By how much the baseline differs from itself, in thousandths.
+        control_permille: u64,
+        /// The number of blocks.
+        blocks: u32,
+    },
     /// A command ended with another exit code than 0, or by a signal, or cannot be executed.
     Command(CommandEnd),
     /// The sentence of a record that is older than this type.
@@ -109,6 +118,11 @@ pub enum SkipReason {
     NoSuite {
         /// What the probe saw.
         evidence: String,
+    },
+    /// The machine cannot show any of the costs that the scenario measures.
+    Inconclusive {
+        /// Why not.
+        why: String,
     },
     /// The KUnit suite has no tests in this kernel.
     NoTests,

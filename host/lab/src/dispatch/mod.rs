@@ -13,13 +13,12 @@ use vmlab_events::job::JobSpec;
 use vmlab_events::schedule::{Isolation, Repetition};
 
 use crate::context::RunContext;
-use crate::target::BootableTarget;
+use crate::target::{BootableTarget, ids};
 use runner::TargetRunner;
 
 /// Runs the jobs on each target, with repetitions; returns when each has its final report.
 pub(crate) async fn run(run: &Rc<RunContext>, targets: Vec<BootableTarget>, jobs: &[JobSpec]) {
-    let ids: Vec<_> = targets.iter().map(|bootable| bootable.target.id.clone()).collect();
-    run.attempts.open(&ids, jobs);
+    run.attempts.open(&ids(&targets), jobs);
     let runners: Vec<_> =
         targets.into_iter().map(|bootable| Rc::new(TargetRunner::new(Rc::clone(run), bootable))).collect();
     LocalSet::new().run_until(run_rounds(run, &runners, jobs)).await;
@@ -31,18 +30,26 @@ pub(crate) async fn run(run: &Rc<RunContext>, targets: Vec<BootableTarget>, jobs
 
 /// Runs all rounds. The next round begins when no job of the earlier rounds waits for a guest.
 async fn run_rounds(run: &RunContext, runners: &[Rc<TargetRunner>], jobs: &[JobSpec]) {
-    let guests = jobs_by_guest(run.options.isolation, jobs);
+    let (isolation, machines) = (run.options.isolation, run.options.machines);
+    // Each job runs on the one of a target's machines that it needs.
+    let guests: Vec<_> = runners
+        .iter()
+        .map(|runner| {
+            let own = jobs.iter().filter(|spec| machines.of_job(spec) == runner.variant()).cloned().collect();
+            (runner, jobs_by_guest(isolation, own))
+        })
+        .collect();
     let at_once = rounds_at_once(run.options.isolation, run.options.repetition, jobs);
     let mut tasks = JoinSet::new();
     let mut rounds = 0..run.options.repetition.rounds();
     loop {
         // A target that failed in an earlier round is not reported again in each round.
         let is_first = rounds.start == 0;
-        let alive = || runners.iter().filter(|runner| is_first || runner.over().is_none());
+        let alive = || guests.iter().filter(|(runner, _)| is_first || runner.over().is_none());
         let waiting: usize = runners.iter().map(|runner| runner.waiting()).sum();
         if waiting < run.options.guests_at_once && alive().next().is_some() && !rounds.is_empty() {
             let taken = rounds.by_ref().take(at_once).count();
-            for (runner, jobs) in alive().flat_map(|runner| guests.iter().map(move |jobs| (runner, jobs))) {
+            for (runner, jobs) in alive().flat_map(|(runner, guests)| guests.iter().map(move |jobs| (runner, jobs))) {
                 runner.expect_guest();
                 let jobs = std::iter::repeat_n(jobs, taken).flatten().cloned().collect();
                 tasks.spawn_local(Rc::clone(runner).run(jobs));
@@ -71,10 +78,10 @@ fn rounds_at_once(isolation: Isolation, repetition: Repetition, jobs: &[JobSpec]
 }
 
 /// The jobs, grouped by guest.
-fn jobs_by_guest(isolation: Isolation, jobs: &[JobSpec]) -> Vec<Vec<JobSpec>> {
+fn jobs_by_guest(isolation: Isolation, jobs: Vec<JobSpec>) -> Vec<Vec<JobSpec>> {
     match isolation {
         Isolation::Shared if jobs.is_empty() => Vec::new(),
-        Isolation::Shared => vec![jobs.to_vec()],
-        Isolation::Fork | Isolation::Boot => jobs.iter().map(|spec| vec![spec.clone()]).collect(),
+        Isolation::Shared => vec![jobs],
+        Isolation::Fork | Isolation::Boot => jobs.into_iter().map(|spec| vec![spec]).collect(),
     }
 }

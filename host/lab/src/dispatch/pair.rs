@@ -10,6 +10,7 @@ use vmlab_protocol::message::Side;
 use super::runner::TargetRunner;
 use super::source::Source;
 use crate::attempts::AttemptEnd;
+use crate::context::Options;
 use crate::guest::link::{self, PairReports};
 use crate::guest::{DeadFork, Guest, Origin, Outcome, QueuedJob, launch_linked};
 use crate::verdict;
@@ -41,7 +42,8 @@ impl TargetRunner {
     async fn serve_pair(&self, spec: &JobSpec, mut attempt: Option<u32>) {
         loop {
             // Where only one guest may run at a time, the two still run together.
-            let slots = u32::from(self.run.options.guests_at_once > 1) + 1;
+            let Options { machines, guests_at_once, .. } = self.run.options;
+            let slots = machines.slots_of(self.variant(), guests_at_once);
             // The semaphore is never closed.
             let Ok(_slots) = self.run.slots.acquire_many(slots).await else { return };
             let source = self.source().await;

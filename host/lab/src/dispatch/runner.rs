@@ -12,10 +12,11 @@ use vmlab_qemu::accelerator::Accelerator;
 
 use super::source::{self, Source};
 use crate::attempts::AttemptEnd;
-use crate::context::RunContext;
+use crate::context::{Options, RunContext};
 use crate::guest::{DeadFork, Guest, Origin, Outcome, QueuedJob, launch};
 use crate::stop::Stop;
 use crate::target::BootableTarget;
+use crate::variant::Variant;
 use crate::verdict;
 
 /// The number of failed boots after which a run with repetitions gives up a kernel that never booted. With fewer, a
@@ -56,6 +57,11 @@ impl TargetRunner {
         Self { run, bootable, dead, failed_boots, came_up, source, standbys, waiting, booted_again, passed_over }
     }
 
+    /// The machine of the guests.
+    pub(super) fn variant(&self) -> Variant {
+        self.bootable.target.variant
+    }
+
     /// Counts one more group of jobs without a guest.
     pub(super) fn expect_guest(&self) {
         self.waiting.set(self.waiting.get() + 1);
@@ -83,7 +89,9 @@ impl TargetRunner {
     async fn serve(&self, mut unnumbered: Option<Vec<JobSpec>>, mut jobs: Vec<QueuedJob>) {
         loop {
             // The semaphore is never closed. If it were, guests could not be limited, so none is started.
-            let Ok(_slot) = self.run.slots.acquire().await else { return };
+            let Options { machines, guests_at_once, .. } = self.run.options;
+            let slots = machines.slots_of(self.variant(), guests_at_once);
+            let Ok(_slots) = self.run.slots.acquire_many(slots).await else { return };
             let guest = match self.guest().await {
                 Ok(guest) => guest,
                 Err((verdict, AttemptEnd::Complete)) if self.boots_again(&verdict) => {

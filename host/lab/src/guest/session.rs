@@ -357,9 +357,14 @@ const fn can_send(spec: &JobSpec, stream: Stream) -> bool {
 const fn fits(spec: &JobSpec, leg: Leg, outcome: &LegOutcome) -> bool {
     match outcome {
         LegOutcome::Available | LegOutcome::Missing { .. } => matches!(leg, Leg::Probe),
-        LegOutcome::Isolated { .. } | LegOutcome::Leaked { .. } => {
-            matches!((spec, leg), (JobSpec::Scenario(_), Leg::Subject | Leg::Control))
-        }
+        LegOutcome::Isolated { .. } | LegOutcome::Leaked { .. } => match spec {
+            JobSpec::Scenario(spec) => !spec.machine.measuring && matches!(leg, Leg::Subject | Leg::Control),
+            JobSpec::Kunit(_) | JobSpec::Command(_) => false,
+        },
+        LegOutcome::Measured { .. } => match spec {
+            JobSpec::Scenario(spec) => spec.machine.measuring && matches!(leg, Leg::Subject),
+            JobSpec::Kunit(_) | JobSpec::Command(_) => false,
+        },
         LegOutcome::Reported => matches!((spec, leg), (JobSpec::Kunit(_), Leg::Subject)),
         LegOutcome::Ended(_) => matches!((spec, leg), (JobSpec::Command(_), Leg::Subject)),
         LegOutcome::Failed { .. } | LegOutcome::Died { .. } | LegOutcome::TimedOut { .. } => true,

@@ -12,6 +12,7 @@ use vmlab_events::verdict::{Failure, Seen, SkipReason, Timeout, Verdict, Violati
 use vmlab_kernel::config::KernelConfig;
 use vmlab_qemu::parameters;
 
+use super::measured::measured;
 use super::suite::SuiteResults;
 
 /// What is known of the kernel that a job ran on.
@@ -61,6 +62,7 @@ pub fn finished(
     }
     let broken_off = legs.iter().find_map(|report| broken_off(spec, kernel, report));
     let verdict = broken_off.unwrap_or_else(|| match spec {
+        JobSpec::Scenario(spec) if spec.machine.measuring => measured(legs),
         JobSpec::Scenario(spec) => compared(spec, spec.expects_of(kernel.version), legs),
         JobSpec::Kunit(_) => results.verdict(),
         JobSpec::Command(_) => ended(legs),
@@ -100,7 +102,7 @@ fn broken_off(spec: &JobSpec, kernel: KernelFacts<'_>, report: &LegReport) -> Op
         LegOutcome::Failed { detail } => failed(Failure::LegFailed { leg, detail: detail.clone() }),
         LegOutcome::Missing { evidence } => Some(missing(spec, kernel, evidence.clone())),
         LegOutcome::Available | LegOutcome::Isolated { .. } | LegOutcome::Leaked { .. } => None,
-        LegOutcome::Reported | LegOutcome::Ended(_) => None,
+        LegOutcome::Reported | LegOutcome::Ended(_) | LegOutcome::Measured { .. } => None,
     }
 }
 

@@ -3,6 +3,7 @@
 
 pub mod evidence;
 pub mod judge;
+mod measured;
 pub mod merge;
 pub mod outcome;
 pub mod pair;

@@ -340,6 +340,7 @@ fn every_ingredient_is_in_the_key() {
         Ingredients { image_sha256: "I", ..same },
         Ingredients { machine: &more, ..same },
         Ingredients { machine: &Machine { cpus: 2, ..MACHINE }, ..same },
+        Ingredients { machine: &Machine { counts_instructions: true, ..MACHINE }, ..same },
         Ingredients { machine: &kvm, ..same },
         Ingredients { machine: &Machine { network: true, ..MACHINE }, ..same },
         Ingredients { machine: &Machine { nested: true, ..MACHINE }, ..same },

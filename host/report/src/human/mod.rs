@@ -16,6 +16,7 @@ use vmlab_events::verdict::Verdict;
 use vmlab_events::{clean, text};
 
 mod detail;
+mod figures;
 mod lines;
 mod live;
 mod paint;
@@ -82,6 +83,7 @@ impl<W: Write + Send> Human<W> {
         }
         out.push_str(&table::render(run, setup.style.columns, *paint));
         out.push_str(&rates::render(run, *paint));
+        out.push_str(&figures::render(run, *paint));
         if setup.timings {
             out.push('\n');
             out.push_str(&timings::render(&run.timings, *paint));

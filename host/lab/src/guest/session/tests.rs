@@ -20,6 +20,7 @@ fn spec() -> JobSpec {
         control: Control::Runs,
         requires: Requirement { config: Vec::new(), since: KernelVersion::new(2, 6, 19), backports: Vec::new() },
         modules: Vec::new(),
+        machine: vmlab_protocol::catalogue::MachineNeed::default(),
         leg_timeout_ms: 1000,
         allows: Vec::new(),
     })

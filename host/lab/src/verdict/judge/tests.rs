@@ -22,6 +22,7 @@ fn spec(expects: Expectation, control: Control) -> ScenarioSpec {
             backports: Vec::new(),
         },
         modules: Vec::new(),
+        machine: vmlab_protocol::catalogue::MachineNeed::default(),
         leg_timeout_ms: 1000,
         allows: Vec::new(),
     }

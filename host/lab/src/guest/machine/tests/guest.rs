@@ -28,6 +28,7 @@ use crate::guest::input::{Action, End, Input, Now};
 use crate::guest::jobs::QueuedJob;
 use crate::limits::{Limits, Wanted};
 use crate::target::Target;
+use crate::variant::Variant;
 
 const MEMORY_MIB: u32 = 256;
 
@@ -95,6 +96,7 @@ fn target() -> Rc<Target> {
         id: TargetId::new("k"),
         kernel,
         machine,
+        variant: Variant { counts_instructions: false, linked: false, cpus: 1 },
         append: None,
         lacking: None,
         command: None,
