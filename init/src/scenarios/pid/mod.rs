@@ -19,6 +19,7 @@ pub(super) const ALL: &[&Scenario] = &[
     &proc_options::HIDEPID,
     &proc_options::HIDEPID_GROUP,
     &init::INIT,
+    &init::INIT_END,
     &init::INIT_EXIT,
     &init::INIT_SIGNALS,
     &outer::KILL_ALL,
