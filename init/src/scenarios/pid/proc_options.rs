@@ -65,7 +65,7 @@ fn open(path: &Path) -> Result<Answer, Trouble> {
 
 pub(super) const HIDEPID_GROUP: Scenario = Scenario::new(
     "pid.hidepid-group",
-    "hidepid=invisible hides processes only from a process that has left group 0, the default of gid=",
+    "hidepid=invisible hides nothing from group 0, the default of its option gid=",
     hidepid_group,
 )
 .shows(&["2b"], "Documentation/filesystems/proc.rst, section Mount options")
