@@ -150,7 +150,7 @@ pub(super) const PROC_OF: Scenario = Scenario::new(
     "In the control the PID namespace is the initial one, and the list names the process that reads it.",
 ])
 .inside(&[Namespace::Pid])
-.needs(&["CONFIG_PID_NS", "CONFIG_PROC_FS"], 6, 17, 0)
+.needs(&["CONFIG_PID_NS", "CONFIG_PROC_FS"], 6, 18, 0)
 .probed_by(probe_pidns);
 
 fn proc_of(sandbox: &Sandbox) -> Result<Finding, Trouble> {
