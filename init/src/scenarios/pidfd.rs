@@ -122,7 +122,7 @@ fn file_system(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 
 const GETFD: Scenario = Scenario::new(
     "pidfd.getfd",
-    "Root of a user namespace may not take the descriptors of a process of the outer root: EPERM",
+    "Root of a user namespace may not take descriptors of the outer root's processes: EPERM",
     getfd,
 )
 .shows(&["2f", "later-pidfd"], "pidfd_getfd(2)")

@@ -212,8 +212,8 @@ const NEW_TIME: Scenario = Scenario::new(
 .shows(&["biederman-2", "later-clone3"], "clone(2), and time_namespaces(7)")
 .steps(&[
     "Create a child by clone3(2) with CLONE_NEWTIME (0x80); in the control, by clone(2) with the same flag.",
-    "/proc/PID/ns/time of the child must differ from the parent's. In the control it is the same;",
-    "newer kernels refuse the call with EINVAL, because 0x80 is no signal.",
+    "/proc/PID/ns/time of the child must differ from the parent's. In the control it is the same.",
+    "Newer kernels refuse the clone(2) of the control with EINVAL, because 0x80 is no signal.",
 ])
 .by_means_of("clone3(2)")
 .needs(&["CONFIG_TIME_NS"], 5, 6, 0)

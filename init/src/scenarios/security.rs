@@ -165,7 +165,7 @@ const SECCOMP_KILLABLE: Scenario = Scenario::new(
     "A system call that its supervisor has taken is interrupted by fatal signals only",
     seccomp_killable,
 )
-.shows(&["network-userspace", "later-limits"], "seccomp_unotify(2), SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV")
+.shows(&["network-userspace", "later-landlock"], "seccomp_unotify(2), SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV")
 .steps(&[
     "A process handles SIGUSR1, and installs a filter that sends its getppid(2) to a supervisor.",
     "The filter has SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV; in the control it has not.",

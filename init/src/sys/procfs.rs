@@ -12,7 +12,7 @@ use super::pidfd::owned;
 const SET_STRING: c_uint = 1;
 const CMD_CREATE: c_uint = 6;
 
-/// The configuration of a procfs for the PID namespace of this file of /proc/PID/ns. Linux 6.17.
+/// The configuration of a procfs for the PID namespace of this file of /proc/PID/ns. Linux 6.18.
 ///
 /// # Errors
 /// `EINVAL` on older kernels, and for a namespace that does not descend from the caller's.

@@ -115,7 +115,7 @@ fn probe_kcmp() -> Result<Probe, Trouble> {
 
 pub(super) const TIMER_ID: Scenario = Scenario::new(
     "checkpoint.timer-id",
-    "With PR_TIMER_CREATE_RESTORE_IDS, timer_create(2) gives a timer the id that its creator chooses",
+    "PR_TIMER_CREATE_RESTORE_IDS lets timer_create(2) give a timer a chosen id",
     chosen_timer_id,
 )
 .shows(&["7a"], "prctl(2), PR_TIMER_CREATE_RESTORE_IDS")

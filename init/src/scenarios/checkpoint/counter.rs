@@ -19,8 +19,8 @@ pub(super) const COUNTER: Scenario = Scenario::new(
 .shows(&["7a"], "proc_pid_mem(5), ptrace(2), and clone(2), section The set_tid array")
 .steps(&[
     "Inside: start a process that counts in its memory from 2^40 on and makes no system calls.",
-    "Stop it with ptrace(PTRACE_INTERRUPT). Read /proc/PID/maps, copy its writable memory from /proc/PID/mem, and read",
-    "its registers. Kill and reap it. Create a process with the same PID by clone3(2) with set_tid, which counts from 0.",
+    "Stop it with ptrace(PTRACE_INTERRUPT). Save its registers, and its writable memory from /proc/PID/mem and maps.",
+    "Kill and reap it. Create a process with the same PID, by clone3(2) with set_tid, that counts from 0.",
     "Write the saved memory to its /proc/PID/mem and set the saved registers; in the control, do not.",
     "The new process must count on from the saved count. In the control it counts on from 0.",
 ])
@@ -55,7 +55,7 @@ fn counter(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 
 pub(super) const MIGRATE: Scenario = Scenario::new(
     "checkpoint.migrate",
-    "A process counts on in another PID namespace under its old PID, which is still in use outside",
+    "A process counts on in another PID namespace, with the PID that it still has outside",
     migrate,
 )
 .shows(&["7b", "3i"], "clone(2), section The set_tid array")

@@ -5,15 +5,16 @@ use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
 use std::process::exit;
 
 use nix::errno::Errno;
+use nix::poll::PollFlags;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
-use nix::unistd::{getpid, getppid};
+use nix::unistd::{Pid, getpid, getppid};
 use vmlab_protocol::catalogue::Namespace;
 
 use super::support::judge;
 use super::{Finding, Scenario, Trouble};
-use crate::sandbox::{Code, During, End, Sandbox, refused};
+use crate::sandbox::{Code, During, End, Sandbox, WAIT_LIMIT, readable, refused};
 use crate::sys::process::{default_action, fork_with};
 
 pub(super) const INIT: Scenario =
@@ -30,6 +31,44 @@ fn init(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let inside = sandbox.hold(|| Ok((getpid().as_raw(), getppid().as_raw())))?;
     let outside = (inside.pid().as_raw(), inside.parent().as_raw());
     judge("getpid(2) and getppid(2) inside", inside.value(), &(1, 0), &outside)
+}
+
+pub(super) const INIT_END: Scenario =
+    Scenario::new("pid.init-end", "The end of a PID namespace's init kills all processes of the namespace", init_end)
+        .shows(&["2a", "3b"], "pid_namespaces(7), section The namespace init process")
+        .steps(&[
+            "Inside: the first process forks a child, which answers a byte that it reads.",
+            "Outside: kill and reap the first process. Send the child a byte.",
+            "It must not answer: the pipe of its answers has only an end of file. In the control the orphan answers.",
+        ])
+        .inside(&[Namespace::Pid])
+        .needs(&["CONFIG_PID_NS"], 2, 6, 24);
+
+fn init_end(sandbox: &Sandbox) -> Result<Finding, Trouble> {
+    let (mut question, asker) = pipe().during("pipe(2)")?;
+    let (mut answer, mut answerer) = pipe().during("pipe(2)")?;
+    let mut asker = Some(asker);
+    let inside = sandbox.hold(|| {
+        // Without a writer, the end of the trial is an end of file for the child.
+        asker = None;
+        let child = fork_with(|| {
+            let answered = question.read_exact(&mut [0]).and_then(|()| answerer.write_all(&[2]));
+            u8::from(answered.is_err())
+        });
+        child.map(Pid::as_raw).during("fork(2) inside")
+    })?;
+    drop((question, answerer));
+    drop(inside);
+    if let Some(mut asker) = asker {
+        // EPIPE if the child has been killed; Rust ignores SIGPIPE.
+        let _gone = asker.write_all(&[1]);
+    }
+    if !readable(&answer, PollFlags::POLLIN, WAIT_LIMIT)? {
+        return Err(Trouble::new("the child neither answers nor ends"));
+    }
+    let mut bytes = Vec::new();
+    answer.read_to_end(&mut bytes).during("read(2) of the child's answer")?;
+    judge("the child's answer after the end of its parent", &bytes, &Vec::new(), &vec![2])
 }
 
 pub(super) const INIT_EXIT: Scenario = Scenario::new(

@@ -65,7 +65,7 @@ fn open(path: &Path) -> Result<Answer, Trouble> {
 
 pub(super) const HIDEPID_GROUP: Scenario = Scenario::new(
     "pid.hidepid-group",
-    "hidepid=invisible hides processes only from a process that has left group 0, the default of gid=",
+    "hidepid=invisible hides nothing from group 0, the default of its option gid=",
     hidepid_group,
 )
 .shows(&["2b"], "Documentation/filesystems/proc.rst, section Mount options")
@@ -150,7 +150,7 @@ pub(super) const PROC_OF: Scenario = Scenario::new(
     "In the control the PID namespace is the initial one, and the list names the process that reads it.",
 ])
 .inside(&[Namespace::Pid])
-.needs(&["CONFIG_PID_NS", "CONFIG_PROC_FS"], 6, 17, 0)
+.needs(&["CONFIG_PID_NS", "CONFIG_PROC_FS"], 6, 18, 0)
 .probed_by(probe_pidns);
 
 fn proc_of(sandbox: &Sandbox) -> Result<Finding, Trouble> {

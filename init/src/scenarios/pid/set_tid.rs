@@ -55,7 +55,7 @@ fn set_tid(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 
 pub(super) const SET_TID_FIRST: Scenario = Scenario::new(
     "pid.set-tid-first",
-    "The first process of a PID namespace can have PID 1 only: clone3(2) refuses others with EINVAL",
+    "clone3(2) refuses any PID but 1 for the first process of a PID namespace: EINVAL",
     set_tid_first,
 )
 .shows(&["3i", "3b", "later-clone3"], SOURCE)
@@ -78,13 +78,14 @@ fn set_tid_first(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 
 pub(super) const SET_TID_INVALID: Scenario = Scenario::new(
     "pid.set-tid-invalid",
-    "clone3(2) refuses a PID that is in use (EEXIST), too large, or of too many namespaces (EINVAL)",
+    "clone3(2) refuses a PID that is in use (EEXIST), and one that is too large (EINVAL)",
     set_tid_invalid,
 )
 .shows(&["3i", "later-clone3"], SOURCE)
 .steps(&[
-    "Inside: the first process calls clone3(2) with these set_tid: [1], which is in use; [pid_max]; [4321, 4321, 4321],",
-    "which are more PIDs than the process has PID namespaces. The calls must fail with EEXIST, EINVAL and EINVAL.",
+    "Inside: the first process calls clone3(2) with set_tid = [1], which is in use. The call must fail with EEXIST.",
+    "It calls clone3(2) with set_tid = [pid_max]. The call must fail with EINVAL.",
+    "It calls clone3(2) with three PIDs, which is more than it has PID namespaces. The call must fail with EINVAL.",
     "In the control each of the three asks for one PID that is free, and succeeds.",
 ])
 .inside(&[Namespace::Pid])
@@ -180,19 +181,16 @@ fn random_order() -> Result<[i32; 6], Trouble> {
 
 const PID_MAX_FILE: &str = "/proc/sys/kernel/pid_max";
 
-pub(super) const PID_MAX: Scenario = Scenario::new(
-    "pid.pid-max",
-    "Each PID namespace has its own maximum PID: kernel.pid_max written inside changes nothing outside",
-    pid_max,
-)
-.shows(&["3i", "version-4"], "Documentation/admin-guide/sysctl/kernel.rst, section pid_max")
-.steps(&[
-    "Inside: write 500 to /proc/sys/kernel/pid_max. Outside: read the file.",
-    "It must have its old value. Before Linux 6.14 there was one value for the machine, and it is 500 outside.",
-])
-.inside(&[Namespace::Pid])
-.isolates_since((6, 14, 0), &[])
-.needs(&["CONFIG_PID_NS", "CONFIG_PROC_FS"], 2, 6, 24);
+pub(super) const PID_MAX: Scenario =
+    Scenario::new("pid.pid-max", "Each PID namespace has a kernel.pid_max of its own", pid_max)
+        .shows(&["3i", "version-4"], "Documentation/admin-guide/sysctl/kernel.rst, section pid_max")
+        .steps(&[
+            "Inside: write 500 to /proc/sys/kernel/pid_max. Outside: read the file.",
+            "It must have its old value. Before Linux 6.14 there was one value for the machine, and it is 500 outside.",
+        ])
+        .inside(&[Namespace::Pid])
+        .isolates_since((6, 14, 0), &[])
+        .needs(&["CONFIG_PID_NS", "CONFIG_PROC_FS"], 2, 6, 24);
 
 fn pid_max(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let before = read(PID_MAX_FILE)?;
