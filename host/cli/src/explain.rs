@@ -15,7 +15,7 @@ use vmlab_image::guest_init;
 use vmlab_report::style::{Facts, Style};
 use vmlab_store::record;
 
-/// Explain a scenario: what it shows, why it was asked for, its steps, its control, and its last result
+/// Explain a scenario: what it shows, why, how, and its last result
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ExplainArgs {
@@ -169,7 +169,7 @@ impl Explanation<'_> {
 
 /// The words of an item, who asked for it, and what Linux has today: heads and texts.
 fn asked(feature: &Feature) -> Vec<(String, String)> {
-    let mut lines = vec![(String::new(), format!("{} (item {})", feature.words, feature.code))];
+    let mut lines = vec![(String::new(), format!("{}: {}", feature.code, feature.words))];
     if !feature.asked.is_empty() {
         lines.push(("    by ".to_owned(), feature.asked_by()));
     }
@@ -234,12 +234,11 @@ pub(super) fn control(spec: &ScenarioSpec) -> String {
 
 fn inside(namespaces: &[Namespace]) -> String {
     let names: Vec<_> = namespaces.iter().map(|namespace| name(*namespace)).collect();
-    format!(
-        "in {} {} namespace{}",
-        if names.len() == 1 { "a" } else { "new" },
-        names.join(", "),
-        if names.len() == 1 { "" } else { "s" }
-    )
+    match names.as_slice() {
+        [name @ "IPC"] => format!("in an {name} namespace"),
+        [name] => format!("in a {name} namespace"),
+        names => format!("in new namespaces: {}", names.join(", ")),
+    }
 }
 
 /// The name of a kind of namespace, as the manual pages write it.

@@ -57,7 +57,7 @@ fn the_control_says_what_it_lacks() {
     assert_eq!(subject(&spec), "in a UTS namespace");
     spec.namespaces = vec![Namespace::User, Namespace::Pid];
     spec.control_namespaces = vec![Namespace::User];
-    assert_eq!(subject(&spec), "in new user, PID namespaces");
+    assert_eq!(subject(&spec), "in new namespaces: user, PID");
     assert_eq!(control(&spec), "the same without the PID namespace, in the user namespace only");
     spec.mechanism = Some("MS_NOSYMFOLLOW".to_owned());
     assert_eq!(
