@@ -184,10 +184,13 @@ impl LastResult {
             [kernel.target.clone(), kernel.release.clone(), verdict.to_owned()]
         });
         let heads = output::columns(&rows.collect::<Vec<_>>());
-        let width = heads.lines().map(|head| head.chars().count()).max().unwrap_or(0);
         let mut lines = vec![(String::new(), format!("run {} (`vmlab report {}`)", self.run, self.run))];
-        let observed = self.kernels.iter().map(|on| on.outcome.observed.clone());
-        lines.extend(heads.lines().map(|head| format!("{head:<width$}  ")).zip(observed));
+        for (head, on) in heads.lines().zip(&self.kernels) {
+            lines.push((head.to_owned(), String::new()));
+            if !on.outcome.observed.is_empty() {
+                lines.push(("    ".to_owned(), on.outcome.observed.clone()));
+            }
+        }
         lines
     }
 }

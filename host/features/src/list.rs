@@ -105,7 +105,7 @@ impl Feature {
     pub fn today(&self) -> String {
         let since = self.since.map(|since| format!("since Linux {since}"));
         match (&self.mechanism, &self.instead) {
-            (Some(mechanism), _) => format!("{mechanism} ({})", since.unwrap_or_default()),
+            (Some(mechanism), _) => format!("{}: {mechanism}", since.unwrap_or_default()),
             (None, Some(instead)) => format!("no such mechanism upstream; instead: {instead}"),
             (None, None) => [since, self.change.clone()].into_iter().flatten().collect::<Vec<_>>().join("; "),
         }
@@ -191,12 +191,12 @@ pub fn embedded() -> Result<Vec<Group>, BadData> {
 fn parse(files: &[(&str, &str)]) -> Result<Vec<Group>, BadData> {
     const WHAT: &str = "list of features";
     let group = |(name, text): &(&str, &str)| -> Result<Group, BadData> {
-        toml::from_str(text).map_err(|error| BadData::new(WHAT, format!("{name}: {error}")))
+        toml::from_str(text).map_err(|error| BadData::new(WHAT, &format!("{name}: {error}")))
     };
     let groups: Vec<Group> = files.iter().map(group).collect::<Result<_, _>>()?;
     let mut codes = Vec::new();
     for feature in groups.iter().flat_map(|group| &group.features) {
-        let bad = |why: &str| Err(BadData::new(WHAT, format!("{}: {why}", feature.code)));
+        let bad = |why: &str| Err(BadData::new(WHAT, &format!("{}: {why}", feature.code)));
         if codes.contains(&&feature.code) {
             return bad("it is listed twice");
         }
