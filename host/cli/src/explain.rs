@@ -74,9 +74,9 @@ pub(super) fn run(args: &ExplainArgs, context: &Context) -> Result<u8, Failure> 
         Explanation { scenario, features: features(scenario, &groups), last: last_result(&scenario.id, context) };
     let columns = Style::decide_again(&Facts::gather()).columns.unwrap_or(COLUMNS);
     if args.json {
-        output::print_json(&explanation)?
+        output::print_json(&explanation)?;
     } else {
-        output::print(&explanation.text(columns))?
+        output::print(&explanation.text(columns))?;
     }
     Ok(exit::OK)
 }
