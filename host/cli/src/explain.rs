@@ -15,7 +15,7 @@ use vmlab_image::guest_init;
 use vmlab_report::style::{Facts, Style};
 use vmlab_store::record;
 
-/// Explain a scenario: what it shows, why it was asked for, its steps, its control, and its last result
+/// Explain a scenario: what it shows, why, how, and its last result
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ExplainArgs {
@@ -74,9 +74,9 @@ pub(super) fn run(args: &ExplainArgs, context: &Context) -> Result<u8, Failure> 
         Explanation { scenario, features: features(scenario, &groups), last: last_result(&scenario.id, context) };
     let columns = Style::decide_again(&Facts::gather()).columns.unwrap_or(COLUMNS);
     if args.json {
-        output::print_json(&explanation)?
+        output::print_json(&explanation)?;
     } else {
-        output::print(&explanation.text(columns))?
+        output::print(&explanation.text(columns))?;
     }
     Ok(exit::OK)
 }
@@ -169,7 +169,7 @@ impl Explanation<'_> {
 
 /// The words of an item, who asked for it, and what Linux has today: heads and texts.
 fn asked(feature: &Feature) -> Vec<(String, String)> {
-    let mut lines = vec![(String::new(), format!("{} (item {})", feature.words, feature.code))];
+    let mut lines = vec![(String::new(), format!("{}: {}", feature.code, feature.words))];
     if !feature.asked.is_empty() {
         lines.push(("    by ".to_owned(), feature.asked_by()));
     }
@@ -184,10 +184,13 @@ impl LastResult {
             [kernel.target.clone(), kernel.release.clone(), verdict.to_owned()]
         });
         let heads = output::columns(&rows.collect::<Vec<_>>());
-        let width = heads.lines().map(|head| head.chars().count()).max().unwrap_or(0);
         let mut lines = vec![(String::new(), format!("run {} (`vmlab report {}`)", self.run, self.run))];
-        let observed = self.kernels.iter().map(|on| on.outcome.observed.clone());
-        lines.extend(heads.lines().map(|head| format!("{head:<width$}  ")).zip(observed));
+        for (head, on) in heads.lines().zip(&self.kernels) {
+            lines.push((head.to_owned(), String::new()));
+            if !on.outcome.observed.is_empty() {
+                lines.push(("    ".to_owned(), on.outcome.observed.clone()));
+            }
+        }
         lines
     }
 }
@@ -234,12 +237,11 @@ pub(super) fn control(spec: &ScenarioSpec) -> String {
 
 fn inside(namespaces: &[Namespace]) -> String {
     let names: Vec<_> = namespaces.iter().map(|namespace| name(*namespace)).collect();
-    format!(
-        "in {} {} namespace{}",
-        if names.len() == 1 { "a" } else { "new" },
-        names.join(", "),
-        if names.len() == 1 { "" } else { "s" }
-    )
+    match names.as_slice() {
+        [name @ "IPC"] => format!("in an {name} namespace"),
+        [name] => format!("in a {name} namespace"),
+        names => format!("in new namespaces: {}", names.join(", ")),
+    }
 }
 
 /// The name of a kind of namespace, as the manual pages write it.

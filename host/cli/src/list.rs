@@ -44,8 +44,8 @@ Examples:
   vmlab list | wc -l                  how many are there?
   vmlab list --json | jq -r '.[].id'
 
-On a terminal, each area has a heading. Elsewhere, without -v, the list has one line for each scenario and nothing else, so that
-it can be counted and searched.
+On a terminal, each area has a heading. In a pipe or a file there are no headings: without -v, one
+line for each scenario, to count and to search.
 `vmlab explain NAME` tells all about one scenario.";
 
 pub(super) fn run(args: &ListArgs) -> Result<u8, Failure> {

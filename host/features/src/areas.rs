@@ -27,7 +27,7 @@ struct Raw {
 /// # Errors
 /// [`BadData`] if the list is malformed.
 pub fn embedded() -> Result<Vec<Area>, BadData> {
-    let raw: Raw = toml::from_str(TEXT).map_err(|error| BadData::new("list of areas", error))?;
+    let raw: Raw = toml::from_str(TEXT).map_err(|error| BadData::new("list of areas", &error))?;
     Ok(raw.area)
 }
 

@@ -47,10 +47,10 @@ pub fn embedded() -> Result<Vec<Finding>, BadData> {
 
 fn parse(text: &str) -> Result<Vec<Finding>, BadData> {
     const WHAT: &str = "list of findings";
-    let raw: Raw = toml::from_str(text).map_err(|error| BadData::new(WHAT, error))?;
+    let raw: Raw = toml::from_str(text).map_err(|error| BadData::new(WHAT, &error))?;
     let groups = list::embedded()?;
     for Finding { name, features, source, reproduce, .. } in &raw.finding {
-        let bad = |why: &str| Err(BadData::new(WHAT, format!("{name}: {why}")));
+        let bad = |why: &str| Err(BadData::new(WHAT, &format!("{name}: {why}")));
         if raw.finding.iter().filter(|other| other.name == *name).count() > 1 {
             return bad("it is listed twice");
         }

@@ -20,7 +20,7 @@ pub struct BadData {
 }
 
 impl BadData {
-    fn new(what: &'static str, why: impl ToString) -> Self {
+    fn new(what: &'static str, why: &impl ToString) -> Self {
         Self { what, why: why.to_string() }
     }
 }

@@ -1,7 +1,6 @@
 //! The list of features: data/*.toml, one file for each group.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize, Serializer};
@@ -77,10 +76,28 @@ impl Feature {
         !self.expected.is_empty()
     }
 
-    /// Who asked for it, in one line: `Sam Vilain, 18 May 2006 (item 3a); Serge Hallyn, 18 May 2006`.
+    /// Who asked for it, in one line: `Sam Vilain, 7 February 2006 and 18 May 2006 (item 3a); Serge Hallyn, 18 May 2006`.
     #[must_use]
     pub fn asked_by(&self) -> String {
-        self.asked.iter().map(Request::to_string).collect::<Vec<_>>().join("; ")
+        let mut people: Vec<(&str, Vec<&Request>)> = Vec::new();
+        for request in &self.asked {
+            match people.iter_mut().find(|(who, _)| *who == request.by.who) {
+                Some((_, requests)) => requests.push(request),
+                None => people.push((request.by.who, vec![request])),
+            }
+        }
+        let item = |request: &Request| request.item.as_ref().map(|item| format!(" (item {item})")).unwrap_or_default();
+        let of_person = |(who, requests): &(&str, Vec<&Request>)| {
+            let last = requests.last().map(|request| item(request)).unwrap_or_default();
+            let is_one_item = requests.iter().all(|request| item(request) == last);
+            let dates = requests.iter().map(|request| {
+                let item = if is_one_item { String::new() } else { item(request) };
+                format!("{}{item}", request.by.when)
+            });
+            let item = if is_one_item { last.as_str() } else { "" };
+            format!("{who}, {}{item}", dates.collect::<Vec<_>>().join(" and "))
+        };
+        people.iter().map(of_person).collect::<Vec<_>>().join("; ")
     }
 
     /// Today's mechanism with its first version, or what exists instead, in one line.
@@ -88,7 +105,7 @@ impl Feature {
     pub fn today(&self) -> String {
         let since = self.since.map(|since| format!("since Linux {since}"));
         match (&self.mechanism, &self.instead) {
-            (Some(mechanism), _) => format!("{mechanism} ({})", since.unwrap_or_default()),
+            (Some(mechanism), _) => format!("{}: {mechanism}", since.unwrap_or_default()),
             (None, Some(instead)) => format!("no such mechanism upstream; instead: {instead}"),
             (None, None) => [since, self.change.clone()].into_iter().flatten().collect::<Vec<_>>().join("; "),
         }
@@ -150,16 +167,6 @@ impl TryFrom<String> for Request {
     }
 }
 
-impl fmt::Display for Request {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, {}", self.by.who, self.by.when)?;
-        match &self.item {
-            Some(item) => write!(f, " (item {item})"),
-            None => Ok(()),
-        }
-    }
-}
-
 impl Serialize for Request {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
@@ -184,12 +191,12 @@ pub fn embedded() -> Result<Vec<Group>, BadData> {
 fn parse(files: &[(&str, &str)]) -> Result<Vec<Group>, BadData> {
     const WHAT: &str = "list of features";
     let group = |(name, text): &(&str, &str)| -> Result<Group, BadData> {
-        toml::from_str(text).map_err(|error| BadData::new(WHAT, format!("{name}: {error}")))
+        toml::from_str(text).map_err(|error| BadData::new(WHAT, &format!("{name}: {error}")))
     };
     let groups: Vec<Group> = files.iter().map(group).collect::<Result<_, _>>()?;
     let mut codes = Vec::new();
     for feature in groups.iter().flat_map(|group| &group.features) {
-        let bad = |why: &str| Err(BadData::new(WHAT, format!("{}: {why}", feature.code)));
+        let bad = |why: &str| Err(BadData::new(WHAT, &format!("{}: {why}", feature.code)));
         if codes.contains(&&feature.code) {
             return bad("it is listed twice");
         }
@@ -259,7 +266,9 @@ mod tests {
     fn a_request_tells_who_and_when() {
         let groups = embedded().unwrap();
         let feature = find(&groups, "0b").unwrap();
-        assert_eq!(feature.asked_by(), "Sam Vilain, 7 February 2006 (item 5b); Sam Vilain, 18 May 2006 (item 0b)");
+        assert_eq!(feature.asked_by(), "Sam Vilain, 7 February 2006 (item 5b) and 18 May 2006 (item 0b)");
+        let hostname = find(&groups, "3a").unwrap().asked_by();
+        assert!(hostname.starts_with("Sam Vilain, 7 February 2006 and 18 May 2006 (item 3a); Eric"), "{hostname}");
         assert!(feature.today().starts_with("no such mechanism upstream; instead: fs-verity"), "{}", feature.today());
         assert!(feature.mentions("IMMULINK") && feature.mentions("0B") && !feature.mentions("0"));
     }

@@ -57,7 +57,7 @@ fn the_control_says_what_it_lacks() {
     assert_eq!(subject(&spec), "in a UTS namespace");
     spec.namespaces = vec![Namespace::User, Namespace::Pid];
     spec.control_namespaces = vec![Namespace::User];
-    assert_eq!(subject(&spec), "in new user, PID namespaces");
+    assert_eq!(subject(&spec), "in new namespaces: user, PID");
     assert_eq!(control(&spec), "the same without the PID namespace, in the user namespace only");
     spec.mechanism = Some("MS_NOSYMFOLLOW".to_owned());
     assert_eq!(
@@ -100,10 +100,8 @@ fn the_last_result_is_that_of_the_latest_record_that_has_one() {
     }
     let last = last_result(&id, &context).unwrap();
     let lines = last.lines();
-    assert_eq!(lines.len(), 5, "{lines:?}");
-    let (head, observed) = &lines[1];
-    assert!(head.starts_with("debian:bullseye") && head.contains("PASS"), "{lines:?}");
-    assert_eq!(observed, "the host's name is the same");
-    assert!(lines[3].0.contains("not run"), "{lines:?}");
+    assert!(lines[1].0.starts_with("debian:bullseye") && lines[1].0.contains("PASS"), "{lines:?}");
+    assert_eq!(lines[2].1, "the host's name is the same");
+    assert!(lines.iter().any(|(head, _)| head.starts_with("debian:trixie") && head.contains("not run")), "{lines:?}");
     assert!(last_result(&"no.such".parse().unwrap(), &context).is_none());
 }

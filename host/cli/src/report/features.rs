@@ -2,7 +2,9 @@
 
 use super::{AnyFormat, ReportArgs, destination, note_another, refuse};
 use crate::{Context, Failure, output};
+use vmlab_events::event::LabEvent;
 use vmlab_events::exit;
+use vmlab_events::job::JobSpec;
 use vmlab_features::render::{self, Form};
 use vmlab_features::results::Results;
 use vmlab_features::table::{self, Report};
@@ -10,7 +12,7 @@ use vmlab_features::{findings, list};
 use vmlab_image::guest_init;
 use vmlab_report::style::{Facts, Style};
 use vmlab_report::{Destination, document};
-use vmlab_store::record;
+use vmlab_store::record::{self, StoredRun};
 
 /// Fails as `vmlab report` does.
 pub(super) fn print(args: &ReportArgs, context: &Context) -> Result<u8, Failure> {
@@ -41,8 +43,19 @@ fn report(runs: &[String], context: &Context) -> Result<Report, Failure> {
         note_another(&stored);
         output::notes(&stored.notices);
         results.add(&stored.events);
+        if !has_scenarios(&stored) {
+            output::notes(&[format!("the run {run} ran no scenarios; `vmlab report --list` shows the others")]);
+        }
     }
     Ok(table::make(&groups, findings, &results, catalogue))
+}
+
+/// Whether scenarios were among the jobs of a run.
+fn has_scenarios(stored: &StoredRun) -> bool {
+    stored.events.iter().any(|stamped| match &stamped.event {
+        LabEvent::RunStarted { jobs, .. } => jobs.iter().any(|job| matches!(job, JobSpec::Scenario(_))),
+        _ => false,
+    })
 }
 
 #[cfg(test)]

@@ -27,9 +27,9 @@ Examples:
   vmlab report 20261122-11 --format ktap           a run, by the beginning of its name
   vmlab report latest --format junit -o junit.xml  a JUnit file of the latest run
   vmlab report ./events.jsonl                      a file from `vmlab run --report json=FILE`
-  vmlab report --features                          the features of 2006 on the kernels of the latest run
-  vmlab report --features --format html -o features.html 20261127 20261128
-                                                   the same as a page, from two runs
+  vmlab report --features                          the features of 2006 on the kernels of that run
+  vmlab report --features 20261127 20261128 --format html -o features.html
+                                                   a page, from two runs
 
 Exit codes (they say whether the report was rendered, not how the run ended):
   0  the report was rendered
