@@ -48,8 +48,11 @@ impl Filter {
     /// What may have been meant, if no scenario matches.
     fn hint(&self) -> &'static str {
         let (Self::Part(name) | Self::Exact(name)) = self;
-        let is_of_suites = name.starts_with("kunit");
-        if is_of_suites { "KUnit suites run with `vmlab run --kunit`; " } else { "" }
+        match name.split('.').next() {
+            Some("kunit") => "KUnit suites run with `vmlab run --kunit`; ",
+            Some("measure") => "measuring scenarios run with `vmlab run --measure`; ",
+            _ => "",
+        }
     }
 
     /// What no `kind` is, if none matches.
@@ -159,6 +162,7 @@ mod tests {
         assert!(error("=uts").starts_with("no scenario is named `uts`; `vmlab list` shows them all (areas: cgroup "));
         assert!(error("utx").starts_with("no scenario's name contains `utx`; "));
         assert!(error("kunit.").contains("; KUnit suites run with `vmlab run --kunit`; "));
+        assert!(error("=measure.enter").contains("; measuring scenarios run with `vmlab run --measure`; "));
         assert_eq!(select(&scenarios, &["=uts.hostname".parse().unwrap()]).unwrap().len(), 1);
     }
 

@@ -6,23 +6,22 @@ use nix::unistd::getpid;
 
 use super::Measure;
 use super::kinds::{self, KINDS, Kind};
-use super::meter::{Meter, Operation, in_child, settle, sum};
+use super::meter::{FORK, Meter, Operation, forks, in_child, settle, sum};
 use crate::sandbox::{Held, Sandbox};
 use crate::scenarios::Trouble;
-use crate::sys::shared::Shared;
 
 /// The most processes in a sample.
 const PROCESSES: u64 = 4;
 
 /// Kinds, and how many namespaces there are of them. Network namespaces take most memory.
-const MANY: [(&str, [u32; 2]); 2] = [("net", [16, 64]), ("uts", [64, 512])];
+const MANY: [(&str, [u32; 3]); 2] = [("net", [0, 16, 64]), ("uts", [0, 64, 512])];
 
 pub(super) const COUNTS: Measure = Measure {
     id: "measure.counts",
-    title: "The cost of one more namespace where there are up to 64 (net) or 512 (uts) already",
+    title: "The cost of one more namespace where there are up to 64 (net) or 512 (uts) others",
     steps: &[
         "With so many more namespaces of a kind: the time of unshare(2) in a new process.",
-        "Baseline: the same without them.",
+        "Baseline: the time in which a process is forked, ends and is reaped.",
     ],
     source: "namespaces(7)",
     config: kinds::CONFIG,
@@ -37,21 +36,16 @@ fn counts(meter: &mut Meter) -> Result<(), Trouble> {
         let Some(kind) = KINDS.iter().find(|kind| kind.name == name) else { continue };
         for count in counts {
             let shared = meter.shared();
-            let mut with = |times| {
+            let mut one_more = |times| {
                 // In a child: the memory of this process, which a fork copies, stays the same.
-                let ns = in_child(&shared, || {
+                in_child(&shared, || {
                     let _many = members(kind, count)?;
                     settle();
-                    one_more(kind, &shared, times)
-                });
-                settle();
-                ns
+                    sum(times, || in_child(&shared, || kind.time_to_create()))
+                })
             };
-            let mut without = |times| in_child(&shared, || one_more(kind, &shared, times));
-            meter.compare(
-                Operation::new(format!("unshare: a {name} namespace, {count} more"), &mut with).at_most(PROCESSES),
-                Operation::new("the same without them", &mut without).at_most(PROCESSES),
-            )?;
+            let operation = Operation::new(format!("unshare: a {name} namespace, {count} more"), &mut one_more);
+            meter.compare(operation.at_most(PROCESSES), Operation::new(FORK, &mut forks))?;
         }
     }
     Ok(())
@@ -67,8 +61,4 @@ fn members(kind: &Kind, count: u32) -> Result<Held<()>, Trouble> {
         }
         Ok(())
     })
-}
-
-fn one_more(kind: &Kind, shared: &Shared, times: u64) -> Result<u64, Trouble> {
-    sum(times, || in_child(shared, || kind.time_to_create()))
 }

@@ -15,6 +15,7 @@ mod identity;
 mod kernels_on_disk;
 mod limits;
 mod link;
+mod measuring;
 mod qemu;
 mod reports;
 mod signals;

@@ -1,6 +1,6 @@
 //! Several kernels and several guests: where and when each scenario runs.
 
-use vmlab_events::event::LabEvent;
+use vmlab_events::event::{JobReport, LabEvent};
 use vmlab_events::exit;
 use vmlab_tests::fake::script::{Action, Guest, console, hello};
 use vmlab_tests::lab::{Outcome, record_dir};
@@ -84,12 +84,14 @@ fn a_kernel_that_does_not_boot_is_not_tried_for_each_scenario() {
 }
 
 #[test]
-fn the_whole_catalogue_runs_in_one_guest() {
-    let outcome = lab(vec![Guest::good()]).run(&[]);
+fn the_whole_catalogue_runs_in_one_guest_of_each_machine() {
+    let outcome = lab(vec![Guest::good(); 2]).run(&["--jobs", "1"]);
     outcome.exits(exit::OK);
     let all = vmlab_image::guest_init::catalogue().unwrap();
     assert_eq!(outcome.reports().count(), all.len());
-    assert!(outcome.reports().all(|report| report.guest == Some(1)));
+    let needs_more = |name: &str| all.iter().any(|spec| spec.id.as_str() == name && spec.machine.cpus > 1);
+    let fits = |report: &JobReport| report.guest == Some(if needs_more(report.job.name()) { 2 } else { 1 });
+    assert!(outcome.reports().all(fits));
     assert!(outcome.labels().values().all(|word| matches!(*word, "PASS" | "LEAK")));
 }
 

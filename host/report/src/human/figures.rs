@@ -16,7 +16,7 @@ pub fn render(run: &Run, paint: Paint) -> String {
     let Some(unit) = rows.iter().flat_map(|row| row.figures.iter().flatten()).next().map(|figure| figure.unit) else {
         return gaps(run, paint);
     };
-    let against = if run.targets.len() > 1 { ", and how many times that of the first kernel" } else { "" };
+    let against = if run.targets.len() > 1 { ", and (x) how many times the first kernel's" } else { "" };
     let heading = format!("costs in {}: median, spread, and how many times the baseline's{against}", unit.name());
     let mut out = format!("\n{}\n", paint.bold(&heading));
     let width = rows.iter().map(|row| row.operation.width() + INDENT).max().unwrap_or(0);
