@@ -11,17 +11,17 @@ use crate::scenarios::support::{Scratch, exists, read};
 use crate::scenarios::{Probe, Trouble};
 use crate::sys::disk::attach_loop;
 
-/// The modules and the config symbols of such a file system.
+/// The modules of such a file system.
 pub(super) const MODULES: &[&str] = &["loop", "ext4"];
 
 /// A mounted ext4 file system whose root has mode 0777. Dropping the guard unmounts it and frees the device.
-pub(super) struct Ext4 {
+pub(in crate::scenarios) struct Ext4 {
     scratch: Scratch,
     device: PathBuf,
 }
 
 impl Ext4 {
-    pub(super) fn new(feature: Feature) -> Result<Self, Trouble> {
+    pub(in crate::scenarios) fn new(feature: Feature) -> Result<Self, Trouble> {
         let scratch = Scratch::new()?;
         let path = scratch.join("image");
         let image = File::options().read(true).write(true).create_new(true).open(&path).during("creating an image")?;
@@ -40,7 +40,7 @@ impl Ext4 {
         Ok(Self { scratch, device })
     }
 
-    pub(super) fn join(&self, name: &str) -> PathBuf {
+    pub(in crate::scenarios) fn join(&self, name: &str) -> PathBuf {
         self.scratch.join(name)
     }
 
@@ -51,7 +51,7 @@ impl Ext4 {
 }
 
 /// Tests whether the kernel has loop devices and ext4.
-pub(super) fn probe() -> Result<Probe, Trouble> {
+pub(in crate::scenarios) fn probe() -> Result<Probe, Trouble> {
     if !exists(Path::new("/dev/loop-control"))? {
         return Ok(Probe::Missing("there is no /dev/loop-control".to_owned()));
     }

@@ -11,7 +11,8 @@ mod project;
 
 use super::Scenario;
 pub(super) use device::node;
-pub(super) use disk::probe_ext4;
+pub(super) use disk::{Ext4, probe as probe_disk, probe_ext4};
+pub(super) use ext4::Feature;
 pub(super) use overlay::mount_overlay;
 
 /// The scenarios of this area, sorted by name.
@@ -27,6 +28,7 @@ pub(super) const ALL: &[&Scenario] = &[
     &project::USAGE,
     &project::USER_NAMESPACE,
     &project::QUOTACTL_FD,
+    &memory::TMPFS_SIZE,
     &attribute::TRUSTED_XATTR,
     &attribute::USER_XATTR,
     &overlay::WHITEOUT,

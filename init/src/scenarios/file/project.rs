@@ -1,7 +1,6 @@
 //! Project ids and their quotas: a directory tree is counted, limited and separated from others.
 
 use std::fs::{self, File, Permissions};
-use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +9,8 @@ use vmlab_protocol::catalogue::Namespace;
 
 use super::disk::{self, Ext4};
 use super::ext4::Feature;
-use crate::sandbox::{Answer, Code, During, Sandbox, answer, refused};
+use super::memory::fill;
+use crate::sandbox::{Code, During, Sandbox, answer, refused};
 use crate::scenarios::support::{become_user, judge, known, require, write};
 use crate::scenarios::{Finding, Probe, Scenario, Trouble};
 use crate::sys::attributes::set_project;
@@ -19,7 +19,6 @@ use crate::sys::disk::{Disk, limit_project, project_usage, quotactl_fd_nowhere};
 const CONFIG: &[&str] = &["CONFIG_BLK_DEV_LOOP", "CONFIG_EXT4_FS", "CONFIG_QUOTA", "CONFIG_QFMT_V2"];
 const MODULES: &[&str] = &["loop", "ext4", "quota_v2"];
 const PROJECT: u32 = 42;
-const BLOCK_BYTES: usize = 4096;
 
 pub(super) const BOUNDARY: Scenario = Scenario::new(
     "file.project-boundary",
@@ -86,17 +85,6 @@ fn limit(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     require("bytes that root could write, and the error", &fill(&dir.join("root"))?, &(131_072, Ok(())))?;
     let limited = (61_440, refused(Errno::EDQUOT));
     judge("bytes that user 1000 could write, and the error", &written, &limited, &(131_072, Ok(())))
-}
-
-/// Writes up to 128 KiB; returns the bytes written and the error.
-fn fill(path: &Path) -> Result<(usize, Answer), Trouble> {
-    let mut file = File::create_new(path).during("creating a file")?;
-    for block in 0..32 {
-        if let Err(refusal) = answer("write(2)", file.write_all(&[1; BLOCK_BYTES]))? {
-            return Ok((block * BLOCK_BYTES, Err(refusal)));
-        }
-    }
-    Ok((32 * BLOCK_BYTES, Ok(())))
 }
 
 pub(super) const USAGE: Scenario = Scenario::new(

@@ -42,6 +42,7 @@ pub(super) const ALL: &[&Scenario] = &[
     &namespace::FSMOUNT,
     &idmapped::IDMAPPED,
     &idmapped::CLEAR,
+    &idmapped::EXT4,
     &idmapped::UNSUPPORTED,
     &locked::REMOUNT,
     &locked::SETATTR,
