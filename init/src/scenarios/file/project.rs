@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use vmlab_protocol::catalogue::Namespace;
 
-use super::disk::{self, Ext4};
+use super::disk::{self, LoopDisk};
 use super::ext4::Feature;
 use super::memory::fill;
 use crate::sandbox::{Code, During, Sandbox, answer, refused};
@@ -37,7 +37,7 @@ pub(super) const BOUNDARY: Scenario = Scenario::new(
 .probed_by(disk::probe);
 
 fn boundary(sandbox: &Sandbox) -> Result<Finding, Trouble> {
-    let disk = Ext4::new(Feature::Project)?;
+    let disk = LoopDisk::ext4(Feature::Project)?;
     let (first, second) = (directory(&disk, "first")?, directory(&disk, "second")?);
     if sandbox.applies() {
         mark(&first, PROJECT)?;
@@ -72,7 +72,7 @@ pub(super) const LIMIT: Scenario = Scenario::new(
 .probed_by(disk::probe);
 
 fn limit(sandbox: &Sandbox) -> Result<Finding, Trouble> {
-    let disk = Ext4::new(Feature::Project)?;
+    let disk = LoopDisk::ext4(Feature::Project)?;
     let dir = directory(&disk, "project")?;
     if sandbox.applies() {
         mark(&dir, PROJECT)?;
@@ -105,7 +105,7 @@ pub(super) const USAGE: Scenario = Scenario::new(
 .probed_by(disk::probe);
 
 fn usage(sandbox: &Sandbox) -> Result<Finding, Trouble> {
-    let disk = Ext4::new(Feature::Project)?;
+    let disk = LoopDisk::ext4(Feature::Project)?;
     let dir = directory(&disk, "project")?;
     mark(&dir, PROJECT)?;
     let used = || project_usage(Disk::Device(disk.device()), PROJECT).during("quotactl(Q_GETQUOTA)");
@@ -131,7 +131,7 @@ pub(super) const USER_NAMESPACE: Scenario = Scenario::new(
 .probed_by(disk::probe);
 
 fn user_namespace(sandbox: &Sandbox) -> Result<Finding, Trouble> {
-    let disk = Ext4::new(Feature::Project)?;
+    let disk = LoopDisk::ext4(Feature::Project)?;
     let set = sandbox.run(|| {
         let dir = File::open(directory(&disk, "project")?).during("open(2) of the directory")?;
         Ok(set_project(&dir, PROJECT).map_err(Code::from))
@@ -157,7 +157,7 @@ pub(super) const QUOTACTL_FD: Scenario = Scenario::new(
 .probed_by(probe_quotactl_fd);
 
 fn quotactl_fd(sandbox: &Sandbox) -> Result<Finding, Trouble> {
-    let disk = Ext4::new(Feature::Project)?;
+    let disk = LoopDisk::ext4(Feature::Project)?;
     let dir = directory(&disk, "project")?;
     mark(&dir, PROJECT)?;
     let open = File::open(&dir).during("open(2) of the directory")?;
@@ -174,7 +174,7 @@ fn probe_quotactl_fd() -> Result<Probe, Trouble> {
 }
 
 /// A directory in which every user may write.
-fn directory(disk: &Ext4, name: &str) -> Result<PathBuf, Trouble> {
+fn directory(disk: &LoopDisk, name: &str) -> Result<PathBuf, Trouble> {
     let path = disk.join(name);
     fs::create_dir(&path).during("mkdir(2)")?;
     fs::set_permissions(&path, Permissions::from_mode(0o777)).during("chmod(2)")?;

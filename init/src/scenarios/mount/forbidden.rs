@@ -7,8 +7,9 @@ use vmlab_protocol::catalogue::Namespace;
 
 use super::directory;
 use crate::sandbox::{Answer, Code, Sandbox, refused};
+use crate::scenarios::file::probe_file_system;
 use crate::scenarios::support::{Scratch, judge, mount_tmpfs, require};
-use crate::scenarios::{Finding, Scenario, Trouble};
+use crate::scenarios::{Finding, Probe, Scenario, Trouble};
 
 const MAN_PAGE: &str = "user_namespaces(7), section Effect of capabilities within a user namespace";
 const STEP: &str = "The control has a user and a mount namespace only: there mount(2) fails with EPERM.";
@@ -28,7 +29,11 @@ pub(super) const FORBIDDEN: Scenario = Scenario::new(
 .inside(&[Namespace::User, Namespace::Mount])
 .control_inside(&[Namespace::Mount])
 .needs(&["CONFIG_USER_NS", "CONFIG_DEVTMPFS", "CONFIG_DEBUG_FS", "CONFIG_EXT4_FS"], 3, 8, 0)
-.probed_by(super::super::file::probe_ext4);
+.probed_by(probe_ext4);
+
+fn probe_ext4() -> Result<Probe, Trouble> {
+    probe_file_system("ext4")
+}
 
 fn forbidden(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let scratch = Scratch::new()?;

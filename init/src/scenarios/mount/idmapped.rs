@@ -10,7 +10,7 @@ use vmlab_protocol::catalogue::Namespace;
 
 use super::{directory, probe_setattr, tmpfs};
 use crate::sandbox::{Code, During, OUTER_ID, Sandbox, refused};
-use crate::scenarios::file::{Ext4, Feature, probe_disk};
+use crate::scenarios::file::{Feature, LoopDisk, probe_disk};
 use crate::scenarios::support::{Scratch, judge, known, mount_tmpfs, write};
 use crate::scenarios::{Finding, Probe, Scenario, Trouble};
 use crate::sys::mount::{At, Attributes, OPEN_TREE_CLONE, move_mount, open_tree, open_tree_attr, set_attributes};
@@ -93,7 +93,7 @@ pub(super) const EXT4: Scenario = Scenario::new(
 fn idmapped_ext4(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let scratch = Scratch::new()?;
     mount_tmpfs(scratch.path())?;
-    let disk = Ext4::new(Feature::Verity)?;
+    let disk = LoopDisk::ext4(Feature::Verity)?;
     write(disk.join("file"), "")?;
     let clone = open_tree(At::Path(&disk.join("")), OPEN_TREE_CLONE).during("open_tree(OPEN_TREE_CLONE)")?;
     if sandbox.applies() {
