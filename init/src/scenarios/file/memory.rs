@@ -41,7 +41,12 @@ fn memfd_noexec(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 }
 
 fn probe_flag() -> Result<Probe, Trouble> {
-    known("memfd_create(MFD_NOEXEC_SEAL)", memfd_create(c"vmlab", MFD_NOEXEC_SEAL), &[Errno::EINVAL], &[])
+    known(
+        "memfd_create(MFD_NOEXEC_SEAL)",
+        memfd_create(c"vmlab", MFD_NOEXEC_SEAL),
+        &[Errno::ENOSYS, Errno::EINVAL],
+        &[],
+    )
 }
 
 pub(super) const MEMFD_SYSCTL: Scenario = Scenario::new(

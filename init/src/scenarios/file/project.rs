@@ -11,7 +11,7 @@ use super::disk::{self, LoopDisk};
 use super::ext4::Feature;
 use super::memory::fill;
 use crate::sandbox::{Code, During, Sandbox, answer, refused};
-use crate::scenarios::support::{become_user, judge, known, require, write};
+use crate::scenarios::support::{become_user, exists, judge, known, require, write};
 use crate::scenarios::{Finding, Probe, Scenario, Trouble};
 use crate::sys::attributes::set_project;
 use crate::sys::disk::{Disk, limit_project, project_usage, quotactl_fd_nowhere};
@@ -34,7 +34,7 @@ pub(super) const BOUNDARY: Scenario = Scenario::new(
 .by_means_of("FS_IOC_FSSETXATTR")
 .needs(CONFIG, 5, 8, 0)
 .with_modules(MODULES)
-.probed_by(disk::probe);
+.probed_by(probe);
 
 fn boundary(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let disk = LoopDisk::ext4(Feature::Project)?;
@@ -69,7 +69,7 @@ pub(super) const LIMIT: Scenario = Scenario::new(
 .by_means_of("FS_IOC_FSSETXATTR")
 .needs(CONFIG, 5, 8, 0)
 .with_modules(MODULES)
-.probed_by(disk::probe);
+.probed_by(probe);
 
 fn limit(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let disk = LoopDisk::ext4(Feature::Project)?;
@@ -102,7 +102,7 @@ pub(super) const USAGE: Scenario = Scenario::new(
 .by_means_of("the project's directory")
 .needs(CONFIG, 5, 8, 0)
 .with_modules(MODULES)
-.probed_by(disk::probe);
+.probed_by(probe);
 
 fn usage(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let disk = LoopDisk::ext4(Feature::Project)?;
@@ -128,7 +128,7 @@ pub(super) const USER_NAMESPACE: Scenario = Scenario::new(
 .inside(&[Namespace::User])
 .needs(&["CONFIG_USER_NS", "CONFIG_BLK_DEV_LOOP", "CONFIG_EXT4_FS", "CONFIG_QUOTA", "CONFIG_QFMT_V2"], 5, 8, 0)
 .with_modules(MODULES)
-.probed_by(disk::probe);
+.probed_by(probe);
 
 fn user_namespace(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let disk = LoopDisk::ext4(Feature::Project)?;
@@ -168,9 +168,15 @@ fn quotactl_fd(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 
 fn probe_quotactl_fd() -> Result<Probe, Trouble> {
     match known("quotactl_fd(-1)", quotactl_fd_nowhere(), &[Errno::ENOSYS], &[Errno::EBADF])? {
-        Probe::Available => disk::probe(),
+        Probe::Available => probe(),
         missing @ Probe::Missing(_) => Ok(missing),
     }
+}
+
+fn probe() -> Result<Probe, Trouble> {
+    // Only with CONFIG_QUOTA (fs/quota/dquot.c).
+    let sysctl = "/proc/sys/fs/quota";
+    if exists(Path::new(sysctl))? { disk::probe() } else { Ok(Probe::Missing(format!("there is no {sysctl}"))) }
 }
 
 /// A directory in which every user may write.

@@ -8,7 +8,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use vmlab_protocol::catalogue::Namespace;
 
-use super::{directory, probe_setattr, tmpfs};
+use super::{directory, probe_setattr, probe_user_namespaces, tmpfs};
 use crate::sandbox::{Code, During, OUTER_ID, Sandbox, refused};
 use crate::scenarios::file::{Feature, LoopDisk, probe_disk};
 use crate::scenarios::support::{Scratch, judge, known, mount_tmpfs, write};
@@ -70,6 +70,9 @@ fn clear(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 }
 
 fn probe_open_tree_attr() -> Result<Probe, Trouble> {
+    if let missing @ Probe::Missing(_) = probe_user_namespaces()? {
+        return Ok(missing);
+    }
     let call = open_tree_attr(At::Nowhere, 0, Attributes::READ_ONLY);
     known("open_tree_attr(-1)", call, &[Errno::ENOSYS], &[Errno::EBADF])
 }
@@ -103,7 +106,7 @@ fn idmapped_ext4(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 }
 
 fn probe_ext4() -> Result<Probe, Trouble> {
-    match probe_setattr()? {
+    match probe_id_maps()? {
         Probe::Available => probe_disk(),
         missing @ Probe::Missing(_) => Ok(missing),
     }
@@ -135,8 +138,16 @@ fn unsupported(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     judge("mount_setattr(MOUNT_ATTR_IDMAP)", &seen, &invalid, &vec![Ok(()); 2])
 }
 
+/// Tests whether the kernel has what each id-mapped mount needs.
+fn probe_id_maps() -> Result<Probe, Trouble> {
+    match probe_user_namespaces()? {
+        Probe::Available => probe_setattr(),
+        missing @ Probe::Missing(_) => Ok(missing),
+    }
+}
+
 fn probe_idmapped_tmpfs() -> Result<Probe, Trouble> {
-    if let missing @ Probe::Missing(_) = probe_setattr()? {
+    if let missing @ Probe::Missing(_) = probe_id_maps()? {
         return Ok(missing);
     }
     let (_scratch, clone) = cloned_tmpfs()?;

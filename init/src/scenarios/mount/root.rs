@@ -173,7 +173,7 @@ pub(super) const FAILFS: Scenario =
         .shows(&["2d", "version-26"], "Documentation/filesystems/failfs.rst")
         .steps(&[
             "fchroot(-1) fails with EBADF: the kernel knows the call.",
-    "A process opens a directory, and calls fchroot(FD_FAILFS_ROOT). Not in the control.",
+            "A process opens a directory, and calls fchroot(FD_FAILFS_ROOT). Not in the control.",
             "open(2) of a file by its absolute path must fail with EOPNOTSUPP.",
             "open(2) of the same file by the open directory succeeds.",
         ])
