@@ -13,6 +13,7 @@ const FS_IOC_SETFLAGS: c_ulong = 0x4008_6602;
 const FS_IOC_FSGETXATTR: c_ulong = 0x801c_581f;
 const FS_IOC_FSSETXATTR: c_ulong = 0x401c_5820;
 const FS_IOC_ENABLE_VERITY: c_ulong = 0x4080_6685;
+const FICLONE: c_ulong = 0x4004_9409;
 const FS_IMMUTABLE_FL: c_int = 0x10;
 /// New files of the directory get its project id.
 const FS_XFLAG_PROJINHERIT: u32 = 0x200;
@@ -115,4 +116,14 @@ pub(crate) fn enable_verity(file: impl AsFd) -> Result<()> {
     };
     // SAFETY: the kernel reads a struct of this layout from a live one; salt and signature are absent.
     Errno::result(unsafe { libc::ioctl(file.as_fd().as_raw_fd(), FS_IOC_ENABLE_VERITY, &raw const argument) }).map(drop)
+}
+
+/// Makes the content of a file that of another one, by sharing its blocks (`ioctl_ficlone(2)`).
+///
+/// # Errors
+/// `EOPNOTSUPP` if the file system cannot share blocks.
+pub(crate) fn clone_file(target: impl AsFd, source: impl AsFd) -> Result<()> {
+    let (target, source) = (target.as_fd().as_raw_fd(), source.as_fd().as_raw_fd());
+    // SAFETY: the call takes no pointers.
+    Errno::result(unsafe { libc::ioctl(target, FICLONE, source) }).map(drop)
 }

@@ -22,7 +22,8 @@ pub(super) const CAPABILITY: Scenario = Scenario::new(
     "Outside: getxattr(2) must return version 3, with the user id outside of the root inside.",
 ])
 .inside(&[Namespace::User])
-.needs(&["CONFIG_USER_NS", "CONFIG_TMPFS_XATTR"], 4, 14, 0);
+.needs(&["CONFIG_USER_NS", "CONFIG_TMPFS_XATTR"], 4, 14, 0)
+.probed_by(probe_xattr);
 
 fn capability(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     /// `struct vfs_cap_data` of version 2: `CAP_NET_RAW` is permitted.
@@ -44,7 +45,15 @@ pub(super) const TRUSTED_XATTR: Scenario =
         .shows(&["capabilities"], "xattr(7), section Trusted extended attributes")
         .steps(&["Inside: setxattr(2) of trusted.vmlab of a file that was created inside must fail with EPERM."])
         .inside(&[Namespace::User])
-        .needs(&["CONFIG_USER_NS", "CONFIG_TMPFS_XATTR"], 3, 8, 0);
+        .needs(&["CONFIG_USER_NS", "CONFIG_TMPFS_XATTR"], 3, 8, 0)
+        .probed_by(probe_xattr);
+
+/// Tests whether the tmpfs of /tmp has attributes at all.
+fn probe_xattr() -> Result<Probe, Trouble> {
+    let scratch = Scratch::new()?;
+    let set = set_xattr(scratch.path(), c"trusted.vmlab", b"value");
+    known("setxattr(trusted.vmlab) on tmpfs", set, &[Errno::EOPNOTSUPP], &[])
+}
 
 fn trusted_xattr(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let scratch = Scratch::new()?;

@@ -1,46 +1,57 @@
-//! A new ext4 file system on a loop device.
+//! New file systems on loop devices.
 
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MsFlags, mount};
 
-use super::ext4::{Feature, format};
+use super::ext4::{self, Feature};
+use super::xfs;
 use crate::sandbox::During;
 use crate::scenarios::support::{Scratch, exists, read};
 use crate::scenarios::{Probe, Trouble};
 use crate::sys::disk::attach_loop;
 
-/// The modules and the config symbols of such a file system.
+/// The modules of such a file system.
 pub(super) const MODULES: &[&str] = &["loop", "ext4"];
 
-/// A mounted ext4 file system whose root has mode 0777. Dropping the guard unmounts it and frees the device.
-pub(super) struct Ext4 {
+/// A mounted file system whose root has mode 0777. Dropping the guard unmounts it and frees the device.
+pub(in crate::scenarios) struct LoopDisk {
     scratch: Scratch,
     device: PathBuf,
 }
 
-impl Ext4 {
-    pub(super) fn new(feature: Feature) -> Result<Self, Trouble> {
-        let scratch = Scratch::new()?;
-        let path = scratch.join("image");
-        let image = File::options().read(true).write(true).create_new(true).open(&path).during("creating an image")?;
-        format(&image, feature).during("writing an ext4 image")?;
-        let (device, open_device) = attach_loop(&image).during("attaching a loop device")?;
-        fs::remove_file(&path).during("unlink(2) of the image")?;
+impl LoopDisk {
+    pub(in crate::scenarios) fn ext4(feature: Feature) -> Result<Self, Trouble> {
         let options = match feature {
             Feature::Verity => None,
             // Not only counts, but enforces limits.
             Feature::Project => Some("prjquota"),
         };
-        mount(Some(&device), scratch.path(), Some("ext4"), MsFlags::empty(), options)
-            .during(format_args!("mount(ext4, {options:?})"))?;
+        Self::mount("ext4", options, |image| ext4::format(image, feature))
+    }
+
+    pub(super) fn xfs() -> Result<Self, Trouble> {
+        // Another leg's file system with the same UUID may not be unmounted yet.
+        Self::mount("xfs", Some("nouuid"), xfs::format)
+    }
+
+    fn mount(kind: &str, options: Option<&str>, format: impl FnOnce(&File) -> io::Result<()>) -> Result<Self, Trouble> {
+        let scratch = Scratch::new()?;
+        let path = scratch.join("image");
+        let image = File::options().read(true).write(true).create_new(true).open(&path).during("creating an image")?;
+        format(&image).during("writing an image")?;
+        let (device, open_device) = attach_loop(&image).during("attaching a loop device")?;
+        fs::remove_file(&path).during("unlink(2) of the image")?;
+        mount(Some(&device), scratch.path(), Some(kind), MsFlags::empty(), options)
+            .during(format_args!("mount({kind}, {options:?})"))?;
         // From now on, the mount keeps the device.
         drop(open_device);
         Ok(Self { scratch, device })
     }
 
-    pub(super) fn join(&self, name: &str) -> PathBuf {
+    pub(in crate::scenarios) fn join(&self, name: &str) -> PathBuf {
         self.scratch.join(name)
     }
 
@@ -51,16 +62,22 @@ impl Ext4 {
 }
 
 /// Tests whether the kernel has loop devices and ext4.
-pub(super) fn probe() -> Result<Probe, Trouble> {
-    if !exists(Path::new("/dev/loop-control"))? {
-        return Ok(Probe::Missing("there is no /dev/loop-control".to_owned()));
-    }
-    probe_ext4()
+pub(in crate::scenarios) fn probe() -> Result<Probe, Trouble> {
+    probe_kind("ext4")
 }
 
-/// Tests whether the kernel has ext4.
-pub(in crate::scenarios) fn probe_ext4() -> Result<Probe, Trouble> {
-    let has_ext4 = read("/proc/filesystems")?.lines().any(|line| line.trim() == "ext4");
-    let missing = || Probe::Missing("/proc/filesystems does not name ext4".to_owned());
-    Ok(if has_ext4 { Probe::Available } else { missing() })
+/// Tests whether the kernel has loop devices and this file system.
+pub(super) fn probe_kind(kind: &str) -> Result<Probe, Trouble> {
+    if exists(Path::new("/dev/loop-control"))? {
+        probe_file_system(kind)
+    } else {
+        Ok(Probe::Missing("there is no /dev/loop-control".to_owned()))
+    }
+}
+
+/// Tests whether the kernel has this file system.
+pub(in crate::scenarios) fn probe_file_system(kind: &str) -> Result<Probe, Trouble> {
+    let is_listed = read("/proc/filesystems")?.lines().any(|line| line.split_whitespace().last() == Some(kind));
+    let missing = || Probe::Missing(format!("/proc/filesystems does not name {kind}"));
+    Ok(if is_listed { Probe::Available } else { missing() })
 }

@@ -8,6 +8,8 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
+use super::bytes::Bytes;
+
 const BLOCK_BYTES: u16 = 4096;
 /// 8 MiB.
 const BLOCKS: u16 = 2048;
@@ -91,77 +93,53 @@ fn write_inode(image: &File, number: u16, bytes: &Bytes) -> io::Result<()> {
     image.write_all_at(&bytes.0, start(INODE_TABLE) + u64::from(number - 1) * u64::from(INODE_BYTES))
 }
 
-/// A zeroed structure, whose fields are set by their offset.
-struct Bytes(Vec<u8>);
-
-impl Bytes {
-    fn new(len: u16) -> Self {
-        Self(vec![0; usize::from(len)])
-    }
-
-    fn bytes(mut self, offset: usize, value: &[u8]) -> Self {
-        for (place, byte) in self.0.iter_mut().skip(offset).zip(value) {
-            *place = *byte;
-        }
-        self
-    }
-
-    fn u16(self, offset: usize, value: u16) -> Self {
-        self.bytes(offset, &value.to_le_bytes())
-    }
-
-    fn u32(self, offset: usize, value: impl Into<u32>) -> Self {
-        self.bytes(offset, &value.into().to_le_bytes())
-    }
-}
-
 /// `struct ext4_super_block`.
 fn superblock(feature: Feature) -> Bytes {
     let (blocks, inodes) = feature.used();
     let quota_inode = if feature == Feature::Project { QUOTA_INODE } else { 0 };
     Bytes::new(1024)
-        .u32(0x00, INODES)
-        .u32(0x04, BLOCKS)
-        .u32(0x0c, BLOCKS - blocks)
-        .u32(0x10, INODES - inodes)
+        .le32(0x00, INODES)
+        .le32(0x04, BLOCKS)
+        .le32(0x0c, BLOCKS - blocks)
+        .le32(0x10, INODES - inodes)
         // Blocks and clusters of 1024 << 2 bytes; a group has as many as a bitmap has bits.
-        .u32(0x18, 2_u16)
-        .u32(0x1c, 2_u16)
-        .u32(0x20, 8 * BLOCK_BYTES)
-        .u32(0x24, 8 * BLOCK_BYTES)
-        .u32(0x28, INODES)
+        .le32(0x18, 2_u16)
+        .le32(0x1c, 2_u16)
+        .le32(0x20, 8 * BLOCK_BYTES)
+        .le32(0x24, 8 * BLOCK_BYTES)
+        .le32(0x28, INODES)
         // No check is due: no maximal number of mounts, cleanly unmounted, go on after errors.
-        .u16(0x36, u16::MAX)
-        .u16(0x38, 0xef53)
-        .u16(0x3a, 1)
-        .u16(0x3c, 1)
+        .le16(0x36, u16::MAX)
+        .le16(0x38, 0xef53)
+        .le16(0x3a, 1)
+        .le16(0x3c, 1)
         // The format with inodes of variable size.
-        .u32(0x4c, 1_u16)
-        .u32(0x54, 11_u16)
-        .u16(0x58, INODE_BYTES)
+        .le32(0x4c, 1_u16)
+        .le32(0x54, 11_u16)
+        .le16(0x58, INODE_BYTES)
         // Compatible features: extended attributes.
-        .u32(0x5c, 0x8_u16)
+        .le32(0x5c, 0x8_u16)
         // Incompatible features: file types in directories, extents.
-        .u32(0x60, 0x2_u16 | 0x40)
+        .le32(0x60, 0x2_u16 | 0x40)
         // Features for writing: sparse superblocks, large files, large inodes.
-        .u32(0x64, 0x1 | 0x2 | 0x40 | feature.bits())
+        .le32(0x64, 0x1 | 0x2 | 0x40 | feature.bits())
         .bytes(0x68, b"vmlab file system")
-        .u16(0x15c, 32)
-        .u16(0x15e, 32)
-        .u32(0x26c, quota_inode)
+        .le16(0x15c, 32)
+        .le16(0x15e, 32)
+        .le32(0x26c, quota_inode)
 }
 
 /// `struct ext4_group_desc`, of 32 bytes.
 fn descriptor(feature: Feature) -> Bytes {
     let (blocks, inodes) = feature.used();
     Bytes::new(32)
-        .u32(0x0, BLOCK_BITMAP)
-        .u32(0x4, INODE_BITMAP)
-        .u32(0x8, INODE_TABLE)
-        .u16(0xc, BLOCKS - blocks)
-        .u16(0xe, INODES - inodes)
+        .le32(0x0, BLOCK_BITMAP)
+        .le32(0x4, INODE_BITMAP)
+        .le32(0x8, INODE_TABLE)
+        .le16(0xc, BLOCKS - blocks)
+        .le16(0xe, INODES - inodes)
         // The root directory.
-        .u16(0x10, 1)
+        .le16(0x10, 1)
 }
 
 /// A block with the first `used` bits set, and those from `len` on, which stand for nothing.
@@ -175,30 +153,30 @@ fn bitmap(used: u16, len: u16) -> Bytes {
 fn inode(mode: u16, links: u16, size: u16, block: u16) -> Bytes {
     const EXTENTS: u32 = 0x8_0000;
     Bytes::new(INODE_BYTES)
-        .u16(0x0, mode)
-        .u32(0x4, size)
-        .u16(0x1a, links)
+        .le16(0x0, mode)
+        .le32(0x4, size)
+        .le16(0x1a, links)
         // In units of 512 bytes.
-        .u32(0x1c, BLOCK_BYTES / 512)
-        .u32(0x20, EXTENTS)
+        .le32(0x1c, BLOCK_BYTES / 512)
+        .le32(0x20, EXTENTS)
         // The extent tree: a header (magic, 1 of 4 entries, depth 0), and an extent of one block from block 0 of the file on.
-        .u16(0x28, 0xf30a)
-        .u16(0x2a, 1)
-        .u16(0x2c, 4)
-        .u16(0x38, 1)
-        .u32(0x3c, block)
+        .le16(0x28, 0xf30a)
+        .le16(0x2a, 1)
+        .le16(0x2c, 4)
+        .le16(0x38, 1)
+        .le32(0x3c, block)
         // The size of the part behind the first 128 bytes.
-        .u16(0x80, 32)
+        .le16(0x80, 32)
 }
 
 /// Two `struct ext4_dir_entry_2`: inode, length, length of the name, type 2 (directory), name.
 fn root_dir() -> Bytes {
     Bytes::new(BLOCK_BYTES)
-        .u32(0, ROOT_INODE)
-        .u16(4, 12)
+        .le32(0, ROOT_INODE)
+        .le16(4, 12)
         .bytes(6, &[1, 2, b'.'])
-        .u32(12, ROOT_INODE)
-        .u16(16, BLOCK_BYTES - 12)
+        .le32(12, ROOT_INODE)
+        .le16(16, BLOCK_BYTES - 12)
         .bytes(18, &[2, 2, b'.', b'.'])
 }
 
@@ -206,7 +184,7 @@ fn root_dir() -> Bytes {
 /// root of the tree, in units of 1024 bytes.
 fn quota_file() -> Bytes {
     const WEEK_S: u32 = 7 * 24 * 3600;
-    Bytes::new(2048).u32(0, 0xd9c0_3f14_u32).u32(4, 1_u16).u32(8, WEEK_S).u32(12, WEEK_S).u32(20, 2_u16)
+    Bytes::new(2048).le32(0, 0xd9c0_3f14_u32).le32(4, 1_u16).le32(8, WEEK_S).le32(12, WEEK_S).le32(20, 2_u16)
 }
 
 #[cfg(test)]

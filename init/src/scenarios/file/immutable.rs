@@ -6,7 +6,7 @@ use std::path::Path;
 
 use nix::errno::Errno;
 
-use super::disk::{self, Ext4};
+use super::disk::{self, LoopDisk};
 use super::ext4::Feature;
 use crate::sandbox::{Answer, During, Sandbox, answer, refused};
 use crate::scenarios::support::{exists, judge, write};
@@ -31,7 +31,7 @@ pub(super) const IMMUTABLE_LINK: Scenario = Scenario::new(
 .probed_by(probe);
 
 fn immutable_link(sandbox: &Sandbox) -> Result<Finding, Trouble> {
-    let disk = Ext4::new(Feature::Verity)?;
+    let disk = LoopDisk::ext4(Feature::Verity)?;
     let file = disk.join("file");
     write(&file, "content")?;
     let open = File::open(&file).during("open(2)")?;

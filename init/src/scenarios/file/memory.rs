@@ -1,15 +1,17 @@
-//! Files in memory that cannot be executed (`memfd_create(2)`).
+//! Files in memory: `memfd_create(2)` without execution, and the size of a tmpfs.
 
 use std::fs::{File, Permissions};
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use vmlab_protocol::catalogue::Namespace;
 
 use crate::sandbox::{Answer, Code, During, Sandbox, answer, refused};
-use crate::scenarios::support::{exists, judge, known, read, require, write};
+use crate::scenarios::support::{Scratch, exists, judge, known, read, require, write};
 use crate::scenarios::{Finding, Probe, Scenario, Trouble, Undo};
 
 // Flags of <linux/memfd.h>, Linux 6.3.
@@ -39,7 +41,12 @@ fn memfd_noexec(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 }
 
 fn probe_flag() -> Result<Probe, Trouble> {
-    known("memfd_create(MFD_NOEXEC_SEAL)", memfd_create(c"vmlab", MFD_NOEXEC_SEAL), &[Errno::EINVAL], &[])
+    known(
+        "memfd_create(MFD_NOEXEC_SEAL)",
+        memfd_create(c"vmlab", MFD_NOEXEC_SEAL),
+        &[Errno::ENOSYS, Errno::EINVAL],
+        &[],
+    )
 }
 
 pub(super) const MEMFD_SYSCTL: Scenario = Scenario::new(
@@ -71,4 +78,35 @@ fn memfd_sysctl(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 fn probe_sysctl() -> Result<Probe, Trouble> {
     let missing = || Probe::Missing(format!("there is no {SYSCTL}"));
     Ok(if exists(Path::new(SYSCTL))? { Probe::Available } else { missing() })
+}
+
+pub(super) const TMPFS_SIZE: Scenario =
+    Scenario::new("file.tmpfs-size", "Root cannot write more to a tmpfs than its option size allows", tmpfs_size)
+        .shows(&["6c"], "tmpfs(5), option size")
+        .steps(&[
+            "mount(2) mounts a tmpfs with size=64k. The control mounts it without the option.",
+            "Root writes 128 KiB to a file there: write(2) must fail with ENOSPC after 64 KiB.",
+        ])
+        .by_means_of("the option size=64k")
+        .needs(&["CONFIG_TMPFS"], 2, 6, 12);
+
+fn tmpfs_size(sandbox: &Sandbox) -> Result<Finding, Trouble> {
+    let scratch = Scratch::new()?;
+    let options = sandbox.applies().then_some("size=64k");
+    mount(Some("vmlab"), scratch.path(), Some("tmpfs"), MsFlags::empty(), options)
+        .during(format_args!("mount(tmpfs, {options:?})"))?;
+    let limited = (65_536, refused(Errno::ENOSPC));
+    judge("bytes that root could write, and the error", &fill(&scratch.join("file"))?, &limited, &(131_072, Ok(())))
+}
+
+/// Writes up to 128 KiB to a new file; returns the bytes written and the error.
+pub(super) fn fill(path: &Path) -> Result<(usize, Answer), Trouble> {
+    const BLOCK_BYTES: usize = 4096;
+    let mut file = File::create_new(path).during("creating a file")?;
+    for block in 0..32 {
+        if let Err(refusal) = answer("write(2)", file.write_all(&[1; BLOCK_BYTES]))? {
+            return Ok((block * BLOCK_BYTES, Err(refusal)));
+        }
+    }
+    Ok((32 * BLOCK_BYTES, Ok(())))
 }

@@ -1,6 +1,7 @@
 //! Files: immutable content, quotas, copies on write, extended attributes, device nodes, and files in memory.
 
 mod attribute;
+mod bytes;
 mod device;
 mod disk;
 mod ext4;
@@ -8,10 +9,13 @@ mod immutable;
 mod memory;
 mod overlay;
 mod project;
+mod reflink;
+mod xfs;
 
 use super::Scenario;
 pub(super) use device::node;
-pub(super) use disk::probe_ext4;
+pub(super) use disk::{LoopDisk, probe as probe_disk, probe_file_system};
+pub(super) use ext4::Feature;
 pub(super) use overlay::mount_overlay;
 
 /// The scenarios of this area, sorted by name.
@@ -27,6 +31,8 @@ pub(super) const ALL: &[&Scenario] = &[
     &project::USAGE,
     &project::USER_NAMESPACE,
     &project::QUOTACTL_FD,
+    &reflink::REFLINK,
+    &memory::TMPFS_SIZE,
     &attribute::TRUSTED_XATTR,
     &attribute::USER_XATTR,
     &overlay::WHITEOUT,

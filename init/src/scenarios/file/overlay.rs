@@ -6,6 +6,7 @@ use std::path::Path;
 
 use nix::mount::{MsFlags, mount};
 
+use super::disk::probe_file_system;
 use crate::sandbox::{During, Sandbox};
 use crate::scenarios::support::{Scratch, exists, judge, mount_tmpfs, read, require, write};
 use crate::scenarios::{Finding, Probe, Scenario, Trouble};
@@ -100,7 +101,5 @@ pub(in crate::scenarios) fn mount_overlay(dir: &Path, options: &str) -> Result<(
 }
 
 fn probe() -> Result<Probe, Trouble> {
-    let has_overlay = read("/proc/filesystems")?.lines().any(|line| line.ends_with("\toverlay"));
-    let missing = || Probe::Missing("/proc/filesystems does not name overlay".to_owned());
-    Ok(if has_overlay { Probe::Available } else { missing() })
+    probe_file_system("overlay")
 }

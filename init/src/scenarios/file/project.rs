@@ -1,17 +1,17 @@
 //! Project ids and their quotas: a directory tree is counted, limited and separated from others.
 
 use std::fs::{self, File, Permissions};
-use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use vmlab_protocol::catalogue::Namespace;
 
-use super::disk::{self, Ext4};
+use super::disk::{self, LoopDisk};
 use super::ext4::Feature;
-use crate::sandbox::{Answer, Code, During, Sandbox, answer, refused};
-use crate::scenarios::support::{become_user, judge, known, require, write};
+use super::memory::fill;
+use crate::sandbox::{Code, During, Sandbox, answer, refused};
+use crate::scenarios::support::{become_user, exists, judge, known, require, write};
 use crate::scenarios::{Finding, Probe, Scenario, Trouble};
 use crate::sys::attributes::set_project;
 use crate::sys::disk::{Disk, limit_project, project_usage, quotactl_fd_nowhere};
@@ -19,7 +19,6 @@ use crate::sys::disk::{Disk, limit_project, project_usage, quotactl_fd_nowhere};
 const CONFIG: &[&str] = &["CONFIG_BLK_DEV_LOOP", "CONFIG_EXT4_FS", "CONFIG_QUOTA", "CONFIG_QFMT_V2"];
 const MODULES: &[&str] = &["loop", "ext4", "quota_v2"];
 const PROJECT: u32 = 42;
-const BLOCK_BYTES: usize = 4096;
 
 pub(super) const BOUNDARY: Scenario = Scenario::new(
     "file.project-boundary",
@@ -35,10 +34,10 @@ pub(super) const BOUNDARY: Scenario = Scenario::new(
 .by_means_of("FS_IOC_FSSETXATTR")
 .needs(CONFIG, 5, 8, 0)
 .with_modules(MODULES)
-.probed_by(disk::probe);
+.probed_by(probe);
 
 fn boundary(sandbox: &Sandbox) -> Result<Finding, Trouble> {
-    let disk = Ext4::new(Feature::Project)?;
+    let disk = LoopDisk::ext4(Feature::Project)?;
     let (first, second) = (directory(&disk, "first")?, directory(&disk, "second")?);
     if sandbox.applies() {
         mark(&first, PROJECT)?;
@@ -70,10 +69,10 @@ pub(super) const LIMIT: Scenario = Scenario::new(
 .by_means_of("FS_IOC_FSSETXATTR")
 .needs(CONFIG, 5, 8, 0)
 .with_modules(MODULES)
-.probed_by(disk::probe);
+.probed_by(probe);
 
 fn limit(sandbox: &Sandbox) -> Result<Finding, Trouble> {
-    let disk = Ext4::new(Feature::Project)?;
+    let disk = LoopDisk::ext4(Feature::Project)?;
     let dir = directory(&disk, "project")?;
     if sandbox.applies() {
         mark(&dir, PROJECT)?;
@@ -86,17 +85,6 @@ fn limit(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     require("bytes that root could write, and the error", &fill(&dir.join("root"))?, &(131_072, Ok(())))?;
     let limited = (61_440, refused(Errno::EDQUOT));
     judge("bytes that user 1000 could write, and the error", &written, &limited, &(131_072, Ok(())))
-}
-
-/// Writes up to 128 KiB; returns the bytes written and the error.
-fn fill(path: &Path) -> Result<(usize, Answer), Trouble> {
-    let mut file = File::create_new(path).during("creating a file")?;
-    for block in 0..32 {
-        if let Err(refusal) = answer("write(2)", file.write_all(&[1; BLOCK_BYTES]))? {
-            return Ok((block * BLOCK_BYTES, Err(refusal)));
-        }
-    }
-    Ok((32 * BLOCK_BYTES, Ok(())))
 }
 
 pub(super) const USAGE: Scenario = Scenario::new(
@@ -114,10 +102,10 @@ pub(super) const USAGE: Scenario = Scenario::new(
 .by_means_of("the project's directory")
 .needs(CONFIG, 5, 8, 0)
 .with_modules(MODULES)
-.probed_by(disk::probe);
+.probed_by(probe);
 
 fn usage(sandbox: &Sandbox) -> Result<Finding, Trouble> {
-    let disk = Ext4::new(Feature::Project)?;
+    let disk = LoopDisk::ext4(Feature::Project)?;
     let dir = directory(&disk, "project")?;
     mark(&dir, PROJECT)?;
     let used = || project_usage(Disk::Device(disk.device()), PROJECT).during("quotactl(Q_GETQUOTA)");
@@ -140,10 +128,10 @@ pub(super) const USER_NAMESPACE: Scenario = Scenario::new(
 .inside(&[Namespace::User])
 .needs(&["CONFIG_USER_NS", "CONFIG_BLK_DEV_LOOP", "CONFIG_EXT4_FS", "CONFIG_QUOTA", "CONFIG_QFMT_V2"], 5, 8, 0)
 .with_modules(MODULES)
-.probed_by(disk::probe);
+.probed_by(probe);
 
 fn user_namespace(sandbox: &Sandbox) -> Result<Finding, Trouble> {
-    let disk = Ext4::new(Feature::Project)?;
+    let disk = LoopDisk::ext4(Feature::Project)?;
     let set = sandbox.run(|| {
         let dir = File::open(directory(&disk, "project")?).during("open(2) of the directory")?;
         Ok(set_project(&dir, PROJECT).map_err(Code::from))
@@ -169,7 +157,7 @@ pub(super) const QUOTACTL_FD: Scenario = Scenario::new(
 .probed_by(probe_quotactl_fd);
 
 fn quotactl_fd(sandbox: &Sandbox) -> Result<Finding, Trouble> {
-    let disk = Ext4::new(Feature::Project)?;
+    let disk = LoopDisk::ext4(Feature::Project)?;
     let dir = directory(&disk, "project")?;
     mark(&dir, PROJECT)?;
     let open = File::open(&dir).during("open(2) of the directory")?;
@@ -180,13 +168,19 @@ fn quotactl_fd(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 
 fn probe_quotactl_fd() -> Result<Probe, Trouble> {
     match known("quotactl_fd(-1)", quotactl_fd_nowhere(), &[Errno::ENOSYS], &[Errno::EBADF])? {
-        Probe::Available => disk::probe(),
+        Probe::Available => probe(),
         missing @ Probe::Missing(_) => Ok(missing),
     }
 }
 
+fn probe() -> Result<Probe, Trouble> {
+    // Only with CONFIG_QUOTA (fs/quota/dquot.c).
+    let sysctl = "/proc/sys/fs/quota";
+    if exists(Path::new(sysctl))? { disk::probe() } else { Ok(Probe::Missing(format!("there is no {sysctl}"))) }
+}
+
 /// A directory in which every user may write.
-fn directory(disk: &Ext4, name: &str) -> Result<PathBuf, Trouble> {
+fn directory(disk: &LoopDisk, name: &str) -> Result<PathBuf, Trouble> {
     let path = disk.join(name);
     fs::create_dir(&path).during("mkdir(2)")?;
     fs::set_permissions(&path, Permissions::from_mode(0o777)).during("chmod(2)")?;

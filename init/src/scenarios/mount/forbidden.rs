@@ -7,8 +7,9 @@ use vmlab_protocol::catalogue::Namespace;
 
 use super::directory;
 use crate::sandbox::{Answer, Code, Sandbox, refused};
+use crate::scenarios::file::probe_file_system;
 use crate::scenarios::support::{Scratch, judge, mount_tmpfs, require};
-use crate::scenarios::{Finding, Scenario, Trouble};
+use crate::scenarios::{Finding, Probe, Scenario, Trouble};
 
 const MAN_PAGE: &str = "user_namespaces(7), section Effect of capabilities within a user namespace";
 const STEP: &str = "The control has a user and a mount namespace only: there mount(2) fails with EPERM.";
@@ -28,7 +29,16 @@ pub(super) const FORBIDDEN: Scenario = Scenario::new(
 .inside(&[Namespace::User, Namespace::Mount])
 .control_inside(&[Namespace::Mount])
 .needs(&["CONFIG_USER_NS", "CONFIG_DEVTMPFS", "CONFIG_DEBUG_FS", "CONFIG_EXT4_FS"], 3, 8, 0)
-.probed_by(super::super::file::probe_ext4);
+.probed_by(probe_forbidden);
+
+fn probe_forbidden() -> Result<Probe, Trouble> {
+    for kind in ["devtmpfs", "debugfs", "ext4"] {
+        if let missing @ Probe::Missing(_) = probe_file_system(kind)? {
+            return Ok(missing);
+        }
+    }
+    Ok(Probe::Available)
+}
 
 fn forbidden(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let scratch = Scratch::new()?;
@@ -53,7 +63,12 @@ pub(super) const CGROUP: Scenario = Scenario::new(
 .steps(&["Inside: mount(2) of cgroup2 must succeed.", STEP])
 .inside(&[Namespace::User, Namespace::Cgroup, Namespace::Mount])
 .control_inside(WITHOUT)
-.needs(&["CONFIG_USER_NS", "CONFIG_CGROUPS"], 4, 6, 0);
+.needs(&["CONFIG_USER_NS", "CONFIG_CGROUPS"], 4, 6, 0)
+.probed_by(probe_cgroup);
+
+fn probe_cgroup() -> Result<Probe, Trouble> {
+    probe_file_system("cgroup2")
+}
 
 fn cgroup(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     mountable(sandbox, "cgroup2")
@@ -68,7 +83,12 @@ pub(super) const MQUEUE: Scenario = Scenario::new(
 .steps(&["Inside: mount(2) of mqueue must succeed.", STEP])
 .inside(&[Namespace::User, Namespace::Ipc, Namespace::Mount])
 .control_inside(WITHOUT)
-.needs(&["CONFIG_USER_NS", "CONFIG_IPC_NS", "CONFIG_POSIX_MQUEUE"], 3, 8, 0);
+.needs(&["CONFIG_USER_NS", "CONFIG_IPC_NS", "CONFIG_POSIX_MQUEUE"], 3, 8, 0)
+.probed_by(probe_mqueue);
+
+fn probe_mqueue() -> Result<Probe, Trouble> {
+    probe_file_system("mqueue")
+}
 
 fn mqueue(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     mountable(sandbox, "mqueue")

@@ -8,8 +8,9 @@ use std::path::Path;
 use nix::errno::Errno;
 use vmlab_protocol::catalogue::Namespace;
 
-use super::{directory, probe_setattr, tmpfs};
+use super::{directory, probe_setattr, probe_user_namespaces, tmpfs};
 use crate::sandbox::{Code, During, OUTER_ID, Sandbox, refused};
+use crate::scenarios::file::{Feature, LoopDisk, probe_disk};
 use crate::scenarios::support::{Scratch, judge, known, mount_tmpfs, write};
 use crate::scenarios::{Finding, Probe, Scenario, Trouble};
 use crate::sys::mount::{At, Attributes, OPEN_TREE_CLONE, move_mount, open_tree, open_tree_attr, set_attributes};
@@ -69,8 +70,46 @@ fn clear(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 }
 
 fn probe_open_tree_attr() -> Result<Probe, Trouble> {
+    if let missing @ Probe::Missing(_) = probe_user_namespaces()? {
+        return Ok(missing);
+    }
     let call = open_tree_attr(At::Nowhere, 0, Attributes::READ_ONLY);
     known("open_tree_attr(-1)", call, &[Errno::ENOSYS], &[Errno::EBADF])
+}
+
+pub(super) const EXT4: Scenario = Scenario::new(
+    "mount.idmapped-ext4",
+    "On an id-mapped mount of ext4, the files of root belong to the mapped user",
+    idmapped_ext4,
+)
+.shows(&["later-idmapped-mounts"], MAN_PAGE)
+.steps(&[
+    "mount(2) mounts a new ext4 file system from a loop device, and root writes a file there.",
+    "open_tree(OPEN_TREE_CLONE) clones the mount. mount_setattr(2) gives the clone id maps. Not in the control.",
+    "The file's owner, seen through the clone, must be 100000. In the control it is 0.",
+])
+.by_means_of("MOUNT_ATTR_IDMAP")
+.needs(&["CONFIG_USER_NS", "CONFIG_BLK_DEV_LOOP", "CONFIG_EXT4_FS"], 5, 12, 0)
+.with_modules(&["loop", "ext4"])
+.probed_by(probe_ext4);
+
+fn idmapped_ext4(sandbox: &Sandbox) -> Result<Finding, Trouble> {
+    let scratch = Scratch::new()?;
+    mount_tmpfs(scratch.path())?;
+    let disk = LoopDisk::ext4(Feature::Verity)?;
+    write(disk.join("file"), "")?;
+    let clone = open_tree(At::Path(&disk.join("")), OPEN_TREE_CLONE).during("open_tree(OPEN_TREE_CLONE)")?;
+    if sandbox.applies() {
+        map(&clone)?.during("mount_setattr(MOUNT_ATTR_IDMAP)")?;
+    }
+    judge("the owner of root's file on the clone", &owner(&scratch, &clone)?, &OUTER_ID, &0)
+}
+
+fn probe_ext4() -> Result<Probe, Trouble> {
+    match probe_id_maps()? {
+        Probe::Available => probe_disk(),
+        missing @ Probe::Missing(_) => Ok(missing),
+    }
 }
 
 pub(super) const UNSUPPORTED: Scenario =
@@ -99,8 +138,16 @@ fn unsupported(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     judge("mount_setattr(MOUNT_ATTR_IDMAP)", &seen, &invalid, &vec![Ok(()); 2])
 }
 
+/// Tests whether the kernel has what each id-mapped mount needs.
+fn probe_id_maps() -> Result<Probe, Trouble> {
+    match probe_user_namespaces()? {
+        Probe::Available => probe_setattr(),
+        missing @ Probe::Missing(_) => Ok(missing),
+    }
+}
+
 fn probe_idmapped_tmpfs() -> Result<Probe, Trouble> {
-    if let missing @ Probe::Missing(_) = probe_setattr()? {
+    if let missing @ Probe::Missing(_) = probe_id_maps()? {
         return Ok(missing);
     }
     let (_scratch, clone) = cloned_tmpfs()?;

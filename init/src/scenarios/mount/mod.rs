@@ -21,7 +21,7 @@ use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
-use super::support::{known, mount_tmpfs};
+use super::support::{exists, known, mount_tmpfs};
 use super::{Probe, Scenario, Trouble};
 use crate::sandbox::{Answer, During, answer};
 use crate::sys::mount::{At, Attributes, set_attributes};
@@ -42,6 +42,7 @@ pub(super) const ALL: &[&Scenario] = &[
     &namespace::FSMOUNT,
     &idmapped::IDMAPPED,
     &idmapped::CLEAR,
+    &idmapped::EXT4,
     &idmapped::UNSUPPORTED,
     &locked::REMOUNT,
     &locked::SETATTR,
@@ -112,6 +113,12 @@ fn unshare_mounts() -> Result<(), Trouble> {
 
 fn create(path: &Path) -> Result<Answer, Trouble> {
     Ok(answer("open(O_CREAT)", File::create_new(path))?.map(drop))
+}
+
+/// Tests whether the kernel has user namespaces, for trials that use one beside the sandbox.
+fn probe_user_namespaces() -> Result<Probe, Trouble> {
+    let file = "/proc/self/ns/user";
+    Ok(if exists(Path::new(file))? { Probe::Available } else { Probe::Missing(format!("there is no {file}")) })
 }
 
 fn probe_setattr() -> Result<Probe, Trouble> {

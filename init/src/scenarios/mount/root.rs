@@ -172,6 +172,7 @@ pub(super) const FAILFS: Scenario =
     Scenario::new("mount.failfs", "A process whose root directory is failfs finds nothing by an absolute path", failfs)
         .shows(&["2d", "version-26"], "Documentation/filesystems/failfs.rst")
         .steps(&[
+            "fchroot(-1) fails with EBADF: the kernel knows the call.",
             "A process opens a directory, and calls fchroot(FD_FAILFS_ROOT). Not in the control.",
             "open(2) of a file by its absolute path must fail with EOPNOTSUPP.",
             "open(2) of the same file by the open directory succeeds.",
@@ -181,6 +182,7 @@ pub(super) const FAILFS: Scenario =
         .probed_by(probe_fchroot);
 
 fn failfs(sandbox: &Sandbox) -> Result<Finding, Trouble> {
+    require("fchroot(-1)", &fchroot(-1).map_err(Code::from), &refused(Errno::EBADF))?;
     let scratch = Scratch::new()?;
     let path = scratch.join("file");
     write(&path, "")?;

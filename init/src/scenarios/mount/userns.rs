@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use vmlab_protocol::catalogue::Namespace;
 
-use super::{bind, directory};
+use super::{bind, directory, probe_user_namespaces};
 use crate::sandbox::{Answer, Code, During, OUTER_ID, Sandbox, answer, refused};
 use crate::scenarios::file::mount_overlay;
 use crate::scenarios::support::{Scratch, decide, exists, judge, known, mount_tmpfs, read, require, write};
@@ -125,6 +125,9 @@ fn probe_binfmt_misc() -> Result<Probe, Trouble> {
 
 /// Mounts in a user namespace. EPERM is what a kernel answers that does not allow it for this file system.
 fn probe_mount(kind: &'static str, target: &Path, data: Option<&str>) -> Result<Probe, Trouble> {
+    if let missing @ Probe::Missing(_) = probe_user_namespaces()? {
+        return Ok(missing);
+    }
     let answer: Answer = Sandbox::none()
         .with_namespaces(INSIDE)
         .run(|| Ok(mount(Some("vmlab"), target, Some(kind), MsFlags::empty(), data).map_err(Code::from)))?;
