@@ -25,7 +25,7 @@ pub(super) fn probe_bridge() -> Result<Probe, Trouble> {
 
 pub(super) const BRIDGE: Scenario = Scenario::new(
     "net.bridge",
-    "Two network namespaces reach each other over a bridge if their cables are ports of the bridge",
+    "Two network namespaces reach each other if their cables are ports of a bridge",
     bridge,
 )
 .shows(&["network-routing"], "veth(4), Documentation/networking/bridge.rst")
@@ -62,9 +62,9 @@ pub(super) const FORWARDING: Scenario = Scenario::new(
 )
 .shows(&["network-routing"], "Documentation/networking/ip-sysctl.rst, section ip_forward")
 .steps(&[
-    "Connects two new network namespaces A and B to a third one, R, and routes each to the other's network through R.",
+    "Connects two new network namespaces A and B to a third one, R, which is their gateway to each other.",
     "The subject sets net.ipv4.ip_forward in R.",
-    "A datagram from A to B must come. Without ip_forward, R drops it, and counts it in InAddrErrors of /proc/net/snmp.",
+    "A datagram from A to B must come. Without ip_forward, R drops it, and counts it in InAddrErrors.",
 ])
 .by_means_of("ip_forward")
 .needs(&["CONFIG_NET_NS", "CONFIG_INET", "CONFIG_VETH", "CONFIG_PROC_FS", "CONFIG_SYSCTL"], 2, 6, 29)
