@@ -105,12 +105,12 @@ const EQUALIZER: &str = "eql";
 
 pub(super) const PHYSICAL: Scenario = Scenario::new(
     "net.physical-returns",
-    "A device that no request has created is inside when moved, and returns when the namespace dies",
+    "A device that its driver has created returns when the network namespace dies",
     physical_returns,
 )
 .shows(&["network-direct"], "network_namespaces(7)")
 .steps(&[
-    "Moves the device eql, which its driver has created as those of network cards, to the namespace of a process inside.",
+    "Moves the device eql, which its driver has created as a card's, to the namespace of a process inside.",
     "Outside: the device must not be listed.",
     "The process inside is killed: the device comes back to the initial network namespace.",
 ])

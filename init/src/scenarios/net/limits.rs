@@ -54,7 +54,7 @@ pub(super) const BUFFER_LIMIT: Scenario = Scenario::new(
     "Inside: writing this value, as root without a user namespace, must fail with EACCES.",
 ])
 .inside(&[Namespace::Net])
-.needs(&["CONFIG_NET_NS", "CONFIG_PROC_FS", "CONFIG_SYSCTL"], 6, 9, 0)
+.needs(&["CONFIG_NET_NS", "CONFIG_PROC_FS", "CONFIG_SYSCTL"], 6, 11, 0)
 .probed_by(|| probe_file(&NET, RMEM_MAX));
 
 fn buffer_limit(sandbox: &Sandbox) -> Result<Finding, Trouble> {
@@ -127,7 +127,7 @@ pub(super) const SOMAXCONN: Scenario = Scenario::new(
     "Outside: the file must have the same value as before.",
 ])
 .inside(&[Namespace::User, Namespace::Net])
-.needs(&["CONFIG_USER_NS", "CONFIG_NET_NS", "CONFIG_PROC_FS", "CONFIG_SYSCTL"], 6, 9, 0)
+.needs(&["CONFIG_USER_NS", "CONFIG_NET_NS", "CONFIG_PROC_FS", "CONFIG_SYSCTL"], 6, 11, 0)
 .probed_by(|| probe_file(&USER_NET, SOMAXCONN_FILE));
 
 fn somaxconn(sandbox: &Sandbox) -> Result<Finding, Trouble> {

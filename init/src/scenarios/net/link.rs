@@ -2,6 +2,8 @@
 
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd as _};
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 
 use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::errno::Errno;
@@ -36,19 +38,27 @@ pub(crate) struct Device<'a> {
     name: &'a str,
     kind: &'a str,
     parent: Option<&'a str>,
+    /// 0: the kernel chooses.
+    index: u32,
     data: Attributes,
 }
 
 impl<'a> Device<'a> {
     pub(crate) const fn new(kind: &'a str, name: &'a str) -> Self {
-        Self { name, kind, parent: None, data: Attributes::new() }
+        Self { name, kind, parent: None, index: 0, data: Attributes::new() }
     }
 
     /// A pair of devices, of the kind `veth` or `netkit`: what one sends, the other receives.
+    ///
+    /// Their indexes differ, also when they are in different namespaces. A device whose peer has its own index looks like a
+    /// physical one, and its carrier is noticed up to a second later (net/core/link_watch.c, `linkwatch_urgent_event`).
     pub(crate) fn pair(kind: &'a str, name: &'a str, peer: &str) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(1000);
+        let index = NEXT.fetch_add(2, Relaxed);
         let mut bytes = vec![0; LINK_HEADER];
+        bytes.splice(4..8, (index + 1).to_ne_bytes());
         bytes.extend(Attributes::new().text(IFLA_IFNAME, peer).into_bytes());
-        Self { data: Attributes::new().bytes(FIRST_OF_KIND, &bytes), ..Self::new(kind, name) }
+        Self { index, data: Attributes::new().bytes(FIRST_OF_KIND, &bytes), ..Self::new(kind, name) }
     }
 
     /// A device on top of another.
@@ -81,7 +91,7 @@ impl<'a> Device<'a> {
         if let Some(parent) = self.parent {
             attributes = attributes.number(IFLA_LINK, index(parent)?);
         }
-        change_link(RTM_NEWLINK, 0, (0, 0), &attributes, NLM_F_CREATE | NLM_F_EXCL)
+        change_link(RTM_NEWLINK, self.index, (0, 0), &attributes, NLM_F_CREATE | NLM_F_EXCL)
     }
 
     /// Creates the device.

@@ -32,6 +32,7 @@ pub(super) const ALL: &[&Scenario] = &[
     &limits::CONNTRACK_LIMIT,
     &direct::DEAD_DUMMY,
     &proc::DEVICES,
+    &routing::FORWARDING,
     &direct::IMMOVABLE,
     &split::IPVLAN_ADDRESS,
     &split::IPVLAN_L3,

@@ -1,4 +1,4 @@
-//! An nftables rule, over netlink (include/uapi/linux/netfilter/nf_tables.h), in the calling process's network namespace.
+//! An nftables rule in the caller's network namespace (include/uapi/linux/netfilter/nf_tables.h).
 
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use nix::errno::Errno;

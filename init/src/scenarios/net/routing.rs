@@ -1,13 +1,15 @@
 //! Network namespaces that are connected by cables and a bridge.
 
+use std::net::Ipv4Addr;
+
 use nix::errno::Errno;
 use vmlab_protocol::catalogue::Namespace;
 
 use super::link::{self, Device, device_name, probe, probe_kind};
-use super::netns::{self, Netns, await_teardown};
-use super::wires::{connect, host, tcp};
-use super::{Finding, Probe, Scenario, Trouble, decide, judge, require};
-use crate::sandbox::{Sandbox, refused};
+use super::netns::{self, Netns, await_teardown, until};
+use super::wires::{connect, host, tcp, udp};
+use super::{Finding, Probe, Scenario, Trouble, decide, judge, read, require, write};
+use crate::sandbox::{During, Sandbox, answer, refused};
 
 pub(super) fn probe_veth() -> Result<Probe, Trouble> {
     let (name, peer) = (device_name('p'), device_name('q'));
@@ -23,7 +25,7 @@ pub(super) fn probe_bridge() -> Result<Probe, Trouble> {
 
 pub(super) const BRIDGE: Scenario = Scenario::new(
     "net.bridge",
-    "Two network namespaces reach each other over a bridge if their cables are ports of the bridge",
+    "Two network namespaces reach each other if their cables are ports of a bridge",
     bridge,
 )
 .shows(&["network-routing"], "veth(4), Documentation/networking/bridge.rst")
@@ -51,6 +53,55 @@ fn bridge(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     }
     require("connect(2) from the bridge to A", &tcp(&hub, &a, host(1))?, &Ok(()))?;
     judge("connect(2) from A to B", &tcp(&a, &b, host(2))?, &Ok(()), &refused(Errno::EHOSTUNREACH))
+}
+
+pub(super) const FORWARDING: Scenario = Scenario::new(
+    "net.forwarding",
+    "A network namespace forwards packets between two others if ip_forward is set there",
+    forwarding,
+)
+.shows(&["network-routing"], "Documentation/networking/ip-sysctl.rst, section ip_forward")
+.steps(&[
+    "Connects two new network namespaces A and B to a third one, R, which is their gateway to each other.",
+    "The subject sets net.ipv4.ip_forward in R.",
+    "A datagram from A to B must come. Without ip_forward, R drops it, and counts it in InAddrErrors.",
+])
+.by_means_of("ip_forward")
+.needs(&["CONFIG_NET_NS", "CONFIG_INET", "CONFIG_VETH", "CONFIG_PROC_FS", "CONFIG_SYSCTL"], 2, 6, 29)
+.with_modules(&["veth"])
+.probed_by(probe_veth);
+
+fn forwarding(sandbox: &Sandbox) -> Result<Finding, Trouble> {
+    let address = |network, host| Ipv4Addr::new(10, 2, network, host);
+    let (a, r, b) = (Netns::new()?, Netns::new()?, Netns::new()?);
+    for (netns, name, number) in [(&a, "to-a", 1), (&b, "to-b", 2)] {
+        connect((netns, "to-r", Some(address(number, 2))), (&r, name, Some(address(number, 1))))?;
+        netns.run(|| link::add_gateway(address(3 - number, 0), 24, address(number, 1)))?;
+    }
+    if sandbox.applies() {
+        r.run(|| write("/proc/sys/net/ipv4/ip_forward", "1"))?;
+    }
+    let ((sender, _), (receiver, target)) = (udp(&a, address(1, 2))?, udp(&b, address(2, 2))?);
+    receiver.set_nonblocking(true).during("fcntl(O_NONBLOCK)")?;
+    let dropped = || r.run(address_errors);
+    let before = dropped()?;
+    sender.send_to(b"datagram", target).during("send(2) from A")?;
+    let mut came = refused(Errno::EAGAIN);
+    until("the datagram, or the count of its loss", || {
+        came = answer("recv(2)", receiver.recv(&mut [0; 64]))?;
+        Ok(came.is_ok() || dropped()? > before)
+    })?;
+    judge("recv(2) in B of a datagram from A", &came, &Ok(8), &refused(Errno::EAGAIN))
+}
+
+/// `InAddrErrors` of the calling process's network namespace: datagrams for others that it did not forward.
+fn address_errors() -> Result<u64, Trouble> {
+    let text = read("/proc/self/net/snmp")?;
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("Ip: "));
+    let (names, values) =
+        lines.next().zip(lines.next()).ok_or_else(|| Trouble::new("/proc/net/snmp has no line Ip"))?;
+    let found = names.split(' ').zip(values.split(' ')).find(|(name, _)| *name == "InAddrErrors");
+    found.ok_or_else(|| Trouble::new("/proc/net/snmp has no InAddrErrors"))?.1.parse().during("reading InAddrErrors")
 }
 
 pub(super) const LINK_DOWN: Scenario = Scenario::new(

@@ -36,18 +36,15 @@ fn abstract_unix(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     judge(&format!("connect(@{name}) inside"), &connected, &refused(Errno::ECONNREFUSED), &Ok(()))
 }
 
-pub(super) const NETLINK_PORT: Scenario = Scenario::new(
-    "net.netlink-port",
-    "A netlink port number that a socket outside has is free inside",
-    netlink_port,
-)
-.shows(&["network-proc"], "netlink(7), network_namespaces(7)")
-.steps(&[
-    "Outside: bind(2) of a netlink socket to a port number.",
-    "Inside: bind(2) of another netlink socket to the same number must succeed; in one namespace it fails with EADDRINUSE.",
-])
-.inside(&[Namespace::Net])
-.needs(&["CONFIG_NET_NS"], 2, 6, 29);
+pub(super) const NETLINK_PORT: Scenario =
+    Scenario::new("net.netlink-port", "A netlink port number that a socket outside has is free inside", netlink_port)
+        .shows(&["network-proc"], "netlink(7), network_namespaces(7)")
+        .steps(&[
+            "Outside: bind(2) of a netlink socket to a port number.",
+            "Inside: bind(2) of another netlink socket to the same number must succeed.",
+        ])
+        .inside(&[Namespace::Net])
+        .needs(&["CONFIG_NET_NS"], 2, 6, 29);
 
 fn netlink_port(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let take = |port| -> Result<(netlink_sys::Socket, Answer), Trouble> {
@@ -116,8 +113,8 @@ pub(super) const VSOCK: Scenario = Scenario::new(
 )
 .steps(&[
     "Outside: bind(2) and listen(2) on a vsock address of the machine itself.",
-    "The leg enters an intermediate network namespace, and sets net.vsock.child_ns_mode to local there, if there is this file.",
-    "Inside, in a child of that namespace: connect(2) to the address must fail with ECONNRESET. Before Linux 7.0 it succeeds.",
+    "Enters an intermediate network namespace, and sets net.vsock.child_ns_mode to local there, if it exists.",
+    "Inside, in a child of that namespace: connect(2) must fail with ECONNRESET. Before Linux 7.0 it succeeds.",
     "The control connects from the intermediate namespace, whose own mode is global.",
 ])
 .inside(&[Namespace::Net])

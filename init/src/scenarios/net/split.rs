@@ -139,21 +139,19 @@ fn ipvlan_address(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     judge("RTM_NEWADDR of A's address in B", &added, &refused(Errno::EADDRINUSE), &Ok(()))
 }
 
-pub(super) const IPVLAN_L3: Scenario = Scenario::new(
-    "net.ipvlan-l3",
-    "Ipvlans in L3 mode exchange packets without resolving addresses by ARP",
-    ipvlan_l3,
-)
-.shows(&["network-ip"], "Documentation/networking/ipvlan.rst, section L3 mode")
-.steps(&[
-    "Makes two ipvlans on a device, moves them to two new network namespaces A and B, and routes each to the other's network.",
-    "A datagram from A reaches B.",
-    "In A: /proc/net/arp must have no entry for B. In L2 mode it has one.",
-])
-.by_means_of("IPVLAN_MODE_L3")
-.needs(&["CONFIG_NET_NS", "CONFIG_INET", "CONFIG_IPVLAN", "CONFIG_VETH", "CONFIG_PROC_FS"], 3, 19, 0)
-.with_modules(&["ipvlan", "veth"])
-.probed_by(|| probe_kind("ipvlan"));
+pub(super) const IPVLAN_L3: Scenario =
+    Scenario::new("net.ipvlan-l3", "Ipvlans in L3 mode exchange packets without resolving addresses by ARP", ipvlan_l3)
+        .shows(&["network-ip"], "Documentation/networking/ipvlan.rst, section L3 mode")
+        .steps(&[
+            "Makes two ipvlans on a device, and moves them to two new network namespaces A and B.",
+            "A routes B's network through its ipvlan, and B that of A.",
+            "A datagram from A reaches B.",
+            "In A: /proc/net/arp must have no entry for B. In L2 mode it has one.",
+        ])
+        .by_means_of("IPVLAN_MODE_L3")
+        .needs(&["CONFIG_NET_NS", "CONFIG_INET", "CONFIG_IPVLAN", "CONFIG_VETH", "CONFIG_PROC_FS"], 3, 19, 0)
+        .with_modules(&["ipvlan", "veth"])
+        .probed_by(|| probe_kind("ipvlan"));
 
 fn ipvlan_l3(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let address = |number| Ipv4Addr::new(10, 1, number, 1);

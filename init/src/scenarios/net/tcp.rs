@@ -74,7 +74,7 @@ fn text(text: &str) -> Answer<String> {
 
 pub(super) const MOVE: Scenario = Scenario::new(
     "net.tcp-move",
-    "A TCP connection with unread bytes moves to another network namespace; its peer sees nothing",
+    "A TCP connection with unread bytes moves to another network namespace unnoticed",
     move_connection,
 )
 .shows(&["socket-checkpoint", "7a"], "include/uapi/linux/tcp.h, TCP_REPAIR; https://criu.org/TCP_connection")
@@ -134,7 +134,7 @@ fn judged(heard: &Answer<String>) -> Result<Finding, Trouble> {
 
 pub(super) const BLOCK: Scenario = Scenario::new(
     "net.tcp-block",
-    "A TCP connection survives its absence if the network is blocked meanwhile; otherwise it is reset",
+    "A TCP connection survives being taken away if the network is blocked meanwhile",
     block,
 )
 .shows(&["block-network", "7a"], "include/uapi/linux/tcp.h, TCP_REPAIR; https://criu.org/TCP_connection")
@@ -142,7 +142,8 @@ pub(super) const BLOCK: Scenario = Scenario::new(
     "Connects three network namespaces by a bridge. A client in B connects to a peer in A.",
     "The subject cuts B off. Both legs take the client's connection out of the kernel by TCP_REPAIR.",
     "The peer sends three bytes while no socket is there to receive them.",
-    "The subject restores the connection in C, where the bytes come: the peer sends them again. The peer must receive \"world\".",
+    "The subject restores the connection in C, where the bytes come, because the peer sends them again.",
+    "C sends \"world\", which the peer must receive.",
     "In the control, B's kernel answers the three bytes with a reset: the peer's read(2) fails with ECONNRESET.",
 ])
 .by_means_of("a network that is blocked")

@@ -72,7 +72,8 @@ const PASS_PIDFD: Scenario = Scenario::new(
 )
 .shows(&["later-unix"], "unix(7), include/linux/socket.h, SCM_PIDFD")
 .steps(&[
-    "The subject sets SO_PASSPIDFD on one end of a pair of Unix sockets. Another process sends a byte from the other end.",
+    "The subject sets SO_PASSPIDFD on one end of a pair of Unix sockets.",
+    "Another process sends a byte from the other end.",
     "recvmsg(2): a control message SCM_PIDFD must come with the byte, and its pidfd must be of the sender.",
 ])
 .by_means_of("SO_PASSPIDFD")
@@ -140,7 +141,7 @@ fn send(socket: &UnixStream, control: &[ControlMessage<'_>]) -> Answer {
 
 const PEER_PIDFD: Scenario = Scenario::new(
     "unix.peer-pidfd",
-    "SO_PEERPIDFD of a peer outside the PID namespace is a pidfd that cannot be used for signals",
+    "A pidfd from SO_PEERPIDFD does not reach a peer outside the PID namespace: EINVAL",
     peer_pidfd,
 )
 .shows(&["later-unix"], "unix(7), pidfd_send_signal(2)")
