@@ -86,10 +86,7 @@ fn probe_owner_sysctl() -> Result<Probe, Trouble> {
 const SYSCTL: Scenario =
     Scenario::new("ipc.sysctl", "The sysctl kernel.msgmni belongs to the writer's IPC namespace", sysctl)
         .shows(&["2a"], "ipc_namespaces(7)")
-        .steps(&[
-            "Inside: root writes 31999 to /proc/sys/kernel/msgmni.",
-            "Outside: the file must show the old value.",
-        ])
+        .steps(&["Inside: root writes 31999 to /proc/sys/kernel/msgmni.", "Outside: the file must show the old value."])
         .inside(&[Namespace::Ipc])
         .needs(&["CONFIG_IPC_NS", "CONFIG_SYSVIPC", "CONFIG_SYSVIPC_SYSCTL"], 2, 6, 19)
         .probed_by(probe_sysv);
@@ -108,10 +105,7 @@ fn sysctl(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 const POSIX_MQ: Scenario =
     Scenario::new("ipc.posix-mq", "A POSIX message queue created outside cannot be opened by name inside", posix_mq)
         .shows(&["2a"], "ipc_namespaces(7), mq_overview(7)")
-        .steps(&[
-            "Outside: mq_open(3) creates a queue.",
-            "Inside: mq_open(3) of the same name must fail with ENOENT.",
-        ])
+        .steps(&["Outside: mq_open(3) creates a queue.", "Inside: mq_open(3) of the same name must fail with ENOENT."])
         .inside(&[Namespace::Ipc])
         .needs(&["CONFIG_IPC_NS", "CONFIG_POSIX_MQUEUE"], 2, 6, 30)
         .probed_by(probe_mq);

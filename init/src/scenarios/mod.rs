@@ -30,8 +30,19 @@ pub(crate) use leg::{Mutation, run_leg};
 pub(crate) use scenario::{Finding, Scenario, Trial};
 
 /// The scenarios of each area, by the area's name.
-const AREAS: &[&[&Scenario]] =
-    &[cgroup::ALL, ipc::ALL, lab::ALL, mount::ALL, namespace::ALL, net::ALL, pid::ALL, syslog::ALL, time::ALL, user::ALL, uts::ALL];
+const AREAS: &[&[&Scenario]] = &[
+    cgroup::ALL,
+    ipc::ALL,
+    lab::ALL,
+    mount::ALL,
+    namespace::ALL,
+    net::ALL,
+    pid::ALL,
+    syslog::ALL,
+    time::ALL,
+    user::ALL,
+    uts::ALL,
+];
 
 /// All scenarios, sorted by name.
 pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> {

@@ -90,7 +90,7 @@ pub(crate) fn known<T>(
     absent: &[Errno],
     refused: &[Errno],
 ) -> Result<Probe, Trouble> {
-    match answer {
+    match answer.map(drop) {
         Err(errno) if absent.contains(&errno) => Ok(Probe::Missing(format!("{call}: {errno:?}"))),
         Err(errno) if !refused.contains(&errno) => Err(errno).during(call),
         Ok(_) | Err(_) => Ok(Probe::Available),

@@ -15,7 +15,8 @@ use crate::sys::privilege::appear_as_32_bit;
 use crate::sys::uts::setdomainname;
 
 /// The scenarios of this area, sorted by name.
-pub(super) const ALL: &[&Scenario] = &[&ARCH, &DOMAINNAME, &DOMAINNAME_DENIED, &HOSTNAME, &OWNER, &SYSCTL, &SYSCTL_DENIED];
+pub(super) const ALL: &[&Scenario] =
+    &[&ARCH, &DOMAINNAME, &DOMAINNAME_DENIED, &HOSTNAME, &OWNER, &SYSCTL, &SYSCTL_DENIED];
 
 const ARCH_FILE: &str = "/proc/sys/kernel/arch";
 
@@ -105,7 +106,10 @@ const OWNER: Scenario = Scenario::new(
     "Root of a user namespace may set the host name of a UTS namespace created there",
     owner,
 )
-.shows(&["3a", "capabilities"], "user_namespaces(7), section Interaction of user namespaces and other types of namespaces")
+.shows(
+    &["3a", "capabilities"],
+    "user_namespaces(7), section Interaction of user namespaces and other types of namespaces",
+)
 .steps(&[
     "Inside a user namespace: unshare(CLONE_NEWUTS) makes a UTS namespace that the user namespace owns.",
     "sethostname(2) must succeed there, and the name outside must stay.",

@@ -34,8 +34,11 @@ const fn lower_half(flags: u64) -> [u8; 4] {
 /// # Errors
 /// As clone(2): `EAGAIN`, `ENOMEM`.
 pub(crate) fn add_idle_thread() -> Result<()> {
-    let flags =
-        CloneFlags::CLONE_VM | CloneFlags::CLONE_FS | CloneFlags::CLONE_FILES | CloneFlags::CLONE_SIGHAND | CloneFlags::CLONE_THREAD;
+    let flags = CloneFlags::CLONE_VM
+        | CloneFlags::CLONE_FS
+        | CloneFlags::CLONE_FILES
+        | CloneFlags::CLONE_SIGHAND
+        | CloneFlags::CLONE_THREAD;
     let stack = Box::leak(vec![0; 64 << 10].into_boxed_slice());
     let idle = Box::new(|| {
         loop {
@@ -79,8 +82,7 @@ struct Arguments {
 pub(crate) fn fork_with_clone3(flags: u64, child: impl FnOnce() -> u8) -> Result<Pid> {
     let arguments = Arguments { flags, exit_signal: u64::from(libc::SIGCHLD.cast_unsigned()), ..Arguments::default() };
     // SAFETY: the kernel reads live arguments of their size; without CLONE_VM this is fork(2), and the process has one thread.
-    let pid =
-        Errno::result(unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<Arguments>()) })?;
+    let pid = Errno::result(unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<Arguments>()) })?;
     finish(pid, child)
 }
 
@@ -117,4 +119,17 @@ pub(crate) fn uts_namespace_of(pidfd: &OwnedFd) -> Result<std::fs::File> {
     let fd = Errno::result(unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_UTS_NAMESPACE, 0) })?;
     // SAFETY: the kernel has just opened the descriptor, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) }.into())
+}
+
+/// A copy of another process's descriptor (pidfd_getfd(2)). Linux 5.6.
+///
+/// # Errors
+/// As pidfd_getfd(2): `ENOSYS`, `EBADF`, `EPERM`.
+pub(crate) fn descriptor_of(pid: Pid, descriptor: i32) -> Result<OwnedFd> {
+    let pidfd = pidfd_of(pid)?;
+    // SAFETY: the call takes no pointers.
+    let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), descriptor, 0) })?;
+    let fd = i32::try_from(fd).map_err(|_| Errno::EBADF)?;
+    // SAFETY: the kernel has just opened the descriptor, and nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -164,10 +164,8 @@ pub(crate) fn adjust_nothing() -> Result<()> {
 pub(crate) fn set_attribute(path: &Path, name: &CStr, value: &[u8]) -> Result<()> {
     nix::NixPath::with_nix_path(path, |path| {
         // SAFETY: path and name are NUL-terminated; the kernel reads the value's length of bytes.
-        Errno::result(unsafe {
-            libc::setxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0)
-        })
-        .map(drop)
+        Errno::result(unsafe { libc::setxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) })
+            .map(drop)
     })?
 }
 
@@ -179,9 +177,7 @@ pub(crate) fn attribute(path: &Path, name: &CStr) -> Result<Vec<u8>> {
     let mut value = vec![0; 64];
     let length = nix::NixPath::with_nix_path(path, |path| {
         // SAFETY: path and name are NUL-terminated; the kernel writes at most the buffer's length.
-        Errno::result(unsafe {
-            libc::getxattr(path.as_ptr(), name.as_ptr(), value.as_mut_ptr().cast(), value.len())
-        })
+        Errno::result(unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), value.as_mut_ptr().cast(), value.len()) })
     })??;
     value.truncate(length.cast_unsigned());
     Ok(value)

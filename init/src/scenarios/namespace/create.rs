@@ -197,7 +197,8 @@ pub(super) const WAYS: Scenario = Scenario::new(
 fn ways(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let flags = if sandbox.applies() { bits(Namespace::Uts) } else { 0 };
     let sigchld = u64::from(libc::SIGCHLD.cast_unsigned());
-    let other: Sandbox = if sandbox.applies() { Sandbox::none().with_namespaces(&[Namespace::Uts]) } else { Sandbox::none() };
+    let other: Sandbox =
+        if sandbox.applies() { Sandbox::none().with_namespaces(&[Namespace::Uts]) } else { Sandbox::none() };
     let other = other.hold(|| Ok(()))?;
     let target = open(other.pid(), "uts")?;
     let answers = sandbox.run(|| {

@@ -78,7 +78,8 @@ pub(super) const DESCRIPTOR: Scenario = Scenario::new(
 .needs(&["CONFIG_UTS_NS", "CONFIG_PROC_FS"], 3, 0, 0);
 
 fn descriptor(sandbox: &Sandbox) -> Result<Finding, Trouble> {
-    let inside = Sandbox::none().with_namespaces(&[Namespace::Uts]).hold(|| sethostname(NAME).during("sethostname(2)"))?;
+    let inside =
+        Sandbox::none().with_namespaces(&[Namespace::Uts]).hold(|| sethostname(NAME).during("sethostname(2)"))?;
     let pid = inside.pid();
     let opened = if sandbox.applies() { Some(open(pid, "uts")?) } else { None };
     let outside = inode(&open(nix::unistd::getpid(), "uts")?)?;

@@ -36,21 +36,21 @@ fn probe_list() -> Result<Probe, Trouble> {
     known("listns(2)", nsfs::list(flag(Namespace::Uts).bits(), 0, 0), &[Errno::ENOSYS], &[])
 }
 
-pub(super) const LIST: Scenario = Scenario::new(
-    "namespace.list",
-    "listns(2) lists a namespace as long as it is alive: no reference is lost",
-    list,
-)
-.shows(&["1a", "biederman-1", "biederman-3", "later-nsfs", "version-19"], "Documentation/filesystems; include/uapi/linux/nsfs.h")
-.steps(&[
-    "Outside: listns(CLONE_NEWUTS) returns the ids of all UTS namespaces.",
-    "Inside: a process in a new UTS namespace waits. Its id must be a new one, and be in the list.",
-    "The process ends. Within a limit of time the id must have left the list.",
-    "In the control the process is in the namespace of outside, and the list stays as it is.",
-])
-.inside(&[Namespace::Uts])
-.needs(&["CONFIG_UTS_NS"], 6, 19, 0)
-.probed_by(probe_list);
+pub(super) const LIST: Scenario =
+    Scenario::new("namespace.list", "listns(2) lists a namespace as long as it is alive: no reference is lost", list)
+        .shows(
+            &["1a", "biederman-1", "biederman-3", "later-nsfs", "version-19"],
+            "Documentation/filesystems; include/uapi/linux/nsfs.h",
+        )
+        .steps(&[
+            "Outside: listns(CLONE_NEWUTS) returns the ids of all UTS namespaces.",
+            "Inside: a process in a new UTS namespace waits. Its id must be a new one, and be in the list.",
+            "The process ends. Within a limit of time the id must have left the list.",
+            "In the control the process is in the namespace of outside, and the list stays as it is.",
+        ])
+        .inside(&[Namespace::Uts])
+        .needs(&["CONFIG_UTS_NS"], 6, 19, 0)
+        .probed_by(probe_list);
 
 fn list(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let before = uts_namespaces()?;

@@ -2,6 +2,7 @@
 
 mod create;
 mod enter;
+mod event;
 mod identity;
 mod lifetime;
 mod limit;
@@ -26,6 +27,7 @@ pub(super) const ALL: &[&Scenario] = &[
     &lifetime::BIND_MOUNT,
     &create::CLONE_PARENT,
     &create::CLONE3_TIME,
+    &event::CORE_SOCKET,
     &lifetime::DESCRIPTOR,
     &create::FLAGS,
     &nsfs::HANDLE,
@@ -58,6 +60,7 @@ pub(super) const ALL: &[&Scenario] = &[
     &create::THREADS,
     &trace::TASK_NEWTASK,
     &trace::UNSHARE,
+    &event::UEVENT,
     &create::WAYS,
 ];
 

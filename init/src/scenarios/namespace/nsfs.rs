@@ -47,27 +47,19 @@ fn handle(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 
 fn probe_handle() -> Result<Probe, Trouble> {
     let namespace = open(getpid(), "uts")?;
-    known(
-        "name_to_handle_at(2) of a namespace",
-        nsfs::handle(&namespace),
-        &[Errno::EOPNOTSUPP, Errno::ENOSYS],
-        &[],
-    )
+    known("name_to_handle_at(2) of a namespace", nsfs::handle(&namespace), &[Errno::EOPNOTSUPP, Errno::ENOSYS], &[])
 }
 
-pub(super) const ID: Scenario = Scenario::new(
-    "namespace.id",
-    "NS_GET_ID returns a number that each namespace has for itself",
-    id,
-)
-.shows(&["biederman-3", "later-nsfs", "version-19"], "NS_GET_ID in include/uapi/linux/nsfs.h")
-.steps(&[
-    "Outside: ioctl(NS_GET_ID) returns the id of the leg's UTS namespace.",
-    "The id of the UTS namespace of a process inside must be another one. In the control it is the same.",
-])
-.inside(&[Namespace::Uts])
-.needs(&["CONFIG_UTS_NS"], 6, 18, 0)
-.probed_by(probe_id);
+pub(super) const ID: Scenario =
+    Scenario::new("namespace.id", "NS_GET_ID returns a number that each namespace has for itself", id)
+        .shows(&["biederman-3", "later-nsfs", "version-19"], "NS_GET_ID in include/uapi/linux/nsfs.h")
+        .steps(&[
+            "Outside: ioctl(NS_GET_ID) returns the id of the leg's UTS namespace.",
+            "The id of the UTS namespace of a process inside must be another one. In the control it is the same.",
+        ])
+        .inside(&[Namespace::Uts])
+        .needs(&["CONFIG_UTS_NS"], 6, 18, 0)
+        .probed_by(probe_id);
 
 fn id(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     differs(sandbox, "uts", "NS_GET_ID", nsfs::id)
@@ -117,20 +109,17 @@ fn differs(
     )
 }
 
-pub(super) const OWNER: Scenario = Scenario::new(
-    "namespace.owner",
-    "NS_GET_USERNS opens the user namespace that owns a namespace",
-    owner,
-)
-.shows(&["1d", "later-nsfs"], "ioctl_ns(2)")
-.steps(&[
-    "Inside: a process in new user and UTS namespaces waits.",
-    "Outside: NS_GET_NSTYPE of its UTS namespace returns CLONE_NEWUTS, and NS_GET_PARENT fails with EINVAL.",
-    "NS_GET_USERNS of its UTS namespace must open the user namespace of the process, not that of outside.",
-])
-.inside(&[Namespace::User, Namespace::Uts])
-.needs(&["CONFIG_USER_NS", "CONFIG_UTS_NS"], 4, 11, 0)
-.probed_by(probe_owner);
+pub(super) const OWNER: Scenario =
+    Scenario::new("namespace.owner", "NS_GET_USERNS opens the user namespace that owns a namespace", owner)
+        .shows(&["1d", "later-nsfs"], "ioctl_ns(2)")
+        .steps(&[
+            "Inside: a process in new user and UTS namespaces waits.",
+            "Outside: NS_GET_NSTYPE of its UTS namespace returns CLONE_NEWUTS, and NS_GET_PARENT fails with EINVAL.",
+            "NS_GET_USERNS of its UTS namespace must open the user namespace of the process, not that of outside.",
+        ])
+        .inside(&[Namespace::User, Namespace::Uts])
+        .needs(&["CONFIG_USER_NS", "CONFIG_UTS_NS"], 4, 11, 0)
+        .probed_by(probe_owner);
 
 fn owner(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let inside = sandbox.hold(|| Ok(()))?;
@@ -156,19 +145,16 @@ fn probe_owner() -> Result<Probe, Trouble> {
 /// A user that no other process belongs to.
 const USER: u32 = 4242;
 
-pub(super) const OWNER_UID: Scenario = Scenario::new(
-    "namespace.owner-uid",
-    "NS_GET_OWNER_UID returns the user that created a user namespace",
-    owner_uid,
-)
-.shows(&["1d", "later-nsfs"], "ioctl_ns(2)")
-.steps(&[
-    "The subject becomes user 4242 and calls unshare(CLONE_NEWUSER); the control calls it as root.",
-    "Outside: NS_GET_OWNER_UID of the new user namespace must return 4242, or 0 for the control.",
-])
-.by_means_of("an ordinary user as the creator")
-.needs(&["CONFIG_USER_NS"], 4, 11, 0)
-.probed_by(probe_owner);
+pub(super) const OWNER_UID: Scenario =
+    Scenario::new("namespace.owner-uid", "NS_GET_OWNER_UID returns the user that created a user namespace", owner_uid)
+        .shows(&["1d", "later-nsfs"], "ioctl_ns(2)")
+        .steps(&[
+            "The subject becomes user 4242 and calls unshare(CLONE_NEWUSER); the control calls it as root.",
+            "Outside: NS_GET_OWNER_UID of the new user namespace must return 4242, or 0 for the control.",
+        ])
+        .by_means_of("an ordinary user as the creator")
+        .needs(&["CONFIG_USER_NS"], 4, 11, 0)
+        .probed_by(probe_owner);
 
 fn owner_uid(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let inside = sandbox.hold(|| {
@@ -181,20 +167,17 @@ fn owner_uid(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     judge("NS_GET_OWNER_UID", &user, &USER, &0)
 }
 
-pub(super) const PARENT: Scenario = Scenario::new(
-    "namespace.parent",
-    "NS_GET_PARENT opens the PID namespace above; the first one has none",
-    parent,
-)
-.shows(&["1d", "later-nsfs", "biederman-7"], "ioctl_ns(2)")
-.steps(&[
-    "Inside: a process in a new PID namespace waits.",
-    "Outside: NS_GET_PARENT of its PID namespace must open that of outside.",
-    "In the control the process is in the initial PID namespace, whose parent nobody may open: EPERM.",
-])
-.inside(&[Namespace::Pid])
-.needs(&["CONFIG_PID_NS"], 4, 9, 0)
-.probed_by(probe_owner);
+pub(super) const PARENT: Scenario =
+    Scenario::new("namespace.parent", "NS_GET_PARENT opens the PID namespace above; the first one has none", parent)
+        .shows(&["1d", "later-nsfs", "biederman-7"], "ioctl_ns(2)")
+        .steps(&[
+            "Inside: a process in a new PID namespace waits.",
+            "Outside: NS_GET_PARENT of its PID namespace must open that of outside.",
+            "In the control the process is in the initial PID namespace, whose parent nobody may open: EPERM.",
+        ])
+        .inside(&[Namespace::Pid])
+        .needs(&["CONFIG_PID_NS"], 4, 9, 0)
+        .probed_by(probe_owner);
 
 fn parent(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let inside = sandbox.hold(|| Ok(()))?;

@@ -24,7 +24,8 @@ struct Trace {
 impl Trace {
     fn new() -> Result<Self, Trouble> {
         let scratch = Scratch::new()?;
-        mount(Some("vmlab"), scratch.path(), Some("tracefs"), MsFlags::empty(), None::<&str>).during("mount(tracefs)")?;
+        mount(Some("vmlab"), scratch.path(), Some("tracefs"), MsFlags::empty(), None::<&str>)
+            .during("mount(tracefs)")?;
         let instance = scratch.join("instances").join(format!("vmlab-{}", getpid()));
         let trace = Self { scratch, instance };
         fs::create_dir(&trace.instance).during("creating an instance of tracefs")?;

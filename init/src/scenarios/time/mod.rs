@@ -50,18 +50,21 @@ fn boottime(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     shifted(sandbox, "CLOCK_BOOTTIME inside", || now(ClockId::CLOCK_BOOTTIME))
 }
 
-const BTIME: Scenario =
-    Scenario::new("time.btime", "The time of the boot in /proc/stat is that of the reader's time namespace", btime)
-        .shows(&["3c", "version-5"], "time_namespaces(7); fs/proc/stat.c, show_stat")
-        .steps(&[
-            "The boottime offset of the new time namespace is 1000000 s.",
-            "Inside: the line btime of /proc/stat must be 1000000 s earlier than outside, so that btime plus uptime is now.",
-            "Before Linux 5.11 the line is the same inside and outside.",
-        ])
-        .inside(&[Namespace::Time])
-        .with_clock_offsets(&[ClockOffset { clock: "boottime", seconds: SHIFT_SECONDS }])
-        .needs(&["CONFIG_TIME_NS", "CONFIG_PROC_FS"], 5, 6, 0)
-        .isolates_since((5, 11, 0), &[]);
+const BTIME: Scenario = Scenario::new(
+    "time.btime",
+    "The time of the boot in /proc/stat is that of the reader's time namespace",
+    btime,
+)
+.shows(&["3c", "version-5"], "time_namespaces(7); fs/proc/stat.c, show_stat")
+.steps(&[
+    "The boottime offset of the new time namespace is 1000000 s.",
+    "Inside: the line btime of /proc/stat must be 1000000 s earlier than outside, so that btime plus uptime is now.",
+    "Before Linux 5.11 the line is the same inside and outside.",
+])
+.inside(&[Namespace::Time])
+.with_clock_offsets(&[ClockOffset { clock: "boottime", seconds: SHIFT_SECONDS }])
+.needs(&["CONFIG_TIME_NS", "CONFIG_PROC_FS"], 5, 6, 0)
+.isolates_since((5, 11, 0), &[]);
 
 fn btime(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let outside = boot_second()?;

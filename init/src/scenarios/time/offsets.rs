@@ -49,20 +49,17 @@ fn frozen(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     judge("a write to timens_offsets", &written, &refused(Errno::EACCES), &Ok(()))
 }
 
-pub(super) const NANOSECONDS: Scenario = Scenario::new(
-    "time.offsets-nanoseconds",
-    "An offset of 1000000000 nanoseconds is malformed: EINVAL",
-    nanoseconds,
-)
-.shows(&["3c"], "time_namespaces(7), section /proc/pid/timens_offsets")
-.steps(&[
-    "A process calls unshare(CLONE_NEWTIME).",
-    "Writing an offset with 1000000000 ns to /proc/self/timens_offsets must fail with EINVAL.",
-    "The control writes 999999999 ns, which is accepted.",
-])
-.by_means_of("an offset of 1000000000 nanoseconds")
-.needs(&["CONFIG_TIME_NS"], 5, 6, 0)
-.probed_by(probe);
+pub(super) const NANOSECONDS: Scenario =
+    Scenario::new("time.offsets-nanoseconds", "An offset of 1000000000 nanoseconds is malformed: EINVAL", nanoseconds)
+        .shows(&["3c"], "time_namespaces(7), section /proc/pid/timens_offsets")
+        .steps(&[
+            "A process calls unshare(CLONE_NEWTIME).",
+            "Writing an offset with 1000000000 ns to /proc/self/timens_offsets must fail with EINVAL.",
+            "The control writes 999999999 ns, which is accepted.",
+        ])
+        .by_means_of("an offset of 1000000000 nanoseconds")
+        .needs(&["CONFIG_TIME_NS"], 5, 6, 0)
+        .probed_by(probe);
 
 fn nanoseconds(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let nanoseconds = if sandbox.applies() { 1_000_000_000 } else { 999_999_999 };
@@ -73,21 +70,18 @@ fn nanoseconds(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     judge(&format!("an offset of {nanoseconds} ns"), &written, &refused(Errno::EINVAL), &Ok(()))
 }
 
-pub(super) const RANGE: Scenario = Scenario::new(
-    "time.offsets-range",
-    "A clock of a time namespace cannot be negative or overflow: ERANGE",
-    range,
-)
-.shows(&["3c"], "time_namespaces(7), section /proc/pid/timens_offsets")
-.steps(&[
-    "A process calls unshare(CLONE_NEWTIME).",
-    "Writing an offset that makes CLOCK_BOOTTIME negative must fail with ERANGE.",
-    "Writing an offset of more than 146 years must fail with ERANGE.",
-    "The control writes offsets of 1000 s, which are accepted.",
-])
-.by_means_of("offsets out of range")
-.needs(&["CONFIG_TIME_NS"], 5, 6, 0)
-.probed_by(probe);
+pub(super) const RANGE: Scenario =
+    Scenario::new("time.offsets-range", "A clock of a time namespace cannot be negative or overflow: ERANGE", range)
+        .shows(&["3c"], "time_namespaces(7), section /proc/pid/timens_offsets")
+        .steps(&[
+            "A process calls unshare(CLONE_NEWTIME).",
+            "Writing an offset that makes CLOCK_BOOTTIME negative must fail with ERANGE.",
+            "Writing an offset of more than 146 years must fail with ERANGE.",
+            "The control writes offsets of 1000 s, which are accepted.",
+        ])
+        .by_means_of("offsets out of range")
+        .needs(&["CONFIG_TIME_NS"], 5, 6, 0)
+        .probed_by(probe);
 
 fn range(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     // Seconds. The limit is KTIME_SEC_MAX / 2 (kernel/time/namespace.c): 4611686018 s.

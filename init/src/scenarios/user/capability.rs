@@ -16,10 +16,7 @@ use crate::sys::privilege::{
 
 pub(super) const CAPABILITIES: Scenario =
     Scenario::new("user.capabilities", "Root of a user namespace may not set the host name", capabilities)
-        .shows(
-            &["3a", "capabilities"],
-            "user_namespaces(7), section Effect of capabilities within a user namespace",
-        )
+        .shows(&["3a", "capabilities"], "user_namespaces(7), section Effect of capabilities within a user namespace")
         .steps(&[
             "Inside: root of a user namespace, in the UTS namespace of outside, calls sethostname(2).",
             "The call must fail with EPERM: the UTS namespace belongs to the initial user namespace.",
@@ -113,18 +110,15 @@ fn probe_secure_bit() -> Result<Probe, Trouble> {
     )
 }
 
-pub(super) const TRUSTED_ATTRIBUTE: Scenario = Scenario::new(
-    "user.trusted-xattr",
-    "Root of a user namespace may not set trusted.* attributes",
-    trusted_attribute,
-)
-.shows(&["capabilities", "xattrs"], "xattr(7), section Trusted extended attributes")
-.steps(&[
-    "Outside: mounts a tmpfs with a file in it that belongs to user 100000.",
-    "Inside: setxattr(2) of trusted.vmlab on this file must fail with EPERM.",
-])
-.inside(&[Namespace::User])
-.needs(&["CONFIG_USER_NS", "CONFIG_TMPFS_XATTR"], 3, 8, 0);
+pub(super) const TRUSTED_ATTRIBUTE: Scenario =
+    Scenario::new("user.trusted-xattr", "Root of a user namespace may not set trusted.* attributes", trusted_attribute)
+        .shows(&["capabilities", "xattrs"], "xattr(7), section Trusted extended attributes")
+        .steps(&[
+            "Outside: mounts a tmpfs with a file in it that belongs to user 100000.",
+            "Inside: setxattr(2) of trusted.vmlab on this file must fail with EPERM.",
+        ])
+        .inside(&[Namespace::User])
+        .needs(&["CONFIG_USER_NS", "CONFIG_TMPFS_XATTR"], 3, 8, 0);
 
 fn trusted_attribute(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let scratch = Scratch::new()?;

@@ -38,20 +38,17 @@ fn fork_once() -> Result<Answer, Trouble> {
     }
 }
 
-pub(super) const KEYRING: Scenario = Scenario::new(
-    "user.keyring",
-    "The name of a session keyring belongs to its user namespace",
-    keyring,
-)
-.shows(&["later-userns"], "keyctl(2), KEYCTL_JOIN_SESSION_KEYRING")
-.steps(&[
-    "Outside: user 100000 creates a session keyring with a name and lets others of the same user join it.",
-    "Inside: root, which is user 100000 outside, joins a session keyring with this name.",
-    "The keyring must be a new one. In the control, user 100000 of the initial user namespace joins the first.",
-])
-.inside(&[Namespace::User])
-.needs(&["CONFIG_USER_NS", "CONFIG_KEYS"], 5, 3, 0)
-.probed_by(probe_keys);
+pub(super) const KEYRING: Scenario =
+    Scenario::new("user.keyring", "The name of a session keyring belongs to its user namespace", keyring)
+        .shows(&["later-userns"], "keyctl(2), KEYCTL_JOIN_SESSION_KEYRING")
+        .steps(&[
+            "Outside: user 100000 creates a session keyring with a name and lets others of the same user join it.",
+            "Inside: root, which is user 100000 outside, joins a session keyring with this name.",
+            "The keyring must be a new one. In the control, user 100000 of the initial user namespace joins the first.",
+        ])
+        .inside(&[Namespace::User])
+        .needs(&["CONFIG_USER_NS", "CONFIG_KEYS"], 5, 3, 0)
+        .probed_by(probe_keys);
 
 fn keyring(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let name = CString::new(format!("vmlab-{}", getpid())).during("naming a keyring")?;
@@ -74,21 +71,18 @@ fn probe_keys() -> Result<Probe, Trouble> {
     known("keyctl(2)", join_keyring(c"vmlab-probe"), &[Errno::ENOSYS], &[])
 }
 
-pub(super) const NPROC: Scenario = Scenario::new(
-    "user.nproc",
-    "RLIMIT_NPROC set inside counts only the processes of the user namespace",
-    nproc,
-)
-.shows(&["2g", "later-limits", "version-7"], "user_namespaces(7); kernel/ucount.c")
-.steps(&[
-    "Outside: seven processes belong to user 100000.",
-    "Inside: root, which is user 100000 outside, sets RLIMIT_NPROC to 3 and forks.",
-    "The fork must succeed, because only three processes of this user are in the user namespace.",
-    "In the control, and on Linux before 5.14, the seven processes count: EAGAIN.",
-])
-.inside(&[Namespace::User])
-.needs(&["CONFIG_USER_NS"], 3, 8, 0)
-.isolates_since((5, 14, 0), &[]);
+pub(super) const NPROC: Scenario =
+    Scenario::new("user.nproc", "RLIMIT_NPROC set inside counts only the processes of the user namespace", nproc)
+        .shows(&["2g", "later-limits", "version-7"], "user_namespaces(7); kernel/ucount.c")
+        .steps(&[
+            "Outside: seven processes belong to user 100000.",
+            "Inside: root, which is user 100000 outside, sets RLIMIT_NPROC to 3 and forks.",
+            "The fork must succeed, because only three processes of this user are in the user namespace.",
+            "In the control, and on Linux before 5.14, the seven processes count: EAGAIN.",
+        ])
+        .inside(&[Namespace::User])
+        .needs(&["CONFIG_USER_NS"], 3, 8, 0)
+        .isolates_since((5, 14, 0), &[]);
 
 fn nproc(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     const LIMIT: u64 = 3;

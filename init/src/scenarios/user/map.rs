@@ -102,7 +102,10 @@ fn map_two_ids(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 
 pub(super) const SETGROUPS: Scenario =
     Scenario::new("user.setgroups", "setgroups(2) fails in a user namespace that denies it", set_groups)
-        .shows(&["later-userns"], "user_namespaces(7), section Interaction with system calls that change user and group IDs")
+        .shows(
+            &["later-userns"],
+            "user_namespaces(7), section Interaction with system calls that change user and group IDs",
+        )
         .steps(&[
             "Root calls unshare(CLONE_NEWUSER); the subject's process writes deny to /proc/self/setgroups.",
             "It maps its user and group.",
