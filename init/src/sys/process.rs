@@ -16,7 +16,7 @@ use nix::unistd::{ForkResult, Pid, fork};
 /// # Errors
 /// As fork(2): `EAGAIN`, `ENOMEM`.
 pub(crate) fn fork_with(child: impl FnOnce() -> u8) -> Result<Pid> {
-    // SAFETY: no process of this crate ever has a second thread, so the child may call any function.
+    // SAFETY: no process of this crate forks when it has a second thread, so the child may call any function.
     match unsafe { fork() }? {
         ForkResult::Parent { child } => Ok(child),
         ForkResult::Child => {
