@@ -106,7 +106,7 @@ fn exec(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 
 pub(super) const VFORK: Scenario = Scenario::new(
     "time.vfork",
-    "vfork(2) and execve(2) after unshare(CLONE_NEWTIME) start a program in the new time namespace",
+    "vfork(2) and execve(2) after unshare(CLONE_NEWTIME) start a program in the new namespace",
     vfork,
 )
 .shows(&["later-time", "version-6"], "time_namespaces(7); kernel/fork.c, copy_process")

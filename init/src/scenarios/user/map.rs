@@ -81,7 +81,7 @@ fn map_root(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 }
 
 pub(super) const MAP_TWO_IDS: Scenario =
-    Scenario::new("user.map-two-ids", "An ordinary user may map one id only, which is his own", map_two_ids)
+    Scenario::new("user.map-two-ids", "An ordinary user may map one id only: the own one", map_two_ids)
         .shows(&["later-userns", "biederman-4"], "user_namespaces(7), section Defining user and group ID mappings")
         .steps(&[
             "An ordinary user calls unshare(CLONE_NEWUSER).",
