@@ -131,11 +131,14 @@ impl Process {
     ///
     /// # Errors
     /// The code inside failed, or its process ended before it sent a value.
-    pub(crate) fn value<T: DeserializeOwned>(mut self) -> Result<(Self, T), Trouble> {
+    pub(crate) fn value<T: DeserializeOwned>(self) -> Result<(Self, T), Trouble> {
+        let (process, value) = self.any_value()?;
+        Ok((process, serde_json::from_value(value).during("reading the answer of the sandbox")?))
+    }
+
+    fn any_value(mut self) -> Result<(Self, Value), Trouble> {
         match self.reports.next(WAIT_LIMIT)? {
-            Report::Value(value) => {
-                Ok((self, serde_json::from_value(value).during("reading the answer of the sandbox")?))
-            }
+            Report::Value(value) => Ok((self, value)),
             Report::Gone => {
                 let end = self.reap()?;
                 Err(Trouble(format!("the process inside the sandbox ended ({end}) before it answered")))
@@ -154,6 +157,17 @@ impl Process {
             Report::Gone => self.reap(),
             Report::Trouble(trouble) => Err(trouble),
             other => Err(out_of_turn(&other)),
+        }
+    }
+
+    /// Waits until the process inside has ended with 0.
+    ///
+    /// # Errors
+    /// It has ended in another way.
+    pub(crate) fn end_well(self) -> Result<(), Trouble> {
+        match self.end()? {
+            End::Exited(0) => Ok(()),
+            end => Err(Trouble(format!("the process inside the sandbox ended with an error ({end}) after its answer"))),
         }
     }
 

@@ -127,10 +127,8 @@ impl Sandbox {
         act: impl FnOnce() -> Result<T, Trouble>,
     ) -> Result<T, Trouble> {
         let (process, value) = Process::spawn(self, held::Then::Exit, held::boxed(act))?.value()?;
-        match process.end()? {
-            End::Exited(0) => Ok(value),
-            end => Err(Trouble(format!("the process inside the sandbox ended with an error ({end}) after its answer"))),
-        }
+        process.end_well()?;
+        Ok(value)
     }
 
     /// Runs `act` inside and keeps the process inside alive until the guard is dropped.
