@@ -35,6 +35,14 @@ pub(crate) fn boxed<'a, T: Serialize>(act: impl FnOnce() -> Result<T, Trouble> +
     Box::new(|| serde_json::to_value(act()?).during("serialising the answer of the sandbox"))
 }
 
+/// Converts the value that came over the pipe back.
+///
+/// # Errors
+/// It is of another type.
+pub(crate) fn unboxed<T: DeserializeOwned>(value: Value) -> Result<T, Trouble> {
+    serde_json::from_value(value).during("reading the answer of the sandbox")
+}
+
 /// A live process inside a sandbox. Dropping the guard kills and reaps the process.
 #[derive(Debug)]
 pub(crate) struct Held<T> {
@@ -131,12 +139,7 @@ impl Process {
     ///
     /// # Errors
     /// The code inside failed, or its process ended before it sent a value.
-    pub(crate) fn value<T: DeserializeOwned>(self) -> Result<(Self, T), Trouble> {
-        let (process, value) = self.any_value()?;
-        Ok((process, serde_json::from_value(value).during("reading the answer of the sandbox")?))
-    }
-
-    fn any_value(mut self) -> Result<(Self, Value), Trouble> {
+    pub(crate) fn value(mut self) -> Result<(Self, Value), Trouble> {
         match self.reports.next(WAIT_LIMIT)? {
             Report::Value(value) => Ok((self, value)),
             Report::Gone => {

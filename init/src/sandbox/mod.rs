@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use vmlab_protocol::catalogue::Namespace;
 
 pub(crate) use apply::ClockOffset;
@@ -28,7 +29,7 @@ pub(crate) use probe::Probe;
 pub(crate) use report::{End, readable};
 pub(crate) use trouble::{Answer, Code, During, Trouble, answer, refused};
 
-use held::Process;
+use held::{Act, Process};
 
 /// The time limit of a single wait, for example for a report from a sandbox. The effective limit is usually the leg's,
 /// which the host sets by the speed of the machine and the agent enforces.
@@ -126,7 +127,13 @@ impl Sandbox {
         &self,
         act: impl FnOnce() -> Result<T, Trouble>,
     ) -> Result<T, Trouble> {
-        let (process, value) = Process::spawn(self, held::Then::Exit, held::boxed(act))?.value()?;
+        held::unboxed(self.run_boxed(held::boxed(act))?)
+    }
+
+    /// The part of [`Self::run`] that does not depend on the value's type.
+    #[inline(never)]
+    fn run_boxed(&self, act: Act<'_>) -> Result<Value, Trouble> {
+        let (process, value) = Process::spawn(self, held::Then::Exit, act)?.value()?;
         process.end_well()?;
         Ok(value)
     }
@@ -139,8 +146,13 @@ impl Sandbox {
         &self,
         act: impl FnOnce() -> Result<T, Trouble>,
     ) -> Result<Held<T>, Trouble> {
-        let (process, value) = Process::spawn(self, held::Then::Stay, held::boxed(act))?.value()?;
-        Held::new(process, value)
+        let (process, value) = self.hold_boxed(held::boxed(act))?;
+        Held::new(process, held::unboxed(value)?)
+    }
+
+    #[inline(never)]
+    fn hold_boxed(&self, act: Act<'_>) -> Result<(Process, Value), Trouble> {
+        Process::spawn(self, held::Then::Stay, act)?.value()
     }
 
     /// Runs `act` inside and returns how its process ended: for calls that end their caller.
