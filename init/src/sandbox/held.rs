@@ -35,6 +35,14 @@ pub(crate) fn boxed<'a, T: Serialize>(act: impl FnOnce() -> Result<T, Trouble> +
     Box::new(|| serde_json::to_value(act()?).during("serialising the answer of the sandbox"))
 }
 
+/// Converts the value that came over the pipe back.
+///
+/// # Errors
+/// It is of another type.
+pub(crate) fn unboxed<T: DeserializeOwned>(value: Value) -> Result<T, Trouble> {
+    serde_json::from_value(value).during("reading the answer of the sandbox")
+}
+
 /// A live process inside a sandbox. Dropping the guard kills and reaps the process.
 #[derive(Debug)]
 pub(crate) struct Held<T> {
@@ -131,11 +139,9 @@ impl Process {
     ///
     /// # Errors
     /// The code inside failed, or its process ended before it sent a value.
-    pub(crate) fn value<T: DeserializeOwned>(mut self) -> Result<(Self, T), Trouble> {
+    pub(crate) fn value(mut self) -> Result<(Self, Value), Trouble> {
         match self.reports.next(WAIT_LIMIT)? {
-            Report::Value(value) => {
-                Ok((self, serde_json::from_value(value).during("reading the answer of the sandbox")?))
-            }
+            Report::Value(value) => Ok((self, value)),
             Report::Gone => {
                 let end = self.reap()?;
                 Err(Trouble(format!("the process inside the sandbox ended ({end}) before it answered")))
@@ -154,6 +160,17 @@ impl Process {
             Report::Gone => self.reap(),
             Report::Trouble(trouble) => Err(trouble),
             other => Err(out_of_turn(&other)),
+        }
+    }
+
+    /// Waits until the process inside has ended with 0.
+    ///
+    /// # Errors
+    /// It has ended in another way.
+    pub(crate) fn end_well(self) -> Result<(), Trouble> {
+        match self.end()? {
+            End::Exited(0) => Ok(()),
+            end => Err(Trouble(format!("the process inside the sandbox ended with an error ({end}) after its answer"))),
         }
     }
 

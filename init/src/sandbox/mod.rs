@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use vmlab_protocol::catalogue::Namespace;
 use vmlab_protocol::message::Side;
 
@@ -29,7 +30,7 @@ pub(crate) use probe::Probe;
 pub(crate) use report::{End, readable};
 pub(crate) use trouble::{Answer, Code, During, Trouble, answer, refused};
 
-use held::Process;
+use held::{Act, Process};
 
 /// The time limit of a single wait, for example for a report from a sandbox. The effective limit is usually the leg's,
 /// which the host sets by the speed of the machine and the agent enforces.
@@ -152,11 +153,15 @@ impl Sandbox {
         &self,
         act: impl FnOnce() -> Result<T, Trouble>,
     ) -> Result<T, Trouble> {
-        let (process, value) = Process::spawn(self, held::Then::Exit, held::boxed(act))?.value()?;
-        match process.end()? {
-            End::Exited(0) => Ok(value),
-            end => Err(Trouble(format!("the process inside the sandbox ended with an error ({end}) after its answer"))),
-        }
+        held::unboxed(self.run_boxed(held::boxed(act))?)
+    }
+
+    /// The part of [`Self::run`] that does not depend on the value's type.
+    #[inline(never)]
+    fn run_boxed(&self, act: Act<'_>) -> Result<Value, Trouble> {
+        let (process, value) = Process::spawn(self, held::Then::Exit, act)?.value()?;
+        process.end_well()?;
+        Ok(value)
     }
 
     /// Runs `act` inside and keeps the process inside alive until the guard is dropped.
@@ -167,8 +172,13 @@ impl Sandbox {
         &self,
         act: impl FnOnce() -> Result<T, Trouble>,
     ) -> Result<Held<T>, Trouble> {
-        let (process, value) = Process::spawn(self, held::Then::Stay, held::boxed(act))?.value()?;
-        Held::new(process, value)
+        let (process, value) = self.hold_boxed(held::boxed(act))?;
+        Held::new(process, held::unboxed(value)?)
+    }
+
+    #[inline(never)]
+    fn hold_boxed(&self, act: Act<'_>) -> Result<(Process, Value), Trouble> {
+        Process::spawn(self, held::Then::Stay, act)?.value()
     }
 
     /// Runs `act` inside and returns how its process ended: for calls that end their caller.

@@ -29,8 +29,15 @@ pub(crate) trait During<T> {
 
 impl<T, E: fmt::Display> During<T> for Result<T, E> {
     fn during(self, step: impl fmt::Display) -> Result<T, Trouble> {
-        self.map_err(|error| Trouble(format!("{step}: {error}")))
+        self.map_err(|error| failed(&step, &error))
     }
+}
+
+/// Once for all types of steps and errors, because this is called in hundreds of places.
+#[cold]
+#[inline(never)]
+fn failed(step: &dyn fmt::Display, error: &dyn fmt::Display) -> Trouble {
+    Trouble(format!("{step}: {error}"))
 }
 
 /// An errno that a system call returned. The `Debug` form is the errno's name, for example `ESRCH`.

@@ -18,7 +18,7 @@ pub(super) const ALL: &[&Scenario] = &[&ATTACH, &OWNER_SYSCTL, &POSIX_MQ, &SYSCT
 
 const ATTACH: Scenario = Scenario::new(
     "ipc.attach-by-id",
-    "Shared memory of another IPC namespace cannot be attached by its id: shmat(2) fails with EINVAL",
+    "Shared memory of another IPC namespace cannot be attached by its id: EINVAL",
     attach_by_id,
 )
 .shows(&["2a", "biederman-4"], "ipc_namespaces(7), shmop(2)")

@@ -54,6 +54,8 @@ const AREAS: &[&[&Scenario]] = &[
     syslog::ALL,
     time::ALL,
     unix::ALL,
+    syslog::ALL,
+    time::ALL,
     user::ALL,
     uts::ALL,
 ];

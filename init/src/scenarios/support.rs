@@ -65,12 +65,18 @@ pub(crate) fn decide(
     (isolated, leaked): (bool, bool),
     expected: impl fmt::Display,
 ) -> Result<Finding, Trouble> {
-    let detail = format!("{what}: {seen:?}");
-    note(&detail);
-    weigh(detail, isolated, leaked, expected)
+    weigh(noted(what, seen), isolated, leaked, &expected)
 }
 
-fn weigh(detail: String, isolated: bool, leaked: bool, expected: impl fmt::Display) -> Result<Finding, Trouble> {
+/// Writes an observation to the leg's output and returns it.
+#[inline(never)]
+fn noted(what: &str, seen: &dyn Debug) -> String {
+    let detail = format!("{what}: {seen:?}");
+    note(&detail);
+    detail
+}
+
+fn weigh(detail: String, isolated: bool, leaked: bool, expected: &dyn fmt::Display) -> Result<Finding, Trouble> {
     match (isolated, leaked) {
         (true, false) => Ok(Finding::Isolated(detail)),
         (false, true) => Ok(Finding::Leaked(detail)),
@@ -115,8 +121,14 @@ pub(crate) fn become_user(id: u32) -> Result<(), Trouble> {
 /// # Errors
 /// [`Trouble`] if `seen` differs from `expected`.
 pub(crate) fn require<T: PartialEq + Debug>(what: &str, seen: &T, expected: &T) -> Result<(), Trouble> {
-    note(format_args!("{what}: {seen:?}"));
-    if seen == expected { Ok(()) } else { Err(Trouble(format!("{what}: {seen:?}; expected {expected:?}"))) }
+    let detail = noted(what, seen);
+    if seen == expected { Ok(()) } else { Err(unexpected(&detail, expected)) }
+}
+
+#[cold]
+#[inline(never)]
+fn unexpected(detail: &str, expected: &dyn Debug) -> Trouble {
+    Trouble(format!("{detail}; expected {expected:?}"))
 }
 
 /// Reads a small file and strips trailing white space.
@@ -198,7 +210,7 @@ mod tests {
 
     #[test]
     fn only_the_two_expected_observations_are_findings() {
-        let weighed = |isolated, leaked| weigh("value: 1".to_owned(), isolated, leaked, "2 or 3");
+        let weighed = |isolated, leaked| weigh("value: 1".to_owned(), isolated, leaked, &"2 or 3");
         assert_eq!(weighed(true, false), Ok(Finding::Isolated("value: 1".to_owned())));
         assert_eq!(weighed(false, true), Ok(Finding::Leaked("value: 1".to_owned())));
         assert_eq!(weighed(false, false), Err(Trouble::new("value: 1; expected 2 or 3")));

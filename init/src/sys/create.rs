@@ -5,28 +5,35 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use nix::Result;
 use nix::errno::Errno;
 use nix::libc;
-use nix::sched::{CloneFlags, clone};
 use nix::unistd::Pid;
 
-/// Clones with these flags; the child or thread ends at once. Nothing may depend on which of the two it is.
+/// In bytes; for a function that calls nothing but the kernel.
+const STACK_SIZE: usize = 64 << 10;
+
+/// The end of a new stack that is never freed, because a thread may still use it.
+fn end_of_new_stack() -> *mut libc::c_void {
+    // An array of 16 bytes is a unit of the stack's alignment.
+    let stack: &'static mut [u128] = Box::leak(vec![0_u128; STACK_SIZE / size_of::<u128>()].into_boxed_slice());
+    stack.as_mut_ptr_range().end.cast()
+}
+
+extern "C" fn end(_: *mut libc::c_void) -> libc::c_int {
+    0
+}
+
+extern "C" fn sleep_for_ever(_: *mut libc::c_void) -> libc::c_int {
+    loop {
+        // SAFETY: the call takes no arguments.
+        unsafe { libc::pause() };
+    }
+}
+
+/// Clones with these flags; the child, which is a process or a thread, ends at once.
 ///
 /// # Errors
 /// As clone(2): `EINVAL` for a combination of flags that the kernel refuses.
 pub(crate) fn clone_and_end(flags: u64) -> Result<Pid> {
-    let flags = CloneFlags::from_bits_retain(i32::from_ne_bytes(lower_half(flags)));
-    let mut stack = vec![0; 64 << 10];
-    // SAFETY: the child has its own stack and returns at once. With CLONE_VM it runs while the parent's memory is unchanged only
-    // if the parent waits; the stack is leaked then, so that it stays.
-    let child = unsafe { clone(Box::new(|| 0), &mut stack, flags, Some(libc::SIGCHLD)) };
-    if child.is_ok() && flags.contains(CloneFlags::CLONE_VM) {
-        std::mem::forget(stack);
-    }
-    child
-}
-
-const fn lower_half(flags: u64) -> [u8; 4] {
-    let [a, b, c, d, ..] = flags.to_ne_bytes();
-    [a, b, c, d]
+    clone(end, flags | u64::from(libc::SIGCHLD.cast_unsigned()))
 }
 
 /// Starts a second thread of the calling process that sleeps until the process ends. The process must not fork after it.
@@ -34,20 +41,16 @@ const fn lower_half(flags: u64) -> [u8; 4] {
 /// # Errors
 /// As clone(2): `EAGAIN`, `ENOMEM`.
 pub(crate) fn add_idle_thread() -> Result<()> {
-    let flags = CloneFlags::CLONE_VM
-        | CloneFlags::CLONE_FS
-        | CloneFlags::CLONE_FILES
-        | CloneFlags::CLONE_SIGHAND
-        | CloneFlags::CLONE_THREAD;
-    let stack = Box::leak(vec![0; 64 << 10].into_boxed_slice());
-    let idle = Box::new(|| {
-        loop {
-            // SAFETY: the call takes no arguments and touches no memory.
-            unsafe { libc::syscall(libc::SYS_pause) };
-        }
-    });
-    // SAFETY: the thread has its own stack, which is never freed, and only sleeps: it touches no memory of the other thread.
-    unsafe { clone(idle, stack, flags, None) }.map(drop)
+    let flags = libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_SIGHAND | libc::CLONE_THREAD;
+    clone(sleep_for_ever, u64::from(flags.cast_unsigned())).map(drop)
+}
+
+fn clone(child: extern "C" fn(*mut libc::c_void) -> libc::c_int, flags: u64) -> Result<Pid> {
+    let flags = libc::c_int::try_from(flags).map_err(|_| Errno::EINVAL)?;
+    // SAFETY: the child has a stack of its own that is never freed, and its function touches no other memory. Only a signal, which
+    // nobody sends, would let pause(2) write to errno, which a thread shares with its parent here.
+    let pid = unsafe { libc::clone(child, end_of_new_stack(), flags, std::ptr::null_mut()) };
+    Errno::result(pid).map(Pid::from_raw)
 }
 
 /// Forks with clone(2) and these bits in place of flags and exit signal, as a program would do that knows no clone3(2). The child runs
@@ -119,4 +122,17 @@ pub(crate) fn uts_namespace_of(pidfd: &OwnedFd) -> Result<std::fs::File> {
     let fd = Errno::result(unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_UTS_NAMESPACE, 0) })?;
     // SAFETY: the kernel has just opened the descriptor, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) }.into())
+}
+
+/// A copy of another process's descriptor (pidfd_getfd(2)). Linux 5.6.
+///
+/// # Errors
+/// As pidfd_getfd(2): `ENOSYS`, `EBADF`, `EPERM`.
+pub(crate) fn descriptor_of(pid: Pid, descriptor: i32) -> Result<OwnedFd> {
+    let pidfd = pidfd_of(pid)?;
+    // SAFETY: the call takes no pointers.
+    let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), descriptor, 0) })?;
+    let fd = i32::try_from(fd).map_err(|_| Errno::EBADF)?;
+    // SAFETY: the kernel has just opened the descriptor, and nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

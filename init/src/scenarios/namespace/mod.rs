@@ -2,6 +2,7 @@
 
 mod create;
 mod enter;
+mod event;
 mod identity;
 mod lifetime;
 mod limit;
@@ -24,22 +25,25 @@ use crate::sandbox::{During, clone_flag};
 /// The scenarios of this area, sorted by name.
 pub(super) const ALL: &[&Scenario] = &[
     &lifetime::BIND_MOUNT,
+    &outside::CGROUP,
     &create::CLONE_PARENT,
     &create::CLONE3_TIME,
+    &event::CORE_SOCKET,
     &lifetime::DESCRIPTOR,
     &create::FLAGS,
+    &create::WAYS,
     &nsfs::HANDLE,
     &nsfs::ID,
     &identity::INODES,
-    &limit::INTERPRETERS,
-    &limit::MAX,
-    &limit::NESTED,
     &list::LIST,
     &list::LIST_INACTIVE,
     &list::LIST_USER,
+    &limit::MAX,
+    &limit::INTERPRETERS,
     &nsfs::MOUNT_ID,
     &nest::NEST_PID,
     &nest::NEST_USER,
+    &limit::NESTED,
     &identity::ONE_TYPE,
     &enter::OPEN_FOREIGN,
     &nsfs::OWNER,
@@ -58,7 +62,7 @@ pub(super) const ALL: &[&Scenario] = &[
     &create::THREADS,
     &trace::TASK_NEWTASK,
     &trace::UNSHARE,
-    &create::WAYS,
+    &event::UEVENT,
 ];
 
 /// The namespaces in the order in which a process can create them one by one, with the name of the link that changes.

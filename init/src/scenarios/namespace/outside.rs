@@ -8,10 +8,47 @@ use vmlab_protocol::catalogue::Namespace;
 use nix::errno::Errno;
 
 use super::{flag, open};
+use crate::sandbox::cgroup::Cgroup;
 use crate::sandbox::{Answer, Code, During, Sandbox, refused};
 use crate::scenarios::support::{Scratch, exists, judge, mount_tmpfs, require, write};
 use crate::scenarios::{Finding, Scenario, Trouble, Undo};
 use crate::sys::privilege::limit_files;
+
+pub(super) const CGROUP: Scenario = Scenario::new(
+    "namespace.cgroup-outside",
+    "A process in a cgroup namespace is moved to another cgroup from outside, above its root",
+    cgroup_from_outside,
+)
+.shows(&["biederman-5", "biederman-4"], "cgroup_namespaces(7)")
+.steps(&[
+    "Inside: a process waits in a cgroup, which is the root of its cgroup namespace.",
+    "Outside: writes its PID to cgroup.procs of a sibling; /proc/PID/cgroup shows the sibling.",
+    "A process that enters the cgroup namespace must see the sibling above the root: /../NAME.",
+    "In the control it sees /NAME.",
+])
+.inside(&[Namespace::Cgroup])
+.in_cgroup(&[])
+.needs(&["CONFIG_CGROUPS", "CONFIG_NAMESPACES"], 4, 6, 0);
+
+fn cgroup_from_outside(sandbox: &Sandbox) -> Result<Finding, Trouble> {
+    let sibling = Cgroup::create(&[])?;
+    let inside = sandbox.hold(|| Ok(()))?;
+    let pid = inside.pid();
+    write(format!("/sys/fs/cgroup{}/cgroup.procs", sibling.path()), &pid.to_string())?;
+    require("the cgroup of the process, seen outside", &cgroup_of(pid)?, &sibling.path())?;
+    let seen = Sandbox::none().run(|| {
+        setns(open(pid, "cgroup")?, flag(Namespace::Cgroup)).during("setns(2)")?;
+        cgroup_of(pid)
+    })?;
+    judge("the cgroup of the process, seen inside", &seen, &format!("/..{}", sibling.path()), &sibling.path())
+}
+
+/// The process's cgroup in the v2 hierarchy (`cgroups(7)`).
+fn cgroup_of(process: Pid) -> Result<String, Trouble> {
+    let text = crate::scenarios::support::read(format!("/proc/{process}/cgroup"))?;
+    let path = text.lines().find_map(|line| line.strip_prefix("0::"));
+    path.map(str::to_owned).ok_or_else(|| Trouble::new("/proc/PID/cgroup has no line of the v2 hierarchy"))
+}
 
 pub(super) const PRLIMIT: Scenario = Scenario::new(
     "namespace.prlimit",

@@ -19,15 +19,18 @@ use crate::scenarios::support::{Scratch, judge, known};
 use crate::scenarios::{Finding, Probe, Scenario, Trouble};
 use crate::sys::process::fork_with;
 
-/// A program for x86-64 that calls pause(2) for ever: an ELF header, a program header, and 9 bytes of code.
-const SLEEPER: [u8; 129] = [
+/// A program for x86-64 that writes a byte to its standard output and then calls pause(2) for ever: an ELF header, a program header,
+/// and 31 bytes of code.
+const SLEEPER: [u8; 151] = [
     // ELF header: 64 bit, little endian, executable, x86-64, entry 0x400078, program header at 64.
     0x7f, b'E', b'L', b'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0x3e, 0, 1, 0, 0, 0, 0x78, 0, 0x40, 0, 0, 0, 0, 0,
     64, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 64, 0, 56, 0, 1, 0, 0, 0, 0, 0, 0, 0,
-    // Program header: load 129 bytes of the file at 0x400000, readable and executable.
-    1, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x40, 0, 0, 0, 0, 0, 0, 0, 0x40, 0, 0, 0, 0, 0, 129, 0, 0, 0,
-    0, 0, 0, 0, 129, 0, 0, 0, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 0, 0, 0,
-    // mov eax, 34 (pause); syscall; jmp to the start.
+    // Program header: load 151 bytes of the file at 0x400000, readable and executable.
+    1, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x40, 0, 0, 0, 0, 0, 0, 0, 0x40, 0, 0, 0, 0, 0, 151, 0, 0, 0,
+    0, 0, 0, 0, 151, 0, 0, 0, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 0, 0, 0,
+    // mov eax, 1 (write); mov edi, 1; mov esi, 0x400000; mov edx, 1; syscall.
+    0xb8, 1, 0, 0, 0, 0xbf, 1, 0, 0, 0, 0xbe, 0, 0, 0x40, 0, 0xba, 1, 0, 0, 0, 0x0f, 0x05,
+    // mov eax, 34 (pause); syscall; jmp to the mov.
     0xb8, 34, 0, 0, 0, 0x0f, 0x05, 0xeb, 0xf7,
 ];
 
@@ -71,26 +74,28 @@ fn exec(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let (_scratch, path) = program()?;
     let seen = sandbox.run(|| {
         let before = time_of(nix::unistd::getpid())?;
-        // The pipe's writing end is closed by a successful execve(2), or when the child ends.
-        let (mut opened, opener) = pipe().during("pipe(2)")?;
-        let mut opener = Some(opener);
+        // The program writes a byte; without it the pipe is closed.
+        let (mut begun, beginner) = pipe().during("pipe(2)")?;
+        let mut beginner = Some(beginner);
         let replaces = sandbox.applies();
         let child = fork_with(|| {
             if unshare_time().is_err() {
                 return 1;
             }
-            if replaces {
-                let _error = Command::new(&path).exec();
-                return 2;
+            match beginner.take() {
+                Some(output) if replaces => {
+                    let _error = Command::new(&path).stdout(output).exec();
+                    return 2;
+                }
+                unused => drop(unused),
             }
-            drop(opener.take());
             loop {
                 nix::unistd::pause();
             }
         })
         .during("fork(2)")?;
-        drop(opener);
-        opened.read_to_end(&mut Vec::new()).during("read(2) from the child")?;
+        drop(beginner);
+        begun.read(&mut [0]).during("read(2) from the child")?;
         let after = time_of(child);
         kill(child, Signal::SIGKILL).during("kill(2)")?;
         waitpid(child, None).during("waitpid(2)")?;
@@ -101,7 +106,7 @@ fn exec(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 
 pub(super) const VFORK: Scenario = Scenario::new(
     "time.vfork",
-    "vfork(2) and execve(2) after unshare(CLONE_NEWTIME) start a program in the new time namespace",
+    "vfork(2) and execve(2) after unshare(CLONE_NEWTIME) start a program in the new namespace",
     vfork,
 )
 .shows(&["later-time", "version-6"], "time_namespaces(7); kernel/fork.c, copy_process")
@@ -121,7 +126,10 @@ fn vfork(sandbox: &Sandbox) -> Result<Finding, Trouble> {
         if sandbox.applies() {
             unshare_time().during("unshare(CLONE_NEWTIME)")?;
         }
-        let mut child = spawn(&path)?.map_err(Code::errno).during("posix_spawn(3)")?;
+        // The kernel lets the parent go on before it moves the child into the namespace, so wait for the program's first byte.
+        let (mut begun, beginner) = pipe().during("pipe(2)")?;
+        let mut child = spawn(&path, beginner.into())?.map_err(Code::errno).during("posix_spawn(3)")?;
+        begun.read_exact(&mut [0]).during("read(2) from the child")?;
         let pid = i32::try_from(child.id()).map(Pid::from_raw).during("reading a PID")?;
         let after = time_of(pid);
         child.kill().during("kill(2)")?;
@@ -131,10 +139,9 @@ fn vfork(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     judge("whether the program is in a new time namespace", &seen, &true, &false)
 }
 
-/// The standard library uses posix_spawn(3) where nothing must be done between vfork(2) and execve(2), and returns after the
-/// program has begun.
-fn spawn(path: &Path) -> Result<Answer<std::process::Child>, Trouble> {
-    answer("posix_spawn(3)", Command::new(path).stdin(Stdio::null()).spawn())
+/// The standard library uses posix_spawn(3) where nothing must be done between vfork(2) and execve(2).
+fn spawn(path: &Path, output: Stdio) -> Result<Answer<std::process::Child>, Trouble> {
+    answer("posix_spawn(3)", Command::new(path).stdin(Stdio::null()).stdout(output).spawn())
 }
 
 fn probe_vfork() -> Result<Probe, Trouble> {
@@ -142,8 +149,12 @@ fn probe_vfork() -> Result<Probe, Trouble> {
         return Ok(missing);
     }
     let (_scratch, path) = program()?;
-    let spawned = spawn(&path)?;
-    let ended = spawned.map(|mut child| child.kill().and_then(|()| child.wait()));
-    let ended = ended.map_err(Code::errno).map(|end| end.map(drop).map_err(|error| Trouble::new(error)));
-    known("vfork(2) after unshare(CLONE_NEWTIME)", ended.map(|_| ()), &[Errno::EINVAL], &[])
+    match spawn(&path, Stdio::null())? {
+        Ok(mut child) => {
+            child.kill().during("kill(2)")?;
+            child.wait().during("waitpid(2)")?;
+            Ok(Probe::Available)
+        }
+        Err(code) => known("vfork(2) after unshare(CLONE_NEWTIME)", Err::<(), _>(code.errno()), &[Errno::EINVAL], &[]),
+    }
 }

@@ -28,6 +28,7 @@ pub(super) const ALL: &[&Scenario] = &[
     &offsets::FROZEN,
     &offsets::NANOSECONDS,
     &offsets::RANGE,
+    &offsets::VIEW,
     &PROC_UPTIME,
     &REALTIME,
     &SET_CLOCK,

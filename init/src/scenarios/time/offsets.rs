@@ -7,8 +7,8 @@ use nix::sched::unshare;
 use nix::sys::wait::waitpid;
 use vmlab_protocol::catalogue::Namespace;
 
-use crate::sandbox::{Answer, During, Sandbox, answer, clone_flag, refused};
-use crate::scenarios::support::judge;
+use crate::sandbox::{Answer, ClockOffset, During, Sandbox, answer, clone_flag, refused};
+use crate::scenarios::support::{judge, read};
 use crate::scenarios::{Finding, Scenario, Trouble};
 use crate::sys::process::fork_with;
 
@@ -92,6 +92,28 @@ fn range(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     })?;
     let denied = refused(Errno::ERANGE);
     judge(&format!("offsets of {low} s and {high} s"), &written, &(denied, denied), &(Ok(()), Ok(())))
+}
+
+pub(super) const VIEW: Scenario = Scenario::new(
+    "time.offsets-view",
+    "/proc/PID/timens_offsets shows from outside the clock offsets of a process",
+    view,
+)
+.shows(&["1c", "3c"], "time_namespaces(7), section /proc/pid/timens_offsets")
+.steps(&[
+    "Inside: a process waits in a new time namespace whose boottime offset is 1000000 s.",
+    "Outside: its /proc/PID/timens_offsets must show this offset. In the control it shows 0.",
+])
+.inside(&[Namespace::Time])
+.with_clock_offsets(&[ClockOffset { clock: "boottime", seconds: 1_000_000 }])
+.needs(&["CONFIG_TIME_NS", "CONFIG_PROC_FS"], 5, 6, 0);
+
+fn view(sandbox: &Sandbox) -> Result<Finding, Trouble> {
+    let inside = sandbox.hold(|| Ok(()))?;
+    let text = read(format!("/proc/{}/timens_offsets", inside.pid()))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("boottime"));
+    let seconds = line.and_then(|line| line.split_whitespace().next()).and_then(|number| number.parse::<i64>().ok());
+    judge("the boottime offset in /proc/PID/timens_offsets", &seconds, &Some(1_000_000), &Some(0))
 }
 
 /// The scenarios' own sandbox has no time namespace, so that its probe would not ask for one.

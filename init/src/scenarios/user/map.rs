@@ -7,8 +7,8 @@ use nix::sched::{CloneFlags, unshare};
 use nix::unistd::setgroups;
 use vmlab_protocol::catalogue::Namespace;
 
-use crate::sandbox::{Answer, Code, During, OUTER_ID, Sandbox, answer, refused};
-use crate::scenarios::support::{become_user, judge, write};
+use crate::sandbox::{Answer, Code, During, ID_COUNT, OUTER_ID, Sandbox, answer, refused};
+use crate::scenarios::support::{become_user, judge, read, write};
 use crate::scenarios::{Finding, Scenario, Trouble};
 use crate::sys::privilege::{CAP_SETFCAP, drop_capability};
 
@@ -81,7 +81,7 @@ fn map_root(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 }
 
 pub(super) const MAP_TWO_IDS: Scenario =
-    Scenario::new("user.map-two-ids", "An ordinary user may map one id only, which is his own", map_two_ids)
+    Scenario::new("user.map-two-ids", "An ordinary user may map one id only: the own one", map_two_ids)
         .shows(&["later-userns", "biederman-4"], "user_namespaces(7), section Defining user and group ID mappings")
         .steps(&[
             "An ordinary user calls unshare(CLONE_NEWUSER).",
@@ -154,4 +154,23 @@ fn setgroups_deny(sandbox: &Sandbox) -> Result<Finding, Trouble> {
         put(GID_MAP, &format!("0 {OUTER_ID} 1\n"))
     })?;
     judge("a write to gid_map", &written, &refused(Errno::EPERM), &Ok(()))
+}
+
+pub(super) const VIEW: Scenario =
+    Scenario::new("user.map-view", "/proc/PID/uid_map shows from outside which users a process's users are", view)
+        .shows(&["1c", "biederman-4"], "user_namespaces(7), section User and group ID mappings: uid_map and gid_map")
+        .steps(&[
+            "Inside: a process in a new user namespace waits.",
+            "Outside: /proc/PID/uid_map must show that user 0 inside is user 100000 here, and so on for 65536 users.",
+            "In the control it shows the map of the initial user namespace: each user is itself.",
+        ])
+        .inside(&[Namespace::User])
+        .needs(&["CONFIG_USER_NS", "CONFIG_PROC_FS"], 3, 8, 0);
+
+fn view(sandbox: &Sandbox) -> Result<Finding, Trouble> {
+    let inside = sandbox.hold(|| Ok(()))?;
+    let text = read(format!("/proc/{}/uid_map", inside.pid()))?;
+    let numbers: Vec<Option<u32>> = text.split_whitespace().map(|number| number.parse().ok()).collect();
+    let (mapped, all) = ([0, OUTER_ID, ID_COUNT].map(Some), [0, 0, u32::MAX].map(Some));
+    judge("/proc/PID/uid_map of the process inside", &numbers, &mapped.to_vec(), &all.to_vec())
 }

@@ -17,6 +17,7 @@ pub(super) const ALL: &[&Scenario] = &[
     &map::MAP_ONCE,
     &map::MAP_ROOT,
     &map::MAP_TWO_IDS,
+    &map::VIEW,
     &limit::NPROC,
     &limit::NPROC_OUTER,
     &ids::OVERFLOW_UID,
