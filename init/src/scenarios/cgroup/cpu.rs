@@ -4,9 +4,9 @@ use std::fs;
 use std::thread::sleep;
 use std::time::Duration;
 
-use super::super::support::{decide, judge, note};
+use super::super::support::{decide, judge, note, read, require};
 use super::super::{Finding, Probe, Scenario, Trouble};
-use super::share::{await_that, burn, share_percent, usage_usec};
+use super::share::{EQUAL, await_that, burn, share_percent, usage_usec};
 use super::task::Task;
 use super::{DOCUMENT, charged};
 use crate::sandbox::cgroup::{self, Cgroup};
@@ -68,13 +68,8 @@ pub(super) const IDLE: Scenario =
 fn idle(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let (limited, other) = (Cgroup::create(sandbox.limits())?, Cgroup::create(&[])?);
     let share = share_percent(&limited, &other)?;
-    let found = (share < 10, is_half(share));
-    decide("the idle cgroup's share of the CPU, in percent", &share, found, "less than 10, or 40 to 60")
-}
-
-/// Whether two cgroups get about the same.
-fn is_half(percent: u64) -> bool {
-    (40..=60).contains(&percent)
+    let found = (share < 10, EQUAL.contains(&share));
+    decide("the idle cgroup's share of the CPU, in percent", &share, found, "less than 10, or 25 to 75")
 }
 
 pub(super) const MAX: Scenario =
@@ -181,41 +176,48 @@ fn waited_usec(cgroup: &Cgroup) -> Result<u64, Trouble> {
     total.ok_or_else(|| Trouble::new("cpu.pressure has no total"))?.1.parse().during("reading cpu.pressure")
 }
 
-pub(super) const USAGE: Scenario =
-    Scenario::new("cgroup.cpu-usage", "The CPU time of a process counts in its own cgroup only", usage)
-        .shows(&["4a"], SECTION)
-        .steps(&[
-            "Creates two cgroups. Inside: enters the first one and works for 50 ms.",
-            "Outside: usage_usec of the first cgroup's cpu.stat must have grown by that, the second one's not.",
-            "The control works in the second cgroup.",
-        ])
-        .by_means_of("a cgroup of its own")
-        .needs(&["CONFIG_CGROUPS"], 4, 15, 0);
+pub(super) const USAGE: Scenario = Scenario::new(
+    "cgroup.cpu-usage",
+    "The CPU time of a process counts in its own cgroup only",
+    usage,
+)
+.shows(&["4a"], SECTION)
+.steps(&[
+    "Creates two cgroups. Inside: enters the first one and works for 50 ms; /proc/self/schedstat must tell that too.",
+    "Outside: usage_usec of the first cgroup's cpu.stat must have grown by that, the second one's not.",
+    "The control works in the second cgroup.",
+])
+.by_means_of("a cgroup of its own")
+.needs(&["CONFIG_CGROUPS", "CONFIG_SCHED_INFO"], 4, 15, 0);
 
 fn usage(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     const WORK: Duration = Duration::from_millis(50);
     // Reads of the process's clock and of the cgroup's counter do not see quite the same.
-    charged(sandbox, "usage_usec", 45_000, usage_usec, || burn(WORK))
+    charged(sandbox, "usage_usec", 45_000, usage_usec, || {
+        burn(WORK)?;
+        let run_ns = read("/proc/self/schedstat")?.split(' ').next().unwrap_or_default().parse::<u64>();
+        require("whether schedstat has 40 ms at least", &run_ns.during("reading schedstat")?.ge(&40_000_000), &true)
+    })
 }
 
 pub(super) const WEIGHT: Scenario = Scenario::new(
     "cgroup.cpu-weight",
-    "cpu.weight divides a CPU between busy cgroups: 300 gets three times as much as 100",
+    "cpu.weight divides a CPU between busy cgroups: 10000 gets nearly all beside 100",
     weight,
 )
 .shows(&["5a"], SECTION)
 .steps(&[
-    "Creates a cgroup with cpu.weight of 300, and one with the default of 100.",
-    "Starts a busy process in each of them on the same CPU, for nine periods in which they use 100 ms together.",
-    "The median of the heavy cgroup's share (usage_usec of cpu.stat) must be 66 to 84 %: two to five times the other's.",
-    "The control has two cgroups with the default weight: the share is about 50 %.",
+    "Creates a cgroup with cpu.weight of 10000, and one with the default of 100.",
+    "Starts a busy process in each of them on the same CPU, for nine periods in which they use 60 ms together.",
+    "The median of the heavy cgroup's share (usage_usec of cpu.stat) must be 90 % at least.",
+    "The control has two cgroups with the default weight: the share is 25 to 75 %.",
 ])
-.in_cgroup(&[Limit { file: "cpu.weight", value: "300" }])
+.in_cgroup(&[Limit { file: "cpu.weight", value: "10000" }])
 .needs(&["CONFIG_CGROUPS", "CONFIG_FAIR_GROUP_SCHED"], 4, 15, 0);
 
 fn weight(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let (heavy, other) = (Cgroup::create(sandbox.limits())?, Cgroup::create(&[])?);
     let share = share_percent(&heavy, &other)?;
-    let found = ((66..=84).contains(&share), is_half(share));
-    decide("the heavy cgroup's share of the CPU, in percent", &share, found, "66 to 84, or 40 to 60")
+    let found = (share >= 90, EQUAL.contains(&share));
+    decide("the heavy cgroup's share of the CPU, in percent", &share, found, "at least 90, or 25 to 75")
 }

@@ -1,5 +1,6 @@
 //! How two cgroups with busy processes share a CPU, and waits that are counted in a cgroup's CPU time.
 
+use std::ops::RangeInclusive;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -39,15 +40,20 @@ pub(super) fn await_that(what: &str, mut reached: impl FnMut() -> Result<bool, T
     Ok(())
 }
 
+/// The shares of cgroups of which none is preferred, in percent.
+pub(super) const EQUAL: RangeInclusive<u64> = 25..=75;
+
 /// The part of a CPU that `first` gets beside `second`, in percent: a busy process of each of them is on the first CPU.
 ///
 /// The value is the median of several periods. In a single one, the machine may have paused the guest, for which the kernel charges
-/// the process that ran.
+/// the process that ran; so also the median is between 25 and 75 for cgroups that are equal.
 pub(super) fn share_percent(first: &Cgroup, second: &Cgroup) -> Result<u64, Trouble> {
     const PERIODS: usize = 9;
-    /// The CPU time of a period, in microseconds: 25 ticks of the slowest common timer.
-    const PERIOD_USEC: u64 = 100_000;
-    let _busy = (Task::busy(first)?, Task::busy(second)?);
+    /// The CPU time of a period, in microseconds: 15 ticks of a timer with 250 Hz.
+    const PERIOD_USEC: u64 = 60_000;
+    // Dropped in reverse order: a killed process needs the CPU to end, and `first` may get it only when `second` leaves it.
+    let _first = Task::busy(first)?;
+    let _second = Task::busy(second)?;
     let mut shares = Vec::with_capacity(PERIODS);
     for _ in 0..PERIODS {
         let start = (usage_usec(first)?, usage_usec(second)?);
