@@ -84,6 +84,7 @@ fn weigh(detail: String, isolated: bool, leaked: bool, expected: impl fmt::Displ
 ///
 /// # Errors
 /// [`Trouble`] for another errno, which says nothing about the feature.
+#[expect(clippy::needless_pass_by_value, reason = "callers pass the call itself")]
 pub(crate) fn known<T>(
     call: &str,
     answer: nix::Result<T>,

