@@ -107,6 +107,7 @@ pub(super) const NICE: Scenario =
         ])
         .by_means_of("setpriority(2)")
         .needs(&["CONFIG_CGROUPS"], 6, 13, 0)
+        .backported(&[(6, 12, 117)])
         .probed_by(probe_nice);
 
 fn nice(sandbox: &Sandbox) -> Result<Finding, Trouble> {

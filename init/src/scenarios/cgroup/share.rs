@@ -29,7 +29,8 @@ pub(super) fn burn(time: Duration) -> Result<(), Trouble> {
 /// one has used `enough_usec` in all. Returns what they have used. A pause of the guest, for which the kernel charges the process
 /// that ran, counts once.
 pub(super) fn watch(first: &Cgroup, second: &Cgroup, enough_usec: u64) -> Result<(u64, u64), Trouble> {
-    const LOOKS: u32 = 20;
+    // Half a second: after a pause, the scheduler makes up for it, so that a process may have to wait for as long as the pause.
+    const LOOKS: u32 = 100;
     let start = (usage_usec(first)?, usage_usec(second)?);
     let mut used = (0, 0);
     let mut looks = 0;
