@@ -51,6 +51,9 @@ pub(super) const PARTITION: Scenario = Scenario::new(
 ])
 .by_means_of("cpuset.cpus.partition")
 .needs(&["CONFIG_CGROUPS", "CONFIG_CPUSETS", "CONFIG_SMP"], 5, 0, 0)
+// Linux 5.10 does not know the workers of a work queue as threads of one CPU (kernel/cgroup/cpuset.c, update_tasks_cpumask;
+// mended in 5.12 by 5c25b5ff89f0).
+.allowing(&[("kernel/workqueue.c", "Linux 5.10 moves the workers that are bound to the partition's CPUs")])
 .probed_by(|| match probe_cpus()? {
     Probe::Available => cgroup::probe(&[SECOND, Limit { file: "cpuset.cpus.partition", value: "root" }]),
     missing @ Probe::Missing(_) => Ok(missing),

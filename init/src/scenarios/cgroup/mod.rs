@@ -18,7 +18,9 @@ mod pids;
 mod reclaim;
 mod share;
 mod task;
+mod v1;
 mod view;
+mod weight;
 
 use super::support::decide;
 use super::{Finding, Scenario, Trouble};
@@ -45,6 +47,7 @@ pub(super) const ALL: &[&Scenario] = &[
     &view::INIT_VIEW,
     &io::DIRECT,
     &io::MAX,
+    &weight::IO_WEIGHT,
     &io::WRITEBACK,
     &control::KILL,
     &nested::MAX_DESCENDANTS,
@@ -65,6 +68,7 @@ pub(super) const ALL: &[&Scenario] = &[
     &pids::EVENTS,
     &pids::MAX,
     &cpu::PRESSURE,
+    &v1::CONTROLLER,
     &view::VIEW,
 ];
 

@@ -1,5 +1,6 @@
 //! How two cgroups with busy processes share a CPU, and waits that are counted in a cgroup's CPU time.
 
+use std::ops::RangeInclusive;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,24 @@ pub(super) fn burn(time: Duration) -> Result<(), Trouble> {
     Ok(())
 }
 
+/// Waits until this was seen a number of times: that the second cgroup has used CPU time since the last look, or that the first
+/// one has used `enough_usec` in all. Returns what they have used. A pause of the guest, for which the kernel charges the process
+/// that ran, counts once.
+pub(super) fn watch(first: &Cgroup, second: &Cgroup, enough_usec: u64) -> Result<(u64, u64), Trouble> {
+    // Half a second: after a pause, the scheduler makes up for it, so that a process may have to wait for as long as the pause.
+    const LOOKS: u32 = 100;
+    let start = (usage_usec(first)?, usage_usec(second)?);
+    let mut used = (0, 0);
+    let mut looks = 0;
+    await_that("the CPU time of a busy process", || {
+        let now = (usage_usec(first)?.saturating_sub(start.0), usage_usec(second)?.saturating_sub(start.1));
+        looks += u32::from(now.1 > used.1);
+        used = now;
+        Ok(used.0 >= enough_usec || looks >= LOOKS)
+    })?;
+    Ok(used)
+}
+
 /// Waits until `reached`, with breaks, because the waiting process must not compete for the CPU.
 ///
 /// # Errors
@@ -39,15 +58,20 @@ pub(super) fn await_that(what: &str, mut reached: impl FnMut() -> Result<bool, T
     Ok(())
 }
 
+/// The shares of cgroups of which none is preferred, in percent.
+pub(super) const EQUAL: RangeInclusive<u64> = 12..=85;
+
 /// The part of a CPU that `first` gets beside `second`, in percent: a busy process of each of them is on the first CPU.
 ///
 /// The value is the median of several periods. In a single one, the machine may have paused the guest, for which the kernel charges
-/// the process that ran.
+/// the process that ran; so the median of equal cgroups is only about 50.
 pub(super) fn share_percent(first: &Cgroup, second: &Cgroup) -> Result<u64, Trouble> {
     const PERIODS: usize = 9;
-    /// The CPU time of a period, in microseconds: 25 ticks of the slowest common timer.
-    const PERIOD_USEC: u64 = 100_000;
-    let _busy = (Task::busy(first)?, Task::busy(second)?);
+    /// The CPU time of a period, in microseconds: 15 ticks of a timer with 250 Hz.
+    const PERIOD_USEC: u64 = 60_000;
+    // Dropped in reverse order: a killed process needs the CPU to end, and `first` may get it only when `second` leaves it.
+    let _first = Task::busy(first)?;
+    let _second = Task::busy(second)?;
     let mut shares = Vec::with_capacity(PERIODS);
     for _ in 0..PERIODS {
         let start = (usage_usec(first)?, usage_usec(second)?);

@@ -14,6 +14,13 @@ use crate::sandbox::cgroup::Cgroup;
 use crate::sandbox::{During, End, die_with_parent, undo};
 use crate::sys::process::fork_with;
 
+/// Confines the calling process to the first CPU, so that it competes with others that are there.
+pub(super) fn use_first_cpu() -> Result<(), Trouble> {
+    let mut first = CpuSet::new();
+    first.set(0).during("naming the first CPU")?;
+    sched_setaffinity(Pid::from_raw(0), &first).during("sched_setaffinity(2)")
+}
+
 /// A child of the calling process. Dropping the guard kills and reaps it.
 pub(super) struct Task {
     /// None after it was reaped.
@@ -49,9 +56,7 @@ impl Task {
     /// A process that uses the first CPU until it is killed.
     pub(super) fn busy(cgroup: &Cgroup) -> Result<Self, Trouble> {
         Self::start(cgroup, || {
-            let mut first = CpuSet::new();
-            first.set(0).during("naming the first CPU")?;
-            sched_setaffinity(Pid::from_raw(0), &first).during("sched_setaffinity(2)")?;
+            use_first_cpu()?;
             loop {
                 std::hint::spin_loop();
             }
