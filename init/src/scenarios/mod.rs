@@ -54,8 +54,6 @@ const AREAS: &[&[&Scenario]] = &[
     syslog::ALL,
     time::ALL,
     unix::ALL,
-    syslog::ALL,
-    time::ALL,
     user::ALL,
     uts::ALL,
 ];

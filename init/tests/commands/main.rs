@@ -26,6 +26,8 @@ mod files;
 mod kunit;
 #[path = "../../src/link.rs"]
 mod link;
+#[path = "../../src/measure/mod.rs"]
+mod measure;
 #[path = "../../src/modules.rs"]
 mod modules;
 #[path = "../../src/sandbox/mod.rs"]
