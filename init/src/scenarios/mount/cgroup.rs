@@ -34,7 +34,7 @@ fn v1_memory(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 fn probe() -> Result<Probe, Trouble> {
     // Without a child cgroup, v1 would take the controller away from v2 (kernel/cgroup/cgroup.c, rebind_subsystems).
     let _used = Cgroup::create(&[])?;
-    // Since 6.11, a kernel without CONFIG_MEMCG_V1 answers EINVAL (kernel/cgroup/cgroup-v1.c, check_cgroupfs_options).
+    // Since 6.11, a kernel without CONFIG_MEMCG_V1 answers EINVAL (kernel/cgroup/cgroup-v1.c, cgroup1_parse_param).
     known("mount(cgroup, memory)", mount_v1("memory")?, &[Errno::EINVAL, Errno::ENODEV], &[Errno::EBUSY])
 }
 
