@@ -18,7 +18,7 @@ const SANDBOX: Sandbox = Sandbox::none().with_namespaces(&[Namespace::Net]);
 
 pub(super) const NETWORK: Measure = Measure {
     id: "measure.network",
-    title: "The cost of a packet and its answer over veth, bridge, macvlan and ipvlan, against loopback",
+    title: "The cost of a packet and its answer over veth, bridge, macvlan, ipvlan, against loopback",
     steps: &[
         "One process has a UDP socket in each of two network namespaces, which a pair of devices connects.",
         "The time of a loop that sends 64 bytes from one socket to the other, and 64 bytes back.",
