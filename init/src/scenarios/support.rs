@@ -90,7 +90,6 @@ fn weigh(detail: String, isolated: bool, leaked: bool, expected: &dyn fmt::Displ
 ///
 /// # Errors
 /// [`Trouble`] for another errno, which says nothing about the feature.
-#[expect(clippy::needless_pass_by_value, reason = "callers pass the call itself")]
 pub(crate) fn known<T>(
     call: &str,
     answer: nix::Result<T>,

@@ -18,7 +18,7 @@ use crate::verdict::pair::of_both;
 
 /// What came of a guest of two.
 enum Half {
-    Reported(JobReport, AttemptEnd),
+    Reported(Box<JobReport>, AttemptEnd),
     /// The fork failed before the job, which is no evidence about it.
     ForkFailed(DeadFork),
 }
@@ -79,7 +79,7 @@ impl TargetRunner {
                 (Half::Reported(first, end), Half::Reported(second, other_end)) => {
                     self.came_up.set(true);
                     let end = if other_end == AttemptEnd::Complete { end } else { other_end };
-                    return self.run.attempt_ended(of_both(first, second), end);
+                    return self.run.attempt_ended(of_both(*first, *second), end);
                 }
                 (Half::ForkFailed(dead), _) | (_, Half::ForkFailed(dead)) => {
                     if !self.is_replaced(&dead) {
@@ -107,7 +107,7 @@ impl TargetRunner {
     /// The report of one side, or the reason why another pair is due.
     fn half(&self, side: Side, outcome: Outcome, reports: &PairReports, spec: &JobSpec, attempt: u32) -> Half {
         if let Some((report, end)) = reports.take(side) {
-            return Half::Reported(report, end);
+            return Half::Reported(Box::new(report), end);
         }
         let verdict = match outcome {
             Outcome::ForkFailed(dead, _) if self.run.stopped().is_none() => return Half::ForkFailed(dead),
@@ -117,7 +117,7 @@ impl TargetRunner {
             }
             _ => self.over().unwrap_or_else(verdict::nothing_announced),
         };
-        Half::Reported(self.without_guest(spec, attempt, verdict), AttemptEnd::Complete)
+        Half::Reported(Box::new(self.without_guest(spec, attempt, verdict)), AttemptEnd::Complete)
     }
 
     fn without_guest(&self, spec: &JobSpec, attempt: u32, verdict: Verdict) -> JobReport {

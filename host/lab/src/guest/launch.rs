@@ -1,6 +1,5 @@
 //! Starts a guest: QEMU's arguments, the console's file, the event.
 
-use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -54,10 +53,6 @@ struct Started {
     debugger: Option<DebuggerSocket>,
     /// The other end of a link to nowhere.
     link_held: Option<OwnedFd>,
-}
-
-fn failed_link(error: io::Error) -> (StartFailure, String) {
-    (StartFailure::Link, error.to_string())
 }
 
 /// The boot parameters of the target's guests.
@@ -134,7 +129,13 @@ pub(crate) fn launch_linked(
         // A guest that is saved is linked to nothing yet.
         let (link, link_held) = match end {
             Some(end) => (Some(end.socket), None),
-            None => target.machine.link.then(link::to_nowhere).transpose().map_err(failed_link)?.unzip(),
+            None => target
+                .machine
+                .link
+                .then(link::to_nowhere)
+                .transpose()
+                .map_err(|error| (StartFailure::Link, error.to_string()))?
+                .unzip(),
         };
         let qemu = QemuProcess::start(&run.qemu.path, &arguments, Inherited { state, files, debugger, link })
             .map_err(|error| (StartFailure::Process, chain(&error)))?;
