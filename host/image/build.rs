@@ -62,7 +62,9 @@ fn compile(root: &Path, target_dir: &Path) -> Result<PathBuf, String> {
             command.env_remove(name);
         },
     );
-    command.env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static");
+    // At fixed addresses the program needs no relocations, which are a tenth of its size, and processes in two guests have the same
+    // memory layout.
+    command.env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static\x1f-Crelocation-model=static");
 
     let output = command.output().map_err(|error| format!("cannot run {}: {error}", cargo.display()))?;
     if output.status.success() {

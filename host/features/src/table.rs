@@ -228,7 +228,7 @@ impl Report {
         self.groups.iter().flat_map(|group| &group.features).filter_map(move |row| row.cells.get(kernel))
     }
 
-    /// The kinds of cells that occur, each with its number on each kernel, in the order of [`Summary::ALL`].
+    /// The kinds of cells that occur, each with its number on each kernel, in the order of `Summary::ALL`.
     #[must_use]
     pub fn counts(&self) -> Vec<(Summary, Vec<usize>)> {
         let kinds = Summary::ALL.into_iter().map(|kind| {

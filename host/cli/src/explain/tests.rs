@@ -22,7 +22,7 @@ fn a_part_is_enough_where_one_name_has_it() {
     }
     let several = find(catalogue, "uts.").unwrap_err();
     assert_eq!(several.code, exit::USAGE);
-    assert!(several.to_string().contains("\n  uts.domainname\n  uts.hostname"), "{several}");
+    assert!(several.to_string().contains("\n  uts.domainname\n  uts.domainname-denied\n  uts.hostname"), "{several}");
 }
 
 #[test]

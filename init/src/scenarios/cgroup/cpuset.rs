@@ -21,6 +21,7 @@ pub(super) const CPUS: Scenario =
         ])
         .in_cgroup(&[SECOND])
         .needs(&["CONFIG_CGROUPS", "CONFIG_CPUSETS", "CONFIG_SMP"], 5, 0, 0)
+        .on_cpus(2)
         .probed_by(probe_cpus);
 
 fn cpus(sandbox: &Sandbox) -> Result<Finding, Trouble> {
@@ -54,6 +55,7 @@ pub(super) const PARTITION: Scenario = Scenario::new(
 // Linux 5.10 does not know the workers of a work queue as threads of one CPU (kernel/cgroup/cpuset.c, update_tasks_cpumask;
 // mended in 5.12 by 5c25b5ff89f0).
 .allowing(&[("kernel/workqueue.c", "Linux 5.10 moves the workers that are bound to the partition's CPUs")])
+.on_cpus(2)
 .probed_by(|| match probe_cpus()? {
     Probe::Available => cgroup::probe(&[SECOND, Limit { file: "cpuset.cpus.partition", value: "root" }]),
     missing @ Probe::Missing(_) => Ok(missing),

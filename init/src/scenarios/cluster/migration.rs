@@ -11,7 +11,7 @@ use vmlab_protocol::message::Side;
 
 use super::super::checkpoint::image::{Counting, Image};
 use super::super::checkpoint::probe_set_tid;
-use super::super::net::link::{add_address, delete_address};
+use super::super::net::link::{add_address, delete_address, set_up};
 use super::super::net::repair::{self, Connection};
 use super::super::support::{judge, note, require};
 use super::super::{Finding, Scenario, Trouble};
@@ -110,6 +110,8 @@ fn arrive(sandbox: &Sandbox, link: &Link) -> Result<Answer<bool>, Trouble> {
     let image = Image::receive(&mut reader)?;
     if connection.is_some() {
         add_address(DEVICE, CLIENT, 24)?;
+        // From now on both ends have addresses of this machine, so that the packets go over the loopback device.
+        set_up("lo")?;
     }
     let heard = restore(sandbox, connection.as_ref(), &image, &server);
     if connection.is_some() {

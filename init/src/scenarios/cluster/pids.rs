@@ -13,7 +13,7 @@ const KTHREADD: i32 = 2;
 
 pub(super) const PIDS: Scenario = Scenario::new(
     "cluster.pids",
-    "A PID belongs to a kernel, not to a cluster: two machines use the same PID for two processes",
+    "PIDs are per kernel, not per cluster: two machines have two processes with the same PID",
     pids,
 )
 .shows(&["7c"], "pid_namespaces(7)")

@@ -51,7 +51,7 @@ fn probe_flag() -> Result<Probe, Trouble> {
 
 pub(super) const MEMFD_SYSCTL: Scenario = Scenario::new(
     "file.memfd-sysctl",
-    "vm.memfd_noexec belongs to the PID namespace: executable files in memory stay allowed outside",
+    "vm.memfd_noexec belongs to the PID namespace: outside, executable memfds stay allowed",
     memfd_sysctl,
 )
 .shows(&["version-28"], "Documentation/userspace-api/mfd_noexec.rst, section Sysctl")

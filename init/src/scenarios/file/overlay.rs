@@ -13,7 +13,7 @@ use crate::scenarios::{Finding, Probe, Scenario, Trouble};
 
 pub(super) const COPY_UP: Scenario = Scenario::new(
     "file.copy-up",
-    "A write through overlayfs copies the file: its other hard link and the lower tree keep the old",
+    "A write through overlayfs copies the file: its other hard link and the lower file stay old",
     copy_up,
 )
 .shows(&["5d"], "Documentation/filesystems/overlayfs.rst, section Non-standard behavior")

@@ -141,7 +141,7 @@ fn user_namespace(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 
 pub(super) const QUOTACTL_FD: Scenario = Scenario::new(
     "file.quotactl-fd",
-    "quotactl_fd(2) finds a file system by an open directory; quotactl(2) needs the block device",
+    "quotactl_fd(2) takes an open directory, where quotactl(2) needs the block device",
     quotactl_fd,
 )
 .shows(&["3h", "version-32"], "quotactl(2), section quotactl_fd")

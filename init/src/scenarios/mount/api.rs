@@ -86,7 +86,7 @@ fn probe_set_group() -> Result<Probe, Trouble> {
 
 pub(super) const BENEATH: Scenario = Scenario::new(
     "mount.beneath",
-    "MOVE_MOUNT_BENEATH puts a mount below another one, which stays in use until it is unmounted",
+    "MOVE_MOUNT_BENEATH puts a mount below another one, which stays in use until its umount",
     beneath,
 )
 .shows(&["later-mount-api"], "move_mount(2), MOVE_MOUNT_BENEATH")

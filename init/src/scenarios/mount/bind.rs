@@ -133,7 +133,7 @@ fn setattr(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 
 pub(super) const SETATTR_RECURSIVE: Scenario = Scenario::new(
     "mount.setattr-recursive",
-    "mount_setattr(AT_RECURSIVE) changes all mounts of a tree; mount(MS_REMOUNT | MS_REC) only the top",
+    "mount_setattr(AT_RECURSIVE) changes a whole tree of mounts; mount(MS_REC) only its top",
     setattr_recursive,
 )
 .shows(&["0a"], "mount_setattr(2), section Description; mount(2)")

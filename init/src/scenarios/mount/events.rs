@@ -13,7 +13,7 @@ use crate::sys::statmount::{mount_events, mount_namespace_id, next_mount_namespa
 
 pub(super) const EVENTS: Scenario = Scenario::new(
     "mount.events",
-    "A fanotify group that watches the mounts of a namespace does not see a mount made in another",
+    "A fanotify group that watches the mounts of a namespace sees none that is made in another",
     events,
 )
 .shows(&["later-statmount"], "fanotify_init(2), FAN_REPORT_MNT; fanotify_mark(2), FAN_MARK_MNTNS")

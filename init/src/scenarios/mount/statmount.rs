@@ -40,7 +40,7 @@ fn by_id(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 
 pub(super) const FOREIGN: Scenario = Scenario::new(
     "mount.statmount-foreign",
-    "statmount(2) describes a mount of another mount namespace, if the request names the namespace",
+    "statmount(2) describes a mount of another namespace if the request names the namespace",
     foreign,
 )
 .shows(&["later-statmount", "version-18"], "statmount(2), mnt_ns_id; ioctl_nsfs(2), NS_GET_MNTNS_ID")

@@ -19,7 +19,7 @@ const INSIDE: &[Namespace] = &[Namespace::User, Namespace::Mount];
 
 pub(super) const OVERLAY: Scenario = Scenario::new(
     "mount.user-overlay",
-    "Root of a user namespace may mount overlayfs, whose writes do not reach the lower tree outside",
+    "Root of a user namespace may mount overlayfs; its writes do not reach the lower tree",
     overlay,
 )
 .shows(&["later-userns-mounts", "version-2", "5d"], "Documentation/filesystems/overlayfs.rst, section User xattr")
@@ -137,7 +137,7 @@ fn probe_mount(kind: &'static str, target: &Path, data: Option<&str>) -> Result<
 
 pub(super) const FUSE: Scenario = Scenario::new(
     "mount.user-fuse",
-    "Processes outside the user namespace cannot enter a FUSE file system that was mounted inside",
+    "Processes outside a user namespace cannot enter a FUSE file system that is mounted inside",
     fuse,
 )
 .shows(&["later-userns-mounts"], "Documentation/filesystems/fuse.rst; fuse(4)")

@@ -1,7 +1,7 @@
 //! Unix sockets: who is at the other end, and which descriptors come from there.
 
 use std::io::{IoSlice, Read as _, Write as _, pipe};
-use std::net::UdpSocket;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 
@@ -59,7 +59,7 @@ fn netns_cookie(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 }
 
 fn cookie() -> Result<Answer<u64>, Trouble> {
-    let socket = UdpSocket::bind(("127.0.0.1", 0)).during("bind(2) of a UDP socket")?;
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).during("bind(2) of a UDP socket")?;
     let mut value = [0; 8];
     let found = option_bytes(&socket, SOL_SOCKET, SO_NETNS_COOKIE, &mut value);
     Ok(found.map(|_| u64::from_ne_bytes(value)).map_err(Code::from))
