@@ -10,7 +10,11 @@ fn a_filter_that_matches_no_scenario_is_refused() {
     for filter in ["nothing.here", "=uts.host", "uts.hostname.more"] {
         let lab = lab();
         let ended = lab.env.run(&lab.arguments(&["uts", filter]));
-        let words = [filter.trim_start_matches('='), "`vmlab list` shows them all", "areas: cgroup ipc lab mount"];
+        let words = [
+            filter.trim_start_matches('='),
+            "`vmlab list` shows them all",
+            "areas: cgroup checkpoint cluster file ipc",
+        ];
         is_refused(&lab.env, &ended, exit::NOTHING_RAN, &words);
         assert_eq!(lab.unclaimed(), [0]);
     }

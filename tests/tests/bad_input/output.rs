@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use vmlab_events::exit;
 use vmlab_tests::fake::script::{Action, Guest, hello};
-use vmlab_tests::lab::FakeLab;
+use vmlab_tests::lab::{FakeLab, UTS};
 
 use crate::{FAKE_QEMU, ONLY_HOSTNAME, VMLAB, lab, leaves_nothing};
 
@@ -17,7 +17,7 @@ fn a_reader_that_closes_the_pipe_is_no_failure() {
     let lab = FakeLab::new(VMLAB, FAKE_QEMU, vec![guest]);
     let mut command = lab.env.command(VMLAB);
     let stderr = lab.file("stderr");
-    command.args(lab.arguments(&["uts"])).stdout(Stdio::piped()).stderr(File::create(&stderr).unwrap());
+    command.args(lab.arguments(&UTS)).stdout(Stdio::piped()).stderr(File::create(&stderr).unwrap());
     let mut child = command.spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -37,7 +37,7 @@ fn a_reader_that_closes_the_pipe_is_no_failure() {
 #[test]
 fn a_file_size_limit_has_the_effect_of_a_full_disk() {
     let lab = FakeLab::new(VMLAB, FAKE_QEMU, vec![Guest::good(); 2]);
-    let arguments = lab.arguments(&["uts"]);
+    let arguments = lab.arguments(&UTS);
     lab.env.run(&arguments).exits(exit::OK);
     let mut command = lab.env.command("sh");
     command.args(["-c", "ulimit -f 8; exec \"$0\" \"$@\"", VMLAB]).args(arguments);
@@ -62,7 +62,7 @@ fn a_file_size_limit_that_a_template_exceeds_is_reported_and_guests_boot() {
 fn a_full_standard_output_is_reported_and_is_no_success() {
     let lab = lab();
     let mut command = lab.env.command("sh");
-    command.args(["-c", "exec \"$0\" \"$@\" >/dev/full", VMLAB]).args(lab.arguments(&["uts"]));
+    command.args(["-c", "exec \"$0\" \"$@\" >/dev/full", VMLAB]).args(lab.arguments(&UTS));
     let ended = lab.env.start_command(command).wait();
     ended.exits(exit::LAB);
     assert!(

@@ -5,6 +5,8 @@ use vmlab_events::exit;
 use vmlab_protocol::message::LegOutcome;
 use vmlab_tests::fake::script::{Action, Channel, Guest, Qmp, console, finished, hello, legs, started};
 
+use vmlab_tests::lab::UTS;
+
 use crate::{HOSTNAME, ONLY_HOSTNAME, booted, booted_then_good, goodbye, lab, leaked, passed_hostname, passing};
 
 const PANIC: &str = "[    4.200000] Kernel panic - not syncing: Attempted to kill init! exitcode=0x0000000b\r\n\
@@ -25,7 +27,7 @@ fn sigkill() -> Action {
 fn a_panic_in_a_scenario_is_a_crash_and_the_rest_runs_in_a_fresh_guest() {
     let mut actions = vec![Action::Serve(1), Action::AwaitRun(HOSTNAME.to_owned()), started(2, HOSTNAME)];
     actions.extend([console(PANIC), Action::Exit(0)]);
-    let outcome = lab(vec![booted(actions), Guest::good()]).run(&["uts"]);
+    let outcome = lab(vec![booted(actions), Guest::good()]).run(&UTS);
     outcome.exits(exit::CRASHED);
     outcome.has("uts.domainname", "PASS", "").has("uts.sysctl", "PASS", "");
     outcome.has(HOSTNAME, "CRASH", "Kernel panic - not syncing: Attempted to kill init! exitcode=0x0000000b");
@@ -39,7 +41,7 @@ fn a_panic_in_a_scenario_is_a_crash_and_the_rest_runs_in_a_fresh_guest() {
 
 #[test]
 fn a_panic_while_booting_is_a_crash_of_all_scenarios_and_is_not_retried() {
-    let outcome = lab(vec![Guest::new(vec![console(PANIC), Action::Exit(0)])]).run(&["uts"]);
+    let outcome = lab(vec![Guest::new(vec![console(PANIC), Action::Exit(0)])]).run(&UTS);
     outcome.exits(exit::CRASHED);
     for name in ["uts.domainname", HOSTNAME, "uts.sysctl"] {
         outcome.has(name, "CRASH", "Kernel panic - not syncing");
@@ -85,7 +87,7 @@ fn a_boot_that_ends_in_silence_is_reported_with_its_last_line() {
 fn a_scenario_whose_guest_vanishes_is_vanished_and_the_rest_runs_in_a_fresh_guest() {
     let mut actions = vec![Action::AwaitRun("uts.domainname".to_owned()), started(1, "uts.domainname")];
     actions.extend([Action::Stderr("qemu: out of luck".to_owned()), Action::Signal(6)]);
-    let outcome = lab(vec![booted(actions), Guest::good()]).run(&["uts"]);
+    let outcome = lab(vec![booted(actions), Guest::good()]).run(&UTS);
     outcome.exits(exit::LAB).has("uts.domainname", "VANISHED", "QEMU was killed by signal 6");
     outcome.has("uts.domainname", "VANISHED", "qemu: out of luck");
     outcome.has(HOSTNAME, "PASS", "").has("uts.sysctl", "PASS", "");
@@ -106,7 +108,7 @@ fn an_orderly_exit_of_qemu_during_a_scenario_is_a_loss() {
 fn guests_that_always_vanish_at_the_same_scenario_are_given_up() {
     let vanishes = |name: &str| booted([Action::AwaitRun(name.to_owned()), sigkill()]);
     let guests = ["uts.domainname", HOSTNAME, "uts.sysctl"].map(vanishes);
-    let outcome = lab(guests.to_vec()).run(&["uts"]);
+    let outcome = lab(guests.to_vec()).run(&UTS);
     outcome.exits(exit::LAB);
     for name in ["uts.domainname", HOSTNAME, "uts.sysctl"] {
         outcome.has(name, "VANISHED", "QEMU was killed by signal 9");
@@ -118,7 +120,7 @@ fn guests_that_always_vanish_at_the_same_scenario_are_given_up() {
 fn a_qemu_that_ends_before_the_hello_is_quoted() {
     let words = "qemu-system-x86_64: cannot set up guest memory 'pc.ram': Cannot allocate memory";
     let dies = Guest::new(vec![Action::Stderr(words.to_owned()), Action::Exit(1)]);
-    let outcome = lab(vec![dies; 2]).run(&["uts"]);
+    let outcome = lab(vec![dies; 2]).run(&UTS);
     outcome.exits(exit::LAB).has(HOSTNAME, "NO-BOOT", words).has(HOSTNAME, "NO-BOOT", "QEMU exited with 1");
     assert_eq!(outcome.guests(), 2, "a boot that the host lost is tried once more");
 }
@@ -169,12 +171,12 @@ fn a_kernel_that_survives_an_oops_gets_no_further_scenario() {
     let broken = "[    5.5][   T12] BUG: KASAN: slab-use-after-free in utsns_get+0x12/0x30\n";
     let mut actions = legs(1, "uts.domainname", &passing());
     actions.extend([console(broken), finished(1), Action::AwaitFinish, goodbye(1)]);
-    let outcome = lab(vec![booted(actions), Guest::good()]).run(&["uts"]);
+    let outcome = lab(vec![booted(actions), Guest::good()]).run(&UTS);
     outcome.exits(exit::CRASHED).has("uts.domainname", "CRASH", "BUG: KASAN: slab-use-after-free");
     outcome.has(HOSTNAME, "PASS", "").has("uts.sysctl", "PASS", "");
     assert_eq!(outcome.guests(), 2);
 
-    let outcome = lab(vec![Guest::new(vec![console(broken), hello(), Action::ServeRest])]).run(&["uts"]);
+    let outcome = lab(vec![Guest::new(vec![console(broken), hello(), Action::ServeRest])]).run(&UTS);
     outcome.exits(exit::CRASHED).has(HOSTNAME, "CRASH", "BUG: KASAN: slab-use-after-free");
     assert_eq!(outcome.guests(), 1);
 }

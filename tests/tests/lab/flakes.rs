@@ -8,7 +8,7 @@ use vmlab_events::event::{JobReport, LabEvent};
 use vmlab_events::exit;
 use vmlab_protocol::message::{Leg, LegOutcome};
 use vmlab_tests::fake::script::{Action, Guest, console, event, panics, scenario, started};
-use vmlab_tests::lab::Outcome;
+use vmlab_tests::lab::{Outcome, UTS};
 
 use crate::{HOSTNAME, ONLY_HOSTNAME, booted, booted_then_good, goodbye, lab, leaked};
 
@@ -109,7 +109,8 @@ fn a_kernel_that_boots_at_the_second_attempt_is_flaky_and_a_kernel_that_never_bo
     let dead = || Guest::new(vec![Action::Exit(0)]);
     let outcome = lab(vec![dead(), Guest::good()]).run(&arguments(&["--retries", "1", BOOT[0], BOOT[1]]));
     outcome.exits(exit::FAILED).has(HOSTNAME, "FLAKY", "first with NO-BOOT");
-    let outcome = lab(vec![dead(); 9]).run(&["uts", "--jobs", "1", "--retries", "1", BOOT[0], BOOT[1]]);
+    let outcome =
+        lab(vec![dead(); 9]).run(&[UTS[0], UTS[1], UTS[2], "--jobs", "1", "--retries", "1", BOOT[0], BOOT[1]]);
     outcome.exits(exit::LAB);
     assert_eq!((outcome.guests(), outcome.reports().count()), (2, 3));
     for name in ["uts.domainname", HOSTNAME, "uts.sysctl"] {
@@ -131,7 +132,7 @@ fn repeated_scenarios_have_a_failure_rate() {
 
 #[test]
 fn with_shared_guests_each_round_has_a_fresh_guest() {
-    let outcome = lab(vec![Guest::good(); 4]).run(&["uts", "--repeat", "4", "--jobs", "2"]);
+    let outcome = lab(vec![Guest::good(); 4]).run(&[UTS[0], UTS[1], UTS[2], "--repeat", "4", "--jobs", "2"]);
     outcome.exits(exit::OK);
     assert_eq!((outcome.guests(), attempts(&outcome).len()), (4, 12));
     for name in ["uts.domainname", HOSTNAME, "uts.sysctl"] {

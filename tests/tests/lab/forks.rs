@@ -4,7 +4,7 @@ use nix::sys::signal::Signal;
 use vmlab_events::event::LabEvent;
 use vmlab_events::exit;
 use vmlab_tests::fake::script::{Action, Guest, console, event, hello, started};
-use vmlab_tests::lab::Outcome;
+use vmlab_tests::lab::{Outcome, UTS};
 
 use crate::{HOSTNAME, lab};
 
@@ -35,7 +35,7 @@ fn timed(outcome: &Outcome) -> Vec<u32> {
 #[test]
 fn each_scenario_has_a_fork_of_one_template() {
     let guests = vec![Guest::template(), Guest::good_fork(), Guest::good_fork(), Guest::good_fork()];
-    let outcome = lab(guests).run(&[&["uts"], &FORK[..]].concat());
+    let outcome = lab(guests).run(&[&UTS, &FORK[..]].concat());
     outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
     let mut guests: Vec<_> = outcome.reports().filter_map(|report| report.guest).collect();
     guests.sort_unstable();
@@ -53,7 +53,7 @@ fn a_standby_that_is_not_needed_has_its_end_in_the_record() {
         Guest::new([&woken[..], &work].concat())
     });
     let lab = lab([vec![Guest::template()], stuck.to_vec()].concat());
-    let mut running = lab.start(&[&["uts"], &FORK[..]].concat());
+    let mut running = lab.start(&[&UTS, &FORK[..]].concat());
     lab.await_event(&mut running, "a scenario", |event| matches!(event, LabEvent::JobStarted { .. }));
     running.signal(Signal::SIGINT);
     let outcome = lab.outcome(running.wait());
@@ -72,7 +72,7 @@ fn a_template_with_a_dead_fork_is_removed_together_with_its_standbys() {
     let mortal = Guest::new([vec![Action::ExitAsFork(1)], Guest::good().actions].concat());
     let guests = [vec![Guest::template()], vec![mortal; 5]].concat();
     let lab = lab(guests);
-    let outcome = lab.run(&[&["uts"], &FORK[..]].concat());
+    let outcome = lab.run(&[&UTS, &FORK[..]].concat());
     outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
     assert!(outcome.notices().any(|text| text.contains("a fork failed before its first job")), "{}", outcome.ended);
     let ends = ends(&outcome);

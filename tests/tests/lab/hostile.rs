@@ -11,7 +11,7 @@ use vmlab_events::exit;
 use vmlab_protocol::frame::{self, Kind};
 use vmlab_protocol::message::{GuestMessage, Leg, LegOutcome, Stream};
 use vmlab_tests::fake::script::{Action, Guest, console, finished, hello_with, leg, legs, scenario, started};
-use vmlab_tests::lab::{FakeLab, Outcome};
+use vmlab_tests::lab::{FakeLab, Outcome, UTS};
 use vmlab_tests::reports::{Rendered, check_json, check_junit, check_ktap, is_harmless};
 
 use crate::{HOSTNAME, ONLY_HOSTNAME, booted, goodbye, isolated, lab, passed_hostname, passing};
@@ -87,7 +87,7 @@ fn hostile_text_in_hello_legs_output_and_crash_is_harmless() {
     let guests = vec![Guest::new(actions), booted(crash)];
     let lab = lab(guests);
     // A leg of the first guest died, so that guest gets no further scenario.
-    let outcome = run(&lab, &["uts"]);
+    let outcome = run(&lab, &UTS);
     outcome.has("uts.domainname", "FAIL", "says that the feature is there, and it is not: ::error");
     outcome.has(HOSTNAME, "FAIL", "leg control: its process ::error").has(
         "uts.sysctl",

@@ -5,11 +5,13 @@ use vmlab_events::loss::Deadline;
 use vmlab_events::verdict::Verdict;
 use vmlab_tests::fake::script::{self, Action, Channel, Guest, hello, started};
 
+use vmlab_tests::lab::UTS;
+
 use crate::{HOSTNAME, ONLY_HOSTNAME, booted, lab, passed_hostname};
 
 #[test]
 fn a_guest_that_sends_nothing_ends_at_the_boot_limit() {
-    let outcome = lab(vec![Guest::new(vec![Action::Hang])]).run(&["uts", "--boot-timeout", "1"]);
+    let outcome = lab(vec![Guest::new(vec![Action::Hang])]).run(&[UTS[0], UTS[1], UTS[2], "--boot-timeout", "1"]);
     outcome.exits(exit::LAB);
     let text = "no line from the kernel within 1 s (--boot-timeout)";
     outcome.has(HOSTNAME, "NO-BOOT", text).has(HOSTNAME, "NO-BOOT", "see NO-BOOT in `vmlab help troubleshooting`");
@@ -28,7 +30,7 @@ fn a_console_that_never_pauses_does_not_delay_the_boot_limit() {
 #[test]
 fn the_runs_limit_ends_a_scenario_and_all_that_follow() {
     let actions = [Action::AwaitRun("uts.domainname".to_owned()), started(1, "uts.domainname"), Action::Hang];
-    let outcome = lab(vec![booted(actions)]).run(&["uts", "--timeout", "1"]);
+    let outcome = lab(vec![booted(actions)]).run(&[UTS[0], UTS[1], UTS[2], "--timeout", "1"]);
     outcome.exits(exit::TIMED_OUT).has("uts.domainname", "TIMEOUT", "the run did not end within 1 s (--timeout)");
     outcome.has(HOSTNAME, "NOT-RUN", "the run's timeout of 1 s (--timeout) passed before its turn came");
     outcome.has("uts.sysctl", "NOT-RUN", "--timeout");
@@ -36,7 +38,7 @@ fn the_runs_limit_ends_a_scenario_and_all_that_follow() {
 
 #[test]
 fn the_runs_limit_during_the_boot_leaves_all_scenarios_not_run() {
-    let outcome = lab(vec![Guest::new(vec![Action::Hang])]).run(&["uts", "--timeout", "1"]);
+    let outcome = lab(vec![Guest::new(vec![Action::Hang])]).run(&[UTS[0], UTS[1], UTS[2], "--timeout", "1"]);
     outcome.exits(exit::TIMED_OUT);
     for name in ["uts.domainname", HOSTNAME, "uts.sysctl"] {
         outcome.has(name, "NOT-RUN", "--timeout");
@@ -66,7 +68,7 @@ fn a_closed_monitor_does_not_delay_the_boot_limit() {
 fn limits_start_again_with_every_guest() {
     let dies = booted([Action::AwaitRun("uts.domainname".to_owned()), started(1, "uts.domainname"), Action::Exit(0)]);
     let silent = Guest::new(vec![Action::Hang]);
-    let outcome = lab(vec![dies, silent]).run(&["uts", "--boot-timeout", "1"]);
+    let outcome = lab(vec![dies, silent]).run(&[UTS[0], UTS[1], UTS[2], "--boot-timeout", "1"]);
     outcome.exits(exit::LAB).has("uts.domainname", "VANISHED", "QEMU exited with 0");
     outcome.has(HOSTNAME, "NO-BOOT", "--boot-timeout").has("uts.sysctl", "NO-BOOT", "--boot-timeout");
 }

@@ -3,7 +3,7 @@
 use vmlab_events::exit;
 use vmlab_protocol::message::{GuestMessage, Leg, LegOutcome, Stream};
 use vmlab_tests::fake::script::{Action, Channel, Damage, Guest, finished, hello, leg, legs, scenario, started};
-use vmlab_tests::lab::Outcome;
+use vmlab_tests::lab::{Outcome, UTS};
 
 use crate::{HOSTNAME, ONLY_HOSTNAME, booted, goodbye, isolated, lab, leaked, passed_hostname, passing};
 
@@ -28,7 +28,7 @@ fn after_announcement(action: Action) -> Vec<Action> {
 #[test]
 fn garbage_is_a_violation_at_any_time() {
     let garbage = || Action::Port(b"login: ".to_vec());
-    let outcome = lab(vec![Guest::new(vec![garbage(), Action::Hang])]).run(&["uts"]);
+    let outcome = lab(vec![Guest::new(vec![garbage(), Action::Hang])]).run(&UTS);
     outcome.exits(exit::LAB).has(HOSTNAME, "GARBLED", "bytes outside of any frame; 7 bytes are lost");
     assert_eq!(outcome.guests(), 1);
     is_garbled([garbage()], "the link is damaged");
@@ -151,7 +151,7 @@ fn a_port_that_closes_while_qemu_runs_is_a_loss_within_the_limit() {
 #[test]
 fn after_a_violation_the_rest_runs_in_a_fresh_guest() {
     let bad = booted([Action::AwaitRun("uts.domainname".to_owned()), goodbye(0), Action::Hang]);
-    let outcome = lab(vec![bad, Guest::good()]).run(&["uts"]);
+    let outcome = lab(vec![bad, Guest::good()]).run(&UTS);
     outcome.exits(exit::LAB).has("uts.domainname", "GARBLED", "RunFinished");
     outcome.has(HOSTNAME, "PASS", "").has("uts.sysctl", "PASS", "");
 }

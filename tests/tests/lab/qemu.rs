@@ -7,13 +7,13 @@ use nix::sys::signal::Signal;
 use vmlab_events::exit;
 use vmlab_tests::env::Ended;
 use vmlab_tests::fake::script::{Action, Guest, Version, hello};
-use vmlab_tests::lab::FakeLab;
+use vmlab_tests::lab::{FakeLab, UTS};
 
 use crate::{FAKE_QEMU, HOSTNAME, ONLY_HOSTNAME, booted_then_good, lab};
 
 /// Runs vmlab with a QEMU that it refuses, and checks that no guest was started and nothing is left.
 fn refused(lab: &FakeLab) -> Ended {
-    let ended = lab.env.run(&lab.arguments(&["uts"]));
+    let ended = lab.env.run(&lab.arguments(&UTS));
     ended.exits(exit::LAB);
     assert_eq!(ended.stderr.trim_end().lines().count(), 1, "one paragraph: {ended}");
     assert!(ended.stderr.starts_with("vmlab: "), "{ended}");
@@ -87,7 +87,7 @@ fn a_qemu_that_hangs_before_its_version_is_refused() {
 #[test]
 fn a_qemu_that_hangs_before_its_version_can_be_interrupted() {
     let lab = version(Version::Hangs);
-    let mut running = lab.start(&["uts"]);
+    let mut running = lab.start(&UTS);
     running.until("QEMU", || lab.env.processes().iter().any(|p| p.command.ends_with("--version ")).then_some(()));
     running.signal(Signal::SIGINT);
     let ended = running.wait();
@@ -100,7 +100,7 @@ fn a_qemu_that_dies_at_start_is_quoted_on_one_line() {
     let words = ["x: -machine q35: unsupported machine type", "Use -machine help to list supported machines"];
     let mut actions: Vec<_> = words.iter().map(|words| Action::Stderr((*words).to_owned())).collect();
     actions.push(Action::Exit(1));
-    let outcome = lab(vec![Guest::new(actions); 2]).run(&["uts"]);
+    let outcome = lab(vec![Guest::new(actions); 2]).run(&UTS);
     outcome.exits(exit::LAB).has(HOSTNAME, "NO-BOOT", words[0]).has(HOSTNAME, "NO-BOOT", words[1]);
     assert!(!outcome.verdict(HOSTNAME).1.contains('\n'));
 }

@@ -5,7 +5,7 @@ use std::fs;
 use roxmltree::Document;
 use vmlab_events::exit;
 use vmlab_tests::fake::script::{Action, Guest, console, finished, hello, legs, started};
-use vmlab_tests::lab::{FakeLab, Outcome, record_dir};
+use vmlab_tests::lab::{FakeLab, Outcome, UTS, record_dir};
 use vmlab_tests::reports::{check_junit, check_ktap, is_harmless};
 
 use crate::{HOSTNAME, ONLY_HOSTNAME, booted_then_good, isolated, lab, passing};
@@ -107,7 +107,7 @@ fn no_record_writes_no_file() {
 #[test]
 fn quiet_and_verbose_change_the_text_but_no_verdict() {
     for option in ["--quiet", "--verbose"] {
-        let outcome = lab(vec![Guest::good()]).run(&["uts", option]);
+        let outcome = lab(vec![Guest::good()]).run(&[UTS[0], UTS[1], UTS[2], option]);
         outcome.exits(exit::OK);
         assert_eq!(outcome.ended.stdout.contains("as documented"), option == "--verbose", "{}", outcome.ended);
         assert!(outcome.ended.stdout.contains("3 passed"), "{}", outcome.ended);

@@ -16,7 +16,7 @@ use vmlab_events::exit;
 use vmlab_tests::env::Running;
 use vmlab_tests::env::events_so_far;
 use vmlab_tests::fake::script::{Action, Guest, hello, started};
-use vmlab_tests::lab::{FakeLab, record_dir};
+use vmlab_tests::lab::{FakeLab, UTS, record_dir};
 
 use crate::{FAKE_QEMU, HOSTNAME, ONLY_HOSTNAME, VMLAB, booted, lab};
 
@@ -37,7 +37,7 @@ fn was_told(lab: &FakeLab) -> bool {
 fn an_interrupt_while_booting_is_orderly() {
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         let lab = lab(vec![silent()]);
-        let mut running = lab.start(&["uts"]);
+        let mut running = lab.start(&UTS);
         await_up(&lab, &mut running);
         running.signal(signal);
         let outcome = lab.outcome(running.wait());
@@ -53,7 +53,7 @@ fn an_interrupt_while_booting_is_orderly() {
 fn signals_that_were_blocked_at_the_start_end_a_run_as_well() {
     let lab = lab(vec![silent()]);
     let mut command = lab.env.command("env");
-    command.args(["--block-signal=TERM", "--block-signal=INT", VMLAB]).args(lab.arguments(&["uts"]));
+    command.args(["--block-signal=TERM", "--block-signal=INT", VMLAB]).args(lab.arguments(&UTS));
     let mut running = lab.env.start_command(command);
     await_up(&lab, &mut running);
     running.signal(Signal::SIGTERM);
@@ -84,7 +84,7 @@ fn an_interrupt_keeps_the_verdicts_of_completed_scenarios() {
     let actions = [Action::Serve(1), Action::AwaitRun(HOSTNAME.to_owned()), started(2, HOSTNAME), Action::Hang];
     let lab = lab(vec![booted(actions)]);
     let junit = lab.file("junit.xml");
-    let mut running = lab.start(&["uts", "--report", &format!("junit={}", junit.display())]);
+    let mut running = lab.start(&[UTS[0], UTS[1], UTS[2], "--report", &format!("junit={}", junit.display())]);
     lab.await_event(
         &mut running,
         "the second scenario",
@@ -110,7 +110,7 @@ fn interrupted_twice_it_ends_orderly() -> bool {
     let body = format!("[ \"$1\" = --version ] || {clear} &\nexec {FAKE_QEMU} \"$@\"");
     let script = lab.script(&body);
     let lab = lab.qemu(script);
-    let mut running = lab.start(&["uts"]);
+    let mut running = lab.start(&UTS);
     await_up(&lab, &mut running);
     running.signal(Signal::SIGINT);
     lab.await_event(&mut running, "the interrupt", |event| *event == LabEvent::Interrupted);
@@ -144,7 +144,7 @@ fn a_reader_that_has_stopped_reading_does_not_delay_an_interrupt() {
     while stdout.write(&[b' '; 4096]).is_ok() {}
     stdout.set_nonblocking(false).unwrap();
     let mut command = lab.env.command(crate::VMLAB);
-    command.args(lab.arguments(&["uts"])).stdout(OwnedFd::from(stdout)).stderr(Stdio::null());
+    command.args(lab.arguments(&UTS)).stdout(OwnedFd::from(stdout)).stderr(Stdio::null());
     let mut child = command.spawn().unwrap();
     drop(command);
     // vmlab writes each event to the record first, and then to the report that is not read.
@@ -175,7 +175,7 @@ fn a_reader_that_has_stopped_reading_does_not_delay_an_interrupt() {
 fn a_killed_vmlab_leaves_no_process_and_a_readable_record() {
     let stuck = [Action::AwaitRun("uts.domainname".to_owned()), started(1, "uts.domainname"), Action::Hang];
     let lab = lab(vec![booted(stuck)]);
-    let mut running = lab.start(&["uts"]);
+    let mut running = lab.start(&UTS);
     lab.await_event(&mut running, "a scenario", |event| matches!(event, LabEvent::JobStarted { .. }));
     running.signal(Signal::SIGKILL);
     assert_eq!(running.wait().status.signal(), Some(9));

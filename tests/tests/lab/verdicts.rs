@@ -3,7 +3,7 @@
 use vmlab_events::exit;
 use vmlab_protocol::message::{Leg, LegOutcome, Stream};
 use vmlab_tests::fake::script::{Action, Channel, Guest, console, finished, legs, scenario, started};
-use vmlab_tests::lab::Outcome;
+use vmlab_tests::lab::{Outcome, UTS};
 
 use crate::{
     HOSTNAME, ONLY_HOSTNAME, booted, booted_then_good, goodbye, isolated, lab, leaked, passed_hostname, passing,
@@ -25,12 +25,6 @@ fn isolated_subject_and_leaking_control_pass() {
     let legs: Vec<_> = outcome.report(HOSTNAME).legs.iter().map(|leg| leg.leg).collect();
     assert_eq!(legs, [Leg::Probe, Leg::Subject, Leg::Control]);
     assert_eq!(outcome.report(HOSTNAME).guest, Some(1));
-}
-
-#[test]
-fn without_a_possible_control_the_subject_decides() {
-    let legs = [(Leg::Probe, LegOutcome::Available), (Leg::Subject, isolated())];
-    run("pid.reboot", &legs).exits(exit::OK).has("pid.reboot", "PASS", "");
 }
 
 #[test]
@@ -99,7 +93,7 @@ fn after_a_leg_that_broke_off_the_rest_runs_in_a_fresh_guest() {
     for outcome in [LegOutcome::Died { how: "killed by SIGSEGV".to_owned() }, LegOutcome::TimedOut { limit_ms: 1 }] {
         let mut actions = scenario(1, "uts.domainname", &subject_and_control(outcome, leaked()));
         actions.extend([Action::AwaitFinish, goodbye(1)]);
-        let outcome = lab(vec![booted(actions), Guest::good()]).run(&["uts"]);
+        let outcome = lab(vec![booted(actions), Guest::good()]).run(&UTS);
         assert!(matches!(outcome.verdict("uts.domainname").0, "FAIL" | "TIMEOUT"));
         outcome.has(HOSTNAME, "PASS", "").has("uts.sysctl", "PASS", "");
         assert_eq!([HOSTNAME, "uts.sysctl"].map(|name| outcome.report(name).guest), [Some(2); 2]);

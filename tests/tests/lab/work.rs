@@ -3,7 +3,7 @@
 use vmlab_events::event::{JobReport, LabEvent};
 use vmlab_events::exit;
 use vmlab_tests::fake::script::{Action, Guest, console, hello};
-use vmlab_tests::lab::{Outcome, record_dir};
+use vmlab_tests::lab::{Outcome, UTS, record_dir};
 
 use crate::{HOSTNAME, ONLY_HOSTNAME, lab};
 
@@ -29,7 +29,7 @@ fn label(outcome: &Outcome, kernel: &str, scenario: &str) -> &'static str {
 fn every_scenario_runs_on_every_kernel_and_a_crash_affects_one_kernel_only() {
     let panic = vec![console("[    1.0] Kernel panic - not syncing: no\n"), Action::Exit(0)];
     let guests = vec![Guest::good().on("old"), Guest::new(panic).on("broken"), Guest::good().on("new")];
-    let outcome = lab(guests).kernels(&["old", "broken", "new"]).run(&["uts"]);
+    let outcome = lab(guests).kernels(&["old", "broken", "new"]).run(&UTS);
     outcome.exits(exit::CRASHED);
     for scenario in ["uts.domainname", HOSTNAME, "uts.sysctl"] {
         assert_eq!(["old", "broken", "new"].map(|kernel| label(&outcome, kernel, scenario)), ["PASS", "CRASH", "PASS"]);
@@ -53,7 +53,7 @@ fn two_jobs_are_two_guests_at_once() {
 #[test]
 fn one_job_is_one_guest_at_a_time() {
     let guests = ["a", "b", "c"].map(|kernel| Guest::good().on(kernel)).to_vec();
-    let outcome = lab(guests).kernels(&["vm-a", "vm-b", "vm-c"]).run(&["uts", "--jobs", "1"]);
+    let outcome = lab(guests).kernels(&["vm-a", "vm-b", "vm-c"]).run(&[UTS[0], UTS[1], UTS[2], "--jobs", "1"]);
     outcome.exits(exit::OK);
     assert_eq!((outcome.guests(), at_once(&outcome)), (3, 1));
 }
@@ -68,7 +68,7 @@ fn a_kernel_named_twice_runs_once() {
 
 #[test]
 fn isolation_boot_boots_a_guest_for_each_scenario() {
-    let outcome = lab(vec![Guest::good(); 3]).run(&["uts", "--isolation", "boot"]);
+    let outcome = lab(vec![Guest::good(); 3]).run(&[UTS[0], UTS[1], UTS[2], "--isolation", "boot"]);
     outcome.exits(exit::OK);
     let mut guests: Vec<_> = outcome.reports().map(|report| report.guest).collect();
     guests.sort();
@@ -78,19 +78,28 @@ fn isolation_boot_boots_a_guest_for_each_scenario() {
 #[test]
 fn a_kernel_that_does_not_boot_is_not_tried_for_each_scenario() {
     let lab = lab(vec![Guest::new(vec![Action::Exit(0)]); 3]);
-    let outcome = lab.run(&["uts", "--isolation", "boot", "--jobs", "1"]);
+    let outcome = lab.run(&[UTS[0], UTS[1], UTS[2], "--isolation", "boot", "--jobs", "1"]);
     outcome.exits(exit::LAB);
     assert_eq!((outcome.reports().count(), outcome.guests()), (3, 1));
 }
 
 #[test]
 fn the_whole_catalogue_runs_in_one_guest_of_each_machine() {
-    let outcome = lab(vec![Guest::good(); 2]).run(&["--jobs", "1"]);
-    outcome.exits(exit::OK);
     let all = vmlab_image::guest_init::catalogue().unwrap();
+    let in_pairs = all.iter().filter(|spec| spec.machine.peer).count();
+    assert!(in_pairs > 0);
+    let outcome = lab(vec![Guest::good(); 2 + 2 * in_pairs]).run(&["--jobs", "1"]);
+    outcome.exits(exit::OK);
     assert_eq!(outcome.reports().count(), all.len());
-    let needs_more = |name: &str| all.iter().any(|spec| spec.id.as_str() == name && spec.machine.cpus > 1);
-    let fits = |report: &JobReport| report.guest == Some(if needs_more(report.job.name()) { 2 } else { 1 });
+    assert_eq!(outcome.guests(), 2 + 2 * in_pairs);
+    let need = |name: &str| all.iter().find(|spec| spec.id.as_str() == name).unwrap().machine;
+    let fits = |report: &JobReport| match need(report.job.name()) {
+        // Two guests of its own, the second of which has a report of its own.
+        need if need.peer => {
+            report.guest > Some(2) && report.peer.as_ref().is_some_and(|peer| peer.guest == report.guest.map(|n| n + 1))
+        }
+        need => report.guest == Some(if need.cpus > 1 { 2 } else { 1 }) && report.peer.is_none(),
+    };
     assert!(outcome.reports().all(fits));
     assert!(outcome.labels().values().all(|word| matches!(*word, "PASS" | "LEAK")));
 }
@@ -98,7 +107,8 @@ fn the_whole_catalogue_runs_in_one_guest_of_each_machine() {
 #[test]
 fn a_dry_run_starts_no_guest_and_leaves_no_record() {
     let lab = lab(vec![Guest::good()]);
-    let ended = lab.env.run(&lab.arguments(&["uts", "--dry-run", "--memory", "300", "--append", "nokaslr"]));
+    let ended =
+        lab.env.run(&lab.arguments(&[UTS[0], UTS[1], UTS[2], "--dry-run", "--memory", "300", "--append", "nokaslr"]));
     ended.exits(exit::OK);
     for words in [
         "uts.hostname",

@@ -56,11 +56,11 @@ pub(super) const MIGRATION: Scenario = Scenario::new(
 
 fn migration(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let link = Link::up(sandbox)?;
-    let heard = match link.side() {
+    let received = match link.side() {
         Side::First => depart(sandbox, &link)?,
         Side::Second => arrive(sandbox, &link)?,
     };
-    judge("whether the server received a count that goes on", &heard, &Ok(true), &refused(Errno::ECONNRESET))
+    judge("whether the server received a count that goes on", &received, &Ok(true), &refused(Errno::ECONNRESET))
 }
 
 /// The first guest: the process is saved. Returns what the server received.
@@ -88,11 +88,11 @@ fn depart(sandbox: &Sandbox, link: &Link) -> Result<Answer<bool>, Trouble> {
     // The last copy of the socket. A connection under repair ends without a word to the server; another one with a reset,
     // because of the unread bytes.
     drop(client);
-    let heard = link.exchange(&Ok(false));
+    let received = link.exchange(&Ok(false));
     if !repairs {
         delete_address(DEVICE, CLIENT, 24)?;
     }
-    heard
+    received
 }
 
 /// The second guest: the server, and the process that is restored beside it. Returns what the server received.
@@ -113,14 +113,14 @@ fn arrive(sandbox: &Sandbox, link: &Link) -> Result<Answer<bool>, Trouble> {
         // From now on both ends have addresses of this machine, so that the packets go over the loopback device.
         set_up("lo")?;
     }
-    let heard = restore(sandbox, connection.as_ref(), &image, &server);
+    let received = restore(sandbox, connection.as_ref(), &image, &server);
     if connection.is_some() {
         delete_address(DEVICE, CLIENT, 24)?;
     }
     delete_address(DEVICE, SERVER, 24)?;
-    let heard = heard?;
-    link.exchange(&heard).map(drop)?;
-    Ok(heard)
+    let received = received?;
+    link.exchange(&received).map(drop)?;
+    Ok(received)
 }
 
 /// Restores the process, and returns whether the server received a count beyond the saved one.

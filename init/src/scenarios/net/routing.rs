@@ -86,12 +86,12 @@ fn forwarding(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let dropped = || r.run(address_errors);
     let before = dropped()?;
     sender.send_to(b"datagram", target).during("send(2) from A")?;
-    let mut came = refused(Errno::EAGAIN);
+    let mut received = refused(Errno::EAGAIN);
     until("the datagram, or the count of its loss", || {
-        came = answer("recv(2)", receiver.recv(&mut [0; 64]))?;
-        Ok(came.is_ok() || dropped()? > before)
+        received = answer("recv(2)", receiver.recv(&mut [0; 64]))?;
+        Ok(received.is_ok() || dropped()? > before)
     })?;
-    judge("recv(2) in B of a datagram from A", &came, &Ok(8), &refused(Errno::EAGAIN))
+    judge("recv(2) in B of a datagram from A", &received, &Ok(8), &refused(Errno::EAGAIN))
 }
 
 /// `InAddrErrors` of the calling process's network namespace: datagrams for others that it did not forward.

@@ -219,8 +219,8 @@ fn ipvlan_l3s(sandbox: &Sandbox) -> Result<Finding, Trouble> {
         sender.send_to(text.as_bytes(), target).during("send(2) from the far end")?;
     }
     require("the datagram to the other port", &received(&open)?.as_slice(), &b"second".as_slice())?;
-    let came = answer("recv(2)", filtered.recv(&mut [0; 64]))?;
-    judge("recv(2) at the filtered port", &came, &refused(Errno::EAGAIN), &Ok(5))
+    let received = answer("recv(2)", filtered.recv(&mut [0; 64]))?;
+    judge("recv(2) at the filtered port", &received, &refused(Errno::EAGAIN), &Ok(5))
 }
 
 fn stay_on_a_processor() -> Result<(), Trouble> {
