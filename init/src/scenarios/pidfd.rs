@@ -52,7 +52,7 @@ fn reaped() -> Result<OwnedFd, Trouble> {
 fn exit_info(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let mask = if sandbox.applies() { pidfd::INFO_EXIT } else { pidfd::INFO_PID };
     let info = pidfd::info(reaped()?, mask).map_err(Code::from);
-    let status = info.map(|(told, status)| (told & pidfd::INFO_EXIT != 0).then_some(status));
+    let status = info.map(|(filled, status)| (filled & pidfd::INFO_EXIT != 0).then_some(status));
     judge("PIDFD_GET_INFO of a reaped process, status", &status, &Ok(Some(7 << 8)), &refused(Errno::ESRCH))
 }
 

@@ -81,7 +81,7 @@ pub(crate) fn id(namespace: &File) -> Result<u64> {
 #[repr(C)]
 struct Request {
     size: u32,
-    spare: u32,
+    reserved: u32,
     ns_id: u64,
     ns_type: u32,
     spare2: u32,
@@ -103,7 +103,7 @@ pub(crate) fn list(kind: i32, user_namespace: u64, after: u64) -> Result<Vec<u64
     const MOST: usize = 64;
     let request = Request {
         size: REQUEST_SIZE,
-        spare: 0,
+        reserved: 0,
         ns_id: after,
         ns_type: kind.cast_unsigned(),
         spare2: 0,

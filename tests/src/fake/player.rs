@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill, raise};
 use nix::unistd::getppid;
 use serde_json::{Value, json};
 use vmlab_image::guest_init;
-use vmlab_protocol::catalogue::{Control, Expectation};
+use vmlab_protocol::catalogue::{Control, Expectation, KernelVersion};
 use vmlab_protocol::frame::{Decoder, HEADER_LEN, Item};
 use vmlab_protocol::job::Job;
 use vmlab_protocol::message::{
@@ -21,6 +21,7 @@ use super::machine::Machine;
 use super::qmp::Monitor;
 use super::script::{Action, Channel, Damage, Qmp};
 use crate::kernel;
+use crate::kernel::RELEASE;
 
 /// The delay of a console that holds back its output, relative to the port.
 const LATE: Duration = Duration::from_millis(300);
@@ -195,7 +196,8 @@ impl Player {
         let catalogue = guest_init::catalogue().map_err(|error| error.to_string())?;
         let spec = catalogue.iter().find(|spec| spec.id.as_str() == job.name()).ok_or(format!("there is no {job}"))?;
         let seen = || "as documented".to_owned();
-        let subject = match spec.expects {
+        let version = RELEASE.parse::<KernelVersion>().map_err(|error| error.to_string())?;
+        let subject = match spec.expects_of(version) {
             Expectation::Isolation => LegOutcome::Isolated { detail: seen() },
             Expectation::Leak => LegOutcome::Leaked { detail: seen() },
             Expectation::Figures => return Err(format!("{job} needs a script of its own")),

@@ -102,17 +102,17 @@ fn uevent(sandbox: &Sandbox) -> Result<Finding, Trouble> {
         return Err(Trouble(format!("{TRIGGER} does not exist")));
     }
     write(TRIGGER, "change")?;
-    let mut heard = false;
+    let mut seen = false;
     loop {
         let mut message = [0; 4096];
         match recv(socket.as_raw_fd(), &mut message, MsgFlags::MSG_DONTWAIT) {
             Ok(length) => {
                 let text = message.get(..length).map(String::from_utf8_lossy).unwrap_or_default();
-                heard |= text.starts_with("change@") && text.contains("/mem/null");
+                seen |= text.starts_with("change@") && text.contains("/mem/null");
             }
             Err(Errno::EAGAIN) => break,
             Err(errno) => return Err(errno).during("recv(2) of a netlink socket"),
         }
     }
-    judge("whether the socket inside has received the event", &heard, &false, &true)
+    judge("whether the socket inside has received the event", &seen, &false, &true)
 }

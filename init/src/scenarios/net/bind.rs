@@ -183,7 +183,7 @@ fn brokered(
         if let Some(listener) = listener.take() {
             broker(&listener)?;
         }
-        Ok((told(&mut answers)?, told(&mut answers)?))
+        Ok((answered(&mut answers)?, answered(&mut answers)?))
     })?;
     judge("bind(2) to the ports 8081 and 8080", &bound, &(first, second), &(Ok(()), Ok(())))
 }
@@ -196,7 +196,7 @@ fn bind_both(answerer: &mut PipeWriter) -> Result<(), Trouble> {
     Ok(())
 }
 
-fn told(answers: &mut PipeReader) -> Result<Answer, Trouble> {
+fn answered(answers: &mut PipeReader) -> Result<Answer, Trouble> {
     let mut code = [0; 4];
     answers.read_exact(&mut code).during("read(2) from the process below the broker")?;
     match i32::from_ne_bytes(code) {

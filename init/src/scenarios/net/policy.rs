@@ -71,7 +71,7 @@ fn packet_socket(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     })
     .during("fork(2) of the sender outside")?;
     drop(answer);
-    let heard = sandbox.run(|| {
+    let seen = sandbox.run(|| {
         let protocol = SockProtocol::EthAll;
         let frames = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)
             .during("socket(AF_PACKET) inside")?;
@@ -80,17 +80,17 @@ fn packet_socket(sandbox: &Sandbox) -> Result<Finding, Trouble> {
         answered.read_exact(&mut [0]).during("waiting for the sender outside")?;
         require("send(2) inside", &send(DISCARD, second.as_bytes())?, &Ok(()))?;
         let mut frame = [0; 2048];
-        let mut heard = false;
+        let mut seen = false;
         loop {
             let length = recv(frames.as_raw_fd(), &mut frame, MsgFlags::empty()).during("recv(2) of a frame")?;
             let frame = frame.get(..length).unwrap_or_default();
-            heard |= frame.ends_with(first.as_bytes());
+            seen |= frame.ends_with(first.as_bytes());
             if frame.ends_with(second.as_bytes()) {
-                return Ok(heard);
+                return Ok(seen);
             }
         }
     })?;
-    judge("whether the packet socket received the datagram from outside", &heard, &false, &true)
+    judge("whether the packet socket received the datagram from outside", &seen, &false, &true)
 }
 
 /// A port on which nobody listens.

@@ -63,18 +63,18 @@ fn link_events(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     netns::leave()?;
     let (first, second) = (device_name('a'), device_name('b'));
     let mut outside = subscribed()?;
-    let heard = sandbox.run(|| {
+    let seen = sandbox.run(|| {
         let mut inside = subscribed()?;
         Device::new("dummy", &first).add()?;
         announced(&mut inside, &first)
     })?;
-    require("whether the device is announced inside", &heard.contains(&first), &true)?;
+    require("whether the device is announced inside", &seen.contains(&first), &true)?;
     Device::new("dummy", &second).add()?;
-    let heard = announced(&mut outside, &second)?;
-    let first_too = heard.contains(&first);
+    let seen = announced(&mut outside, &second)?;
+    let first_too = seen.contains(&first);
     decide(
         "devices announced outside",
-        &heard,
+        &seen,
         (!first_too, first_too),
         format_args!("{second}, with or without {first}"),
     )

@@ -122,14 +122,14 @@ fn move_connection(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let client = c.run(|| connection.restore())?;
     require("read(2) in C", &hear(&client, 6)?, &text("unread"))?;
     say(&client, "world")?;
-    let heard = hear(&lab.peer, 5)?;
+    let seen = hear(&lab.peer, 5)?;
     say(&lab.peer, "reply")?;
     require("read(2) of the peer's reply in C", &hear(&client, 5)?, &text("reply"))?;
-    judged(&heard)
+    judged(&seen)
 }
 
-fn judged(heard: &Answer<String>) -> Result<Finding, Trouble> {
-    judge("read(2) of the peer in A", heard, &text("world"), &refused(Errno::ECONNRESET))
+fn judged(seen: &Answer<String>) -> Result<Finding, Trouble> {
+    judge("read(2) of the peer in A", seen, &text("world"), &refused(Errno::ECONNRESET))
 }
 
 pub(super) const BLOCK: Scenario = Scenario::new(
