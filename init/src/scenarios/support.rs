@@ -103,6 +103,12 @@ pub(crate) fn known<T>(
     }
 }
 
+/// Whether a file exists by which a kernel shows that it has a feature.
+pub(crate) fn present(file: &str) -> Result<Probe, Trouble> {
+    let missing = || Probe::Missing(format!("{file} does not exist"));
+    Ok(if exists(Path::new(file))? { Probe::Available } else { missing() })
+}
+
 /// Makes the calling process one of an ordinary user: user and group of this id, no supplementary groups, no capabilities.
 /// Not group 0, because checks such as that of the `hidepid` option compare groups too.
 ///

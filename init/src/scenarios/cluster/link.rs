@@ -10,7 +10,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use vmlab_protocol::message::Side;
 
-use super::super::Trouble;
+use super::super::support::present;
+use super::super::{Probe, Trouble};
 use crate::sandbox::{During, Sandbox, WAIT_LIMIT, readable};
 use crate::sys::network;
 
@@ -92,6 +93,11 @@ const fn last(side: Side) -> u8 {
         Side::First => 1,
         Side::Second => 2,
     }
+}
+
+/// Whether the guest has a card for the link.
+pub(super) fn probe() -> Result<Probe, Trouble> {
+    present("/sys/class/net/eth0")
 }
 
 /// The address of a guest on the link.

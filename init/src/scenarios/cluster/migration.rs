@@ -14,8 +14,8 @@ use super::super::checkpoint::probe_set_tid;
 use super::super::net::link::{add_address, delete_address, set_up};
 use super::super::net::repair::{self, Connection};
 use super::super::support::{judge, note, require};
-use super::super::{Finding, Scenario, Trouble};
-use super::link::{DEVICE, Link, connect};
+use super::super::{Finding, Probe, Scenario, Trouble};
+use super::link::{self, DEVICE, Link, connect};
 use crate::sandbox::{Answer, During, Sandbox, WAIT_LIMIT, answer, readable, refused};
 
 /// Where the process begins to count: further than any other process comes.
@@ -52,7 +52,10 @@ pub(super) const MIGRATION: Scenario = Scenario::new(
 .in_two_guests()
 .with_modules(&["virtio_net"])
 .needs(&["CONFIG_PID_NS", "CONFIG_INET", "CONFIG_PROC_FS", "CONFIG_VIRTIO_NET"], 5, 5, 0)
-.probed_by(probe_set_tid);
+.probed_by(|| match link::probe()? {
+    Probe::Available => probe_set_tid(),
+    missing @ Probe::Missing(_) => Ok(missing),
+});
 
 fn migration(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let link = Link::up(sandbox)?;

@@ -5,7 +5,7 @@ use vmlab_protocol::catalogue::Namespace;
 
 use super::super::support::{judge, read, require};
 use super::super::{Finding, Scenario, Trouble};
-use super::link::Link;
+use super::link::{self, Link};
 use crate::sandbox::Sandbox;
 
 /// The process that creates kernel threads has this PID on every machine (init/main.c, `rest_init`).
@@ -27,6 +27,7 @@ pub(super) const PIDS: Scenario = Scenario::new(
 .in_two_guests()
 .with_modules(&["virtio_net"])
 .needs(&["CONFIG_PID_NS", "CONFIG_INET", "CONFIG_VIRTIO_NET"], 2, 6, 24)
+.probed_by(link::probe)
 .leaks_by_design();
 
 fn pids(sandbox: &Sandbox) -> Result<Finding, Trouble> {

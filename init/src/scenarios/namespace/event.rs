@@ -13,7 +13,7 @@ use nix::sys::socket::{MsgFlags, recv};
 use vmlab_protocol::catalogue::Namespace;
 
 use crate::sandbox::{During, Sandbox, WAIT_LIMIT, answer, readable};
-use crate::scenarios::support::{Scratch, judge, read, write};
+use crate::scenarios::support::{Scratch, judge, present, read, write};
 use crate::scenarios::{Finding, Probe, Scenario, Trouble, Undo};
 use crate::sys::create::descriptor_of;
 use crate::sys::process::{default_action, fork_with};
@@ -58,6 +58,9 @@ fn core_socket(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 
 /// Kernels with core dump sockets refuse a path that is not absolute; others take it for the name of a file.
 fn probe_core_socket() -> Result<Probe, Trouble> {
+    if let missing @ Probe::Missing(_) = present(CORE_PATTERN)? {
+        return Ok(missing);
+    }
     let before = read(CORE_PATTERN)?;
     let _back = Undo::new("core_pattern", || write(CORE_PATTERN, &before));
     Ok(match answer("writing core_pattern", fs::write(CORE_PATTERN, "@relative"))? {

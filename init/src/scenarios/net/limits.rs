@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use vmlab_protocol::catalogue::Namespace;
 
 use super::{Finding, Probe, Scenario, Trouble, judge, known, link, netns, read, require, write};
-use crate::sandbox::{Answer, During, Sandbox, answer, refused};
+use crate::sandbox::{Answer, Code, During, Sandbox, answer, refused};
 
 const NET: Sandbox = Sandbox::none().with_namespaces(&[Namespace::Net]);
 const USER_NET: Sandbox = Sandbox::none().with_namespaces(&[Namespace::User, Namespace::Net]);
@@ -23,7 +23,15 @@ pub(super) const ADDRESS: Scenario =
             "Inside: brings the loopback device up. Now bind(2) must fail with EADDRNOTAVAIL.",
         ])
         .inside(&[Namespace::Net])
-        .needs(&["CONFIG_NET_NS", "CONFIG_INET"], 2, 6, 29);
+        .needs(&["CONFIG_NET_NS", "CONFIG_INET", "CONFIG_IP_MULTIPLE_TABLES"], 2, 6, 29)
+        .probed_by(probe_missing_table);
+
+/// Whether a network namespace begins without a local routing table. A kernel with a fixed set of tables makes them with the
+/// namespace (net/ipv4/fib_frontend.c, `fib4_rules_init`).
+fn probe_missing_table() -> Result<Probe, Trouble> {
+    let bound = NET.run(|| Ok(answer("bind(2)", TcpListener::bind((Ipv4Addr::new(192, 0, 2, 1), 0)))?.map(drop)))?;
+    known("bind(192.0.2.1) without a device that is up", bound.map_err(Code::errno), &[Errno::EADDRNOTAVAIL], &[])
+}
 
 fn address(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
@@ -102,7 +110,8 @@ pub(super) const LOOPBACK_DOWN: Scenario = Scenario::new(
     "Inside: bind(2) and listen(2) on 127.0.0.1 succeed, and connect(2) to this socket must fail with ENETUNREACH.",
 ])
 .inside(&[Namespace::Net])
-.needs(&["CONFIG_NET_NS", "CONFIG_INET"], 2, 6, 29);
+.needs(&["CONFIG_NET_NS", "CONFIG_INET", "CONFIG_IP_MULTIPLE_TABLES"], 2, 6, 29)
+.probed_by(probe_missing_table);
 
 fn loopback_down(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     netns::leave()?;

@@ -10,7 +10,7 @@ use std::os::fd::AsRawFd as _;
 use vmlab_protocol::catalogue::Namespace;
 
 use super::nft::{self, Hook};
-use super::{Finding, Scenario, Trouble, judge, link, netns, read, require};
+use super::{Finding, Scenario, Trouble, judge, known, link, netns, read, require};
 use crate::sandbox::{Answer, During, Sandbox, answer, refused};
 use crate::sys::process::fork_with;
 
@@ -56,7 +56,11 @@ pub(super) const PACKET_SOCKET: Scenario = Scenario::new(
     "Inside: sends a second datagram, and reads frames until it comes. The first datagram must not have come before.",
 ])
 .inside(&[Namespace::User, Namespace::Net])
-.needs(&["CONFIG_USER_NS", "CONFIG_NET_NS", "CONFIG_INET", "CONFIG_PACKET"], 3, 8, 0);
+.needs(&["CONFIG_USER_NS", "CONFIG_NET_NS", "CONFIG_INET", "CONFIG_PACKET"], 3, 8, 0)
+.probed_by(|| {
+    let opened = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None);
+    known("socket(AF_PACKET)", opened, &[Errno::EAFNOSUPPORT], &[])
+});
 
 fn packet_socket(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     netns::leave()?;

@@ -59,7 +59,7 @@ fn netns_cookie(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 }
 
 fn cookie() -> Result<Answer<u64>, Trouble> {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).during("bind(2) of a UDP socket")?;
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).during("bind(2) of a UDP socket")?;
     let mut value = [0; 8];
     let found = option_bytes(&socket, SOL_SOCKET, SO_NETNS_COOKIE, &mut value);
     Ok(found.map(|_| u64::from_ne_bytes(value)).map_err(Code::from))

@@ -48,7 +48,17 @@ pub(super) const FILE_CAPABILITY: Scenario = Scenario::new(
     "In the control it is of version 2, which counts everywhere.",
 ])
 .inside(&[Namespace::User])
-.needs(&["CONFIG_USER_NS", "CONFIG_TMPFS_XATTR"], 4, 14, 0);
+.needs(&["CONFIG_USER_NS", "CONFIG_TMPFS_XATTR"], 4, 14, 0)
+.probed_by(probe_attributes);
+
+/// Whether files of a tmpfs have attributes that only root may set.
+fn probe_attributes() -> Result<Probe, Trouble> {
+    let scratch = Scratch::new()?;
+    mount_tmpfs(scratch.path())?;
+    let file = scratch.join("file");
+    File::create_new(&file).during("creating a file")?;
+    known("setxattr(trusted.vmlab)", set_attribute(&file, c"trusted.vmlab", b"1"), &[Errno::EOPNOTSUPP], &[])
+}
 
 fn file_capability(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let scratch = Scratch::new()?;
@@ -118,7 +128,8 @@ pub(super) const TRUSTED_ATTRIBUTE: Scenario =
             "Inside: setxattr(2) of trusted.vmlab on this file must fail with EPERM.",
         ])
         .inside(&[Namespace::User])
-        .needs(&["CONFIG_USER_NS", "CONFIG_TMPFS_XATTR"], 3, 8, 0);
+        .needs(&["CONFIG_USER_NS", "CONFIG_TMPFS_XATTR"], 3, 8, 0)
+        .probed_by(probe_attributes);
 
 fn trusted_attribute(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let scratch = Scratch::new()?;
