@@ -1,6 +1,6 @@
 //! The io controller. The block device is a loop device on a file in memory, so no disk is needed.
 
-use super::super::support::{decide, note, read, require};
+use super::super::support::{decide, note, present, read, require};
 use super::super::{Finding, Probe, Scenario, Trouble};
 use super::disk::{self, Disk, PAGE, direct_writer, write_cached};
 use super::task::{Task, use_first_cpu};
@@ -57,7 +57,10 @@ pub(super) const DIRECT: Scenario =
         .by_means_of("a cgroup of its own")
         .needs(&["CONFIG_CGROUPS", "CONFIG_BLK_CGROUP", "CONFIG_BLK_DEV_LOOP", "CONFIG_TASK_IO_ACCOUNTING"], 4, 5, 0)
         .with_modules(disk::MODULES)
-        .probed_by(probe_stat);
+        .probed_by(|| match present("/proc/self/io")? {
+            Probe::Available => probe_stat(),
+            missing @ Probe::Missing(_) => Ok(missing),
+        });
 
 fn direct(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     const NUMBER: u64 = 12;
