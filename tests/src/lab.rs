@@ -14,9 +14,6 @@ use crate::env::{Ended, Running, TestEnv, events_so_far};
 use crate::fake::script::{self, Guest, Script};
 use crate::kernel;
 
-/// Filters for three scenarios of one area.
-pub const UTS: [&str; 3] = ["=uts.domainname", "=uts.hostname", "=uts.sysctl"];
-
 /// The file name of the default kernel.
 pub const KERNEL: &str = "vmlinuz";
 

@@ -12,3 +12,6 @@ pub mod fuzz;
 pub mod kernel;
 pub mod lab;
 pub mod reports;
+
+/// Filters for three scenarios of one area.
+pub const UTS: [&str; 3] = ["=uts.domainname", "=uts.hostname", "=uts.sysctl"];

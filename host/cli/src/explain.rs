@@ -211,7 +211,7 @@ pub(super) fn subject(spec: &ScenarioSpec) -> String {
     if parts.is_empty() { "in a cgroup with the limit".to_owned() } else { parts.join(", ") }
 }
 
-/// What the control lacks, or why there is none.
+/// The namespaces, limits and mechanism that the control lacks, or the reason why no control is possible.
 pub(super) fn control(spec: &ScenarioSpec) -> String {
     if let Control::Impossible { why } = &spec.control {
         return format!("none: {why}");

@@ -55,10 +55,10 @@ pub enum State {
 /// The result of a scenario on a kernel, with clean texts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Outcome {
-    /// What it came to.
+    /// The result on this kernel.
     #[serde(flatten)]
     pub state: State,
-    /// The verdict's label; empty where there is none.
+    /// The verdict's label; empty if no record has a verdict.
     pub verdict: &'static str,
     /// What was observed, or why there is no observation.
     pub observed: String,

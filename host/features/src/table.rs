@@ -118,7 +118,7 @@ impl Summary {
         }
     }
 
-    /// What it means.
+    /// The meaning of the cell, for the legend.
     #[must_use]
     pub const fn meaning(self) -> &'static str {
         self.words().2

@@ -29,7 +29,7 @@ impl Unit {
 pub struct Figure {
     /// The operation, for example `create a UTS namespace`.
     pub operation: String,
-    /// What it is compared with, for example `fork a process`.
+    /// The operation that the costs are compared with, for example `fork a process`.
     pub baseline: String,
     /// The unit of the costs.
     pub unit: Unit,

@@ -7,7 +7,7 @@ use nix::unistd::Pid;
 use vmlab_protocol::catalogue::Namespace;
 
 use super::meter::time;
-use crate::sandbox::{During, Held, Sandbox};
+use crate::sandbox::{During, EVERY_NAMESPACE, Held, Sandbox};
 use crate::scenarios::{Probe, Trouble};
 
 /// A kind of namespace: its name, its flag, its file below /proc/PID/ns in a member, and a sandbox with one.
@@ -51,17 +51,8 @@ pub(super) const CONFIG: &[&str] = &[
 /// The first version that has all kinds and lets a process enter a time namespace by its file.
 pub(super) const SINCE: (u32, u32, u32) = (5, 8, 0);
 
-/// All kinds at once, in the order in which a process enters them.
-pub(super) const EVERYTHING: Sandbox = Sandbox::none().with_namespaces(&[
-    Namespace::User,
-    Namespace::Cgroup,
-    Namespace::Ipc,
-    Namespace::Uts,
-    Namespace::Mount,
-    Namespace::Net,
-    Namespace::Time,
-    Namespace::Pid,
-]);
+/// A sandbox with all kinds of namespaces.
+pub(super) const EVERYTHING: Sandbox = Sandbox::none().with_namespaces(EVERY_NAMESPACE);
 
 /// Whether the kernel has all kinds.
 ///

@@ -21,9 +21,9 @@ use crate::sys::shared::Shared;
 
 /// The number of blocks: odd, so that the median is that of a block.
 const BLOCKS: usize = 9;
-/// The length of a sample, in ns of the guest's clock, that decides how often an operation is repeated in it. The kernel's tick
-/// comes every 4 ms in Debian's kernels and takes some 7000 instructions: a sample of a fraction of that had one or none, by
-/// its place in the block, and baseline and control differed by up to 1.6 % (forks, 6.12).
+/// The length of a sample, in ns of the guest's clock, that decides how often an operation is repeated in it. With samples of
+/// 0.6 ms, baseline and control differed by up to 1.6 % (forks, 6.12). The cause is probably the kernel's tick, which comes every
+/// 4 ms in Debian's kernels: a short sample has one tick or no tick.
 const SAMPLE_NS: u64 = 4_000_000;
 /// The most repetitions in a sample.
 pub(super) const MOST: u64 = 16_384;

@@ -1,4 +1,4 @@
-//! What it costs to create, enter and destroy a namespace of each kind.
+//! The costs of creating, entering and destroying a namespace of each kind.
 
 use super::Measure;
 use super::kinds::{self, KINDS, Kind};

@@ -36,6 +36,18 @@ use held::{Act, Process};
 /// which the host sets by the speed of the machine and the agent enforces.
 pub(crate) const WAIT_LIMIT: Duration = Duration::from_secs(60);
 
+/// All kinds of namespaces, in the order in which a process enters them.
+pub(crate) const EVERY_NAMESPACE: &[Namespace] = &[
+    Namespace::User,
+    Namespace::Cgroup,
+    Namespace::Ipc,
+    Namespace::Uts,
+    Namespace::Mount,
+    Namespace::Net,
+    Namespace::Time,
+    Namespace::Pid,
+];
+
 /// User and group id 0 of a new user namespace are this id outside; [`ID_COUNT`] ids from here on are mapped.
 pub(crate) const OUTER_ID: u32 = 100_000;
 pub(crate) const ID_COUNT: u32 = 65_536;
@@ -104,7 +116,7 @@ impl Sandbox {
     /// Which of two linked guests this is.
     ///
     /// # Errors
-    /// It is none of two.
+    /// The guest has no peer.
     pub(crate) fn side(&self) -> Result<Side, Trouble> {
         self.side.ok_or_else(|| Trouble::new("this guest is not one of two linked guests"))
     }

@@ -6,6 +6,7 @@ use std::fs;
 
 use vmlab_protocol::catalogue::Namespace;
 
+use super::plan::file_name;
 use super::{During, Trouble};
 
 thread_local! {
@@ -36,17 +37,10 @@ impl Placement {
     }
 }
 
-const fn file_for_children(namespace: Namespace) -> &'static str {
-    match namespace {
-        Namespace::User => "user",
-        Namespace::Cgroup => "cgroup",
-        Namespace::Ipc => "ipc",
-        Namespace::Uts => "uts",
-        Namespace::Mount => "mnt",
-        Namespace::Net => "net",
-        Namespace::Time => "time_for_children",
-        Namespace::Pid => "pid_for_children",
-    }
+/// Where a process is itself in another namespace than its children, the children's file has another name.
+fn file_for_children(namespace: Namespace) -> String {
+    let suffix = if matches!(namespace, Namespace::Time | Namespace::Pid) { "_for_children" } else { "" };
+    format!("{}{suffix}", file_name(namespace))
 }
 
 /// Records that a process has entered a watched sandbox.

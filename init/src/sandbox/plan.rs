@@ -87,6 +87,20 @@ pub(crate) const fn clone_flag(namespace: Namespace) -> (CloneFlags, &'static st
     }
 }
 
+/// The name of a namespace's file in /proc/PID/ns (namespaces(7)).
+pub(super) const fn file_name(namespace: Namespace) -> &'static str {
+    match namespace {
+        Namespace::User => "user",
+        Namespace::Cgroup => "cgroup",
+        Namespace::Ipc => "ipc",
+        Namespace::Uts => "uts",
+        Namespace::Mount => "mnt",
+        Namespace::Net => "net",
+        Namespace::Time => "time",
+        Namespace::Pid => "pid",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,7 +6,7 @@ use nix::errno::Errno;
 use nix::sched::unshare;
 use vmlab_protocol::catalogue::Namespace;
 
-use super::plan::clone_flag;
+use super::plan::{clone_flag, file_name};
 use super::{Sandbox, Trouble, cgroup};
 
 /// The result of a probe.
@@ -34,20 +34,6 @@ pub(crate) fn probe(sandbox: &Sandbox) -> Result<Probe, Trouble> {
         }
     }
     Ok(Probe::Available)
-}
-
-/// The name of a namespace's file in /proc/PID/ns (namespaces(7)).
-const fn file_name(namespace: Namespace) -> &'static str {
-    match namespace {
-        Namespace::User => "user",
-        Namespace::Cgroup => "cgroup",
-        Namespace::Ipc => "ipc",
-        Namespace::Uts => "uts",
-        Namespace::Mount => "mnt",
-        Namespace::Net => "net",
-        Namespace::Time => "time",
-        Namespace::Pid => "pid",
-    }
 }
 
 /// Judges the answer of unshare(2). EINVAL and ENOSYS mean that the kernel does not know the flag; EPERM (no

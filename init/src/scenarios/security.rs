@@ -216,7 +216,7 @@ fn be_supervised(flags: libc::c_ulong, writer: &mut PipeWriter) -> Result<(), Tr
     Ok(())
 }
 
-/// Whether a process sleeps although SIGUSR1 is pending: its state is D (`TASK_KILLABLE`), for which such a signal is none.
+/// Whether a process sleeps although SIGUSR1 is pending: its state is D (`TASK_KILLABLE`), from which only a fatal signal wakes it.
 fn is_unkillable(process: Pid) -> Result<bool, Trouble> {
     const SIGUSR1: u64 = 1 << (libc::SIGUSR1 - 1);
     let status = read(format!("/proc/{process}/status"))?;

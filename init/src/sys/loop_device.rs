@@ -15,7 +15,7 @@ const LOOP_CTL_REMOVE: c_ulong = 0x4C81;
 /// Adds the device `/dev/loopNUMBER`. `control` is `/dev/loop-control`.
 ///
 /// # Errors
-/// `EEXIST` if there is one.
+/// `EEXIST` if the device exists.
 pub(crate) fn add(control: impl AsFd, number: i32) -> Result<()> {
     call(control, LOOP_CTL_ADD, number)
 }
@@ -23,7 +23,7 @@ pub(crate) fn add(control: impl AsFd, number: i32) -> Result<()> {
 /// Removes the device.
 ///
 /// # Errors
-/// `EBUSY` if it is open or has a file, `ENODEV` if there is none.
+/// `EBUSY` if it is open or has a file, `ENODEV` if the device does not exist.
 pub(crate) fn remove(control: impl AsFd, number: i32) -> Result<()> {
     call(control, LOOP_CTL_REMOVE, number)
 }
@@ -31,7 +31,7 @@ pub(crate) fn remove(control: impl AsFd, number: i32) -> Result<()> {
 /// Gives the device a file, which the kernel keeps open.
 ///
 /// # Errors
-/// `EBUSY` if it has one.
+/// `EBUSY` if the device has a file.
 pub(crate) fn bind(device: impl AsFd, file: impl AsFd) -> Result<()> {
     call(device, LOOP_SET_FD, file.as_fd().as_raw_fd())
 }
@@ -39,7 +39,7 @@ pub(crate) fn bind(device: impl AsFd, file: impl AsFd) -> Result<()> {
 /// Takes the file from the device, or, while others have it open, at their last close(2).
 ///
 /// # Errors
-/// `ENXIO` if it has none.
+/// `ENXIO` if the device has no file.
 pub(crate) fn unbind(device: impl AsFd) -> Result<()> {
     call(device, LOOP_CLR_FD, 0)
 }

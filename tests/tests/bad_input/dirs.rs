@@ -4,9 +4,10 @@ use std::fs;
 
 use vmlab_events::event::LabEvent;
 use vmlab_events::exit;
+use vmlab_tests::UTS;
 use vmlab_tests::env::{Ended, TestEnv};
 use vmlab_tests::fake::script::{Action, Guest, hello};
-use vmlab_tests::lab::{FakeLab, UTS, record_dir};
+use vmlab_tests::lab::{FakeLab, record_dir};
 
 use crate::{FAKE_QEMU, ONLY_HOSTNAME, VMLAB, in_mounts, is_refused, lab};
 

@@ -5,8 +5,9 @@ use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
 use vmlab_events::exit;
+use vmlab_tests::UTS;
 use vmlab_tests::fake::script::{Action, Guest, hello};
-use vmlab_tests::lab::{FakeLab, UTS};
+use vmlab_tests::lab::FakeLab;
 
 use crate::{FAKE_QEMU, ONLY_HOSTNAME, VMLAB, lab, leaves_nothing};
 

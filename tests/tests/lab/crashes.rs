@@ -5,7 +5,7 @@ use vmlab_events::exit;
 use vmlab_protocol::message::LegOutcome;
 use vmlab_tests::fake::script::{Action, Channel, Guest, Qmp, console, finished, hello, legs, started};
 
-use vmlab_tests::lab::UTS;
+use vmlab_tests::UTS;
 
 use crate::{HOSTNAME, ONLY_HOSTNAME, booted, booted_then_good, goodbye, lab, leaked, passed_hostname, passing};
 
@@ -92,6 +92,25 @@ fn a_scenario_whose_guest_vanishes_is_vanished_and_the_rest_runs_in_a_fresh_gues
     outcome.has("uts.domainname", "VANISHED", "qemu: out of luck");
     outcome.has(HOSTNAME, "PASS", "").has("uts.sysctl", "PASS", "");
     assert_eq!(outcome.guests(), 2);
+}
+
+/// The guest that lives finds nothing wrong; the job still has the verdict of the guest that was lost.
+#[test]
+fn a_job_in_two_guests_has_the_verdict_of_the_guest_that_is_lost() {
+    const PIDS: &str = "cluster.pids";
+    let lost = || {
+        let actions = [Action::AwaitRun(PIDS.to_owned()), started(1, PIDS), Action::Signal(6)];
+        booted(actions)
+    };
+    for guests in [[lost(), Guest::good()], [Guest::good(), lost()]] {
+        let outcome = lab(guests.to_vec()).run(&["=cluster.pids", "--jobs", "1"]);
+        outcome.exits(exit::LAB).has(PIDS, "VANISHED", "QEMU was killed by signal 6");
+        let report = outcome.report(PIDS);
+        let peer = report.peer.as_ref().unwrap();
+        // Which of the two takes which script is left to chance, so one report or the other has the legs.
+        assert!(report.legs.is_empty() != peer.legs.is_empty(), "{report:?}");
+        assert_eq!(outcome.guests(), 2);
+    }
 }
 
 #[test]

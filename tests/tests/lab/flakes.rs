@@ -7,8 +7,9 @@ use roxmltree::Document;
 use vmlab_events::event::{JobReport, LabEvent};
 use vmlab_events::exit;
 use vmlab_protocol::message::{Leg, LegOutcome};
+use vmlab_tests::UTS;
 use vmlab_tests::fake::script::{Action, Guest, console, event, panics, scenario, started};
-use vmlab_tests::lab::{Outcome, UTS};
+use vmlab_tests::lab::Outcome;
 
 use crate::{HOSTNAME, ONLY_HOSTNAME, booted, booted_then_good, goodbye, lab, leaked};
 

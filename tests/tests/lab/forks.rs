@@ -3,8 +3,9 @@
 use nix::sys::signal::Signal;
 use vmlab_events::event::LabEvent;
 use vmlab_events::exit;
+use vmlab_tests::UTS;
 use vmlab_tests::fake::script::{Action, Guest, console, event, hello, started};
-use vmlab_tests::lab::{Outcome, UTS};
+use vmlab_tests::lab::Outcome;
 
 use crate::{HOSTNAME, lab};
 

@@ -5,7 +5,7 @@ use vmlab_events::loss::Deadline;
 use vmlab_events::verdict::Verdict;
 use vmlab_tests::fake::script::{self, Action, Channel, Guest, hello, started};
 
-use vmlab_tests::lab::UTS;
+use vmlab_tests::UTS;
 
 use crate::{HOSTNAME, ONLY_HOSTNAME, booted, lab, passed_hostname};
 

@@ -5,9 +5,10 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use nix::sys::signal::Signal;
 use vmlab_events::exit;
+use vmlab_tests::UTS;
 use vmlab_tests::env::Ended;
 use vmlab_tests::fake::script::{Action, Guest, Version, hello};
-use vmlab_tests::lab::{FakeLab, UTS};
+use vmlab_tests::lab::FakeLab;
 
 use crate::{FAKE_QEMU, HOSTNAME, ONLY_HOSTNAME, booted_then_good, lab};
 

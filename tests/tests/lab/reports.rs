@@ -4,8 +4,9 @@ use std::fs;
 
 use roxmltree::Document;
 use vmlab_events::exit;
+use vmlab_tests::UTS;
 use vmlab_tests::fake::script::{Action, Guest, console, finished, hello, legs, started};
-use vmlab_tests::lab::{FakeLab, Outcome, UTS, record_dir};
+use vmlab_tests::lab::{FakeLab, Outcome, record_dir};
 use vmlab_tests::reports::{check_junit, check_ktap, is_harmless};
 
 use crate::{HOSTNAME, ONLY_HOSTNAME, booted_then_good, isolated, lab, passing};

@@ -13,10 +13,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use vmlab_events::event::LabEvent;
 use vmlab_events::exit;
+use vmlab_tests::UTS;
 use vmlab_tests::env::Running;
 use vmlab_tests::env::events_so_far;
 use vmlab_tests::fake::script::{Action, Guest, hello, started};
-use vmlab_tests::lab::{FakeLab, UTS, record_dir};
+use vmlab_tests::lab::{FakeLab, record_dir};
 
 use crate::{FAKE_QEMU, HOSTNAME, ONLY_HOSTNAME, VMLAB, booted, lab};
 

@@ -2,8 +2,9 @@
 
 use vmlab_events::exit;
 use vmlab_protocol::message::{Leg, LegOutcome, Stream};
+use vmlab_tests::UTS;
 use vmlab_tests::fake::script::{Action, Channel, Guest, console, finished, legs, scenario, started};
-use vmlab_tests::lab::{Outcome, UTS};
+use vmlab_tests::lab::Outcome;
 
 use crate::{
     HOSTNAME, ONLY_HOSTNAME, booted, booted_then_good, goodbye, isolated, lab, leaked, passed_hostname, passing,

@@ -2,8 +2,9 @@
 
 use vmlab_events::event::{JobReport, LabEvent};
 use vmlab_events::exit;
+use vmlab_tests::UTS;
 use vmlab_tests::fake::script::{Action, Guest, console, hello};
-use vmlab_tests::lab::{Outcome, UTS, record_dir};
+use vmlab_tests::lab::{Outcome, record_dir};
 
 use crate::{HOSTNAME, ONLY_HOSTNAME, lab};
 

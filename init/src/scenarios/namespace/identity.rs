@@ -5,7 +5,7 @@ use nix::unistd::getpid;
 use vmlab_protocol::catalogue::Namespace;
 
 use super::{TYPES, TYPES_CONFIG, flag, inode, open, own_inodes};
-use crate::sandbox::{During, Sandbox};
+use crate::sandbox::{During, EVERY_NAMESPACE, Sandbox};
 use crate::scenarios::support::{decide, judge, note};
 use crate::scenarios::{Finding, Probe, Scenario, Trouble};
 
@@ -71,17 +71,7 @@ fn one_type(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 
 /// For scenarios whose own sandbox is empty.
 pub(super) fn probe_types() -> Result<Probe, Trouble> {
-    const EVERY: &[Namespace] = &[
-        Namespace::Cgroup,
-        Namespace::Ipc,
-        Namespace::Uts,
-        Namespace::Mount,
-        Namespace::Net,
-        Namespace::Time,
-        Namespace::Pid,
-        Namespace::User,
-    ];
-    Sandbox::none().with_namespaces(EVERY).probe()
+    Sandbox::none().with_namespaces(EVERY_NAMESPACE).probe()
 }
 
 pub(super) const SHARED: Scenario = Scenario::new(

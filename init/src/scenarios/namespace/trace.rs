@@ -80,7 +80,7 @@ pub(super) const TASK_NEWTASK: Scenario = Scenario::new(
 .steps(&[
     "The subject enables the event task_newtask in an instance of tracefs.",
     "Calls clone3(2) with CLONE_NEWUTS.",
-    "The trace must have a record with the child's PID and clone_flags=4000000. In the control there is none.",
+    "The trace must have a record with the child's PID and clone_flags=4000000. In the control the trace has no such record.",
 ])
 .by_means_of("the event task_newtask")
 .needs(&["CONFIG_UTS_NS", "CONFIG_FTRACE"], 5, 3, 0)
@@ -108,7 +108,7 @@ pub(super) const UNSHARE: Scenario = Scenario::new(
 .steps(&[
     "The subject enables the event sys_enter_unshare in an instance of tracefs.",
     "Inside: a process calls unshare(CLONE_NEWUTS).",
-    "The trace must have a record with this process's PID and the flag 4000000. In the control there is none.",
+    "The trace must have a record with this process's PID and the flag 4000000. In the control the trace has no such record.",
 ])
 .by_means_of("the event sys_enter_unshare")
 .needs(&["CONFIG_UTS_NS", "CONFIG_FTRACE_SYSCALLS"], 5, 3, 0)

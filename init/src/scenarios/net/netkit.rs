@@ -1,4 +1,4 @@
-//! netkit: a pair of devices whose traffic a program decides on, or a policy if there is none. Linux 6.7.
+//! netkit: a pair of devices. A BPF program decides on their traffic; without a program, a policy does. Linux 6.7.
 
 use nix::errno::Errno;
 use nix::libc::{IP_RECVERR, IPPROTO_IP};
