@@ -8,6 +8,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output};
 
+use vmlab_init::catalogue;
+use vmlab_protocol::catalogue::{BadScenarioId, ScenarioSpec};
+
 /// The target of the guest's binary: vmlab's guests are x86-64 machines.
 const GUEST_TARGET: &str = "x86_64-unknown-linux-gnu";
 
@@ -37,13 +40,20 @@ fn build() -> Result<(), String> {
     let init = out.join("vmlab-init");
     fs::copy(&built, &init)
         .map_err(|error| format!("cannot copy {} to {}: {error}", built.display(), init.display()))?;
-    for (option, name) in
-        [("--catalogue", "catalogue.json"), ("--faults", "faults.json"), ("--measures", "measures.json")]
-    {
-        let list = out.join(name);
-        fs::write(&list, ask(&built, option)?).map_err(|error| format!("cannot write {}: {error}", list.display()))?;
+    for (list, name) in [
+        (catalogue::scenarios(), "catalogue.json"),
+        (catalogue::faults(), "faults.json"),
+        (catalogue::measures(), "measures.json"),
+    ] {
+        write_list(list, &out.join(name))?;
     }
     Ok(())
+}
+
+fn write_list(list: Result<Vec<ScenarioSpec>, BadScenarioId>, path: &Path) -> Result<(), String> {
+    let specs = list.map_err(|error| error.to_string())?;
+    let json = serde_json::to_vec(&specs).map_err(|error| format!("cannot describe the scenarios: {error}"))?;
+    fs::write(path, json).map_err(|error| format!("cannot write {}: {error}", path.display()))
 }
 
 fn directory(variable: &str) -> Result<PathBuf, String> {
@@ -62,9 +72,13 @@ fn compile(root: &Path, target_dir: &Path) -> Result<PathBuf, String> {
             command.env_remove(name);
         },
     );
-    // At fixed addresses the program needs no relocations, which are a tenth of its size, and processes in two guests have the same
-    // memory layout.
-    command.env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static\x1f-Crelocation-model=static");
+    // At fixed addresses the program needs no relocations, which are a tenth of its size, and processes in two guests
+    // have the same memory layout.
+    let flags = format!(
+        "-Ctarget-feature=+crt-static\x1f-Crelocation-model=static\x1f-Clink-arg=-Wl,-T,{}",
+        root.join("init/guest.ld").display()
+    );
+    command.env("CARGO_ENCODED_RUSTFLAGS", flags);
 
     let output = command.output().map_err(|error| format!("cannot run {}: {error}", cargo.display()))?;
     if output.status.success() {
@@ -121,16 +135,4 @@ fn explain(output: &Output) -> String {
         String::new()
     };
     format!("{hint}building vmlab-init for the guest failed ({}):\n{text}", output.status)
-}
-
-fn ask(init: &Path, option: &str) -> Result<Vec<u8>, String> {
-    let command = format!("{} {option}", init.display());
-    let output = Command::new(init).arg(option).output().map_err(|error| {
-        format!("cannot run {command}: {error}; build vmlab on x86-64 Linux, because the build runs the guest's binary")
-    })?;
-    if output.status.success() {
-        Ok(output.stdout)
-    } else {
-        Err(format!("{command} ended with {}:\n{}", output.status, String::from_utf8_lossy(&output.stderr)))
-    }
 }

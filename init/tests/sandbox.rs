@@ -6,7 +6,7 @@
 #![expect(
     dead_code,
     unused_imports,
-    reason = "the modules belong to a binary, which a test cannot link to; the test uses only parts of them"
+    reason = "the modules are private to the library; the test uses only parts of them"
 )]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "this is a test without the standard harness")]
 

@@ -82,7 +82,7 @@ mod tests {
             let kind = u32::from_le_bytes(elf[at..at + 4].try_into().unwrap());
             assert_ne!(kind, PT_INTERP, "a static executable has no dynamic linker");
         }
-        assert!(elf.len() <= 2_900_000, "{} bytes; the limit is 2.9 MB", elf.len());
+        assert!(elf.len() <= 2_500_000, "{} bytes; the limit is 2.5 MB", elf.len());
     }
 
     #[test]

@@ -99,6 +99,17 @@ pub enum Expectation {
     Figures,
 }
 
+impl Expectation {
+    /// What a kernel of this version is documented to do, if kernels before `isolates_since` leak.
+    #[must_use]
+    pub fn of_version(self, isolates_since: Option<&Since>, version: KernelVersion) -> Self {
+        match isolates_since {
+            Some(since) if !since.includes(version) => Self::Leak,
+            _ => self,
+        }
+    }
+}
+
 /// The control leg, which proves that the scenario can fail.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
@@ -307,10 +318,7 @@ impl ScenarioSpec {
     /// What a kernel of this version is documented to do.
     #[must_use]
     pub fn expects_of(&self, version: KernelVersion) -> Expectation {
-        match &self.isolates_since {
-            Some(since) if !since.includes(version) => Expectation::Leak,
-            _ => self.expects,
-        }
+        self.expects.of_version(self.isolates_since.as_ref(), version)
     }
 }
 

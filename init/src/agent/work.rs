@@ -7,7 +7,7 @@ use vmlab_protocol::job::{Job, SuiteId};
 use vmlab_protocol::message::{Leg, LegOutcome};
 
 use crate::measure::{self, Measure};
-use crate::scenarios::{self, Scenario, Setting};
+use crate::scenarios::{self, Experiment, Setting};
 use crate::{faults, kunit, modules};
 
 /// What a job does.
@@ -19,8 +19,8 @@ pub(super) enum Work {
 
 /// Code of this program.
 pub(super) enum Code {
-    /// A scenario, or a fault that a leg commits.
-    Scenario(&'static Scenario),
+    /// A scenario's, or a fault that a leg commits.
+    Experiment(&'static Experiment),
     Measure(&'static Measure),
     Kunit(SuiteId),
 }
@@ -40,9 +40,9 @@ impl Work {
     pub(super) fn find(job: &Job, command: Option<Box<Command>>, host_files: &LegOutcome) -> Result<Self, String> {
         Ok(match job {
             Job::Scenario(id) => {
-                let fault = || faults::find(id.as_str()).map(|fault| &fault.scenario);
-                let scenario = scenarios::find(id.as_str()).or_else(fault).map(Code::Scenario);
-                let code = scenario.or_else(|| measure::find(id.as_str()).map(Code::Measure));
+                let fault = || faults::find(id.as_str()).map(|fault| &fault.scenario.experiment);
+                let experiment = scenarios::find(id.as_str()).or_else(fault).map(Code::Experiment);
+                let code = experiment.or_else(|| measure::find(id.as_str()).map(Code::Measure));
                 Self::Code(code.ok_or_else(|| format!("nothing here is named {job}"))?)
             }
             Job::Kunit(suite) => Self::Code(Code::Kunit(suite.clone())),
@@ -57,7 +57,7 @@ impl Work {
     /// Whether the subject is followed by a control.
     pub(super) const fn has_control(&self) -> bool {
         match self {
-            Self::Code(Code::Scenario(scenario)) => scenario.has_control(),
+            Self::Code(Code::Experiment(experiment)) => experiment.has_control(),
             Self::Code(Code::Measure(_) | Code::Kunit(_)) | Self::Command(..) => false,
         }
     }
@@ -75,15 +75,15 @@ impl Code {
     /// Runs a leg in the calling process. The probe leg of a scenario first loads its modules.
     pub(super) fn run_leg(&self, leg: Leg, setting: Setting) -> LegOutcome {
         match self {
-            Self::Scenario(scenario) => {
-                let modules = if leg == Leg::Probe { scenario.modules } else { &[] };
+            Self::Experiment(experiment) => {
+                let modules = if leg == Leg::Probe { experiment.modules } else { &[] };
                 for name in modules {
                     let (_, problems) = modules::load_list(Path::new(&format!("/modules/for/{name}.list")));
                     if !problems.is_empty() {
                         return LegOutcome::Failed { detail: problems.join("; ") };
                     }
                 }
-                scenarios::run_leg(scenario, leg, setting)
+                scenarios::run_leg(experiment, leg, setting)
             }
             Self::Measure(measure) => measure.run_leg(leg),
             Self::Kunit(suite) => kunit::run_leg(suite.suite(), leg),

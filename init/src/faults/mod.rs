@@ -54,7 +54,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Fault> {
 
 #[must_use]
 pub(crate) fn find(id: &str) -> Option<&'static Fault> {
-    all().find(|fault| fault.scenario.id == id)
+    all().find(|fault| fault.scenario.experiment.id == id)
 }
 
 /// The finding of a trial that has survived its fault.
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn fault_names_are_unique_and_differ_from_scenario_names() {
-        let mut ids: Vec<_> = all().map(|fault| fault.scenario.id).collect();
+        let mut ids: Vec<_> = all().map(|fault| fault.scenario.experiment.id).collect();
         ids.sort_unstable();
         assert!(ids.is_sorted_by(|a, b| a < b), "{ids:?}");
         for id in ids {

@@ -6,7 +6,7 @@ use nix::sys::utsname::uname;
 use vmlab_protocol::catalogue::{Expectation, KernelVersion};
 use vmlab_protocol::message::{Leg, LegOutcome, Side};
 
-use super::{Finding, Probe, Scenario, Trouble};
+use super::{Experiment, Finding, Probe, Trouble};
 use crate::sandbox::{During, placed, undo};
 
 /// A fault that the host injects into every scenario, to show that none passes with it (`vmlab selftest scenarios`).
@@ -41,33 +41,33 @@ pub(crate) struct Setting {
 
 /// Runs one leg of a scenario in the calling process, which must be root in the initial namespaces and have one thread.
 #[must_use]
-pub(crate) fn run_leg(scenario: &Scenario, leg: Leg, setting: Setting) -> LegOutcome {
+pub(crate) fn run_leg(experiment: &Experiment, leg: Leg, setting: Setting) -> LegOutcome {
     let outcome = match leg {
-        Leg::Probe => probe(scenario).map(|probe| match probe {
+        Leg::Probe => probe(experiment).map(|probe| match probe {
             Probe::Available => LegOutcome::Available,
             Probe::Missing(evidence) => LegOutcome::Missing { evidence },
         }),
-        Leg::Subject => subject(scenario, setting).map(outcome_of),
-        Leg::Control => control(scenario, setting).map(outcome_of),
+        Leg::Subject => subject(experiment, setting).map(outcome_of),
+        Leg::Control => control(experiment, setting).map(outcome_of),
     };
     undo::check_undone(outcome).unwrap_or_else(|Trouble(detail)| LegOutcome::Failed { detail })
 }
 
-fn probe(scenario: &Scenario) -> Result<Probe, Trouble> {
+fn probe(experiment: &Experiment) -> Result<Probe, Trouble> {
     // The sandbox's probe comes last, because it leaves this process in new namespaces.
-    match scenario.probe.map_or(Ok(Probe::Available), |own| own())? {
-        Probe::Available => scenario.sandbox.probe(),
+    match experiment.probe.map_or(Ok(Probe::Available), |own| own())? {
+        Probe::Available => experiment.sandbox.probe(),
         missing @ Probe::Missing(_) => Ok(missing),
     }
 }
 
-fn subject(scenario: &Scenario, setting: Setting) -> Result<Finding, Trouble> {
-    let namespaces = scenario.sandbox.namespaces();
+fn subject(experiment: &Experiment, setting: Setting) -> Result<Finding, Trouble> {
+    let namespaces = experiment.sandbox.namespaces();
     let sandbox =
-        if setting.mutation == Some(Mutation::Subject) { scenario.control_sandbox() } else { scenario.sandbox };
-    let finding = (scenario.trial)(&sandbox.watching(namespaces).on_side(setting.side))?;
+        if setting.mutation == Some(Mutation::Subject) { experiment.control_sandbox() } else { experiment.sandbox };
+    let finding = (experiment.trial)(&sandbox.watching(namespaces).on_side(setting.side))?;
     // A leak where isolation is expected is a failure, wherever the processes were.
-    if matches!(finding, Finding::Isolated(_)) || expects(scenario)? == Expectation::Leak {
+    if matches!(finding, Finding::Isolated(_)) || expects(experiment)? == Expectation::Leak {
         let is_placed = namespaces.is_empty() || placed::all_in(namespaces);
         if !is_placed {
             return Err(Trouble(format!("{}, but no process was in new namespaces {namespaces:?}", finding.detail())));
@@ -78,14 +78,14 @@ fn subject(scenario: &Scenario, setting: Setting) -> Result<Finding, Trouble> {
 
 /// The control shows what the subject is isolated from, so it must not itself run in the subject's sandbox. Where a mechanism
 /// makes the difference, both may be in the same namespaces.
-fn control(scenario: &Scenario, setting: Setting) -> Result<Finding, Trouble> {
-    if let Some(why) = scenario.no_control {
+fn control(experiment: &Experiment, setting: Setting) -> Result<Finding, Trouble> {
+    if let Some(why) = experiment.no_control {
         return Err(Trouble(format!("no control is possible for this scenario: {why}")));
     }
-    let namespaces = scenario.sandbox.namespaces();
-    let own = scenario.control_sandbox();
-    let sandbox = if setting.mutation == Some(Mutation::Control) { scenario.sandbox } else { own };
-    let finding = (scenario.trial)(&sandbox.watching(namespaces).on_side(setting.side))?;
+    let namespaces = experiment.sandbox.namespaces();
+    let own = experiment.control_sandbox();
+    let sandbox = if setting.mutation == Some(Mutation::Control) { experiment.sandbox } else { own };
+    let finding = (experiment.trial)(&sandbox.watching(namespaces).on_side(setting.side))?;
     let missing: Vec<_> =
         namespaces.iter().copied().filter(|namespace| !own.namespaces().contains(namespace)).collect();
     let is_inside = !missing.is_empty() && placed::all_in(&missing);
@@ -98,10 +98,10 @@ fn control(scenario: &Scenario, setting: Setting) -> Result<Finding, Trouble> {
 }
 
 /// What this kernel is documented to do.
-fn expects(scenario: &Scenario) -> Result<Expectation, Trouble> {
+fn expects(experiment: &Experiment) -> Result<Expectation, Trouble> {
     let release = uname().during("uname(2)")?.release().to_string_lossy().into_owned();
     let version: KernelVersion = release.parse().during("reading the kernel's version")?;
-    Ok(scenario.spec().during("reading the scenario's name")?.expects_of(version))
+    Ok(experiment.expects_of(version))
 }
 
 fn outcome_of(finding: Finding) -> LegOutcome {

@@ -11,6 +11,7 @@
 mod cgroup;
 mod checkpoint;
 mod cluster;
+mod experiment;
 mod file;
 mod ipc;
 mod lab;
@@ -32,8 +33,9 @@ mod uts;
 
 pub(crate) use crate::sandbox::undo::Undo;
 pub(crate) use crate::sandbox::{Probe, Trouble};
+pub(crate) use experiment::{Experiment, Finding, Trial};
 pub(crate) use leg::{Mutation, Setting, run_leg};
-pub(crate) use scenario::{Finding, Scenario, Trial};
+pub(crate) use scenario::Scenario;
 pub(crate) use support::{Scratch, note};
 
 /// The scenarios of each area, by the area's name.
@@ -58,14 +60,43 @@ const AREAS: &[&[&Scenario]] = &[
     uts::ALL,
 ];
 
+/// The experiments of all scenarios. The compiler makes this table, so that the words of the scenarios are not in the guest's
+/// program, of which they would be a tenth.
+static EXPERIMENTS: [Experiment; count(AREAS)] = experiments();
+
+const fn count(areas: &[&[&Scenario]]) -> usize {
+    let (mut total, mut area) = (0, 0);
+    while area < areas.len() {
+        total += areas[area].len();
+        area += 1;
+    }
+    total
+}
+
+const fn experiments() -> [Experiment; count(AREAS)] {
+    let mut all = [uts::ALL[0].experiment; count(AREAS)];
+    let (mut next, mut area) = (0, 0);
+    while area < AREAS.len() {
+        let mut index = 0;
+        while index < AREAS[area].len() {
+            all[next] = AREAS[area][index].experiment;
+            next += 1;
+            index += 1;
+        }
+        area += 1;
+    }
+    all
+}
+
 /// All scenarios, sorted by name.
 pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> {
     AREAS.iter().copied().flatten().copied()
 }
 
+/// The experiment of a scenario.
 #[must_use]
-pub(crate) fn find(id: &str) -> Option<&'static Scenario> {
-    all().find(|scenario| scenario.id == id)
+pub(crate) fn find(id: &str) -> Option<&'static Experiment> {
+    EXPERIMENTS.iter().find(|experiment| experiment.id == id)
 }
 
 #[cfg(test)]
@@ -78,12 +109,12 @@ mod tests {
 
     #[test]
     fn the_list_is_sorted_and_names_each_scenario_once() {
-        let ids: Vec<_> = all().map(|scenario| scenario.id).collect();
+        let ids: Vec<_> = all().map(|scenario| scenario.experiment.id).collect();
         let mut sorted = ids.clone();
         sorted.sort_unstable();
         sorted.dedup();
         assert_eq!(ids, sorted);
-        assert!(find("uts.hostname").is_some_and(|scenario| scenario.id == "uts.hostname"));
+        assert!(find("uts.hostname").is_some_and(|experiment| experiment.id == "uts.hostname"));
         assert!(find("uts.nothing").is_none());
     }
 
@@ -138,7 +169,7 @@ mod tests {
             assert!(areas.get(area).is_some_and(|&count| count >= 2), "{area}: {areas:?}");
         }
         for kind in ["ipc.sysv-", "ipc.posix-"] {
-            assert!(all().any(|scenario| scenario.id.starts_with(kind)), "{kind}");
+            assert!(all().any(|scenario| scenario.experiment.id.starts_with(kind)), "{kind}");
         }
     }
 
@@ -146,14 +177,14 @@ mod tests {
     #[test]
     fn subject_and_control_differ_in_something_that_has_a_name() {
         for scenario in all() {
-            let control = scenario.control_sandbox();
-            assert_ne!(scenario.sandbox, control, "{} does the same in both legs", scenario.id);
+            let control = scenario.experiment.control_sandbox();
+            assert_ne!(scenario.experiment.sandbox, control, "{} does the same in both legs", scenario.experiment.id);
             let spec = scenario.spec().unwrap();
             let more = spec.namespaces.iter().any(|namespace| !spec.control_namespaces.contains(namespace));
             assert!(
-                more || spec.mechanism.is_some() || scenario.sandbox.has_limits(),
+                more || spec.mechanism.is_some() || scenario.experiment.sandbox.has_limits(),
                 "{}: the legs differ in nothing that has a name",
-                scenario.id
+                scenario.experiment.id
             );
         }
     }

@@ -1,68 +1,31 @@
-//! A scenario: its description, and its trial.
+//! A scenario: its description for the host, and the experiment.
 
 use vmlab_protocol::catalogue::{
-    Allowance, BadScenarioId, Control, Expectation, KernelVersion, MachineNeed, Namespace, Requirement, ScenarioSpec,
-    Since,
+    Allowance, BadScenarioId, Control, Expectation, MachineNeed, Namespace, Requirement, ScenarioSpec,
 };
 
+use super::experiment::{Experiment, Trial, Version, number, numbers};
 use super::{Probe, Trouble};
-use crate::sandbox::{ClockOffset, Limit, Sandbox};
-
-/// The observation of a trial.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Finding {
-    /// The effect was not visible outside the sandbox, or the limit applied.
-    Isolated(String),
-    /// The effect was visible outside the sandbox, or no limit applied.
-    Leaked(String),
-}
-
-impl Finding {
-    pub(crate) fn detail(&self) -> &str {
-        match self {
-            Self::Isolated(detail) | Self::Leaked(detail) => detail,
-        }
-    }
-}
-
-/// The experiment: acts inside the sandbox and observes the effect outside.
-pub(crate) type Trial = fn(&Sandbox) -> Result<Finding, Trouble>;
-
-/// A kernel version: the three numbers of 6.12.3.
-pub(crate) type Version = (u32, u32, u32);
+use crate::sandbox::{ClockOffset, Limit};
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scenario {
-    /// `area.name`.
-    pub(crate) id: &'static str,
+    /// The part that a guest has.
+    pub(crate) experiment: Experiment,
     title: &'static str,
     items: &'static [&'static str],
     steps: &'static [&'static str],
     source: &'static str,
-    /// The sandbox of the subject.
-    pub(crate) sandbox: Sandbox,
-    /// The namespaces of the control; mostly none.
-    control_namespaces: &'static [Namespace],
     /// What the subject applies and the control does not, besides the sandbox.
     mechanism: Option<&'static str>,
-    expects: Expectation,
-    isolates_since: Option<Version>,
-    isolation_backports: &'static [Version],
-    /// Why no control is possible, if it is not.
-    pub(super) no_control: Option<&'static str>,
     config: &'static [&'static str],
     since: Version,
     backports: &'static [Version],
     in_two_guests: bool,
     cpus: u32,
-    /// Modules to load before the first leg, if the kernel has them as modules.
-    pub(crate) modules: &'static [&'static str],
     leg_timeout_ms: u64,
     /// Pattern and reason.
     allows: &'static [(&'static str, &'static str)],
-    /// A probe for features that the sandbox's own probe does not cover.
-    pub(crate) probe: Option<fn() -> Result<Probe, Trouble>>,
-    pub(crate) trial: Trial,
 }
 
 impl Scenario {
@@ -70,28 +33,19 @@ impl Scenario {
     #[must_use]
     pub(crate) const fn new(id: &'static str, title: &'static str, trial: Trial) -> Self {
         Self {
-            id,
+            experiment: Experiment::new(id, trial),
             title,
             items: &[],
             steps: &[],
             source: "",
-            sandbox: Sandbox::none(),
-            control_namespaces: &[],
             mechanism: None,
-            expects: Expectation::Isolation,
-            isolates_since: None,
-            isolation_backports: &[],
-            no_control: None,
             config: &[],
             since: (2, 6, 12),
             backports: &[],
             in_two_guests: false,
             cpus: 1,
-            modules: &[],
             leg_timeout_ms: 10_000,
             allows: &[],
-            probe: None,
-            trial,
         }
     }
 
@@ -113,14 +67,14 @@ impl Scenario {
     /// Sets the namespaces of the subject.
     #[must_use]
     pub(crate) const fn inside(mut self, namespaces: &'static [Namespace]) -> Self {
-        self.sandbox = self.sandbox.with_namespaces(namespaces);
+        self.experiment.sandbox = self.experiment.sandbox.with_namespaces(namespaces);
         self
     }
 
     /// Sets the namespaces of the control, where the sandbox without any namespace would compare too much.
     #[must_use]
     pub(crate) const fn control_inside(mut self, namespaces: &'static [Namespace]) -> Self {
-        self.control_namespaces = namespaces;
+        self.experiment.control_namespaces = namespaces;
         self
     }
 
@@ -135,14 +89,14 @@ impl Scenario {
     /// Sets the clock offsets of the subject's time namespace.
     #[must_use]
     pub(crate) const fn with_clock_offsets(mut self, offsets: &'static [ClockOffset]) -> Self {
-        self.sandbox = self.sandbox.with_clock_offsets(offsets);
+        self.experiment.sandbox = self.experiment.sandbox.with_clock_offsets(offsets);
         self
     }
 
     /// Runs each leg in its own cgroup: the subject's with these limits, the control's without.
     #[must_use]
     pub(crate) const fn in_cgroup(mut self, limits: &'static [Limit]) -> Self {
-        self.sandbox = self.sandbox.with_cgroup(limits);
+        self.experiment.sandbox = self.experiment.sandbox.with_cgroup(limits);
         self
     }
 
@@ -179,14 +133,14 @@ impl Scenario {
     /// Sets the modules to load before the first leg, if the kernel has them as modules.
     #[must_use]
     pub(crate) const fn with_modules(mut self, modules: &'static [&'static str]) -> Self {
-        self.modules = modules;
+        self.experiment.modules = modules;
         self
     }
 
     /// Adds a probe for features that the sandbox's own probe does not cover.
     #[must_use]
     pub(crate) const fn probed_by(mut self, probe: fn() -> Result<Probe, Trouble>) -> Self {
-        self.probe = Some(probe);
+        self.experiment.probe = Some(probe);
         self
     }
 
@@ -200,22 +154,22 @@ impl Scenario {
     /// Declares that Linux does not isolate this by design.
     #[must_use]
     pub(crate) const fn leaks_by_design(mut self) -> Self {
-        self.expects = Expectation::Leak;
+        self.experiment.expects = Expectation::Leak;
         self
     }
 
     /// Declares that older kernels than this leak.
     #[must_use]
     pub(crate) const fn isolates_since(mut self, mainline: Version, backports: &'static [Version]) -> Self {
-        self.isolates_since = Some(mainline);
-        self.isolation_backports = backports;
+        self.experiment.isolates_since = Some(mainline);
+        self.experiment.isolation_backports = backports;
         self
     }
 
     /// Declares that no control is possible; `why` is in every report.
     #[must_use]
     pub(crate) const fn without_control(mut self, why: &'static str) -> Self {
-        self.no_control = Some(why);
+        self.experiment.no_control = Some(why);
         self
     }
 
@@ -226,17 +180,6 @@ impl Scenario {
         self
     }
 
-    #[must_use]
-    pub(crate) const fn has_control(&self) -> bool {
-        self.no_control.is_none()
-    }
-
-    /// The sandbox of the control.
-    #[must_use]
-    pub(crate) const fn control_sandbox(&self) -> Sandbox {
-        self.sandbox.control(self.control_namespaces)
-    }
-
     /// The description for the host.
     ///
     /// # Errors
@@ -244,19 +187,17 @@ impl Scenario {
     pub(crate) fn spec(&self) -> Result<ScenarioSpec, BadScenarioId> {
         let owned = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
         Ok(ScenarioSpec {
-            id: self.id.parse()?,
+            id: self.experiment.id.parse()?,
             title: self.title.to_owned(),
             items: owned(self.items),
             steps: owned(self.steps),
             source: self.source.to_owned(),
-            namespaces: self.sandbox.namespaces().to_vec(),
-            expects: self.expects,
-            isolates_since: self
-                .isolates_since
-                .map(|mainline| Since { mainline: number(mainline), backports: numbers(self.isolation_backports) }),
-            control_namespaces: self.control_namespaces.to_vec(),
+            namespaces: self.experiment.sandbox.namespaces().to_vec(),
+            expects: self.experiment.expects,
+            isolates_since: self.experiment.isolating(),
+            control_namespaces: self.experiment.control_namespaces.to_vec(),
             mechanism: self.mechanism.map(str::to_owned),
-            control: match self.no_control {
+            control: match self.experiment.no_control {
                 None => Control::Runs,
                 Some(why) => Control::Impossible { why: why.to_owned() },
             },
@@ -266,7 +207,7 @@ impl Scenario {
                 backports: numbers(self.backports),
             },
             machine: MachineNeed { cpus: self.cpus, measuring: false, peer: self.in_two_guests },
-            modules: owned(self.modules),
+            modules: owned(self.experiment.modules),
             leg_timeout_ms: self.leg_timeout_ms,
             allows: self
                 .allows
@@ -275,12 +216,4 @@ impl Scenario {
                 .collect(),
         })
     }
-}
-
-fn number((major, minor, patch): Version) -> KernelVersion {
-    KernelVersion::new(major, minor, patch)
-}
-
-fn numbers(versions: &[Version]) -> Vec<KernelVersion> {
-    versions.iter().copied().map(number).collect()
 }

@@ -1,7 +1,6 @@
 //! statmount(2) and listmount(2) of Linux 6.8, the ioctls of mount namespaces (`ioctl_nsfs(2)`), and mount events of
 //! fanotify(7).
 
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd};
 
 use nix::Result;
@@ -80,28 +79,6 @@ pub(crate) fn listmount(mount: u64) -> Result<Vec<u64>> {
     let count =
         Errno::result(unsafe { libc::syscall(SYS_LISTMOUNT, &raw const request, found.as_mut_ptr(), found.len(), 0) })?;
     Ok(found.iter().copied().take(usize::try_from(count).unwrap_or(0)).collect())
-}
-
-/// The unique id of the mount that the open file is on. Linux 6.8.
-///
-/// # Errors
-/// As statx(2); `ENOSYS` if the kernel does not tell the id.
-pub(crate) fn unique_mount_id(file: impl AsFd) -> Result<u64> {
-    const STATX_MNT_ID_UNIQUE: c_uint = 0x4000;
-    let mut found = MaybeUninit::<libc::statx>::zeroed();
-    // SAFETY: the path is NUL-terminated, and the kernel writes a statx to a live one.
-    Errno::result(unsafe {
-        libc::statx(
-            file.as_fd().as_raw_fd(),
-            c"".as_ptr(),
-            libc::AT_EMPTY_PATH,
-            STATX_MNT_ID_UNIQUE,
-            found.as_mut_ptr(),
-        )
-    })?;
-    // SAFETY: each bit pattern is a statx, and the memory was zeroed before the kernel wrote to it.
-    let found = unsafe { found.assume_init() };
-    if found.stx_mask & STATX_MNT_ID_UNIQUE == 0 { Err(Errno::ENOSYS) } else { Ok(found.stx_mnt_id) }
 }
 
 /// The id of the mount namespace of an open file `/proc/PID/ns/mnt`. Linux 6.11.
