@@ -23,7 +23,7 @@ pub(crate) fn run_leg(suite: &str, leg: Leg) -> LegOutcome {
         Leg::Subject => run(&dir),
         Leg::Control => Err(Trouble::new("a KUnit suite has no control leg")),
     };
-    outcome.unwrap_or_else(|Trouble(detail)| LegOutcome::Failed { detail })
+    outcome.unwrap_or_else(|trouble| LegOutcome::Failed { detail: trouble.into_text() })
 }
 
 /// Looks for the suite.
@@ -43,7 +43,7 @@ fn probe(dir: &Path) -> Result<LegOutcome, Trouble> {
 /// not run again: code that it tests may be gone (`__init`), and not every suite can run twice.
 fn run(dir: &Path) -> Result<LegOutcome, Trouble> {
     if let Probe::Missing(evidence) = mount_debugfs()? {
-        return Err(Trouble(evidence));
+        return Err(Trouble::new(evidence));
     }
     let start = dir.join("run");
     // Suites that test the boot itself (kunit_test_init_section_suites) have no such file either.

@@ -74,7 +74,8 @@ fn troubles_come_back() {
 }
 
 fn a_death_before_the_answer_is_reported() {
-    let died = |how: &str| Err(Trouble(format!("the process inside the sandbox ended ({how}) before it answered")));
+    let died =
+        |how: &str| Err(Trouble::new(format_args!("the process inside the sandbox ended ({how}) before it answered")));
     assert_eq!(Sandbox::none().run(|| -> Result<(), Trouble> { die_of(Signal::SIGABRT) }), died("killed by SIGABRT"));
     assert_eq!(Sandbox::none().hold(|| -> Result<(), Trouble> { exit(3) }).map(drop), died("exited with 3"));
 }
@@ -83,7 +84,7 @@ fn an_expected_death_is_an_answer() {
     assert_eq!(Sandbox::none().end_of(|| die_of(Signal::SIGUSR1)), Ok(End::killed(Signal::SIGUSR1)));
     assert_eq!(Sandbox::none().end_of(|| exit(3)), Ok(End::Exited(3)));
     let returned = Sandbox::none().end_of(|| Ok(())).unwrap_err();
-    assert!(returned.0.starts_with("unexpected report from the sandbox"), "{returned}");
+    assert!(returned.to_string().starts_with("unexpected report from the sandbox"), "{returned}");
 }
 
 fn a_failed_undo_inside_is_trouble() {

@@ -30,7 +30,7 @@ fn load_one(path: &Path) -> Result<(), Trouble> {
             let release = uname().during("uname")?.release().to_string_lossy().into_owned();
             let module = fs::read(path).unwrap_or_default();
             let said = log.as_mut().map(messages).unwrap_or_default();
-            Err(Trouble(explain(path, errno, vermagic(&module), &release, &said)))
+            Err(Trouble::new(explain(path, errno, vermagic(&module), &release, &said)))
         }
     }
 }

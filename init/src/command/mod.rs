@@ -52,7 +52,7 @@ pub(crate) struct Order {
 /// Whether commands can see the host's files: PID 1 has mounted them, and the kernel has what a command's root needs. The outcome is
 /// that of a probe, and does not change later.
 pub(crate) fn probe(files: Option<Files>) -> LegOutcome {
-    try_probe(files).unwrap_or_else(|Trouble(detail)| LegOutcome::Failed { detail })
+    try_probe(files).unwrap_or_else(|trouble| LegOutcome::Failed { detail: trouble.into_text() })
 }
 
 fn try_probe(files: Option<Files>) -> Result<LegOutcome, Trouble> {
@@ -100,7 +100,7 @@ pub(crate) fn await_order(
         finish(root, &order, pipes, for_files)?;
         Ok(LegOutcome::Ended(execute::execute(&order.command)))
     });
-    became.unwrap_or_else(|Trouble(detail)| LegOutcome::Failed { detail })
+    became.unwrap_or_else(|trouble| LegOutcome::Failed { detail: trouble.into_text() })
 }
 
 fn receive(order: PipeReader) -> Result<Order, Trouble> {

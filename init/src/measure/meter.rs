@@ -188,7 +188,7 @@ pub(super) fn in_child(shared: &Shared, act: impl FnOnce() -> Result<u64, Troubl
     .during("fork(2)")?;
     match waitpid(child, None).during("waitpid(2)")? {
         WaitStatus::Exited(_, 0) => Ok(result.load(Ordering::Relaxed)),
-        end => Err(Trouble(format!("a child could not measure ({end:?}); its output says why"))),
+        end => Err(Trouble::new(format_args!("a child could not measure ({end:?}); its output says why"))),
     }
 }
 

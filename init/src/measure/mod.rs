@@ -110,7 +110,7 @@ impl Measure {
             Leg::Subject => self.measure(),
             Leg::Control => Err(Trouble::new("a measuring scenario has no control leg")),
         };
-        undo::check_undone(outcome).unwrap_or_else(|Trouble(detail)| LegOutcome::Failed { detail })
+        undo::check_undone(outcome).unwrap_or_else(|trouble| LegOutcome::Failed { detail: trouble.into_text() })
     }
 
     fn load_and_probe(&self) -> Result<Probe, Trouble> {

@@ -96,7 +96,7 @@ impl Cgroup {
         let text = self.read(name)?;
         let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
         value
-            .ok_or_else(|| Trouble(format!("{name} has no key {key}")))?
+            .ok_or_else(|| Trouble::new(format_args!("{name} has no key {key}")))?
             .parse()
             .during(format_args!("reading {key} of {name}"))
     }
@@ -128,7 +128,7 @@ impl Cgroup {
             }
             let left = WAIT_LIMIT.saturating_sub(started.elapsed());
             if left.is_zero() || !readable(&file, PollFlags::POLLPRI, left)? {
-                return Err(Trouble(format!("{} does not change to {wanted:?}", events.display())));
+                return Err(Trouble::new(format_args!("{} does not change to {wanted:?}", events.display())));
             }
         }
     }
@@ -154,7 +154,7 @@ pub(crate) fn probe(limits: &[Limit]) -> Result<Probe, Trouble> {
     }
     let kind = statfs(ROOT).during(format_args!("statfs({ROOT})"))?.filesystem_type();
     if kind != CGROUP2_SUPER_MAGIC {
-        return Err(Trouble(format!("the kernel has cgroup2, but {ROOT} is no cgroup2 mount")));
+        return Err(Trouble::new(format_args!("the kernel has cgroup2, but {ROOT} is no cgroup2 mount")));
     }
     for limit in limits {
         if let Some(controller) = limit.controller() {
@@ -162,7 +162,9 @@ pub(crate) fn probe(limits: &[Limit]) -> Result<Probe, Trouble> {
                 return Ok(Probe::Missing(format!("{ROOT}/cgroup.controllers does not name {controller}")));
             }
             if !lists("cgroup.subtree_control", controller)? {
-                return Err(Trouble(format!("PID 1 did not enable {controller} in {ROOT}/cgroup.subtree_control")));
+                return Err(Trouble::new(format_args!(
+                    "PID 1 did not enable {controller} in {ROOT}/cgroup.subtree_control"
+                )));
             }
         }
         if !Cgroup::create(&[])?.dir.join(limit.file).exists() {
@@ -191,5 +193,5 @@ pub(crate) fn create_numbered_dir(parent: &Path) -> Result<PathBuf, Trouble> {
             Err(error) => return Err(error).during(format_args!("mkdir({})", dir.display())),
         }
     }
-    Err(Trouble(format!("{} already contains {MOST} directories named vmlab-{pid}-N", parent.display())))
+    Err(Trouble::new(format_args!("{} already contains {MOST} directories named vmlab-{pid}-N", parent.display())))
 }

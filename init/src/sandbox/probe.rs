@@ -48,9 +48,9 @@ fn judge(name: &str, made: Result<(), Errno>, file: &Path, has_file: bool) -> Re
         }
         Ok(()) => Ok(Probe::Available),
         Err(errno @ (Errno::EINVAL | Errno::ENOSYS)) => Ok(Probe::Missing(format!("unshare({name}): {errno:?}"))),
-        Err(errno) => {
-            Err(Trouble(format!("unshare({name}): {errno}, which does not mean that the kernel lacks the namespace")))
-        }
+        Err(errno) => Err(Trouble::new(format_args!(
+            "unshare({name}): {errno}, which does not mean that the kernel lacks the namespace"
+        ))),
     }
 }
 

@@ -119,10 +119,10 @@ impl Reports {
                 return serde_json::from_slice(&line).during("unreadable report from the sandbox");
             }
             if self.buffer.len() > MAX_LINE {
-                return Err(Trouble(format!("a report of more than {MAX_LINE} bytes from the sandbox")));
+                return Err(Trouble::new(format_args!("a report of more than {MAX_LINE} bytes from the sandbox")));
             }
             if !readable(&self.pipe, PollFlags::POLLIN, timeout.saturating_sub(started.elapsed()))? {
-                return Err(Trouble(format!("no report from the sandbox within {} ms", timeout.as_millis())));
+                return Err(Trouble::new(format_args!("no report from the sandbox within {} ms", timeout.as_millis())));
             }
             let mut chunk = [0; 4096];
             match self.pipe.read(&mut chunk).during("read(2) of a report")? {
@@ -185,7 +185,7 @@ mod tests {
         assert_eq!(reports.next(Duration::ZERO), Err(Trouble::new("no report from the sandbox within 0 ms")));
         writer.write_all(b"7,[]]}\nrubbish\n").unwrap();
         assert_eq!(reports.next(SOON), Ok(Report::Inside(7, Vec::new())));
-        assert!(reports.next(SOON).unwrap_err().0.starts_with("unreadable report from the sandbox: "));
+        assert!(reports.next(SOON).unwrap_err().to_string().starts_with("unreadable report from the sandbox: "));
         drop(writer);
         assert_eq!(reports.next(SOON), Err(Trouble::new("the sandbox's processes ended without a report")));
     }

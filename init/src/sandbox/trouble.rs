@@ -7,17 +7,38 @@ use serde::{Deserialize, Serialize};
 
 /// The step of a leg that failed and its error, in one sentence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Trouble(pub String);
+#[serde(transparent)]
+#[expect(clippy::box_collection, reason = "a result with a pointer for an error fits into registers")]
+pub(crate) struct Trouble {
+    text: Box<String>,
+}
 
 impl Trouble {
     pub(crate) fn new(what: impl fmt::Display) -> Self {
-        Self(what.to_string())
+        Self::of(&what)
     }
+
+    /// Once for all types, because this is called in hundreds of places.
+    #[cold]
+    #[inline(never)]
+    fn of(what: &dyn fmt::Display) -> Self {
+        Self { text: Box::new(what.to_string()) }
+    }
+
+    pub(crate) fn into_text(self) -> String {
+        *self.text
+    }
+}
+
+/// A trouble of this text.
+#[expect(non_snake_case, reason = "reads as the constructor of a tuple struct")]
+pub(crate) fn Trouble(text: String) -> Trouble {
+    Trouble::new(text)
 }
 
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
@@ -37,7 +58,7 @@ impl<T, E: fmt::Display> During<T> for Result<T, E> {
 #[cold]
 #[inline(never)]
 fn failed(step: &dyn fmt::Display, error: &dyn fmt::Display) -> Trouble {
-    Trouble(format!("{step}: {error}"))
+    Trouble::new(format_args!("{step}: {error}"))
 }
 
 /// An errno that a system call returned. The `Debug` form is the errno's name, for example `ESRCH`.
@@ -80,7 +101,7 @@ pub(crate) fn answer<T>(step: &str, result: Result<T, impl Into<io::Error>>) -> 
         Ok(value) => Ok(Ok(value)),
         Err(error) => match error.raw_os_error() {
             Some(code) => Ok(Err(Code(code))),
-            None => Err(Trouble(format!("{step}: {error}"))),
+            None => Err(Trouble::new(format_args!("{step}: {error}"))),
         },
     }
 }

@@ -48,10 +48,10 @@ pub(crate) fn check_undone<T>(result: Result<T, Trouble>) -> Result<T, Trouble> 
         return result;
     }
     let left = format!("could not restore {}", failures.join("; "));
-    Err(Trouble(match result {
-        Ok(_) => left,
-        Err(trouble) => format!("{trouble}; and {left}"),
-    }))
+    Err(match result {
+        Ok(_) => Trouble::new(left),
+        Err(trouble) => Trouble::new(format_args!("{trouble}; and {left}")),
+    })
 }
 
 #[cfg(test)]

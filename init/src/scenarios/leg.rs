@@ -50,7 +50,7 @@ pub(crate) fn run_leg(experiment: &Experiment, leg: Leg, setting: Setting) -> Le
         Leg::Subject => subject(experiment, setting).map(outcome_of),
         Leg::Control => control(experiment, setting).map(outcome_of),
     };
-    undo::check_undone(outcome).unwrap_or_else(|Trouble(detail)| LegOutcome::Failed { detail })
+    undo::check_undone(outcome).unwrap_or_else(|trouble| LegOutcome::Failed { detail: trouble.into_text() })
 }
 
 fn probe(experiment: &Experiment) -> Result<Probe, Trouble> {
@@ -70,7 +70,10 @@ fn subject(experiment: &Experiment, setting: Setting) -> Result<Finding, Trouble
     if matches!(finding, Finding::Isolated(_)) || expects(experiment)? == Expectation::Leak {
         let is_placed = namespaces.is_empty() || placed::all_in(namespaces);
         if !is_placed {
-            return Err(Trouble(format!("{}, but no process was in new namespaces {namespaces:?}", finding.detail())));
+            return Err(Trouble::new(format_args!(
+                "{}, but no process was in new namespaces {namespaces:?}",
+                finding.detail()
+            )));
         }
     }
     Ok(finding)
@@ -80,7 +83,7 @@ fn subject(experiment: &Experiment, setting: Setting) -> Result<Finding, Trouble
 /// makes the difference, both may be in the same namespaces.
 fn control(experiment: &Experiment, setting: Setting) -> Result<Finding, Trouble> {
     if let Some(why) = experiment.no_control {
-        return Err(Trouble(format!("no control is possible for this scenario: {why}")));
+        return Err(Trouble::new(format_args!("no control is possible for this scenario: {why}")));
     }
     let namespaces = experiment.sandbox.namespaces();
     let own = experiment.control_sandbox();

@@ -46,7 +46,7 @@ pub(super) fn and_end<T>(child: Pid, seen: Result<T, Trouble>) -> Result<T, Trou
 fn status_of(process: Pid, name: &str) -> Result<String, Trouble> {
     let status = read(format!("/proc/{process}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix(name));
-    Ok(line.ok_or_else(|| Trouble(format!("/proc/{process}/status has no line {name}")))?.trim().to_owned())
+    Ok(line.ok_or_else(|| Trouble::new(format_args!("/proc/{process}/status has no line {name}")))?.trim().to_owned())
 }
 
 /// Whether clone3(2) knows these flags.
@@ -184,7 +184,7 @@ fn open_cgroup(path: &str) -> Result<File, Trouble> {
 fn cgroup_of(process: Pid) -> Result<String, Trouble> {
     let cgroups = read(format!("/proc/{process}/cgroup"))?;
     let line = cgroups.lines().find_map(|line| line.strip_prefix("0::"));
-    Ok(line.ok_or_else(|| Trouble(format!("/proc/{process}/cgroup: {cgroups}")))?.to_owned())
+    Ok(line.ok_or_else(|| Trouble::new(format_args!("/proc/{process}/cgroup: {cgroups}")))?.to_owned())
 }
 
 fn probe_into_cgroup() -> Result<Probe, Trouble> {

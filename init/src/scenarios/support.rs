@@ -80,8 +80,8 @@ fn weigh(detail: String, isolated: bool, leaked: bool, expected: &dyn fmt::Displ
     match (isolated, leaked) {
         (true, false) => Ok(Finding::Isolated(detail)),
         (false, true) => Ok(Finding::Leaked(detail)),
-        (true, true) => Err(Trouble(format!("{detail}, which does not distinguish isolation from a leak"))),
-        (false, false) => Err(Trouble(format!("{detail}; expected {expected}"))),
+        (true, true) => Err(Trouble::new(format_args!("{detail}, which does not distinguish isolation from a leak"))),
+        (false, false) => Err(Trouble::new(format_args!("{detail}; expected {expected}"))),
     }
 }
 
@@ -133,7 +133,7 @@ pub(crate) fn require<T: PartialEq + Debug>(what: &str, seen: &T, expected: &T) 
 #[cold]
 #[inline(never)]
 fn unexpected(detail: &str, expected: &dyn Debug) -> Trouble {
-    Trouble(format!("{detail}; expected {expected:?}"))
+    Trouble::new(format_args!("{detail}; expected {expected:?}"))
 }
 
 /// Reads a small file and strips trailing white space.

@@ -35,7 +35,8 @@ impl<W: Write> Archive<W> {
 
     /// Ends the archive.
     pub(super) fn finish(mut self, reports: &[OutReport]) -> Result<(), Trouble> {
-        let json = serde_json::to_vec(reports).map_err(|error| Trouble(format!("cannot encode a report: {error}")))?;
+        let json = serde_json::to_vec(reports)
+            .map_err(|error| Trouble::new(format_args!("cannot encode a report: {error}")))?;
         self.extended(&[(PATH, REPORT.as_bytes())])
             .and_then(|()| self.append(EntryType::Regular, 0o600, &mut json.as_slice(), json.len() as u64))
             .and_then(|()| self.builder.into_inner())

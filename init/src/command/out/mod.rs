@@ -78,7 +78,7 @@ fn serve(paths: &[Text], layers: &Layers, pipes: &mut Pipes) -> io::Result<()> {
     if pipes.go.read(&mut byte)? == 0 {
         return Ok(());
     }
-    let done = write_archive(paths, layers, &pipes.archive).map_err(|Trouble(why)| why);
+    let done = write_archive(paths, layers, &pipes.archive).map_err(Trouble::into_text);
     pipes.result.write_all(&serde_json::to_vec(&done)?)?;
     // The end of the archive is that of this process.
     Ok(())

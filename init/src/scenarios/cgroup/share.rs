@@ -51,7 +51,7 @@ pub(super) fn await_that(what: &str, mut reached: impl FnMut() -> Result<bool, T
     let started = Instant::now();
     while !reached()? {
         if started.elapsed() > WAIT_LIMIT {
-            return Err(Trouble(format!("{what} was not reached within {} s", WAIT_LIMIT.as_secs())));
+            return Err(Trouble::new(format_args!("{what} was not reached within {} s", WAIT_LIMIT.as_secs())));
         }
         sleep(Duration::from_millis(5));
     }

@@ -79,7 +79,8 @@ impl Task {
     pub(super) fn end(mut self) -> Result<End, Trouble> {
         let pid = self.pid.take().ok_or_else(|| Trouble::new("a process was waited for twice"))?;
         let status = waitpid(pid, None).during("waitpid(2)")?;
-        End::from_status(status).ok_or_else(|| Trouble(format!("waitpid(2) returned {status:?} for an ended process")))
+        End::from_status(status)
+            .ok_or_else(|| Trouble::new(format_args!("waitpid(2) returned {status:?} for an ended process")))
     }
 
     /// Whether the process has not ended.

@@ -78,5 +78,5 @@ fn cgroup_of(process: &str) -> Result<String, Trouble> {
     let file = format!("/proc/{process}/cgroup");
     let text = read(&file)?;
     let path = text.lines().find_map(|line| line.strip_prefix("0::"));
-    path.map(str::to_owned).ok_or_else(|| Trouble(format!("{file} has no line of the cgroup v2 hierarchy")))
+    path.map(str::to_owned).ok_or_else(|| Trouble::new(format_args!("{file} has no line of the cgroup v2 hierarchy")))
 }

@@ -99,7 +99,7 @@ impl Counting {
             }
             yield_now();
         }
-        Err(Trouble(format!("process {} does not count beyond {count}", self.0)))
+        Err(Trouble::new(format_args!("process {} does not count beyond {count}", self.0)))
     }
 
     /// Has the process write its count to its socket.

@@ -31,7 +31,7 @@ pub(super) const NODEV: Scenario =
 fn nodev(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let scratch = mounted(sandbox, MsFlags::MS_NODEV)?;
     let device = scratch.join("null");
-    node(&device, 1, 3).map_err(|code| Trouble(format!("mknod(1:3): {code:?}")))?;
+    node(&device, 1, 3).map_err(|code| Trouble::new(format_args!("mknod(1:3): {code:?}")))?;
     let opened = answer("open(2)", File::open(&device))?.map(drop);
     judge("open(2) of a device node", &opened, &refused(Errno::EACCES), &Ok(()))
 }

@@ -61,7 +61,7 @@ fn end_of(child: Pid) -> Result<bool, Trouble> {
     match waitpid(child, Some(WaitPidFlag::__WALL)).during("waitpid(2)")? {
         WaitStatus::Exited(_, 0) => Ok(false),
         WaitStatus::Exited(_, 1) => Ok(true),
-        other => Err(Trouble(format!("the child could not read its namespace: {other:?}"))),
+        other => Err(Trouble::new(format_args!("the child could not read its namespace: {other:?}"))),
     }
 }
 

@@ -102,7 +102,7 @@ fn uevent(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     })?;
     let socket = descriptor_of(inside.pid(), *inside.value()).during("pidfd_getfd(2)")?;
     if !Path::new(TRIGGER).exists() {
-        return Err(Trouble(format!("{TRIGGER} does not exist")));
+        return Err(Trouble::new(format_args!("{TRIGGER} does not exist")));
     }
     write(TRIGGER, "change")?;
     let mut seen = false;

@@ -71,7 +71,7 @@ fn nest_pid(sandbox: &Sandbox) -> Result<Finding, Trouble> {
         let first = fork_with(|| deeper(0, levels)).during("fork(2)")?;
         match waitpid(first, None).during("waitpid(2)")? {
             WaitStatus::Exited(_, code) => Ok(code),
-            other => Err(Trouble(format!("a process in a nested PID namespace: {other:?}"))),
+            other => Err(Trouble::new(format_args!("a process in a nested PID namespace: {other:?}"))),
         }
     })?;
     let no_space = i32::from(NO_SPACE);

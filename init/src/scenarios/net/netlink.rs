@@ -166,7 +166,7 @@ impl Netlink {
     /// Waits for the next datagram.
     pub(crate) fn receive(&mut self) -> Result<Vec<Message>, Trouble> {
         if !readable(&self.socket, PollFlags::POLLIN, WAIT_LIMIT)? {
-            return Err(Trouble(format!("no netlink message within {} ms", WAIT_LIMIT.as_millis())));
+            return Err(Trouble::new(format_args!("no netlink message within {} ms", WAIT_LIMIT.as_millis())));
         }
         let (datagram, _kernel) = self.socket.recv_from_full().during("recv(2) from netlink")?;
         messages(&datagram)
@@ -190,7 +190,7 @@ impl Netlink {
 }
 
 fn unexpected(answer: &impl fmt::Debug) -> Trouble {
-    Trouble(format!("expected an acknowledgement from netlink, received {answer:?}"))
+    Trouble::new(format_args!("expected an acknowledgement from netlink, received {answer:?}"))
 }
 
 /// The errno of a `struct nlmsgerr`; 0 means success.

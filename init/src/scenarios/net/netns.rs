@@ -76,7 +76,7 @@ pub(crate) fn until(what: &str, mut holds: impl FnMut() -> Result<bool, Trouble>
     let started = Instant::now();
     while !holds()? {
         if started.elapsed() > WAIT_LIMIT {
-            return Err(Trouble(format!("waited {} s for {what}", WAIT_LIMIT.as_secs())));
+            return Err(Trouble::new(format_args!("waited {} s for {what}", WAIT_LIMIT.as_secs())));
         }
         sleep(Duration::from_millis(1));
     }

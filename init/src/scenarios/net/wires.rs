@@ -62,7 +62,7 @@ pub(super) fn udp(netns: &Netns, address: Ipv4Addr) -> Result<(UdpSocket, Socket
 /// Waits for a datagram.
 pub(super) fn received(socket: &UdpSocket) -> Result<Vec<u8>, Trouble> {
     if !readable(socket, PollFlags::POLLIN, WAIT_LIMIT)? {
-        return Err(Trouble(format!("no datagram within {} s", WAIT_LIMIT.as_secs())));
+        return Err(Trouble::new(format_args!("no datagram within {} s", WAIT_LIMIT.as_secs())));
     }
     let mut datagram = vec![0; 2048];
     let length = socket.recv(&mut datagram).during("recv(2) of a datagram")?;

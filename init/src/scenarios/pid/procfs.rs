@@ -99,7 +99,7 @@ fn is_kthread(stat: &str) -> Result<bool, Trouble> {
     const PF_KTHREAD: u64 = 0x0020_0000;
     // The second field is in parentheses and may contain spaces; the flags are the ninth field.
     let flags = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(6));
-    let flags = flags.ok_or_else(|| Trouble(format!("/proc/PID/stat without flags: {stat}")))?;
+    let flags = flags.ok_or_else(|| Trouble::new(format_args!("/proc/PID/stat without flags: {stat}")))?;
     Ok(flags.parse::<u64>().during("reading the flags of /proc/PID/stat")? & PF_KTHREAD != 0)
 }
 
@@ -155,7 +155,7 @@ fn loadavg(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let (inside, threads, own) = sandbox.run(|| {
         let (averages, rest) = averages_and_rest()?;
         let total = rest.split_once('/').and_then(|(_, rest)| rest.split_whitespace().next()?.parse::<usize>().ok());
-        let total = total.ok_or_else(|| Trouble(format!("/proc/loadavg ends with {rest}")))?;
+        let total = total.ok_or_else(|| Trouble::new(format_args!("/proc/loadavg ends with {rest}")))?;
         Ok((averages, total, pids(Path::new("/proc"))?.len()))
     })?;
     let equal = [before, averages()?].contains(&inside);
@@ -176,7 +176,7 @@ fn averages_and_rest() -> Result<(String, String), Trouble> {
     let text = read("/proc/loadavg")?;
     let mut fields = text.splitn(4, ' ');
     let averages = fields.by_ref().take(3).collect::<Vec<_>>().join(" ");
-    let rest = fields.next().ok_or_else(|| Trouble(format!("/proc/loadavg has too few fields: {text}")))?;
+    let rest = fields.next().ok_or_else(|| Trouble::new(format_args!("/proc/loadavg has too few fields: {text}")))?;
     Ok((averages, rest.to_owned()))
 }
 
