@@ -1,10 +1,8 @@
 //! Descriptors of processes (pidfd_open(2)).
 
-use std::io::{Read as _, pipe};
+use std::io::pipe;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::process::exit;
-use std::sync::mpsc;
-use std::thread;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -12,14 +10,15 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::fstat;
 use nix::sys::statfs::fstatfs;
 use nix::sys::wait::waitpid;
-use nix::unistd::{Pid, getpid, gettid};
+use nix::unistd::{Pid, getpid};
 use vmlab_protocol::catalogue::Namespace;
 
 use super::process::with_child;
 use super::support::{decide, judge, known, note};
 use super::{Finding, Probe, Scenario, Trouble};
 use crate::sandbox::{Code, During, End, Sandbox, WAIT_LIMIT, readable, refused};
-use crate::sys::clone3::Clone3;
+use crate::sys::create::{Clone3, add_idle_thread};
+use crate::sys::descriptor::Handle;
 use crate::sys::pidfd;
 use crate::sys::process::default_action;
 
@@ -78,14 +77,14 @@ const FILE_HANDLE: Scenario = Scenario::new(
 
 fn file_handle(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let own = pidfd::open(getpid(), 0).during("pidfd_open(2)")?;
-    let handle = pidfd::handle_of(&own).during("name_to_handle_at(2)")?;
-    let opened = sandbox.run(|| Ok(pidfd::open_handle(&own, handle).map(drop).map_err(Code::from)))?;
+    let handle = Handle::of(&own).during("name_to_handle_at(2)")?;
+    let opened = sandbox.run(|| Ok(handle.open(&own).map(drop).map_err(Code::from)))?;
     judge("open_by_handle_at(2) inside", &opened, &refused(Errno::ESTALE), &Ok(()))
 }
 
 fn probe_file_handle() -> Result<Probe, Trouble> {
     let own = pidfd::open(getpid(), 0).during("pidfd_open(2)")?;
-    known("name_to_handle_at(2) of a pidfd", pidfd::handle_of(&own), &[Errno::EOPNOTSUPP], &[])
+    known("name_to_handle_at(2) of a pidfd", Handle::of(&own), &[Errno::EOPNOTSUPP], &[])
 }
 
 const FILE_SYSTEM: Scenario = Scenario::new(
@@ -254,18 +253,8 @@ fn thread_pidfd(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let flags = if sandbox.applies() { pidfd::THREAD } else { 0 };
     // The process inside forks no more: see sys::process::fork_with.
     let answer = sandbox.run(|| {
-        let (mut end, ender) = pipe().during("pipe(2)")?;
-        let (sender, receiver) = mpsc::channel();
-        let other = thread::Builder::new()
-            .spawn(move || {
-                let _told = sender.send(gettid());
-                let _end_of_file = end.read(&mut [0]);
-            })
-            .during("starting a thread")?;
-        let opened = pidfd::open(receiver.recv().during("the thread's id")?, flags).map(drop).map_err(Code::from);
-        drop(ender);
-        other.join().map_err(|_| Trouble::new("the thread failed"))?;
-        Ok(opened)
+        let thread = add_idle_thread().during("clone(CLONE_THREAD)")?;
+        Ok(pidfd::open(thread, flags).map(drop).map_err(Code::from))
     })?;
     let leaked = answer == refused(Errno::EINVAL) || answer == refused(Errno::ENOENT);
     decide("pidfd_open(2) of a thread", &answer, (answer == Ok(()), leaked), "success, or EINVAL or ENOENT")

@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io::{PipeReader, PipeWriter, Read as _, Write as _, pipe};
 use std::os::fd::AsFd as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
 
 use nix::errno::Errno;
 use nix::poll::PollFlags;
@@ -14,10 +16,10 @@ use super::support::{decide, judge, known, read, require};
 use super::{Finding, Probe, Scenario, Trouble};
 use crate::sandbox::cgroup::{self, Cgroup};
 use crate::sandbox::{Code, During, Sandbox, WAIT_LIMIT, readable, refused};
-use crate::sys::clone3::{
-    AUTOREAP, CLEAR_SIGHAND, Clone3, NEWTIME, NNP, PIDFD_AUTOKILL, errno_without_arguments, legacy_clone, reap_any,
+use crate::sys::create::{
+    AUTOREAP, CLEAR_SIGHAND, Clone3, NEWTIME, NNP, PIDFD_AUTOKILL, errno_without_arguments, legacy_clone,
 };
-use crate::sys::process::handle_without_effect;
+use crate::sys::process::{handle_without_effect, reap_any};
 
 /// The scenarios of this area, sorted by name.
 pub(super) const ALL: &[&Scenario] = &[&AUTOKILL, &AUTOREAPED, &CLEAR, &INTO_CGROUP, &NEW_TIME, &NO_NEW_PRIVS];
@@ -51,7 +53,7 @@ fn status_of(process: Pid, name: &str) -> Result<String, Trouble> {
 
 /// Whether clone3(2) knows these flags.
 fn probe_flags(name: &str, flags: u64) -> Result<Probe, Trouble> {
-    let made = Clone3 { flags, ..Clone3::default() }.fork_with(|| 0);
+    let made = Clone3::with(flags).fork_with(|| 0);
     if let Ok((child, _)) = &made
         && flags & AUTOREAP == 0
     {
@@ -79,7 +81,7 @@ fn autokill(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let (mut question, mut asker) = pipe().during("pipe(2)")?;
     let (mut answer, mut answerer) = pipe().during("pipe(2)")?;
     let extra = if sandbox.applies() { PIDFD_AUTOKILL } else { 0 };
-    let how = Clone3 { flags: AUTOREAP | NNP | extra, ..Clone3::default() };
+    let how = Clone3::with(AUTOREAP | NNP | extra);
     let (_, pidfd) = how.fork_with(|| answer_once(&mut question, &mut answerer)).during("clone3(2)")?;
     drop((question, answerer));
     drop(pidfd);
@@ -119,9 +121,9 @@ const AUTOREAPED: Scenario = Scenario::new(
 
 fn autoreap(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let flags = if sandbox.applies() { AUTOREAP } else { 0 };
-    let (child, pidfd) = Clone3 { flags, ..Clone3::default() }.fork_with(|| 0).during("clone3(2)")?;
+    let (child, pidfd) = Clone3::with(flags).fork_with(|| 0).during("clone3(2)")?;
     require("whether the child ends", &readable(&pidfd, PollFlags::POLLIN, WAIT_LIMIT)?, &true)?;
-    let status = reap_any(child).map_err(Code::from);
+    let status = reap_any(child).map(ExitStatus::into_raw).map_err(Code::from);
     judge("waitpid(2) for the ended child", &status, &refused(Errno::ECHILD), &Ok(0))
 }
 
@@ -147,7 +149,7 @@ fn clear_sighand(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     };
     let (parent, child) = sandbox.run(|| {
         handle_without_effect(Signal::SIGUSR1).during("sigaction(2)")?;
-        Ok((caught(getpid())?, with_child(&Clone3 { flags, ..Clone3::default() }, caught)?))
+        Ok((caught(getpid())?, with_child(&Clone3::with(flags), caught)?))
     })?;
     require("whether the parent handles signals", &(parent != 0), &true)?;
     judge("the signals that the child handles", &child, &0, &parent)
@@ -209,7 +211,7 @@ const NEW_TIME: Scenario = Scenario::new(
     "clone3(2) can create a time namespace, where clone(2) takes the flag for an exit signal",
     new_time,
 )
-.shows(&["biederman-2", "later-clone3"], "clone(2), and time_namespaces(7)")
+.shows(&["biederman-2", "1b", "later-clone3"], "clone(2), section The flags mask, and time_namespaces(7)")
 .steps(&[
     "Create a child by clone3(2) with CLONE_NEWTIME (0x80); in the control, by clone(2) with the same flag.",
     "/proc/PID/ns/time of the child must differ from the parent's. In the control it is the same.",
@@ -226,7 +228,7 @@ fn new_time(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     };
     let own = time(getpid())?;
     let is_new = if sandbox.applies() {
-        Ok(with_child(&Clone3 { flags: NEWTIME, ..Clone3::default() }, time)? != own)
+        Ok(with_child(&Clone3::with(NEWTIME), time)? != own)
     } else {
         match legacy_clone(NEWTIME, sleep) {
             Ok(child) => Ok(and_end(child, time(child))? != own),
@@ -258,7 +260,7 @@ const NO_NEW_PRIVS: Scenario = Scenario::new(
 
 fn no_new_privs(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let flags = if sandbox.applies() { NNP } else { 0 };
-    let how = Clone3 { flags, ..Clone3::default() };
+    let how = Clone3::with(flags);
     let value = with_child(&how, |child| status_of(child, "NoNewPrivs:"))?;
     judge("NoNewPrivs of the child", &value, &"1".to_owned(), &"0".to_owned())
 }

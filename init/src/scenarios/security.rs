@@ -19,8 +19,8 @@ use super::process::and_end;
 use super::support::{Scratch, become_user, judge, known, note, read, write};
 use super::{Finding, Probe, Scenario, Trouble};
 use crate::sandbox::{Code, During, Sandbox, WAIT_LIMIT, answer, readable, refused};
-use crate::sys::clone3::Clone3;
-use crate::sys::landlock_abi::{self, READ_FILE, SCOPE_ABSTRACT_UNIX, SCOPE_SIGNAL};
+use crate::sys::create::Clone3;
+use crate::sys::landlock::{self, Handled, READ_FILE, Ruleset, SCOPE_ABSTRACT_UNIX, SCOPE_SIGNAL};
 use crate::sys::process::handle_without_effect;
 use crate::sys::system::{FAN_REPORT_FID, notification_group};
 use crate::sys::{pidfd, seccomp};
@@ -73,39 +73,36 @@ const LANDLOCK_ABSTRACT: Scenario = Scenario::new(
 ])
 .by_means_of("LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET")
 .needs(&["CONFIG_SECURITY_LANDLOCK", "CONFIG_UNIX"], 6, 12, 0)
-.probed_by(probe_scopes);
+.probed_by(|| probe_landlock(SCOPES));
 
 fn landlock_abstract(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let name = format!("vmlab-{}", getpid());
     let address = SocketAddr::from_abstract_name(&name).during("the name of an abstract socket")?;
     let _listener = UnixListener::bind_addr(&address).during("bind(2)")?;
-    let scopes = sandbox.applies().then_some(SCOPE_ABSTRACT_UNIX);
     let connected = sandbox.run(|| {
-        restrict(0, scopes)?;
+        if sandbox.applies() {
+            restrict(Handled { scoped: SCOPE_ABSTRACT_UNIX, ..Handled::default() })?;
+        }
         answer("connect(2)", UnixStream::connect_addr(&address).map(drop))
     })?;
     judge("connect(2) to an abstract socket outside of the domain", &connected, &refused(Errno::EPERM), &Ok(()))
 }
 
-/// Restricts the calling process, if it is to be restricted.
-fn restrict(files: u64, scopes: Option<u64>) -> Result<(), Trouble> {
-    scopes.map_or(Ok(()), |scopes| landlock_abi::restrict(files, scopes)).during("landlock_restrict_self(2)")
+/// Takes these rights away from the calling process, without an exception.
+fn restrict(handled: Handled) -> Result<(), Trouble> {
+    let ruleset = Ruleset::new(handled).during("landlock_create_ruleset(2)")?;
+    ruleset.restrict_self().during("landlock_restrict_self(2)")
 }
 
-/// Scopes have been there since version 6 of the interface.
-fn probe_scopes() -> Result<Probe, Trouble> {
-    let has_landlock = probe_landlock()?;
-    if has_landlock != Probe::Available {
-        return Ok(has_landlock);
+/// The version of the Landlock interface that has scopes.
+const SCOPES: i64 = 6;
+
+/// Whether the kernel has Landlock, in this version of its interface or a later one.
+pub(super) fn probe_landlock(least: i64) -> Result<Probe, Trouble> {
+    match landlock::version() {
+        Ok(version) if version < least => Ok(Probe::Missing(format!("version of the Landlock interface: {version}"))),
+        version => known("landlock_create_ruleset(2)", version, &[Errno::ENOSYS, Errno::EOPNOTSUPP], &[]),
     }
-    let version = landlock_abi::abi().during("landlock_create_ruleset(2)")?;
-    let old = || Probe::Missing(format!("landlock_create_ruleset(LANDLOCK_CREATE_RULESET_VERSION): {version}"));
-    Ok(if version < 6 { old() } else { Probe::Available })
-}
-
-fn probe_landlock() -> Result<Probe, Trouble> {
-    let version = landlock_abi::abi();
-    known("landlock_create_ruleset(2)", version, &[Errno::ENOSYS, Errno::EOPNOTSUPP], &[])
 }
 
 const LANDLOCK_FILE: Scenario = Scenario::new(
@@ -121,16 +118,17 @@ const LANDLOCK_FILE: Scenario = Scenario::new(
 ])
 .by_means_of("LANDLOCK_ACCESS_FS_READ_FILE")
 .needs(&["CONFIG_SECURITY_LANDLOCK"], 5, 13, 0)
-.probed_by(probe_landlock);
+.probed_by(|| probe_landlock(1));
 
 fn file(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let scratch = Scratch::new()?;
     let path = scratch.join("file");
     write(&path, "")?;
-    let version = landlock_abi::abi().during("landlock_create_ruleset(2)")?;
-    let none = sandbox.applies().then_some(0);
+    let version = landlock::version().during("landlock_create_ruleset(2)")?;
     let opened = sandbox.run(|| {
-        restrict(READ_FILE, none)?;
+        if sandbox.applies() {
+            restrict(Handled { files: READ_FILE, ..Handled::default() })?;
+        }
         Ok(answer("open(2)", File::open(&path))?.map(drop))
     })?;
     judge(&format!("version {version} of Landlock, open(2)"), &opened, &refused(Errno::EACCES), &Ok(()))
@@ -148,13 +146,14 @@ const LANDLOCK_SIGNAL: Scenario = Scenario::new(
 ])
 .by_means_of("LANDLOCK_SCOPE_SIGNAL")
 .needs(&["CONFIG_SECURITY_LANDLOCK"], 6, 12, 0)
-.probed_by(probe_scopes);
+.probed_by(|| probe_landlock(SCOPES));
 
 fn landlock_signal(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let outside = getpid();
-    let scopes = sandbox.applies().then_some(SCOPE_SIGNAL);
     let sent = sandbox.run(|| {
-        restrict(0, scopes)?;
+        if sandbox.applies() {
+            restrict(Handled { scoped: SCOPE_SIGNAL, ..Handled::default() })?;
+        }
         Ok(kill(outside, None).map_err(Code::from))
     })?;
     judge("kill(2) of a process outside of the domain", &sent, &refused(Errno::EPERM), &Ok(()))
@@ -188,11 +187,11 @@ fn seccomp_killable(sandbox: &Sandbox) -> Result<Finding, Trouble> {
         if !readable(&listener, PollFlags::POLLIN, WAIT_LIMIT)? {
             return Err(Trouble::new("the supervisor is asked about no call"));
         }
-        let call = seccomp::take(&listener).during("ioctl(SECCOMP_IOCTL_NOTIF_RECV)")?;
+        let call = seccomp::receive(&listener).during("ioctl(SECCOMP_IOCTL_NOTIF_RECV)")?;
         kill(child, Signal::SIGUSR1).during("kill(2)")?;
         let started = Instant::now();
         while started.elapsed() < WAIT_LIMIT {
-            if !seccomp::still_waits(&listener, call).during("ioctl(SECCOMP_IOCTL_NOTIF_ID_VALID)")? {
+            if !seccomp::still_waits(&listener, &call).during("ioctl(SECCOMP_IOCTL_NOTIF_ID_VALID)")? {
                 return Ok(false);
             }
             if is_unkillable(child)? {
@@ -210,7 +209,7 @@ fn seccomp_killable(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 fn be_supervised(flags: libc::c_ulong, writer: &mut PipeWriter) -> Result<(), Trouble> {
     set_pdeathsig(Signal::SIGKILL).during("prctl(PR_SET_PDEATHSIG)")?;
     handle_without_effect(Signal::SIGUSR1).during("sigaction(2)")?;
-    let listener = seccomp::notify_about(libc::SYS_getppid, flags).during("seccomp(2)")?;
+    let listener = seccomp::listen(libc::SYS_getppid, flags).during("seccomp(2)")?;
     writer.write_all(&listener.as_raw_fd().to_ne_bytes()).during("write(2)")?;
     note(format_args!("getppid(2): {}", nix::unistd::getppid()));
     Ok(())

@@ -1,11 +1,13 @@
 //! Calls that restore a process's attributes: kcmp(2), prctl(2) and timer_create(2).
 
-use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 
 use nix::Result;
 use nix::errno::Errno;
 use nix::libc::{self, c_int, c_ulong};
 use nix::unistd::Pid;
+
+use super::descriptor::owned;
 
 /// Compares open files of two processes: 0 if both descriptors refer to the same open file, 1 or 2 by an order that the kernel
 /// chooses. Linux 3.5; `CONFIG_KCMP`, before 5.12 `CONFIG_CHECKPOINT_RESTORE`.
@@ -106,7 +108,5 @@ pub(crate) fn from_words(words: [u64; REGISTERS]) -> libc::user_regs_struct {
 /// As dup2(2).
 pub(crate) fn replace_descriptor(fd: BorrowedFd<'_>, number: RawFd) -> Result<OwnedFd> {
     // SAFETY: the call takes no pointers.
-    let number = Errno::result(unsafe { libc::dup2(fd.as_raw_fd(), number) })?;
-    // SAFETY: the kernel has made this descriptor, and nothing else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+    owned(unsafe { libc::dup2(fd.as_raw_fd(), number) }.into())
 }

@@ -1,11 +1,97 @@
-//! clone(2) and clone3(2) with namespace flags.
+//! Creates processes and threads with clone3(2) and clone(2).
 
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 use nix::Result;
 use nix::errno::Errno;
-use nix::libc;
+use nix::libc::{self, c_int, c_long};
 use nix::unistd::Pid;
+
+/// Flags of <linux/sched.h> that do not fit into the 32 bits of clone(2).
+pub(crate) const CLEAR_SIGHAND: u64 = 1 << 32;
+const INTO_CGROUP: u64 = 1 << 33;
+pub(crate) const AUTOREAP: u64 = 1 << 34;
+pub(crate) const NNP: u64 = 1 << 35;
+pub(crate) const PIDFD_AUTOKILL: u64 = 1 << 36;
+/// A flag of clone3(2) and unshare(2), which clone(2) takes for a part of the exit signal.
+pub(crate) const NEWTIME: u64 = 0x80;
+const PIDFD: u64 = 0x1000;
+
+/// How to create a process. Without flags, as fork(2) does.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Clone3<'a> {
+    pub(crate) flags: u64,
+    /// The PIDs of the child, the first in the innermost PID namespace. Linux 5.5.
+    pub(crate) set_tid: &'a [i32],
+    /// The directory of the child's cgroup. Linux 5.7.
+    pub(crate) cgroup: Option<BorrowedFd<'a>>,
+}
+
+impl Clone3<'_> {
+    /// With these flags, and otherwise as fork(2) does.
+    pub(crate) const fn with(flags: u64) -> Self {
+        Self { flags, set_tid: &[], cgroup: None }
+    }
+
+    /// Creates a process that runs `child` and exits with its code. Returns the process and a pidfd of it.
+    ///
+    /// # Errors
+    /// As clone3(2): `ENOSYS`; `E2BIG` if the kernel's arguments are shorter; `EINVAL` for an unknown flag and a PID that cannot
+    /// be; `EEXIST` for a PID in use; `EPERM`.
+    pub(crate) fn fork_with(&self, child: impl FnOnce() -> u8) -> Result<(Pid, OwnedFd)> {
+        let mut pidfd: c_int = -1;
+        let exit_signal = if self.flags & AUTOREAP == 0 { libc::SIGCHLD.unsigned_abs() } else { 0 };
+        let into = if self.cgroup.is_some() { INTO_CGROUP } else { 0 };
+        let arguments = libc::clone_args {
+            flags: self.flags | PIDFD | into,
+            pidfd: (&raw mut pidfd) as u64,
+            child_tid: 0,
+            parent_tid: 0,
+            exit_signal: exit_signal.into(),
+            stack: 0,
+            stack_size: 0,
+            tls: 0,
+            set_tid: if self.set_tid.is_empty() { 0 } else { self.set_tid.as_ptr() as u64 },
+            set_tid_size: self.set_tid.len() as u64,
+            cgroup: self.cgroup.map_or(0, |dir| u64::from(dir.as_raw_fd().unsigned_abs())),
+        };
+        // SAFETY: the arguments are live and of the size given, and so is all that they point to. Without CLONE_VM and a stack
+        // the call returns twice, as fork(2). No process that forks has a second thread, so the child may call any function.
+        let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<libc::clone_args>()) };
+        let pid = parent_only(pid, child)?;
+        // SAFETY: with CLONE_PIDFD the kernel has stored a new descriptor, which nothing else owns.
+        Ok((pid, unsafe { OwnedFd::from_raw_fd(pidfd) }))
+    }
+}
+
+/// The errno of clone3(2) for arguments of no size, which creates no process: `ENOSYS` if the kernel has no such call, else
+/// `EINVAL`.
+pub(crate) fn errno_without_arguments() -> Errno {
+    // SAFETY: a size of 0 is refused before the kernel reads anything.
+    let answer = unsafe { libc::syscall(libc::SYS_clone3, std::ptr::null::<libc::clone_args>(), 0) };
+    Errno::result(answer).err().unwrap_or(Errno::UnknownErrno)
+}
+
+/// Creates a process by clone(2) with these flags, whose lowest 8 bits are the signal to the parent. The child runs `child` and
+/// exits with its code.
+///
+/// # Errors
+/// As clone(2).
+pub(crate) fn legacy_clone(flags: u64, child: impl FnOnce() -> u8) -> Result<Pid> {
+    // SAFETY: without CLONE_VM and a stack the call returns twice, as fork(2). No process that forks has a second thread, so
+    // the child may call any function.
+    parent_only(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) }, child)
+}
+
+/// In the child, runs `child` and ends; in the parent, returns the PID.
+fn parent_only(pid: c_long, child: impl FnOnce() -> u8) -> Result<Pid> {
+    if pid == 0 {
+        let code = child();
+        // SAFETY: _exit(2) ends the process at once and touches no memory.
+        unsafe { libc::_exit(i32::from(code)) }
+    }
+    Ok(Pid::from_raw(i32::try_from(Errno::result(pid)?).map_err(|_| Errno::EOVERFLOW)?))
+}
 
 /// In bytes; for a function that calls nothing but the kernel.
 const STACK_SIZE: usize = 64 << 10;
@@ -36,13 +122,14 @@ pub(crate) fn clone_and_end(flags: u64) -> Result<Pid> {
     clone(end, flags | u64::from(libc::SIGCHLD.cast_unsigned()))
 }
 
-/// Starts a second thread of the calling process that sleeps until the process ends. The process must not fork after it.
+/// Starts a second thread of the calling process that sleeps until the process ends; returns its thread id. The process must not
+/// fork after it.
 ///
 /// # Errors
 /// As clone(2): `EAGAIN`, `ENOMEM`.
-pub(crate) fn add_idle_thread() -> Result<()> {
+pub(crate) fn add_idle_thread() -> Result<Pid> {
     let flags = libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_SIGHAND | libc::CLONE_THREAD;
-    clone(sleep_for_ever, u64::from(flags.cast_unsigned())).map(drop)
+    clone(sleep_for_ever, u64::from(flags.cast_unsigned()))
 }
 
 fn clone(child: extern "C" fn(*mut libc::c_void) -> libc::c_int, flags: u64) -> Result<Pid> {
@@ -51,88 +138,4 @@ fn clone(child: extern "C" fn(*mut libc::c_void) -> libc::c_int, flags: u64) -> 
     // nobody sends, would let pause(2) write to errno, which a thread shares with its parent here.
     let pid = unsafe { libc::clone(child, end_of_new_stack(), flags, std::ptr::null_mut()) };
     Errno::result(pid).map(Pid::from_raw)
-}
-
-/// Forks with clone(2) and these bits in place of flags and exit signal, as a program would do that knows no clone3(2). The child runs
-/// `child` and exits with the returned code.
-///
-/// # Errors
-/// As clone(2).
-pub(crate) fn fork_with_clone(flags: u64, child: impl FnOnce() -> u8) -> Result<Pid> {
-    // SAFETY: without CLONE_VM this is fork(2), and the process has one thread. The pointers are not read without their flags.
-    let pid = Errno::result(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) })?;
-    finish(pid, child)
-}
-
-/// The fields of `struct clone_args` of <linux/sched.h> that Linux 5.3 has.
-#[repr(C)]
-#[derive(Default)]
-struct Arguments {
-    flags: u64,
-    pidfd: u64,
-    child_tid: u64,
-    parent_tid: u64,
-    exit_signal: u64,
-    stack: u64,
-    stack_size: u64,
-    tls: u64,
-}
-
-/// Forks with clone3(2) and these flags, which must not contain `CLONE_VM`. The child runs `child` and exits with the returned code.
-///
-/// # Errors
-/// As clone3(2): `ENOSYS` before Linux 5.3, `EINVAL` for an unknown flag or a combination that the kernel refuses.
-pub(crate) fn fork_with_clone3(flags: u64, child: impl FnOnce() -> u8) -> Result<Pid> {
-    let arguments = Arguments { flags, exit_signal: u64::from(libc::SIGCHLD.cast_unsigned()), ..Arguments::default() };
-    // SAFETY: the kernel reads live arguments of their size; without CLONE_VM this is fork(2), and the process has one thread.
-    let pid = Errno::result(unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<Arguments>()) })?;
-    finish(pid, child)
-}
-
-fn finish(pid: libc::c_long, child: impl FnOnce() -> u8) -> Result<Pid> {
-    if pid == 0 {
-        let code = child();
-        // SAFETY: _exit(2) ends the process at once and touches no memory.
-        unsafe { libc::_exit(i32::from(code)) }
-    }
-    libc::pid_t::try_from(pid).map(Pid::from_raw).map_err(|_| Errno::EOVERFLOW)
-}
-
-/// A pidfd of a process, for setns(2). Linux 5.3.
-///
-/// # Errors
-/// As pidfd_open(2): `ENOSYS`, `ESRCH`.
-pub(crate) fn pidfd_of(pid: Pid) -> Result<OwnedFd> {
-    // SAFETY: the call takes no pointers.
-    let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) })?;
-    let fd = i32::try_from(fd).map_err(|_| Errno::EBADF)?;
-    // SAFETY: the kernel has just opened the descriptor, and nothing else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-// PIDFD_GET_UTS_NAMESPACE of <linux/pidfd.h>.
-const PIDFD_GET_UTS_NAMESPACE: libc::Ioctl = nix::request_code_none!(0xff, 10);
-
-/// The UTS namespace of a pidfd's process. Linux 6.11.
-///
-/// # Errors
-/// `ENOTTY` on older kernels, `ESRCH` if the process has ended.
-pub(crate) fn uts_namespace_of(pidfd: &OwnedFd) -> Result<std::fs::File> {
-    // SAFETY: the argument is no pointer; the kernel wants 0.
-    let fd = Errno::result(unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_UTS_NAMESPACE, 0) })?;
-    // SAFETY: the kernel has just opened the descriptor, and nothing else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) }.into())
-}
-
-/// A copy of another process's descriptor (pidfd_getfd(2)). Linux 5.6.
-///
-/// # Errors
-/// As pidfd_getfd(2): `ENOSYS`, `EBADF`, `EPERM`.
-pub(crate) fn descriptor_of(pid: Pid, descriptor: i32) -> Result<OwnedFd> {
-    let pidfd = pidfd_of(pid)?;
-    // SAFETY: the call takes no pointers.
-    let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), descriptor, 0) })?;
-    let fd = i32::try_from(fd).map_err(|_| Errno::EBADF)?;
-    // SAFETY: the kernel has just opened the descriptor, and nothing else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -1,13 +1,20 @@
 //! Landlock (landlock(7)): a process takes rights away from itself and its later children.
 
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use nix::Result;
 use nix::errno::Errno;
 use nix::libc;
 
+use super::descriptor::owned;
+
+/// `LANDLOCK_ACCESS_FS_READ_FILE`.
+pub(crate) const READ_FILE: u64 = 1 << 2;
 /// `LANDLOCK_ACCESS_NET_BIND_TCP`. Version 4 of the interface, Linux 6.7.
 pub(crate) const BIND_TCP: u64 = 1;
+/// `LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET` and `LANDLOCK_SCOPE_SIGNAL`. Version 6, Linux 6.12.
+pub(crate) const SCOPE_ABSTRACT_UNIX: u64 = 1;
+pub(crate) const SCOPE_SIGNAL: u64 = 1 << 1;
 
 const CREATE_RULESET_VERSION: u32 = 1;
 const RULE_NET_PORT: libc::c_int = 2;
@@ -31,7 +38,7 @@ struct NetPort {
     port: u64,
 }
 
-/// The version of the interface.
+/// The version of the interface. Linux 5.13.
 ///
 /// # Errors
 /// As landlock_create_ruleset(2): `ENOSYS`; `EOPNOTSUPP` if Landlock is not among the active security modules.
@@ -49,13 +56,9 @@ impl Ruleset {
     /// # Errors
     /// As landlock_create_ruleset(2): `E2BIG` for rights that this version does not know, `EINVAL`, `ENOMSG`.
     pub(crate) fn new(handled: Handled) -> Result<Self> {
-        let size = std::mem::size_of::<Handled>();
         let call = libc::SYS_landlock_create_ruleset;
         // SAFETY: the kernel reads the structure, which is live. Zeros at its end are allowed on kernels that know less.
-        let fd = Errno::result(unsafe { libc::syscall(call, &raw const handled, size, 0) })?;
-        let fd = RawFd::try_from(fd).map_err(|_| Errno::EOVERFLOW)?;
-        // SAFETY: the descriptor is new, and nothing else owns it.
-        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+        owned(unsafe { libc::syscall(call, &raw const handled, size_of::<Handled>(), 0) }).map(Self)
     }
 
     /// Keeps these rights for a port.

@@ -2,12 +2,14 @@
 //! and fchroot(2).
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::libc::{self, c_int, c_long, c_uint};
 use nix::{NixPath, Result};
+
+use super::descriptor::owned;
 
 /// The number of `open_tree_attr(2)`, Linux 6.15.
 const SYS_OPEN_TREE_ATTR: c_long = 467;
@@ -152,6 +154,17 @@ pub(crate) fn fsopen(file_system: &CStr) -> Result<OwnedFd> {
     owned(unsafe { libc::syscall(libc::SYS_fsopen, file_system.as_ptr(), 1) })
 }
 
+/// fsconfig(2): sets an option of the file system to a string.
+///
+/// # Errors
+/// `EINVAL` for an option or a value that the file system does not know.
+pub(crate) fn fsconfig_string(context: impl AsFd, key: &CStr, value: &CStr) -> Result<()> {
+    const FSCONFIG_SET_STRING: c_uint = 1;
+    let (context, key, value) = (context.as_fd().as_raw_fd(), key.as_ptr(), value.as_ptr());
+    // SAFETY: key and value are NUL-terminated.
+    Errno::result(unsafe { libc::syscall(libc::SYS_fsconfig, context, FSCONFIG_SET_STRING, key, value, 0) }).map(drop)
+}
+
 /// fsconfig(2) of a command without a parameter.
 ///
 /// # Errors
@@ -185,11 +198,4 @@ pub(crate) fn fsmount_nothing(flags: c_uint) -> Result<()> {
 pub(crate) fn fchroot(directory: c_int) -> Result<()> {
     // SAFETY: the call takes no pointers.
     Errno::result(unsafe { libc::syscall(SYS_FCHROOT, directory, 0) }).map(drop)
-}
-
-/// The descriptor that a system call has returned.
-fn owned(result: c_long) -> Result<OwnedFd> {
-    let fd = c_int::try_from(Errno::result(result)?).map_err(|_| Errno::EBADF)?;
-    // SAFETY: the call has just created this descriptor, and nothing else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

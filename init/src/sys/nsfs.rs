@@ -1,11 +1,13 @@
-//! Namespaces as files: the ioctls of nsfs (ioctl_ns(2)), file handles of namespaces, and listns(2).
+//! Namespaces as files: the ioctls of nsfs (ioctl_ns(2)), and listns(2).
 
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _};
 
 use nix::Result;
 use nix::errno::Errno;
 use nix::libc;
+
+use super::descriptor::owned;
 
 // The numbers are from <linux/nsfs.h>.
 nix::ioctl_none_bad!(ns_get_userns, nix::request_code_none!(0xb7, 1));
@@ -21,7 +23,7 @@ nix::ioctl_read!(ns_get_id, 0xb7, 13, u64);
 /// As `ioctl_ns(2)`: `EPERM` if the owner is outside the caller's user namespace.
 pub(crate) fn owner(namespace: &File) -> Result<File> {
     // SAFETY: the ioctl takes no argument.
-    unsafe { ns_get_userns(namespace.as_raw_fd()) }.map(opened)
+    opened(unsafe { ns_get_userns(namespace.as_raw_fd()) })
 }
 
 /// The parent of a PID or user namespace. Linux 4.9.
@@ -30,12 +32,11 @@ pub(crate) fn owner(namespace: &File) -> Result<File> {
 /// As `ioctl_ns(2)`: `EINVAL` for a namespace of another type, `EPERM` if the parent is outside the caller's.
 pub(crate) fn parent(namespace: &File) -> Result<File> {
     // SAFETY: the ioctl takes no argument.
-    unsafe { ns_get_parent(namespace.as_raw_fd()) }.map(opened)
+    opened(unsafe { ns_get_parent(namespace.as_raw_fd()) })
 }
 
-fn opened(fd: i32) -> File {
-    // SAFETY: the kernel has just opened the descriptor, and nothing else owns it.
-    unsafe { OwnedFd::from_raw_fd(fd) }.into()
+fn opened(fd: Result<i32>) -> Result<File> {
+    owned(fd?.into()).map(File::from)
 }
 
 /// The `CLONE_NEW` flag of a namespace's type. Linux 4.11.
@@ -61,10 +62,10 @@ pub(crate) fn creator(namespace: &File) -> Result<u32> {
 ///
 /// # Errors
 /// `ENOTTY` on older kernels, `EINVAL` for a namespace of another type.
-pub(crate) fn mount_namespace_id(namespace: &File) -> Result<u64> {
+pub(crate) fn mount_namespace_id(namespace: impl AsFd) -> Result<u64> {
     let mut id = 0;
     // SAFETY: the kernel writes a u64 to a live one.
-    unsafe { ns_get_mntns_id(namespace.as_raw_fd(), &raw mut id) }.map(|_| id)
+    unsafe { ns_get_mntns_id(namespace.as_fd().as_raw_fd(), &raw mut id) }.map(|_| id)
 }
 
 /// The id of a namespace, which no other namespace of this boot has. Linux 6.18.
@@ -114,52 +115,4 @@ pub(crate) fn list(kind: i32, user_namespace: u64, after: u64) -> Result<Vec<u64
     let count = Errno::result(unsafe { libc::syscall(SYS_LISTNS, &raw const request, ids.as_mut_ptr(), MOST, 0) })?;
     ids.truncate(usize::try_from(count).unwrap_or(0));
     Ok(ids)
-}
-
-/// `struct file_handle` with room for nsfs: an id, a type and an inode number.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(crate) struct Handle {
-    handle_bytes: u32,
-    handle_type: i32,
-    f_handle: [u8; 32],
-}
-
-/// The file handle of a namespace (open_by_handle_at(2)). Linux 6.18.
-///
-/// # Errors
-/// `EOPNOTSUPP` on older kernels, `ENOSYS` without CONFIG_FHANDLE.
-pub(crate) fn handle(namespace: &File) -> Result<Handle> {
-    let mut handle = Handle { handle_bytes: 32, handle_type: 0, f_handle: [0; 32] };
-    let mut mount: libc::c_int = 0;
-    // SAFETY: the kernel reads a NUL-terminated path, and writes to a live handle with handle_bytes bytes and to a live int.
-    Errno::result(unsafe {
-        libc::syscall(
-            libc::SYS_name_to_handle_at,
-            namespace.as_raw_fd(),
-            c"".as_ptr(),
-            &raw mut handle,
-            &raw mut mount,
-            libc::AT_EMPTY_PATH,
-        )
-    })?;
-    Ok(handle)
-}
-
-/// Opens the namespace with this handle. `nsfs` is any open namespace.
-///
-/// # Errors
-/// As open_by_handle_at(2): `ESTALE` if the namespace is gone, `EPERM`.
-pub(crate) fn open(nsfs: impl AsFd, handle: &Handle) -> Result<File> {
-    let mut handle = *handle;
-    // SAFETY: the kernel reads a live handle with handle_bytes bytes.
-    let fd = unsafe {
-        libc::syscall(
-            libc::SYS_open_by_handle_at,
-            nsfs.as_fd().as_raw_fd(),
-            &raw mut handle,
-            libc::O_RDONLY | libc::O_CLOEXEC,
-        )
-    };
-    Errno::result(fd).and_then(|fd| i32::try_from(fd).map_err(|_| Errno::EBADF)).map(opened)
 }

@@ -1,11 +1,13 @@
-//! pidfd_open(2), pidfd_send_signal(2), pidfd_getfd(2), `PIDFD_GET_INFO`, and file handles of pidfds.
+//! pidfd_open(2), pidfd_send_signal(2), pidfd_getfd(2), and ioctls of pidfds.
 
-use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd, RawFd};
 
 use nix::Result;
 use nix::errno::Errno;
-use nix::libc::{self, c_int, c_long, c_uint};
+use nix::libc::{self, c_int, c_uint};
 use nix::unistd::Pid;
+
+use super::descriptor::owned;
 
 /// Flag of pidfd_open(2): the descriptor refers to a thread. Linux 6.9.
 pub(crate) const THREAD: c_uint = 0o200;
@@ -73,50 +75,12 @@ pub(crate) fn info(pidfd: impl AsFd, mask: u64) -> Result<(u64, i32)> {
     Ok((info.mask, info.exit_code))
 }
 
-/// The handle of a pidfd's file: its type and bytes.
-pub(crate) type Handle = (c_int, [u8; 8]);
-
-/// `struct file_handle` of <linux/fs.h> with the bytes that pidfs uses.
-#[repr(C)]
-struct RawHandle {
-    bytes: c_uint,
-    kind: c_int,
-    handle: [u8; 8],
-}
-
-/// # Errors
-/// As name_to_handle_at(2): `EOPNOTSUPP` before Linux 6.14.
-pub(crate) fn handle_of(pidfd: impl AsFd) -> Result<Handle> {
-    let mut raw = RawHandle { bytes: 8, kind: 0, handle: [0; 8] };
-    let mut mount: c_int = 0;
-    // SAFETY: the path is NUL-terminated; the kernel writes at most as many bytes as the handle says that it has, and an int.
-    Errno::result(unsafe {
-        libc::syscall(
-            libc::SYS_name_to_handle_at,
-            pidfd.as_fd().as_raw_fd(),
-            c"".as_ptr(),
-            &raw mut raw,
-            &raw mut mount,
-            libc::AT_EMPTY_PATH,
-        )
-    })?;
-    Ok((raw.kind, raw.handle))
-}
-
-/// Opens a pidfd by its handle. `pidfs` is any pidfd.
+/// Opens the UTS namespace of the process (`PIDFD_GET_UTS_NAMESPACE`). Linux 6.11.
 ///
 /// # Errors
-/// As open_by_handle_at(2): `ESTALE` if the process has ended or is in no PID namespace at or below the caller's.
-pub(crate) fn open_handle(pidfs: impl AsFd, (kind, handle): Handle) -> Result<OwnedFd> {
-    let raw = RawHandle { bytes: 8, kind, handle };
-    let pidfs = pidfs.as_fd().as_raw_fd();
-    // SAFETY: the kernel reads a live file_handle with as many bytes as it says.
-    owned(unsafe { libc::syscall(libc::SYS_open_by_handle_at, pidfs, &raw const raw, libc::O_CLOEXEC) })
-}
-
-/// The descriptor that a call returned.
-pub(super) fn owned(fd: c_long) -> Result<OwnedFd> {
-    let fd = c_int::try_from(Errno::result(fd)?).map_err(|_| Errno::EOVERFLOW)?;
-    // SAFETY: the descriptor is new, and nothing else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+/// `ENOTTY` on older kernels, `ESRCH` if the process has ended.
+pub(crate) fn uts_namespace(pidfd: impl AsFd) -> Result<OwnedFd> {
+    const PIDFD_GET_UTS_NAMESPACE: libc::Ioctl = nix::request_code_none!(0xff, 10);
+    // SAFETY: the argument is no pointer; the kernel wants 0.
+    owned(unsafe { libc::ioctl(pidfd.as_fd().as_raw_fd(), PIDFD_GET_UTS_NAMESPACE, 0) }.into())
 }

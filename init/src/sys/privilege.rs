@@ -1,13 +1,14 @@
 //! Capabilities, secure bits, priorities, keyrings and other properties of a process's credentials.
 
 use std::ffi::CStr;
-use std::os::fd::{FromRawFd as _, OwnedFd};
-use std::path::Path;
+use std::os::fd::OwnedFd;
 
 use nix::Result;
 use nix::errno::Errno;
 use nix::libc;
 use nix::unistd::Pid;
+
+use super::descriptor::owned;
 
 /// `struct __user_cap_header_struct` of <linux/capability.h>.
 #[repr(C)]
@@ -82,7 +83,7 @@ pub(crate) fn nice_of_user(user: u32) -> Result<i32> {
 /// Sets the nice value of the calling process.
 ///
 /// # Errors
-/// As setpriority(2).
+/// As setpriority(2): `EACCES` for a lower value without `CAP_SYS_NICE`.
 pub(crate) fn set_nice(nice: i32) -> Result<()> {
     // SAFETY: the call takes no pointers.
     Errno::result(unsafe { libc::syscall(libc::SYS_setpriority, libc::PRIO_PROCESS, 0, nice) }).map(drop)
@@ -128,10 +129,7 @@ pub(crate) fn open_key(id: i32) -> Result<()> {
 /// `EPERM` if the caller may not handle the faults of the kernel; `ENOSYS` without CONFIG_USERFAULTFD.
 pub(crate) fn user_fault_fd() -> Result<OwnedFd> {
     // SAFETY: the call takes no pointers.
-    let fd = Errno::result(unsafe { libc::syscall(libc::SYS_userfaultfd, 0) })?;
-    let fd = i32::try_from(fd).map_err(|_| Errno::EBADF)?;
-    // SAFETY: the kernel has just opened the descriptor, and nothing else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    owned(unsafe { libc::syscall(libc::SYS_userfaultfd, 0) })
 }
 
 /// Makes uname(2) of the calling process report a machine of 32 bits (personality(2), `PER_LINUX32`).
@@ -155,30 +153,4 @@ pub(crate) fn adjust_nothing() -> Result<()> {
     state.modes = libc::ADJ_TICK;
     // SAFETY: the kernel reads and writes a live timex.
     Errno::result(unsafe { libc::adjtimex(&raw mut state) }).map(drop)
-}
-
-/// Sets an extended attribute.
-///
-/// # Errors
-/// As setxattr(2): `EPERM`, `EOPNOTSUPP`.
-pub(crate) fn set_attribute(path: &Path, name: &CStr, value: &[u8]) -> Result<()> {
-    nix::NixPath::with_nix_path(path, |path| {
-        // SAFETY: path and name are NUL-terminated; the kernel reads the value's length of bytes.
-        Errno::result(unsafe { libc::setxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) })
-            .map(drop)
-    })?
-}
-
-/// Reads an extended attribute of at most 64 bytes.
-///
-/// # Errors
-/// As getxattr(2): `ENODATA`, `ERANGE`.
-pub(crate) fn attribute(path: &Path, name: &CStr) -> Result<Vec<u8>> {
-    let mut value = vec![0; 64];
-    let length = nix::NixPath::with_nix_path(path, |path| {
-        // SAFETY: path and name are NUL-terminated; the kernel writes at most the buffer's length.
-        Errno::result(unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), value.as_mut_ptr().cast(), value.len()) })
-    })??;
-    value.truncate(length.cast_unsigned());
-    Ok(value)
 }

@@ -82,6 +82,20 @@ pub(crate) fn reap(child: Option<Pid>, flags: WaitPidFlag) -> Result<Option<(Pid
     Ok((pid != 0).then(|| (Pid::from_raw(pid), ExitStatus::from_raw(status))))
 }
 
+/// Reaps a child, whatever signal its end sends.
+///
+/// # Errors
+/// As waitpid(2): `ECHILD`.
+pub(crate) fn reap_any(child: Pid) -> Result<ExitStatus> {
+    loop {
+        match reap(Some(child), WaitPidFlag::__WALL) {
+            Err(Errno::EINTR) | Ok(None) => {}
+            Ok(Some((_, status))) => return Ok(status),
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
 /// Sends a signal by its number, which may be that of a real-time signal. A negative `pid` stands for a process group.
 ///
 /// # Errors

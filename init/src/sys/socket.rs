@@ -6,6 +6,8 @@ use nix::Result;
 use nix::errno::Errno;
 use nix::libc::{self, c_int, c_void, socklen_t};
 
+use super::descriptor::owned;
+
 /// # Errors
 /// As setsockopt(2): `ENOPROTOOPT` for an unknown option, `EPERM`, `EINVAL`.
 pub(crate) fn set_option(socket: impl AsFd, level: c_int, option: c_int, value: u32) -> Result<()> {
@@ -49,9 +51,7 @@ pub(crate) fn option_bytes(socket: impl AsFd, level: c_int, option: c_int, value
 /// # Errors
 /// As getsockopt(2).
 pub(crate) fn option_fd(socket: impl AsFd, level: c_int, number: c_int) -> Result<OwnedFd> {
-    let fd = option(socket, level, number)?.cast_signed();
-    // SAFETY: the callers name options that return a new descriptor, which nothing else owns.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    owned(option(socket, level, number)?.cast_signed().into())
 }
 
 /// Receives a message of one byte. Returns the pidfd that came with it, if any (`SCM_PIDFD`).
@@ -75,22 +75,4 @@ pub(crate) fn received_pidfd(socket: impl AsFd) -> Result<Option<OwnedFd>> {
         // SAFETY: a control message of this type has a descriptor, which is new and which nothing else owns.
         unsafe { OwnedFd::from_raw_fd(libc::CMSG_DATA(header).cast::<c_int>().read_unaligned()) }
     }))
-}
-
-/// # Errors
-/// As pidfd_open(2): `ESRCH`.
-pub(crate) fn open_pidfd(pid: i32) -> Result<OwnedFd> {
-    // SAFETY: the call takes no pointers.
-    let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
-    let fd = c_int::try_from(fd).map_err(|_| Errno::EOVERFLOW)?;
-    // SAFETY: the descriptor is new, and nothing else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// # Errors
-/// As pidfd_send_signal(2): `EINVAL` for a process outside the caller's PID namespace, `ESRCH`, `EPERM`.
-pub(crate) fn signal_pidfd(pidfd: impl AsFd, signal: c_int) -> Result<()> {
-    let (fd, information) = (pidfd.as_fd().as_raw_fd(), std::ptr::null::<libc::siginfo_t>());
-    // SAFETY: without a siginfo_t, the kernel makes one.
-    Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, information, 0) }).map(drop)
 }

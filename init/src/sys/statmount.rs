@@ -1,11 +1,14 @@
-//! statmount(2) and listmount(2) of Linux 6.8, the ioctls of mount namespaces (`ioctl_nsfs(2)`), and mount events of
+//! statmount(2) and listmount(2) of Linux 6.8, the order of mount namespaces (`ioctl_nsfs(2)`), and mount events of
 //! fanotify(7).
 
-use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 
 use nix::Result;
 use nix::errno::Errno;
-use nix::libc::{self, c_int, c_long, c_uint, c_ulong};
+use nix::libc::{self, c_long, c_uint, c_ulong};
+
+use super::descriptor::owned;
+use super::system::notification_group;
 
 const SYS_STATMOUNT: c_long = 457;
 const SYS_LISTMOUNT: c_long = 458;
@@ -14,7 +17,6 @@ pub(crate) const STATMOUNT_BY_FD: c_uint = 1;
 const STATMOUNT_MNT_BASIC: u64 = 2;
 /// listmount(2): all mounts below the root.
 pub(crate) const LSMT_ROOT: u64 = u64::MAX;
-const NS_GET_MNTNS_ID: c_ulong = 0x8008_b705;
 const NS_MNT_GET_NEXT: c_ulong = 0x8010_b70b;
 const FAN_REPORT_MNT: c_uint = 0x4000;
 const FAN_MARK_ADD: c_uint = 1;
@@ -81,17 +83,6 @@ pub(crate) fn listmount(mount: u64) -> Result<Vec<u64>> {
     Ok(found.iter().copied().take(usize::try_from(count).unwrap_or(0)).collect())
 }
 
-/// The id of the mount namespace of an open file `/proc/PID/ns/mnt`. Linux 6.11.
-///
-/// # Errors
-/// `ENOTTY` before Linux 6.11.
-pub(crate) fn mount_namespace_id(namespace: impl AsFd) -> Result<u64> {
-    let mut id = 0_u64;
-    // SAFETY: the kernel writes 8 bytes to a live u64.
-    Errno::result(unsafe { libc::ioctl(namespace.as_fd().as_raw_fd(), NS_GET_MNTNS_ID, &raw mut id) })?;
-    Ok(id)
-}
-
 /// The mount namespace after this one, in the order of their ids. Linux 6.12.
 ///
 /// # Errors
@@ -102,9 +93,7 @@ pub(crate) fn next_mount_namespace(namespace: impl AsFd) -> Result<OwnedFd> {
     struct Info(u32, u32, u64);
     let mut info = Info(16, 0, 0);
     // SAFETY: the kernel reads and writes a struct of this layout, which is live.
-    let fd = Errno::result(unsafe { libc::ioctl(namespace.as_fd().as_raw_fd(), NS_MNT_GET_NEXT, &raw mut info) })?;
-    // SAFETY: the call has just created this descriptor, and nothing else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    owned(unsafe { libc::ioctl(namespace.as_fd().as_raw_fd(), NS_MNT_GET_NEXT, &raw mut info) }.into())
 }
 
 /// A fanotify group for mount events, whose reads do not block. Linux 6.14.
@@ -112,11 +101,7 @@ pub(crate) fn next_mount_namespace(namespace: impl AsFd) -> Result<OwnedFd> {
 /// # Errors
 /// `EINVAL` before Linux 6.14.
 pub(crate) fn mount_events() -> Result<OwnedFd> {
-    let flags = FAN_REPORT_MNT | libc::FAN_NONBLOCK | libc::FAN_CLOEXEC;
-    // SAFETY: the call takes no pointers.
-    let fd: c_int = Errno::result(unsafe { libc::fanotify_init(flags, 0) })?;
-    // SAFETY: the call has just created this descriptor, and nothing else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    notification_group(FAN_REPORT_MNT | libc::FAN_NONBLOCK | libc::FAN_CLOEXEC)
 }
 
 /// Has the group report new mounts of the mount namespace of an open file `/proc/PID/ns/mnt`.

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use nix::libc::{self, c_int, c_uint};
 use nix::unistd::Pid;
 
-use super::pidfd::owned;
+use super::descriptor::owned;
 
 /// Calls reboot(2) with this command. Inside a PID namespace, a command that succeeds ends the caller.
 ///

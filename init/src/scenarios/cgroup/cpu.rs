@@ -11,7 +11,7 @@ use super::task::Task;
 use super::{DOCUMENT, charged};
 use crate::sandbox::cgroup::{self, Cgroup};
 use crate::sandbox::{During, Limit, Sandbox};
-use crate::sys::priority::be_nice;
+use crate::sys::privilege::set_nice;
 
 const SECTION: &str = "Documentation/admin-guide/cgroup-v2.rst, section CPU Interface Files";
 
@@ -116,7 +116,7 @@ fn nice(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let cgroup = Cgroup::create(&[])?;
     let niced = sandbox.run(|| {
         if sandbox.applies() {
-            be_nice(10).during("setpriority(2)")?;
+            set_nice(10).during("setpriority(2)")?;
         }
         cgroup.enter()?;
         let mut niced = 0;

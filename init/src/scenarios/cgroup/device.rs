@@ -8,7 +8,7 @@ use super::super::support::{judge, known};
 use super::super::{Finding, Probe, Scenario, Trouble};
 use crate::sandbox::cgroup::Cgroup;
 use crate::sandbox::{During, Sandbox, answer, refused};
-use crate::sys::device_filter;
+use crate::sys::bpf::Program;
 
 pub(super) const DEVICE: Scenario = Scenario::new(
     "cgroup.device",
@@ -28,9 +28,9 @@ pub(super) const DEVICE: Scenario = Scenario::new(
 fn device(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let cgroup = Cgroup::create(&[])?;
     if sandbox.applies() {
-        let program = device_filter::refuse_all().during("bpf(BPF_PROG_LOAD)")?;
+        let program = Program::no_device().during("bpf(BPF_PROG_LOAD)")?;
         let dir = File::open(cgroup.file("")).during("opening a cgroup")?;
-        device_filter::attach(&dir, &program).during("bpf(BPF_PROG_ATTACH)")?;
+        program.attach(&dir).during("bpf(BPF_PROG_ATTACH)")?;
     }
     let opened = sandbox.run(|| {
         cgroup.enter()?;
@@ -41,10 +41,6 @@ fn device(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 
 /// ENOSYS: no bpf(2). EINVAL: the program's type is unknown.
 fn probe_device() -> Result<Probe, Trouble> {
-    known(
-        "bpf(BPF_PROG_LOAD, BPF_PROG_TYPE_CGROUP_DEVICE)",
-        device_filter::refuse_all(),
-        &[Errno::ENOSYS, Errno::EINVAL],
-        &[],
-    )
+    let loaded = Program::no_device();
+    known("bpf(BPF_PROG_LOAD, BPF_PROG_TYPE_CGROUP_DEVICE)", loaded, &[Errno::ENOSYS, Errno::EINVAL], &[])
 }

@@ -23,7 +23,8 @@ use super::Trouble;
 use super::support::require;
 use crate::sandbox::{During, WAIT_LIMIT};
 use crate::sys::checkpoint::{from_words, replace_descriptor, to_words};
-use crate::sys::clone3::{Clone3, reap_any};
+use crate::sys::create::Clone3;
+use crate::sys::process::reap_any;
 
 /// The count of the process that counts, at the same address in each.
 static COUNT: AtomicU64 = AtomicU64::new(0);

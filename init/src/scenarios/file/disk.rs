@@ -11,7 +11,7 @@ use super::xfs;
 use crate::sandbox::During;
 use crate::scenarios::support::{Scratch, exists, read};
 use crate::scenarios::{Probe, Trouble};
-use crate::sys::disk::attach_loop;
+use crate::sys::loop_device::{attach, unbind};
 
 /// The modules of such a file system.
 pub(super) const MODULES: &[&str] = &["loop", "ext4"];
@@ -42,12 +42,12 @@ impl LoopDisk {
         let path = scratch.join("image");
         let image = File::options().read(true).write(true).create_new(true).open(&path).during("creating an image")?;
         format(&image).during("writing an image")?;
-        let (device, open_device) = attach_loop(&image).during("attaching a loop device")?;
+        let (device, open_device) = attach(&image).during("attaching a loop device")?;
         fs::remove_file(&path).during("unlink(2) of the image")?;
-        mount(Some(&device), scratch.path(), Some(kind), MsFlags::empty(), options)
-            .during(format_args!("mount({kind}, {options:?})"))?;
-        // From now on, the mount keeps the device.
-        drop(open_device);
+        let mounted = mount(Some(&device), scratch.path(), Some(kind), MsFlags::empty(), options);
+        // The mount keeps the device, and its end detaches the image.
+        unbind(&open_device).during("ioctl(LOOP_CLR_FD)")?;
+        mounted.during(format_args!("mount({kind}, {options:?})"))?;
         Ok(Self { scratch, device })
     }
 

@@ -20,7 +20,6 @@ pub(super) use overlay::mount_overlay;
 
 /// The scenarios of this area, sorted by name.
 pub(super) const ALL: &[&Scenario] = &[
-    &attribute::CAPABILITY,
     &overlay::COPY_UP,
     &immutable::IMMUTABLE_LINK,
     &memory::MEMFD_NOEXEC,
@@ -33,7 +32,6 @@ pub(super) const ALL: &[&Scenario] = &[
     &project::QUOTACTL_FD,
     &reflink::REFLINK,
     &memory::TMPFS_SIZE,
-    &attribute::TRUSTED_XATTR,
     &attribute::USER_XATTR,
     &overlay::WHITEOUT,
 ];

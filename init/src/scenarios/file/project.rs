@@ -14,7 +14,7 @@ use crate::sandbox::{Code, During, Sandbox, answer, refused};
 use crate::scenarios::support::{become_user, exists, judge, known, require, write};
 use crate::scenarios::{Finding, Probe, Scenario, Trouble};
 use crate::sys::attributes::set_project;
-use crate::sys::disk::{Disk, limit_project, project_usage, quotactl_fd_nowhere};
+use crate::sys::quota::{Disk, limit_project, project_usage, quotactl_fd_nowhere};
 
 const CONFIG: &[&str] = &["CONFIG_BLK_DEV_LOOP", "CONFIG_EXT4_FS", "CONFIG_QUOTA", "CONFIG_QFMT_V2"];
 const MODULES: &[&str] = &["loop", "ext4", "quota_v2"];

@@ -9,7 +9,8 @@ use vmlab_protocol::catalogue::Namespace;
 use crate::sandbox::{During, Sandbox};
 use crate::scenarios::support::{Scratch, judge, known, mount_tmpfs};
 use crate::scenarios::{Finding, Probe, Scenario, Trouble};
-use crate::sys::statmount::{mount_events, mount_namespace_id, next_mount_namespace, watch_mounts};
+use crate::sys::nsfs::mount_namespace_id;
+use crate::sys::statmount::{mount_events, next_mount_namespace, watch_mounts};
 
 pub(super) const EVENTS: Scenario = Scenario::new(
     "mount.events",

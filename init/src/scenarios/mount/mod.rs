@@ -3,7 +3,6 @@
 mod api;
 mod attributes;
 mod bind;
-mod cgroup;
 mod events;
 mod forbidden;
 mod idmapped;
@@ -32,7 +31,6 @@ pub(super) const ALL: &[&Scenario] = &[
     &bind::BUSY,
     &bind::READONLY,
     &bind::REMOUNT,
-    &cgroup::V1_MEMORY,
     &root::CHROOT_ESCAPE,
     &root::CHROOT_USERNS,
     &api::CREATE_EXCLUSIVE,

@@ -10,7 +10,8 @@ use crate::sandbox::{Code, During, Sandbox, refused};
 use crate::scenarios::support::{Scratch, judge, known, mount_tmpfs, require};
 use crate::scenarios::{Finding, Probe, Scenario, Trouble};
 use crate::sys::files::unique_mount_id;
-use crate::sys::statmount::{LSMT_ROOT, listmount, mount_namespace_id, statmount, statmount_by_fd};
+use crate::sys::nsfs::mount_namespace_id;
+use crate::sys::statmount::{LSMT_ROOT, listmount, statmount, statmount_by_fd};
 
 pub(super) const STATMOUNT: Scenario = Scenario::new(
     "mount.statmount",

@@ -10,45 +10,10 @@ use vmlab_protocol::catalogue::Namespace;
 use super::identity::probe_types;
 use super::{bits, flag, inode, open};
 use crate::sandbox::{Answer, Code, During, Sandbox, refused};
-use crate::scenarios::support::{decide, judge, known};
+use crate::scenarios::support::{judge, known};
 use crate::scenarios::{Finding, Probe, Scenario, Trouble};
-use crate::sys::create::{add_idle_thread, clone_and_end, fork_with_clone, fork_with_clone3};
+use crate::sys::create::{Clone3, add_idle_thread, clone_and_end, errno_without_arguments, legacy_clone};
 use crate::sys::process::fork_with;
-
-pub(super) const CLONE3_TIME: Scenario = Scenario::new(
-    "namespace.clone3-time",
-    "clone3(2) creates a time namespace; clone(2) takes the flag for a part of the exit signal",
-    clone3_time,
-)
-.shows(&["biederman-2", "1b"], "clone(2), section The flags mask; include/uapi/linux/sched.h: CSIGNAL")
-.steps(&[
-    "The subject's process calls clone3(2) with CLONE_NEWTIME, which is 0x80.",
-    "The child's /proc/self/ns/time must be another one than the parent's.",
-    "The control's process passes the same bit to clone(2), whose lowest eight bits are the exit signal.",
-    "There is no signal 128: older kernels start a child that sends none, 7.x kernels refuse it with EINVAL.",
-])
-.by_means_of("clone3(2)")
-.needs(&["CONFIG_TIME_NS"], 5, 6, 0)
-.probed_by(probe_types);
-
-fn clone3_time(sandbox: &Sandbox) -> Result<Finding, Trouble> {
-    let flags = bits(Namespace::Time);
-    let is_new: Answer<bool> = sandbox.run(|| {
-        let look = is_new("time")?;
-        let child = if sandbox.applies() { fork_with_clone3(flags, look) } else { fork_with_clone(flags, look) };
-        match child {
-            Ok(child) => end_of(child).map(Ok),
-            Err(errno) => Ok(Err(Code::from(errno))),
-        }
-    })?;
-    let is_signal = is_new == Ok(false) || is_new == refused(Errno::EINVAL);
-    decide(
-        "whether the child is in a new time namespace",
-        &is_new,
-        (is_new == Ok(true), is_signal),
-        "true, or false or EINVAL",
-    )
-}
 
 /// A function for a child: returns 1 if its namespace is another one than the caller's, and 0 if it is the same.
 fn is_new(link: &'static str) -> Result<impl FnOnce() -> u8, Trouble> {
@@ -128,7 +93,10 @@ fn flags(sandbox: &Sandbox) -> Result<Finding, Trouble> {
             answers.push((name.to_owned(), ended(clone_and_end(flags))?));
         }
         let unknown = if sandbox.applies() { UNKNOWN } else { 0 };
-        answers.push(("an unknown flag".to_owned(), ended(fork_with_clone3(unknown, || 0))?));
+        answers.push((
+            "an unknown flag".to_owned(),
+            ended(Clone3::with(unknown).fork_with(|| 0).map(|(child, _)| child))?,
+        ));
         Ok(answers)
     })?;
     let all = |answer: Answer| -> Vec<(String, Answer)> {
@@ -203,8 +171,9 @@ fn ways(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let target = open(other.pid(), "uts")?;
     let answers = sandbox.run(|| {
         let look = || is_new("uts");
-        let cloned = end_of(fork_with_clone(flags | sigchld, look()?).during("clone(2)")?)?;
-        let cloned3 = end_of(fork_with_clone3(flags, look()?).during("clone3(2)")?)?;
+        let cloned = end_of(legacy_clone(flags | sigchld, look()?).during("clone(2)")?)?;
+        let (cloned3, _) = Clone3::with(flags).fork_with(look()?).during("clone3(2)")?;
+        let cloned3 = end_of(cloned3)?;
         let (after_unshare, after_setns) = (look()?, look()?);
         let unshared = fork_with(|| {
             let made = if flags == 0 { Ok(()) } else { unshare(flag(Namespace::Uts)) };
@@ -218,5 +187,5 @@ fn ways(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 }
 
 fn probe_clone3() -> Result<Probe, Trouble> {
-    known("clone3(2)", ended(fork_with_clone3(0, || 0))?.map_err(Code::errno), &[Errno::ENOSYS], &[])
+    known("clone3(2)", Err::<(), _>(errno_without_arguments()), &[Errno::ENOSYS], &[Errno::EINVAL])
 }

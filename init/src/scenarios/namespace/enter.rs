@@ -14,7 +14,7 @@ use super::{flag, inode, open};
 use crate::sandbox::{Answer, Code, During, Sandbox, answer, refused};
 use crate::scenarios::support::{become_user, judge, known};
 use crate::scenarios::{Finding, Probe, Scenario, Trouble};
-use crate::sys::create::{pidfd_of, uts_namespace_of};
+use crate::sys::pidfd;
 use crate::sys::process::fork_with;
 
 /// An ordinary user.
@@ -129,7 +129,7 @@ fn setns_pidfd(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let links = |process| Ok((inode(&open(process, "uts")?)?, inode(&open(process, "ipc")?)?));
     let outside = links(getpid())?;
     let target = links(inside.pid())?;
-    let pidfd = pidfd_of(inside.pid()).during("pidfd_open(2)")?;
+    let pidfd = pidfd::open(inside.pid(), 0).during("pidfd_open(2)")?;
     let reached = Sandbox::none().run(|| {
         setns(pidfd.as_fd(), flag(Namespace::Uts) | flag(Namespace::Ipc)).during("setns(pidfd)")?;
         links(getpid())
@@ -144,7 +144,7 @@ fn setns_pidfd(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 }
 
 fn probe_setns_pidfd() -> Result<Probe, Trouble> {
-    let entered = pidfd_of(getpid()).and_then(|pidfd| setns(pidfd, flag(Namespace::Uts)));
+    let entered = pidfd::open(getpid(), 0).and_then(|pidfd| setns(pidfd, flag(Namespace::Uts)));
     known("setns(pidfd, CLONE_NEWUTS)", entered, &[Errno::ENOSYS, Errno::EINVAL], &[])
 }
 
@@ -165,16 +165,16 @@ pub(super) const PIDFD_IOCTL: Scenario = Scenario::new(
 
 fn pidfd_ioctl(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let inside = sandbox.hold(|| Ok(()))?;
-    let pidfd = pidfd_of(inside.pid()).during("pidfd_open(2)")?;
-    let named = inode(&uts_namespace_of(&pidfd).during("PIDFD_GET_UTS_NAMESPACE")?)?;
+    let pidfd = pidfd::open(inside.pid(), 0).during("pidfd_open(2)")?;
+    let named = inode(&pidfd::uts_namespace(&pidfd).during("PIDFD_GET_UTS_NAMESPACE")?.into())?;
     let same = named == inode(&open(inside.pid(), "uts")?)?;
     let outer = named == inode(&open(getpid(), "uts")?)?;
     judge("whether it is the namespace inside, and that of outside", &(same, outer), &(true, false), &(true, true))
 }
 
 fn probe_pidfd_ioctl() -> Result<Probe, Trouble> {
-    let pidfd = pidfd_of(getpid()).during("pidfd_open(2)")?;
-    known("PIDFD_GET_UTS_NAMESPACE", uts_namespace_of(&pidfd), &[Errno::ENOTTY], &[])
+    let pidfd = pidfd::open(getpid(), 0).during("pidfd_open(2)")?;
+    known("PIDFD_GET_UTS_NAMESPACE", pidfd::uts_namespace(&pidfd), &[Errno::ENOTTY], &[])
 }
 
 pub(super) const PID_FOR_CHILDREN: Scenario = Scenario::new(

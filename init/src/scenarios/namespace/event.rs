@@ -15,7 +15,7 @@ use vmlab_protocol::catalogue::Namespace;
 use crate::sandbox::{During, Sandbox, WAIT_LIMIT, answer, readable};
 use crate::scenarios::support::{Scratch, judge, present, read, write};
 use crate::scenarios::{Finding, Probe, Scenario, Trouble, Undo};
-use crate::sys::create::descriptor_of;
+use crate::sys::pidfd;
 use crate::sys::process::{default_action, fork_with};
 
 const CORE_PATTERN: &str = "/proc/sys/kernel/core_pattern";
@@ -100,7 +100,8 @@ fn uevent(sandbox: &Sandbox) -> Result<Finding, Trouble> {
         std::mem::forget(socket);
         Ok(descriptor)
     })?;
-    let socket = descriptor_of(inside.pid(), *inside.value()).during("pidfd_getfd(2)")?;
+    let pidfd = pidfd::open(inside.pid(), 0).during("pidfd_open(2)")?;
+    let socket = pidfd::get_descriptor(pidfd, *inside.value()).during("pidfd_getfd(2)")?;
     if !Path::new(TRIGGER).exists() {
         return Err(Trouble::new(format_args!("{TRIGGER} does not exist")));
     }

@@ -27,7 +27,6 @@ pub(super) const ALL: &[&Scenario] = &[
     &lifetime::BIND_MOUNT,
     &outside::CGROUP,
     &create::CLONE_PARENT,
-    &create::CLONE3_TIME,
     &event::CORE_SOCKET,
     &lifetime::DESCRIPTOR,
     &create::FLAGS,

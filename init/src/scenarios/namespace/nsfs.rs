@@ -11,6 +11,7 @@ use super::{flag, inode, open};
 use crate::sandbox::{Answer, Code, During, Sandbox, refused};
 use crate::scenarios::support::{become_user, judge, known, require};
 use crate::scenarios::{Finding, Probe, Scenario, Trouble};
+use crate::sys::descriptor::Handle;
 use crate::sys::nsfs;
 
 pub(super) const HANDLE: Scenario = Scenario::new(
@@ -32,10 +33,10 @@ fn handle(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let inside = sandbox.hold(|| Ok(()))?;
     let first = open(inside.pid(), "uts")?;
     let number = inode(&first)?;
-    let handle = nsfs::handle(&first).during("name_to_handle_at(2) of a namespace")?;
+    let handle = Handle::of(&first).during("name_to_handle_at(2) of a namespace")?;
     drop(first);
     let own = open(getpid(), "uts")?;
-    let again = nsfs::open(&own, &handle).during("open_by_handle_at(2) of a namespace")?;
+    let again = File::from(handle.open(&own).during("open_by_handle_at(2) of a namespace")?);
     let found = inode(&again)?;
     judge(
         "whether the handle led to the namespace inside, and to that of outside",
@@ -47,7 +48,7 @@ fn handle(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 
 fn probe_handle() -> Result<Probe, Trouble> {
     let namespace = open(getpid(), "uts")?;
-    known("name_to_handle_at(2) of a namespace", nsfs::handle(&namespace), &[Errno::EOPNOTSUPP, Errno::ENOSYS], &[])
+    known("name_to_handle_at(2) of a namespace", Handle::of(&namespace), &[Errno::EOPNOTSUPP, Errno::ENOSYS], &[])
 }
 
 pub(super) const ID: Scenario =
@@ -84,7 +85,7 @@ pub(super) const MOUNT_ID: Scenario = Scenario::new(
 .probed_by(probe_mount_id);
 
 fn mount_id(sandbox: &Sandbox) -> Result<Finding, Trouble> {
-    differs(sandbox, "mnt", "NS_GET_MNTNS_ID", nsfs::mount_namespace_id)
+    differs(sandbox, "mnt", "NS_GET_MNTNS_ID", |file| nsfs::mount_namespace_id(file))
 }
 
 fn probe_mount_id() -> Result<Probe, Trouble> {

@@ -13,7 +13,7 @@ use super::{bits, flag};
 use crate::sandbox::{During, Sandbox};
 use crate::scenarios::support::{Scratch, exists, judge, note, read, write};
 use crate::scenarios::{Finding, Probe, Scenario, Trouble};
-use crate::sys::create::fork_with_clone3;
+use crate::sys::create::Clone3;
 
 /// A tracefs with an instance of its own, so that no other trace is disturbed. Dropping it removes the instance.
 struct Trace {
@@ -91,7 +91,7 @@ fn task_newtask(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     if sandbox.applies() {
         trace.enable(NEWTASK_EVENT)?;
     }
-    let child = fork_with_clone3(bits(Namespace::Uts), || 0).during("clone3(CLONE_NEWUTS)")?;
+    let (child, _) = Clone3::with(bits(Namespace::Uts)).fork_with(|| 0).during("clone3(CLONE_NEWUTS)")?;
     waitpid(child, None).during("waitpid(2)")?;
     let record = ["task_newtask", &format!("pid={child} "), "clone_flags=4000000"];
     judge("whether the trace has the record of the clone", &trace.has(&record)?, &true, &false)

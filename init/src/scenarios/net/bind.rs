@@ -8,11 +8,12 @@ use std::os::unix::fs::FileExt as _;
 use nix::errno::Errno;
 use nix::libc;
 
+use super::super::security::probe_landlock;
 use super::{Finding, Probe, Scenario, Trouble, judge, known, netns, read, require};
 use crate::sandbox::{Answer, Code, During, Sandbox, answer, refused};
+use crate::sys::bpf::Program;
 use crate::sys::process::fork_with;
-use crate::sys::seccomp_notify::{self, Call};
-use crate::sys::{bpf, landlock};
+use crate::sys::{landlock, seccomp};
 
 const GIVEN: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 const OTHER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
@@ -32,14 +33,14 @@ pub(super) const ADDRESS_HOOK: Scenario = Scenario::new(
 .in_cgroup(&[])
 .by_means_of("BPF_CGROUP_INET4_BIND")
 .needs(&["CONFIG_CGROUPS", "CONFIG_CGROUP_BPF", "CONFIG_BPF_SYSCALL", "CONFIG_INET"], 4, 17, 0)
-.probed_by(|| known("bpf(BPF_PROG_LOAD)", bpf::only_address(GIVEN), &[Errno::ENOSYS, Errno::EINVAL], &[]));
+.probed_by(|| known("bpf(BPF_PROG_LOAD)", Program::only_address(GIVEN), &[Errno::ENOSYS, Errno::EINVAL], &[]));
 
 fn address_hook(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     netns::leave()?;
     let inside = sandbox.hold(|| {
         if sandbox.applies() {
-            let program = bpf::only_address(GIVEN).during("bpf(BPF_PROG_LOAD)")?;
-            bpf::attach(program, own_cgroup()?).during("bpf(BPF_PROG_ATTACH)")?;
+            let program = Program::only_address(GIVEN).during("bpf(BPF_PROG_LOAD)")?;
+            program.attach(own_cgroup()?).during("bpf(BPF_PROG_ATTACH)")?;
         }
         Ok((bound_to(GIVEN)?, bound_to(OTHER)?, bound_to(Ipv4Addr::UNSPECIFIED)?))
     })?;
@@ -85,15 +86,7 @@ pub(super) const LANDLOCK_PORT: Scenario = Scenario::new(
 ])
 .by_means_of("LANDLOCK_ACCESS_NET_BIND_TCP")
 .needs(&["CONFIG_SECURITY_LANDLOCK", "CONFIG_INET"], 6, 7, 0)
-.probed_by(probe_landlock);
-
-fn probe_landlock() -> Result<Probe, Trouble> {
-    const NETWORK: i64 = 4;
-    match landlock::version() {
-        Ok(version) if version < NETWORK => Ok(Probe::Missing(format!("version of the Landlock interface: {version}"))),
-        version => known("landlock_create_ruleset(2)", version, &[Errno::ENOSYS, Errno::EOPNOTSUPP], &[]),
-    }
-}
+.probed_by(|| probe_landlock(4));
 
 fn landlock_port(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     netns::leave()?;
@@ -134,7 +127,7 @@ pub(super) const BROKER: Scenario = Scenario::new(
 pub(super) const BROKER_DIES: Scenario = Scenario::new(
     "net.broker-dies",
     "Calls that wait for a broker fail with ENOSYS when the broker dies, and so do later ones",
-    |sandbox| brokered(sandbox, |listener| seccomp_notify::receive(listener).during(RECEIVE).map(drop), no(), no()),
+    |sandbox| brokered(sandbox, |listener| seccomp::receive(listener).during(RECEIVE).map(drop), no(), no()),
 )
 .shows(&["network-userspace"], "seccomp_unotify(2), section BUGS; seccomp(2), SECCOMP_RET_USER_NOTIF")
 .steps(&[
@@ -155,7 +148,7 @@ fn no() -> Answer {
 fn probe_notify() -> Result<Probe, Trouble> {
     known(
         "seccomp(SECCOMP_FILTER_FLAG_NEW_LISTENER)",
-        seccomp_notify::listen(libc::SYS_bind),
+        seccomp::listen(libc::SYS_bind, 0),
         &[Errno::EINVAL, Errno::ENOSYS],
         &[],
     )
@@ -172,7 +165,7 @@ fn brokered(
     let bound: (Answer, Answer) = sandbox.run(|| {
         let (mut answers, mut answerer) = pipe().during("pipe(2)")?;
         let applies = sandbox.applies();
-        let mut listener = applies.then(|| seccomp_notify::listen(libc::SYS_bind)).transpose().during("seccomp(2)")?;
+        let mut listener = applies.then(|| seccomp::listen(libc::SYS_bind, 0)).transpose().during("seccomp(2)")?;
         fork_with(|| {
             // The broker alone has the listener, so that it dies with the broker.
             listener = None;
@@ -208,15 +201,15 @@ fn answered(answers: &mut PipeReader) -> Result<Answer, Trouble> {
 /// Decides on two calls of bind(2).
 fn serve(listener: &std::os::fd::OwnedFd) -> Result<(), Trouble> {
     for _ in 0..2 {
-        let call = seccomp_notify::receive(listener).during(RECEIVE)?;
+        let call = seccomp::receive(listener).during(RECEIVE)?;
         let refusal = (port_of(&call)? == PORTS[1]).then_some(Errno::EACCES);
-        seccomp_notify::answer(listener, &call, refusal).during("ioctl(SECCOMP_IOCTL_NOTIF_SEND)")?;
+        seccomp::answer(listener, &call, refusal).during("ioctl(SECCOMP_IOCTL_NOTIF_SEND)")?;
     }
     Ok(())
 }
 
 /// The port in the `struct sockaddr_in` that bind(2) was given.
-fn port_of(call: &Call) -> Result<u16, Trouble> {
+fn port_of(call: &seccomp::Call) -> Result<u16, Trouble> {
     let file = format!("/proc/{}/mem", call.pid);
     let mut bytes = [0; 2];
     let memory = File::open(&file).during(format_args!("opening {file}"))?;

@@ -1,8 +1,8 @@
 //! Options of procfs: hidepid, gid, subset and pidns; and who may mount it.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::File;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -14,7 +14,7 @@ use super::procfs::pids;
 use super::support::{Scratch, become_user, decide, judge, known};
 use super::{Finding, Probe, Scenario, Trouble};
 use crate::sandbox::{Answer, Code, During, Sandbox, answer, refused};
-use crate::sys::procfs;
+use crate::sys::mount::{FSCONFIG_CMD_CREATE, fsconfig, fsconfig_string, fsmount, fsopen};
 
 /// Mounts another procfs.
 pub(super) fn mount_proc(target: &Path, options: Option<&str>) -> nix::Result<()> {
@@ -157,13 +157,20 @@ fn proc_of(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let inside = sandbox.hold(|| Ok(()))?;
     let own = getpid().as_raw();
     let namespace = CString::new(format!("/proc/{}/ns/pid", inside.pid())).during("the path of the namespace")?;
-    let context = procfs::configure(&namespace).during("fsconfig(pidns)")?;
-    let root = procfs::mount_detached(&context).during("fsmount(2)")?;
+    let context = context_of(&namespace).during("fsconfig(pidns)")?;
+    let root = fsconfig(&context, FSCONFIG_CMD_CREATE).and_then(|()| fsmount(&context, 0)).during("fsmount(2)")?;
     let listed = pids(Path::new(&format!("/proc/self/fd/{}", root.as_raw_fd())))?;
     let found = (listed == [1], listed.contains(&own));
     decide("processes in the procfs", &listed, found, format_args!("[1], or among others {own}"))
 }
 
+/// The configuration of a procfs for the PID namespace of this file of /proc/PID/ns.
+fn context_of(namespace: &CStr) -> nix::Result<OwnedFd> {
+    let context = fsopen(c"proc")?;
+    fsconfig_string(&context, c"pidns", namespace)?;
+    Ok(context)
+}
+
 fn probe_pidns() -> Result<Probe, Trouble> {
-    known("fsconfig(pidns)", procfs::configure(c"/proc/self/ns/pid"), &[Errno::EINVAL], &[])
+    known("fsconfig(pidns)", context_of(c"/proc/self/ns/pid"), &[Errno::EINVAL], &[])
 }

@@ -9,7 +9,7 @@ use vmlab_protocol::catalogue::Namespace;
 use super::support::{Scratch, decide, judge, read};
 use super::{Finding, Probe, Scenario, Trouble, proc_options, with_child};
 use crate::sandbox::{During, Sandbox};
-use crate::sys::clone3::Clone3;
+use crate::sys::create::Clone3;
 
 pub(super) const PROC: Scenario =
     Scenario::new("pid.proc", "A procfs mounted in a PID namespace shows that namespace's processes only", proc_list)

@@ -9,7 +9,7 @@ use vmlab_protocol::catalogue::Namespace;
 use super::support::{become_user, judge, known, read, require, write};
 use super::{Finding, Probe, Scenario, Trouble, Undo};
 use crate::sandbox::{Answer, Code, During, Sandbox, refused};
-use crate::sys::clone3::{Clone3, errno_without_arguments};
+use crate::sys::create::{Clone3, errno_without_arguments};
 use crate::sys::random;
 
 const SOURCE: &str = "clone(2), section The set_tid array";

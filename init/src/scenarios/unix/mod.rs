@@ -15,8 +15,9 @@ use vmlab_protocol::catalogue::Namespace;
 use super::support::{Scratch, judge, known, read, require};
 use super::{Finding, Probe, Scenario, Trouble};
 use crate::sandbox::{Answer, Code, During, Sandbox, refused};
+use crate::sys::pidfd;
 use crate::sys::process::fork_with;
-use crate::sys::socket::{option, option_bytes, option_fd, received_pidfd, set_option, signal_pidfd};
+use crate::sys::socket::{option, option_bytes, option_fd, received_pidfd, set_option};
 
 /// The scenarios of this area, sorted by name.
 pub(super) const ALL: &[&Scenario] = &[&NETNS_COOKIE, &PASS_PIDFD, &PASS_RIGHTS, &PEER_PIDFD, &REAPED_PEER];
@@ -157,7 +158,7 @@ fn peer_pidfd(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let (socket, _peer) = pair()?;
     let signalled = sandbox.run(|| {
         let pidfd = option_fd(&socket, SOL_SOCKET, SO_PEERPIDFD).during("getsockopt(SO_PEERPIDFD) inside")?;
-        Ok(signal_pidfd(&pidfd, 0).map_err(Code::from))
+        Ok(pidfd::send_signal(pidfd.as_raw_fd(), 0).map_err(Code::from))
     })?;
     judge("pidfd_send_signal(2) to the peer outside", &signalled, &refused(Errno::EINVAL), &Ok(()))
 }
@@ -189,7 +190,7 @@ fn reaped_peer(sandbox: &Sandbox) -> Result<Finding, Trouble> {
         let peer = nix::sys::socket::getsockopt(&socket, nix::sys::socket::sockopt::PeerCredentials);
         let peer = peer.during("getsockopt(SO_PEERCRED)")?.pid();
         require("the peer's PID", &peer, &pid.as_raw())?;
-        crate::sys::socket::open_pidfd(peer)
+        pidfd::open(pid, 0)
     };
     judge("a pidfd of the reaped peer", &opened.map(drop).map_err(Code::from), &Ok(()), &refused(Errno::ESRCH))
 }

@@ -1,6 +1,8 @@
 //! What the capabilities of root in a user namespace allow.
 
 use std::fs::File;
+use std::os::unix::fs::chown;
+use std::path::PathBuf;
 
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
@@ -10,9 +12,8 @@ use vmlab_protocol::catalogue::Namespace;
 use crate::sandbox::{Code, During, OUTER_ID, Sandbox, refused};
 use crate::scenarios::support::{Scratch, decide, judge, known, mount_tmpfs};
 use crate::scenarios::{Finding, Probe, Scenario, Trouble, Undo};
-use crate::sys::privilege::{
-    SECBIT_EXEC_RESTRICT_FILE, attribute, secure_bits, set_attribute, set_secure_bits, user_fault_fd,
-};
+use crate::sys::attributes::{set_xattr, xattr};
+use crate::sys::privilege::{SECBIT_EXEC_RESTRICT_FILE, secure_bits, set_secure_bits, user_fault_fd};
 
 pub(super) const CAPABILITIES: Scenario =
     Scenario::new("user.capabilities", "Root of a user namespace may not set the host name", capabilities)
@@ -51,25 +52,28 @@ pub(super) const FILE_CAPABILITY: Scenario = Scenario::new(
 .needs(&["CONFIG_USER_NS", "CONFIG_TMPFS_XATTR"], 4, 14, 0)
 .probed_by(probe_attributes);
 
-/// Whether files of a tmpfs have attributes that only root may set.
-fn probe_attributes() -> Result<Probe, Trouble> {
+/// A file on a new tmpfs that belongs to user 100000, which is root inside.
+fn file_of_root_inside() -> Result<(Scratch, PathBuf), Trouble> {
     let scratch = Scratch::new()?;
     mount_tmpfs(scratch.path())?;
     let file = scratch.join("file");
     File::create_new(&file).during("creating a file")?;
-    known("setxattr(trusted.vmlab)", set_attribute(&file, c"trusted.vmlab", b"1"), &[Errno::EOPNOTSUPP], &[])
+    chown(&file, Some(OUTER_ID), Some(OUTER_ID)).during("chown(2)")?;
+    Ok((scratch, file))
+}
+
+/// Whether files of a tmpfs have attributes that only root may set.
+fn probe_attributes() -> Result<Probe, Trouble> {
+    let (_scratch, file) = file_of_root_inside()?;
+    known("setxattr(trusted.vmlab)", set_xattr(&file, c"trusted.vmlab", b"1"), &[Errno::EOPNOTSUPP], &[])
 }
 
 fn file_capability(sandbox: &Sandbox) -> Result<Finding, Trouble> {
-    let scratch = Scratch::new()?;
-    mount_tmpfs(scratch.path())?;
-    let file = scratch.join("program");
-    File::create_new(&file).during("creating a file")?;
-    std::os::unix::fs::chown(&file, Some(OUTER_ID), Some(OUTER_ID)).during("chown(2)")?;
+    let (_scratch, file) = file_of_root_inside()?;
     sandbox.run(|| {
-        set_attribute(&file, c"security.capability", &CAPABILITY_V2).during("setxattr(security.capability) inside")
+        set_xattr(&file, c"security.capability", &CAPABILITY_V2).during("setxattr(security.capability) inside")
     })?;
-    let value = attribute(&file, c"security.capability").during("getxattr(security.capability) outside")?;
+    let value = xattr(&file, c"security.capability").during("getxattr(security.capability) outside")?;
     // The version is the highest byte of the first number; version 3 ends with the user id of the root.
     let version = value.get(3).copied();
     let root = value.get(20..24).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
@@ -132,12 +136,8 @@ pub(super) const TRUSTED_ATTRIBUTE: Scenario =
         .probed_by(probe_attributes);
 
 fn trusted_attribute(sandbox: &Sandbox) -> Result<Finding, Trouble> {
-    let scratch = Scratch::new()?;
-    mount_tmpfs(scratch.path())?;
-    let file = scratch.join("file");
-    File::create_new(&file).during("creating a file")?;
-    std::os::unix::fs::chown(&file, Some(OUTER_ID), Some(OUTER_ID)).during("chown(2)")?;
-    let set = sandbox.run(|| Ok(set_attribute(&file, c"trusted.vmlab", b"1").map_err(Code::from)))?;
+    let (_scratch, file) = file_of_root_inside()?;
+    let set = sandbox.run(|| Ok(set_xattr(&file, c"trusted.vmlab", b"1").map_err(Code::from)))?;
     judge("setxattr(trusted.vmlab) inside", &set, &refused(Errno::EPERM), &Ok(()))
 }
 

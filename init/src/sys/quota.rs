@@ -1,55 +1,18 @@
-//! Loop devices (loop(4)) and quotas of projects (quotactl(2)).
+//! Quotas of projects (quotactl(2)).
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::errno::Errno;
-use nix::libc::{self, c_int, c_uint, c_ulong};
+use nix::libc::{self, c_int, c_uint};
 use nix::{NixPath, Result};
 
-const LOOP_CTL_GET_FREE: c_ulong = 0x4c82;
-const LOOP_CONFIGURE: c_ulong = 0x4c0a;
-const LO_FLAGS_AUTOCLEAR: u32 = 4;
 const PRJQUOTA: c_int = 2;
 const Q_GETQUOTA: c_uint = 0x80_0007;
 const Q_SETQUOTA: c_uint = 0x80_0008;
 const QIF_BLIMITS: u32 = 1;
-
-/// `struct loop_config` of <linux/loop.h>, with the fields of `struct loop_info64` that are not zero.
-#[repr(C)]
-struct LoopConfig {
-    fd: u32,
-    block_size: u32,
-    before_flags: [u32; 13],
-    flags: u32,
-    after_flags: [u64; 22],
-    reserved: [u64; 8],
-}
-
-/// Attaches an image to a free loop device, which detaches itself when it is closed and unmounted. Linux 5.8.
-///
-/// # Errors
-/// As opening the devices, and as the ioctls; `EBUSY` if another process took the device first.
-pub(crate) fn attach_loop(image: &File) -> std::io::Result<(PathBuf, File)> {
-    let control = File::open("/dev/loop-control")?;
-    // SAFETY: the call takes no pointers.
-    let number = Errno::result(unsafe { libc::ioctl(control.as_raw_fd(), LOOP_CTL_GET_FREE) })?;
-    let path = PathBuf::from(format!("/dev/loop{number}"));
-    let device = OpenOptions::new().read(true).write(true).open(&path)?;
-    let config = LoopConfig {
-        fd: u32::try_from(image.as_raw_fd()).map_err(|_| Errno::EBADF)?,
-        block_size: 0,
-        before_flags: [0; 13],
-        flags: LO_FLAGS_AUTOCLEAR,
-        after_flags: [0; 22],
-        reserved: [0; 8],
-    };
-    // SAFETY: the kernel reads a struct of this layout from a live one.
-    Errno::result(unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CONFIGURE, &raw const config) })?;
-    Ok((path, device))
-}
 
 /// How quotactl(2) finds the file system.
 #[derive(Clone, Copy)]
