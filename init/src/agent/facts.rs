@@ -69,8 +69,8 @@ fn page_bytes() -> u64 {
 }
 
 fn online_cpus(problems: &mut Vec<String>) -> u32 {
-    let count = std::thread::available_parallelism().map(usize::from);
-    count.ok().and_then(|count| u32::try_from(count).ok()).unwrap_or_else(|| {
+    let count = sysconf(SysconfVar::_NPROCESSORS_ONLN).ok().flatten();
+    count.and_then(|count| u32::try_from(count).ok()).unwrap_or_else(|| {
         problems.push("cannot read the number of online processors".to_owned());
         0
     })
@@ -78,13 +78,14 @@ fn online_cpus(problems: &mut Vec<String>) -> u32 {
 
 /// The devices in /sys/bus/virtio/devices (Documentation/ABI/testing/sysfs-bus-virtio, Linux 2.6.24).
 fn virtio_devices(problems: &mut Vec<String>) -> Vec<VirtioDevice> {
-    let Ok(entries) = fs::read_dir("/sys/bus/virtio/devices") else {
+    let devices = Path::new("/sys/bus/virtio/devices");
+    let Ok(entries) = fs::read_dir(devices) else {
         problems.push("the kernel has no /sys/bus/virtio/devices".to_owned());
         return Vec::new();
     };
-    let mut devices: Vec<_> = entries.flatten().filter_map(|entry| device(&entry.path(), problems)).collect();
-    devices.sort_by(|a, b| a.name.cmp(&b.name));
-    devices
+    let mut names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
+    names.sort_unstable();
+    names.iter().filter_map(|name| device(&devices.join(name), problems)).collect()
 }
 
 fn device(path: &Path, problems: &mut Vec<String>) -> Option<VirtioDevice> {

@@ -6,13 +6,12 @@ use std::net::Ipv4Addr;
 use std::os::fd::AsRawFd as _;
 
 use netlink_sys::protocols::NETLINK_ROUTE;
-use netlink_sys::{Socket, SocketAddr};
 use nix::errno::Errno;
 use nix::libc;
-use nix::poll::PollFlags;
 
-use crate::sandbox::{During, WAIT_LIMIT, readable};
-use crate::scenarios::Trouble;
+use crate::sandbox::Code;
+use crate::scenarios::netlink::{Attributes, Message, Netlink};
+use crate::scenarios::note;
 
 /// `VETH_INFO_PEER` of include/uapi/linux/veth.h.
 const VETH_INFO_PEER: u16 = 1;
@@ -20,8 +19,6 @@ const VETH_INFO_PEER: u16 = 1;
 const MACVLAN_MODE: (u16, u32) = (1, 4);
 /// `IFLA_IPVLAN_MODE` of include/uapi/linux/if_link.h.
 const IPVLAN_MODE: u16 = 1;
-/// The header of a message, in bytes.
-const HEADER_BYTES: usize = 16;
 
 /// A new device: its number, its name, and the namespace that it is made in, if that is another.
 pub(super) struct New<'a> {
@@ -39,64 +36,59 @@ pub(super) enum Ipvlan {
 
 /// Creates a bridge or a dummy device. Errors of all functions: as rtnetlink(7); `EOPNOTSUPP` from a kernel without the kind.
 pub(super) fn add(kind: &str, new: &New<'_>) -> Result<(), Errno> {
-    link(&new.message(), &[info(kind, &[])])
+    link(new, new.attributes(), kind, &Attributes::new())
 }
 
 pub(super) fn add_veth(new: &New<'_>, peer: &New<'_>) -> Result<(), Errno> {
-    let peer = attribute(VETH_INFO_PEER, &[&peer.message()[..]]);
-    link(&new.message(), &[info("veth", &peer)])
+    let peer = [interface(peer.index, 0), peer.attributes().into_bytes()].concat();
+    link(new, new.attributes(), "veth", &Attributes::new().bytes(VETH_INFO_PEER, &peer))
 }
 
 /// Creates a macvlan device in bridge mode on the device `parent`.
 pub(super) fn add_macvlan(new: &New<'_>, parent: u32) -> Result<(), Errno> {
     let (mode, bridge) = MACVLAN_MODE;
-    let mode = attribute(mode, &[&bridge.to_ne_bytes()]);
-    link(&new.message(), &[attribute(libc::IFLA_LINK, &[&parent.to_ne_bytes()]), info("macvlan", &mode)])
+    let settings = Attributes::new().number(mode, bridge);
+    link(new, new.attributes().number(libc::IFLA_LINK, parent), "macvlan", &settings)
 }
 
 /// Creates an ipvlan device on the device `parent`.
 pub(super) fn add_ipvlan(new: &New<'_>, parent: u32, mode: Ipvlan) -> Result<(), Errno> {
-    let mode = attribute(IPVLAN_MODE, &[&(mode as u16).to_ne_bytes()]);
-    link(&new.message(), &[attribute(libc::IFLA_LINK, &[&parent.to_ne_bytes()]), info("ipvlan", &mode)])
+    let settings = Attributes::new().bytes(IPVLAN_MODE, &(mode as u16).to_ne_bytes());
+    link(new, new.attributes().number(libc::IFLA_LINK, parent), "ipvlan", &settings)
 }
 
 /// Brings a device up, and makes it a port of the bridge `master`.
 pub(super) fn up(index: u32, master: Option<u32>) -> Result<(), Errno> {
     let up = libc::IFF_UP.cast_unsigned();
-    let master = master.map(|master| attribute(libc::IFLA_MASTER, &[&master.to_ne_bytes()])).unwrap_or_default();
-    request(libc::RTM_NEWLINK, 0, &[interface(index, up).as_slice(), &master].concat())
+    let master = master.map(|master| Attributes::new().number(libc::IFLA_MASTER, master)).unwrap_or_default();
+    request(&Message::new(libc::RTM_NEWLINK, &interface(index, up), &master), 0)
 }
 
 /// Gives a device an address in a network of 24 bits.
 pub(super) fn add_address(index: u32, address: Ipv4Addr) -> Result<(), Errno> {
     // ifaddrmsg: family, length of the prefix, flags, scope, index.
-    let mut message = vec![2, 24, 0, 0];
-    message.extend(index.to_ne_bytes());
-    for kind in [libc::IFA_LOCAL, libc::IFA_ADDRESS] {
-        message.extend(attribute(kind, &[&address.octets()]));
-    }
-    request(libc::RTM_NEWADDR, libc::NLM_F_CREATE, &message)
+    let fixed = [[2, 24, 0, 0], index.to_ne_bytes()].concat();
+    let octets = address.octets();
+    let attributes = Attributes::new().bytes(libc::IFA_LOCAL, &octets).bytes(libc::IFA_ADDRESS, &octets);
+    request(&Message::new(libc::RTM_NEWADDR, &fixed, &attributes), libc::NLM_F_CREATE)
 }
 
 impl New<'_> {
-    fn message(&self) -> Vec<u8> {
-        let mut message = interface(self.index, 0);
-        message.extend(attribute(libc::IFLA_IFNAME, &[self.name.as_bytes(), &[0]]));
-        if let Some(file) = self.namespace {
-            message.extend(attribute(libc::IFLA_NET_NS_FD, &[&file.as_raw_fd().to_ne_bytes()]));
+    fn attributes(&self) -> Attributes {
+        let attributes = Attributes::new().text(libc::IFLA_IFNAME, self.name);
+        match self.namespace {
+            Some(file) => attributes.bytes(libc::IFLA_NET_NS_FD, &file.as_raw_fd().to_ne_bytes()),
+            None => attributes,
         }
-        message
     }
 }
 
-fn link(message: &[u8], attributes: &[Vec<u8>]) -> Result<(), Errno> {
-    request(libc::RTM_NEWLINK, libc::NLM_F_CREATE | libc::NLM_F_EXCL, &[message, &attributes.concat()].concat())
-}
-
-/// `IFLA_LINKINFO`, with the kind and its own attributes.
-fn info(kind: &str, data: &[u8]) -> Vec<u8> {
-    let kind = attribute(libc::IFLA_INFO_KIND, &[kind.as_bytes(), &[0]]);
-    attribute(libc::IFLA_LINKINFO, &[&kind, &attribute(libc::IFLA_INFO_DATA, &[data])])
+/// Creates a device of this kind with the kind's own settings.
+fn link(new: &New<'_>, attributes: Attributes, kind: &str, settings: &Attributes) -> Result<(), Errno> {
+    let info = Attributes::new().text(libc::IFLA_INFO_KIND, kind).nested(libc::IFLA_INFO_DATA, settings);
+    let attributes = attributes.nested(libc::IFLA_LINKINFO, &info);
+    let message = Message::new(libc::RTM_NEWLINK, &interface(new.index, 0), &attributes);
+    request(&message, libc::NLM_F_CREATE | libc::NLM_F_EXCL)
 }
 
 /// ifinfomsg: family, padding, type, index, flags, which of them change.
@@ -104,56 +96,13 @@ fn interface(index: u32, flags: u32) -> Vec<u8> {
     [[0; 4], index.to_ne_bytes(), flags.to_ne_bytes(), flags.to_ne_bytes()].concat()
 }
 
-/// An attribute, padded to four bytes.
-fn attribute(kind: u16, parts: &[&[u8]]) -> Vec<u8> {
-    let value = parts.concat();
-    let length = u16::try_from(value.len() + 4).unwrap_or(u16::MAX);
-    let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
-    bytes.extend(value);
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
-    bytes
-}
-
 /// Sends a request and reads the errno of the answer.
-fn request(kind: u16, flags: i32, body: &[u8]) -> Result<(), Errno> {
-    let flags = u16::try_from(flags | libc::NLM_F_REQUEST | libc::NLM_F_ACK).map_err(|_| Errno::EINVAL)?;
-    let length = u32::try_from(HEADER_BYTES + body.len()).map_err(|_| Errno::EMSGSIZE)?;
-    let mut message = length.to_ne_bytes().to_vec();
-    message.extend(kind.to_ne_bytes());
-    message.extend(flags.to_ne_bytes());
-    message.extend([1, 0, 0, 0, 0, 0, 0, 0]);
-    message.extend(body);
-    let answer = exchange(&message).map_err(|error| {
-        crate::scenarios::note(format_args!("rtnetlink: {error}"));
-        Errno::EIO
-    })?;
-    // nlmsgerr: the errno, negative, then the request's header.
-    let errno = answer.get(HEADER_BYTES..HEADER_BYTES + 4).and_then(|bytes| bytes.try_into().ok());
-    match errno.map(i32::from_ne_bytes) {
-        Some(0) => Ok(()),
-        Some(errno) => Err(Errno::from_raw(errno.saturating_neg())),
-        None => Err(Errno::EIO),
-    }
-}
-
-fn exchange(message: &[u8]) -> Result<Vec<u8>, Trouble> {
-    let mut socket = Socket::new(NETLINK_ROUTE).during("socket(AF_NETLINK)")?;
-    socket.bind_auto().during("bind(2) of a netlink socket")?;
-    socket.connect(&SocketAddr::new(0, 0)).during("connect(2) of a netlink socket")?;
-    socket.send(message, 0).during("send(2) to rtnetlink")?;
-    if !readable(&socket, PollFlags::POLLIN, WAIT_LIMIT)? {
-        return Err(Trouble::new("no answer from rtnetlink"));
-    }
-    socket.recv_from_full().map(|(answer, _)| answer).during("recv(2) from rtnetlink")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn attributes_have_their_length_and_are_padded() {
-        assert_eq!(attribute(3, &[b"lo", &[0]]), [7, 0, 3, 0, b'l', b'o', 0, 0]);
-        assert_eq!(attribute(1, &[]), [4, 0, 1, 0]);
+fn request(message: &Message, flags: i32) -> Result<(), Errno> {
+    match Netlink::open(NETLINK_ROUTE).and_then(|mut netlink| netlink.change(message, flags)) {
+        Ok(answer) => answer.map_err(Code::errno),
+        Err(trouble) => {
+            note(format_args!("rtnetlink: {trouble}"));
+            Err(Errno::EIO)
+        }
     }
 }

@@ -3,6 +3,8 @@
 use nix::sched::CloneFlags;
 use vmlab_protocol::catalogue::Namespace;
 
+use super::EVERY_NAMESPACE;
+
 /// A step into a sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -42,18 +44,13 @@ pub(crate) struct Plan {
 /// - Clock offsets must be set before a process enters the time namespace (`time_namespaces(7)`).
 #[must_use]
 pub(crate) fn plan(namespaces: &[Namespace], clock_offsets: bool, cgroup: bool) -> Plan {
-    let mut wanted = namespaces.to_vec();
-    // The order of the enum's variants is the order of the steps: user first; time and pid, which take effect in
-    // children, last.
-    wanted.sort_unstable();
-    wanted.dedup();
-    let has = |namespace| wanted.contains(&namespace);
+    let has = |namespace| namespaces.contains(&namespace);
 
     let mut keeper = Vec::new();
     if cgroup {
         keeper.push(Step::EnterCgroup);
     }
-    for &namespace in &wanted {
+    for namespace in EVERY_NAMESPACE.iter().copied().filter(|&namespace| has(namespace)) {
         keeper.push(Step::Unshare(namespace));
         match namespace {
             Namespace::User => keeper.extend([Step::AwaitIdMaps, Step::BecomeRoot]),

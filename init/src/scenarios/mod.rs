@@ -35,6 +35,7 @@ pub(crate) use crate::sandbox::undo::Undo;
 pub(crate) use crate::sandbox::{Probe, Trouble};
 pub(crate) use experiment::{Experiment, Finding, Trial};
 pub(crate) use leg::{Mutation, Setting, run_leg};
+pub(crate) use net::netlink;
 pub(crate) use scenario::Scenario;
 pub(crate) use support::{Scratch, note};
 

@@ -1,11 +1,15 @@
 //! Creates processes and threads with clone3(2) and clone(2).
 
+use std::cell::Cell;
+use std::ffi::CStr;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 use nix::Result;
 use nix::errno::Errno;
 use nix::libc::{self, c_int, c_long};
 use nix::unistd::Pid;
+
+use super::process::reap_any;
 
 /// Flags of <linux/sched.h> that do not fit into the 32 bits of clone(2).
 pub(crate) const CLEAR_SIGHAND: u64 = 1 << 32;
@@ -130,6 +134,48 @@ pub(crate) fn clone_and_end(flags: u64) -> Result<Pid> {
 pub(crate) fn add_idle_thread() -> Result<Pid> {
     let flags = libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_SIGHAND | libc::CLONE_THREAD;
     clone(sleep_for_ever, u64::from(flags.cast_unsigned()))
+}
+
+/// Executes a program without arguments and environment whose standard output is this descriptor. Returns only if that fails.
+pub(crate) fn execute(program: &CStr, output: BorrowedFd<'_>) -> Errno {
+    let arguments = [program.as_ptr(), std::ptr::null()];
+    // SAFETY: the kernel reads a NUL-terminated path and an array that ends with a null pointer. An environment may be absent.
+    match Errno::result(unsafe { libc::dup2(output.as_raw_fd(), libc::STDOUT_FILENO) }) {
+        Ok(_) => {
+            // SAFETY: as above.
+            unsafe { libc::execve(program.as_ptr(), arguments.as_ptr(), std::ptr::null()) };
+            Errno::last()
+        }
+        Err(errno) => errno,
+    }
+}
+
+/// Starts a program as [`execute`] does, in a process that has its parent's memory until then, as that of vfork(2).
+///
+/// # Errors
+/// As clone(2) and execve(2).
+pub(crate) fn vfork_and_execute(program: &CStr, output: BorrowedFd<'_>) -> Result<Pid> {
+    struct Order<'a> {
+        program: &'a CStr,
+        output: BorrowedFd<'a>,
+        failed: Cell<Option<Errno>>,
+    }
+    extern "C" fn run(order: *mut libc::c_void) -> libc::c_int {
+        // SAFETY: the parent, which waits in clone(2), has the value, and reads it only afterwards.
+        let order = unsafe { &*order.cast::<Order<'_>>() };
+        order.failed.set(Some(execute(order.program, order.output)));
+        1
+    }
+    let order = Order { program, output, failed: Cell::new(None) };
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    // SAFETY: the child has a stack of its own. It shares the other memory with this process, which waits until the child has
+    // executed the program or ended.
+    let pid = unsafe { libc::clone(run, end_of_new_stack(), flags, (&raw const order).cast_mut().cast()) };
+    let child = Errno::result(pid).map(Pid::from_raw)?;
+    match order.failed.get() {
+        Some(errno) => reap_any(child).and(Err(errno)),
+        None => Ok(child),
+    }
 }
 
 fn clone(child: extern "C" fn(*mut libc::c_void) -> libc::c_int, flags: u64) -> Result<Pid> {

@@ -59,10 +59,11 @@ fn id_of_mount(file: BorrowedFd<'_>, field: c_uint) -> Result<u64> {
 /// # Errors
 /// As close_range(2): `ENOSYS`.
 pub(crate) fn close_all_but(kept: &[RawFd]) -> Result<()> {
-    let mut kept: Vec<_> = kept.iter().filter_map(|fd| c_uint::try_from(*fd).ok()).collect();
+    // Numbers of 64 bits, which this program sorts in other places too.
+    let mut kept: Vec<_> = kept.iter().filter_map(|fd| u64::try_from(*fd).ok()).collect();
     kept.sort_unstable();
     let mut first = 3;
-    for fd in kept.into_iter().chain([c_uint::MAX]) {
+    for fd in kept.into_iter().chain([u64::from(c_uint::MAX)]) {
         if first < fd {
             // SAFETY: the call takes no pointers. The caller uses none of the descriptors any more.
             Errno::result(unsafe { libc::syscall(libc::SYS_close_range, first, fd - 1, 0) })?;

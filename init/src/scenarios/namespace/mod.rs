@@ -12,8 +12,11 @@ mod nsfs;
 mod outside;
 mod trace;
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 use nix::sched::CloneFlags;
 use nix::unistd::Pid;
@@ -109,13 +112,12 @@ fn inode(namespace: &File) -> Result<u64, Trouble> {
 
 /// The inode numbers of the calling process's namespaces, by the names of the links in /proc/self/ns.
 fn own_inodes() -> Result<Vec<(String, u64)>, Trouble> {
-    let mut links = Vec::new();
-    for entry in fs::read_dir("/proc/self/ns").during("opening /proc/self/ns")? {
-        let name = entry.during("reading /proc/self/ns")?.file_name().to_string_lossy().into_owned();
-        let path = format!("/proc/self/ns/{name}");
-        // Before 7.x there is nothing to follow where a PID namespace has no init yet.
-        links.push((name, fs::metadata(&path).map_or(0, |data| data.ino())));
-    }
-    links.sort_unstable();
-    Ok(links)
+    let links = Path::new("/proc/self/ns");
+    let entries = fs::read_dir(links).during("opening /proc/self/ns")?;
+    let names = entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>();
+    let mut names = names.during("reading /proc/self/ns")?;
+    names.sort_unstable();
+    // Before 7.x there is nothing to follow where a PID namespace has no init yet.
+    let number = |name: &OsStr| fs::metadata(links.join(name)).map_or(0, |data| data.ino());
+    Ok(names.iter().map(|name| (name.to_string_lossy().into_owned(), number(name))).collect())
 }

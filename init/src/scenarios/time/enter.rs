@@ -1,22 +1,22 @@
 //! How a process gets into a time namespace: by fork(2), and by execve(2) since Linux 6.3.
 
+use std::ffi::CString;
 use std::fs::{self, Permissions};
-use std::io::{Read as _, pipe};
+use std::io::{Read as _, pipe, stdout};
+use std::os::fd::AsFd as _;
+use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::process::CommandExt as _;
-use std::path::Path;
-use std::process::{Command, Stdio};
 
 use nix::errno::Errno;
 use nix::sched::unshare;
-use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use vmlab_protocol::catalogue::Namespace;
 
-use crate::sandbox::{Answer, Code, During, Sandbox, answer, clone_flag};
-use crate::scenarios::support::{Scratch, judge, known};
+use crate::sandbox::{During, Sandbox, clone_flag};
+use crate::scenarios::process::and_end;
+use crate::scenarios::support::{Scratch, judge, known, note};
 use crate::scenarios::{Finding, Probe, Scenario, Trouble};
+use crate::sys::create::{execute, vfork_and_execute};
 use crate::sys::process::fork_with;
 
 /// A program for x86-64 that writes a byte to its standard output and then calls pause(2) for ever: an ELF header, a program header,
@@ -35,11 +35,12 @@ const SLEEPER: [u8; 151] = [
 ];
 
 /// A scratch directory with the program in it.
-fn program() -> Result<(Scratch, std::path::PathBuf), Trouble> {
+fn program() -> Result<(Scratch, CString), Trouble> {
     let scratch = Scratch::new()?;
     let path = scratch.join("sleeper");
     fs::write(&path, SLEEPER).during("writing a program")?;
     fs::set_permissions(&path, Permissions::from_mode(0o755)).during("chmod(2)")?;
+    let path = CString::new(path.into_os_string().into_vec()).during("the path of a program")?;
     Ok((scratch, path))
 }
 
@@ -84,7 +85,8 @@ fn exec(sandbox: &Sandbox) -> Result<Finding, Trouble> {
             }
             match beginner.take() {
                 Some(output) if replaces => {
-                    let _error = Command::new(&path).stdout(output).exec();
+                    let errno = execute(&path, output.as_fd());
+                    note(format_args!("execve(2): {errno}"));
                     return 2;
                 }
                 unused => drop(unused),
@@ -96,10 +98,7 @@ fn exec(sandbox: &Sandbox) -> Result<Finding, Trouble> {
         .during("fork(2)")?;
         drop(beginner);
         begun.read(&mut [0]).during("read(2) from the child")?;
-        let after = time_of(child);
-        kill(child, Signal::SIGKILL).during("kill(2)")?;
-        waitpid(child, None).during("waitpid(2)")?;
-        Ok(after? != before)
+        Ok(and_end(child, time_of(child))? != before)
     })?;
     judge("whether the process is in a new time namespace", &seen, &true, &false)
 }
@@ -112,7 +111,7 @@ pub(super) const VFORK: Scenario = Scenario::new(
 .shows(&["later-time", "version-6"], "time_namespaces(7); kernel/fork.c, copy_process")
 .steps(&[
     "The subject's process calls unshare(CLONE_NEWTIME).",
-    "It starts a program with posix_spawn(3): clone(CLONE_VM | CLONE_VFORK), then execve(2).",
+    "It starts a program as posix_spawn(3) does: clone(CLONE_VM | CLONE_VFORK), then execve(2).",
     "/proc/PID/ns/time of the program must be a new one. Before Linux 6.3 the clone fails with EINVAL.",
 ])
 .by_means_of("unshare(CLONE_NEWTIME)")
@@ -128,20 +127,13 @@ fn vfork(sandbox: &Sandbox) -> Result<Finding, Trouble> {
         }
         // The kernel lets the parent go on before it moves the child into the namespace, so wait for the program's first byte.
         let (mut begun, beginner) = pipe().during("pipe(2)")?;
-        let mut child = spawn(&path, beginner.into())?.map_err(Code::errno).during("posix_spawn(3)")?;
-        begun.read_exact(&mut [0]).during("read(2) from the child")?;
-        let pid = i32::try_from(child.id()).map(Pid::from_raw).during("reading a PID")?;
-        let after = time_of(pid);
-        child.kill().during("kill(2)")?;
-        child.wait().during("waitpid(2)")?;
-        Ok(after? != before)
+        let child = vfork_and_execute(&path, beginner.as_fd()).during("clone(CLONE_VM | CLONE_VFORK)")?;
+        drop(beginner);
+        let begun = begun.read_exact(&mut [0]).during("read(2) from the child");
+        let after = and_end(child, begun.and_then(|()| time_of(child)))?;
+        Ok(after != before)
     })?;
     judge("whether the program is in a new time namespace", &seen, &true, &false)
-}
-
-/// The standard library uses posix_spawn(3) where nothing must be done between vfork(2) and execve(2).
-fn spawn(path: &Path, output: Stdio) -> Result<Answer<std::process::Child>, Trouble> {
-    answer("posix_spawn(3)", Command::new(path).stdin(Stdio::null()).stdout(output).spawn())
 }
 
 fn probe_vfork() -> Result<Probe, Trouble> {
@@ -149,12 +141,8 @@ fn probe_vfork() -> Result<Probe, Trouble> {
         return Ok(missing);
     }
     let (_scratch, path) = program()?;
-    match spawn(&path, Stdio::null())? {
-        Ok(mut child) => {
-            child.kill().during("kill(2)")?;
-            child.wait().during("waitpid(2)")?;
-            Ok(Probe::Available)
-        }
-        Err(code) => known("vfork(2) after unshare(CLONE_NEWTIME)", Err::<(), _>(code.errno()), &[Errno::EINVAL], &[]),
+    match vfork_and_execute(&path, stdout().as_fd()) {
+        Ok(child) => and_end(child, Ok(Probe::Available)),
+        Err(errno) => known("vfork(2) after unshare(CLONE_NEWTIME)", Err::<(), _>(errno), &[Errno::EINVAL], &[]),
     }
 }

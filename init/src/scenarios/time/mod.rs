@@ -111,8 +111,10 @@ const PROC_UPTIME: Scenario =
 fn proc_uptime(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     shifted(sandbox, "/proc/uptime inside", || {
         let text = read_file("/proc/uptime")?;
-        let seconds = text.split(' ').next().unwrap_or_default().parse().during("reading /proc/uptime")?;
-        Duration::try_from_secs_f64(seconds).during("reading /proc/uptime")
+        let (seconds, rest) = text.split_once('.').unwrap_or_default();
+        let (hundredths, _idle) = rest.split_once(' ').unwrap_or_default();
+        let number = |digits: &str| digits.parse::<u64>().during(format_args!("reading /proc/uptime, which is {text}"));
+        Ok(Duration::from_secs(number(seconds)?) + Duration::from_millis(10 * number(hundredths)?))
     })
 }
 
