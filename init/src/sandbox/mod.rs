@@ -165,12 +165,16 @@ impl Sandbox {
         &self,
         act: impl FnOnce() -> Result<T, Trouble>,
     ) -> Result<T, Trouble> {
-        held::unboxed(self.run_boxed(held::boxed(act))?)
+        self.run_boxed(held::boxed(act))
     }
 
-    /// The part of [`Self::run`] that does not depend on the value's type.
+    /// Once for each type of value, of which there are fewer than functions.
     #[inline(never)]
-    fn run_boxed(&self, act: Act<'_>) -> Result<Value, Trouble> {
+    fn run_boxed<T: DeserializeOwned>(&self, act: Act<'_>) -> Result<T, Trouble> {
+        held::unboxed(self.value_of(act)?)
+    }
+
+    fn value_of(&self, act: Act<'_>) -> Result<Value, Trouble> {
         let (process, value) = Process::spawn(self, held::Then::Exit, act)?.value()?;
         process.end_well()?;
         Ok(value)
@@ -184,13 +188,14 @@ impl Sandbox {
         &self,
         act: impl FnOnce() -> Result<T, Trouble>,
     ) -> Result<Held<T>, Trouble> {
-        let (process, value) = self.hold_boxed(held::boxed(act))?;
-        Held::new(process, held::unboxed(value)?)
+        self.hold_boxed(held::boxed(act))
     }
 
+    /// As [`Self::run_boxed`].
     #[inline(never)]
-    fn hold_boxed(&self, act: Act<'_>) -> Result<(Process, Value), Trouble> {
-        Process::spawn(self, held::Then::Stay, act)?.value()
+    fn hold_boxed<T: DeserializeOwned>(&self, act: Act<'_>) -> Result<Held<T>, Trouble> {
+        let (process, value) = Process::spawn(self, held::Then::Stay, act)?.value()?;
+        Held::new(process, held::unboxed(value)?)
     }
 
     /// Runs `act` inside and returns how its process ended: for calls that end their caller.

@@ -12,7 +12,8 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpid, pause};
 
-use super::support::{decide, judge, known, read, require};
+use super::namespace::inode;
+use super::support::{await_input, cgroup_of, decide, field, judge, known, open_namespace, require};
 use super::{Finding, Probe, Scenario, Trouble};
 use crate::sandbox::cgroup::{self, Cgroup};
 use crate::sandbox::{Code, During, Sandbox, WAIT_LIMIT, readable, refused};
@@ -46,9 +47,7 @@ pub(super) fn and_end<T>(child: Pid, seen: Result<T, Trouble>) -> Result<T, Trou
 
 /// The value of a line of /proc/PID/status.
 fn status_of(process: Pid, name: &str) -> Result<String, Trouble> {
-    let status = read(format!("/proc/{process}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix(name));
-    Ok(line.ok_or_else(|| Trouble::new(format_args!("/proc/{process}/status has no line {name}")))?.trim().to_owned())
+    field(&format!("/proc/{process}/status"), name)
 }
 
 /// Whether clone3(2) knows these flags.
@@ -82,27 +81,32 @@ fn autokill(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let (mut answer, mut answerer) = pipe().during("pipe(2)")?;
     let extra = if sandbox.applies() { PIDFD_AUTOKILL } else { 0 };
     let how = Clone3::with(AUTOREAP | NNP | extra);
-    let (_, pidfd) = how.fork_with(|| answer_once(&mut question, &mut answerer)).during("clone3(2)")?;
+    let (_, pidfd) = how
+        .fork_with(|| match set_pdeathsig(Signal::SIGKILL) {
+            // The end of its parent kills the child.
+            Ok(()) => answer_once(&mut question, &mut answerer),
+            Err(_) => 1,
+        })
+        .during("clone3(2)")?;
     drop((question, answerer));
     drop(pidfd);
     // EPIPE if the child has already been killed; Rust ignores SIGPIPE.
     let _gone = asker.write_all(&[1]);
-    let mut bytes = Vec::new();
-    if !readable(&answer, PollFlags::POLLIN, WAIT_LIMIT)? {
-        return Err(Trouble::new("the child neither answers nor ends"));
-    }
-    answer.read_to_end(&mut bytes).during("read(2) of the child's answer")?;
-    judge("the child's answer after its pidfd is closed", &bytes, &Vec::new(), &vec![2])
+    judge("the child's answer after its pidfd is closed", &answer_of(&mut answer)?, &Vec::new(), &vec![2])
 }
 
 /// Answers a byte with 2.
-fn answer_once(question: &mut PipeReader, answerer: &mut PipeWriter) -> u8 {
-    // The end of its parent kills the child.
-    if set_pdeathsig(Signal::SIGKILL).is_err() {
-        return 1;
-    }
+pub(super) fn answer_once(question: &mut PipeReader, answerer: &mut PipeWriter) -> u8 {
     let answered = question.read_exact(&mut [0]).and_then(|()| answerer.write_all(&[2]));
     u8::from(answered.is_err())
+}
+
+/// What a child has answered: nothing if it has been killed.
+pub(super) fn answer_of(answer: &mut PipeReader) -> Result<Vec<u8>, Trouble> {
+    await_input("an answer of the child, or its end", answer)?;
+    let mut bytes = Vec::new();
+    answer.read_to_end(&mut bytes).during("read(2) of the child's answer")?;
+    Ok(bytes)
 }
 
 const AUTOREAPED: Scenario = Scenario::new(
@@ -182,13 +186,6 @@ fn open_cgroup(path: &str) -> Result<File, Trouble> {
     File::open(format!("/sys/fs/cgroup{path}")).during(format_args!("opening the cgroup {path}"))
 }
 
-/// A process's cgroup of the v2 hierarchy.
-fn cgroup_of(process: Pid) -> Result<String, Trouble> {
-    let cgroups = read(format!("/proc/{process}/cgroup"))?;
-    let line = cgroups.lines().find_map(|line| line.strip_prefix("0::"));
-    Ok(line.ok_or_else(|| Trouble::new(format_args!("/proc/{process}/cgroup: {cgroups}")))?.to_owned())
-}
-
 fn probe_into_cgroup() -> Result<Probe, Trouble> {
     let missing = cgroup::probe(&[])?;
     if missing != Probe::Available {
@@ -222,10 +219,7 @@ const NEW_TIME: Scenario = Scenario::new(
 .probed_by(|| probe_flags("CLONE_NEWTIME", NEWTIME));
 
 fn new_time(sandbox: &Sandbox) -> Result<Finding, Trouble> {
-    let time = |process: Pid| {
-        let link = format!("/proc/{process}/ns/time");
-        std::fs::read_link(&link).during(format_args!("readlink({link})"))
-    };
+    let time = |process| inode(&open_namespace(process, "time")?);
     let own = time(getpid())?;
     let is_new = if sandbox.applies() {
         Ok(with_child(&Clone3::with(NEWTIME), time)? != own)

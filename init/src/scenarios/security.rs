@@ -5,20 +5,17 @@ use std::io::{PipeWriter, Read as _, Write as _, pipe};
 use std::os::fd::AsRawFd as _;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
-use std::thread::yield_now;
-use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::poll::PollFlags;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpid};
 
 use super::process::and_end;
-use super::support::{Scratch, become_user, judge, known, note, read, write};
+use super::support::{Scratch, await_input, become_user, field, judge, known, note, until, write};
 use super::{Finding, Probe, Scenario, Trouble};
-use crate::sandbox::{Code, During, Sandbox, WAIT_LIMIT, answer, readable, refused};
+use crate::sandbox::{Code, During, Sandbox, answer, refused};
 use crate::sys::create::Clone3;
 use crate::sys::landlock::{self, Handled, READ_FILE, Ruleset, SCOPE_ABSTRACT_UNIX, SCOPE_SIGNAL};
 use crate::sys::process::handle_without_effect;
@@ -184,22 +181,15 @@ fn seccomp_killable(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let mut number = [0; 4];
     let waits = reader.read_exact(&mut number).during("read(2) of the listener's number").and_then(|()| {
         let listener = pidfd::get_descriptor(&pidfd, i32::from_ne_bytes(number)).during("pidfd_getfd(2)")?;
-        if !readable(&listener, PollFlags::POLLIN, WAIT_LIMIT)? {
-            return Err(Trouble::new("the supervisor is asked about no call"));
-        }
+        await_input("the supervised call", &listener)?;
         let call = seccomp::receive(&listener).during("ioctl(SECCOMP_IOCTL_NOTIF_RECV)")?;
         kill(child, Signal::SIGUSR1).during("kill(2)")?;
-        let started = Instant::now();
-        while started.elapsed() < WAIT_LIMIT {
-            if !seccomp::still_waits(&listener, &call).during("ioctl(SECCOMP_IOCTL_NOTIF_ID_VALID)")? {
-                return Ok(false);
-            }
-            if is_unkillable(child)? {
-                return Ok(true);
-            }
-            yield_now();
-        }
-        Err(Trouble::new("the signal neither interrupts the call nor stays pending"))
+        let mut waits = true;
+        until("the signal, which interrupts the call or stays pending", || {
+            waits = seccomp::still_waits(&listener, &call).during("ioctl(SECCOMP_IOCTL_NOTIF_ID_VALID)")?;
+            Ok(!waits || is_unkillable(child)?)
+        })?;
+        Ok(waits)
     });
     let waits = and_end(child, waits)?;
     judge("whether the call waits on after SIGUSR1", &waits, &true, &false)
@@ -218,10 +208,9 @@ fn be_supervised(flags: libc::c_ulong, writer: &mut PipeWriter) -> Result<(), Tr
 /// Whether a process sleeps although SIGUSR1 is pending: its state is D (`TASK_KILLABLE`), from which only a fatal signal wakes it.
 fn is_unkillable(process: Pid) -> Result<bool, Trouble> {
     const SIGUSR1: u64 = 1 << (libc::SIGUSR1 - 1);
-    let status = read(format!("/proc/{process}/status"))?;
-    let value = |name| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim();
-    let pending = u64::from_str_radix(value("ShdPnd:"), 16).during("reading ShdPnd")?;
-    Ok(value("State:").starts_with('D') && pending & SIGUSR1 != 0)
+    let status = format!("/proc/{process}/status");
+    let pending = u64::from_str_radix(&field(&status, "ShdPnd:")?, 16).during("reading ShdPnd")?;
+    Ok(pending & SIGUSR1 != 0 && field(&status, "State:")?.starts_with('D'))
 }
 
 fn probe_killable() -> Result<Probe, Trouble> {

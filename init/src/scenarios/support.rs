@@ -3,17 +3,21 @@
 use std::fmt::{self, Debug};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Read as _, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::libc::O_NONBLOCK;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+use nix::poll::PollFlags;
+use nix::unistd::{Gid, Pid, Uid, setgroups, setresgid, setresuid};
 
 use super::{Finding, Probe, Trouble};
 use crate::sandbox::cgroup::create_numbered_dir;
-use crate::sandbox::{During, undo};
+use crate::sandbox::{During, WAIT_LIMIT, readable, undo};
 
 /// Writes a line to the leg's output. Errors are ignored, because the result does not travel over the output.
 pub(crate) fn note(line: impl fmt::Display) {
@@ -138,14 +142,76 @@ fn unexpected(detail: &str, expected: &dyn Debug) -> Trouble {
 
 /// Reads a small file and strips trailing white space.
 pub(crate) fn read(path: impl AsRef<Path>) -> Result<String, Trouble> {
-    let path = path.as_ref();
-    let text = fs::read_to_string(path).during(format_args!("reading {}", path.display()))?;
-    Ok(text.trim_end().to_owned())
+    fn read(path: &Path) -> Result<String, Trouble> {
+        let text = fs::read_to_string(path).during(format_args!("reading {}", path.display()))?;
+        Ok(text.trim_end().to_owned())
+    }
+    read(path.as_ref())
 }
 
 pub(crate) fn write(path: impl AsRef<Path>, text: &str) -> Result<(), Trouble> {
-    let path = path.as_ref();
-    fs::write(path, text).during(format_args!("writing {text:?} to {}", path.display()))
+    fn write(path: &Path, text: &str) -> Result<(), Trouble> {
+        fs::write(path, text).during(format_args!("writing {text:?} to {}", path.display()))
+    }
+    write(path.as_ref(), text)
+}
+
+/// The rest of the first line that begins with `name`, without white space around it: a field of /proc/PID/status, for example.
+pub(crate) fn find_field(path: &str, name: &str) -> Result<Option<String>, Trouble> {
+    let text = read(path)?;
+    Ok(text.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned()))
+}
+
+/// As [`find_field`].
+///
+/// # Errors
+/// Among others if there is no such line.
+pub(crate) fn field(path: &str, name: &str) -> Result<String, Trouble> {
+    find_field(path, name)?.ok_or_else(|| Trouble::new(format_args!("{path} has no line {name}")))
+}
+
+/// A process's cgroup of the v2 hierarchy, as the caller sees it (cgroups(7)). `process` may be `self`.
+pub(crate) fn cgroup_of(process: impl fmt::Display) -> Result<String, Trouble> {
+    field(&format!("/proc/{process}/cgroup"), "0::")
+}
+
+/// Opens a namespace of a process: `link` is a name in /proc/PID/ns.
+pub(crate) fn open_namespace(process: Pid, link: &str) -> Result<File, Trouble> {
+    let path = format!("/proc/{process}/ns/{link}");
+    File::open(&path).during(format_args!("opening {path}"))
+}
+
+/// Waits until a condition holds, with breaks, because the waiting process must not compete for the CPU.
+///
+/// # Errors
+/// The condition did not hold within [`WAIT_LIMIT`].
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> Result<bool, Trouble>) -> Result<(), Trouble> {
+    fn until(what: &str, holds: &mut dyn FnMut() -> Result<bool, Trouble>) -> Result<(), Trouble> {
+        let started = Instant::now();
+        while !holds()? {
+            if started.elapsed() > WAIT_LIMIT {
+                return Err(waited(what));
+            }
+            sleep(PAUSE);
+        }
+        Ok(())
+    }
+    until(what, &mut holds)
+}
+
+/// The pause between two looks of [`until`].
+pub(crate) const PAUSE: Duration = Duration::from_millis(5);
+
+/// Waits until there is something to read, or the end of a file.
+///
+/// # Errors
+/// Neither came within [`WAIT_LIMIT`].
+pub(crate) fn await_input(what: &str, from: &impl AsFd) -> Result<(), Trouble> {
+    if readable(from, PollFlags::POLLIN, WAIT_LIMIT)? { Ok(()) } else { Err(waited(what)) }
+}
+
+fn waited(what: &str) -> Trouble {
+    Trouble::new(format_args!("waited {} s for {what}", WAIT_LIMIT.as_secs()))
 }
 
 /// Whether the path exists. `ENOENT` and `ENOTDIR` are no errors.
@@ -153,10 +219,14 @@ pub(crate) fn exists(path: &Path) -> Result<bool, Trouble> {
     path.try_exists().during(format_args!("stat({})", path.display()))
 }
 
+/// Mounts a file system of this kind without a device.
+pub(crate) fn mount_kind(kind: &str, target: &Path, options: Option<&str>) -> nix::Result<()> {
+    mount(Some("vmlab"), target, Some(kind), MsFlags::empty(), options)
+}
+
 /// Mounts a new tmpfs with mode 0777.
 pub(crate) fn mount_tmpfs(target: &Path) -> Result<(), Trouble> {
-    mount(Some("vmlab"), target, Some("tmpfs"), MsFlags::empty(), Some("mode=0777"))
-        .during(format_args!("mount(tmpfs, {})", target.display()))
+    mount_kind("tmpfs", target, Some("mode=0777")).during(format_args!("mount(tmpfs, {})", target.display()))
 }
 
 /// A directory outside the sandboxes with mode 0777. Dropping the guard unmounts and removes it.

@@ -6,10 +6,10 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use nix::sys::wait::waitpid;
 
-use super::super::support::{decide, judge, require};
+use super::super::support::{decide, judge, require, until};
 use super::super::{Finding, Scenario, Trouble};
 use super::DOCUMENT;
-use super::share::{await_that, usage_usec, watch};
+use super::share::{usage_usec, watch};
 use super::task::Task;
 use crate::sandbox::cgroup::{self, Cgroup};
 use crate::sandbox::{During, End, Limit, Sandbox};
@@ -66,7 +66,7 @@ fn freeze_if(applies: bool, cgroup: &Cgroup) -> Result<(), Trouble> {
 /// Waits until the cgroup has used this CPU time.
 fn await_work(clock: &Cgroup, work_usec: u64) -> Result<(), Trouble> {
     let before = usage_usec(clock)?;
-    await_that("the CPU time of a busy process", || Ok(usage_usec(clock)?.saturating_sub(before) >= work_usec))
+    until("the CPU time of a busy process", || Ok(usage_usec(clock)?.saturating_sub(before) >= work_usec))
 }
 
 pub(super) const FROZEN_TIME: Scenario = Scenario::new(

@@ -4,9 +4,9 @@ use std::fs;
 use std::thread::sleep;
 use std::time::Duration;
 
-use super::super::support::{decide, judge, note, present, read, require};
+use super::super::support::{decide, judge, note, present, read, require, until};
 use super::super::{Finding, Probe, Scenario, Trouble};
-use super::share::{EQUAL, await_that, burn, share_percent, usage_usec};
+use super::share::{EQUAL, burn, share_percent, usage_usec};
 use super::task::Task;
 use super::{DOCUMENT, charged};
 use crate::sandbox::cgroup::{self, Cgroup};
@@ -162,7 +162,7 @@ fn pressure(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let home = if sandbox.applies() { &own } else { &bystander };
     let _busy = (Task::busy(home)?, Task::busy(home)?);
     let mut waited = (0, 0);
-    await_that("the pressure of two busy processes", || {
+    until("the pressure of two busy processes", || {
         waited = (waited_usec(&own)?, waited_usec(&bystander)?);
         Ok(waited.0.max(waited.1) >= WAITED_USEC)
     })?;

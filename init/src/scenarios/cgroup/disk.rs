@@ -9,9 +9,8 @@ use nix::errno::Errno;
 use nix::libc::O_DIRECT;
 use nix::sys::stat::{major, minor};
 
-use super::super::support::Scratch;
+use super::super::support::{Scratch, until};
 use super::super::{Probe, Trouble};
-use super::share::await_that;
 use crate::sandbox::{During, undo};
 use crate::sys::loop_device;
 
@@ -78,7 +77,7 @@ impl Disk {
             }
         }
         // EBUSY while the last close(2) of the device is not complete.
-        await_that("the removal of a loop device", || match loop_device::remove(&self.control, self.number) {
+        until("the removal of a loop device", || match loop_device::remove(&self.control, self.number) {
             Ok(()) => Ok(true),
             Err(Errno::EBUSY) => Ok(false),
             Err(errno) => Err(errno).during("ioctl(LOOP_CTL_REMOVE)"),

@@ -4,9 +4,8 @@ use std::fs::File;
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
-use nix::mount::{MsFlags, mount};
 
-use super::super::support::{Scratch, judge, read, require, write};
+use super::super::support::{Scratch, judge, mount_kind, read, require, write};
 use super::super::{Finding, Scenario, Trouble, Undo};
 use crate::sandbox::cgroup::Cgroup;
 use crate::sandbox::{Code, During, Limit, Sandbox, refused};
@@ -34,8 +33,7 @@ fn hugetlb_max(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     write(POOL, "2")?;
     require("the number of huge pages", &read(POOL)?.as_str(), &"2")?;
     let scratch = Scratch::new()?;
-    mount(Some("vmlab"), scratch.path(), Some("hugetlbfs"), MsFlags::empty(), Some("pagesize=2M"))
-        .during("mount(hugetlbfs)")?;
+    mount_kind("hugetlbfs", scratch.path(), Some("pagesize=2M")).during("mount(hugetlbfs)")?;
     let cgroup = Cgroup::create(sandbox.limits())?;
     let (first, second) = sandbox.run(|| {
         cgroup.enter()?;

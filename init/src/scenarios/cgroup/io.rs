@@ -1,6 +1,6 @@
 //! The io controller. The block device is a loop device on a file in memory, so no disk is needed.
 
-use super::super::support::{decide, note, present, read, require};
+use super::super::support::{decide, field, note, present, require};
 use super::super::{Finding, Probe, Scenario, Trouble};
 use super::disk::{self, Disk, PAGE, direct_writer, write_cached};
 use super::task::{Task, use_first_cpu};
@@ -76,9 +76,7 @@ fn direct(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 
 /// write_bytes of /proc/self/io (proc_pid_io(5)).
 fn own_written() -> Result<u64, Trouble> {
-    let text = read("/proc/self/io")?;
-    let value = text.lines().find_map(|line| line.strip_prefix("write_bytes: "));
-    value.ok_or_else(|| Trouble::new("/proc/self/io has no write_bytes"))?.parse().during("reading /proc/self/io")
+    field("/proc/self/io", "write_bytes:")?.parse().during("reading /proc/self/io")
 }
 
 /// Runs `act` in a process in a cgroup of its own, or, in the control, in the cgroup of the bystander; then writes all dirty

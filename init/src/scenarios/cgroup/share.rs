@@ -1,16 +1,15 @@
 //! How two cgroups with busy processes share a CPU, and waits that are counted in a cgroup's CPU time.
 
 use std::ops::RangeInclusive;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
 use super::super::Trouble;
-use super::super::support::note;
+use super::super::support::{note, until};
 use super::task::Task;
+use crate::sandbox::During;
 use crate::sandbox::cgroup::Cgroup;
-use crate::sandbox::{During, WAIT_LIMIT};
 
 /// The CPU time that a cgroup has used, in microseconds.
 pub(super) fn usage_usec(cgroup: &Cgroup) -> Result<u64, Trouble> {
@@ -34,28 +33,13 @@ pub(super) fn watch(first: &Cgroup, second: &Cgroup, enough_usec: u64) -> Result
     let start = (usage_usec(first)?, usage_usec(second)?);
     let mut used = (0, 0);
     let mut looks = 0;
-    await_that("the CPU time of a busy process", || {
+    until("the CPU time of a busy process", || {
         let now = (usage_usec(first)?.saturating_sub(start.0), usage_usec(second)?.saturating_sub(start.1));
         looks += u32::from(now.1 > used.1);
         used = now;
         Ok(used.0 >= enough_usec || looks >= LOOKS)
     })?;
     Ok(used)
-}
-
-/// Waits until `reached`, with breaks, because the waiting process must not compete for the CPU.
-///
-/// # Errors
-/// [`WAIT_LIMIT`] has passed, or `reached` failed.
-pub(super) fn await_that(what: &str, mut reached: impl FnMut() -> Result<bool, Trouble>) -> Result<(), Trouble> {
-    let started = Instant::now();
-    while !reached()? {
-        if started.elapsed() > WAIT_LIMIT {
-            return Err(Trouble::new(format_args!("{what} was not reached within {} s", WAIT_LIMIT.as_secs())));
-        }
-        sleep(Duration::from_millis(5));
-    }
-    Ok(())
 }
 
 /// The shares of cgroups of which none is preferred, in percent.
@@ -75,7 +59,7 @@ pub(super) fn share_percent(first: &Cgroup, second: &Cgroup) -> Result<u64, Trou
     let mut shares = Vec::with_capacity(PERIODS);
     for _ in 0..PERIODS {
         let start = (usage_usec(first)?, usage_usec(second)?);
-        await_that("the CPU time of two cgroups", || {
+        until("the CPU time of two cgroups", || {
             let used = (usage_usec(first)?.saturating_sub(start.0), usage_usec(second)?.saturating_sub(start.1));
             let together = used.0 + used.1;
             let done = together >= PERIOD_USEC;

@@ -1,9 +1,8 @@
 //! Hierarchies of cgroup v1 beside v2.
 
 use nix::errno::Errno;
-use nix::mount::{MsFlags, mount};
 
-use super::super::support::{Scratch, judge, known};
+use super::super::support::{Scratch, judge, known, mount_kind};
 use super::super::{Finding, Probe, Scenario, Trouble};
 use crate::sandbox::cgroup::Cgroup;
 use crate::sandbox::{Code, Sandbox, refused};
@@ -37,7 +36,7 @@ fn controller(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 }
 
 fn mount_v1(scratch: &Scratch, options: &str) -> nix::Result<()> {
-    mount(Some("vmlab"), scratch.path(), Some("cgroup"), MsFlags::empty(), Some(options))
+    mount_kind("cgroup", scratch.path(), Some(options))
 }
 
 /// A kernel whose controller has no files of v1 does not know its name as an option.

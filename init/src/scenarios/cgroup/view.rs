@@ -1,9 +1,8 @@
 //! Cgroup namespaces.
 
-use nix::mount::{MsFlags, mount};
 use vmlab_protocol::catalogue::Namespace;
 
-use super::super::support::{Scratch, exists, judge, read, require};
+use super::super::support::{Scratch, cgroup_of, exists, judge, mount_kind, require};
 use super::super::{Finding, Scenario, Trouble};
 use crate::sandbox::cgroup::Cgroup;
 use crate::sandbox::{During, Sandbox};
@@ -48,8 +47,7 @@ fn mount_root(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let sibling = Cgroup::create(&[])?;
     let scratch = Scratch::new()?;
     let (mounted, shown) = sandbox.run(|| {
-        mount(Some("vmlab"), scratch.path(), Some("cgroup2"), MsFlags::empty(), None::<&str>)
-            .during("mount(cgroup2) inside")?;
+        mount_kind("cgroup2", scratch.path(), None).during("mount(cgroup2) inside")?;
         Ok((exists(&scratch.join("cgroup.procs"))?, exists(&scratch.join(sibling.path().trim_start_matches('/')))?))
     })?;
     require("whether cgroup2 is mounted inside", &mounted, &true)?;
@@ -71,12 +69,4 @@ pub(super) const VIEW: Scenario =
 fn view(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let inside = sandbox.hold(|| cgroup_of("self"))?;
     judge("the process's own cgroup, seen inside", &inside.value().as_str(), &"/", &inside.cgroup().as_str())
-}
-
-/// The third field of the v2 hierarchy's line in `/proc/PID/cgroup` (`cgroups(7)`).
-fn cgroup_of(process: &str) -> Result<String, Trouble> {
-    let file = format!("/proc/{process}/cgroup");
-    let text = read(&file)?;
-    let path = text.lines().find_map(|line| line.strip_prefix("0::"));
-    path.map(str::to_owned).ok_or_else(|| Trouble::new(format_args!("{file} has no line of the cgroup v2 hierarchy")))
 }

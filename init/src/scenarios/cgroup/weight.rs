@@ -1,10 +1,10 @@
 //! Weights of cgroups that use a block device (block/blk-iocost.c).
 
-use super::super::support::{decide, note, write};
+use super::super::support::{decide, note, until, write};
 use super::super::{Finding, Probe, Scenario, Trouble};
 use super::disk::{self, Disk, direct_writer};
 use super::io::write_count;
-use super::share::{EQUAL, await_that};
+use super::share::EQUAL;
 use super::task::Task;
 use crate::sandbox::cgroup::{self, Cgroup, ROOT};
 use crate::sandbox::{Limit, Sandbox};
@@ -53,7 +53,7 @@ fn io_weight(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 /// Waits until both cgroups together have done this many writes; returns how many each of them has done.
 fn await_writes(first: &Cgroup, second: &Cgroup, device: &str, together: u64) -> Result<(u64, u64), Trouble> {
     let mut done = (0, 0);
-    await_that("the number of writes", || {
+    until("the number of writes", || {
         done = (write_count(first, device)?, write_count(second, device)?);
         Ok(done.0 + done.1 >= together)
     })?;

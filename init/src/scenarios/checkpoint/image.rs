@@ -8,8 +8,6 @@ use std::io::{BufRead, Write};
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt as _;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::yield_now;
-use std::time::Instant;
 
 use nix::libc::user_regs_struct;
 use nix::sys::prctl::set_pdeathsig;
@@ -20,8 +18,8 @@ use nix::unistd::{Pid, write};
 use serde::{Deserialize, Serialize};
 
 use super::Trouble;
-use super::support::require;
-use crate::sandbox::{During, WAIT_LIMIT};
+use super::support::{require, until};
+use crate::sandbox::During;
 use crate::sys::checkpoint::{from_words, replace_descriptor, to_words};
 use crate::sys::create::Clone3;
 use crate::sys::process::reap_any;
@@ -92,15 +90,12 @@ impl Counting {
 
     /// Waits until the process has counted further than this, and is not what it was started with.
     pub(in crate::scenarios) fn wait_beyond(&self, count: u64) -> Result<u64, Trouble> {
-        let started = Instant::now();
-        while started.elapsed() < WAIT_LIMIT {
-            let now = self.count()?;
-            if now > count {
-                return Ok(now);
-            }
-            yield_now();
-        }
-        Err(Trouble::new(format_args!("process {} does not count beyond {count}", self.0)))
+        let mut now = count;
+        until("the counting process", || {
+            now = self.count()?;
+            Ok(now > count)
+        })?;
+        Ok(now)
     }
 
     /// Has the process write its count to its socket.

@@ -5,14 +5,13 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use nix::poll::PollFlags;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use vmlab_protocol::message::Side;
 
-use super::super::support::present;
+use super::super::support::{await_input, present};
 use super::super::{Probe, Trouble};
-use crate::sandbox::{During, Sandbox, WAIT_LIMIT, readable};
+use crate::sandbox::{During, Sandbox, WAIT_LIMIT};
 use crate::sys::network;
 
 /// The only card of a guest.
@@ -67,9 +66,7 @@ impl Link {
 
     fn accept(&self) -> Result<TcpStream, Trouble> {
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, self.port)).during("bind(2) on the link")?;
-        if !readable(&listener, PollFlags::POLLIN, WAIT_LIMIT)? {
-            return Err(Trouble::new("the other guest did not connect"));
-        }
+        await_input("a connection of the other guest", &listener)?;
         listener.accept().map(|(stream, _)| stream).during("accept(2) on the link")
     }
 }

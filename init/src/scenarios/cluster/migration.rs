@@ -5,7 +5,6 @@ use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::AsFd as _;
 
 use nix::errno::Errno;
-use nix::poll::PollFlags;
 use vmlab_protocol::catalogue::Namespace;
 use vmlab_protocol::message::Side;
 
@@ -13,10 +12,10 @@ use super::super::checkpoint::image::{Counting, Image};
 use super::super::checkpoint::probe_set_tid;
 use super::super::net::link::{add_address, delete_address, set_up};
 use super::super::net::repair::{self, Connection};
-use super::super::support::{judge, note, require};
+use super::super::support::{await_input, judge, note, require};
 use super::super::{Finding, Probe, Scenario, Trouble};
 use super::link::{self, DEVICE, Link, connect};
-use crate::sandbox::{Answer, During, Sandbox, WAIT_LIMIT, answer, readable, refused};
+use crate::sandbox::{Answer, During, Sandbox, WAIT_LIMIT, answer, refused};
 
 /// Where the process begins to count: further than any other process comes.
 const FAR: u64 = 1 << 40;
@@ -75,8 +74,7 @@ fn depart(sandbox: &Sandbox, link: &Link) -> Result<Answer<bool>, Trouble> {
     let repairs = sandbox.applies();
     sandbox.run(|| {
         let process = Counting::start_with(FAR, &[PID], Some(client.as_fd()))?.during("clone3(set_tid)")?;
-        let arrived = readable(&client, PollFlags::POLLIN, WAIT_LIMIT)?;
-        require("whether the unread bytes arrived", &arrived, &true)?;
+        await_input("the unread bytes", &client)?;
         let image = process.dump()?;
         let connection = if repairs { Some(repair::take(client.try_clone().during("dup(2)")?)?) } else { None };
         if repairs {
@@ -103,7 +101,7 @@ fn arrive(sandbox: &Sandbox, link: &Link) -> Result<Answer<bool>, Trouble> {
     add_address(DEVICE, SERVER, 24)?;
     let listener = TcpListener::bind((SERVER, 0)).during("bind(2) of the server")?;
     link.exchange(&listener.local_addr().during("getsockname(2)")?.port())?;
-    require("whether the client connects", &readable(&listener, PollFlags::POLLIN, WAIT_LIMIT)?, &true)?;
+    await_input("the connection of the client", &listener)?;
     let (server, _) = listener.accept().during("accept(2) of the server")?;
     (&server).write_all(UNREAD).during("write(2) of the server")?;
     let mut reader = BufReader::new(link.meet()?);

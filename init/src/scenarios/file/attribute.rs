@@ -3,10 +3,9 @@
 use std::fs::File;
 
 use nix::errno::Errno;
-use nix::mount::{MsFlags, mount};
 
 use crate::sandbox::{Code, During, Sandbox, refused};
-use crate::scenarios::support::{Scratch, judge, known, mount_tmpfs, require};
+use crate::scenarios::support::{Scratch, judge, known, mount_kind, mount_tmpfs, require};
 use crate::scenarios::{Finding, Probe, Scenario, Trouble};
 use crate::sys::attributes::{set_xattr, xattr};
 
@@ -27,8 +26,7 @@ pub(super) const USER_XATTR: Scenario = Scenario::new(
 fn user_xattr(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let scratch = Scratch::new()?;
     let kind = if sandbox.applies() { "tmpfs" } else { "ramfs" };
-    mount(Some("vmlab"), scratch.path(), Some(kind), MsFlags::empty(), None::<&str>)
-        .during(format_args!("mount({kind})"))?;
+    mount_kind(kind, scratch.path(), None).during(format_args!("mount({kind})"))?;
     let set = set_user_xattr(&scratch)?.map_err(Code::from);
     if set.is_ok() {
         let value = xattr(&scratch.join("file"), c"user.vmlab").during("getxattr(user.vmlab)")?;

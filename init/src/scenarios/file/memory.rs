@@ -6,12 +6,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::mount::{MsFlags, mount};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use vmlab_protocol::catalogue::Namespace;
 
 use crate::sandbox::{Answer, Code, During, Sandbox, answer, refused};
-use crate::scenarios::support::{Scratch, exists, judge, known, read, require, write};
+use crate::scenarios::support::{Scratch, exists, judge, known, mount_kind, read, require, write};
 use crate::scenarios::{Finding, Probe, Scenario, Trouble, Undo};
 
 // Flags of <linux/memfd.h>, Linux 6.3.
@@ -93,8 +92,7 @@ pub(super) const TMPFS_SIZE: Scenario =
 fn tmpfs_size(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let scratch = Scratch::new()?;
     let options = sandbox.applies().then_some("size=64k");
-    mount(Some("vmlab"), scratch.path(), Some("tmpfs"), MsFlags::empty(), options)
-        .during(format_args!("mount(tmpfs, {options:?})"))?;
+    mount_kind("tmpfs", scratch.path(), options).during(format_args!("mount(tmpfs, {options:?})"))?;
     let limited = (65_536, refused(Errno::ENOSPC));
     judge("bytes that root could write, and the error", &fill(&scratch.join("file"))?, &limited, &(131_072, Ok(())))
 }

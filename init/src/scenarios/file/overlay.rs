@@ -8,7 +8,7 @@ use nix::mount::{MsFlags, mount};
 
 use super::disk::probe_file_system;
 use crate::sandbox::{During, Sandbox};
-use crate::scenarios::support::{Scratch, exists, judge, mount_tmpfs, read, require, write};
+use crate::scenarios::support::{Scratch, exists, judge, mount_kind, mount_tmpfs, read, require, write};
 use crate::scenarios::{Finding, Probe, Scenario, Trouble};
 
 pub(super) const COPY_UP: Scenario = Scenario::new(
@@ -93,11 +93,9 @@ impl Tree {
 
 /// Mounts an overlay of `lower` and `upper` on `merged`, all in this directory.
 pub(in crate::scenarios) fn mount_overlay(dir: &Path, options: &str) -> Result<(), Trouble> {
-    let dir = dir.display();
-    let data = format!("lowerdir={dir}/lower,upperdir={dir}/upper,workdir={dir}/work{options}");
-    let target = format!("{dir}/merged");
-    mount(Some("vmlab"), target.as_str(), Some("overlay"), MsFlags::empty(), Some(data.as_str()))
-        .during(format_args!("mount(overlay, {data})"))
+    let shown = dir.display();
+    let data = format!("lowerdir={shown}/lower,upperdir={shown}/upper,workdir={shown}/work{options}");
+    mount_kind("overlay", &dir.join("merged"), Some(&data)).during(format_args!("mount(overlay, {data})"))
 }
 
 fn probe() -> Result<Probe, Trouble> {

@@ -4,10 +4,11 @@ use std::fs::File;
 use std::io::{ErrorKind, Read as _};
 
 use nix::errno::Errno;
+use nix::unistd::getpid;
 use vmlab_protocol::catalogue::Namespace;
 
 use crate::sandbox::{During, Sandbox};
-use crate::scenarios::support::{Scratch, judge, known, mount_tmpfs};
+use crate::scenarios::support::{Scratch, judge, known, mount_tmpfs, open_namespace};
 use crate::scenarios::{Finding, Probe, Scenario, Trouble};
 use crate::sys::nsfs::mount_namespace_id;
 use crate::sys::statmount::{mount_events, next_mount_namespace, watch_mounts};
@@ -30,7 +31,7 @@ pub(super) const EVENTS: Scenario = Scenario::new(
 fn events(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let scratch = Scratch::new()?;
     let group = mount_events().during("fanotify_init(FAN_REPORT_MNT)")?;
-    let own = File::open("/proc/self/ns/mnt").during("opening the mount namespace")?;
+    let own = open_namespace(getpid(), "mnt")?;
     watch_mounts(&group, &own).during("fanotify_mark(FAN_MARK_MNTNS)")?;
     sandbox.run(|| mount_tmpfs(scratch.path()))?;
     let has_event = match File::from(group).read(&mut [0; 4096]) {
@@ -59,9 +60,9 @@ pub(super) const NAMESPACES: Scenario =
 
 fn namespaces(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let inside = sandbox.hold(|| Ok(()))?;
-    let file = File::open(format!("/proc/{}/ns/mnt", inside.pid())).during("opening a mount namespace")?;
+    let file = open_namespace(inside.pid(), "mnt")?;
     let id = mount_namespace_id(&file).during("ioctl(NS_GET_MNTNS_ID)")?;
-    let mut namespace = File::open("/proc/self/ns/mnt").during("opening the mount namespace")?;
+    let mut namespace = open_namespace(getpid(), "mnt")?;
     let is_found = loop {
         match next_mount_namespace(&namespace) {
             Ok(next) => namespace = File::from(next),
@@ -76,6 +77,6 @@ fn namespaces(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 }
 
 fn probe_namespaces() -> Result<Probe, Trouble> {
-    let own = File::open("/proc/self/ns/mnt").during("opening the mount namespace")?;
+    let own = open_namespace(getpid(), "mnt")?;
     known("ioctl(NS_MNT_GET_NEXT)", next_mount_namespace(&own), &[Errno::ENOTTY], &[Errno::ENOENT])
 }

@@ -1,6 +1,6 @@
 //! Mounts with id maps (`mount_setattr(2)`, section ID-mapped mounts).
 
-use std::fs::{self, File};
+use std::fs::{self};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -11,7 +11,7 @@ use vmlab_protocol::catalogue::Namespace;
 use super::{directory, probe_setattr, probe_user_namespaces, tmpfs};
 use crate::sandbox::{Code, During, OUTER_ID, Sandbox, refused};
 use crate::scenarios::file::{Feature, LoopDisk, probe_disk};
-use crate::scenarios::support::{Scratch, judge, known, mount_tmpfs, write};
+use crate::scenarios::support::{Scratch, judge, known, mount_tmpfs, open_namespace, write};
 use crate::scenarios::{Finding, Probe, Scenario, Trouble};
 use crate::sys::mount::{At, Attributes, OPEN_TREE_CLONE, move_mount, open_tree, open_tree_attr, set_attributes};
 
@@ -167,7 +167,7 @@ fn cloned_tmpfs() -> Result<(Scratch, OwnedFd), Trouble> {
 /// Gives the mount the id maps of a new user namespace.
 fn map(mount: &OwnedFd) -> Result<nix::Result<()>, Trouble> {
     let namespace = Sandbox::none().with_namespaces(&[Namespace::User]).hold(|| Ok(()))?;
-    let file = File::open(format!("/proc/{}/ns/user", namespace.pid())).during("opening a user namespace")?;
+    let file = open_namespace(namespace.pid(), "user")?;
     let attributes = Attributes { id_map: Some(file.as_fd()), ..Attributes::default() };
     Ok(set_attributes(At::Mount(mount.as_fd()), false, attributes))
 }

@@ -4,10 +4,11 @@ use std::fs::File;
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
+use nix::unistd::getpid;
 use vmlab_protocol::catalogue::Namespace;
 
 use crate::sandbox::{Code, During, Sandbox, refused};
-use crate::scenarios::support::{Scratch, judge, known, mount_tmpfs, require};
+use crate::scenarios::support::{Scratch, judge, known, mount_tmpfs, open_namespace, require};
 use crate::scenarios::{Finding, Probe, Scenario, Trouble};
 use crate::sys::files::unique_mount_id;
 use crate::sys::nsfs::mount_namespace_id;
@@ -58,14 +59,14 @@ pub(super) const FOREIGN: Scenario = Scenario::new(
 fn foreign(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let scratch = Scratch::new()?;
     let inside = Sandbox::none().with_namespaces(&[Namespace::Mount]).hold(|| mounted(&scratch))?;
-    let file = File::open(format!("/proc/{}/ns/mnt", inside.pid())).during("opening a mount namespace")?;
+    let file = open_namespace(inside.pid(), "mnt")?;
     let namespace = mount_namespace_id(&file).during("ioctl(NS_GET_MNTNS_ID)")?;
     let found = statmount(*inside.value(), sandbox.applies().then_some(namespace)).map(drop).map_err(Code::from);
     judge("statmount(2) outside", &found, &Ok(()), &refused(Errno::ENOENT))
 }
 
 fn probe_foreign() -> Result<Probe, Trouble> {
-    let own = File::open("/proc/self/ns/mnt").during("opening the mount namespace")?;
+    let own = open_namespace(getpid(), "mnt")?;
     known("ioctl(NS_GET_MNTNS_ID)", mount_namespace_id(&own), &[Errno::ENOTTY], &[])
 }
 

@@ -12,7 +12,7 @@ use vmlab_protocol::catalogue::Namespace;
 use super::{bind, directory, probe_user_namespaces};
 use crate::sandbox::{Answer, Code, During, OUTER_ID, Sandbox, answer, refused};
 use crate::scenarios::file::mount_overlay;
-use crate::scenarios::support::{Scratch, decide, exists, judge, known, mount_tmpfs, read, require, write};
+use crate::scenarios::support::{Scratch, decide, exists, judge, known, mount_kind, mount_tmpfs, read, require, write};
 use crate::scenarios::{Finding, Probe, Scenario, Trouble, Undo};
 
 const INSIDE: &[Namespace] = &[Namespace::User, Namespace::Mount];
@@ -107,7 +107,7 @@ fn binfmt_misc(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 }
 
 fn mount_misc(target: &Path) -> nix::Result<()> {
-    mount(Some("vmlab"), target, Some("binfmt_misc"), MsFlags::empty(), None::<&str>)
+    mount_kind("binfmt_misc", target, None)
 }
 
 fn probe_binfmt_misc() -> Result<Probe, Trouble> {

@@ -4,14 +4,14 @@ use std::fs;
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use vmlab_protocol::catalogue::Namespace;
 
 use super::identity::probe_types;
-use super::{TYPES, TYPES_CONFIG, flag};
+use super::{TYPES, TYPES_CONFIG, flag, map_root};
 use crate::sandbox::{Answer, Code, During, Sandbox, answer, refused};
-use crate::scenarios::support::{Scratch, exists, judge, read, require, write};
+use crate::scenarios::file::probe_file_system;
+use crate::scenarios::support::{Scratch, exists, judge, mount_kind, read, require, write};
 use crate::scenarios::{Finding, Probe, Scenario, Trouble, Undo};
 
 const MAX_USER: &str = "/proc/sys/user/max_user_namespaces";
@@ -50,9 +50,7 @@ fn max(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let answers: Vec<Answer> = sandbox.run(|| {
         unshare(CloneFlags::CLONE_NEWUSER).during("unshare(CLONE_NEWUSER)")?;
         // A user namespace can be created only by a user that has a map.
-        write("/proc/self/uid_map", "0 0 1\n")?;
-        write("/proc/self/setgroups", "deny")?;
-        write("/proc/self/gid_map", "0 0 1\n")?;
+        map_root()?;
         for (namespace, _) in TYPES {
             if sandbox.applies() {
                 write(limit_of(namespace), "0")?;
@@ -118,8 +116,7 @@ fn interpreters(sandbox: &Sandbox) -> Result<Finding, Trouble> {
             write(MAX_INTERPRETERS, "0")?;
         }
         let scratch = Scratch::new()?;
-        mount(Some("vmlab"), scratch.path(), Some("binfmt_misc"), MsFlags::empty(), None::<&str>)
-            .during("mount(binfmt_misc) inside")?;
+        mount_kind("binfmt_misc", scratch.path(), None).during("mount(binfmt_misc) inside")?;
         answer("registering a format", fs::write(scratch.join("register"), ":vmlab:E::vmlab::/proc/self/exe:F"))
     })?;
     judge("registering a format with the flag F", &registered, &refused(Errno::ENOSPC), &Ok(()))
@@ -129,10 +126,5 @@ fn probe_interpreters() -> Result<Probe, Trouble> {
     if !exists(Path::new(MAX_INTERPRETERS))? {
         return Ok(Probe::Missing(format!("{MAX_INTERPRETERS} does not exist")));
     }
-    let filesystems = read("/proc/filesystems")?;
-    Ok(if filesystems.lines().any(|line| line.split_whitespace().last() == Some("binfmt_misc")) {
-        Probe::Available
-    } else {
-        Probe::Missing("/proc/filesystems does not name binfmt_misc".to_owned())
-    })
+    probe_file_system("binfmt_misc")
 }

@@ -19,9 +19,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use nix::sched::CloneFlags;
-use nix::unistd::Pid;
 use vmlab_protocol::catalogue::Namespace;
 
+use super::support::{open_namespace as open, write};
 use super::{Scenario, Trouble};
 use crate::sandbox::{During, clone_flag};
 
@@ -99,14 +99,15 @@ fn bits(namespace: Namespace) -> u64 {
     u64::from(flag(namespace).bits().cast_unsigned())
 }
 
-/// A namespace of a process: `link` is a name in /proc/PID/ns.
-fn open(process: Pid, link: &str) -> Result<File, Trouble> {
-    let path = format!("/proc/{process}/ns/{link}");
-    File::open(&path).during(format_args!("opening {path}"))
+/// Maps root of a new user namespace, and nobody else, to root of the caller's.
+fn map_root() -> Result<(), Trouble> {
+    write("/proc/self/uid_map", "0 0 1\n")?;
+    write("/proc/self/setgroups", "deny")?;
+    write("/proc/self/gid_map", "0 0 1\n")
 }
 
 /// The inode number, which tells whether two files stand for the same namespace.
-fn inode(namespace: &File) -> Result<u64, Trouble> {
+pub(super) fn inode(namespace: &File) -> Result<u64, Trouble> {
     Ok(namespace.metadata().during("fstat(2) of a namespace")?.ino())
 }
 

@@ -4,8 +4,9 @@ use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::wait::{WaitStatus, waitpid};
 
+use super::map_root;
 use crate::sandbox::{Answer, Code, During, Sandbox, refused};
-use crate::scenarios::support::{judge, write};
+use crate::scenarios::support::judge;
 use crate::scenarios::{Finding, Scenario, Trouble};
 use crate::sys::process::fork_with;
 
@@ -36,9 +37,7 @@ fn nest_user(sandbox: &Sandbox) -> Result<Finding, Trouble> {
             if let Err(errno) = unshare(CloneFlags::CLONE_NEWUSER) {
                 return Ok((level, Err(Code::from(errno))));
             }
-            write("/proc/self/uid_map", "0 0 1\n")?;
-            write("/proc/self/setgroups", "deny")?;
-            write("/proc/self/gid_map", "0 0 1\n")?;
+            map_root()?;
         }
         Ok((levels, Ok(())))
     })?;

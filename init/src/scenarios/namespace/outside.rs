@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use super::{flag, open};
 use crate::sandbox::cgroup::Cgroup;
 use crate::sandbox::{Answer, Code, During, Sandbox, refused};
-use crate::scenarios::support::{Scratch, exists, judge, mount_tmpfs, require, write};
+use crate::scenarios::support::{Scratch, cgroup_of, exists, field, judge, mount_tmpfs, require, write};
 use crate::scenarios::{Finding, Scenario, Trouble, Undo};
 use crate::sys::privilege::limit_files;
 
@@ -43,13 +43,6 @@ fn cgroup_from_outside(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     judge("the cgroup of the process, seen inside", &seen, &format!("/..{}", sibling.path()), &sibling.path())
 }
 
-/// The process's cgroup in the v2 hierarchy (`cgroups(7)`).
-fn cgroup_of(process: Pid) -> Result<String, Trouble> {
-    let text = crate::scenarios::support::read(format!("/proc/{process}/cgroup"))?;
-    let path = text.lines().find_map(|line| line.strip_prefix("0::"));
-    path.map(str::to_owned).ok_or_else(|| Trouble::new("/proc/PID/cgroup has no line of the v2 hierarchy"))
-}
-
 pub(super) const PRLIMIT: Scenario = Scenario::new(
     "namespace.prlimit",
     "prlimit(2) sets limits of a process in a PID namespace from outside, but not outwards",
@@ -76,9 +69,8 @@ fn prlimit(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 
 /// The soft limit in /proc/PID/limits.
 fn limit_of_files(process: Pid) -> Result<Option<u64>, Trouble> {
-    let text = crate::scenarios::support::read(format!("/proc/{process}/limits"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Max open files"));
-    Ok(line.and_then(|line| line.split_whitespace().next()).and_then(|number| number.parse().ok()))
+    let limits = field(&format!("/proc/{process}/limits"), "Max open files")?;
+    Ok(limits.split_whitespace().next().and_then(|number| number.parse().ok()))
 }
 
 pub(super) const ROOT_LINK: Scenario = Scenario::new(

@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::PathBuf;
 
-use nix::mount::{MsFlags, mount};
 use nix::sched::unshare;
 use nix::sys::wait::waitpid;
 use nix::unistd::getpid;
@@ -11,7 +10,8 @@ use vmlab_protocol::catalogue::Namespace;
 
 use super::{bits, flag};
 use crate::sandbox::{During, Sandbox};
-use crate::scenarios::support::{Scratch, exists, judge, note, read, write};
+use crate::scenarios::file::probe_file_system;
+use crate::scenarios::support::{Scratch, exists, judge, mount_kind, note, read, write};
 use crate::scenarios::{Finding, Probe, Scenario, Trouble};
 use crate::sys::create::Clone3;
 
@@ -24,8 +24,7 @@ struct Trace {
 impl Trace {
     fn new() -> Result<Self, Trouble> {
         let scratch = Scratch::new()?;
-        mount(Some("vmlab"), scratch.path(), Some("tracefs"), MsFlags::empty(), None::<&str>)
-            .during("mount(tracefs)")?;
+        mount_kind("tracefs", scratch.path(), None).during("mount(tracefs)")?;
         let instance = scratch.join("instances").join(format!("vmlab-{}", getpid()));
         let trace = Self { scratch, instance };
         fs::create_dir(&trace.instance).during("creating an instance of tracefs")?;
@@ -60,9 +59,8 @@ impl Drop for Trace {
 
 /// Whether tracefs has this event.
 fn probe_event(event: &str) -> Result<Probe, Trouble> {
-    let filesystems = read("/proc/filesystems")?;
-    if !filesystems.lines().any(|line| line.split_whitespace().last() == Some("tracefs")) {
-        return Ok(Probe::Missing("/proc/filesystems does not name tracefs".to_owned()));
+    if let missing @ Probe::Missing(_) = probe_file_system("tracefs")? {
+        return Ok(missing);
     }
     let trace = Trace::new()?;
     let path = trace.instance.join("events").join(event);
@@ -79,8 +77,8 @@ pub(super) const TASK_NEWTASK: Scenario = Scenario::new(
 .shows(&["1e"], "Documentation/trace/events.rst; include/trace/events/task.h")
 .steps(&[
     "The subject enables the event task_newtask in an instance of tracefs.",
-    "Calls clone3(2) with CLONE_NEWUTS.",
-    "The trace must have a record with the child's PID and clone_flags=4000000. In the control the trace has no such record.",
+    "Calls clone3(2) with CLONE_NEWUTS and CLONE_PIDFD.",
+    "The trace must have a record with the child's PID and clone_flags=4001000. In the control the trace has no such record.",
 ])
 .by_means_of("the event task_newtask")
 .needs(&["CONFIG_UTS_NS", "CONFIG_FTRACE"], 5, 3, 0)
@@ -93,7 +91,7 @@ fn task_newtask(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     }
     let (child, _) = Clone3::with(bits(Namespace::Uts)).fork_with(|| 0).during("clone3(CLONE_NEWUTS)")?;
     waitpid(child, None).during("waitpid(2)")?;
-    let record = ["task_newtask", &format!("pid={child} "), "clone_flags=4000000"];
+    let record = ["task_newtask", &format!("pid={child} "), "clone_flags=4001000"];
     judge("whether the trace has the record of the clone", &trace.has(&record)?, &true, &false)
 }
 

@@ -9,8 +9,9 @@ use nix::errno::Errno;
 use nix::libc;
 
 use super::super::security::probe_landlock;
-use super::{Finding, Probe, Scenario, Trouble, judge, known, netns, read, require};
+use super::{Finding, Probe, Scenario, Trouble, judge, known, netns, require};
 use crate::sandbox::{Answer, Code, During, Sandbox, answer, refused};
+use crate::scenarios::support::cgroup_of;
 use crate::sys::bpf::Program;
 use crate::sys::process::fork_with;
 use crate::sys::{landlock, seccomp};
@@ -56,9 +57,7 @@ fn address_hook(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 
 /// The directory of the calling process's cgroup.
 fn own_cgroup() -> Result<File, Trouble> {
-    let lines = read("/proc/self/cgroup")?;
-    let path = lines.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
-    File::open(format!("/sys/fs/cgroup{path}")).during("opening the cgroup")
+    File::open(format!("/sys/fs/cgroup{}", cgroup_of("self")?)).during("opening the cgroup")
 }
 
 /// Binds to an address; returns the address that the socket then has.

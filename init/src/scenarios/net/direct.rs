@@ -4,11 +4,12 @@ use nix::errno::Errno;
 use vmlab_protocol::catalogue::Namespace;
 
 use super::link::{self, Device, probe_kind, try_move};
-use super::netns::{self, Netns, await_teardown, until};
+use super::netns::{self, Netns, await_teardown};
 use super::proc::probe_dummy;
 use super::routing::probe_veth;
 use super::{Finding, Probe, Scenario, Trouble, judge, require};
 use crate::sandbox::{Sandbox, refused};
+use crate::scenarios::support::until;
 
 pub(super) const DEAD_DUMMY: Scenario = Scenario::new(
     "net.dead-dummy",

@@ -16,9 +16,8 @@ use nix::net::if_::if_nametoindex;
 use nix::unistd::getpid;
 
 use super::netlink::{Attributes, Message, Netlink};
-use super::netns::until;
 use crate::sandbox::{Answer, Code, During, Probe, Trouble};
-use crate::scenarios::support::write;
+use crate::scenarios::support::{until, write};
 
 /// Length of `struct ifinfomsg`, in bytes.
 pub(super) const LINK_HEADER: usize = 16;

@@ -8,9 +8,9 @@ use std::fmt;
 use netlink_sys::{Socket, SocketAddr};
 use nix::errno::Errno;
 use nix::libc::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR};
-use nix::poll::PollFlags;
 
-use crate::sandbox::{Answer, Code, During, Trouble, WAIT_LIMIT, readable};
+use crate::sandbox::{Answer, Code, During, Trouble};
+use crate::scenarios::support::await_input;
 
 /// Length of `struct nlmsghdr`, in bytes.
 const HEADER: usize = 16;
@@ -165,9 +165,7 @@ impl Netlink {
 
     /// Waits for the next datagram.
     pub(crate) fn receive(&mut self) -> Result<Vec<Message>, Trouble> {
-        if !readable(&self.socket, PollFlags::POLLIN, WAIT_LIMIT)? {
-            return Err(Trouble::new(format_args!("no netlink message within {} ms", WAIT_LIMIT.as_millis())));
-        }
+        await_input("a netlink message", &self.socket)?;
         let (datagram, _kernel) = self.socket.recv_from_full().during("recv(2) from netlink")?;
         messages(&datagram)
     }

@@ -2,15 +2,14 @@
 //! trial that has a socket of each namespace needs no process there.
 
 use std::fs::File;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::unistd::Pid;
 
 use super::link::{self, Device, device_name};
 use crate::sandbox::undo;
-use crate::sandbox::{During, Trouble, WAIT_LIMIT};
+use crate::sandbox::{During, Trouble};
+use crate::scenarios::support::until;
 
 /// A network namespace that exists as long as this value or a process in it.
 #[derive(Debug)]
@@ -45,9 +44,15 @@ impl Netns {
 
     /// Runs `act` in this network namespace.
     pub(crate) fn run<T>(&self, act: impl FnOnce() -> Result<T, Trouble>) -> Result<T, Trouble> {
-        let _back = Back(Self::current()?);
-        setns(&self.0, CloneFlags::CLONE_NEWNET).during("setns(CLONE_NEWNET)")?;
+        let _back = self.enter()?;
         act()
+    }
+
+    #[inline(never)]
+    fn enter(&self) -> Result<Back, Trouble> {
+        let back = Back(Self::current()?);
+        setns(&self.0, CloneFlags::CLONE_NEWNET).during("setns(CLONE_NEWNET)")?;
+        Ok(back)
     }
 }
 
@@ -66,21 +71,6 @@ impl Drop for Back {
 pub(crate) fn leave() -> Result<(), Trouble> {
     unshare(CloneFlags::CLONE_NEWNET).during("unshare(CLONE_NEWNET)")?;
     link::set_up("lo")
-}
-
-/// Waits until a condition holds.
-///
-/// # Errors
-/// The condition did not hold within [`WAIT_LIMIT`].
-pub(crate) fn until(what: &str, mut holds: impl FnMut() -> Result<bool, Trouble>) -> Result<(), Trouble> {
-    let started = Instant::now();
-    while !holds()? {
-        if started.elapsed() > WAIT_LIMIT {
-            return Err(Trouble::new(format_args!("waited {} s for {what}", WAIT_LIMIT.as_secs())));
-        }
-        sleep(Duration::from_millis(1));
-    }
-    Ok(())
 }
 
 /// Waits until every network namespace that died before the call is gone with its devices. The kernel removes dead

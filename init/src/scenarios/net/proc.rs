@@ -5,14 +5,13 @@ use std::path::Path;
 
 use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::libc::{IFLA_IFNAME, RTM_NEWLINK, RTNLGRP_LINK};
-use nix::mount::{MsFlags, mount};
 use vmlab_protocol::catalogue::Namespace;
 
 use super::link::{self, Device, LINK_HEADER, device_name, probe_kind};
 use super::netlink::Netlink;
 use super::{Finding, Probe, Scenario, Trouble, decide, judge, netns, read, require, write};
 use crate::sandbox::{During, Sandbox};
-use crate::scenarios::support::Scratch;
+use crate::scenarios::support::{Scratch, mount_kind};
 
 pub(super) const DEVICES: Scenario = Scenario::new(
     "net.devices",
@@ -152,7 +151,7 @@ fn sysfs(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 }
 
 fn mount_sysfs(target: &Path) -> Result<(), Trouble> {
-    mount(Some("vmlab"), target, Some("sysfs"), MsFlags::empty(), None::<&str>).during("mount(sysfs)")
+    mount_kind("sysfs", target, None).during("mount(sysfs)")
 }
 
 fn listed(mounted: &Path) -> Result<Vec<String>, Trouble> {

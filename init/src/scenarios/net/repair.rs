@@ -13,8 +13,8 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, SockaddrIn, 
 use serde::{Deserialize, Serialize};
 
 use super::Trouble;
-use super::netns::until;
 use crate::sandbox::During;
+use crate::scenarios::support::until;
 use crate::sys::socket::{option, option_bytes, set_bytes, set_option};
 
 /// Queues of `TCP_REPAIR_QUEUE`.

@@ -6,10 +6,11 @@ use nix::errno::Errno;
 use vmlab_protocol::catalogue::Namespace;
 
 use super::link::{self, Device, device_name, probe, probe_kind};
-use super::netns::{self, Netns, await_teardown, until};
+use super::netns::{self, Netns, await_teardown};
 use super::wires::{connect, host, tcp, udp};
 use super::{Finding, Probe, Scenario, Trouble, decide, judge, read, require, write};
 use crate::sandbox::{During, Sandbox, answer, refused};
+use crate::scenarios::support::until;
 
 pub(super) fn probe_veth() -> Result<Probe, Trouble> {
     let (name, peer) = (device_name('p'), device_name('q'));

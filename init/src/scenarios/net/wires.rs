@@ -2,11 +2,10 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 
-use nix::poll::PollFlags;
-
 use super::link::{self, Device};
 use super::netns::Netns;
-use crate::sandbox::{Answer, During, Trouble, WAIT_LIMIT, answer, readable};
+use crate::sandbox::{Answer, During, Trouble, answer};
+use crate::scenarios::support::await_input;
 
 /// The network of most trials.
 pub(super) const fn host(number: u8) -> Ipv4Addr {
@@ -61,9 +60,7 @@ pub(super) fn udp(netns: &Netns, address: Ipv4Addr) -> Result<(UdpSocket, Socket
 
 /// Waits for a datagram.
 pub(super) fn received(socket: &UdpSocket) -> Result<Vec<u8>, Trouble> {
-    if !readable(socket, PollFlags::POLLIN, WAIT_LIMIT)? {
-        return Err(Trouble::new(format_args!("no datagram within {} s", WAIT_LIMIT.as_secs())));
-    }
+    await_input("a datagram", socket)?;
     let mut datagram = vec![0; 2048];
     let length = socket.recv(&mut datagram).during("recv(2) of a datagram")?;
     datagram.truncate(length);

@@ -1,20 +1,19 @@
 //! The first process of a PID namespace, its init.
 
-use std::fs::File;
 use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
 use std::process::exit;
 
 use nix::errno::Errno;
-use nix::poll::PollFlags;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, getpid, getppid};
 use vmlab_protocol::catalogue::Namespace;
 
-use super::support::judge;
+use super::super::process::{answer_of, answer_once};
+use super::support::{judge, open_namespace};
 use super::{Finding, Scenario, Trouble};
-use crate::sandbox::{Code, During, End, Sandbox, WAIT_LIMIT, readable, refused};
+use crate::sandbox::{Code, During, End, Sandbox, refused};
 use crate::sys::process::{default_action, fork_with};
 
 pub(super) const INIT: Scenario =
@@ -51,10 +50,7 @@ fn init_end(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let inside = sandbox.hold(|| {
         // Without a writer, the end of the trial is an end of file for the child.
         asker = None;
-        let child = fork_with(|| {
-            let answered = question.read_exact(&mut [0]).and_then(|()| answerer.write_all(&[2]));
-            u8::from(answered.is_err())
-        });
+        let child = fork_with(|| answer_once(&mut question, &mut answerer));
         child.map(Pid::as_raw).during("fork(2) inside")
     })?;
     drop((question, answerer));
@@ -63,12 +59,7 @@ fn init_end(sandbox: &Sandbox) -> Result<Finding, Trouble> {
         // EPIPE if the child has been killed; Rust ignores SIGPIPE.
         let _gone = asker.write_all(&[1]);
     }
-    if !readable(&answer, PollFlags::POLLIN, WAIT_LIMIT)? {
-        return Err(Trouble::new("the child neither answers nor ends"));
-    }
-    let mut bytes = Vec::new();
-    answer.read_to_end(&mut bytes).during("read(2) of the child's answer")?;
-    judge("the child's answer after the end of its parent", &bytes, &Vec::new(), &vec![2])
+    judge("the child's answer after the end of its parent", &answer_of(&mut answer)?, &Vec::new(), &vec![2])
 }
 
 pub(super) const INIT_EXIT: Scenario = Scenario::new(
@@ -87,8 +78,7 @@ pub(super) const INIT_EXIT: Scenario = Scenario::new(
 
 fn init_exit(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let inside = sandbox.hold(|| Ok(()))?;
-    let path = format!("/proc/{}/ns/pid", inside.pid());
-    let namespace = File::open(&path).during(format_args!("opening {path}"))?;
+    let namespace = open_namespace(inside.pid(), "pid")?;
     drop(inside);
     let answer = Sandbox::none().run(|| {
         setns(&namespace, CloneFlags::CLONE_NEWPID).during("setns(2)")?;

@@ -6,19 +6,18 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::mount::{MsFlags, mount};
 use nix::unistd::{Gid, Uid, getpid, setgid, setgroups, setresuid};
 use vmlab_protocol::catalogue::Namespace;
 
 use super::procfs::pids;
-use super::support::{Scratch, become_user, decide, judge, known};
+use super::support::{Scratch, become_user, decide, judge, known, mount_kind};
 use super::{Finding, Probe, Scenario, Trouble};
 use crate::sandbox::{Answer, Code, During, Sandbox, answer, refused};
 use crate::sys::mount::{FSCONFIG_CMD_CREATE, fsconfig, fsconfig_string, fsmount, fsopen};
 
 /// Mounts another procfs.
 pub(super) fn mount_proc(target: &Path, options: Option<&str>) -> nix::Result<()> {
-    mount(Some("proc"), target, Some("proc"), MsFlags::empty(), options)
+    mount_kind("proc", target, options)
 }
 
 /// Whether the kernel knows an option of procfs. Before Linux 5.8, an unknown option was an error too.

@@ -6,7 +6,7 @@ use std::path::Path;
 use nix::unistd::getpid;
 use vmlab_protocol::catalogue::Namespace;
 
-use super::support::{Scratch, decide, judge, read};
+use super::support::{Scratch, decide, find_field, judge, read};
 use super::{Finding, Probe, Scenario, Trouble, proc_options, with_child};
 use crate::sandbox::{During, Sandbox};
 use crate::sys::create::Clone3;
@@ -124,8 +124,7 @@ fn kthread_line(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 }
 
 fn kthread_of(process: &str) -> Result<Option<String>, Trouble> {
-    let status = read(format!("/proc/{process}/status"))?;
-    Ok(status.lines().find_map(|line| line.strip_prefix("Kthread:")).map(|value| value.trim().to_owned()))
+    find_field(&format!("/proc/{process}/status"), "Kthread:")
 }
 
 fn probe_kthread_line() -> Result<Probe, Trouble> {

@@ -1,6 +1,5 @@
 //! The PIDs that one process has in several PID namespaces.
 
-use std::fs::File;
 use std::io::{IoSliceMut, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
@@ -13,7 +12,7 @@ use nix::unistd::{Pid, getpid};
 use vmlab_protocol::catalogue::Namespace;
 
 use super::set_tid::fork_as;
-use super::support::{decide, judge, known, read, require, write};
+use super::support::{decide, field, judge, known, open_namespace, read, require, write};
 use super::{Finding, Probe, Scenario, Trouble, Undo};
 use crate::sandbox::{Answer, Code, During, Sandbox};
 use crate::sys::system::{pid_from, pid_in};
@@ -31,10 +30,10 @@ pub(super) const NSPID: Scenario =
 fn nspid(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let inside = sandbox.hold(|| Ok(()))?;
     let pid = inside.pid().as_raw();
-    let status = read(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
-    let seen = line.map(|pids| pids.split_whitespace().map(str::parse).collect::<Result<Vec<i32>, _>>());
-    judge(&format!("NSpid of /proc/{pid}/status"), &seen, &Some(Ok(vec![pid, 1])), &Some(Ok(vec![pid])))
+    let pids = field(&format!("/proc/{pid}/status"), "NSpid:")?;
+    let seen: Vec<&str> = pids.split_whitespace().collect();
+    let pid = pid.to_string();
+    judge(&format!("NSpid of /proc/{pid}/status"), &seen, &vec![&pid, "1"], &vec![&pid])
 }
 
 pub(super) const SCM_CREDENTIALS: Scenario = Scenario::new(
@@ -135,7 +134,7 @@ pub(super) const TRANSLATE: Scenario = Scenario::new(
 
 fn translate(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let inside = sandbox.hold(|| Ok(()))?;
-    let namespace = namespace_of(inside.pid())?;
+    let namespace = open_namespace(inside.pid(), "pid")?;
     let first = Pid::from_raw(1);
     let outer = pid_from(&namespace, first).map_err(Code::from);
     let inner: Answer<i32> = pid_in(&namespace, inside.pid()).map_err(Code::from);
@@ -148,12 +147,7 @@ fn translate(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     )
 }
 
-fn namespace_of(process: Pid) -> Result<File, Trouble> {
-    let path = format!("/proc/{process}/ns/pid");
-    File::open(&path).during(format_args!("opening {path}"))
-}
-
 fn probe_translate() -> Result<Probe, Trouble> {
-    let own = pid_from(&namespace_of(getpid())?, getpid());
+    let own = pid_from(&open_namespace(getpid(), "pid")?, getpid());
     known("ioctl(NS_GET_PID_FROM_PIDNS)", own, &[Errno::ENOTTY], &[])
 }

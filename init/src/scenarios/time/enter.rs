@@ -13,8 +13,9 @@ use nix::unistd::Pid;
 use vmlab_protocol::catalogue::Namespace;
 
 use crate::sandbox::{During, Sandbox, clone_flag};
+use crate::scenarios::namespace::inode;
 use crate::scenarios::process::and_end;
-use crate::scenarios::support::{Scratch, judge, known, note};
+use crate::scenarios::support::{Scratch, judge, known, note, open_namespace};
 use crate::scenarios::{Finding, Probe, Scenario, Trouble};
 use crate::sys::create::{execute, vfork_and_execute};
 use crate::sys::process::fork_with;
@@ -48,10 +49,9 @@ fn unshare_time() -> nix::Result<()> {
     unshare(clone_flag(Namespace::Time).0)
 }
 
-fn time_of(process: Pid) -> Result<String, Trouble> {
-    let link = format!("/proc/{process}/ns/time");
-    let target = fs::read_link(&link).during(format_args!("readlink({link})"))?;
-    Ok(target.to_string_lossy().into_owned())
+/// The inode number of a process's time namespace.
+fn time_of(process: Pid) -> Result<u64, Trouble> {
+    inode(&open_namespace(process, "time")?)
 }
 
 pub(super) const EXEC: Scenario = Scenario::new(

@@ -11,7 +11,7 @@ use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime, clock_settime};
 use vmlab_protocol::catalogue::Namespace;
 
-use super::support::{decide, judge, read as read_file};
+use super::support::{decide, field, judge, read as read_file};
 use super::{Finding, Scenario, Trouble, Undo};
 use crate::sandbox::{Answer, ClockOffset, Code, During, Sandbox, refused};
 use crate::sys::privilege::adjust_nothing;
@@ -77,9 +77,7 @@ fn btime(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 }
 
 fn boot_second() -> Result<i64, Trouble> {
-    let stat = read_file("/proc/stat")?;
-    let line = stat.lines().find_map(|line| line.strip_prefix("btime "));
-    line.ok_or_else(|| Trouble::new("/proc/stat has no line btime"))?.parse().during("reading btime")
+    field("/proc/stat", "btime")?.parse().during("reading btime")
 }
 
 const MONOTONIC: Scenario =

@@ -8,7 +8,7 @@ use nix::sys::wait::waitpid;
 use vmlab_protocol::catalogue::Namespace;
 
 use crate::sandbox::{Answer, ClockOffset, During, Sandbox, answer, clone_flag, refused};
-use crate::scenarios::support::{judge, read};
+use crate::scenarios::support::{field, judge};
 use crate::scenarios::{Finding, Scenario, Trouble};
 use crate::sys::process::fork_with;
 
@@ -110,9 +110,8 @@ pub(super) const VIEW: Scenario = Scenario::new(
 
 fn view(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let inside = sandbox.hold(|| Ok(()))?;
-    let text = read(format!("/proc/{}/timens_offsets", inside.pid()))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("boottime"));
-    let seconds = line.and_then(|line| line.split_whitespace().next()).and_then(|number| number.parse::<i64>().ok());
+    let offset = field(&format!("/proc/{}/timens_offsets", inside.pid()), "boottime")?;
+    let seconds = offset.split_whitespace().next().and_then(|number| number.parse::<i64>().ok());
     judge("the boottime offset in /proc/PID/timens_offsets", &seconds, &Some(1_000_000), &Some(0))
 }
 

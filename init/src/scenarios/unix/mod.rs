@@ -12,7 +12,7 @@ use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use vmlab_protocol::catalogue::Namespace;
 
-use super::support::{Scratch, judge, known, read, require};
+use super::support::{Scratch, field, judge, known, require};
 use super::{Finding, Probe, Scenario, Trouble};
 use crate::sandbox::{Answer, Code, During, Sandbox, refused};
 use crate::sys::pidfd;
@@ -103,9 +103,7 @@ fn pass_pidfd(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 
 /// The PID that a pidfd stands for (proc_pid_fdinfo(5)).
 fn process_of(pidfd: &OwnedFd) -> Result<String, Trouble> {
-    let info = read(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
-    let pid = info.lines().find_map(|line| line.strip_prefix("Pid:"));
-    pid.map(|pid| pid.trim().to_owned()).ok_or_else(|| Trouble::new("the descriptor is no pidfd"))
+    field(&format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()), "Pid:")
 }
 
 const PASS_RIGHTS: Scenario = Scenario::new(
