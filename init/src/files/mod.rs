@@ -48,9 +48,9 @@ impl Files {
     /// Waits until the host's files are mounted and the host has answered the kernel's first request. The outcome is that of a
     /// probe.
     pub(crate) fn wait(self) -> Result<LegOutcome, Trouble> {
-        let mut line = String::new();
-        BufReader::new(self.answer).read_line(&mut line).during("waiting for the host's files")?;
-        serde_json::from_str(&line).during("unreadable answer of PID 1")
+        let mut line = Vec::new();
+        BufReader::new(self.answer).read_until(b'\n', &mut line).during("waiting for the host's files")?;
+        serde_json::from_slice(&line).during("unreadable answer of PID 1")
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Debug};
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{ErrorKind, Read as _, Write};
+use std::io::{BufRead, ErrorKind, Read as _, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -14,6 +14,9 @@ use nix::libc::O_NONBLOCK;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::poll::PollFlags;
 use nix::unistd::{Gid, Pid, Uid, setgroups, setresgid, setresuid};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::{Finding, Probe, Trouble};
 use crate::sandbox::cgroup::create_numbered_dir;
@@ -200,12 +203,12 @@ pub(crate) fn until(what: &str, mut holds: impl FnMut() -> Result<bool, Trouble>
 }
 
 /// The pause between two looks of [`until`].
-pub(crate) const PAUSE: Duration = Duration::from_millis(5);
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Waits until there is something to read, or the end of a file.
 ///
 /// # Errors
-/// Neither came within [`WAIT_LIMIT`].
+/// Nothing arrived within [`WAIT_LIMIT`].
 pub(crate) fn await_input(what: &str, from: &impl AsFd) -> Result<(), Trouble> {
     if readable(from, PollFlags::POLLIN, WAIT_LIMIT)? { Ok(()) } else { Err(waited(what)) }
 }
@@ -217,6 +220,20 @@ fn waited(what: &str) -> Trouble {
 /// Whether the path exists. `ENOENT` and `ENOTDIR` are no errors.
 pub(crate) fn exists(path: &Path) -> Result<bool, Trouble> {
     path.try_exists().during(format_args!("stat({})", path.display()))
+}
+
+/// Sends a value as a line. In the form of [`serde_json::Value`], as values from a sandbox.
+pub(crate) fn send_line(to: &mut dyn Write, value: &impl Serialize) -> Result<(), Trouble> {
+    let value = serde_json::to_value(value).during("writing a line")?;
+    to.write_all(format!("{value}\n").as_bytes()).during("sending a line")
+}
+
+/// Receives a value that was sent as a line.
+pub(crate) fn receive_line<T: DeserializeOwned>(from: &mut dyn BufRead) -> Result<T, Trouble> {
+    let mut line = Vec::new();
+    from.read_until(b'\n', &mut line).during("receiving a line")?;
+    let value: Value = serde_json::from_slice(&line).during("reading a line")?;
+    serde_json::from_value(value).during("reading a line")
 }
 
 /// Mounts a file system of this kind without a device.

@@ -18,7 +18,7 @@ use nix::unistd::{Pid, write};
 use serde::{Deserialize, Serialize};
 
 use super::Trouble;
-use super::support::{require, until};
+use super::support::{receive_line, require, send_line, until};
 use crate::sandbox::During;
 use crate::sys::checkpoint::{from_words, replace_descriptor, to_words};
 use crate::sys::create::Clone3;
@@ -176,9 +176,7 @@ impl Image {
     pub(in crate::scenarios) fn send(&self, to: &mut impl Write) -> Result<(), Trouble> {
         let parts = self.parts.iter().map(|(start, bytes)| (*start, bytes.len())).collect();
         let head = Head { count: self.count, registers: to_words(&self.registers).to_vec(), parts };
-        let mut line = serde_json::to_vec(&head).during("writing the head of an image")?;
-        line.push(b'\n');
-        to.write_all(&line).during("sending an image")?;
+        send_line(to, &head)?;
         self.parts.iter().try_for_each(|(_, bytes)| to.write_all(bytes)).during("sending an image")
     }
 
@@ -186,9 +184,7 @@ impl Image {
     pub(in crate::scenarios) fn receive(from: &mut impl BufRead) -> Result<Self, Trouble> {
         /// More than a process of this program has.
         const MOST: usize = 64 << 20;
-        let mut line = String::new();
-        from.read_line(&mut line).during("receiving an image")?;
-        let Head { count, registers, parts } = serde_json::from_str(&line).during("reading the head of an image")?;
+        let Head { count, registers, parts } = receive_line(from)?;
         let words = registers.first_chunk().ok_or_else(|| Trouble::new("an image with too few registers"))?;
         let mut image = Self { count, registers: from_words(*words), parts: Vec::new() };
         for (start, length) in parts {

@@ -1,6 +1,6 @@
 //! The link to the other guest: addresses, and an exchange of lines.
 
-use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
+use std::io::{BufReader, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use vmlab_protocol::message::Side;
 
-use super::super::support::{await_input, present};
+use super::super::support::{await_input, present, receive_line, send_line};
 use super::super::{Probe, Trouble};
 use crate::sandbox::{During, Sandbox, WAIT_LIMIT};
 use crate::sys::network;
@@ -42,12 +42,8 @@ impl Link {
     /// Sends a value to the other guest, and returns the value that the other guest sends.
     pub(super) fn exchange<T: Serialize + DeserializeOwned>(&self, own: &T) -> Result<T, Trouble> {
         let stream = self.meet()?;
-        let mut line = serde_json::to_vec(own).during("writing a line for the other guest")?;
-        line.push(b'\n');
-        (&stream).write_all(&line).during("write(2) to the other guest")?;
-        let mut answer = String::new();
-        BufReader::new(&stream).read_line(&mut answer).during("read(2) from the other guest")?;
-        serde_json::from_str(&answer).during("reading the line of the other guest")
+        send_line(&mut &stream, own)?;
+        receive_line(&mut BufReader::new(&stream))
     }
 
     /// A connection to the other guest, which must call this as well.

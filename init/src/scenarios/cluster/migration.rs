@@ -1,6 +1,6 @@
 //! A process with a live TCP connection moves to another machine.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::AsFd as _;
 
@@ -12,7 +12,7 @@ use super::super::checkpoint::image::{Counting, Image};
 use super::super::checkpoint::probe_set_tid;
 use super::super::net::link::{add_address, delete_address, set_up};
 use super::super::net::repair::{self, Connection};
-use super::super::support::{await_input, judge, note, require};
+use super::super::support::{await_input, judge, note, receive_line, require, send_line};
 use super::super::{Finding, Probe, Scenario, Trouble};
 use super::link::{self, DEVICE, Link, connect};
 use crate::sandbox::{Answer, During, Sandbox, WAIT_LIMIT, answer, refused};
@@ -81,9 +81,7 @@ fn depart(sandbox: &Sandbox, link: &Link) -> Result<Answer<bool>, Trouble> {
             delete_address(DEVICE, CLIENT, 24)?;
         }
         let mut stream = link.meet()?;
-        let mut line = serde_json::to_vec(&connection).during("writing the connection")?;
-        line.push(b'\n');
-        stream.write_all(&line).during("sending the connection")?;
+        send_line(&mut stream, &connection)?;
         image.send(&mut stream)
     })?;
     // The last copy of the socket. A connection under repair ends without a word to the server; another one with a reset,
@@ -105,9 +103,7 @@ fn arrive(sandbox: &Sandbox, link: &Link) -> Result<Answer<bool>, Trouble> {
     let (server, _) = listener.accept().during("accept(2) of the server")?;
     (&server).write_all(UNREAD).during("write(2) of the server")?;
     let mut reader = BufReader::new(link.meet()?);
-    let mut line = String::new();
-    reader.read_line(&mut line).during("receiving the connection")?;
-    let connection: Option<Connection> = serde_json::from_str(&line).during("reading the connection")?;
+    let connection: Option<Connection> = receive_line(&mut reader)?;
     let image = Image::receive(&mut reader)?;
     if connection.is_some() {
         add_address(DEVICE, CLIENT, 24)?;

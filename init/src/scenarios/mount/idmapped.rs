@@ -1,6 +1,6 @@
 //! Mounts with id maps (`mount_setattr(2)`, section ID-mapped mounts).
 
-use std::fs::{self};
+use std::fs;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
