@@ -77,7 +77,11 @@ const fn killed(id: &'static str, trial: fn(&Sandbox) -> Result<Finding, Trouble
 /// Dies of the signal, whose default action is restored first: Rust's runtime ignores SIGPIPE and handles SIGSEGV and
 /// SIGBUS.
 fn raise<const SIGNAL: i32>(_sandbox: &Sandbox) -> Result<Finding, Trouble> {
-    let signal = Signal::try_from(SIGNAL).during("the signal's number")?;
+    die_of(SIGNAL)
+}
+
+fn die_of(number: i32) -> Result<Finding, Trouble> {
+    let signal = Signal::try_from(number).during("the signal's number")?;
     if signal != Signal::SIGKILL {
         default_action(signal).during("sigaction(2)")?;
     }

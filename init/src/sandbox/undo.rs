@@ -13,19 +13,19 @@ thread_local! {
 
 /// Runs an undo action when it goes out of scope.
 #[must_use = "the undo action runs when this is dropped"]
-pub(crate) struct Undo<F: FnMut() -> Result<(), Trouble>> {
+pub(crate) struct Undo<'a> {
     what: &'static str,
-    back: F,
+    back: Box<dyn FnMut() -> Result<(), Trouble> + 'a>,
 }
 
-impl<F: FnMut() -> Result<(), Trouble>> Undo<F> {
+impl<'a> Undo<'a> {
     /// `what` names the changed thing in an error message. The guard calls `back` once.
-    pub(crate) const fn new(what: &'static str, back: F) -> Self {
-        Self { what, back }
+    pub(crate) fn new(what: &'static str, back: impl FnMut() -> Result<(), Trouble> + 'a) -> Self {
+        Self { what, back: Box::new(back) }
     }
 }
 
-impl<F: FnMut() -> Result<(), Trouble>> Drop for Undo<F> {
+impl Drop for Undo<'_> {
     fn drop(&mut self) {
         if let Err(trouble) = (self.back)() {
             failed(format_args!("{}: {trouble}", self.what));

@@ -4,15 +4,15 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
+use nix::sched::sched_getcpu;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::utsname::uname;
 use nix::sys::wait::waitpid;
 use nix::time::{ClockId, clock_gettime};
-use nix::unistd::{Pid, SysconfVar, gethostname, sethostname, sysconf};
+use nix::unistd::{SysconfVar, gethostname, sethostname, sysconf};
 use vmlab_protocol::catalogue::Namespace;
 
-use super::support::{LOG, decide, log_has, note, open_log, read, require, write};
+use super::support::{LOG, decide, log_has, note, open_log, pin_to, read, require, write};
 use super::{Finding, Scenario, Trouble, Undo};
 use crate::modules;
 use crate::sandbox::{During, Probe, Sandbox, WAIT_LIMIT};
@@ -159,10 +159,4 @@ fn await_rounds(rounds: &AtomicU64, more: u64, mut act: impl FnMut() -> Result<(
         act()?;
     }
     Ok(())
-}
-
-fn pin_to(cpu: usize) -> Result<(), Trouble> {
-    let mut set = CpuSet::new();
-    set.set(cpu).during("a set of CPUs")?;
-    sched_setaffinity(Pid::from_raw(0), &set).during(format_args!("sched_setaffinity(CPU {cpu})"))
 }

@@ -13,6 +13,7 @@ use nix::errno::Errno;
 use nix::libc::O_NONBLOCK;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::poll::PollFlags;
+use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::{Gid, Pid, Uid, setgroups, setresgid, setresuid};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -126,6 +127,16 @@ pub(crate) fn become_user(id: u32) -> Result<(), Trouble> {
     setgroups(&[]).during("setgroups(2)")?;
     setresgid(group, group, group).during("setresgid(2)")?;
     setresuid(user, user, user).during("setresuid(2)")
+}
+
+/// Confines the calling process to a CPU.
+///
+/// # Errors
+/// As sched_setaffinity(2).
+pub(crate) fn pin_to(cpu: usize) -> Result<(), Trouble> {
+    let mut set = CpuSet::new();
+    set.set(cpu).during("a set of CPUs")?;
+    sched_setaffinity(Pid::from_raw(0), &set).during(format_args!("sched_setaffinity(CPU {cpu})"))
 }
 
 /// Checks a precondition of the trial.

@@ -78,7 +78,7 @@ fn read_inside(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 }
 
 /// Sets kernel.dmesg_restrict until the guard is dropped.
-fn restrict(on: bool) -> Result<Undo<impl FnMut() -> Result<(), Trouble>>, Trouble> {
+fn restrict(on: bool) -> Result<Undo<'static>, Trouble> {
     let before = read(RESTRICTION)?;
     let back = Undo::new("kernel.dmesg_restrict", move || write(RESTRICTION, &before));
     write(RESTRICTION, if on { "1" } else { "0" })?;

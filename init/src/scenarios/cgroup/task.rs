@@ -2,23 +2,19 @@
 
 use std::io::{Read as _, Write as _, pipe};
 
-use nix::errno::Errno;
-use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::{Pid, pause};
 
 use super::super::Trouble;
-use super::super::support::note;
+use super::super::support::{note, pin_to};
 use crate::sandbox::cgroup::Cgroup;
 use crate::sandbox::{During, End, die_with_parent, undo};
-use crate::sys::process::fork_with;
+use crate::sys::process::{fork_with, reap_any};
 
 /// Confines the calling process to the first CPU, so that it competes with others that are there.
 pub(super) fn use_first_cpu() -> Result<(), Trouble> {
-    let mut first = CpuSet::new();
-    first.set(0).during("naming the first CPU")?;
-    sched_setaffinity(Pid::from_raw(0), &first).during("sched_setaffinity(2)")
+    pin_to(0)
 }
 
 /// A child of the calling process. Dropping the guard kills and reaps it.
@@ -33,6 +29,10 @@ impl Task {
     /// # Errors
     /// As fork(2); the process could not enter the cgroup.
     pub(super) fn start(cgroup: &Cgroup, act: impl FnOnce() -> Result<(), Trouble>) -> Result<Self, Trouble> {
+        Self::start_boxed(cgroup, Box::new(act))
+    }
+
+    fn start_boxed(cgroup: &Cgroup, act: Box<dyn FnOnce() -> Result<(), Trouble> + '_>) -> Result<Self, Trouble> {
         let (mut ready, mut reporter) = pipe().during("pipe(2)")?;
         let pid = fork_with(|| {
             let entered = die_with_parent().and_then(|()| cgroup.enter());
@@ -110,14 +110,7 @@ impl Drop for Task {
     fn drop(&mut self) {
         let Some(pid) = self.pid else { return };
         // ESRCH cannot come: a process that was not reaped has its PID.
-        let reaped = kill(pid, Signal::SIGKILL).and_then(|()| {
-            loop {
-                match waitpid(pid, None) {
-                    Err(Errno::EINTR) => {}
-                    other => return other,
-                }
-            }
-        });
+        let reaped = kill(pid, Signal::SIGKILL).and_then(|()| reap_any(pid));
         if let Err(errno) = reaped {
             undo::failed(format_args!("a process in a cgroup: {errno}"));
         }

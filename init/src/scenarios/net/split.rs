@@ -12,6 +12,7 @@ use super::routing::probe_veth;
 use super::wires::{connect, give, host, received, tcp, udp};
 use super::{Finding, Probe, Scenario, Trouble, judge, read, require};
 use crate::sandbox::{Answer, During, Sandbox, answer, refused};
+use crate::scenarios::support::pin_to;
 use crate::sys::socket::set_bytes;
 
 /// Modes of a macvlan, and of an ipvlan (include/uapi/linux/if_link.h).
@@ -213,7 +214,7 @@ fn ipvlan_l3s(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     filtered.set_nonblocking(true).during("fcntl(O_NONBLOCK)")?;
     require("NFT_MSG_NEWRULE", &nft::drop_port(Hook::Input, first.port())?, &Ok(()))?;
     // Of one processor, so that the datagrams arrive in the order in which they were sent.
-    stay_on_a_processor()?;
+    pin_to(0)?;
     let (sender, _) = udp(&far, host(253))?;
     for (target, text) in [(first, "first"), (second, "second")] {
         sender.send_to(text.as_bytes(), target).during("send(2) from the far end")?;
@@ -221,12 +222,6 @@ fn ipvlan_l3s(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     require("the datagram to the other port", &received(&open)?.as_slice(), &b"second".as_slice())?;
     let received = answer("recv(2)", filtered.recv(&mut [0; 64]))?;
     judge("recv(2) at the filtered port", &received, &refused(Errno::EAGAIN), &Ok(5))
-}
-
-fn stay_on_a_processor() -> Result<(), Trouble> {
-    let mut processors = nix::sched::CpuSet::new();
-    processors.set(0).during("a set of processors")?;
-    nix::sched::sched_setaffinity(nix::unistd::getpid(), &processors).during("sched_setaffinity(2)")
 }
 
 pub(super) const ONE_KIND: Scenario =
