@@ -50,6 +50,11 @@ fn status_of(process: Pid, name: &str) -> Result<String, Trouble> {
     field(&format!("/proc/{process}/status"), name)
 }
 
+/// Whether the kernel has clone3(2).
+pub(super) fn probe_clone3() -> Result<Probe, Trouble> {
+    known("clone3(2)", Err::<(), _>(errno_without_arguments()), &[Errno::ENOSYS], &[Errno::EINVAL])
+}
+
 /// Whether clone3(2) knows these flags.
 fn probe_flags(name: &str, flags: u64) -> Result<Probe, Trouble> {
     let made = Clone3::with(flags).fork_with(|| 0);
@@ -191,7 +196,7 @@ fn probe_into_cgroup() -> Result<Probe, Trouble> {
     if missing != Probe::Available {
         return Ok(missing);
     }
-    let exists = known("clone3(2)", Err::<(), _>(errno_without_arguments()), &[Errno::ENOSYS], &[Errno::EINVAL])?;
+    let exists = probe_clone3()?;
     if exists != Probe::Available {
         return Ok(exists);
     }

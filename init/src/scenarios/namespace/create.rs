@@ -10,9 +10,10 @@ use vmlab_protocol::catalogue::Namespace;
 use super::identity::probe_types;
 use super::{bits, flag, inode, open};
 use crate::sandbox::{Answer, Code, During, Sandbox, refused};
-use crate::scenarios::support::{judge, known};
-use crate::scenarios::{Finding, Probe, Scenario, Trouble};
-use crate::sys::create::{Clone3, add_idle_thread, clone_and_end, errno_without_arguments, legacy_clone};
+use crate::scenarios::process::probe_clone3;
+use crate::scenarios::support::judge;
+use crate::scenarios::{Finding, Scenario, Trouble};
+use crate::sys::create::{Clone3, add_idle_thread, clone_and_end, legacy_clone};
 use crate::sys::process::fork_with;
 
 /// A function for a child: returns 1 if its namespace is another one than the caller's, and 0 if it is the same.
@@ -184,8 +185,4 @@ fn ways(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     })?;
     let all = |new| (new, new, new, new);
     judge("whether the namespace is a new one: clone, clone3, unshare, setns", &answers, &all(true), &all(false))
-}
-
-fn probe_clone3() -> Result<Probe, Trouble> {
-    known("clone3(2)", Err::<(), _>(errno_without_arguments()), &[Errno::ENOSYS], &[Errno::EINVAL])
 }

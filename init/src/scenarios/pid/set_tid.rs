@@ -6,10 +6,11 @@ use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, getpid};
 use vmlab_protocol::catalogue::Namespace;
 
+use super::super::process::probe_clone3;
 use super::support::{become_user, judge, known, read, require, write};
 use super::{Finding, Probe, Scenario, Trouble, Undo};
 use crate::sandbox::{Answer, Code, During, Sandbox, refused};
-use crate::sys::create::{Clone3, errno_without_arguments};
+use crate::sys::create::Clone3;
 use crate::sys::random;
 
 const SOURCE: &str = "clone(2), section The set_tid array";
@@ -24,7 +25,7 @@ pub(crate) fn fork_as(pids: &[i32]) -> Result<Answer<i32>, Trouble> {
 
 /// Whether clone3(2) knows set_tid, Linux 5.5.
 pub(crate) fn probe_set_tid() -> Result<Probe, Trouble> {
-    let exists = known("clone3(2)", Err::<(), _>(errno_without_arguments()), &[Errno::ENOSYS], &[Errno::EINVAL])?;
+    let exists = probe_clone3()?;
     if exists != Probe::Available {
         return Ok(exists);
     }
