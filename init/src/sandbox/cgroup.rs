@@ -143,6 +143,11 @@ impl Drop for Cgroup {
     }
 }
 
+/// Tests whether the kernel has cgroup v2, and this file in it.
+pub(crate) fn probe_file(file: &'static str) -> Result<Probe, Trouble> {
+    probe(&[Limit { file, value: "" }])
+}
+
 /// Tests whether the kernel has cgroup v2 and the controllers of these limits.
 ///
 /// # Errors

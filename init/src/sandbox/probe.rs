@@ -18,6 +18,19 @@ pub(crate) enum Probe {
     Missing(String),
 }
 
+impl Probe {
+    /// The evidence of absence, or else what the next probe finds.
+    ///
+    /// # Errors
+    /// As the next probe.
+    pub(crate) fn and(self, next: impl FnOnce() -> Result<Self, Trouble>) -> Result<Self, Trouble> {
+        match self {
+            Self::Available => next(),
+            missing @ Self::Missing(_) => Ok(missing),
+        }
+    }
+}
+
 /// See [`Sandbox::probe`].
 pub(crate) fn probe(sandbox: &Sandbox) -> Result<Probe, Trouble> {
     if let Some(missing @ Probe::Missing(_)) = sandbox.cgroup.map(cgroup::probe).transpose()? {

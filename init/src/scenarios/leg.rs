@@ -55,10 +55,7 @@ pub(crate) fn run_leg(experiment: &Experiment, leg: Leg, setting: Setting) -> Le
 
 fn probe(experiment: &Experiment) -> Result<Probe, Trouble> {
     // The sandbox's probe comes last, because it leaves this process in new namespaces.
-    match experiment.probe.map_or(Ok(Probe::Available), |own| own())? {
-        Probe::Available => experiment.sandbox.probe(),
-        missing @ Probe::Missing(_) => Ok(missing),
-    }
+    experiment.probe.map_or(Ok(Probe::Available), |own| own())?.and(|| experiment.sandbox.probe())
 }
 
 fn subject(experiment: &Experiment, setting: Setting) -> Result<Finding, Trouble> {

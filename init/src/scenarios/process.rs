@@ -192,20 +192,14 @@ fn open_cgroup(path: &str) -> Result<File, Trouble> {
 }
 
 fn probe_into_cgroup() -> Result<Probe, Trouble> {
-    let missing = cgroup::probe(&[])?;
-    if missing != Probe::Available {
-        return Ok(missing);
-    }
-    let exists = probe_clone3()?;
-    if exists != Probe::Available {
-        return Ok(exists);
-    }
-    let root = open_cgroup("")?;
-    let made = Clone3 { cgroup: Some(root.as_fd()), ..Clone3::default() }.fork_with(|| 0);
-    if let Ok((child, _)) = &made {
-        reap_any(*child).during("waitpid(2)")?;
-    }
-    known("clone3(CLONE_INTO_CGROUP)", made, &[Errno::E2BIG, Errno::EINVAL], &[])
+    cgroup::probe(&[])?.and(probe_clone3)?.and(|| {
+        let root = open_cgroup("")?;
+        let made = Clone3 { cgroup: Some(root.as_fd()), ..Clone3::default() }.fork_with(|| 0);
+        if let Ok((child, _)) = &made {
+            reap_any(*child).during("waitpid(2)")?;
+        }
+        known("clone3(CLONE_INTO_CGROUP)", made, &[Errno::E2BIG, Errno::EINVAL], &[])
+    })
 }
 
 const NEW_TIME: Scenario = Scenario::new(

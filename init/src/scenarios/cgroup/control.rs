@@ -83,7 +83,7 @@ pub(super) const FROZEN_TIME: Scenario = Scenario::new(
 ])
 .by_means_of("cgroup.freeze")
 .needs(&["CONFIG_CGROUPS"], 6, 18, 0)
-.probed_by(|| cgroup::probe(&[Limit { file: "cgroup.stat.local", value: "" }]));
+.probed_by(|| cgroup::probe_file("cgroup.stat.local"));
 
 fn frozen_time(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let (cgroup, clock) = (Cgroup::create(&[])?, Cgroup::create(&[])?);
@@ -105,7 +105,7 @@ pub(super) const KILL: Scenario =
         ])
         .by_means_of("cgroup.kill")
         .needs(&["CONFIG_CGROUPS"], 5, 14, 0)
-        .probed_by(|| cgroup::probe(&[Limit { file: "cgroup.kill", value: "1" }]));
+        .probed_by(|| cgroup::probe_file("cgroup.kill"));
 
 fn kill(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let cgroup = Cgroup::create(&[])?;
@@ -140,7 +140,7 @@ pub(super) const OUTSIDE: Scenario = Scenario::new(
 ])
 .by_means_of("a write to pids.max from outside")
 .needs(&["CONFIG_CGROUPS", "CONFIG_CGROUP_PIDS"], 4, 5, 0)
-.probed_by(|| cgroup::probe(&[Limit { file: "pids.max", value: "1" }]));
+.probed_by(|| cgroup::probe_file("pids.max"));
 
 fn outside(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let cgroup = Cgroup::create(&[])?;

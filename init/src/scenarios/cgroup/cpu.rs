@@ -154,7 +154,7 @@ pub(super) const PRESSURE: Scenario = Scenario::new(
 ])
 .by_means_of("a cgroup of its own")
 .needs(&["CONFIG_CGROUPS", "CONFIG_PSI"], 4, 20, 0)
-.probed_by(|| cgroup::probe(&[Limit { file: "cpu.pressure", value: "" }]));
+.probed_by(|| cgroup::probe_file("cpu.pressure"));
 
 fn pressure(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     const WAITED_USEC: u64 = 20_000;

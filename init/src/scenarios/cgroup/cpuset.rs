@@ -56,10 +56,7 @@ pub(super) const PARTITION: Scenario = Scenario::new(
 // mended in 5.12 by 5c25b5ff89f0).
 .allowing(&[("kernel/workqueue.c", "Linux 5.10 moves the workers that are bound to the partition's CPUs")])
 .on_cpus(2)
-.probed_by(|| match probe_cpus()? {
-    Probe::Available => cgroup::probe(&[SECOND, Limit { file: "cpuset.cpus.partition", value: "root" }]),
-    missing @ Probe::Missing(_) => Ok(missing),
-});
+.probed_by(|| probe_cpus()?.and(|| cgroup::probe(&[SECOND, Limit { file: "cpuset.cpus.partition", value: "root" }])));
 
 fn partition(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let (owner, other) = (Cgroup::create(&[SECOND])?, Cgroup::create(&[])?);

@@ -5,7 +5,7 @@ use super::super::{Finding, Probe, Scenario, Trouble};
 use super::disk::{self, Disk, PAGE, direct_writer, write_cached};
 use super::task::{Task, use_first_cpu};
 use crate::sandbox::cgroup::{self, Cgroup};
-use crate::sandbox::{During, End, Limit, Sandbox};
+use crate::sandbox::{During, End, Sandbox};
 
 const SECTION: &str = "Documentation/admin-guide/cgroup-v2.rst, section IO Interface Files";
 
@@ -39,10 +39,7 @@ fn written(cgroup: &Cgroup, device: &str) -> Result<Io, Trouble> {
 }
 
 fn probe_stat() -> Result<Probe, Trouble> {
-    match cgroup::probe(&[Limit { file: "io.stat", value: "" }])? {
-        Probe::Available => disk::probe(),
-        missing @ Probe::Missing(_) => Ok(missing),
-    }
+    cgroup::probe_file("io.stat")?.and(disk::probe)
 }
 
 pub(super) const DIRECT: Scenario =
@@ -57,10 +54,7 @@ pub(super) const DIRECT: Scenario =
         .by_means_of("a cgroup of its own")
         .needs(&["CONFIG_CGROUPS", "CONFIG_BLK_CGROUP", "CONFIG_BLK_DEV_LOOP", "CONFIG_TASK_IO_ACCOUNTING"], 4, 5, 0)
         .with_modules(disk::MODULES)
-        .probed_by(|| match present("/proc/self/io")? {
-            Probe::Available => probe_stat(),
-            missing @ Probe::Missing(_) => Ok(missing),
-        });
+        .probed_by(|| present("/proc/self/io")?.and(probe_stat));
 
 fn direct(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     const NUMBER: u64 = 12;
@@ -124,10 +118,7 @@ pub(super) const MAX: Scenario = Scenario::new(
 .by_means_of("io.max")
 .needs(&["CONFIG_CGROUPS", "CONFIG_BLK_DEV_THROTTLING", "CONFIG_BLK_DEV_LOOP"], 4, 5, 0)
 .with_modules(disk::MODULES)
-.probed_by(|| match cgroup::probe(&[Limit { file: "io.max", value: "" }])? {
-    Probe::Available => disk::probe(),
-    missing @ Probe::Missing(_) => Ok(missing),
-});
+.probed_by(|| cgroup::probe_file("io.max")?.and(disk::probe));
 
 fn max(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     const FEW: u64 = 16;

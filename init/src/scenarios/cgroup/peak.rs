@@ -9,7 +9,7 @@ use super::super::support::{decide, known, require};
 use super::super::{Finding, Probe, Scenario, Trouble};
 use super::memory::take;
 use crate::sandbox::cgroup::{self, Cgroup};
-use crate::sandbox::{Code, During, Limit, Sandbox, answer};
+use crate::sandbox::{Code, During, Sandbox, answer};
 
 const FILE: &str = "memory.peak";
 
@@ -71,11 +71,8 @@ fn number(file: &mut File) -> Result<u64, Trouble> {
 
 /// Linux 5.19 has the file, but it cannot be written before 6.12.
 fn probe_peak() -> Result<Probe, Trouble> {
-    match cgroup::probe(&[Limit { file: FILE, value: "" }])? {
-        Probe::Available => {
-            let written = answer("write(2)", std::fs::write(Cgroup::create(&[])?.file(FILE), "reset\n"))?;
-            known("write(memory.peak)", written.map_err(Code::errno), &[Errno::EINVAL], &[])
-        }
-        missing @ Probe::Missing(_) => Ok(missing),
-    }
+    cgroup::probe_file(FILE)?.and(|| {
+        let written = answer("write(2)", std::fs::write(Cgroup::create(&[])?.file(FILE), "reset\n"))?;
+        known("write(memory.peak)", written.map_err(Code::errno), &[Errno::EINVAL], &[])
+    })
 }

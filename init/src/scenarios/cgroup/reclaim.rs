@@ -6,7 +6,7 @@ use std::io::Read as _;
 use nix::errno::Errno;
 
 use super::super::support::{decide, require};
-use super::super::{Finding, Probe, Scenario, Trouble};
+use super::super::{Finding, Scenario, Trouble};
 use super::disk::{self, Disk};
 use crate::sandbox::cgroup::{self, Cgroup};
 use crate::sandbox::{Code, During, Limit, Sandbox, answer};
@@ -74,10 +74,7 @@ pub(super) const RECLAIM: Scenario = Scenario::new(
 .by_means_of("memory.reclaim")
 .needs(&["CONFIG_CGROUPS", "CONFIG_MEMCG", "CONFIG_BLK_DEV_LOOP"], 5, 19, 0)
 .with_modules(disk::MODULES)
-.probed_by(|| match cgroup::probe(&[Limit { file: "memory.reclaim", value: "" }])? {
-    Probe::Available => disk::probe(),
-    missing @ Probe::Missing(_) => Ok(missing),
-});
+.probed_by(|| cgroup::probe_file("memory.reclaim")?.and(disk::probe));
 
 fn reclaim(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let disk = Disk::new(CACHED)?;

@@ -1,7 +1,7 @@
 //! Weights of cgroups that use a block device (block/blk-iocost.c).
 
 use super::super::support::{decide, note, until, write};
-use super::super::{Finding, Probe, Scenario, Trouble};
+use super::super::{Finding, Scenario, Trouble};
 use super::disk::{self, Disk, direct_writer};
 use super::io::write_count;
 use super::share::EQUAL;
@@ -25,10 +25,7 @@ pub(super) const IO_WEIGHT: Scenario = Scenario::new(
 .in_cgroup(&[Limit { file: "io.weight", value: "10000" }])
 .needs(&["CONFIG_CGROUPS", "CONFIG_BLK_CGROUP_IOCOST", "CONFIG_BLK_DEV_LOOP"], 5, 4, 0)
 .with_modules(disk::MODULES)
-.probed_by(|| match cgroup::probe(&[Limit { file: "io.weight", value: "" }])? {
-    Probe::Available => disk::probe(),
-    missing @ Probe::Missing(_) => Ok(missing),
-});
+.probed_by(|| cgroup::probe_file("io.weight")?.and(disk::probe));
 
 fn io_weight(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let disk = Disk::new(1 << 20)?;

@@ -13,7 +13,7 @@ use super::super::checkpoint::probe_set_tid;
 use super::super::net::link::{add_address, delete_address, set_up};
 use super::super::net::repair::{self, Connection};
 use super::super::support::{await_input, judge, note, receive_line, require, send_line};
-use super::super::{Finding, Probe, Scenario, Trouble};
+use super::super::{Finding, Scenario, Trouble};
 use super::link::{self, DEVICE, Link, connect};
 use crate::sandbox::{Answer, During, Sandbox, WAIT_LIMIT, answer, refused};
 
@@ -51,10 +51,7 @@ pub(super) const MIGRATION: Scenario = Scenario::new(
 .in_two_guests()
 .with_modules(&["virtio_net"])
 .needs(&["CONFIG_PID_NS", "CONFIG_INET", "CONFIG_PROC_FS", "CONFIG_VIRTIO_NET"], 5, 5, 0)
-.probed_by(|| match link::probe()? {
-    Probe::Available => probe_set_tid(),
-    missing @ Probe::Missing(_) => Ok(missing),
-});
+.probed_by(|| link::probe()?.and(probe_set_tid));
 
 fn migration(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     let link = Link::up(sandbox)?;

@@ -167,10 +167,7 @@ fn quotactl_fd(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 }
 
 fn probe_quotactl_fd() -> Result<Probe, Trouble> {
-    match known("quotactl_fd(-1)", quotactl_fd_nowhere(), &[Errno::ENOSYS], &[Errno::EBADF])? {
-        Probe::Available => probe(),
-        missing @ Probe::Missing(_) => Ok(missing),
-    }
+    known("quotactl_fd(-1)", quotactl_fd_nowhere(), &[Errno::ENOSYS], &[Errno::EBADF])?.and(probe)
 }
 
 fn probe() -> Result<Probe, Trouble> {

@@ -106,10 +106,7 @@ fn idmapped_ext4(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 }
 
 fn probe_ext4() -> Result<Probe, Trouble> {
-    match probe_id_maps()? {
-        Probe::Available => probe_disk(),
-        missing @ Probe::Missing(_) => Ok(missing),
-    }
+    probe_id_maps()?.and(probe_disk)
 }
 
 pub(super) const UNSUPPORTED: Scenario =
@@ -140,10 +137,7 @@ fn unsupported(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 
 /// Tests whether the kernel has what each id-mapped mount needs.
 fn probe_id_maps() -> Result<Probe, Trouble> {
-    match probe_user_namespaces()? {
-        Probe::Available => probe_setattr(),
-        missing @ Probe::Missing(_) => Ok(missing),
-    }
+    probe_user_namespaces()?.and(probe_setattr)
 }
 
 fn probe_idmapped_tmpfs() -> Result<Probe, Trouble> {

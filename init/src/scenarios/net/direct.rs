@@ -38,10 +38,7 @@ fn dead_dummy(sandbox: &Sandbox) -> Result<Finding, Trouble> {
 }
 
 fn probe_both() -> Result<Probe, Trouble> {
-    match probe_dummy()? {
-        Probe::Available => probe_veth(),
-        missing @ Probe::Missing(_) => Ok(missing),
-    }
+    probe_dummy()?.and(probe_veth)
 }
 
 pub(super) const IMMOVABLE: Scenario = Scenario::new(
@@ -58,10 +55,7 @@ pub(super) const IMMOVABLE: Scenario = Scenario::new(
 .by_means_of("devices that belong to their network namespace")
 .needs(&["CONFIG_NET_NS", "CONFIG_BRIDGE", "CONFIG_DUMMY", "CONFIG_VETH"], 2, 6, 34)
 .with_modules(&["bridge", "dummy", "veth"])
-.probed_by(|| match probe_kind("bridge")? {
-    Probe::Available => probe_both(),
-    missing @ Probe::Missing(_) => Ok(missing),
-});
+.probed_by(|| probe_kind("bridge")?.and(probe_both));
 
 fn immovable(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     netns::leave()?;

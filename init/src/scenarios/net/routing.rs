@@ -18,10 +18,7 @@ pub(super) fn probe_veth() -> Result<Probe, Trouble> {
 }
 
 pub(super) fn probe_bridge() -> Result<Probe, Trouble> {
-    match probe_kind("bridge")? {
-        Probe::Available => probe_veth(),
-        missing @ Probe::Missing(_) => Ok(missing),
-    }
+    probe_kind("bridge")?.and(probe_veth)
 }
 
 pub(super) const BRIDGE: Scenario = Scenario::new(

@@ -199,10 +199,7 @@ pub(super) const IPVLAN_L3S: Scenario = Scenario::new(
     0,
 )
 .with_modules(&["ipvlan", "veth", "nf_tables"])
-.probed_by(|| match probe_kind("ipvlan")? {
-    Probe::Available => nft::probe(),
-    missing @ Probe::Missing(_) => Ok(missing),
-});
+.probed_by(|| probe_kind("ipvlan")?.and(nft::probe));
 
 fn ipvlan_l3s(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 1);

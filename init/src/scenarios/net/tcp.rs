@@ -93,12 +93,8 @@ pub(super) const MOVE: Scenario = Scenario::new(
 const NEEDS: &[&str] = &["CONFIG_NET_NS", "CONFIG_INET", "CONFIG_VETH", "CONFIG_BRIDGE"];
 
 fn probe() -> Result<Probe, Trouble> {
-    match routing::probe_bridge()? {
-        missing @ Probe::Missing(_) => Ok(missing),
-        Probe::Available => {
-            super::known("setsockopt(TCP_REPAIR)", try_repair()?.map_err(Code::errno), &[Errno::ENOPROTOOPT], &[])
-        }
-    }
+    routing::probe_bridge()?
+        .and(|| super::known("setsockopt(TCP_REPAIR)", try_repair()?.map_err(Code::errno), &[Errno::ENOPROTOOPT], &[]))
 }
 
 fn try_repair() -> Result<Answer, Trouble> {

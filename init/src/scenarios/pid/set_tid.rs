@@ -25,14 +25,12 @@ pub(crate) fn fork_as(pids: &[i32]) -> Result<Answer<i32>, Trouble> {
 
 /// Whether clone3(2) knows set_tid, Linux 5.5.
 pub(crate) fn probe_set_tid() -> Result<Probe, Trouble> {
-    let exists = probe_clone3()?;
-    if exists != Probe::Available {
-        return Ok(exists);
-    }
-    // The PID of a live process. Linux 5.3 and 5.4 refuse the longer arguments.
-    let own = [getpid().as_raw()];
-    let made = (Clone3 { set_tid: &own, ..Clone3::default() }).fork_with(|| 0);
-    known("clone3(set_tid)", made, &[Errno::E2BIG], &[Errno::EEXIST])
+    probe_clone3()?.and(|| {
+        // The PID of a live process. Linux 5.3 and 5.4 refuse the longer arguments.
+        let own = [getpid().as_raw()];
+        let made = (Clone3 { set_tid: &own, ..Clone3::default() }).fork_with(|| 0);
+        known("clone3(set_tid)", made, &[Errno::E2BIG], &[Errno::EEXIST])
+    })
 }
 
 pub(super) const SET_TID: Scenario =
