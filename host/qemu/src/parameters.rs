@@ -12,7 +12,7 @@ const CPUS: [&str; 7] = ["acpi", "disable_cpu_apicid", "maxcpus", "nolapic", "no
 
 /// Parameters that switch off a feature for which the kernel is configured: name, values, symbols. Without values, each
 /// value switches it off or limits it.
-const FEATURES: [(&str, &[&str], &[&str]); 21] = [
+const FEATURES: [(&str, &[&str], &[&str]); 22] = [
     ("cgroup_disable", &["cpu"], &["CONFIG_CFS_BANDWIDTH", "CONFIG_CGROUP_SCHED"]),
     ("cgroup_disable", &["cpuset"], &["CONFIG_CPUSETS"]),
     ("cgroup_disable", &["io", "blkio"], &["CONFIG_BLK_CGROUP"]),
@@ -24,6 +24,7 @@ const FEATURES: [(&str, &[&str], &[&str]); 21] = [
     ("kunit.enable", &["0", "n", "no", "off"], &["CONFIG_KUNIT"]),
     ("kunit.filter", &[], &["CONFIG_KUNIT"]),
     ("kunit.filter_glob", &[], &["CONFIG_KUNIT"]),
+    ("lsm", &[], &["CONFIG_SECURITY_LANDLOCK", "CONFIG_SECURITY_YAMA"]),
     ("module_blacklist", &["dummy"], &["CONFIG_DUMMY"]),
     ("psi", &["0", "n", "no", "off"], &["CONFIG_PSI"]),
     ("sysctl.fs.mqueue.queues_max", &[], &["CONFIG_POSIX_MQUEUE"]),

@@ -81,6 +81,19 @@ mod tests {
         }
     }
 
+    /// `vmlab kernel info` shows whether a kernel has what scenarios need.
+    #[test]
+    fn each_symbol_that_a_scenario_needs_is_among_those_of_kernel_info() {
+        let known = vmlab_kernel::catalogue::Catalogue::embedded().unwrap().symbols;
+        let specs = guest_init::catalogue().unwrap().iter().chain(guest_init::measures().unwrap());
+        for spec in specs {
+            for symbol in &spec.requires.config {
+                let is_known = known.iter().any(|group| group.names.contains(symbol));
+                assert!(is_known, "{} needs {symbol}, which kernel-configs/kernels.toml does not have", spec.id);
+            }
+        }
+    }
+
     /// The kernel split is a choice of kernels for 32-bit processors, which vmlab does not boot.
     const NOT_SHOWN: &str = "0b-v1";
 

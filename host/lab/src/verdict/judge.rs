@@ -151,6 +151,19 @@ fn disabled(spec: &JobSpec, kernel: KernelFacts<'_>, evidence: &str) -> Option<V
     Some(Verdict::Skipped { reason: SkipReason::Disabled { parameter, symbol, evidence } })
 }
 
+/// The security modules that scenarios need. The kernel starts only those that CONFIG_LSM lists (security/security.c of Linux
+/// 6.12, `ordered_lsm_parse`).
+const SECURITY_MODULES: [(&str, &str); 2] =
+    [("CONFIG_SECURITY_LANDLOCK", "landlock"), ("CONFIG_SECURITY_YAMA", "yama")];
+
+/// The security module that a symbol builds, if the kernel's configuration does not start it.
+fn unlisted(symbol: &str, config: &KernelConfig) -> Option<&'static str> {
+    let (_, module) = SECURITY_MODULES.into_iter().find(|(known, _)| *known == symbol)?;
+    // Before 5.1 there is no list.
+    let list = config.get("CONFIG_LSM")?.trim_matches('"');
+    (!list.split(',').any(|name| name == module)).then_some(module)
+}
+
 /// A probe found nothing. Where the kernel's version or configuration explains it, that is a skip with a reason that can be
 /// checked; where they say that the feature must be there, it is a failure, unless the user's parameters switch it off.
 fn missing(spec: &JobSpec, kernel: KernelFacts<'_>, evidence: String) -> Verdict {
@@ -164,7 +177,11 @@ fn missing(spec: &JobSpec, kernel: KernelFacts<'_>, evidence: String) -> Verdict
         let (since, version) = (needs.since, kernel.version);
         return Verdict::Skipped { reason: SkipReason::KernelTooOld { since, version, evidence } };
     }
-    let unset: Vec<_> = needs.config.iter().filter(|symbol| !config.enabled(symbol)).cloned().collect();
+    let unset = |symbol: &String| match config.enabled(symbol) {
+        true => unlisted(symbol, config).map(|module| format!("CONFIG_LSM with {module}")),
+        false => Some(symbol.clone()),
+    };
+    let unset: Vec<_> = needs.config.iter().filter_map(unset).collect();
     if !unset.is_empty() {
         return Verdict::Skipped { reason: SkipReason::ConfigNotSet { symbols: unset, evidence } };
     }

@@ -141,6 +141,24 @@ fn a_missing_feature_is_a_skip_only_where_the_kernel_explains_it() {
 }
 
 #[test]
+fn a_security_module_that_the_config_does_not_start_is_a_skip_and_one_that_it_starts_a_failure() {
+    let judge = |list: &str| {
+        let mut spec = spec(Expectation::Isolation, Control::Runs);
+        spec.requires.config = vec!["CONFIG_SECURITY_YAMA".to_owned()];
+        let config = KernelConfig::parse(&format!("CONFIG_SECURITY_YAMA=y\n{list}"));
+        let facts = KernelFacts { config: Some(&config), ..facts() };
+        let missing = legs(&[LegOutcome::Missing { evidence: "no file".to_owned() }]);
+        let verdict = finished(&job(&spec), facts, &missing, &SuiteResults::default(), None, &[]);
+        format!("{} {}", verdict.label(), verdict.detail())
+    };
+    let skipped = "SKIP needs CONFIG_LSM with yama (not set in this kernel): no file";
+    assert_eq!(judge("CONFIG_LSM=\"landlock,lockdown\"\n"), skipped);
+    assert_eq!(judge("CONFIG_LSM=\"\"\n"), skipped);
+    assert!(judge("CONFIG_LSM=\"landlock,yama,bpf\"\n").starts_with("FAIL"));
+    assert!(judge("").starts_with("FAIL"));
+}
+
+#[test]
 fn a_feature_that_the_command_line_switches_off_is_a_skip_that_names_the_parameter() {
     let set = KernelConfig::parse("CONFIG_TIME_NS=y\nCONFIG_MEMCG=y\n");
     let judge = |symbol: &str, append, outcome: &LegOutcome| {
