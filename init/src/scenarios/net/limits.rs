@@ -136,7 +136,7 @@ pub(super) const SOMAXCONN: Scenario = Scenario::new(
     "Outside: the file must have the same value as before.",
 ])
 .inside(&[Namespace::User, Namespace::Net])
-.needs(&["CONFIG_USER_NS", "CONFIG_NET_NS", "CONFIG_PROC_FS", "CONFIG_SYSCTL"], 6, 11, 0)
+.needs(&["CONFIG_USER_NS", "CONFIG_NET_NS", "CONFIG_PROC_FS", "CONFIG_SYSCTL"], 6, 3, 0)
 .probed_by(|| probe_file(&USER_NET, SOMAXCONN_FILE));
 
 fn somaxconn(sandbox: &Sandbox) -> Result<Finding, Trouble> {
