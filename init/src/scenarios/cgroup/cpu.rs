@@ -31,8 +31,8 @@ pub(super) const BURST: Scenario = Scenario::new(
     "The control has no cpu.max.burst: it is throttled (nr_throttled) and has no bursts.",
 ])
 .by_means_of("cpu.max.burst")
-.needs(&["CONFIG_CGROUPS", "CONFIG_CFS_BANDWIDTH"], 5, 15, 0)
-.probed_by(|| cgroup::probe(&[ALLOWANCE]));
+.needs(&["CONFIG_CGROUPS", "CONFIG_CFS_BANDWIDTH"], 5, 16, 0)
+.probed_by(|| probe_counter(&[ALLOWANCE], "nr_bursts"));
 
 fn burst(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     // The control is throttled this often before the trial believes that it has no bursts.
@@ -107,8 +107,8 @@ pub(super) const NICE: Scenario =
         ])
         .by_means_of("setpriority(2)")
         .needs(&["CONFIG_CGROUPS"], 6, 13, 0)
-        .backported(&[(6, 12, 117)])
-        .probed_by(probe_nice);
+        .backported(&[(6, 12, 23)])
+        .probed_by(|| probe_counter(&[], "nice_usec"));
 
 fn nice(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     // The kernel counts this time in ticks, of which a slow emulator loses some.
@@ -131,12 +131,16 @@ fn nice(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     decide("nice_usec of cpu.stat", &niced, (niced > 0, niced == 0), "a number")
 }
 
-fn probe_nice() -> Result<Probe, Trouble> {
+/// The kernel has these limits, and this counter in cpu.stat.
+fn probe_counter(limits: &[Limit], counter: &str) -> Result<Probe, Trouble> {
+    if let missing @ Probe::Missing(_) = cgroup::probe(limits)? {
+        return Ok(missing);
+    }
     let stat = Cgroup::create(&[])?.read("cpu.stat")?;
-    Ok(if stat.lines().any(|line| line.starts_with("nice_usec ")) {
+    Ok(if stat.lines().any(|line| line.split(' ').next() == Some(counter)) {
         Probe::Available
     } else {
-        Probe::Missing("cpu.stat has no nice_usec".to_owned())
+        Probe::Missing(format!("cpu.stat has no {counter}"))
     })
 }
 
