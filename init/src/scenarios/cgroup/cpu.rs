@@ -32,7 +32,7 @@ pub(super) const BURST: Scenario = Scenario::new(
 ])
 .by_means_of("cpu.max.burst")
 .needs(&["CONFIG_CGROUPS", "CONFIG_CFS_BANDWIDTH"], 5, 16, 0)
-.probed_by(|| probe_counter(&[ALLOWANCE], "nr_bursts"));
+.probed_by(|| cgroup::probe(&[ALLOWANCE])?.and(|| probe_counter("nr_bursts")));
 
 fn burst(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     // The control is throttled this often before the trial believes that it has no bursts.
@@ -108,7 +108,7 @@ pub(super) const NICE: Scenario =
         .by_means_of("setpriority(2)")
         .needs(&["CONFIG_CGROUPS"], 6, 13, 0)
         .backported(&[(6, 12, 23)])
-        .probed_by(|| probe_counter(&[], "nice_usec"));
+        .probed_by(|| probe_counter("nice_usec"));
 
 fn nice(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     // The kernel counts this time in ticks, of which a slow emulator loses some.
@@ -131,11 +131,8 @@ fn nice(sandbox: &Sandbox) -> Result<Finding, Trouble> {
     decide("nice_usec of cpu.stat", &niced, (niced > 0, niced == 0), "a number")
 }
 
-/// The kernel has these limits, and this counter in cpu.stat.
-fn probe_counter(limits: &[Limit], counter: &str) -> Result<Probe, Trouble> {
-    if let missing @ Probe::Missing(_) = cgroup::probe(limits)? {
-        return Ok(missing);
-    }
+/// The cpu.stat of a cgroup has this counter.
+fn probe_counter(counter: &str) -> Result<Probe, Trouble> {
     let stat = Cgroup::create(&[])?.read("cpu.stat")?;
     Ok(if stat.lines().any(|line| line.split(' ').next() == Some(counter)) {
         Probe::Available
