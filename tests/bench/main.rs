@@ -8,6 +8,7 @@ mod fork;
 mod link;
 mod memory;
 mod pristine;
+mod repeat;
 mod restore;
 mod series;
 mod template;
@@ -34,13 +35,15 @@ enum Section {
     Memory,
     /// Throughput of the link, both ways
     Link,
+    /// Whether the costs that `vmlab run --measure` reports repeat over boots: some minutes, and only if it is named
+    Repeat,
 }
 
 /// Benchmarks of vmlab on this machine. Fetches the kernel first if it is missing; keeps no run records.
 #[derive(Debug, Parser)]
 #[command(name = "cargo bench -p vmlab-tests --", no_binary_name = false)]
 struct Args {
-    /// What to measure [default: everything]
+    /// What to measure [default: everything but `repeat`]
     sections: Vec<Section>,
 
     /// Kernel, as `vmlab run --kernel` takes it
@@ -94,6 +97,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     if wanted(Section::Link) {
         link::measure(&lab)?;
+    }
+    if args.sections.contains(&Section::Repeat) {
+        repeat::measure(&lab)?;
     }
     Ok(())
 }

@@ -39,6 +39,10 @@ pub struct Figure {
     pub spread_permille: u64,
     /// The baseline's cost, in thousandths of the unit.
     pub baseline_milli: u64,
+    /// The width of an interval that covers the cost's true median with a probability of 95 % or more, in thousandths of the
+    /// median: between two of the blocks' costs, which are as far from the least as from the greatest. 0 in old records.
+    #[serde(default)]
+    pub interval_permille: u64,
     /// The operation's cost divided by the baseline's, in thousandths.
     pub ratio_permille: u64,
     /// By how much the medians of baseline and control differ, in thousandths of the baseline.
@@ -49,14 +53,18 @@ pub struct Figure {
 
 /// The largest difference of a valid figure's baseline from itself, in thousandths.
 pub const CONTROL_LIMIT_PERMILLE: u64 = 10;
-/// The least number of a valid figure's blocks.
-pub const MIN_BLOCKS: u32 = 5;
+/// The widest interval of a valid figure's median, in thousandths. Medians of several boots agree within as much.
+pub const INTERVAL_LIMIT_PERMILLE: u64 = 20;
+/// The least number of a valid figure's blocks: fewer have no such interval.
+pub const MIN_BLOCKS: u32 = 6;
 
 impl Figure {
     /// Whether the conditions were steady while it was measured.
     #[must_use]
     pub const fn is_valid(&self) -> bool {
-        self.control_permille <= CONTROL_LIMIT_PERMILLE && self.blocks >= MIN_BLOCKS
+        self.control_permille <= CONTROL_LIMIT_PERMILLE
+            && self.interval_permille <= INTERVAL_LIMIT_PERMILLE
+            && self.blocks >= MIN_BLOCKS
     }
 }
 

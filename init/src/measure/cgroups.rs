@@ -31,6 +31,7 @@ pub(super) const CGROUPS: Measure = Measure {
     config: &["CONFIG_CGROUPS", "CONFIG_MEMCG", "CONFIG_CGROUP_PIDS"],
     since: (4, 5, 0),
     modules: &[],
+    cpus: 1,
     probe: || cgroup::probe(&[Limit { file: "memory.max", value: "max" }, Limit { file: "pids.max", value: "max" }]),
     measure: cgroups,
 };

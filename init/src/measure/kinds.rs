@@ -3,38 +3,37 @@
 use std::fs::File;
 
 use nix::sched::{CloneFlags, setns, unshare};
-use nix::unistd::Pid;
-use vmlab_protocol::catalogue::Namespace;
+use nix::unistd::{Pid, getpid};
 
+use super::member::Member;
 use super::meter::time;
-use crate::sandbox::{During, EVERY_NAMESPACE, Held, Sandbox};
+use crate::sandbox::{During, EVERY_NAMESPACE, Sandbox};
 use crate::scenarios::{Probe, Trouble};
 
-/// A kind of namespace: its name, its flag, its file below /proc/PID/ns in a member, and a sandbox with one.
+/// A kind of namespace: its name, its flag, and its file below /proc/PID/ns in a member.
 pub(super) struct Kind {
     pub(super) name: &'static str,
     pub(super) flag: CloneFlags,
     file: &'static str,
-    sandbox: Sandbox,
 }
 
 /// `CLONE_NEWTIME`, which nix does not have (Linux 5.6).
 const NEW_TIME: CloneFlags = CloneFlags::from_bits_retain(0x80);
 
-const fn kind(name: &'static str, flag: CloneFlags, file: &'static str, kind: &'static [Namespace]) -> Kind {
-    Kind { name, flag, file, sandbox: Sandbox::none().with_namespaces(kind) }
+const fn kind(name: &'static str, flag: CloneFlags, file: &'static str) -> Kind {
+    Kind { name, flag, file }
 }
 
 /// All kinds, sorted by name.
 pub(super) const KINDS: [Kind; 8] = [
-    kind("cgroup", CloneFlags::CLONE_NEWCGROUP, "cgroup", &[Namespace::Cgroup]),
-    kind("ipc", CloneFlags::CLONE_NEWIPC, "ipc", &[Namespace::Ipc]),
-    kind("mount", CloneFlags::CLONE_NEWNS, "mnt", &[Namespace::Mount]),
-    kind("net", CloneFlags::CLONE_NEWNET, "net", &[Namespace::Net]),
-    kind("pid", CloneFlags::CLONE_NEWPID, "pid", &[Namespace::Pid]),
-    kind("time", NEW_TIME, "time", &[Namespace::Time]),
-    kind("user", CloneFlags::CLONE_NEWUSER, "user", &[Namespace::User]),
-    kind("uts", CloneFlags::CLONE_NEWUTS, "uts", &[Namespace::Uts]),
+    kind("cgroup", CloneFlags::CLONE_NEWCGROUP, "cgroup"),
+    kind("ipc", CloneFlags::CLONE_NEWIPC, "ipc"),
+    kind("mount", CloneFlags::CLONE_NEWNS, "mnt"),
+    kind("net", CloneFlags::CLONE_NEWNET, "net"),
+    kind("pid", CloneFlags::CLONE_NEWPID, "pid"),
+    kind("time", NEW_TIME, "time"),
+    kind("user", CloneFlags::CLONE_NEWUSER, "user"),
+    kind("uts", CloneFlags::CLONE_NEWUTS, "uts"),
 ];
 
 /// The config symbols of all kinds.
@@ -66,9 +65,9 @@ impl Kind {
     /// Starts a process in a new namespace of this kind.
     ///
     /// # Errors
-    /// As [`Sandbox::hold`].
-    pub(super) fn member(&self) -> Result<Held<()>, Trouble> {
-        self.sandbox.hold(|| Ok(()))
+    /// As clone3(2).
+    pub(super) fn member(&self) -> Result<Member, Trouble> {
+        Member::start(self.flag, || Ok(()))
     }
 
     /// Opens the namespace of a process.
@@ -76,8 +75,21 @@ impl Kind {
     /// # Errors
     /// As open(2).
     pub(super) fn open(&self, pid: Pid) -> Result<File, Trouble> {
-        let path = format!("/proc/{pid}/ns/{}", self.file);
-        File::open(&path).during(format_args!("opening {path}"))
+        open(pid, self.file)
+    }
+
+    /// Creates a namespace that the file keeps, and perhaps the calling process until it creates the next one.
+    ///
+    /// # Errors
+    /// As unshare(2) and open(2).
+    pub(super) fn one_more(&self) -> Result<File, Trouble> {
+        if ["pid", "user"].contains(&self.name) {
+            // The first has no file without a process, and there is no way back from the second.
+            return self.open(self.member()?.pid());
+        }
+        self.create()?;
+        let file = if self.name == "time" { "time_for_children" } else { self.file };
+        open(getpid(), file)
     }
 
     /// The time of [`Self::create`] in a process that has just been forked.
@@ -119,4 +131,9 @@ impl Kind {
     pub(super) fn enter(&self, namespace: &File) -> Result<(), Trouble> {
         setns(namespace, self.flag).during(format_args!("setns(2) for a {} namespace", self.name))
     }
+}
+
+fn open(pid: Pid, file: &str) -> Result<File, Trouble> {
+    let path = format!("/proc/{pid}/ns/{file}");
+    File::open(&path).during(format_args!("opening {path}"))
 }

@@ -13,8 +13,8 @@ use crate::sandbox::Code;
 use crate::scenarios::netlink::{Attributes, Message, Netlink};
 use crate::scenarios::note;
 
-/// `VETH_INFO_PEER` of include/uapi/linux/veth.h.
-const VETH_INFO_PEER: u16 = 1;
+/// `VETH_INFO_PEER` of include/uapi/linux/veth.h, and `IFLA_NETKIT_PEER_INFO` of include/uapi/linux/if_link.h.
+const PEER: u16 = 1;
 /// `IFLA_MACVLAN_MODE` and `MACVLAN_MODE_BRIDGE` of include/uapi/linux/if_link.h.
 const MACVLAN_MODE: (u16, u32) = (1, 4);
 /// `IFLA_IPVLAN_MODE` of include/uapi/linux/if_link.h.
@@ -39,9 +39,10 @@ pub(super) fn add(kind: &str, new: &New<'_>) -> Result<(), Errno> {
     link(new, new.attributes(), kind, &Attributes::new())
 }
 
-pub(super) fn add_veth(new: &New<'_>, peer: &New<'_>) -> Result<(), Errno> {
+/// Creates a pair of devices: `veth`, or `netkit` in its mode L3.
+pub(super) fn add_pair(kind: &str, new: &New<'_>, peer: &New<'_>) -> Result<(), Errno> {
     let peer = [interface(peer.index, 0), peer.attributes().into_bytes()].concat();
-    link(new, new.attributes(), "veth", &Attributes::new().bytes(VETH_INFO_PEER, &peer))
+    link(new, new.attributes(), kind, &Attributes::new().bytes(PEER, &peer))
 }
 
 /// Creates a macvlan device in bridge mode on the device `parent`.

@@ -9,7 +9,7 @@ use vmlab_protocol::catalogue::Namespace;
 
 use super::Measure;
 use super::inside::Inside;
-use super::meter::{MOST, Meter, Operation, sum, time};
+use super::meter::{MOST, Meter, Operation, median_of, time};
 use crate::sandbox::{During, Sandbox};
 use crate::scenarios::{Scratch, Trouble};
 use crate::sys::shared::Shared;
@@ -31,6 +31,7 @@ pub(super) const MOUNTS: Measure = Measure {
     config: &["CONFIG_PROC_FS", "CONFIG_TMPFS"],
     since: (2, 6, 26),
     modules: &[],
+    cpus: 1,
     probe: || SANDBOX.probe(),
     measure: mounts,
 };
@@ -41,7 +42,7 @@ type Cost = (&'static str, u64, fn(&Inside, &Shared, u64) -> Result<u64, Trouble
 const COSTS: [Cost; 3] = [
     ("unshare(CLONE_NEWNS)", NAMESPACES, |inside, shared, times| {
         let unshare = || unshare(CloneFlags::CLONE_NEWNS).during("unshare(CLONE_NEWNS)");
-        sum(times, || {
+        median_of(times, || {
             inside.measure(shared, || {
                 // The code of the clock and of the call is in memory then.
                 time(|| nix::sched::unshare(CloneFlags::empty()).during("unshare(0)"))?;

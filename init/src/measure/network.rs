@@ -18,7 +18,7 @@ const SANDBOX: Sandbox = Sandbox::none().with_namespaces(&[Namespace::Net]);
 
 pub(super) const NETWORK: Measure = Measure {
     id: "measure.network",
-    title: "The cost of a packet and its answer over veth, bridge, macvlan, ipvlan, against loopback",
+    title: "A packet and its answer over veth, bridge, macvlan, ipvlan, netkit against loopback",
     steps: &[
         "One process has a UDP socket in each of two network namespaces, which a pair of devices connects.",
         "The time of a loop that sends 64 bytes from one socket to the other, and 64 bytes back.",
@@ -28,6 +28,7 @@ pub(super) const NETWORK: Measure = Measure {
     config: &["CONFIG_NET_NS", "CONFIG_INET", "CONFIG_VETH"],
     since: (2, 6, 33),
     modules: &["bridge", "dummy", "ipvlan", "macvlan", "veth"],
+    cpus: 1,
     probe: || SANDBOX.probe(),
     measure: network,
 };
@@ -48,13 +49,13 @@ type Ends = [File; 2];
 /// Makes the devices of both ends from the namespace between.
 type Connect = fn(&Ends) -> Result<(), Errno>;
 
-const CONNECTIONS: [(&str, Connect); 5] = [
-    ("veth", |[one, other]| links::add_veth(&end(one), &end(other))),
+const CONNECTIONS: [(&str, Connect); 6] = [
+    ("veth", |[one, other]| links::add_pair("veth", &end(one), &end(other))),
     ("veth, bridge", |ends| {
         links::add("bridge", &middle(MIDDLE, "vmlab-bridge"))?;
         links::up(MIDDLE, None)?;
         for (namespace, (index, name)) in ends.iter().zip([(MIDDLE + 1, "vmlab-port1"), (MIDDLE + 2, "vmlab-port2")]) {
-            links::add_veth(&middle(index, name), &end(namespace))?;
+            links::add_pair("veth", &middle(index, name), &end(namespace))?;
             links::up(index, Some(MIDDLE))?;
         }
         Ok(())
@@ -66,6 +67,8 @@ const CONNECTIONS: [(&str, Connect); 5] = [
     }),
     ("ipvlan, mode L2", |ends| ipvlan(ends, Ipvlan::L2)),
     ("ipvlan, mode L3", |ends| ipvlan(ends, Ipvlan::L3)),
+    // Since 6.7.
+    ("netkit, mode L3", |[one, other]| links::add_pair("netkit", &end(one), &end(other))),
 ];
 
 fn ipvlan(ends: &Ends, mode: Ipvlan) -> Result<(), Errno> {

@@ -23,6 +23,7 @@ pub(super) const SYSCALLS: Measure = Measure {
     config: kinds::CONFIG,
     since: kinds::SINCE,
     modules: &[],
+    cpus: 1,
     probe: kinds::probe,
     measure: syscalls,
 };

@@ -26,6 +26,7 @@ fn figure(control_permille: u64) -> Figure {
         unit: Unit::Instructions,
         median_milli: 312_080,
         spread_permille: 6,
+        interval_permille: 9,
         baseline_milli: 312_060,
         ratio_permille: 1000,
         control_permille,

@@ -57,7 +57,7 @@ fn failures() -> Vec<Verdict> {
         Failure::TestsFailed { failed: vec![s("a"), s("b/1")], of: 12 },
         Failure::TestsFailed { failed: ["a", "b", "c", "d", "e", "f"].map(s).to_vec(), of: 6 },
         Failure::BadResults { problem: s("line 3: the plan is missing") },
-        Failure::Invalid { operation: s("getpid"), control_permille: 31, blocks: 9 },
+        Failure::Invalid { operation: s("getpid"), control_permille: 31, interval_permille: Some(4), blocks: 9 },
         Failure::Recorded { text: s("as recorded") },
     ];
     all.map(|reason| Verdict::Failed { reason }).into()

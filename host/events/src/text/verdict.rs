@@ -6,6 +6,7 @@ use super::leg::command_end;
 use super::lost::seconds;
 use super::{Join, count, percent};
 use crate::verdict::{Failure, Flakiness, NotRunReason, Seen, SkipReason, Verdict};
+use vmlab_protocol::figure::{CONTROL_LIMIT_PERMILLE, INTERVAL_LIMIT_PERMILLE, MIN_BLOCKS};
 
 /// The most names of failed tests in a sentence.
 const MAX_NAMES: usize = 5;
@@ -75,9 +76,22 @@ impl fmt::Display for Failure {
                 if failed.len() > MAX_NAMES { write!(f, " and {} more", failed.len() - MAX_NAMES) } else { Ok(()) }
             }
             Self::BadResults { problem } => write!(f, "the results do not say how each test ended: {problem}"),
-            Self::Invalid { operation, control_permille, blocks } => {
-                let difference = percent(*control_permille);
-                write!(f, "INVALID: {operation}: the baseline differs from itself by {difference} in {blocks} blocks")
+            Self::Invalid { operation, control_permille, interval_permille, blocks } => {
+                write!(f, "INVALID: {operation}: ")?;
+                match interval_permille.filter(|_| *control_permille <= CONTROL_LIMIT_PERMILLE) {
+                    _ if *blocks < MIN_BLOCKS => write!(f, "{blocks} blocks are too few"),
+                    None => {
+                        let (difference, limit) = (percent(*control_permille), percent(CONTROL_LIMIT_PERMILLE));
+                        write!(
+                            f,
+                            "the baseline differs from itself by {difference} in {blocks} blocks (limit: {limit})"
+                        )
+                    }
+                    Some(interval) => {
+                        let (width, limit) = (percent(interval), percent(INTERVAL_LIMIT_PERMILLE));
+                        write!(f, "the cost is known to {width} of it only, from {blocks} blocks (limit: {limit})")
+                    }
+                }
             }
             Self::Command(end) => f.write_str(&command_end(end)),
             Self::Recorded { text } => f.write_str(text),

@@ -64,6 +64,9 @@ pub enum Failure {
         operation: String,
         /// By how much the baseline differs from itself, in thousandths.
         control_permille: u64,
+        /// The width of the interval of the operation's cost, in thousandths; `None` in old records.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        interval_permille: Option<u64>,
         /// The number of blocks.
         blocks: u32,
     },

@@ -10,8 +10,9 @@ pub(super) fn measured(legs: &[LegReport]) -> Verdict {
     let outcome = legs.last().map(|report| &report.outcome);
     let Some(LegOutcome::Measured { figures, inconclusive }) = outcome else { return undecided(outcome) };
     if let Some(invalid) = figures.iter().find(|figure| !figure.is_valid()) {
-        let Figure { operation, control_permille, blocks, .. } = invalid.clone();
-        return Verdict::Failed { reason: Failure::Invalid { operation, control_permille, blocks } };
+        let Figure { operation, control_permille, interval_permille, blocks, .. } = invalid.clone();
+        let interval_permille = Some(interval_permille);
+        return Verdict::Failed { reason: Failure::Invalid { operation, control_permille, interval_permille, blocks } };
     }
     match (figures.as_slice(), inconclusive.first()) {
         ([_, ..], _) => Verdict::Passed,
@@ -36,13 +37,14 @@ mod tests {
 
     use super::*;
 
-    fn verdict(figures: &[(u64, u32)], inconclusive: &[&str]) -> Verdict {
-        let figures = figures.iter().map(|&(control_permille, blocks)| Figure {
+    fn verdict(figures: &[(u64, u64, u32)], inconclusive: &[&str]) -> Verdict {
+        let figures = figures.iter().map(|&(control_permille, interval_permille, blocks)| Figure {
             operation: "getpid".to_owned(),
             baseline: "getpid outside".to_owned(),
             unit: Unit::Instructions,
             median_milli: 217_000,
             spread_permille: 0,
+            interval_permille,
             baseline_milli: 217_000,
             ratio_permille: 1000,
             control_permille,
@@ -56,14 +58,22 @@ mod tests {
 
     #[test]
     fn steady_figures_pass() {
-        assert_eq!(verdict(&[(0, 5), (10, 9)], &["one CPU"]), Verdict::Passed);
+        assert_eq!(verdict(&[(0, 0, 6), (10, 20, 9)], &["one CPU"]), Verdict::Passed);
     }
 
     #[test]
-    fn one_baseline_that_differs_from_itself_makes_all_figures_invalid() {
-        for figures in [[(0, 9), (11, 9)], [(0, 4), (0, 9)]] {
+    fn one_unsteady_figure_makes_all_figures_invalid_and_the_reason_is_in_words() {
+        let baseline = "the baseline differs from itself by 1.1 % in 9 blocks (limit: 1.0 %)";
+        let cost = "the cost is known to 2.1 % of it only, from 9 blocks (limit: 2.0 %)";
+        for (figures, why) in [
+            ([(0, 0, 9), (11, 0, 9)], baseline),
+            ([(0, 0, 9), (11, 21, 9)], baseline),
+            ([(0, 21, 9), (0, 0, 9)], cost),
+            ([(0, 0, 5), (0, 0, 9)], "5 blocks are too few"),
+        ] {
             let verdict = verdict(&figures, &[]);
-            assert!(matches!(verdict, Verdict::Failed { reason: Failure::Invalid { .. } }), "{verdict:?}");
+            let Verdict::Failed { reason: reason @ Failure::Invalid { .. } } = verdict else { panic!("{verdict:?}") };
+            assert_eq!(reason.to_string(), format!("INVALID: getpid: {why}"));
         }
     }
 

@@ -147,6 +147,7 @@ mod tests {
                     unit: Unit::Instructions,
                     median_milli: cost,
                     spread_permille: 3,
+                    interval_permille: 9,
                     baseline_milli: 200_000_000,
                     ratio_permille: cost / 200_000,
                     control_permille,
