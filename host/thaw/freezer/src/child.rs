@@ -210,7 +210,8 @@ fn filter_at(pid: Pid, registers: &libc::user_regs_struct) -> io::Result<Option<
     // `struct sock_fprog`: a length of 16 bits, and behind padding a pointer.
     let mut program = [0; 16];
     memory.read_exact_at(&mut program, registers.rdx)?;
-    let [length, at] = [0, 8].map(|at| program[at..].first_chunk().map_or(0, |word: &[u8; 8]| u64::from_le_bytes(*word)));
+    let [length, at] =
+        [0, 8].map(|at| program[at..].first_chunk().map_or(0, |word: &[u8; 8]| u64::from_le_bytes(*word)));
     let count = usize::from(length.to_le_bytes()[0]) | usize::from(length.to_le_bytes()[1]) << 8;
     let mut bytes = vec![0; count.min(INSTRUCTIONS_LIMIT) * 8];
     memory.read_exact_at(&mut bytes, at)?;

@@ -5,9 +5,9 @@ use std::ffi::OsString;
 use std::fs;
 
 use nix::unistd::Pid;
+use vmlab_thaw_image::DESCRIPTORS_LIMIT;
 use vmlab_thaw_image::descriptor::{Descriptor, Kind};
 use vmlab_thaw_image::tables::Tables;
-use vmlab_thaw_image::{DESCRIPTORS_LIMIT, IMAGE_FD};
 
 use crate::memory::ram_paths;
 use crate::procfs;
@@ -15,8 +15,8 @@ use crate::raw;
 use crate::refusal::Refusal;
 
 /// Adds all descriptors but the standard streams to the tables.
-pub(crate) fn read(process: Pid, ram: &[OsString], tables: &mut Tables) -> Result<(), Refusal> {
-    let inherited = inherited()?;
+pub(crate) fn read(process: Pid, passed: &[u32], ram: &[OsString], tables: &mut Tables) -> Result<(), Refusal> {
+    let inherited = inherited(passed)?;
     let ram = ram_paths(ram)?;
     let targets = targets(process)?;
     if targets.len() > DESCRIPTORS_LIMIT {
@@ -60,15 +60,11 @@ fn targets(process: Pid) -> Result<BTreeMap<u32, String>, Refusal> {
     Ok(targets)
 }
 
-/// The sockets and pipes that this process has passed on: what they are, and the number that the process got them under. They are open
-/// here still, so that nothing else can have got the same name.
-fn inherited() -> Result<BTreeMap<String, u32>, Refusal> {
-    let own = targets(Pid::this())?;
-    // A number from here on is the thawer's own; QEMU could get no descriptor there.
-    let passed = own.into_iter().filter(|(number, target)| {
-        (3..IMAGE_FD.cast_unsigned()).contains(number) && (target.starts_with("socket:[") || target.starts_with("pipe:["))
-    });
-    Ok(passed.map(|(number, target)| (target, number)).collect())
+/// What this process has passed on: the target and the number that the process got it under. The descriptors are open here still, so
+/// that nothing else can have got the same name.
+fn inherited(passed: &[u32]) -> Result<BTreeMap<String, u32>, Refusal> {
+    let own = targets(Pid::this())?.into_iter().filter(|(number, _)| passed.contains(number));
+    Ok(own.map(|(number, target)| (target, number)).collect())
 }
 
 fn first_of_same_file(
@@ -106,7 +102,8 @@ mod tests {
 
     #[test]
     fn counters_and_masks_are_read_in_hexadecimal() {
-        let eventfd = "pos:\t0\nflags:\t02004002\neventfd-count:               1f\neventfd-id: 3\neventfd-semaphore: 1\n";
+        let eventfd =
+            "pos:\t0\nflags:\t02004002\neventfd-count:               1f\neventfd-id: 3\neventfd-semaphore: 1\n";
         assert_eq!(made_by_a_call(eventfd), Some(Kind::EventFd { count: 31, semaphore: true }));
         let older = "flags:\t02004002\neventfd-count:               0\n";
         assert_eq!(made_by_a_call(older), Some(Kind::EventFd { count: 0, semaphore: false }));

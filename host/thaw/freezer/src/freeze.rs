@@ -45,25 +45,36 @@ impl fmt::Display for Figures {
     }
 }
 
+/// Where to write, and what the process was started with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Target<'a> {
+    pub(crate) image: &'a File,
+    /// The numbers of the descriptors that the process has inherited.
+    pub(crate) passed: &'a [u32],
+    /// The files with the guest's memory.
+    pub(crate) ram: &'a [OsString],
+}
+
 /// Writes the process to the image. The process goes on if this fails, and is to be killed if not: its descriptors and its
 /// memory must not change any more.
-pub(crate) fn freeze(child: &Child, image: &File, ram: &[OsString]) -> Result<Figures, Refusal> {
+pub(crate) fn freeze(child: &Child, target: &Target<'_>) -> Result<Figures, Refusal> {
     let began = Instant::now();
     loop {
-        match attempt(child, image, ram, began) {
+        match attempt(child, target, began) {
             Err(refusal) if refusal.may_pass() && began.elapsed() < PATIENCE => thread::sleep(PAUSE),
             result => return result,
         }
     }
 }
 
-fn attempt(child: &Child, image: &File, ram: &[OsString], began: Instant) -> Result<Figures, Refusal> {
+fn attempt(child: &Child, target: &Target<'_>, began: Instant) -> Result<Figures, Refusal> {
+    let Target { image, passed, ram } = *target;
     child.filter().map_err(Refusal::NoTracing)?;
     let mut tracees = tracee::stop_all(child.id(), THREADS_LIMIT)?;
     process::check(&tracees, child)?;
     has_no_children(child.id())?;
     let mut tables = Tables::default();
-    descriptors::read(child.id(), ram, &mut tables)?;
+    descriptors::read(child.id(), passed, ram, &mut tables)?;
     threads::read(&mut tracees, &mut tables)?;
     let first = tracees.first_mut().ok_or(Refusal::Ended)?;
     process::read(first, child, &mut tables)?;

@@ -1,9 +1,10 @@
 //! `vmlab-freezer`: starts a QEMU as its child, and writes it to a file when it is asked to.
 //!
-//! `vmlab-freezer CHANNEL IMAGE [RAM...] -- QEMU ARGUMENTS...`
+//! `vmlab-freezer CHANNEL IMAGE PASSED [RAM...] -- QEMU ARGUMENTS...`
 //!
 //! CHANNEL is the number of a connected stream socket, IMAGE that of an empty file that is open for writing, and each RAM is the path of
-//! a file with guest memory. QEMU inherits all other descriptors. The freezer writes a line to the channel, `started PID`. A line
+//! a file with guest memory. PASSED are the numbers of the descriptors that QEMU inherits beside the standard streams, with commas
+//! between them. The freezer writes a line to the channel, `started PID`. A line
 //! `freeze` from the channel asks for the image; the answer is `frozen` with figures, or `refused` with the reason. After `frozen`
 //! QEMU has ended, after `refused` it goes on. QEMU must be paused, so that each of its threads waits in a system call. If QEMU ends
 //! by itself, the freezer ends in the same way.
@@ -37,11 +38,14 @@ mod threads;
 mod tracee;
 
 use child::{Child, Ended};
+use freeze::Target;
 
 /// What the command line says.
 struct Arguments {
     channel: UnixStream,
     image: File,
+    /// The descriptors that QEMU inherits.
+    passed: Vec<u32>,
     ram: Vec<OsString>,
     program: OsString,
     arguments: Vec<OsString>,
@@ -49,7 +53,7 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let Some(arguments) = parse(env::args_os().skip(1)) else {
-        eprintln!("usage: vmlab-freezer CHANNEL IMAGE [RAM...] -- QEMU [ARGUMENT...]");
+        eprintln!("usage: vmlab-freezer CHANNEL IMAGE PASSED [RAM...] -- QEMU [ARGUMENT...]");
         return ExitCode::from(64);
     };
     match run(arguments) {
@@ -68,18 +72,20 @@ fn parse(mut words: impl Iterator<Item = OsString>) -> Option<Arguments> {
     if channel == image {
         return None;
     }
+    let passed: Vec<u32> = words.next()?.to_str()?.split(',').map(|word| word.parse().ok()).collect::<Option<_>>()?;
+    raw::close_on_exec(&passed).ok()?;
     let ram = words.by_ref().take_while(|word| word != "--").collect();
     let program = words.next()?;
     let [channel, image] = [channel, image].map(|number| raw::own(number).ok());
     #[expect(unsafe_code, reason = "a descriptor becomes a socket: there is no safe way from a number")]
     // SAFETY: `own` has returned the descriptor, which nobody else has.
     let channel = unsafe { UnixStream::from_raw_fd(channel?.into_raw_fd()) };
-    Some(Arguments { channel, image: File::from(image?), ram, program, arguments: words.collect() })
+    Some(Arguments { channel, image: File::from(image?), passed, ram, program, arguments: words.collect() })
 }
 
 /// Starts QEMU, and carries out orders until it or the channel ends.
 fn run(arguments: Arguments) -> io::Result<Option<Ended>> {
-    let Arguments { channel, image, ram, program, arguments } = arguments;
+    let Arguments { channel, image, passed, ram, program, arguments } = arguments;
     let mut child = Child::start(&program, &arguments)?;
     (&channel).write_all(format!("started {}\n", child.id()).as_bytes())?;
     if let Some(ended) = child.note_filter()? {
@@ -99,7 +105,7 @@ fn run(arguments: Arguments) -> io::Result<Option<Ended>> {
         if line != "freeze\n" {
             return Err(io::Error::other(format!("not an order: {line:?}")));
         }
-        match freeze::freeze(&child, &image, &ram) {
+        match freeze::freeze(&child, &Target { image: &image, passed: &passed, ram: &ram }) {
             Ok(figures) => {
                 child.kill()?;
                 (&channel).write_all(format!("frozen {figures}\n").as_bytes())?;

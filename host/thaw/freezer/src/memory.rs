@@ -22,8 +22,7 @@ const GAP: usize = 64;
 
 /// Flags of memory (`VmFlags` in proc_pid_smaps(5)) that need nothing: permissions, accounting, and advice that only tells the
 /// kernel how to read a file. `mg` (KSM) is left out of a thawed process.
-const HARMLESS: &[&str] =
-    &["rd", "wr", "ex", "sh", "mr", "mw", "me", "ms", "ac", "nr", "sd", "mg", "gd", "sr", "rr"];
+const HARMLESS: &[&str] = &["rd", "wr", "ex", "sh", "mr", "mw", "me", "ms", "ac", "nr", "sd", "mg", "gd", "sr", "rr"];
 /// Flags that become advice.
 const ADVICE: [(&str, u32); 4] = [
     ("hg", advice::HUGE_PAGE.0),
@@ -68,12 +67,7 @@ struct Reader<'a> {
 
 /// Adds all memory to the tables, and copies what is the process's own to the image. Returns the image's length, and the bytes
 /// that were written.
-pub(crate) fn read(
-    process: Pid,
-    image: &File,
-    ram: &[OsString],
-    tables: &mut Tables,
-) -> Result<(u64, u64), Refusal> {
+pub(crate) fn read(process: Pid, image: &File, ram: &[OsString], tables: &mut Tables) -> Result<(u64, u64), Refusal> {
     let memory = Memory::of(process).map_err(Refusal::on("open QEMU's memory"))?;
     let pagemap = File::open(format!("/proc/{process}/pagemap")).map_err(Refusal::on("open QEMU's page map"))?;
     let ram = ram_paths(ram)?;

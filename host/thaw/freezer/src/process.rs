@@ -147,7 +147,8 @@ fn limit(line: &str) -> Option<Limit> {
         ("Max realtime priority", libc::RLIMIT_RTPRIO),
         ("Max realtime timeout", libc::RLIMIT_RTTIME),
     ];
-    let (rest, resource) = NAMES.iter().find_map(|(name, number)| Some((line.strip_prefix(name)?, u64::from(*number))))?;
+    let (rest, resource) =
+        NAMES.iter().find_map(|(name, number)| Some((line.strip_prefix(name)?, u64::from(*number))))?;
     let mut values = rest.split_whitespace().map(|word| match word {
         "unlimited" => Some(u64::MAX),
         number => number.parse().ok(),
@@ -196,7 +197,10 @@ mod tests {
         assert_eq!(with("ShdPnd", "x86_Thread_features:\tshstk\nShdPnd"), Refusal::ShadowStack);
         for (from, what) in [("0022", "umask"), ("allowed:\t3", "processors"), ("Uid:\t0", "user")] {
             let refusal = with(from, &format!("{from}7"));
-            assert!(matches!(&refusal, Refusal::Changed { what: found, thread: 7 } if found.contains(what)), "{refusal}");
+            assert!(
+                matches!(&refusal, Refusal::Changed { what: found, thread: 7 } if found.contains(what)),
+                "{refusal}"
+            );
         }
     }
 

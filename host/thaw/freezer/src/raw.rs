@@ -24,14 +24,26 @@ pub(crate) fn own(number: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
+/// Keeps all descriptors from children but the standard streams and these.
+pub(crate) fn close_on_exec(passed: &[u32]) -> io::Result<()> {
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        let Some(number) = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let flags = if number < 3 || passed.contains(&number) { 0 } else { libc::FD_CLOEXEC };
+        // SAFETY: fcntl(2) with F_SETFD touches no memory. The directory's own descriptor is closed on exec as well.
+        if unsafe { libc::fcntl(number.cast_signed(), libc::F_SETFD, flags) } == -1 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
 /// The extended state of a stopped thread, as a signal frame has it.
 pub(crate) fn extended_state(thread: Pid) -> nix::Result<Vec<u8>> {
     let mut state = vec![0_u8; xstate::LIMIT];
     // The kernel wants a multiple of 8.
     let mut place = libc::iovec { iov_base: state.as_mut_ptr().cast(), iov_len: state.len() - 64 };
     // SAFETY: the kernel writes at most `iov_len` bytes to the buffer, and the number of bytes to `place`.
-    let done =
-        unsafe { libc::ptrace(libc::PTRACE_GETREGSET, thread.as_raw(), NT_X86_XSTATE, &raw mut place) };
+    let done = unsafe { libc::ptrace(libc::PTRACE_GETREGSET, thread.as_raw(), NT_X86_XSTATE, &raw mut place) };
     Errno::result(done)?;
     let length = xstate::to_signal_frame(&mut state, place.iov_len).ok_or(Errno::EOVERFLOW)?;
     state.truncate(length);
@@ -61,9 +73,8 @@ pub(crate) struct Rseq {
 pub(crate) fn rseq(thread: Pid) -> nix::Result<Rseq> {
     let mut rseq = MaybeUninit::<Rseq>::zeroed();
     // SAFETY: the kernel writes at most so many bytes to `rseq`.
-    let done = unsafe {
-        libc::ptrace(PTRACE_GET_RSEQ_CONFIGURATION, thread.as_raw(), size_of::<Rseq>(), rseq.as_mut_ptr())
-    };
+    let done =
+        unsafe { libc::ptrace(PTRACE_GET_RSEQ_CONFIGURATION, thread.as_raw(), size_of::<Rseq>(), rseq.as_mut_ptr()) };
     Errno::result(done)?;
     // SAFETY: all fields are numbers, for which zeros are valid, and the kernel has written over them.
     Ok(unsafe { rseq.assume_init() })

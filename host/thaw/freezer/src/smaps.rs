@@ -56,7 +56,8 @@ fn heading(line: &str) -> Option<Mapping> {
     let _ = (word(), word());
     let number = |text| u64::from_str_radix(text, 16).ok();
     let bits = [(b'r', 1), (b'w', 2), (b'x', 4)];
-    let protection = bits.iter().zip(permissions).filter(|((letter, _), is)| letter == *is).map(|((_, bit), _)| bit).sum();
+    let protection =
+        bits.iter().zip(permissions).filter(|((letter, _), is)| letter == *is).map(|((_, bit), _)| bit).sum();
     Some(Mapping {
         start: number(start)?,
         end: number(end)?,
