@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::builder::{StringValueParser, TypedValueParser as _};
 use clap::{ArgAction, Args, ValueEnum, ValueHint};
 use vmlab_events::job::JobSpec;
-use vmlab_events::schedule::{Isolation, Repetition};
+use vmlab_events::schedule::{ForkMethod, Isolation, Repetition};
 use vmlab_kernel::order::FragmentName;
 use vmlab_kernel::{FetchPolicy, How, KernelSource};
 use vmlab_lab::plan::{Append, Dump};
@@ -51,6 +51,10 @@ pub(crate) struct GuestArgs {
     /// How jobs are kept apart
     #[arg(long, value_enum, default_value = "fork")]
     pub(crate) isolation: IsolationArg,
+
+    /// How forks start
+    #[arg(long, value_enum, value_name = "METHOD", default_value = "auto")]
+    pub(crate) fork_method: ForkMethodArg,
 
     /// What executes the guests' instructions
     #[arg(long, value_enum, default_value = "auto")]
@@ -204,6 +208,7 @@ pub(crate) fn plan(
     Ok(Plan {
         kernels: kernel_arg::with_fragments(&kernels.kernels, &kernels.config).map_err(Failure::usage)?,
         isolation: guests.isolation.into(),
+        fork_method: guests.fork_method.into(),
         repetition: repetition.repetition(),
         accelerator: guests.accel.into(),
         memory_mib,
@@ -248,6 +253,27 @@ impl From<IsolationArg> for Isolation {
             IsolationArg::Fork => Self::Fork,
             IsolationArg::Shared => Self::Shared,
             IsolationArg::Boot => Self::Boot,
+        }
+    }
+}
+
+/// How forks start.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum ForkMethodArg {
+    /// As copies of a QEMU process that has booted (thaw) where that works, else restore
+    Auto,
+    /// As auto, also if it has failed before
+    Thaw,
+    /// A new QEMU loads the guest's saved state
+    Restore,
+}
+
+impl From<ForkMethodArg> for ForkMethod {
+    fn from(arg: ForkMethodArg) -> Self {
+        match arg {
+            ForkMethodArg::Auto => Self::Auto,
+            ForkMethodArg::Thaw => Self::Thaw,
+            ForkMethodArg::Restore => Self::Restore,
         }
     }
 }

@@ -26,6 +26,18 @@ impl Isolation {
     }
 }
 
+/// How a fork starts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ForkMethod {
+    /// As a copy of the template's QEMU process where that works, else by loading the template's state into a new QEMU.
+    #[default]
+    Auto,
+    /// As [`Self::Auto`], also if a copy has failed before.
+    Thaw,
+    /// By loading the template's state into a new QEMU.
+    Restore,
+}
+
 /// How often each scenario runs on each target.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "mode", rename_all = "snake_case")]

@@ -14,7 +14,7 @@ use super::emitter::Emitter;
 use super::stop::Stop;
 use super::variant::Machines;
 use vmlab_events::event::JobReport;
-use vmlab_events::schedule::{Isolation, Repetition};
+use vmlab_events::schedule::{ForkMethod, Isolation, Repetition};
 use vmlab_qemu::qemu::Qemu;
 use vmlab_store::cache::Limit;
 
@@ -23,6 +23,8 @@ use vmlab_store::cache::Limit;
 pub(crate) struct Options {
     /// The isolation of jobs from each other.
     pub isolation: Isolation,
+    /// How forks start.
+    pub fork_method: ForkMethod,
     /// The repetition of each job.
     pub repetition: Repetition,
     /// The machines of the guests.

@@ -135,6 +135,7 @@ impl<'a> Lab<'a> {
         };
         let options = Options {
             isolation: plan.isolation,
+            fork_method: plan.fork_method,
             repetition: plan.repetition,
             machines: ready.machines,
             guests_at_once: plan.guests_at_once.unwrap_or(at_once),

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use vmlab_events::job::{JobSpec, SuiteId};
-use vmlab_events::schedule::{Isolation, Repetition};
+use vmlab_events::schedule::{ForkMethod, Isolation, Repetition};
 use vmlab_kernel::{FetchPolicy, How, KernelSource};
 use vmlab_qemu::accel::Wanted;
 use vmlab_qemu::{argv, parameters};
@@ -30,6 +30,8 @@ pub struct Plan {
     pub command: Option<CommandPlan>,
     /// The isolation of jobs from each other.
     pub isolation: Isolation,
+    /// How forks start.
+    pub fork_method: ForkMethod,
     /// The repetition of each job.
     pub repetition: Repetition,
     /// The accelerator of the guests.
@@ -72,6 +74,7 @@ impl Plan {
             suites: None,
             command: None,
             isolation: Isolation::Fork,
+            fork_method: ForkMethod::Auto,
             repetition: Repetition::Once,
             accelerator: Wanted::Auto,
             memory_mib: 256,

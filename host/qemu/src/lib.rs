@@ -8,6 +8,7 @@ pub mod cpu_usage;
 pub mod devices;
 #[cfg(test)]
 mod fake;
+pub mod frozen;
 pub mod mark;
 pub mod parameters;
 mod probe;

@@ -15,14 +15,15 @@ use nix::fcntl::{FcntlArg, fcntl};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
-use tokio::process::{ChildStderr, Command};
+use tokio::process::ChildStderr;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::argv::DESCRIPTORS;
 use super::{qmp, quote};
+use crate::frozen::{Freezer, Frozen, Launch};
 use crate::qemu::offspring;
-use crate::spawn::Family;
+use crate::spawn::{Family, Offspring};
 
 /// Settings of glibc's malloc(3) for QEMU (glibc manual, "Memory Allocation Tunables"; other C libraries ignore them).
 /// The thread that translates guest code allocates constantly; by default its arena grows page by page with an
@@ -53,6 +54,10 @@ pub struct QemuProcess {
     pub qmp: Option<UnixStream>,
     /// Whether the QMP handshake was sent in advance, with the commands that load a fork's state.
     pub agreed: bool,
+    /// The greeting of a thawed QEMU, which it has sent before it was frozen.
+    pub greeting: Option<String>,
+    /// The freezer, if QEMU can be frozen.
+    pub freezer: Option<Freezer>,
     /// A duplicate of the QMP socket, for commands that must not wait.
     monitor: StdUnixStream,
     /// vmlab's end of the console.
@@ -70,6 +75,8 @@ pub struct Inherited {
     pub debugger: Option<OwnedFd>,
     /// A connected stream socket for the link to another guest.
     pub link: Option<OwnedFd>,
+    /// What the freezer or the thawer needs, if one of them starts QEMU.
+    pub frozen: Option<Frozen>,
 }
 
 /// Why QEMU cannot be started.
@@ -81,6 +88,9 @@ pub enum StartError {
     /// The descriptors cannot be passed to QEMU.
     #[error("cannot pass descriptors to QEMU")]
     Descriptors(#[source] command_fds::FdMappingCollision),
+    /// The freezer or the thawer cannot be prepared.
+    #[error("cannot prepare vmlab's program that starts QEMU")]
+    Helper(#[source] io::Error),
     /// The program cannot be executed.
     #[error("cannot run {}", path.display())]
     Spawn {
@@ -112,7 +122,7 @@ impl QemuProcess {
     /// # Errors
     /// [`StartError`].
     pub fn start(qemu: &Path, arguments: &[OsString], inherited: Inherited) -> Result<Self, StartError> {
-        let Inherited { state, files, debugger, link } = inherited;
+        let Inherited { state, files, debugger, link, frozen } = inherited;
         let pair = || -> io::Result<(StdUnixStream, OwnedFd)> {
             let (ours, theirs) = StdUnixStream::pair()?;
             ours.set_nonblocking(true)?;
@@ -124,16 +134,14 @@ impl QemuProcess {
         // If the pipe may not grow, for example because the user has many pipes, it keeps the default size.
         let _ = fcntl(&console, FcntlArg::F_SETPIPE_SZ(CONSOLE_BYTES));
         let monitor = qmp.try_clone().map_err(StartError::Sockets)?;
-        let agreed = state.is_some();
-        if agreed {
+        let is_thaw = matches!(frozen, Some(Frozen::Thawed { .. }));
+        let agreed = state.is_some() || is_thaw;
+        if state.is_some() {
             qmp.write_all(&qmp::load_ahead(DESCRIPTORS.state)).map_err(StartError::Sockets)?;
         }
         let ours = |socket| UnixStream::from_std(socket).map_err(StartError::Sockets);
         let (control, qmp) = (ours(control)?, Some(ours(qmp)?));
         let console = pipe::Receiver::from_owned_fd(console.into()).map_err(StartError::Sockets)?;
-        let mut command = Command::new(qemu);
-        command.env("GLIBC_TUNABLES", MALLOC);
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut mappings = vec![
             FdMapping { parent_fd: control_fd, child_fd: DESCRIPTORS.control },
             FdMapping { parent_fd: qmp_fd, child_fd: DESCRIPTORS.qmp },
@@ -143,15 +151,19 @@ impl QemuProcess {
         mappings.extend(debugger.map(|socket| FdMapping { parent_fd: socket, child_fd: DESCRIPTORS.debugger }));
         mappings.extend(link.map(|socket| FdMapping { parent_fd: socket, child_fd: DESCRIPTORS.link }));
         mappings.extend(state.map(|file| FdMapping { parent_fd: file.into(), child_fd: DESCRIPTORS.state }));
+        let launch = Launch::new(qemu, arguments, frozen, &mut mappings).map_err(StartError::Helper)?;
+        let Launch { mut command, freezer, greeting } = launch;
+        command.env("GLIBC_TUNABLES", MALLOC);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
         command.fd_mappings(mappings).map_err(StartError::Descriptors)?;
-        let family = Family::spawn(&mut command, offspring(qemu));
+        let family = Family::spawn(&mut command, if is_thaw { Offspring::None } else { offspring(qemu) });
         let mut process = family.map_err(|source| StartError::Spawn { path: qemu.to_owned(), source })?;
         let (kept, mut listening) = (Arc::default(), JoinSet::new());
         if let Some(stderr) = process.child.stderr.take() {
             listening.spawn(keep_end(stderr, Arc::clone(&kept)));
         }
         // Dropping `command` closes our copies of QEMU's ends, so that the death of QEMU closes the sockets.
-        Ok(Self { process, stderr: kept, listening, control, qmp, agreed, monitor, console })
+        Ok(Self { process, stderr: kept, listening, control, qmp, agreed, greeting, freezer, monitor, console })
     }
 
     /// Resumes a fork, now or as soon as its state is loaded (`qmp::wake`).

@@ -197,7 +197,7 @@ fn leads_to(path: &Path, real: &Path) -> bool {
 }
 
 /// Whether a program is an executable by itself, and not a script that may run another.
-pub(super) fn is_elf(path: &Path) -> bool {
+pub fn is_elf(path: &Path) -> bool {
     let mut magic = [0; 4];
     File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && magic == *b"\x7fELF"
 }

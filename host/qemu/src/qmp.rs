@@ -7,6 +7,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::IoSlice;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
@@ -102,6 +103,7 @@ pub struct Qmp {
     /// Without QEMU's capability `oob`, commands have no ids: only one may be in flight, and after one without a reply none can
     /// follow, because qapi 0.15 panics then. The value says whether a command is without a reply.
     one_by_one: Option<Mutex<bool>>,
+    greeted: Arc<OnceLock<String>>,
 }
 
 impl fmt::Debug for Qmp {
@@ -111,16 +113,20 @@ impl fmt::Debug for Qmp {
 }
 
 /// Starts the pump on a new connection. The receiver gets all events from the first one on, even without a handshake.
+///
+/// A thawed QEMU has sent its `greeting` before it was frozen. It is reported again, and so is that the state is loaded: the QEMU waits
+/// to be resumed.
 #[must_use]
-pub fn pump(stream: UnixStream) -> (Connecting, mpsc::Receiver<TimedQmpEvent>) {
+pub fn pump(stream: UnixStream, greeting: Option<String>) -> (Connecting, mpsc::Receiver<TimedQmpEvent>) {
     // Without a duplicate of the socket, `negotiate` returns an error.
     let socket = stream.as_fd().try_clone_to_owned().ok();
     let (read, write) = stream.into_split();
     let (replies_in, replies) = tokio::io::duplex(64 * 1024);
     let (events_in, events) = mpsc::channel(EVENTS_WAITING);
     let mut tasks = JoinSet::new();
-    tasks.spawn(split(read, replies_in, events_in));
-    (Connecting { replies, write, tasks, socket }, events)
+    let greeted = Arc::default();
+    tasks.spawn(split(read, replies_in, events_in, greeting, Arc::clone(&greeted)));
+    (Connecting { replies, write, tasks, socket, greeted }, events)
 }
 
 /// A connection before the handshake.
@@ -131,6 +137,7 @@ pub struct Connecting {
     tasks: JoinSet<()>,
     /// A duplicate of the socket, for messages that carry a descriptor; None if duplication failed.
     socket: Option<OwnedFd>,
+    greeted: Arc<OnceLock<String>>,
 }
 
 impl Connecting {
@@ -157,12 +164,18 @@ impl Connecting {
             let (service, events) = stream.into_parts();
             // qapi's event stream also completes its commands, so it must be polled.
             self.tasks.spawn(events.into_future());
-            Ok(Qmp { service, _tasks: self.tasks, socket, one_by_one })
+            Ok(Qmp { service, _tasks: self.tasks, socket, one_by_one, greeted: self.greeted })
         })
     }
 }
 
 impl Qmp {
+    /// The line with which QEMU has greeted.
+    #[must_use]
+    pub fn greeting(&self) -> &str {
+        self.greeted.get().map_or("", String::as_str)
+    }
+
     /// Executes a command. Several commands may be in flight.
     ///
     /// # Errors
@@ -279,8 +292,21 @@ impl Qmp {
 }
 
 /// Reads lines until the stream ends; sends events to `events` and everything else to `replies`.
-async fn split(read: OwnedReadHalf, mut replies: DuplexStream, events: mpsc::Sender<TimedQmpEvent>) {
+async fn split(
+    read: OwnedReadHalf,
+    mut replies: DuplexStream,
+    events: mpsc::Sender<TimedQmpEvent>,
+    earlier: Option<String>,
+    greeted: Arc<OnceLock<String>>,
+) {
     use tokio::io::AsyncReadExt as _;
+    if let Some(greeting) = earlier {
+        // As below: a receiver that was dropped ends nothing.
+        drop(replies.write_all(greeting.as_bytes()).await);
+        for event in [QmpEvent::Greeting, QmpEvent::Migration { status: "completed".to_owned() }] {
+            drop(events.send(TimedQmpEvent { at: Instant::now(), event }).await);
+        }
+    }
     let mut reader = BufReader::new(read);
     let mut line = Vec::new();
     loop {
@@ -294,6 +320,10 @@ async fn split(read: OwnedReadHalf, mut replies: DuplexStream, events: mpsc::Sen
         let event = serde_json::from_slice::<Value>(&line).ok().and_then(|value| event::parse(&value));
         // qapi waits for the greeting, too.
         let is_reply = matches!(event, None | Some(QmpEvent::Greeting));
+        if event == Some(QmpEvent::Greeting) {
+            // There is one greeting, so that this is the first value.
+            let _ = greeted.set(String::from_utf8_lossy(&line).into_owned());
+        }
         // If a receiver was dropped, the other may still be in use. Only the end of the stream ends this task.
         if let Some(event) = event {
             drop(events.send(TimedQmpEvent { at, event }).await);
@@ -305,95 +335,4 @@ async fn split(read: OwnedReadHalf, mut replies: DuplexStream, events: mpsc::Sen
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GREETING: &str = r#"{"QMP": {"version": {"qemu": {"micro": 22, "minor": 2, "major": 7}, "package": ""}, "capabilities": ["oob"]}}"#;
-
-    /// A peer that answers every command with `reply` and sends `noise` before each answer.
-    async fn peer(stream: UnixStream, noise: &'static str) {
-        let (read, mut write) = stream.into_split();
-        let mut lines = BufReader::new(read).lines();
-        write.write_all(format!("{GREETING}\r\n").as_bytes()).await.unwrap();
-        while let Ok(Some(line)) = lines.next_line().await {
-            let command: Value = serde_json::from_str(&line).unwrap();
-            let result = match command["execute"].as_str() {
-                Some("query-status") => r#"{"status": "running", "singlestep": false, "running": true}"#,
-                _ => "{}",
-            };
-            let id = &command["id"];
-            let reply = format!("{noise}{{\"return\": {result}, \"id\": {id}}}\r\n");
-            write.write_all(reply.as_bytes()).await.unwrap();
-        }
-    }
-
-    #[tokio::test]
-    async fn an_event_unknown_to_qapi_is_received() {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        let noise = concat!(
-            r#"{"event": "RESUME", "timestamp": {"seconds": 1, "microseconds": 2}}"#,
-            "\r\n",
-            r#"{"event": "FROM_THE_FUTURE", "timestamp": {"seconds": 1, "microseconds": 2}}"#,
-            "\r\n",
-            r#"{"event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-reset"}, "timestamp": {"seconds": 1, "microseconds": 2}}"#,
-            "\r\n"
-        );
-        tokio::spawn(peer(theirs, noise));
-        let (connecting, mut events) = pump(ours);
-        let qmp = connecting.negotiate(false).await.unwrap();
-        assert_eq!(qmp.status().await.unwrap(), "running");
-        let mut received = Vec::new();
-        while let Ok(next) = events.try_recv() {
-            received.push(next);
-        }
-        assert!(received.is_sorted_by_key(|timed| timed.at));
-        let once = [
-            QmpEvent::Resumed,
-            QmpEvent::Other("FROM_THE_FUTURE".to_owned()),
-            QmpEvent::Shutdown(ShutdownReason::GuestReset),
-        ];
-        let all: Vec<_> = received.into_iter().map(|timed| timed.event).collect();
-        assert_eq!(all, [&[QmpEvent::Greeting][..], &once, &once].concat());
-    }
-
-    #[tokio::test]
-    async fn without_ids_a_command_after_one_without_a_reply_is_an_error() {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        let (connecting, _events) = pump(ours);
-        let silent = async {
-            let (read, mut write) = theirs.into_split();
-            let mut lines = BufReader::new(read).lines();
-            write.write_all(GREETING.replace(r#""oob""#, "").as_bytes()).await.unwrap();
-            write.write_all(b"\r\n").await.unwrap();
-            // The handshake is answered, and a command; all others are not.
-            for result in ["{}", r#"{"status": "running", "singlestep": false, "running": true}"#] {
-                lines.next_line().await.unwrap();
-                write.write_all(format!("{{\"return\": {result}}}\r\n").as_bytes()).await.unwrap();
-            }
-            (lines, write)
-        };
-        let (qmp, _peer) = tokio::join!(
-            async {
-                let qmp = connecting.negotiate(false).await.unwrap();
-                assert_eq!(qmp.status().await.unwrap(), "running");
-                qmp
-            },
-            silent
-        );
-        let first = qmp.execute_within(qmp::cont {}, Duration::from_millis(10)).await;
-        assert!(matches!(first, Err(QmpError::Silent { .. })), "{first:?}");
-        for _ in 0..2 {
-            let next = qmp.resume().await.unwrap_err().to_string();
-            assert_eq!(next, "QMP command cont: QEMU has not answered an earlier command");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_stream_that_ends_before_the_greeting_is_an_error() {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        drop(theirs);
-        let (connecting, mut events) = pump(ours);
-        assert!(matches!(connecting.negotiate(false).await, Err(QmpError::Negotiation(_))));
-        assert_eq!(events.recv().await, None);
-    }
-}
+mod tests;

@@ -276,10 +276,16 @@ impl TargetRunner {
         true
     }
 
-    /// Boots guests from now on, instead of forking them.
+    /// Restores forks from now on instead of thawing them, or boots guests instead of restoring forks.
     pub(super) async fn give_up_forks(&self, dead: &DeadFork) {
         let mut source = self.source.lock().await;
-        if let Some(Source::Forks(template)) = &*source {
+        if let Some(Source::Forks(template)) = &*source
+            && template.frozen.is_some()
+        {
+            *source = Some(source::without_thaws(&self.run, &self.bootable, template, &dead.why));
+            drop(source);
+            self.dismiss_standbys(NotNeeded::TemplateGivenUp).await;
+        } else if let Some(Source::Forks(template)) = &*source {
             let instead = source::without_forks(&self.run, &self.bootable, template, dead);
             *source = Some(instead);
             source::remove_template(&self.run, &self.bootable).await;

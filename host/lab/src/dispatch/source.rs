@@ -2,7 +2,10 @@
 
 use std::time::Instant;
 
+use vmlab_events::schedule::ForkMethod;
 use vmlab_events::verdict::Verdict;
+use vmlab_qemu::accelerator::Accelerator;
+use vmlab_qemu::qemu::is_elf;
 use vmlab_qemu::template::key::{Ingredients, Key};
 use vmlab_qemu::template::{self, Draft, Found, Template, refusal};
 use vmlab_store::cache::Room;
@@ -29,7 +32,10 @@ pub(super) async fn source(run: &RunContext, bootable: &BootableTarget) -> Resul
         return Ok(cold_with_cause(run, bootable, reason, &why));
     }
     match find_or_make(run, bootable).await {
-        Ok(template) => {
+        Ok(mut template) => {
+            if !thaws(run, bootable) {
+                template.frozen = None;
+            }
             if !template.new {
                 template
                     .boot
@@ -46,6 +52,44 @@ pub(super) async fn source(run: &RunContext, bootable: &BootableTarget) -> Resul
             Ok(cold_with_cause(run, bootable, &format!("QEMU cannot save this guest{remembered}"), &why))
         }
     }
+}
+
+/// Whether forks of the target's template thaw, if it has a frozen QEMU.
+fn thaws(run: &RunContext, bootable: &BootableTarget) -> bool {
+    let target = &bootable.target;
+    let machine = &target.machine;
+    // What a QEMU under KVM has is in the kernel. Further devices have descriptors that cannot be restored. A debugger is connected to
+    // a QEMU that was started for it.
+    let possible = machine.accelerator == Accelerator::Tcg
+        && !machine.counts_instructions
+        && !machine.network
+        && machine.disks.is_empty()
+        && !target.debugger
+        && is_elf(&run.qemu.path);
+    match run.options.fork_method {
+        ForkMethod::Restore => false,
+        ForkMethod::Thaw => possible,
+        ForkMethod::Auto => possible && refusal::known_thaw(&run.cache, &key(run, bootable), &run.qemu).is_none(),
+    }
+}
+
+/// Restores forks from now on, because a frozen QEMU did not thaw.
+pub(super) fn without_thaws(run: &RunContext, bootable: &BootableTarget, template: &Template, why: &str) -> Source {
+    no_thaws(run, bootable, &format!("a frozen QEMU did not become a guest: {why}"));
+    Source::Forks(Box::new(Template { frozen: None, ..template.clone() }))
+}
+
+/// Remembers that this QEMU cannot be frozen or thawed, and says so.
+fn no_thaws(run: &RunContext, bootable: &BootableTarget, why: &str) {
+    if run.stopped().is_some() {
+        return;
+    }
+    let remembered = match refusal::remember_thaw(&run.cache, &key(run, bootable), &run.qemu, why) {
+        Ok(()) => "remembered until a reboot, another QEMU, or `vmlab cache clear facts`".to_owned(),
+        Err(error) => format!("this cannot be remembered: {}", error.cause()),
+    };
+    let text = format!("{}: forks load a saved state, which takes longer than to thaw; {remembered}", bootable.target.id);
+    run.notice_with_logged_cause(&text, why);
 }
 
 /// Boots guests from now on, because a fork of the template failed before its first job.
@@ -128,8 +172,12 @@ async fn find_or_make(run: &RunContext, bootable: &BootableTarget) -> Result<Box
     let failed = |error: CacheError| NotSaved::Failed(error.to_string());
     let key = key(run, bootable);
     let label = &bootable.target.id;
+    // A template without a frozen QEMU, as after a reboot, is made again: forks are restored only where nothing thaws.
+    let is_enough = |template: &Template| template.frozen.is_some() || !thaws(run, bootable);
+    let mut restorable = None;
     match find(run, bootable, &key) {
-        Ok(Found::Whole(template)) => return Ok(template),
+        Ok(Found::Whole(template)) if is_enough(&template) => return Ok(template),
+        Ok(Found::Whole(template)) => restorable = Some(template),
         Ok(Found::Nothing | Found::Damaged(_)) => {}
         // A template that this user may not read is replaced by one in memory.
         Err(error) if error.is_read_only() => {}
@@ -146,6 +194,9 @@ async fn find_or_make(run: &RunContext, bootable: &BootableTarget) -> Result<Box
     let lock = match lock {
         Ok(lock) => lock,
         Err(error) if error.is_read_only() => {
+            if let Some(template) = restorable {
+                return Ok(template);
+            }
             let draft = draft_in_memory(run, &key, &error)?;
             return make(run, bootable, draft, &key).await.map(Box::new);
         }
@@ -153,7 +204,8 @@ async fn find_or_make(run: &RunContext, bootable: &BootableTarget) -> Result<Box
     };
     // Look again: the process that had the lock may have made the template.
     match find(run, bootable, &key).map_err(failed)? {
-        Found::Whole(template) => return Ok(template),
+        Found::Whole(template) if is_enough(&template) => return Ok(template),
+        Found::Whole(_) => drop(restorable),
         Found::Damaged(why) => {
             run.emitter.notice(format!("{label}: the template was damaged, so vmlab makes a new one: {why}"));
         }
@@ -183,19 +235,34 @@ fn draft_in_memory(run: &RunContext, key: &Key, cache: &CacheError) -> Result<Dr
 
 /// Boots a guest, and makes it the template of the key.
 async fn make(run: &RunContext, bootable: &BootableTarget, draft: Draft, key: &Key) -> Result<Template, NotSaved> {
-    let guest =
-        launch(run, bootable, &Origin::ToBeSaved(draft.ram())).map_err(|why| NotSaved::Failed(why.to_string()))?;
-    save(run, guest, draft, key).await
+    let image = if thaws(run, bootable) { draft.create_image() } else { Ok(None) };
+    let image = image.map_err(|error| NotSaved::Failed(error.to_string()))?;
+    let origin = Origin::ToBeSaved(draft.ram(), image);
+    let guest = launch(run, bootable, &origin).map_err(|why| NotSaved::Failed(why.to_string()))?;
+    drop(origin);
+    let template = save(run, guest, draft, key).await;
+    template.map(|(template, not_frozen)| {
+        if let Some(why) = not_frozen {
+            no_thaws(run, bootable, &why);
+        }
+        template
+    })
 }
 
-/// Boots a guest up to its hello, and saves it as the template of the key.
-async fn save(run: &RunContext, guest: Guest, draft: Draft, key: &Key) -> Result<Template, NotSaved> {
+/// Boots a guest up to its hello, and saves it as the template of the key. Returns also why QEMU was not frozen, if that was tried.
+async fn save(
+    run: &RunContext,
+    guest: Guest,
+    draft: Draft,
+    key: &Key,
+) -> Result<(Template, Option<String>), NotSaved> {
     let (outcome, mut timings) = guest.save(run, &draft).await;
     let published = match outcome {
         Outcome::Saved(boot) => {
+            let not_frozen = draft.not_frozen().map(str::to_owned);
             let published = draft.publish(&run.cache, key, *boot);
             timings.end_of("keep", Instant::now());
-            published.map_err(|error| NotSaved::Failed(error.to_string()))
+            published.map(|template| (template, not_frozen)).map_err(|error| NotSaved::Failed(error.to_string()))
         }
         Outcome::NotSaved(why) => Err(why),
         _ => Err(NotSaved::Failed("the guest ended before it was saved".to_owned())),

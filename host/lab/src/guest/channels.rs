@@ -15,9 +15,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::input::Input;
+use vmlab_events::error::chain;
 use vmlab_qemu::cpu_usage::CpuUsage;
+use vmlab_qemu::frozen::{FreezeError, Freezer};
 use vmlab_qemu::process::{QemuEnded, QemuProcess};
 use vmlab_qemu::qmp::{self, Qmp, QmpError, TimedQmpEvent};
+use vmlab_qemu::template::frozen::FrozenImage;
 
 /// The size of the read buffer, in bytes.
 const CHUNK: usize = 64 * 1024;
@@ -42,6 +45,8 @@ pub(crate) enum Next {
 
 /// The time limit for asking QEMU for the guest's state.
 const STATE_LIMIT: Duration = Duration::from_secs(1);
+/// The time limit for freezing QEMU, which writes some 70 MiB.
+const FREEZE_LIMIT: Duration = Duration::from_secs(30);
 
 /// A QEMU process and its channels.
 #[derive(Debug)]
@@ -64,7 +69,7 @@ pub(crate) struct Channels {
 
 impl Channels {
     pub(crate) fn new(mut qemu: QemuProcess) -> Self {
-        let (connecting, qmp_events) = qemu.qmp.take().map(qmp::pump).unzip();
+        let (connecting, qmp_events) = qemu.qmp.take().map(|stream| qmp::pump(stream, qemu.greeting.take())).unzip();
         let mut negotiating = JoinSet::new();
         if let Some(connecting) = connecting {
             negotiating.spawn(connecting.negotiate(qemu.agreed));
@@ -191,8 +196,32 @@ impl Channels {
     }
 
     /// QEMU's CPU usage; None if the process is gone.
-    pub(crate) fn cpu_usage(&self) -> Option<CpuUsage> {
-        self.qemu.process.child.id().and_then(CpuUsage::of)
+    pub(crate) fn cpu_usage(&mut self) -> Option<CpuUsage> {
+        let child = self.qemu.process.child.id()?;
+        // The child is the freezer, if there is one.
+        let qemu = self.qemu.freezer.as_mut().map_or(Some(child), Freezer::qemu);
+        qemu.and_then(CpuUsage::of)
+    }
+
+    /// Whether QEMU can be frozen.
+    pub(crate) const fn has_freezer(&self) -> bool {
+        self.qemu.freezer.is_some()
+    }
+
+    /// Freezes QEMU, which is paused. QEMU has ended when this succeeds. The error is the reason for a notice.
+    pub(crate) async fn freeze(&mut self) -> Result<FrozenImage, String> {
+        let qmp = self.monitor().await.map_err(|error| error.to_string())?;
+        // The answer also says that QEMU has sent everything before it.
+        let status = qmp.status().await.map_err(|error| error.to_string())?;
+        let greeting = qmp.greeting().to_owned();
+        if status == "running" || greeting.is_empty() {
+            return Err(format!("QEMU reports that its guest is {status}"));
+        }
+        let Some(freezer) = self.qemu.freezer.as_mut() else { return Err("QEMU has no freezer".to_owned()) };
+        let frozen = tokio::time::timeout(FREEZE_LIMIT, freezer.freeze()).await;
+        let frozen = frozen.unwrap_or_else(|_| Err(FreezeError::Channel(ErrorKind::TimedOut.into())));
+        let figures = frozen.map_err(|error| chain(&error))?.text;
+        Ok(FrozenImage { greeting, figures })
     }
 
     /// Kills QEMU if it still runs; returns the unread rest of its channels, and how it ended.

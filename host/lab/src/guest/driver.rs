@@ -145,6 +145,7 @@ impl Driver<'_> {
                         if status == "completed" =>
                     {
                         self.open_to_debuggers().await;
+                        self.freeze().await;
                     }
                     _ => {}
                 }
@@ -263,6 +264,20 @@ impl Driver<'_> {
             let refused = matches!(error, QmpError::Refused { .. });
             Input::SaveFailed { refused, why: chain(&error) }
         })
+    }
+
+    /// Freezes the QEMU of a guest that was just saved. If that fails, forks of the template are restored.
+    async fn freeze(&mut self) {
+        let Some(draft) = self.draft.filter(|_| self.channels.has_freezer()) else { return };
+        let frozen = self.channels.freeze().await;
+        self.machine.frozen(now().at);
+        match frozen {
+            Ok(image) => {
+                debug!(figures = image.figures, "QEMU is frozen");
+                draft.set_frozen(image);
+            }
+            Err(why) => draft.set_not_frozen(why),
+        }
     }
 
     async fn end(&mut self, lost: bool, ask_state: bool, examine: bool) -> End {

@@ -1,5 +1,6 @@
 //! Starts a guest: QEMU's arguments, the console's file, the event.
 
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -10,6 +11,7 @@ use vmlab_events::error::chain;
 use vmlab_events::event::{GuestOutcome, LabEvent};
 use vmlab_events::verdict::{LaunchFailure, StartFailure};
 use vmlab_qemu::argv::{self, Boot};
+use vmlab_qemu::frozen::Frozen;
 use vmlab_qemu::process::{Inherited, QemuProcess};
 use vmlab_qemu::quirks;
 use vmlab_qemu::template::Template;
@@ -31,8 +33,9 @@ use crate::target::BootableTarget;
 #[derive(Debug)]
 pub(crate) enum Origin<'a> {
     Boot,
-    /// A boot that will be saved, with its memory in these files.
-    ToBeSaved(Vec<PathBuf>),
+    /// A boot that will be saved, with its memory in these files. With an image, its QEMU will be frozen.
+    ToBeSaved(Vec<PathBuf>, Option<File>),
+    /// A fork. It thaws if the template has a frozen QEMU.
     Fork(&'a Template),
 }
 
@@ -40,7 +43,8 @@ impl Origin<'_> {
     const fn start(&self) -> Start {
         match self {
             Self::Boot => Start::Boot,
-            Self::ToBeSaved(_) => Start::Template,
+            Self::ToBeSaved(..) => Start::Template,
+            Self::Fork(template) if template.frozen.is_some() => Start::Thaw,
             Self::Fork(_) => Start::Fork,
         }
     }
@@ -73,6 +77,22 @@ pub(crate) fn launch(run: &RunContext, bootable: &BootableTarget, origin: &Origi
     launch_linked(run, bootable, origin, None)
 }
 
+/// What the freezer or the thawer of a guest needs.
+fn frozen(origin: &Origin<'_>, guest: u32) -> std::io::Result<Option<Frozen>> {
+    Ok(match origin {
+        Origin::ToBeSaved(ram, Some(image)) => Some(Frozen::Written { image: image.try_clone()?, ram: ram.clone() }),
+        Origin::Fork(template) => match &template.frozen {
+            Some(frozen) => {
+                let (image, ram) = template.open_frozen()?;
+                let title = format!("vmlab-guest-{guest}");
+                Some(Frozen::Thawed { image, ram, title, greeting: frozen.greeting.clone() })
+            }
+            None => None,
+        },
+        Origin::Boot | Origin::ToBeSaved(_, None) => None,
+    })
+}
+
 /// Starts a guest with this end of a link to another.
 ///
 /// # Errors
@@ -89,13 +109,13 @@ pub(crate) fn launch_linked(
     let fork_ram;
     let arguments = match origin {
         Origin::Boot => argv::Start::Boot(boot),
-        Origin::ToBeSaved(ram) => argv::Start::Template(boot, ram),
+        Origin::ToBeSaved(ram, _) => argv::Start::Template(boot, ram),
         Origin::Fork(template) => {
             fork_ram = template.ram();
             argv::Start::Fork(&fork_ram)
         }
     };
-    let debugged = target.debugger && !matches!(origin, Origin::ToBeSaved(_));
+    let debugged = target.debugger && !matches!(origin, Origin::ToBeSaved(..));
     let for_debugger = debugged.then(|| argv::debugger(arguments, argv::DESCRIPTORS)).into_iter().flatten();
     let mut arguments = argv::arguments(&target.machine, run.qemu.version, arguments, argv::DESCRIPTORS);
     arguments.extend(for_debugger);
@@ -117,11 +137,12 @@ pub(crate) fn launch_linked(
     let started = || -> Result<Started, (StartFailure, String)> {
         let secrets = Secrets::draw().map_err(|error| (StartFailure::Entropy, error.to_string()))?;
         let state = match origin {
-            Origin::Fork(template) => {
+            Origin::Fork(template) if template.frozen.is_none() => {
                 Some(template.open_state().map_err(|error| (StartFailure::TemplateState, error.to_string()))?)
             }
-            Origin::Boot | Origin::ToBeSaved(_) => None,
+            Origin::Boot | Origin::ToBeSaved(..) | Origin::Fork(_) => None,
         };
+        let frozen = frozen(origin, number).map_err(|error| (StartFailure::TemplateState, error.to_string()))?;
         let files = target.files.as_ref().map(files::serve).transpose();
         let files = files.map_err(|error| (StartFailure::Files, error.to_string()))?;
         let socket = debugged.then(DebuggerSocket::listen).transpose();
@@ -137,7 +158,7 @@ pub(crate) fn launch_linked(
                 .map_err(|error| (StartFailure::Link, error.to_string()))?
                 .unzip(),
         };
-        let qemu = QemuProcess::start(&run.qemu.path, &arguments, Inherited { state, files, debugger, link })
+        let qemu = QemuProcess::start(&run.qemu.path, &arguments, Inherited { state, files, debugger, link, frozen })
             .map_err(|error| (StartFailure::Process, chain(&error)))?;
         Ok(Started { qemu, secrets, debugger: socket, link_held })
     };

@@ -18,15 +18,24 @@ pub(crate) enum Start {
     Boot,
     /// A boot that is saved as a template.
     Template,
+    /// A fork whose state is loaded into a new QEMU.
     Fork,
+    /// A fork that is a copy of the template's QEMU process.
+    Thaw,
 }
 
 impl Start {
+    /// Whether the guest has booted before.
+    pub(crate) const fn is_fork(self) -> bool {
+        matches!(self, Self::Fork | Self::Thaw)
+    }
+
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Boot => "boot",
             Self::Template => "template",
             Self::Fork => "fork",
+            Self::Thaw => "thaw",
         }
     }
 }
@@ -91,8 +100,8 @@ impl Timings {
         match event.event {
             QmpEvent::Greeting => self.moment(Moment::Greeted, event.at),
             // Only a fork gets commands ahead; a booted guest may get its first command much later.
-            QmpEvent::Reply { .. } if self.how == Start::Fork => self.moment(Moment::Answered, event.at),
-            QmpEvent::Migration { ref status } if self.how == Start::Fork && status == "completed" => {
+            QmpEvent::Reply { .. } if self.how.is_fork() => self.moment(Moment::Answered, event.at),
+            QmpEvent::Migration { ref status } if self.how.is_fork() && status == "completed" => {
                 self.moment(Moment::Loaded, event.at);
             }
             _ => {}

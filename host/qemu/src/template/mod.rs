@@ -5,6 +5,7 @@
 //! privately; further NUMA nodes have files of their own, `ram-1` and so on), the device state (`state`), and a description with the digests of both (`template.json`). It is created
 //! by a rename, so that it is complete, and named by its key.
 
+use std::cell::OnceCell;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use vmlab_console::Finding;
 use vmlab_protocol::message::Hello;
 
+use frozen::FrozenImage;
 use key::Key;
 use memory::InMemory;
 use vmlab_store::atomic;
@@ -25,6 +27,7 @@ use vmlab_store::integrity::{Integrity, Lasts, Trust};
 use vmlab_store::lease::{Lease, touch};
 use vmlab_store::{CacheError, regular};
 
+pub mod frozen;
 pub mod key;
 mod list;
 mod memory;
@@ -56,6 +59,8 @@ pub struct Template {
     pub boot: BootReport,
     /// Whether this process has just made the template.
     pub new: bool,
+    /// The frozen QEMU, if there is one that can be used on this machine.
+    pub frozen: Option<FrozenImage>,
     /// Prevents the template's removal while forks are started from it.
     _lease: Option<Lease>,
 }
@@ -153,13 +158,16 @@ pub fn find(cache: &Path, key: &Key) -> Result<Found, CacheError> {
     // Record the use of the entry.
     touch(&dir.join(ABOUT));
     let About { boot, .. } = about;
-    Ok(Found::Whole(Box::new(Template { files, boot, new: false, _lease: Some(lease) })))
+    let frozen = frozen::find(&dir, cache)?;
+    Ok(Found::Whole(Box::new(Template { files, boot, new: false, frozen, _lease: Some(lease) })))
 }
 
 /// A template that is being made: the files to which QEMU writes.
 #[derive(Debug)]
 pub struct Draft {
     place: Place,
+    /// The frozen QEMU, once there is an image; or why there is none.
+    frozen: OnceCell<Result<FrozenImage, String>>,
 }
 
 #[derive(Debug)]
@@ -189,7 +197,7 @@ impl Draft {
         if limit < memory_bytes {
             return Err(failed(io::ErrorKind::FileTooLarge.into()));
         }
-        Ok(Self { place: Place::Staging(staging, key.node_memory().count()) })
+        Ok(Self { place: Place::Staging(staging, key.node_memory().count()), frozen: OnceCell::new() })
     }
 
     /// Creates an empty draft in memory, for a cache that cannot be written to.
@@ -197,7 +205,7 @@ impl Draft {
     /// # Errors
     /// As memfd_create(2).
     pub fn in_memory(key: &Key) -> io::Result<Self> {
-        Ok(Self { place: Place::Memory(InMemory::new(key.node_memory())?) })
+        Ok(Self { place: Place::Memory(InMemory::new(key.node_memory())?), frozen: OnceCell::new() })
     }
 
     /// The paths of the files for the guest's memory, one for each node.
@@ -223,6 +231,35 @@ impl Draft {
         }
     }
 
+    /// Creates the file for the frozen QEMU. None for a draft in memory, whose files have no names.
+    ///
+    /// # Errors
+    /// [`CacheError`] if the file cannot be created.
+    pub fn create_image(&self) -> Result<Option<File>, CacheError> {
+        match &self.place {
+            Place::Staging(staging, _) => frozen::create(staging.path()).map(Some),
+            Place::Memory(_) => Ok(None),
+        }
+    }
+
+    /// Notes that the image is complete.
+    pub fn set_frozen(&self, frozen: FrozenImage) {
+        // A guest is frozen once, so that this is the first value.
+        let _ = self.frozen.set(Ok(frozen));
+    }
+
+    /// Notes why there is no image.
+    pub fn set_not_frozen(&self, why: String) {
+        // As above.
+        let _ = self.frozen.set(Err(why));
+    }
+
+    /// Why QEMU was not frozen; None if it was, or if nobody has tried.
+    #[must_use]
+    pub fn not_frozen(&self) -> Option<&str> {
+        self.frozen.get()?.as_ref().err().map(String::as_str)
+    }
+
     /// Turns the draft into the template of the key, and removes an older one. QEMU must have ended.
     ///
     /// The memory is not flushed to the disk, because that takes longer than all other steps. If a crash of the host
@@ -235,7 +272,7 @@ impl Draft {
             Place::Staging(staging, nodes) => (staging, nodes),
             Place::Memory(memory) => {
                 let files = Files::Memory(Arc::new(memory));
-                return Ok(Template { files, boot, new: true, _lease: None });
+                return Ok(Template { files, boot, new: true, frozen: None, _lease: None });
             }
         };
         let from = staging.path();
@@ -247,14 +284,19 @@ impl Draft {
             files: Integrity::of_guest(from, &names.iter().map(String::as_str).collect::<Vec<_>>())?,
         };
         checksummed::write(&from.join(ABOUT), &about)?;
+        let frozen = self.frozen.into_inner().and_then(Result::ok);
+        let image = frozen::describe(from, frozen.as_ref())?;
         let dir = root(cache).join(key.name());
         discard(cache, key)?;
         // The lease follows the directory through the rename.
         let lease = Lease::shared(from);
         fs::rename(from, &dir).map_err(CacheError::on("rename into place", &dir))?;
         about.files.remember(&dir, cache, Lasts::UntilReboot);
+        if let Some(image) = image {
+            image.remember(&dir, cache, Lasts::UntilReboot);
+        }
         let About { boot, .. } = about;
-        Ok(Template { files: Files::Directory(dir, nodes), boot, new: true, _lease: lease })
+        Ok(Template { files: Files::Directory(dir, nodes), boot, new: true, frozen, _lease: lease })
     }
 }
 
@@ -284,6 +326,16 @@ impl Template {
             Files::Directory(dir, nodes) => ram_files(dir, *nodes),
             Files::Memory(memory) => memory.ram(),
         }
+    }
+
+    /// Opens the frozen QEMU and the guest's memory, for reading.
+    ///
+    /// # Errors
+    /// As open(2); the files may be gone.
+    pub fn open_frozen(&self) -> io::Result<(File, Vec<File>)> {
+        let Files::Directory(dir, _) = &self.files else { return Err(io::ErrorKind::NotFound.into()) };
+        let image = regular::open(&dir.join(frozen::IMAGE))?;
+        Ok((image, self.ram().iter().map(|ram| regular::open(ram)).collect::<io::Result<_>>()?))
     }
 
     /// Opens the device state for a fork.

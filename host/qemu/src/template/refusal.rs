@@ -34,6 +34,25 @@ pub fn known(cache: &Path, key: &Key, qemu: &Qemu) -> Option<String> {
     Fact::new(cache, &kind(key), &[&qemu.path]).on_boot(host_boot_id().ok()?).get()
 }
 
+/// As [`remember`], for a QEMU that cannot be frozen or thawed: it is forked then.
+///
+/// # Errors
+/// [`CacheError`] if the cache cannot be written to.
+pub fn remember_thaw(cache: &Path, key: &Key, qemu: &Qemu, why: &str) -> Result<(), CacheError> {
+    let boot = host_boot_id().map_err(CacheError::on("identify the boot of", Path::new("this machine")))?;
+    Fact::new(cache, &thaw_kind(key), &[&qemu.path]).on_boot(boot).put(&why)
+}
+
+/// The remembered reason why this QEMU cannot be frozen or thawed.
+#[must_use]
+pub fn known_thaw(cache: &Path, key: &Key, qemu: &Qemu) -> Option<String> {
+    Fact::new(cache, &thaw_kind(key), &[&qemu.path]).on_boot(host_boot_id().ok()?).get()
+}
+
+fn thaw_kind(key: &Key) -> String {
+    format!("refusal to thaw {}, format {}", key.name(), vmlab_thaw::VERSION)
+}
+
 fn kind(key: &Key) -> String {
     format!("refusal to fork {}", key.name())
 }

@@ -32,6 +32,7 @@ pub fn of_event(event: &LabEvent, run: &Run, paint: Paint) -> String {
                 (clean::line(target.as_str()), clean::line(release), clean::line(accelerator));
             match start.as_str() {
                 "fork" => format!("FORK  {kernel}  {release} with {with}\n"),
+                "thaw" => format!("THAW  {kernel}  {release} with {with}\n"),
                 "template" => format!("BOOT  {kernel}  {release} with {with}, to be forked\n"),
                 _ => format!("BOOT  {kernel}  {release} with {with}\n"),
             }

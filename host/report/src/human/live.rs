@@ -39,7 +39,7 @@ impl Live {
                 // The line for all stays the last one.
                 self.all = None;
                 let line = self.screen.line();
-                let doing = if start == "fork" { "starting" } else { "booting" };
+                let doing = if matches!(start.as_str(), "fork" | "thaw") { "starting" } else { "booting" };
                 let known = Guest { target: target.clone(), doing: doing.to_owned(), line };
                 self.guests.insert(*guest, known);
             }

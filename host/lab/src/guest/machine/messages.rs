@@ -119,7 +119,7 @@ impl GuestMachine {
     /// Sends the orders to prepare and to start the first job together.
     pub(super) fn prepare(&mut self, now: Now) {
         self.timings.moment(Moment::Ordered, now.at);
-        let fork = self.timings.how() == Start::Fork;
+        let fork = self.timings.how().is_fork();
         let fresh = Freshness { wall_clock_ns: now.unix_ns, entropy: self.secrets.entropy(), fork, side: self.side };
         let order = self.session.prepare(&fresh);
         if self.send(now, order) {

@@ -110,7 +110,7 @@ impl GuestMachine {
         boot: Option<BootReport>,
         began: Instant,
     ) -> Self {
-        let fork = start == Start::Fork;
+        let fork = start.is_fork();
         let (hello, suite_warnings) = boot.map(|boot| (Box::new(boot.hello), boot.suite_warnings)).unzip();
         let mut console = GuestConsole::default();
         if target.kernel.suites.is_some() {

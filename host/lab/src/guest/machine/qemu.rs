@@ -4,7 +4,7 @@ use vmlab_console::ConsoleReader;
 use vmlab_events::loss::ShutdownLine;
 use vmlab_qemu::qmp::{QmpEvent, TimedQmpEvent};
 
-use super::{Action, Ending, GuestMachine, NotSaved, Now, Stage, Start};
+use super::{Action, Ending, GuestMachine, NotSaved, Now, Stage};
 use crate::verdict::evidence::{GuestLoss, Monitor, refused};
 use vmlab_events::verdict::HostFault;
 
@@ -99,6 +99,11 @@ impl GuestMachine {
         }
     }
 
+    /// QEMU is frozen, or cannot be.
+    pub(crate) fn frozen(&mut self, at: std::time::Instant) {
+        self.timings.end_of("freeze", at);
+    }
+
     pub(super) fn qmp_closed(&mut self, now: Now) {
         self.qemu.qmp_open = false;
         // A guest does not need QMP: the host gives up only if all other channels have ended as well.
@@ -123,7 +128,7 @@ impl GuestMachine {
     }
 
     pub(crate) const fn is_fork(&self) -> bool {
-        matches!(self.timings.how(), Start::Fork)
+        self.timings.how().is_fork()
     }
 }
 

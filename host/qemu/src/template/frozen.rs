@@ -1,0 +1,77 @@
+//! The frozen QEMU of a template: an image of the process that has booted the guest, and a description. Both are optional. An image is
+//! valid for one boot of one machine; after that the template's forks are restored until a new template is made.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use vmlab_store::checksummed::{self, Stored};
+use vmlab_store::integrity::{Integrity, Lasts, Trust};
+use vmlab_store::{CacheError, host_boot_id};
+
+/// The name of the image.
+pub(super) const IMAGE: &str = "frozen";
+/// The name of its description.
+const ABOUT_IMAGE: &str = "frozen.json";
+
+/// An image that can be used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FrozenImage {
+    /// QEMU's greeting on its monitor, which it sends once.
+    pub greeting: String,
+    /// Figures about the image, for the log.
+    pub figures: String,
+}
+
+/// The content of the description.
+#[derive(Debug, Serialize, Deserialize)]
+struct About {
+    /// The machine on which it was written.
+    host: Value,
+    #[serde(flatten)]
+    image: FrozenImage,
+    files: Integrity,
+}
+
+/// Creates an empty image. It contains all of a process's memory, so that others must not read it.
+pub(super) fn create(dir: &Path) -> Result<File, CacheError> {
+    let path = dir.join(IMAGE);
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(CacheError::on("create", &path))
+}
+
+/// Describes the image, or removes an incomplete one. Returns the digest of its file.
+pub(super) fn describe(dir: &Path, image: Option<&FrozenImage>) -> Result<Option<Integrity>, CacheError> {
+    let path = dir.join(IMAGE);
+    let (Some(image), Some(host)) = (image, host()) else {
+        return match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(CacheError::on("remove", &path)(error)),
+            Ok(()) | Err(_) => Ok(None),
+        };
+    };
+    let files = Integrity::of_guest(dir, &[IMAGE])?;
+    let about = About { host, image: image.clone(), files };
+    checksummed::write(&dir.join(ABOUT_IMAGE), &about)?;
+    Ok(Some(about.files))
+}
+
+/// Looks for an image that can be used on this machine now. A missing, damaged or older one is None: forks are restored then.
+pub(super) fn find(dir: &Path, cache: &Path) -> Result<Option<FrozenImage>, CacheError> {
+    let Stored::Sound(about) = checksummed::read::<About>(&dir.join(ABOUT_IMAGE))? else { return Ok(None) };
+    if host().is_none_or(|host| host != about.host) {
+        return Ok(None);
+    }
+    let damage = about.files.damage(dir, cache, Trust::Stat, Lasts::UntilReboot)?;
+    Ok(if damage.is_none() { Some(about.image) } else { None })
+}
+
+/// What an image depends on beside its template's key: the format, the boot of the machine, and its processor, for which QEMU and the
+/// C library have chosen code. None if the boot is unknown. The thawer itself compares the mapped files.
+fn host() -> Option<Value> {
+    let boot = host_boot_id().ok()?;
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let line = |name: &str| cpuinfo.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
+    let (cpu, microcode, flags) = (line("model name"), line("microcode"), line("flags"));
+    Some(json!({ "format": vmlab_thaw::VERSION, "boot": boot, "cpu": cpu, "microcode": microcode, "flags": flags }))
+}
