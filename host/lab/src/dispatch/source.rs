@@ -76,7 +76,9 @@ fn thaws(run: &RunContext, bootable: &BootableTarget) -> bool {
 /// Restores forks from now on, because a frozen QEMU did not thaw.
 pub(super) fn without_thaws(run: &RunContext, bootable: &BootableTarget, template: &Template, why: &str) -> Source {
     no_thaws(run, bootable, &format!("a frozen QEMU did not become a guest: {why}"));
-    Source::Forks(Box::new(Template { frozen: None, ..template.clone() }))
+    let mut template = Box::new(template.clone());
+    template.frozen = None;
+    Source::Forks(template)
 }
 
 /// Remembers that this QEMU cannot be frozen or thawed, and says so.

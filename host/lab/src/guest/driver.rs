@@ -158,7 +158,8 @@ impl Driver<'_> {
             }
             Ok(Next::Deadline) => {
                 self.feed_console().await;
-                self.feed(Input::Deadline(self.channels.cpu_usage())).await;
+                let usage = self.channels.cpu_usage();
+                self.feed(Input::Deadline(usage)).await;
             }
             Ok(Next::Cancelled) => {
                 let stop = self.run.stopped().unwrap_or(Stop::Interrupted);
