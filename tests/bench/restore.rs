@@ -58,7 +58,8 @@ impl Recipe {
         let inherited = Inherited { state: Some(std::fs::File::open(&self.state)?), ..Inherited::default() };
         let mut qemu = QemuProcess::start(&self.qemu, &self.arguments, inherited)?;
         qemu.wake()?;
-        let (_pump, mut events) = qemu.qmp.take().map(|stream| qmp::pump(stream, None)).ok_or_else(|| failed("no monitor"))?;
+        let (_pump, mut events) =
+            qemu.qmp.take().map(|stream| qmp::pump(stream, None)).ok_or_else(|| failed("no monitor"))?;
         while events.recv().await.ok_or_else(|| failed("QEMU has ended"))?.event != QmpEvent::Resumed {}
         qemu.control.write_all(&order).await?;
         let mut byte = [0];

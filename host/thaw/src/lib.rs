@@ -5,6 +5,7 @@
 //! `vmlab-thaw-image`.
 
 pub mod freezer;
+pub mod mapped;
 pub mod programs;
 
 pub use vmlab_thaw_image::{IMAGE_FD, NOT_THAWED, RAM_FD, VERSION};

@@ -90,7 +90,8 @@ fn no_thaws(run: &RunContext, bootable: &BootableTarget, why: &str) {
         Ok(()) => "remembered until a reboot, another QEMU, or `vmlab cache clear facts`".to_owned(),
         Err(error) => format!("this cannot be remembered: {}", error.cause()),
     };
-    let text = format!("{}: forks load a saved state, which takes longer than to thaw; {remembered}", bootable.target.id);
+    let text =
+        format!("{}: forks load a saved state, which takes longer than to thaw; {remembered}", bootable.target.id);
     run.notice_with_logged_cause(&text, why);
 }
 
@@ -252,12 +253,7 @@ async fn make(run: &RunContext, bootable: &BootableTarget, draft: Draft, key: &K
 }
 
 /// Boots a guest up to its hello, and saves it as the template of the key. Returns also why QEMU was not frozen, if that was tried.
-async fn save(
-    run: &RunContext,
-    guest: Guest,
-    draft: Draft,
-    key: &Key,
-) -> Result<(Template, Option<String>), NotSaved> {
+async fn save(run: &RunContext, guest: Guest, draft: Draft, key: &Key) -> Result<(Template, Option<String>), NotSaved> {
     let (outcome, mut timings) = guest.save(run, &draft).await;
     let published = match outcome {
         Outcome::Saved(boot) => {

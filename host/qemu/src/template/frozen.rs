@@ -1,5 +1,5 @@
 //! The frozen QEMU of a template: an image of the process that has booted the guest, and a description. Both are optional. An image is
-//! valid for one boot of one machine; after that the template's forks are restored until a new template is made.
+//! valid for one boot of one machine, and for the files that QEMU has mapped; after that a new template is made.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use vmlab_store::checksummed::{self, Stored};
 use vmlab_store::integrity::{Integrity, Lasts, Trust};
 use vmlab_store::{CacheError, host_boot_id};
+use vmlab_thaw::mapped::changed_file;
 
 /// The name of the image.
 pub(super) const IMAGE: &str = "frozen";
@@ -62,12 +63,17 @@ pub(super) fn find(dir: &Path, cache: &Path) -> Result<Option<FrozenImage>, Cach
     if host().is_none_or(|host| host != about.host) {
         return Ok(None);
     }
-    let damage = about.files.damage(dir, cache, Trust::Stat, Lasts::UntilReboot)?;
-    Ok(if damage.is_none() { Some(about.image) } else { None })
+    if about.files.damage(dir, cache, Trust::Stat, Lasts::UntilReboot)?.is_some() {
+        return Ok(None);
+    }
+    // As after an upgrade of a library. An image that cannot be read is none.
+    let same = matches!(changed_file(&dir.join(IMAGE)), Ok(None));
+    Ok(same.then_some(about.image))
 }
 
 /// What an image depends on beside its template's key: the format, the boot of the machine, and its processor, for which QEMU and the
-/// C library have chosen code. None if the boot is unknown. The thawer itself compares the mapped files.
+/// C library have chosen code. None if the boot is unknown. The mapped files are compared
+/// one by one.
 fn host() -> Option<Value> {
     let boot = host_boot_id().ok()?;
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

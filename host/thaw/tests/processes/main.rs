@@ -17,6 +17,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use vmlab_thaw::NOT_THAWED;
 use vmlab_thaw::freezer::Message;
+use vmlab_thaw::mapped::changed_file;
 
 use support::{Frozen, Place, Thawed, pair};
 
@@ -279,8 +280,10 @@ fn a_mapped_file_that_has_changed_is_named() {
     let (thawed, mut control) = thaw(&place);
     assert_eq!(control.ask("count"), "1");
     drop(thawed);
+    assert_eq!(changed_file(&place.image()).unwrap(), None);
     // The same bytes, and another time.
     fs::write(&copy, contents).unwrap();
+    assert_eq!(changed_file(&place.image()).unwrap(), Some(copy.clone()));
     let (mut thawed, _control) = thaw(&place);
     let (status, text) = thawed.end();
     assert_eq!(status.code(), Some(NOT_THAWED));

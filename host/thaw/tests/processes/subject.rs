@@ -246,6 +246,7 @@ fn strange(kind: &str) -> Vec<OwnedFd> {
         }
         // It ends with this process, which has the other end of its input.
         "child" => {
+            #[expect(clippy::zombie_processes, reason = "it ends after this process")]
             let mut child = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
             return vec![child.stdin.take().unwrap().into()];
         }
