@@ -81,7 +81,7 @@ impl Launch {
             }
             Some(Frozen::Thawed { image, ram, title, greeting }) => {
                 let mut command = Command::new(Program::Thawer.path()?);
-                command.arg0(title).env_clear();
+                command.arg0(title);
                 mappings.push(FdMapping { parent_fd: image.into(), child_fd: IMAGE_FD });
                 let ram = ram.into_iter().zip(RAM_FD..);
                 mappings.extend(ram.map(|(file, child_fd)| FdMapping { parent_fd: file.into(), child_fd }));

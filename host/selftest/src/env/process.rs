@@ -8,6 +8,9 @@ use std::path::Path;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+/// The beginning of the arguments of a QEMU that has thawed (`lab::guest::launch`).
+const THAWED: &str = "vmlab-guest-";
+
 /// A variable that no other test environment uses. Environments nest: a vmlab that makes a test environment of its own
 /// leaves the outer marker in place. Dropping the value kills all processes that carry the marker.
 #[derive(Debug)]
@@ -78,7 +81,7 @@ impl Process {
     /// Whether this is a QEMU with a guest, not one that was asked for its version.
     #[must_use]
     pub fn is_guest(&self) -> bool {
-        self.command.split(' ').any(|word| word == "-chardev")
+        self.command.split(' ').any(|word| word == "-chardev") || self.command.starts_with(THAWED)
     }
 
     /// How many sockets the process has open.

@@ -169,8 +169,6 @@ fn addresses(first: &mut Tracee, process: Pid) -> Result<Addresses, Refusal> {
         start_brk: field(47)?,
         brk,
         start_stack: field(28)?,
-        env_start: field(50)?,
-        env_end: field(51)?,
     })
 }
 

@@ -67,6 +67,8 @@ pub const NODES_LIMIT: u32 = 8;
 pub const OWN: (u64, u64) = (0x7000_0000, 0x8000_0000);
 /// Where the thawer maps the tables.
 pub const TABLES_AT: u64 = 0x7100_0000;
+/// Where the thawer keeps its arguments and its environment, which others see.
+pub const WORDS_AT: u64 = 0x7400_0000;
 /// Where the thawer moves the vDSO while it unmaps everything else.
 pub const VDSO_PARKED_AT: u64 = 0x7800_0000;
 /// The end of a process's memory (`TASK_SIZE_MAX` of arch/x86/include/asm/page_64_types.h, with four levels of page tables).

@@ -15,7 +15,8 @@ record! {
 }
 
 record! {
-    /// Where the kernel believes parts of the process to be. Arguments are not here: a thawed process has others.
+    /// Where the kernel believes parts of the process to be. Arguments and environment
+    /// are not here: a thawed process shows those that the thawer was started with.
     Addresses {
         /// The beginning of the program.
         start_code: u64,
@@ -31,10 +32,6 @@ record! {
         brk: u64,
         /// The beginning of the first thread's stack.
         start_stack: u64,
-        /// The beginning of the environment.
-        env_start: u64,
-        /// Its end.
-        env_end: u64,
     }
 }
 

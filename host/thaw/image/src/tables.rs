@@ -41,17 +41,8 @@ pub struct Tables {
 
 impl Default for Tables {
     fn default() -> Self {
-        let addresses = Addresses {
-            start_code: 0,
-            end_code: 0,
-            start_data: 0,
-            end_data: 0,
-            start_brk: 0,
-            brk: 0,
-            start_stack: 0,
-            env_start: 0,
-            env_end: 0,
-        };
+        let addresses =
+            Addresses { start_code: 0, end_code: 0, start_data: 0, end_data: 0, start_brk: 0, brk: 0, start_stack: 0 };
         Self {
             process: Process { addresses, no_new_privileges: 0, filter_flags: 0 },
             ranges: Vec::new(),

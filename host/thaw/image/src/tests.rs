@@ -73,8 +73,6 @@ fn whole() -> Tables {
         start_brk: 0x5555_0002_0000,
         brk: 0x5555_0002_2000,
         start_stack: 0x7fff_0000_2000,
-        env_start: 1,
-        env_end: 2,
     };
     let mut tables =
         Tables { process: Process { addresses, no_new_privileges: 1, filter_flags: 1 }, ..Tables::default() };
@@ -162,7 +160,7 @@ fn the_layout_of_the_version_is_as_documented() {
     assert_eq!(bytes[16..24], (bytes.len() as u64).to_le_bytes());
     assert_eq!(bytes[24..32], FILE_BYTES.to_le_bytes());
     let sizes: Vec<_> = SECTIONS.into_iter().map(image::record_bytes).collect();
-    assert_eq!(sizes, [80, 40, 16, 96, 24, 40, 264, 8, 24, 1, 1, 1]);
+    assert_eq!(sizes, [64, 40, 16, 96, 24, 40, 264, 8, 24, 1, 1, 1]);
 }
 
 #[test]

@@ -171,6 +171,8 @@ fn a_thawed_process_can_be_recognised() {
     assert_eq!(control.ask("count"), "2");
     assert_eq!(thawed.proc("comm"), "vmlab-guest-7\n");
     assert_eq!(thawed.proc("cmdline"), "vmlab-guest-7\0a title\0");
+    // Others see the environment of the thawer, by which vmlab finds its processes. The process has its own.
+    assert!(thawed.proc("environ").split('\0').any(|variable| variable == "VMLAB_TEST_THAWER=1"));
     let tasks = fs::read_dir(format!("/proc/{}/task", thawed.child.id())).unwrap();
     let names = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("comm")).unwrap());
     let names: BTreeSet<_> = names.map(|name| name.trim_end().to_owned()).collect();

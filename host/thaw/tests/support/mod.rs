@@ -112,7 +112,12 @@ impl Thawed {
         mappings.push(FdMapping { parent_fd: open(place.ram()), child_fd: RAM_FD });
         let mut command = Command::new(Program::Thawer.path().unwrap());
         std::os::unix::process::CommandExt::arg0(&mut command, "vmlab-guest-7");
-        command.arg("a title").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+            .env("VMLAB_TEST_THAWER", "1")
+            .arg("a title")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
         command.fd_mappings(mappings).unwrap();
         Self { child: command.spawn().unwrap() }
     }

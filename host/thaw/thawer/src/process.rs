@@ -6,6 +6,7 @@ use vmlab_thaw_image::process::Addresses;
 
 use crate::failure::Failure;
 use crate::kernel::safe_call;
+use crate::start::Words;
 
 /// `struct prctl_mm_map` of include/uapi/linux/prctl.h
 #[repr(C)]
@@ -33,15 +34,15 @@ struct FilterProgram {
     filter: *const u8,
 }
 
-/// Sets what the process has set for itself, all but the filter. `title` becomes its arguments.
-pub(crate) fn restore(image: &Image<'static>, title: &'static [u8]) -> Result<(), Failure> {
+/// Sets what the process has set for itself, all but the filter. Others see `words` as its arguments and environment.
+pub(crate) fn restore(image: &Image<'static>, words: Words) -> Result<(), Failure> {
     for limit in image.limits() {
         let limit = limit?;
         let new = [limit.soft, limit.hard];
         safe_call!("cannot set a resource limit", SYS_prlimit64, 0, limit.resource, new.as_ptr(), 0)?;
     }
     let process = image.process()?;
-    set_addresses(&process.addresses, title)?;
+    set_addresses(&process.addresses, words)?;
     // The parent's thread has set this before it executed the thawer. A privileged exec would have cleared it.
     safe_call!("cannot set the parent-death signal", SYS_prctl, libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0)?;
     if process.no_new_privileges == 1 {
@@ -56,8 +57,8 @@ pub(crate) fn restore(image: &Image<'static>, title: &'static [u8]) -> Result<()
 }
 
 /// Where the kernel looks for the heap, and for what ps(1) shows.
-fn set_addresses(addresses: &Addresses, title: &'static [u8]) -> Result<(), Failure> {
-    let title = title.as_ptr_range();
+fn set_addresses(addresses: &Addresses, words: Words) -> Result<(), Failure> {
+    let (arguments, environment) = (words.arguments.as_ptr_range(), words.environment.as_ptr_range());
     let map = MemoryMap {
         start_code: addresses.start_code,
         end_code: addresses.end_code,
@@ -66,10 +67,10 @@ fn set_addresses(addresses: &Addresses, title: &'static [u8]) -> Result<(), Fail
         start_brk: addresses.start_brk,
         brk: addresses.brk,
         start_stack: addresses.start_stack,
-        arg_start: title.start.addr() as u64,
-        arg_end: title.end.addr() as u64,
-        env_start: addresses.env_start,
-        env_end: addresses.env_end,
+        arg_start: arguments.start.addr() as u64,
+        arg_end: arguments.end.addr() as u64,
+        env_start: environment.start.addr() as u64,
+        env_end: environment.end.addr() as u64,
         auxv: 0,
         auxv_size: 0,
         // The program stays the thawer: to change it needs a capability.

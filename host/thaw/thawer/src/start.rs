@@ -1,11 +1,11 @@
 //! From the first instruction to the frozen process.
 #![expect(unsafe_code, reason = "the kernel passes arguments as addresses")]
 
-use core::cell::UnsafeCell;
 use core::convert::Infallible;
+use core::ffi::CStr;
 use core::slice;
 
-use vmlab_thaw_image::{NOT_THAWED, OWN};
+use vmlab_thaw_image::{NOT_THAWED, OWN, VDSO_PARKED_AT, WORDS_AT};
 
 use crate::failure::{Failure, LINE_LIMIT};
 use crate::kernel::{call, safe_call, six};
@@ -14,19 +14,22 @@ use crate::{address_space, descriptors, process, threads};
 /// The size of the program's first stack, in bytes.
 pub const STACK_BYTES: usize = 64 << 10;
 
-/// The room for the process's arguments, which ps(1) shows, in bytes.
-const TITLE_BYTES: usize = 256;
-
-/// The title outlives the stack on which the kernel has put it.
-struct Title(UnsafeCell<[u8; TITLE_BYTES]>);
-// SAFETY: it is written once, while there is one thread.
-unsafe impl Sync for Title {}
-static TITLE: Title = Title(UnsafeCell::new([0; TITLE_BYTES]));
-
-/// What the kernel passes to a program: its arguments and the address of the vDSO.
+/// What the kernel passes to a program.
 struct Passed {
-    title: &'static [u8],
+    /// The first byte of the arguments, each of which ends with a NUL.
+    words: *const u8,
+    arguments_bytes: usize,
+    /// The environment is behind the arguments.
+    environment_bytes: usize,
+    /// The address of the vDSO.
     vdso: usize,
+}
+
+/// The arguments and the environment at addresses that stay. ps(1) shows them, and vmlab finds its processes by their environment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Words {
+    pub(crate) arguments: &'static [u8],
+    pub(crate) environment: &'static [u8],
 }
 
 /// Becomes the frozen process, or prints why not and exits.
@@ -56,18 +59,41 @@ pub fn fail(failure: &Failure) -> ! {
 }
 
 fn thaw(passed: &Passed) -> Result<Infallible, Failure> {
-    if !(OWN.0..OWN.1).contains(&(TITLE.0.get().addr() as u64)) {
+    if !(OWN.0..OWN.1).contains(&(thaw as *const () as u64)) {
         return Err(Failure::new("linked at addresses where the frozen process may be", 0));
     }
     let image = address_space::tables()?;
+    let words = keep(passed)?;
     address_space::clear(&image, passed.vdso)?;
     address_space::map(&image)?;
     descriptors::restore(&image)?;
-    process::restore(&image, passed.title)?;
-    threads::enter_all(&image, passed.title)
+    process::restore(&image, words)?;
+    threads::enter_all(&image, words.arguments)
 }
 
-/// Reads argc, the arguments, the environment and the auxiliary vector (System V ABI, "Initial Stack and Register State").
+/// Copies the arguments and the environment, which are on the stack that is unmapped.
+fn keep(passed: &Passed) -> Result<Words, Failure> {
+    let bytes = passed.arguments_bytes + passed.environment_bytes;
+    if bytes as u64 >= VDSO_PARKED_AT - WORDS_AT {
+        return Err(Failure::new("the environment is too large", 0));
+    }
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    // At least a byte: a mapping cannot be empty.
+    safe_call!("cannot map memory for arguments", SYS_mmap, WORDS_AT, bytes + 1, protection, flags, -1_i32, 0)?;
+    let place = address_space::address(WORDS_AT) as *mut u8;
+    // SAFETY: the mapping was just made and is long enough, stays for the life of the process, and is only read after this. The
+    // source is as `read` has found it.
+    let all = unsafe {
+        place.copy_from_nonoverlapping(passed.words, bytes);
+        slice::from_raw_parts(place, bytes)
+    };
+    let (arguments, environment) = all.split_at(passed.arguments_bytes);
+    Ok(Words { arguments, environment })
+}
+
+/// Reads argc, the arguments, the environment and the auxiliary vector (System V ABI, "Initial Stack and Register State"). Linux puts
+/// the texts of the arguments behind each other, and those of the environment behind them (`copy_strings` in fs/exec.c).
 ///
 /// # Safety
 /// As [`begin`].
@@ -81,28 +107,25 @@ unsafe fn read(stack: *const usize) -> Passed {
             word
         }
     };
-    // SAFETY: there is one thread, and nobody else has a reference.
-    let title = unsafe { &mut *TITLE.0.get() };
-    let (count, mut length) = (next(), 0);
-    for _ in 0..count {
-        let mut byte = next() as *const u8;
-        loop {
-            // SAFETY: an argument ends with a NUL, behind which nothing is read.
-            let value = unsafe { byte.read() };
-            // The last byte stays a NUL.
-            if length < TITLE_BYTES - 1 {
-                title[length] = value;
-                length += 1;
-            }
-            if value == 0 {
-                break;
-            }
-            byte = byte.wrapping_add(1);
+    let text = |word: usize| {
+        // SAFETY: an argument or a variable ends with a NUL.
+        unsafe { CStr::from_ptr(word as *const core::ffi::c_char) }.count_bytes() + 1
+    };
+    let (count, mut first, mut end) = (next(), 0, 0);
+    for number in 0..count {
+        let word = next();
+        first = if number == 0 { word } else { first };
+        end = word + text(word);
+    }
+    // The NULL behind the arguments.
+    next();
+    let arguments_bytes = end - first;
+    loop {
+        match next() {
+            0 => break,
+            word => end = word + text(word),
         }
     }
-    // The NULL behind the arguments, and the environment.
-    next();
-    while next() != 0 {}
     let mut vdso = 0;
     loop {
         let (kind, value) = (next(), next());
@@ -112,7 +135,6 @@ unsafe fn read(stack: *const usize) -> Passed {
             _ => {}
         }
     }
-    // SAFETY: from here on it is only read.
-    let title = unsafe { slice::from_raw_parts(TITLE.0.get().cast::<u8>(), length) };
-    Passed { title, vdso }
+    let environment_bytes = if count == 0 { 0 } else { end - first - arguments_bytes };
+    Passed { words: first as *const u8, arguments_bytes, environment_bytes, vdso }
 }
