@@ -10,7 +10,7 @@ use nix::unistd::{Pid, pause};
 
 use crate::sandbox::During;
 use crate::scenarios::{Trouble, note};
-use crate::sys::clone3::Clone3;
+use crate::sys::create::Clone3;
 
 /// A process that stays until it is dropped.
 pub(super) struct Member(Pid);
@@ -33,7 +33,7 @@ impl Member {
         act: impl FnOnce() -> Result<(), Trouble>,
         repeat: impl Fn(),
     ) -> Result<Self, Trouble> {
-        let clone3 = Clone3 { flags: u64::from(flags.bits().unsigned_abs()), ..Clone3::default() };
+        let clone3 = Clone3::with(u64::from(flags.bits().unsigned_abs()));
         let (mut reader, mut writer) = pipe().during("pipe(2)")?;
         let child = clone3.fork_with(|| {
             let done = set_pdeathsig(Signal::SIGKILL).during("prctl(PR_SET_PDEATHSIG)").and_then(|()| act());
