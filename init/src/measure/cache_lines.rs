@@ -1,17 +1,14 @@
 //! What CPUs pay for the counters of a namespace that they use at the same time.
 
-use std::thread::available_parallelism;
-
-use nix::sched::{CloneFlags, CpuSet, sched_setaffinity};
+use nix::sched::CloneFlags;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
-use nix::unistd::Pid;
 use vmlab_protocol::catalogue::Namespace;
 
 use super::Measure;
 use super::member::Member;
 use super::meter::{Meter, Operation, in_child, time};
 use crate::sandbox::{During, Sandbox};
-use crate::scenarios::{Trouble, note};
+use crate::scenarios::{Trouble, note, pin_to};
 
 const SANDBOX: Sandbox = Sandbox::none().with_namespaces(&[Namespace::Net]);
 
@@ -35,19 +32,19 @@ pub(super) const CACHE_LINES: Measure = Measure {
 
 fn cache_lines(meter: &mut Meter) -> Result<(), Trouble> {
     let operation = "socket and close, beside another CPU in the same net namespace";
-    let cpus = available_parallelism().during("sched_getaffinity(2)")?.get();
-    if meter.counts_instructions() || cpus < 2 {
+    let shared = meter.shared();
+    let has_one = || in_child(&shared, || pin_to(1).map(|()| 0)).is_err();
+    if meter.counts_instructions() || has_one() {
         let why = "cache lines move between CPUs, and this machine has one, or counts instructions and has no caches";
         meter.cannot_show(operation, why);
         return Ok(());
     }
-    let shared = meter.shared();
     let beside = |flags, times| {
         in_child(&shared, || {
-            pin(0)?;
+            pin_to(0)?;
             let _other = Member::busy(
                 flags,
-                || pin(1),
+                || pin_to(1),
                 || {
                     if let Err(trouble) = open_and_close() {
                         note(format_args!("on the other CPU: {trouble}"));
@@ -61,12 +58,6 @@ fn cache_lines(meter: &mut Meter) -> Result<(), Trouble> {
     let mut same = |times| beside(CloneFlags::empty(), times);
     let mut apart = |times| beside(CloneFlags::CLONE_NEWNET, times);
     meter.compare(Operation::new(operation, &mut same), Operation::new("the same beside one in another", &mut apart))
-}
-
-/// Moves the calling process to a CPU.
-fn pin(cpu: usize) -> Result<(), Trouble> {
-    let mut cpus = CpuSet::new();
-    cpus.set(cpu).and_then(|()| sched_setaffinity(Pid::from_raw(0), &cpus)).during("sched_setaffinity(2)")
 }
 
 fn open_and_close() -> Result<(), Trouble> {

@@ -37,7 +37,7 @@ pub(crate) use experiment::{Experiment, Finding, Trial};
 pub(crate) use leg::{Mutation, Setting, run_leg};
 pub(crate) use net::netlink;
 pub(crate) use scenario::Scenario;
-pub(crate) use support::{Scratch, note};
+pub(crate) use support::{Scratch, note, pin_to};
 
 /// The scenarios of each area, by the area's name.
 const AREAS: &[&[&Scenario]] = &[
