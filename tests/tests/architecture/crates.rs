@@ -28,7 +28,7 @@ fn actual() -> BTreeMap<String, Vec<String>> {
     let members = members.iter().map(|member| member.as_str().unwrap()).filter(|member| !TESTS.contains(member));
     let arrows = members.map(|member| {
         let manifest = manifest(&workspace().join(member));
-        let dependencies = manifest["dependencies"].as_table();
+        let dependencies = manifest.get("dependencies").and_then(|table| table.as_table());
         let names = dependencies.into_iter().flatten().map(|(name, _)| name.clone());
         let mut ours: Vec<_> = names.filter(|name| name == "vmlab" || name.starts_with("vmlab-")).collect();
         ours.sort();

@@ -11,13 +11,13 @@ pub(crate) fn find(file: &[u8]) -> Option<(usize, usize)> {
     if !elf.starts_with(b"\x7fELF\x02\x01") {
         return None;
     }
-    let (table, size, count) = (word(file, 32)?, half(file, 54)?, half(file, 56)?);
+    let (table, size, count) = (number64(file, 32)?, half(file, 54)?, half(file, 56)?);
     (0..count).find_map(|number| {
         let header = table.checked_add(size.checked_mul(number)?)?;
         if number32(file, header)? != NOTE_SEGMENT {
             return None;
         }
-        let (at, bytes) = (word(file, header.checked_add(8)?)?, word(file, header.checked_add(32)?)?);
+        let (at, bytes) = (number64(file, header.checked_add(8)?)?, number64(file, header.checked_add(32)?)?);
         in_notes(file, at, at.checked_add(bytes)?)
     })
 }
@@ -40,7 +40,7 @@ fn number32(file: &[u8], at: usize) -> Option<u32> {
     file.get(at..)?.first_chunk().map(|bytes| u32::from_le_bytes(*bytes))
 }
 
-fn word(file: &[u8], at: usize) -> Option<usize> {
+fn number64(file: &[u8], at: usize) -> Option<usize> {
     let bytes = file.get(at..)?.first_chunk()?;
     usize::try_from(u64::from_le_bytes(*bytes)).ok()
 }

@@ -14,7 +14,19 @@ const SIGNALS: u64 = 64;
 /// The number of resource limits (`RLIM_NLIMITS`).
 const RESOURCES: u64 = 16;
 
-pub(crate) fn all(image: &Image<'_>, file_bytes: u64) -> Result<(), DecodeError> {
+impl<'a> Image<'a> {
+    /// Checks tables, which begin with the header, and every record in them.
+    ///
+    /// # Errors
+    /// [`DecodeError`]
+    pub fn decode(tables: &'a [u8], file_bytes: u64) -> Result<Self, DecodeError> {
+        let image = Self::of_tables(tables, file_bytes)?;
+        all(&image, file_bytes)?;
+        Ok(image)
+    }
+}
+
+fn all(image: &Image<'_>, file_bytes: u64) -> Result<(), DecodeError> {
     let process = image.process()?;
     record(Section::Process, 0, process.no_new_privileges <= 1)?;
     memory(image, file_bytes)?;

@@ -7,7 +7,7 @@ use crate::field::{Field, Reader};
 use crate::memory::{KernelMapping, MappedFile, Range};
 use crate::process::{Action, Instruction, Limit, Process};
 use crate::thread::Thread;
-use crate::{DecodeError, MAGIC, PAGE, TABLES_LIMIT, VERSION, check};
+use crate::{DecodeError, MAGIC, PAGE, TABLES_LIMIT, VERSION};
 
 /// A section of the tables. The number is its place in the header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,11 +112,8 @@ pub struct Image<'a> {
 }
 
 impl<'a> Image<'a> {
-    /// Checks tables, which begin with the header, and every record in them.
-    ///
-    /// # Errors
-    /// [`DecodeError`]
-    pub fn decode(tables: &'a [u8], file_bytes: u64) -> Result<Self, DecodeError> {
+    /// A view of tables, which begin with the header. Their records are not checked yet.
+    pub(crate) fn of_tables(tables: &'a [u8], file_bytes: u64) -> Result<Self, DecodeError> {
         let header = tables.first_chunk().ok_or(DecodeError::Length)?;
         let Header { tables_bytes, checksum, .. } = Header::decode(header, file_bytes)?;
         if tables_bytes != tables.len() as u64 {
@@ -129,7 +126,6 @@ impl<'a> Image<'a> {
         for (section, place) in SECTIONS.into_iter().zip(&mut image.sections) {
             *place = find(tables, section).ok_or(DecodeError::Section(section))?;
         }
-        check::all(&image, file_bytes)?;
         Ok(image)
     }
 

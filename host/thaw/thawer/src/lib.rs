@@ -10,6 +10,7 @@
 
 mod address_space;
 mod descriptors;
+pub mod exit;
 pub mod failure;
 mod kernel;
 mod process;

@@ -38,7 +38,7 @@ extern "C" fn begin(stack: *const usize) -> ! {
 
 #[panic_handler]
 fn panic(_: &PanicInfo<'_>) -> ! {
-    start::fail(&vmlab_thawer::failure::Failure::new("a fault in vmlab-thawer itself", 0))
+    vmlab_thawer::exit::fail(&vmlab_thawer::failure::Failure::new("a fault in vmlab-thawer itself", 0))
 }
 
 // The compiler calls these. Those of the C library need start-up code, which selects an implementation for the processor.

@@ -6,7 +6,13 @@ use vmlab_thaw_image::process::Addresses;
 
 use crate::failure::Failure;
 use crate::kernel::safe_call;
-use crate::start::Words;
+
+/// The arguments and the environment at addresses that stay. ps(1) shows them, and vmlab finds its processes by their environment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Words {
+    pub(crate) arguments: &'static [u8],
+    pub(crate) environment: &'static [u8],
+}
 
 /// `struct prctl_mm_map` of include/uapi/linux/prctl.h
 #[repr(C)]

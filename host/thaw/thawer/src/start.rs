@@ -5,10 +5,12 @@ use core::convert::Infallible;
 use core::ffi::CStr;
 use core::slice;
 
-use vmlab_thaw_image::{NOT_THAWED, OWN, VDSO_PARKED_AT, WORDS_AT};
+use vmlab_thaw_image::{OWN, VDSO_PARKED_AT, WORDS_AT};
 
-use crate::failure::{Failure, LINE_LIMIT};
-use crate::kernel::{call, safe_call, six};
+use crate::exit::fail;
+use crate::failure::Failure;
+use crate::kernel::safe_call;
+use crate::process::Words;
 use crate::{address_space, descriptors, process, threads};
 
 /// The size of the program's first stack, in bytes.
@@ -25,13 +27,6 @@ struct Passed {
     vdso: usize,
 }
 
-/// The arguments and the environment at addresses that stay. ps(1) shows them, and vmlab finds its processes by their environment.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Words {
-    pub(crate) arguments: &'static [u8],
-    pub(crate) environment: &'static [u8],
-}
-
 /// Becomes the frozen process, or prints why not and exits.
 ///
 /// # Safety
@@ -43,18 +38,6 @@ pub unsafe fn begin(stack: *const usize) -> ! {
     match thaw(&passed) {
         Ok(never) => match never {},
         Err(failure) => fail(&failure),
-    }
-}
-
-/// Prints why there is no process, and exits.
-pub fn fail(failure: &Failure) -> ! {
-    let mut line = [0; LINE_LIMIT];
-    let length = failure.line(&mut line);
-    // If standard error is closed, the exit status says it alone.
-    let _ = safe_call!("", SYS_write, 2, line.as_ptr(), length);
-    loop {
-        // SAFETY: the process ends.
-        unsafe { call(libc::SYS_exit_group, six([NOT_THAWED.unsigned_abs() as usize])) };
     }
 }
 

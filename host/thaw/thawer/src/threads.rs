@@ -9,10 +9,10 @@ use vmlab_thaw_image::THREADS_LIMIT;
 use vmlab_thaw_image::image::Image;
 use vmlab_thaw_image::thread::{Registers, Thread};
 
+use crate::exit::fail;
 use crate::failure::Failure;
 use crate::kernel::safe_call;
 use crate::process;
-use crate::start::fail;
 
 /// The room in which a thread prepares itself, in bytes.
 const STACK_BYTES: usize = 16 << 10;
