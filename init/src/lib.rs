@@ -1,8 +1,8 @@
 //! vmlab's PID 1 and the scenarios.
 //!
 //! As PID 1 the program mounts file systems, loads modules, finds the control port, forks the agent, reaps and powers
-//! off ([`boot`]). The agent ([`agent`]) takes jobs over the port and runs each leg of a scenario, or of a KUnit
-//! suite ([`kunit`]), in its own process, or runs a program of the host's ([`command`]).
+//! off (`boot`). The agent (`agent`) takes jobs over the port and runs each leg of a scenario, or of a KUnit
+//! suite (`kunit`), in its own process, or runs a program of the host's (`command`).
 //! The host takes the descriptions of the scenarios from this library ([`catalogue`]); the program does not have them.
 
 use std::io::{self, Write as _};
