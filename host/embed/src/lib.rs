@@ -85,8 +85,9 @@ fn compile(program: &Program<'_>, root: &Path, target_dir: &Path) -> Result<Path
     }
 }
 
-/// Whether a variable configures the outer build. Such variables are removed, so that a program is always the same: clippy and rustdoc replace the compiler, coverage tools and users add flags and profiles, and the outer
-/// cargo's job server ends with it.
+/// Whether a variable configures the outer build. Such variables are removed, so that a program is always the same: clippy
+/// and rustdoc replace the compiler, coverage tools and users add flags and profiles, and the outer cargo's job server ends
+/// with it.
 fn is_of_the_outer_build(variable: &str) -> bool {
     const NAMES: &[&str] = &[
         "CARGO_ENCODED_RUSTDOCFLAGS",
