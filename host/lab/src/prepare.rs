@@ -49,9 +49,12 @@ const UNMOVED: &str = "nokaslr";
 
 /// Each boot executes the same instructions: the kernel draws neither its addresses nor its first random numbers from the
 /// processor, and processes have the same memory layout, on which setns(2) into a time namespace depends (by 4 %, 6.12). RCU's
-/// callbacks run in a thread (since 5.3), whose time the scheduler counts, and not in interrupts of the idle CPU.
+/// callbacks run in a thread (since 5.3), whose time the scheduler counts, and not in interrupts of the idle CPU. What an idle
+/// kernel does all the time is switched off: collecting its counters, compaction, and statistics of memory (since 6.17; with
+/// these, figures of `measure.destroy` differed by up to 6 % from block to block, 7.3). A kernel without one of these says so.
 /// `vmlab.clock=instructions` tells PID 1 the unit of the guest's clock.
-const MEASURING: &str = "nokaslr norandmaps random.trust_cpu=off rcutree.use_softirq=0 vmlab.clock=instructions";
+const MEASURING: &str = "nokaslr norandmaps random.trust_cpu=off rcutree.use_softirq=0 sysctl.vm.stat_interval=3600 \
+                         sysctl.vm.compaction_proactiveness=0 damon_stat.enabled=N vmlab.clock=instructions";
 
 /// Processes have the same memory layout in both of two linked guests, also where these boot, so that one can move to the other.
 const SAME_ADDRESSES: &str = "norandmaps";

@@ -28,12 +28,11 @@ const SAMPLE_NS: u64 = 4_000_000;
 /// The most repetitions in a sample.
 pub(super) const MOST: u64 = 16_384;
 /// The time for what the kernel does in the background, in ms: the end of what it has begun, such as RCU's callbacks, and, before
-/// a sample, what it does once in a second, as collecting the free pages of a CPU. A guest that counts instructions skips the
-/// time in which it is idle.
+/// a sample, some more. A guest that counts instructions skips the time in which it is idle.
 const SETTLE_MS: u64 = 250;
 const SETTLE_BEFORE_SAMPLE_MS: u64 = 1500;
-/// The time after which the kernel has finished all that an operation has left to it. kfree_rcu() gathers what it frees for 5 s
-/// (`KFREE_DRAIN_JIFFIES`), and ends of namespaces use it since 6.18 or so.
+/// The time after which the kernel has finished all that an operation has left to it. kfree_rcu(), with which most
+/// namespaces end in 7.3, gathers what it frees for 5 s (`KFREE_DRAIN_JIFFIES`).
 const FINISH_MS: u64 = 8000;
 /// How many times shorter these times are on any other machine, whose figures are not as exact.
 const SHORTER: u64 = 20;
