@@ -53,7 +53,7 @@ const UNMOVED: &str = "nokaslr";
 /// kernel does all the time is switched off: collecting its counters, compaction, and statistics of memory (since 6.17; with
 /// these, figures of `measure.destroy` differed by up to 6 % from block to block, 7.3). A kernel without one of these says so.
 /// `vmlab.clock=instructions` tells PID 1 the unit of the guest's clock.
-const MEASURING: &str = "nokaslr norandmaps random.trust_cpu=off rcutree.use_softirq=0 sysctl.vm.stat_interval=3600 \
+const MEASURING: &str = "nokaslr norandmaps random.trust_cpu=off rcutree.use_softirq=0 \
                          sysctl.vm.compaction_proactiveness=0 damon_stat.enabled=N vmlab.clock=instructions";
 
 /// Processes have the same memory layout in both of two linked guests, also where these boot, so that one can move to the other.

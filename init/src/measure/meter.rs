@@ -31,9 +31,10 @@ pub(super) const MOST: u64 = 16_384;
 /// a sample, some more. A guest that counts instructions skips the time in which it is idle.
 const SETTLE_MS: u64 = 250;
 const SETTLE_BEFORE_SAMPLE_MS: u64 = 1500;
-/// The time after which the kernel has finished all that an operation has left to it. kfree_rcu(), with which most
-/// namespaces end in 7.3, gathers what it frees for 5 s (`KFREE_DRAIN_JIFFIES`).
-const FINISH_MS: u64 = 8000;
+/// The time after which the kernel has finished all that an operation has left to it. kfree_rcu(), with which most namespaces end
+/// in 7.3, gathers what it frees for 5 s (`KFREE_DRAIN_JIFFIES`). What an idle kernel does each 1, 2, 5 or 10 s, it does equally
+/// often in each such time.
+const FINISH_MS: u64 = 10_000;
 /// How many times shorter these times are on any other machine, whose figures are not as exact.
 const SHORTER: u64 = 20;
 /// Whether the shorter times count. Child processes have the value of their parent.
@@ -76,9 +77,9 @@ impl<'a> Operation<'a> {
 
     /// How often to repeat it in a sample. The first execution, with its cold caches, does not count.
     fn repetitions(&mut self) -> Result<u64, Trouble> {
-        self.cost(1)?;
-        let once = self.cost(1)?.max(1);
         let (least, most) = self.limits;
+        self.cost(least)?;
+        let once = self.cost(least)?.max(1);
         Ok((SAMPLE_NS * 1000 / once).clamp(least, most))
     }
 }
@@ -253,20 +254,26 @@ pub(super) fn median_of(times: u64, mut act: impl FnMut() -> Result<u64, Trouble
 }
 
 /// The time that tasks run because of `act`, in ns: the caller and the kernel's own threads, to which it leaves work. Time in
-/// which the CPU is idle does not count, nor what the system does without `act`.
+/// which the CPU is idle does not count, nor `idle`, which is what the system does without `act`.
 ///
 /// # Errors
 /// `act` failed, or as [`busy`].
-pub(super) fn work(act: impl FnOnce() -> Result<(), Trouble>) -> Result<u64, Trouble> {
-    // Each value is that of the switch to the caller after a sleep.
-    pause_ms(FINISH_MS);
-    let before = busy()?;
+pub(super) fn work(idle: u64, act: impl FnOnce() -> Result<(), Trouble>) -> Result<u64, Trouble> {
+    // Each value is that of the switch to the caller after a pause.
     pause_ms(FINISH_MS);
     let began = busy()?;
     act()?;
     pause_ms(FINISH_MS);
-    let ended = busy()?;
-    Ok(ended.saturating_sub(began).saturating_sub(began.saturating_sub(before)))
+    Ok(busy()?.saturating_sub(began).saturating_sub(idle))
+}
+
+/// What the system does in as much time when nothing is left to do: the median of some times.
+///
+/// # Errors
+/// As [`busy`].
+pub(super) fn idle_work() -> Result<u64, Trouble> {
+    let mut idle = (0..BLOCKS).map(|_| work(0, || Ok(()))).collect::<Result<Vec<_>, Trouble>>()?;
+    Ok(quartile(&mut idle, 2))
 }
 
 /// The time that tasks have run on all CPUs until the last switch between tasks, in ns.

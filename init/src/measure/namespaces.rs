@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::Measure;
 use super::kinds::{self, KINDS, Kind};
-use super::meter::{FORK, Meter, Operation, SCHEDSTAT, forks, in_child, median_of, work};
+use super::meter::{FORK, Meter, Operation, SCHEDSTAT, forks, idle_work, in_child, median_of, work};
 use crate::scenarios::{Probe, Trouble};
 
 /// The most processes in a sample, each of which creates or enters a namespace once.
@@ -95,10 +95,11 @@ pub(super) const DESTROY: Measure = Measure {
 };
 
 fn destroy(meter: &mut Meter) -> Result<(), Trouble> {
+    let idle = idle_work()?;
     for kind in &KINDS {
         let shared = meter.shared();
         // In a child: the memory of this process, which a fork copies, stays the same.
-        let mut end = |times| in_child(&shared, || work_of_end(kind, times));
+        let mut end = |times| in_child(&shared, || work_of_end(kind, times, idle));
         let operation = Operation::new(format!("the end of a {} namespace", kind.name), &mut end);
         meter.compare(operation.exactly(at_once(kind)), Operation::new(FORK, &mut forks))?;
     }
@@ -120,11 +121,11 @@ fn at_once(kind: &Kind) -> u64 {
 }
 
 /// The work of ending so many namespaces, whose processes have ended before.
-fn work_of_end(kind: &Kind, count: u64) -> Result<u64, Trouble> {
+fn work_of_end(kind: &Kind, count: u64, idle: u64) -> Result<u64, Trouble> {
     // One more, for the calling process may be in the last one.
     let mut namespaces = (0..=count).map(|_| kind.one_more()).collect::<Result<Vec<_>, Trouble>>()?;
     let _last = namespaces.pop();
-    work(|| {
+    work(idle, || {
         drop(namespaces);
         Ok(())
     })
