@@ -31,9 +31,9 @@ pub enum Message {
 pub struct Figures {
     /// How long QEMU was stopped to write it, in ms.
     pub milliseconds: u64,
-    /// What it takes on the disk, in bytes.
+    /// The space of the image on the disk, in bytes: less than its length, because pages of zeros are holes.
     pub disk_bytes: u64,
-    /// Its length, in bytes.
+    /// The length of the image, in bytes.
     pub file_bytes: u64,
     /// The number of QEMU's threads.
     pub threads: u64,

@@ -14,7 +14,7 @@ use vmlab_thaw_image::memory::MappedFile;
 /// can write a new image before.
 ///
 /// # Errors
-/// The image cannot be read, or is none.
+/// The file cannot be read, or is not an image of this version.
 pub fn changed_file(image: &Path) -> io::Result<Option<PathBuf>> {
     let mut file = File::open(image)?;
     let file_bytes = file.metadata()?.len();

@@ -66,7 +66,8 @@ pub(super) fn find(dir: &Path, cache: &Path) -> Result<Option<FrozenImage>, Cach
     if about.files.damage(dir, cache, Trust::Stat, Lasts::UntilReboot)?.is_some() {
         return Ok(None);
     }
-    // As after an upgrade of a library. An image that cannot be read is none.
+    // A mapped file changes when a library is upgraded, for example. An image that cannot be read is not used: the template is made
+    // again, as for any older image.
     let same = matches!(changed_file(&dir.join(IMAGE)), Ok(None));
     Ok(same.then_some(about.image))
 }

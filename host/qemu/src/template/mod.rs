@@ -166,7 +166,7 @@ pub fn find(cache: &Path, key: &Key) -> Result<Found, CacheError> {
 #[derive(Debug)]
 pub struct Draft {
     place: Place,
-    /// The frozen QEMU, once there is an image; or why there is none.
+    /// The frozen QEMU, or why QEMU could not be frozen. Empty until that was tried.
     frozen: OnceCell<Result<FrozenImage, String>>,
 }
 
@@ -250,7 +250,7 @@ impl Draft {
 
     /// Notes why there is no image.
     pub fn set_not_frozen(&self, why: String) {
-        // As above.
+        // A guest is frozen once, so that this is the first value.
         let _ = self.frozen.set(Err(why));
     }
 

@@ -52,7 +52,7 @@ fn heading(line: &str) -> Option<Mapping> {
     let (start, end) = word().split_once('-')?;
     let permissions = word().as_bytes().first_chunk::<4>()?;
     let offset = word();
-    // Device and inode.
+    // Skips the device and the inode.
     let _ = (word(), word());
     let number = |text| u64::from_str_radix(text, 16).ok();
     let bits = [(b'r', 1), (b'w', 2), (b'x', 4)];

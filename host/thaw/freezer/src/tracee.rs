@@ -143,7 +143,7 @@ impl Tracee {
 
 impl Drop for Tracee {
     fn drop(&mut self) {
-        // The thread may have ended, and so may the process.
+        // Both calls fail only if the thread has ended. Then there is nothing to give back.
         if self.waits {
             let _ = ptrace::setregs(self.thread, self.registers);
         }

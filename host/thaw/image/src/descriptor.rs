@@ -71,7 +71,7 @@ record! {
         number: u32,
         /// As `flags` in `/proc/PID/fdinfo` (proc(5)): `O_NONBLOCK`, `O_CLOEXEC`, and others.
         flags: u32,
-        /// What it refers to.
+        /// What the descriptor refers to.
         kind: Kind,
     }
 }

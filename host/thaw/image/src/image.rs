@@ -235,7 +235,7 @@ impl<T: Field> Records<'_, T> {
     /// The record with this number.
     ///
     /// # Errors
-    /// [`DecodeError::Record`] if there is none.
+    /// [`DecodeError::Record`] if the section has no such record, or the record is malformed.
     pub fn get(&self, number: usize) -> Result<T, DecodeError> {
         let record = || {
             let at = self.at + number.checked_mul(T::SIZE).filter(|_| number < self.count)?;

@@ -14,8 +14,8 @@
 //! | 128 | | the sections |
 //! | [`PAGES_AT`] | | the contents of the memory, which [`Source::Image`](memory::Source::Image) refers to |
 //!
-//! Pages of zeros are holes of the file. The checksum covers the tables only: the thawer reads them completely anyway, and would
-//! spend more time on 60 MiB of pages than on all the rest. Whoever stores images checks the whole file once
+//! Pages of zeros are holes of the file. The checksum covers the tables only: the thawer reads the tables completely anyway, and a
+//! checksum of 60 MiB of pages would take longer than the thaw itself. The host checks the whole file before its first use
 //! (`vmlab_store::integrity`).
 //!
 //! An image is valid only for the boot of the host on which it was written, for the same processor, and for the same mapped files.

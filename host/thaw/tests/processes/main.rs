@@ -177,7 +177,7 @@ fn a_thawed_process_can_be_recognised() {
     let names = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("comm")).unwrap());
     let names: BTreeSet<_> = names.map(|name| name.trim_end().to_owned()).collect();
     assert_eq!(names, ["reader", "vmlab-guest-7", "waiter"].map(str::to_owned).into());
-    // What it has open is what it had open.
+    // The same descriptors are open as before the freeze.
     let open = fs::read_dir(format!("/proc/{}/fd", thawed.child.id())).unwrap();
     let mut numbers: Vec<u32> =
         open.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect();
