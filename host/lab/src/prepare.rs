@@ -91,7 +91,7 @@ pub(crate) async fn prepare(
     let first = kernels.first().ok_or(RunError::NoKernel)?;
     let accelerator = accel::choose(plan.accelerator, &qemu, &first.path, &dirs.cache).await?;
     info!(why = accelerator.explanation(), "accelerator");
-    for quirk in quirks::in_force(accelerator.accelerator, qemu.version) {
+    for quirk in quirks::in_force(accelerator.accelerator, qemu.version, plan.cpus) {
         info!(name = quirk.name, work_around = quirk.workaround.text(), fault = quirk.fault, "emulator quirk");
     }
     laps.lap("prepare-accelerator");

@@ -118,7 +118,7 @@ pub fn arguments(machine: &Machine, version: QemuVersion, start: Start<'_>, fds:
     let one_node = machine.nodes < 2;
     let in_a_file = one_node && !matches!(start, Start::Boot(_));
     add(&["-machine", if in_a_file { "q35,memory-backend=ram0" } else { "q35" }]);
-    add(&["-accel", machine.accelerator.name(), "-cpu", &cpu(machine, version)]);
+    add(&["-accel", &accel(machine, version), "-cpu", &cpu(machine, version)]);
     // The processors of a socket belong to one node; a kernel warns of others.
     let sockets = if one_node { String::new() } else { format!(",sockets={}", machine.cpus) };
     add(&["-m", &format!("{}M", machine.memory_mib), "-smp", &format!("{}{sockets}", machine.cpus)]);
@@ -153,7 +153,7 @@ pub fn arguments(machine: &Machine, version: QemuVersion, start: Start<'_>, fds:
         add(&devices::link(fds.link).each_ref().map(String::as_str));
     }
     args.extend(devices::disks(&machine.disks));
-    let parameters = quirk_parameters(machine.accelerator, version);
+    let parameters = quirk_parameters(machine.accelerator, version, machine.cpus);
     match start {
         Start::Boot(boot) => {
             if !one_node {
@@ -214,24 +214,34 @@ fn cpu(machine: &Machine, version: QemuVersion) -> String {
         Accelerator::Kvm => "host",
         Accelerator::Tcg => "max",
     };
-    let properties = quirks::in_force(accelerator, version).flat_map(|quirk| match quirk.workaround {
+    let properties = quirks::in_force(accelerator, version, machine.cpus).flat_map(|quirk| match quirk.workaround {
         Workaround::Cpu(properties) => properties,
-        Workaround::Parameter(_) => &[],
+        Workaround::Parameter(_) | Workaround::Accelerator(_) => &[],
     });
     let nested = machine.nested.then(|| devices::nested(accelerator)).flatten();
     std::iter::once(model).chain(properties.copied()).chain(nested).collect::<Vec<_>>().join(",")
 }
 
-/// The kernel parameters among the work-arounds that guests of this QEMU get.
+/// The accelerator, with the properties that avoid its faults.
+fn accel(machine: &Machine, version: QemuVersion) -> String {
+    let properties =
+        quirks::in_force(machine.accelerator, version, machine.cpus).filter_map(|quirk| match quirk.workaround {
+            Workaround::Accelerator(property) => Some(property),
+            Workaround::Parameter(_) | Workaround::Cpu(_) => None,
+        });
+    std::iter::once(machine.accelerator.name()).chain(properties).collect::<Vec<_>>().join(",")
+}
+
+/// The kernel parameters among the work-arounds that guests of this QEMU with this number of CPUs get.
 #[must_use]
-pub fn quirk_parameters(accelerator: Accelerator, version: QemuVersion) -> Vec<&'static str> {
-    quirks::in_force(accelerator, version).filter_map(|quirk| parameter(quirk.workaround)).collect()
+pub fn quirk_parameters(accelerator: Accelerator, version: QemuVersion, cpus: u32) -> Vec<&'static str> {
+    quirks::in_force(accelerator, version, cpus).filter_map(|quirk| parameter(quirk.workaround)).collect()
 }
 
 const fn parameter(workaround: Workaround) -> Option<&'static str> {
     match workaround {
         Workaround::Parameter(parameter) => Some(parameter),
-        Workaround::Cpu(_) => None,
+        Workaround::Cpu(_) | Workaround::Accelerator(_) => None,
     }
 }
 
@@ -325,6 +335,14 @@ mod tests {
             assert!(old.contains("\nmax,erms=off,fsrm=off,pclmulqdq=off,cx16=off\n"), "{old}");
             let new = line(Accelerator::Tcg, cpus, NEW);
             assert!(new.contains("\nmax,erms=off,fsrm=off,pclmulqdq=off\n"), "{new}");
+        }
+    }
+
+    #[test]
+    fn several_cpus_under_an_old_tcg_share_a_thread() {
+        assert!(line(Accelerator::Tcg, 2, OLD).contains("-accel\ntcg,thread=single\n"));
+        for other in [line(Accelerator::Tcg, 1, OLD), line(Accelerator::Kvm, 2, OLD)] {
+            assert!(!other.contains("thread="), "{other}");
         }
     }
 

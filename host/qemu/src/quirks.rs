@@ -8,7 +8,7 @@
 use crate::accelerator::Accelerator;
 use crate::qemu::QemuVersion;
 
-/// A fault of an emulator. No entry depends on the number of CPUs.
+/// A fault of an emulator.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Quirk {
     /// The name, for lists and logs.
@@ -18,6 +18,8 @@ pub struct Quirk {
     /// The first version without the fault; None if no version is known to be without it. The first version with the
     /// fault is older than every QEMU that vmlab supports.
     pub mended_in: Option<QemuVersion>,
+    /// The smallest number of CPUs with which a machine has the fault.
+    pub cpus: u32,
     /// What the fault does, in one clause.
     pub fault: &'static str,
     /// The work-around.
@@ -33,6 +35,8 @@ pub enum Workaround {
     Cpu(&'static [&'static str]),
     /// A parameter for the kernel's command line.
     Parameter(&'static str),
+    /// A property of QEMU's `-accel`.
+    Accelerator(&'static str),
 }
 
 impl Workaround {
@@ -41,17 +45,18 @@ impl Workaround {
     pub fn text(self) -> String {
         match self {
             Self::Cpu(properties) => properties.join(","),
-            Self::Parameter(parameter) => parameter.to_owned(),
+            Self::Parameter(text) | Self::Accelerator(text) => text.to_owned(),
         }
     }
 }
 
 /// The table. The order is that of the arguments.
-pub static QUIRKS: [Quirk; 4] = [
+pub static QUIRKS: [Quirk; 5] = [
     Quirk {
         name: "slow-string-copy",
         accelerator: Accelerator::Tcg,
         mended_in: None,
+        cpus: 1,
         fault: "`rep movsb` is executed byte by byte",
         workaround: Workaround::Cpu(&["erms=off", "fsrm=off"]),
         evidence: "Kernels copy with `rep movsb` if the CPU has ERMS or FSRM. Link throughput from the guest, with \
@@ -63,6 +68,7 @@ pub static QUIRKS: [Quirk; 4] = [
         name: "slow-carryless-multiply",
         accelerator: Accelerator::Tcg,
         mended_in: None,
+        cpus: 1,
         fault: "PCLMULQDQ, used for checksums, is executed bit by bit",
         workaround: Workaround::Cpu(&["pclmulqdq=off"]),
         evidence: "Link throughput from the guest, with against without PCLMULQDQ: 72 against 81 MB/s and 63 against 74 \
@@ -73,6 +79,7 @@ pub static QUIRKS: [Quirk; 4] = [
         name: "cmpxchg16b-flags",
         accelerator: Accelerator::Tcg,
         mended_in: Some(QemuVersion { major: 8, minor: 0, micro: 0 }),
+        cpus: 1,
         fault: "CMPXCHG16B spoils the CPU's flags, and kernels crash in early boot",
         workaround: Workaround::Cpu(&["cx16=off"]),
         evidence: "The helper computes the flags from `env->cc_op`, which the translator has not updated (7.2, \
@@ -90,6 +97,7 @@ pub static QUIRKS: [Quirk; 4] = [
         name: "timer-check",
         accelerator: Accelerator::Tcg,
         mended_in: None,
+        cpus: 1,
         fault: "timer interrupts are late if the host is busy, and the kernel's timer check panics",
         workaround: Workaround::Parameter("no_timer_check"),
         evidence: "The check counts interrupts during a delay that the TSC measures. An emulator that gets no processor \
@@ -98,18 +106,34 @@ pub static QUIRKS: [Quirk; 4] = [
                    (arch/x86/kernel/kvm.c, paravirt_ops_setup). The cause is the host's scheduling, so the range is \
                    open.",
     },
+    Quirk {
+        name: "stale-translation",
+        accelerator: Accelerator::Tcg,
+        mended_in: Some(QemuVersion { major: 8, minor: 1, micro: 0 }),
+        cpus: 2,
+        fault: "a CPU executes code that another CPU has replaced, and kernels die of an int3 while they patch themselves",
+        workaround: Workaround::Accelerator("thread=single"),
+        evidence: "The translator reads a page of code before it takes the page's lock. A CPU that writes there in the \
+                   meantime finds no translation to discard, and the old code is entered afterwards and kept (7.2, \
+                   accel/tcg/translate-all.c: tb_gen_code calls tb_link_page last). Kernels replace a jump label by an \
+                   int3 for a moment; a CPU that keeps the int3 dies with \"Oops: int3\": 2 of some 400 jobs with 2 CPUs under 7.2.22, in __alloc_pages_noprof of 6.12 and \
+                   sched_clock_cpu of 7.3. QEMU commit deba78709ae8 (accel/tcg: Always lock pages before \
+                   translation), merged in July 2023 for 8.1, takes the lock first; reported in the thread \
+                   \"qemu-x86_64 booting with 8.0.0 stil see int3\" of linux-kernel. With one thread for all CPUs, \
+                   none writes while another is translated.",
+    },
 ];
 
 impl Quirk {
-    /// Whether this accelerator of this QEMU has the fault.
-    fn affects(&self, accelerator: Accelerator, version: QemuVersion) -> bool {
-        self.accelerator == accelerator && self.mended_in.is_none_or(|mended| version < mended)
+    /// Whether a machine with this accelerator of this QEMU and this number of CPUs has the fault.
+    fn affects(&self, accelerator: Accelerator, version: QemuVersion, cpus: u32) -> bool {
+        self.accelerator == accelerator && self.mended_in.is_none_or(|mended| version < mended) && cpus >= self.cpus
     }
 }
 
-/// The quirks of an accelerator of a QEMU, in the order of the table.
-pub fn in_force(accelerator: Accelerator, version: QemuVersion) -> impl Iterator<Item = &'static Quirk> {
-    QUIRKS.iter().filter(move |quirk| quirk.affects(accelerator, version))
+/// The quirks of machines with this accelerator of this QEMU and this number of CPUs, in the order of the table.
+pub fn in_force(accelerator: Accelerator, version: QemuVersion, cpus: u32) -> impl Iterator<Item = &'static Quirk> {
+    QUIRKS.iter().filter(move |quirk| quirk.affects(accelerator, version, cpus))
 }
 
 #[cfg(test)]
@@ -124,7 +148,7 @@ mod tests {
     }
 
     fn workarounds(accelerator: Accelerator, version: QemuVersion) -> Vec<String> {
-        in_force(accelerator, version).map(|quirk| quirk.workaround.text()).collect()
+        in_force(accelerator, version, 1).map(|quirk| quirk.workaround.text()).collect()
     }
 
     fn tcg_has(workaround: &str, version: QemuVersion) -> bool {
@@ -165,7 +189,20 @@ mod tests {
     #[test]
     fn kvm_needs_no_workaround_on_any_version() {
         for version in [MINIMUM, version(7, 2, 22), version(11, 0, 1)] {
-            assert_eq!(workarounds(Accelerator::Kvm, version), Vec::<String>::new());
+            assert_eq!(in_force(Accelerator::Kvm, version, 64).next(), None);
+        }
+    }
+
+    #[test]
+    fn several_cpus_share_a_thread_before_8_1() {
+        let shares = |version, cpus| {
+            in_force(Accelerator::Tcg, version, cpus).any(|quirk| quirk.workaround.text() == "thread=single")
+        };
+        for old in [MINIMUM, version(7, 2, 22), version(8, 0, 5)] {
+            assert!(!shares(old, 1) && shares(old, 2) && shares(old, 64), "{old}");
+        }
+        for new in [version(8, 1, 0), version(10, 0, 2)] {
+            assert!(!shares(new, 2), "{new}");
         }
     }
 

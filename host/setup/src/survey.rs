@@ -164,9 +164,15 @@ async fn accelerator_check(
     (Some(choice.accelerator), judge(&choice, Device::find(Path::new("/dev/kvm"))))
 }
 
-/// The work-arounds that guests get for faults of this accelerator of this QEMU. There is nothing to do about them.
+/// The work-arounds that guests get for faults of this accelerator of this QEMU, with any number of CPUs. There is
+/// nothing to do about them.
 fn quirks_check(accelerator: Accelerator, version: QemuVersion) -> Check {
-    let list: Vec<_> = quirks::in_force(accelerator, version).map(|quirk| quirk.workaround.text()).collect();
+    let list: Vec<_> = quirks::in_force(accelerator, version, u32::MAX)
+        .map(|quirk| match quirk.cpus {
+            0 | 1 => quirk.workaround.text(),
+            cpus => format!("{} (from {cpus} CPUs)", quirk.workaround.text()),
+        })
+        .collect();
     let detail = match list.len() {
         0 => "none needed".to_owned(),
         number => format!(

@@ -39,7 +39,7 @@ pub(super) async fn show(plan: &Plan, reports: &[ReportSpec], keeps_record: bool
         row("QEMU", &format!("{} at {}", qemu.version, qemu.path.display())),
         row("accelerator", &accelerator(plan.accelerator, known.as_ref())),
     ];
-    let tcg = argv::quirk_parameters(Accelerator::Tcg, qemu.version);
+    let tcg = argv::quirk_parameters(Accelerator::Tcg, qemu.version, plan.cpus);
     let uses_tcg = uses_tcg(plan.accelerator, known.as_ref());
     rows.push(row("command line", &parameters(&tcg, uses_tcg, plan.append.as_deref())));
     let mut suites = Some(Vec::new());

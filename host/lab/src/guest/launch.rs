@@ -128,7 +128,9 @@ pub(crate) fn launch_linked(
         start: start.name().to_owned(),
         accelerator: accelerator.name().to_owned(),
         argv: words.map(|word| word.to_string_lossy().into_owned()).collect(),
-        quirks: quirks::in_force(accelerator, run.qemu.version).map(|quirk| quirk.name.to_owned()).collect(),
+        quirks: quirks::in_force(accelerator, run.qemu.version, target.machine.cpus)
+            .map(|quirk| quirk.name.to_owned())
+            .collect(),
         console: console_name.clone(),
     });
     let console = ConsoleFile::create(run.record_dir.as_deref().map(|dir| dir.join(console_name)).as_deref());

@@ -31,8 +31,8 @@ fn the_workarounds_in_force_are_told_in_one_line() {
     let old = detail(Accelerator::Tcg, 7, 2);
     assert_eq!(
         old,
-        "guests avoid 4 known faults of tcg in QEMU 7.2.0: erms=off,fsrm=off, pclmulqdq=off, cx16=off, no_timer_check; \
-         nothing need be done"
+        "guests avoid 5 known faults of tcg in QEMU 7.2.0: erms=off,fsrm=off, pclmulqdq=off, cx16=off, no_timer_check, \
+         thread=single (from 2 CPUs); nothing need be done"
     );
     assert!(!detail(Accelerator::Tcg, 8, 0).contains("cx16"));
     assert_eq!(detail(Accelerator::Kvm, 7, 2), "none needed");
