@@ -10,31 +10,42 @@ const MEMORY: [&str; 9] =
 /// Parameters that leave the guest fewer CPUs than its machine has.
 const CPUS: [&str; 7] = ["acpi", "disable_cpu_apicid", "maxcpus", "nolapic", "nosmp", "nr_cpus", "possible_cpus"];
 
-/// Parameters that switch off a feature for which the kernel is configured: name, values, symbols. Without values, each
-/// value switches it off or limits it.
-const FEATURES: [(&str, &[&str], &[&str]); 22] = [
-    ("cgroup_disable", &["cpu"], &["CONFIG_CFS_BANDWIDTH", "CONFIG_CGROUP_SCHED"]),
-    ("cgroup_disable", &["cpuset"], &["CONFIG_CPUSETS"]),
-    ("cgroup_disable", &["io", "blkio"], &["CONFIG_BLK_CGROUP"]),
-    ("cgroup_disable", &["memory"], &["CONFIG_MEMCG"]),
-    ("cgroup_disable", &["pids"], &["CONFIG_CGROUP_PIDS"]),
-    ("cgroup_disable", &["pressure"], &["CONFIG_PSI"]),
-    ("ipv6.disable", &["1"], &["CONFIG_IPV6"]),
-    ("kunit.action", &[], &["CONFIG_KUNIT"]),
-    ("kunit.enable", &["0", "n", "no", "off"], &["CONFIG_KUNIT"]),
-    ("kunit.filter", &[], &["CONFIG_KUNIT"]),
-    ("kunit.filter_glob", &[], &["CONFIG_KUNIT"]),
-    ("lsm", &[], &["CONFIG_SECURITY_LANDLOCK", "CONFIG_SECURITY_YAMA"]),
-    ("module_blacklist", &["dummy"], &["CONFIG_DUMMY"]),
-    ("psi", &["0", "n", "no", "off"], &["CONFIG_PSI"]),
-    ("sysctl.fs.mqueue.queues_max", &[], &["CONFIG_POSIX_MQUEUE"]),
-    ("sysctl.user.max_cgroup_namespaces", &[], &["CONFIG_CGROUPS"]),
-    ("sysctl.user.max_ipc_namespaces", &[], &["CONFIG_IPC_NS"]),
-    ("sysctl.user.max_net_namespaces", &[], &["CONFIG_NET_NS"]),
-    ("sysctl.user.max_pid_namespaces", &[], &["CONFIG_PID_NS"]),
-    ("sysctl.user.max_time_namespaces", &[], &["CONFIG_TIME_NS"]),
-    ("sysctl.user.max_user_namespaces", &[], &["CONFIG_USER_NS"]),
-    ("sysctl.user.max_uts_namespaces", &[], &["CONFIG_UTS_NS"]),
+/// The values with which a parameter switches off a feature or limits it. A value is a list of words with commas.
+enum Values {
+    All,
+    /// Those with one of these words.
+    With(&'static [&'static str]),
+    /// Those without this word.
+    Without(&'static str),
+}
+
+use Values::{All, With, Without};
+
+/// Parameters that switch off a feature for which the kernel is configured: name, values, symbols.
+const FEATURES: [(&str, Values, &[&str]); 23] = [
+    ("cgroup_disable", With(&["cpu"]), &["CONFIG_CFS_BANDWIDTH", "CONFIG_CGROUP_SCHED"]),
+    ("cgroup_disable", With(&["cpuset"]), &["CONFIG_CPUSETS"]),
+    ("cgroup_disable", With(&["io", "blkio"]), &["CONFIG_BLK_CGROUP"]),
+    ("cgroup_disable", With(&["memory"]), &["CONFIG_MEMCG"]),
+    ("cgroup_disable", With(&["pids"]), &["CONFIG_CGROUP_PIDS"]),
+    ("cgroup_disable", With(&["pressure"]), &["CONFIG_PSI"]),
+    ("ipv6.disable", With(&["1"]), &["CONFIG_IPV6"]),
+    ("kunit.action", All, &["CONFIG_KUNIT"]),
+    ("kunit.enable", With(&["0", "n", "no", "off"]), &["CONFIG_KUNIT"]),
+    ("kunit.filter", All, &["CONFIG_KUNIT"]),
+    ("kunit.filter_glob", All, &["CONFIG_KUNIT"]),
+    ("lsm", Without("landlock"), &["CONFIG_SECURITY_LANDLOCK"]),
+    ("lsm", Without("yama"), &["CONFIG_SECURITY_YAMA"]),
+    ("module_blacklist", With(&["dummy"]), &["CONFIG_DUMMY"]),
+    ("psi", With(&["0", "n", "no", "off"]), &["CONFIG_PSI"]),
+    ("sysctl.fs.mqueue.queues_max", All, &["CONFIG_POSIX_MQUEUE"]),
+    ("sysctl.user.max_cgroup_namespaces", All, &["CONFIG_CGROUPS"]),
+    ("sysctl.user.max_ipc_namespaces", All, &["CONFIG_IPC_NS"]),
+    ("sysctl.user.max_net_namespaces", All, &["CONFIG_NET_NS"]),
+    ("sysctl.user.max_pid_namespaces", All, &["CONFIG_PID_NS"]),
+    ("sysctl.user.max_time_namespaces", All, &["CONFIG_TIME_NS"]),
+    ("sysctl.user.max_user_namespaces", All, &["CONFIG_USER_NS"]),
+    ("sysctl.user.max_uts_namespaces", All, &["CONFIG_UTS_NS"]),
 ];
 
 /// A parameter as the kernel reads it: without quotes (lib/cmdline.c, `next_arg`), with equal hyphens and underscores in
@@ -97,13 +108,24 @@ fn first_of<'a>(names: &[&str], append: &'a str) -> Option<&'a str> {
     parse(append).find(|parameter| names.contains(&parameter.name.as_str())).map(|parameter| parameter.text)
 }
 
+/// Whether a parameter of this name is there.
+#[must_use]
+pub fn names(append: &str, name: &str) -> bool {
+    parse(append).any(|parameter| parameter.name == name)
+}
+
 /// The first parameter that switches off a feature of one of these config symbols, and the symbol.
 #[must_use]
 pub fn disabling<'a, 'b>(append: &'a str, symbols: &'b [String]) -> Option<(&'a str, &'b str)> {
     parse(append).find_map(|Parameter { text, name, value }| {
         let values: Vec<_> = value.as_deref().unwrap_or_default().split(',').collect();
-        let applies = |(parameter, off, _): &&(&str, &[&str], &[&str])| {
-            *parameter == name && (off.is_empty() || off.iter().any(|word| values.contains(word)))
+        let applies = |(parameter, off, _): &&(&str, Values, &[&str])| {
+            let is_off = match off {
+                All => true,
+                With(words) => words.iter().any(|word| values.contains(word)),
+                Without(word) => !values.contains(word),
+            };
+            *parameter == name && is_off
         };
         let mut off = FEATURES.iter().filter(applies).flat_map(|(_, _, symbols)| *symbols);
         let symbol = off.find_map(|off| symbols.iter().find(|symbol| symbol == off))?;
@@ -190,6 +212,9 @@ mod tests {
             ("module_blacklist=a,dummy", "DUMMY", Some("module_blacklist=a,dummy")),
             ("sysctl.user.max_user_namespaces=0", "USER_NS", Some("sysctl.user.max_user_namespaces=0")),
             ("sysctl.user/max_time_namespaces=1", "TIME_NS", Some("sysctl.user/max_time_namespaces=1")),
+            ("lsm=lockdown,landlock", "SECURITY_YAMA", Some("lsm=lockdown,landlock")),
+            ("lsm=", "SECURITY_LANDLOCK", Some("lsm=")),
+            ("lsm=lockdown,yama", "SECURITY_YAMA", None),
             ("cgroup_disable=memory", "CGROUP_PIDS", None),
             ("cgroup_disable=memory_recursiveprot", "MEMCG", None),
             ("cgroup_no_v1=memory", "MEMCG", None),

@@ -151,13 +151,16 @@ fn disabled(spec: &JobSpec, kernel: KernelFacts<'_>, evidence: &str) -> Option<V
     Some(Verdict::Skipped { reason: SkipReason::Disabled { parameter, symbol, evidence } })
 }
 
-/// The security modules that scenarios need. The kernel starts only those that CONFIG_LSM lists (security/security.c of Linux
-/// 6.12, `ordered_lsm_parse`).
+/// The security modules that scenarios need. The kernel starts only those that CONFIG_LSM lists, or `lsm=` instead of it
+/// (security/security.c of Linux 6.12, `ordered_lsm_init`).
 const SECURITY_MODULES: [(&str, &str); 2] =
     [("CONFIG_SECURITY_LANDLOCK", "landlock"), ("CONFIG_SECURITY_YAMA", "yama")];
 
 /// The security module that a symbol builds, if the kernel's configuration does not start it.
-fn unlisted(symbol: &str, config: &KernelConfig) -> Option<&'static str> {
+fn unlisted(symbol: &str, config: &KernelConfig, append: Option<&str>) -> Option<&'static str> {
+    if append.is_some_and(|append| parameters::names(append, "lsm")) {
+        return None;
+    }
     let (_, module) = SECURITY_MODULES.into_iter().find(|(known, _)| *known == symbol)?;
     // Before 5.1 there is no list.
     let list = config.get("CONFIG_LSM")?.trim_matches('"');
@@ -178,7 +181,7 @@ fn missing(spec: &JobSpec, kernel: KernelFacts<'_>, evidence: String) -> Verdict
         return Verdict::Skipped { reason: SkipReason::KernelTooOld { since, version, evidence } };
     }
     let unset = |symbol: &String| match config.enabled(symbol) {
-        true => unlisted(symbol, config).map(|module| format!("CONFIG_LSM with {module}")),
+        true => unlisted(symbol, config, kernel.append).map(|module| format!("CONFIG_LSM with {module}")),
         false => Some(symbol.clone()),
     };
     let unset: Vec<_> = needs.config.iter().filter_map(unset).collect();

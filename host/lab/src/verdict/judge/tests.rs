@@ -142,20 +142,25 @@ fn a_missing_feature_is_a_skip_only_where_the_kernel_explains_it() {
 
 #[test]
 fn a_security_module_that_the_config_does_not_start_is_a_skip_and_one_that_it_starts_a_failure() {
-    let judge = |list: &str| {
+    let judge_with = |append, list: &str| {
         let mut spec = spec(Expectation::Isolation, Control::Runs);
         spec.requires.config = vec!["CONFIG_SECURITY_YAMA".to_owned()];
         let config = KernelConfig::parse(&format!("CONFIG_SECURITY_YAMA=y\n{list}"));
-        let facts = KernelFacts { config: Some(&config), ..facts() };
+        let facts = KernelFacts { config: Some(&config), append, ..facts() };
         let missing = legs(&[LegOutcome::Missing { evidence: "no file".to_owned() }]);
         let verdict = finished(&job(&spec), facts, &missing, &SuiteResults::default(), None, &[]);
         format!("{} {}", verdict.label(), verdict.detail())
     };
+    let judge = |list| judge_with(None, list);
     let skipped = "SKIP needs CONFIG_LSM with yama (not set in this kernel): no file";
     assert_eq!(judge("CONFIG_LSM=\"landlock,lockdown\"\n"), skipped);
     assert_eq!(judge("CONFIG_LSM=\"\"\n"), skipped);
     assert!(judge("CONFIG_LSM=\"landlock,yama,bpf\"\n").starts_with("FAIL"));
     assert!(judge("").starts_with("FAIL"));
+    let without = "CONFIG_LSM=\"landlock\"\n";
+    assert!(judge_with(Some("lsm=landlock,yama"), without).starts_with("FAIL"));
+    let off = judge_with(Some("lsm=landlock"), without);
+    assert!(off.starts_with("SKIP") && off.contains("lsm=landlock"), "{off}");
 }
 
 #[test]
