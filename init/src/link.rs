@@ -5,6 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 use std::path::Path;
 
+use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::close;
 use vmlab_protocol::frame::{Decoder, Item, Kind};
@@ -92,7 +93,7 @@ impl Link {
     ) -> Result<(), LinkError> {
         let now = clock_gettime(ClockId::CLOCK_BOOTTIME)
             .map_err(|error| LinkError::System { what: "read CLOCK_BOOTTIME", error })?;
-        let boottime_ns = nanoseconds(now.tv_sec(), now.tv_nsec());
+        let boottime_ns = nanoseconds(now);
         let envelope = Envelope { seq: self.seq, boottime_ns, message };
         self.seq += 1;
         self.out.clear();
@@ -157,8 +158,8 @@ impl Link {
     }
 }
 
-/// A time since boot in ns. `CLOCK_BOOTTIME` is never negative.
-fn nanoseconds(seconds: i64, nanoseconds: i64) -> u64 {
-    let total = i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
+/// A time in ns. No clock that is read here is negative.
+pub(crate) fn nanoseconds(time: TimeSpec) -> u64 {
+    let total = i128::from(time.tv_sec()) * 1_000_000_000 + i128::from(time.tv_nsec());
     u64::try_from(total).unwrap_or_default()
 }

@@ -17,28 +17,45 @@ use crate::sys::random;
 #[derive(Debug)]
 pub(super) struct Fresh {
     generator: File,
-    boot_id: File,
+    id: File,
+    /// The entropy that is credited, of [`ENTROPY_BYTES`] bytes, in bits.
+    credit: i32,
 }
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+/// New at each read. The kernel has the same code for it as for the boot id (drivers/char/random.c, `proc_do_uuid`).
+const UUID: &str = "/proc/sys/kernel/random/uuid";
 
 impl Fresh {
     /// Opens the files and reads nothing: the kernel draws the boot id at the first read.
     pub(super) fn open() -> Result<Self, String> {
+        Self::with(BOOT_ID, random::ALL_BITS)
+    }
+
+    /// Takes the same ways through the kernel, but credits no entropy, and has no boot id.
+    pub(super) fn for_exercise() -> Result<Self, String> {
+        Self::with(UUID, 0)
+    }
+
+    fn with(id: &'static str, credit: i32) -> Result<Self, String> {
         let failed = |path: &'static str| move |error| format!("cannot open {path}: {error}");
         Ok(Self {
             generator: OpenOptions::new().write(true).open(random::DEVICE).map_err(failed(random::DEVICE))?,
-            boot_id: File::open(BOOT_ID).map_err(failed(BOOT_ID))?,
+            id: File::open(id).map_err(failed(id))?,
+            credit,
         })
     }
 
     /// Mixes in the entropy, reseeds the generator, sets the wall clock, and returns the boot id.
     pub(super) fn prepare(&self, wall_clock_ns: u64, entropy: &str, fork: bool) -> Result<String, String> {
         let entropy = decode(entropy).ok_or("the host's entropy has a wrong length or is not hexadecimal")?;
-        random::add_entropy(&self.generator, &entropy).map_err(|error| format!("RNDADDENTROPY: {error}"))?;
+        random::add_entropy(&self.generator, &entropy, self.credit)
+            .map_err(|error| format!("RNDADDENTROPY: {error}"))?;
         match random::reseed(&self.generator) {
             // Linux before 4.17 lacks this ioctl. A booted guest may continue without it, a fork may not.
             Err(Errno::EINVAL) if !fork => {}
+            // A generator that was never seeded, and is not by this.
+            Err(Errno::ENODATA) if self.credit == 0 => {}
             reseeded => reseeded.map_err(|error| format!("RNDRESEEDCRNG: {error}"))?,
         }
         let out_of_range = |_| "the wall clock is out of range";
@@ -49,7 +66,7 @@ impl Fresh {
         // A plain read into a buffer: asking for the file's size and position first costs a fork the translation of 270
         // more blocks of code in the emulator, of 4,000 until its answer (6.12).
         let mut text = [0; 64];
-        let count = self.boot_id.read_at(&mut text, 0).map_err(|error| format!("cannot read {BOOT_ID}: {error}"))?;
+        let count = self.id.read_at(&mut text, 0).map_err(|error| format!("cannot read the boot id: {error}"))?;
         Ok(String::from_utf8_lossy(text.get(..count).unwrap_or_default()).trim_end().to_owned())
     }
 }

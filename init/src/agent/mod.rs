@@ -25,6 +25,7 @@ use work::{Way, Work};
 
 mod allowance;
 mod archiver;
+mod exercise;
 mod facts;
 mod fresh;
 mod kernel_console;
@@ -71,13 +72,16 @@ fn serve(
     files: Option<Files>,
     mutation: Option<Mutation>,
     modules: Vec<String>,
-    problems: Vec<String>,
+    mut problems: Vec<String>,
 ) -> Result<(), LinkError> {
     let mut link = Link::open(port)?;
     let fresh = Fresh::open().map_err(LinkError::Prepare)?;
     let console = KernelConsole::open().map_err(LinkError::Console)?;
     let children = Children::open().map_err(LinkError::Children)?;
     // Before the hello, and so before a template is saved.
+    if let Err(error) = exercise::exercise(&console, &children) {
+        problems.push(format!("the agent's exercise failed: {error}"));
+    }
     let mut commands = Commands::prepare(files);
     console.write(HERE).map_err(LinkError::Console)?;
     link.send(GuestMessage::Hello(Box::new(facts::hello(modules, &console, problems))))?;

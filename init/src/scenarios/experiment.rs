@@ -51,7 +51,7 @@ pub(crate) struct Experiment {
 
 impl Experiment {
     #[must_use]
-    pub(super) const fn new(id: &'static str, trial: Trial) -> Self {
+    pub(crate) const fn new(id: &'static str, trial: Trial) -> Self {
         Self {
             id,
             sandbox: Sandbox::none(),

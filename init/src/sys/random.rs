@@ -32,12 +32,15 @@ nix::ioctl_write_ptr_bad!(
 );
 nix::ioctl_none_bad!(rndreseedcrng, nix::request_code_none!(b'R', 7));
 
-/// Adds entropy to the pool and credits all of it. Linux 2.6; needs `CAP_SYS_ADMIN`.
+/// The bits of [`ENTROPY_BYTES`] bytes.
+pub(crate) const ALL_BITS: i32 = SIZE * 8;
+
+/// Adds entropy to the pool and credits `bits` of it. Linux 2.6; needs `CAP_SYS_ADMIN`.
 ///
 /// # Errors
 /// As random(4): `EPERM`.
-pub(crate) fn add_entropy(device: &File, bytes: &[u8; ENTROPY_BYTES]) -> Result<()> {
-    let info = PoolInfo { entropy_count: SIZE * 8, buf_size: SIZE, buf: *bytes };
+pub(crate) fn add_entropy(device: &File, bytes: &[u8; ENTROPY_BYTES], bits: i32) -> Result<()> {
+    let info = PoolInfo { entropy_count: bits, buf_size: SIZE, buf: *bytes };
     // SAFETY: the kernel reads a rand_pool_info whose buf_size is the size of the buffer that follows it.
     unsafe { rndaddentropy(device.as_raw_fd(), &raw const info) }.map(drop)
 }
