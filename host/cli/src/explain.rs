@@ -1,13 +1,15 @@
-//! `vmlab explain`: all about one scenario.
+//! `vmlab explain`: all about one scenario, feature or finding.
 
 use clap::Args;
 use clap::builder::StringValueParser;
+use named::OfFeature;
 use serde::Serialize;
 use vmlab_protocol::catalogue::{Control, Expectation, Namespace, ScenarioId, ScenarioSpec};
 
 use super::suggest::{scenarios, suggest};
 use super::{Context, Failure, output};
 use vmlab_events::exit;
+use vmlab_features::findings::{self, Finding};
 use vmlab_features::list::{self, Feature, Group};
 use vmlab_features::render::paragraph;
 use vmlab_features::results::{Kernel, Outcome, Results};
@@ -15,11 +17,11 @@ use vmlab_image::guest_init;
 use vmlab_report::style::{Facts, Style};
 use vmlab_store::record;
 
-/// Explain a scenario: what it shows, why, how, and its last result
+/// Explain a scenario (what it shows, why, how, and its last result), a feature or a finding
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ExplainArgs {
-    /// Name of the scenario, or a part that only one name has
+    /// Name of a scenario, or a part that only one has; code of a feature; or name of a finding
     #[arg(value_name = "NAME", value_parser = suggest(StringValueParser::new(), scenarios), hide_possible_values = true)]
     name: String,
 
@@ -32,6 +34,8 @@ const EXAMPLES: &str = "\
 Examples:
   vmlab explain uts.hostname
   vmlab explain hostname               a part is enough
+  vmlab explain measure.create         a measuring scenario
+  vmlab explain 3a                     a feature of `vmlab report --features`
   vmlab explain uts.hostname --json | jq -r '.scenario.steps[]'
 
 If several names have the part, they are listed, and the exit code is 2. If none has it, the exit code is 4.";
@@ -66,31 +70,64 @@ struct OnKernel {
     outcome: Outcome,
 }
 
+/// What a name stands for.
+enum Named<'a> {
+    Scenario(&'a ScenarioSpec),
+    Feature(&'a Feature),
+    Finding(&'a Finding),
+}
+
 pub(super) fn run(args: &ExplainArgs, context: &Context) -> Result<u8, Failure> {
-    let catalogue = guest_init::catalogue().map_err(|error| Failure::lab(vmlab_events::error::chain(&error)))?;
+    let specs = specs()?;
     let groups = list::embedded().map_err(Failure::lab)?;
-    let scenario = find(catalogue, &args.name)?;
-    let explanation =
-        Explanation { scenario, features: features(scenario, &groups), last: last_result(&scenario.id, context) };
-    let columns = Style::decide_again(&Facts::gather()).columns.unwrap_or(COLUMNS);
-    if args.json {
-        output::print_json(&explanation)?;
-    } else {
-        output::print(&explanation.text(columns))?;
+    let findings = findings::embedded().map_err(Failure::lab)?;
+    match find(&specs, &groups, &findings, &args.name)? {
+        Named::Scenario(scenario) => {
+            let last = last_result(&scenario.id, context);
+            let explanation = Explanation { scenario, features: features(scenario, &groups), last };
+            show(args.json, &explanation, |columns| explanation.text(columns))?;
+        }
+        Named::Feature(feature) => {
+            let of_feature = OfFeature::new(feature, &specs, &findings);
+            show(args.json, &of_feature, |columns| of_feature.text(columns))?;
+        }
+        Named::Finding(finding) => show(args.json, finding, |columns| named::finding_text(finding, columns))?,
     }
     Ok(exit::OK)
 }
 
-/// The scenario with this name, or the only one whose name has this part.
-fn find<'a>(catalogue: &'a [ScenarioSpec], name: &str) -> Result<&'a ScenarioSpec, Failure> {
-    let name = name.strip_prefix('=').unwrap_or(name);
-    if let Some(spec) = catalogue.iter().find(|spec| spec.id.as_str() == name) {
-        return Ok(spec);
+fn show(json: bool, value: &impl Serialize, text: impl Fn(usize) -> String) -> Result<(), Failure> {
+    if json {
+        return output::print_json(value);
     }
-    let with_part: Vec<_> = catalogue.iter().filter(|spec| spec.id.as_str().contains(name)).collect();
+    output::print(&text(Style::decide_again(&Facts::gather()).columns.unwrap_or(COLUMNS)))
+}
+
+/// All scenarios, with the measuring ones.
+fn specs() -> Result<Vec<&'static ScenarioSpec>, Failure> {
+    let failed = |error| Failure::lab(vmlab_events::error::chain(&error));
+    let (catalogue, measures) = (guest_init::catalogue().map_err(failed)?, guest_init::measures().map_err(failed)?);
+    Ok(catalogue.iter().chain(measures).collect())
+}
+
+/// What has this name, or the only scenario whose name has this part.
+fn find<'a>(
+    specs: &[&'a ScenarioSpec],
+    groups: &'a [Group],
+    findings: &'a [Finding],
+    name: &str,
+) -> Result<Named<'a>, Failure> {
+    let name = name.strip_prefix('=').unwrap_or(name);
+    let whole = specs.iter().find(|spec| spec.id.as_str() == name).map(|spec| Named::Scenario(spec));
+    let feature = || list::find(groups, &name.to_lowercase()).map(Named::Feature);
+    let finding = || findings.iter().find(|finding| finding.name == name).map(Named::Finding);
+    if let Some(named) = whole.or_else(feature).or_else(finding) {
+        return Ok(named);
+    }
+    let with_part: Vec<_> = specs.iter().filter(|spec| spec.id.as_str().contains(name)).collect();
     match with_part.as_slice() {
-        [spec] => Ok(spec),
-        [] => Err(Failure::with_code(exit::NOTHING_RAN, unknown(catalogue, name))),
+        [spec] => Ok(Named::Scenario(spec)),
+        [] => Err(Failure::with_code(exit::NOTHING_RAN, unknown(specs, name))),
         several => {
             let lines: String = several.iter().map(|spec| format!("\n  {}", spec.id)).collect();
             Err(Failure::usage(format!("{} scenarios have `{name}` in their names:{lines}", several.len())))
@@ -98,18 +135,21 @@ fn find<'a>(catalogue: &'a [ScenarioSpec], name: &str) -> Result<&'a ScenarioSpe
     }
 }
 
-fn unknown(catalogue: &[ScenarioSpec], name: &str) -> String {
+fn unknown(specs: &[&ScenarioSpec], name: &str) -> String {
     let similarity = |spec: &ScenarioSpec| {
         let id = spec.id.as_str();
         let last = id.split_once('.').map_or(id, |(_, last)| last);
         strsim::jaro_winkler(id, name).max(strsim::jaro_winkler(last, name))
     };
     let mut similar: Vec<_> =
-        catalogue.iter().map(|spec| (similarity(spec), &spec.id)).filter(|(how, _)| *how >= SIMILAR).collect();
+        specs.iter().map(|spec| (similarity(spec), &spec.id)).filter(|(how, _)| *how >= SIMILAR).collect();
     similar.sort_by(|(a, _), (b, _)| b.total_cmp(a));
     let offers: Vec<_> = similar.iter().take(MAX_OFFERS).map(|(_, id)| format!("`{id}`")).collect();
     let meant = if offers.is_empty() { String::new() } else { format!("did you mean {}? ", offers.join(" or ")) };
-    format!("no scenario's name contains `{name}`; {meant}`vmlab list` shows them all")
+    format!(
+        "no scenario's name contains `{name}`, and no feature or finding has it; {meant}`vmlab list`, `vmlab list --measure` \
+         and `vmlab report --features` show all names"
+    )
 }
 
 fn features<'a>(scenario: &ScenarioSpec, groups: &'a [Group]) -> Vec<&'a Feature> {
@@ -137,33 +177,51 @@ fn last_result(scenario: &ScenarioId, context: &Context) -> Option<LastResult> {
 /// The width of the text where nothing says how wide the terminal is.
 const COLUMNS: usize = 80;
 
+/// A heading, and heads and texts of the paragraphs below it.
+struct Section(&'static str, Vec<(String, String)>);
+
+/// A name, its meaning, and the sections that are not empty.
+fn sections<const N: usize>(name: &str, meaning: &str, sections: [Section; N], columns: usize) -> String {
+    let mut out = format!("{name}\n{}", paragraph("    ", meaning, columns));
+    for Section(heading, lines) in sections {
+        if !lines.is_empty() {
+            out.push_str(&format!("\n{heading}\n"));
+            out.extend(lines.iter().map(|(head, text)| paragraph(&format!("    {head}"), text, columns)));
+        }
+    }
+    out
+}
+
 impl Explanation<'_> {
     fn text(&self, columns: usize) -> String {
         let Self { scenario, features, last } = self;
-        let mut out = format!("{}\n{}", scenario.id, paragraph("    ", &scenario.title, columns));
-        let mut section = |head: &str, lines: Vec<(String, String)>| {
-            if !lines.is_empty() {
-                out.push_str(&format!("\n{head}\n"));
-                out.extend(lines.iter().map(|(head, text)| paragraph(&format!("    {head}"), text, columns)));
-            }
-        };
         let line = |text: &str| (String::new(), text.to_owned());
         let named = |name: &str, text: String| (format!("{name}: "), text);
-        section("Feature", features.iter().flat_map(|feature| asked(feature)).collect());
         let steps = scenario.steps.iter().enumerate();
-        section("Steps", steps.map(|(at, step)| (format!("{}. ", at + 1), step.clone())).collect());
-        section("Legs", vec![named("subject", subject(scenario)), named("control", control(scenario))]);
-        section("Expected", vec![line(&expected(scenario))]);
         let mut needed = vec![line(&needs(scenario))];
+        needed.extend(machine(scenario).into_iter().map(|what| named("machine", what)));
         if !scenario.modules.is_empty() {
             needed.push(named("modules, if the kernel has them as modules", scenario.modules.join(" ")));
         }
-        section("Needs", needed);
-        section("Documented in", vec![line(&scenario.source)]);
-        let last = last.as_ref().map_or_else(|| vec![line("no record has one")], LastResult::lines);
-        section("Last result", last);
-        section("Run it", vec![line(&format!("vmlab run ={} -v", scenario.id))]);
-        out
+        let option = if scenario.machine.measuring { "--measure " } else { "" };
+        sections(
+            scenario.id.as_str(),
+            &scenario.title,
+            [
+                Section("Feature", features.iter().flat_map(|feature| asked(feature)).collect()),
+                Section("Steps", steps.map(|(at, step)| (format!("{}. ", at + 1), step.clone())).collect()),
+                Section("Legs", vec![named("subject", subject(scenario)), named("control", control(scenario))]),
+                Section("Expected", vec![line(&expected(scenario))]),
+                Section("Needs", needed),
+                Section("Documented in", vec![line(&scenario.source)]),
+                Section(
+                    "Last result",
+                    last.as_ref().map_or_else(|| vec![line("no record has one")], LastResult::lines),
+                ),
+                Section("Run it", vec![line(&format!("vmlab run {option}={} -v", scenario.id))]),
+            ],
+            columns,
+        )
     }
 }
 
@@ -203,6 +261,14 @@ pub(super) fn needs(spec: &ScenarioSpec) -> String {
     format!("Linux {}{backports} {}", needs.since, needs.config.join(" ")).trim_end().to_owned()
 }
 
+/// What it needs of the machine besides what every guest has.
+pub(super) fn machine(spec: &ScenarioSpec) -> Vec<String> {
+    let cpus = (spec.machine.cpus > 1).then(|| format!("{} CPUs", spec.machine.cpus));
+    let peer = spec.machine.peer.then(|| "two guests, linked to each other".to_owned());
+    let counting = spec.machine.measuring.then(|| "one on which costs can be measured".to_owned());
+    [cpus, peer, counting].into_iter().flatten().collect()
+}
+
 /// Where the subject runs.
 pub(super) fn subject(spec: &ScenarioSpec) -> String {
     let mechanism = spec.mechanism.as_ref().map(|mechanism| format!("with {mechanism}"));
@@ -215,6 +281,12 @@ pub(super) fn subject(spec: &ScenarioSpec) -> String {
 pub(super) fn control(spec: &ScenarioSpec) -> String {
     if let Control::Impossible { why } = &spec.control {
         return format!("none: {why}");
+    }
+    // A control that is more than the subject without something is a step of its own.
+    if let Some(at) =
+        spec.steps.iter().position(|step| step.starts_with("Control: ") || step.starts_with("The control "))
+    {
+        return format!("step {}", at + 1);
     }
     let missing = |namespace: &&Namespace| !spec.control_namespaces.contains(namespace);
     let mut lacks: Vec<_> = spec.namespaces.iter().filter(missing).map(|namespace| name(*namespace)).collect();
@@ -266,11 +338,15 @@ fn expected(spec: &ScenarioSpec) -> String {
             let backports = if backports.is_empty() { String::new() } else { format!(" and {}", backports.join(", ")) };
             format!("PASS since Linux {}{backports}; LEAK before", since.mainline)
         }
+        (None, Expectation::Isolation) if spec.namespaces.is_empty() => {
+            "PASS: the subject shows the effect, and the control does not".to_owned()
+        }
         (None, Expectation::Isolation) => "PASS: the subject is isolated, and the control leaks".to_owned(),
         (None, Expectation::Leak) => "LEAK: Linux does not isolate this, by design".to_owned(),
         (None, Expectation::Figures) => "PASS: figures, which repeat".to_owned(),
     }
 }
 
+mod named;
 #[cfg(test)]
 mod tests;

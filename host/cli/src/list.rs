@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::io::{self, IsTerminal as _};
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use vmlab_protocol::catalogue::ScenarioSpec;
 
-use super::explain::{control, needs, subject};
+use super::explain::{control, machine, needs, subject};
 use super::{Failure, output};
 use vmlab_events::exit;
 use vmlab_features::{areas, list};
@@ -22,9 +23,13 @@ pub struct ListArgs {
     #[arg(value_name = "FILTER")]
     filters: Vec<Filter>,
 
-    /// Only scenarios of features with this word: in what was asked for, in what Linux has today, or in the title; several words
-    /// must all be there
-    #[arg(long, value_name = "WORD")]
+    /// List the measuring scenarios instead, which `vmlab run --measure` runs
+    #[arg(long)]
+    measure: bool,
+
+    /// Only scenarios of features with this word, or one that begins with it: in what was asked for and by whom, in what Linux has
+    /// today, or in the title; several words must all be there
+    #[arg(long, value_name = "WORD", value_parser = NonEmptyStringValueParser::new())]
     feature: Vec<String>,
 
     /// Print a JSON array
@@ -41,6 +46,7 @@ Examples:
   vmlab list
   vmlab list time -v
   vmlab list --feature checkpoint     what shows checkpoint and restart?
+  vmlab list --measure                the measuring scenarios
   vmlab list | wc -l                  how many are there?
   vmlab list --json | jq -r '.[].id'
 
@@ -49,16 +55,15 @@ line for each scenario, to count and to search.
 `vmlab explain NAME` tells all about one scenario.";
 
 pub(super) fn run(args: &ListArgs) -> Result<u8, Failure> {
-    let catalogue = guest_init::catalogue().map_err(|error| Failure::lab(vmlab_events::error::chain(&error)))?;
+    let catalogue = if args.measure { guest_init::measures() } else { guest_init::catalogue() };
+    let catalogue = catalogue.map_err(|error| Failure::lab(vmlab_events::error::chain(&error)))?;
     let mut chosen =
         select::select(catalogue, &args.filters).map_err(|error| Failure::with_code(exit::NOTHING_RAN, error))?;
     if !args.feature.is_empty() {
         let groups = list::embedded().map_err(Failure::lab)?;
-        chosen.retain(|spec| args.feature.iter().all(|word| mentions(spec, &groups, word)));
+        chosen.retain(|spec| mentions_all(spec, &groups, &args.feature));
         if chosen.is_empty() {
-            let words = args.feature.join("` and `");
-            let message = format!("no scenario is about a feature with `{words}`; `vmlab list` shows them all");
-            return Err(Failure::with_code(exit::NOTHING_RAN, message));
+            return Err(Failure::with_code(exit::NOTHING_RAN, nothing(args, &groups)?));
         }
     }
     if args.json {
@@ -70,11 +75,41 @@ pub(super) fn run(args: &ListArgs) -> Result<u8, Failure> {
     Ok(exit::OK)
 }
 
+/// Why no scenario is listed, and what to do.
+fn nothing(args: &ListArgs, groups: &[list::Group]) -> Result<String, Failure> {
+    let failed = |error| Failure::lab(vmlab_events::error::chain(&error));
+    let words = args.feature.join("` and `");
+    let has = |specs: &[ScenarioSpec]| specs.iter().any(|spec| mentions_all(spec, groups, &args.feature));
+    let feature = groups
+        .iter()
+        .flat_map(|group| &group.features)
+        .find(|feature| args.feature.iter().all(|word| feature.mentions(word)));
+    let (scenarios, measures) =
+        (has(guest_init::catalogue().map_err(failed)?), has(guest_init::measures().map_err(failed)?));
+    Ok(match (scenarios, measures, feature) {
+        (true, ..) if !args.filters.is_empty() || args.measure => {
+            format!(
+                "scenarios are about a feature with `{words}`, but none that was selected; `vmlab list --feature` alone shows them"
+            )
+        }
+        (_, true, _) if !args.measure => {
+            format!("only measuring scenarios are about a feature with `{words}`; `vmlab list --measure` shows them")
+        }
+        (.., Some(feature)) => {
+            format!("no scenario is about the feature {}; `vmlab explain {0}` says why", feature.code)
+        }
+        _ => format!("no scenario is about a feature with `{words}`; `vmlab list` shows them all"),
+    })
+}
+
+fn mentions_all(spec: &ScenarioSpec, groups: &[list::Group], words: &[String]) -> bool {
+    words.iter().all(|word| mentions(spec, groups, word))
+}
+
 /// Whether the scenario or one of its features has the word.
 fn mentions(spec: &ScenarioSpec, groups: &[list::Group], word: &str) -> bool {
-    let lower = word.to_lowercase();
     let texts = [Some(spec.id.as_str()), Some(&spec.title), spec.mechanism.as_deref()];
-    texts.into_iter().flatten().any(|text| text.to_lowercase().contains(&lower))
+    texts.into_iter().flatten().any(|text| list::has_word(text, word))
         || spec.items.iter().filter_map(|item| list::find(groups, item)).any(|feature| feature.mentions(word))
 }
 
@@ -117,12 +152,7 @@ fn line(spec: &ScenarioSpec, width: usize) -> String {
 
 fn describe(spec: &ScenarioSpec, width: usize) -> String {
     let mut facts = vec![("needs", needs(spec))];
-    if spec.machine.cpus > 1 {
-        facts.push(("machine", format!("{} CPUs", spec.machine.cpus)));
-    }
-    if spec.machine.peer {
-        facts.push(("machine", "two guests, linked to each other".to_owned()));
-    }
+    facts.extend(machine(spec).into_iter().map(|what| ("machine", what)));
     if !spec.modules.is_empty() {
         facts.push(("modules", spec.modules.join(" ")));
     }
@@ -180,6 +210,8 @@ mod tests {
         assert!(with("3A").contains(&"uts.hostname"), "the code");
         assert!(with("sethostname").contains(&"uts.hostname"), "the title");
         assert!(with("utsname").len() < catalogue.len());
+        assert!(with("Vilain").contains(&"uts.hostname"), "who asked");
         assert!(with("no such word").is_empty());
+        assert!(!with("3a").contains(&"time.vfork"), "no number in the middle of a commit's");
     }
 }

@@ -111,13 +111,24 @@ impl Feature {
         }
     }
 
-    /// Whether the feature's own texts contain a word, in any case of letters.
+    /// Whether the feature's own texts have a word, or one that begins with it, in any case of letters.
     #[must_use]
     pub fn mentions(&self, word: &str) -> bool {
-        let word = word.to_lowercase();
         let texts = [Some(&self.words), self.mechanism.as_ref(), self.instead.as_ref(), self.change.as_ref()];
-        self.code.to_lowercase() == word || texts.into_iter().flatten().any(|text| text.to_lowercase().contains(&word))
+        self.code.eq_ignore_ascii_case(word)
+            || has_word(&self.asked_by(), word)
+            || texts.into_iter().flatten().any(|text| has_word(text, word))
     }
+}
+
+/// Whether a text has a word, or one that begins with it, in any case of letters. A commit's number is no word.
+#[must_use]
+pub fn has_word(text: &str, word: &str) -> bool {
+    let (text, word) = (text.to_lowercase(), word.to_lowercase());
+    text.match_indices(&word).any(|(at, _)| {
+        let before = text.get(..at).and_then(|before| before.chars().next_back());
+        !before.is_some_and(char::is_alphanumeric)
+    })
 }
 
 /// A letter of 2006, and the item's code in it.

@@ -22,7 +22,7 @@ enum Values {
 use Values::{All, With, Without};
 
 /// Parameters that switch off a feature for which the kernel is configured: name, values, symbols.
-const FEATURES: [(&str, Values, &[&str]); 23] = [
+const FEATURES: [(&str, Values, &[&str]); 16] = [
     ("cgroup_disable", With(&["cpu"]), &["CONFIG_CFS_BANDWIDTH", "CONFIG_CGROUP_SCHED"]),
     ("cgroup_disable", With(&["cpuset"]), &["CONFIG_CPUSETS"]),
     ("cgroup_disable", With(&["io", "blkio"]), &["CONFIG_BLK_CGROUP"]),
@@ -39,13 +39,19 @@ const FEATURES: [(&str, Values, &[&str]); 23] = [
     ("module_blacklist", With(&["dummy"]), &["CONFIG_DUMMY"]),
     ("psi", With(&["0", "n", "no", "off"]), &["CONFIG_PSI"]),
     ("sysctl.fs.mqueue.queues_max", All, &["CONFIG_POSIX_MQUEUE"]),
-    ("sysctl.user.max_cgroup_namespaces", All, &["CONFIG_CGROUPS"]),
-    ("sysctl.user.max_ipc_namespaces", All, &["CONFIG_IPC_NS"]),
-    ("sysctl.user.max_net_namespaces", All, &["CONFIG_NET_NS"]),
-    ("sysctl.user.max_pid_namespaces", All, &["CONFIG_PID_NS"]),
-    ("sysctl.user.max_time_namespaces", All, &["CONFIG_TIME_NS"]),
-    ("sysctl.user.max_user_namespaces", All, &["CONFIG_USER_NS"]),
-    ("sysctl.user.max_uts_namespaces", All, &["CONFIG_UTS_NS"]),
+];
+
+/// Limits of the number of namespaces (namespaces(7), The /proc/sys/user directory), and the flags of the calls that fail with
+/// ENOSPC at the limit.
+const NAMESPACES: [(&str, &str); 8] = [
+    ("sysctl.user.max_cgroup_namespaces", "CLONE_NEWCGROUP"),
+    ("sysctl.user.max_ipc_namespaces", "CLONE_NEWIPC"),
+    ("sysctl.user.max_mnt_namespaces", "CLONE_NEWNS"),
+    ("sysctl.user.max_net_namespaces", "CLONE_NEWNET"),
+    ("sysctl.user.max_pid_namespaces", "CLONE_NEWPID"),
+    ("sysctl.user.max_time_namespaces", "CLONE_NEWTIME"),
+    ("sysctl.user.max_user_namespaces", "CLONE_NEWUSER"),
+    ("sysctl.user.max_uts_namespaces", "CLONE_NEWUTS"),
 ];
 
 /// A parameter as the kernel reads it: without quotes (lib/cmdline.c, `next_arg`), with equal hyphens and underscores in
@@ -106,6 +112,18 @@ pub fn limiting_cpus(append: &str) -> Option<&str> {
 
 fn first_of<'a>(names: &[&str], append: &'a str) -> Option<&'a str> {
     parse(append).find(|parameter| names.contains(&parameter.name.as_str())).map(|parameter| parameter.text)
+}
+
+/// The first parameter with a limit that a call has reached, as its error says, and the call's flag.
+#[must_use]
+pub fn limiting_namespaces<'a>(append: &'a str, error: &str) -> Option<(&'a str, &'static str)> {
+    if !error.contains("ENOSPC") {
+        return None;
+    }
+    parse(append).find_map(|Parameter { text, name, .. }| {
+        let (_, flag) = NAMESPACES.iter().find(|(limit, flag)| *limit == name && error.contains(flag))?;
+        Some((text, *flag))
+    })
 }
 
 /// Whether a parameter of this name is there.
@@ -210,8 +228,6 @@ mod tests {
             ("psi=0", "PSI", Some("psi=0")),
             ("ipv6.disable=1", "IPV6", Some("ipv6.disable=1")),
             ("module_blacklist=a,dummy", "DUMMY", Some("module_blacklist=a,dummy")),
-            ("sysctl.user.max_user_namespaces=0", "USER_NS", Some("sysctl.user.max_user_namespaces=0")),
-            ("sysctl.user/max_time_namespaces=1", "TIME_NS", Some("sysctl.user/max_time_namespaces=1")),
             ("lsm=lockdown,landlock", "SECURITY_YAMA", Some("lsm=lockdown,landlock")),
             ("lsm=", "SECURITY_LANDLOCK", Some("lsm=")),
             ("lsm=lockdown,yama", "SECURITY_YAMA", None),
@@ -224,6 +240,17 @@ mod tests {
             let symbols = symbols(&["CGROUPS_OF_ANOTHER_NAME", wanted]);
             let expected = found.map(|parameter| (parameter, symbols[1].as_str()));
             assert_eq!(disabling(append, &symbols), expected, "{append}");
+        }
+    }
+
+    #[test]
+    fn a_limit_of_namespaces_explains_only_calls_that_have_reached_it() {
+        let append = "sysctl.user/max_mnt_namespaces=0 sysctl.user.max_pid_namespaces=500";
+        let of = |error| limiting_namespaces(append, error);
+        assert_eq!(of("unshare(CLONE_NEWNS): ENOSPC"), Some(("sysctl.user/max_mnt_namespaces=0", "CLONE_NEWNS")));
+        assert_eq!(of("unshare(CLONE_NEWPID): ENOSPC"), Some(("sysctl.user.max_pid_namespaces=500", "CLONE_NEWPID")));
+        for other in ["unshare(CLONE_NEWUSER): ENOSPC", "unshare(CLONE_NEWNS): EPERM", "write: ENOSPC"] {
+            assert_eq!(of(other), None, "{other}");
         }
     }
 }

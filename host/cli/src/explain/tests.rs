@@ -14,35 +14,76 @@ fn context(home: &TempDir) -> Context {
     Context { dirs: Dirs { cache: home.path().join("cache"), state: home.path().join("state") } }
 }
 
+/// What a name stands for: a kind and its own name.
+fn found(name: &str) -> Result<String, Failure> {
+    let (groups, findings) = (list::embedded().unwrap(), findings::embedded().unwrap());
+    Ok(match find(&specs().unwrap(), &groups, &findings, name)? {
+        Named::Scenario(spec) => format!("scenario {}", spec.id),
+        Named::Feature(feature) => format!("feature {}", feature.code),
+        Named::Finding(finding) => format!("finding {}", finding.name),
+    })
+}
+
 #[test]
 fn a_part_is_enough_where_one_name_has_it() {
-    let catalogue = guest_init::catalogue().unwrap();
     for name in ["uts.hostname", "=uts.hostname", "s.hostname"] {
-        assert_eq!(find(catalogue, name).unwrap().id.as_str(), "uts.hostname", "{name}");
+        assert_eq!(found(name).unwrap(), "scenario uts.hostname", "{name}");
     }
-    let several = find(catalogue, "uts.").unwrap_err();
+    let several = found("uts.").unwrap_err();
     assert_eq!(several.code, exit::USAGE);
     assert!(several.to_string().contains("\n  uts.domainname\n  uts.domainname-denied\n  uts.hostname"), "{several}");
 }
 
 #[test]
+fn all_names_of_the_table_of_features_are_known() {
+    for (name, expected) in [
+        ("3a", "feature 3a"),
+        ("3A", "feature 3a"),
+        ("version-4", "feature version-4"),
+        ("biederman-6", "feature biederman-6"),
+        ("msgmni-of-root-outside", "finding msgmni-of-root-outside"),
+        ("measure.create", "scenario measure.create"),
+    ] {
+        assert_eq!(found(name).unwrap(), expected);
+    }
+}
+
+#[test]
+fn a_feature_is_explained_with_its_scenarios_and_findings() {
+    let (groups, findings, specs) = (list::embedded().unwrap(), findings::embedded().unwrap(), specs().unwrap());
+    let text = |code| OfFeature::new(list::find(&groups, code).unwrap(), &specs, &findings).text(1000);
+    for part in ["\nFeature\n    by Sam Vilain", "today: since Linux", "\n    uts.hostname: "] {
+        assert!(text("3a").contains(part), "{}", text("3a"));
+    }
+    for part in ["Expected values\n    5.10: ", "\n    msgmni-of-root-outside: "] {
+        assert!(text("version-8").contains(part), "{}", text("version-8"));
+    }
+    assert!(text("biederman-6").contains("\n    measure.create: "));
+    for finding in &findings {
+        let text = named::finding_text(finding, 1000);
+        for part in [&finding.says, &finding.does, &finding.because, &finding.reproduce] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+}
+
+#[test]
 fn a_misspelt_name_is_answered_with_similar_ones() {
-    let catalogue = guest_init::catalogue().unwrap();
     for name in ["uts.hosname", "hosntame", "uts.hostnam3"] {
-        let error = find(catalogue, name).unwrap_err();
+        let error = found(name).unwrap_err();
         assert_eq!(error.code, exit::NOTHING_RAN);
         assert!(error.to_string().contains("did you mean `uts.hostname`"), "{error}");
     }
-    let error = find(catalogue, "zzz").unwrap_err().to_string();
+    let error = found("zzz").unwrap_err().to_string();
     assert!(!error.contains("did you mean"), "{error}");
 }
 
 #[test]
 fn every_scenario_is_explained_whole() {
-    let (catalogue, groups) = (guest_init::catalogue().unwrap(), list::embedded().unwrap());
-    for scenario in catalogue {
+    let groups = list::embedded().unwrap();
+    for scenario in specs().unwrap() {
         let text = Explanation { scenario, features: features(scenario, &groups), last: None }.text(1000);
-        for part in [&scenario.title, &scenario.source, "subject: ", "control: ", "no record has one", "vmlab run ="] {
+        for part in [&scenario.title, &scenario.source, "subject: ", "control: ", "no record has one", "vmlab run "] {
             assert!(text.contains(part), "{}: {part}\n{text}", scenario.id);
         }
         assert!(scenario.steps.iter().all(|step| text.contains(step)), "{text}");
@@ -66,6 +107,9 @@ fn the_control_says_what_it_lacks() {
     );
     (spec.namespaces, spec.control_namespaces) = (Vec::new(), Vec::new());
     assert_eq!(subject(&spec), "with MS_NOSYMFOLLOW");
+    spec.steps.push("Control: the flag is set on another mount.".to_owned());
+    assert_eq!(control(&spec), format!("step {}", spec.steps.len()));
+    spec.steps.pop();
     assert_eq!(control(&spec), "the same without MS_NOSYMFOLLOW");
     spec.mechanism = None;
     assert_eq!(

@@ -104,9 +104,9 @@ pub enum SkipReason {
     Disabled {
         /// The parameter, as `cgroup_disable=memory`.
         parameter: String,
-        /// The config symbol of the feature.
+        /// The config symbol of the feature, or the flag of a call for a namespace.
         symbol: String,
-        /// What the probe saw.
+        /// What the leg saw.
         evidence: String,
     },
     /// The kernel's config is not known, so that only the probe speaks.

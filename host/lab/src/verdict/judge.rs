@@ -95,11 +95,11 @@ fn broken_off(spec: &JobSpec, kernel: KernelFacts<'_>, report: &LegReport) -> Op
             Some(Verdict::TimedOut { reason: Timeout::Leg { leg, limit_ms: *limit_ms } })
         }
         LegOutcome::Died { how } => failed(Failure::LegDied { leg, how: how.clone() }),
-        LegOutcome::Failed { detail } if leg == Leg::Probe => Some(
-            disabled(spec, kernel, detail)
-                .unwrap_or_else(|| Verdict::Failed { reason: Failure::LegFailed { leg, detail: detail.clone() } }),
-        ),
-        LegOutcome::Failed { detail } => failed(Failure::LegFailed { leg, detail: detail.clone() }),
+        LegOutcome::Failed { detail } => {
+            let of_feature = (leg == Leg::Probe).then(|| disabled(spec, kernel, detail)).flatten();
+            let skipped = limited(kernel, detail).or(of_feature);
+            skipped.or_else(|| failed(Failure::LegFailed { leg, detail: detail.clone() }))
+        }
         LegOutcome::Missing { evidence } => Some(missing(spec, kernel, evidence.clone())),
         LegOutcome::Available | LegOutcome::Isolated { .. } | LegOutcome::Leaked { .. } => None,
         LegOutcome::Reported | LegOutcome::Ended(_) | LegOutcome::Measured { .. } => None,
@@ -148,6 +148,13 @@ fn disabled(spec: &JobSpec, kernel: KernelFacts<'_>, evidence: &str) -> Option<V
     let symbols = spec.requirement().config;
     let (parameter, symbol) = parameters::disabling(kernel.append?, &symbols)?;
     let (parameter, symbol, evidence) = (parameter.to_owned(), symbol.to_owned(), evidence.to_owned());
+    Some(Verdict::Skipped { reason: SkipReason::Disabled { parameter, symbol, evidence } })
+}
+
+/// The verdict on a leg that failed because the user's parameters let a kernel have no more namespaces of a kind.
+fn limited(kernel: KernelFacts<'_>, evidence: &str) -> Option<Verdict> {
+    let (parameter, flag) = parameters::limiting_namespaces(kernel.append?, evidence)?;
+    let (parameter, symbol, evidence) = (parameter.to_owned(), flag.to_owned(), evidence.to_owned());
     Some(Verdict::Skipped { reason: SkipReason::Disabled { parameter, symbol, evidence } })
 }
 

@@ -53,7 +53,7 @@ pub(super) const MEMFD_SYSCTL: Scenario = Scenario::new(
     "vm.memfd_noexec belongs to the PID namespace: outside, executable memfds stay allowed",
     memfd_sysctl,
 )
-.shows(&["version-28"], "Documentation/userspace-api/mfd_noexec.rst, section Sysctl")
+.shows(&["later-limits"], "Documentation/userspace-api/mfd_noexec.rst, section Sysctl")
 .steps(&[
     "Inside: 2 is written to vm.memfd_noexec, and memfd_create(MFD_EXEC) fails with EACCES.",
     "Outside: memfd_create(MFD_EXEC) must still succeed.",

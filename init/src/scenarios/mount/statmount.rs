@@ -46,7 +46,7 @@ pub(super) const FOREIGN: Scenario = Scenario::new(
     "statmount(2) describes a mount of another namespace if the request names the namespace",
     foreign,
 )
-.shows(&["later-statmount", "version-18"], "statmount(2), mnt_ns_id; ioctl_nsfs(2), NS_GET_MNTNS_ID")
+.shows(&["later-statmount"], "statmount(2), mnt_ns_id; ioctl_nsfs(2), NS_GET_MNTNS_ID")
 .steps(&[
     "A process in a new mount namespace mounts a tmpfs, and statx(2) returns its unique id.",
     "Outside: ioctl(NS_GET_MNTNS_ID) of /proc/PID/ns/mnt returns the id of the namespace.",

@@ -53,7 +53,7 @@ fn probe_handle() -> Result<Probe, Trouble> {
 
 pub(super) const ID: Scenario =
     Scenario::new("namespace.id", "NS_GET_ID returns a number that each namespace has for itself", id)
-        .shows(&["biederman-3", "later-nsfs", "version-19"], "NS_GET_ID in include/uapi/linux/nsfs.h")
+        .shows(&["biederman-3", "later-nsfs"], "NS_GET_ID in include/uapi/linux/nsfs.h")
         .steps(&[
             "Outside: ioctl(NS_GET_ID) returns the id of the leg's UTS namespace.",
             "The id of the UTS namespace of a process inside must be another one. In the control it is the same.",

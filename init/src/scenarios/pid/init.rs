@@ -18,7 +18,7 @@ use crate::sys::process::{default_action, fork_with};
 
 pub(super) const INIT: Scenario =
     Scenario::new("pid.init", "The first process of a PID namespace has PID 1 and parent 0 there", init)
-        .shows(&["3b"], "pid_namespaces(7), section The namespace init process")
+        .shows(&["3b", "pid-randomisation"], "pid_namespaces(7), section The namespace init process")
         .steps(&[
             "Inside: the first process calls getpid(2) and getppid(2).",
             "They must return 1 and 0, and not the PIDs that the process and its parent have outside.",

@@ -35,7 +35,7 @@ pub(crate) fn probe_set_tid() -> Result<Probe, Trouble> {
 
 pub(super) const SET_TID: Scenario =
     Scenario::new("pid.set-tid", "clone3(2) with set_tid gives the child the PID that its creator chooses", set_tid)
-        .shows(&["3i", "later-clone3"], SOURCE)
+        .shows(&["3i", "pid-randomisation", "later-clone3"], SOURCE)
         .steps(&[
             "Inside: the first process calls clone3(2) with set_tid = [4321]; in the control, without set_tid.",
             "The child's PID must be 4321. In the control it is 2, the next in the namespace's sequence.",

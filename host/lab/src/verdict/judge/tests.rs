@@ -178,7 +178,7 @@ fn a_feature_that_the_command_line_switches_off_is_a_skip_that_names_the_paramet
     for (symbol, append, parameter, outcome) in [
         ("CONFIG_MEMCG", "nokaslr cgroup_disable=memory", "cgroup_disable=memory", &missing),
         ("CONFIG_MEMCG", "cgroup_disable=pids,memory", "cgroup_disable=pids,memory", &missing),
-        ("CONFIG_TIME_NS", "sysctl.user.max_time_namespaces=0", "sysctl.user.max_time_namespaces=0", &failed),
+        ("CONFIG_MEMCG", "cgroup_disable=memory", "cgroup_disable=memory", &failed),
     ] {
         let (parameter, symbol) = (parameter.to_owned(), symbol.to_owned());
         let verdict = judge(&symbol, append, outcome);
@@ -190,6 +190,21 @@ fn a_feature_that_the_command_line_switches_off_is_a_skip_that_names_the_paramet
         assert_eq!(judge("CONFIG_MEMCG", append, &missing).label(), "FAIL", "{append}");
         assert_eq!(judge("CONFIG_TIME_NS", append, &failed).label(), "FAIL", "{append}");
     }
+}
+
+#[test]
+fn a_leg_that_reached_a_limit_of_the_command_line_is_a_skip() {
+    let append = Some("sysctl.user.max_user_namespaces=0 sysctl.user.max_pid_namespaces=500");
+    let judge = |error: &str| {
+        let failed = LegOutcome::Failed { detail: error.to_owned() };
+        let facts = KernelFacts { append, ..facts() };
+        let spec = spec(Expectation::Isolation, Control::Runs);
+        finished(&job(&spec), facts, &legs(&[LegOutcome::Available, failed]), &SuiteResults::default(), None, &[])
+    };
+    let reached = judge("unshare(CLONE_NEWUSER): ENOSPC");
+    assert_eq!(reached.label(), "SKIP");
+    assert!(reached.detail().contains("sysctl.user.max_user_namespaces=0"), "{}", reached.detail());
+    assert_eq!(judge("unshare(CLONE_NEWNS): ENOSPC").label(), "FAIL", "the other limits explain nothing");
 }
 
 #[test]
