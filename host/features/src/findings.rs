@@ -1,4 +1,4 @@
-//! Where a kernel, a man page and the list of features disagree: data/findings.toml.
+//! Where a kernel, a man page and the plan of the catalogue disagree: data/findings.toml.
 
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +28,8 @@ pub struct Finding {
     pub because: String,
     /// A command that shows it.
     pub reproduce: String,
+    /// What the command prints where the finding holds.
+    pub prints: String,
 }
 
 #[derive(Deserialize)]
@@ -76,8 +78,8 @@ mod tests {
         let findings = embedded().unwrap();
         assert!(findings.len() >= 2);
         for finding in findings {
-            let Finding { name, kernels, says, does, right, because, .. } = &finding;
-            for text in [name, kernels, says, does, right, because] {
+            let Finding { name, kernels, says, does, right, because, prints, .. } = &finding;
+            for text in [name, kernels, says, does, right, because, prints] {
                 assert!(!text.is_empty() && !text.contains('\n') && !text.ends_with('.'), "{name}: {text}");
             }
         }

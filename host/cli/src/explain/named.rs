@@ -57,6 +57,7 @@ pub(super) fn finding_text(finding: &Finding, columns: usize) -> String {
             Section("Decided in", source),
             Section("Features", line(&finding.features.join(" "))),
             Section("Reproduce it", line(&finding.reproduce)),
+            Section("It prints", line(&finding.prints)),
         ],
         columns,
     )
