@@ -123,6 +123,8 @@ impl FakeLab {
         all.push(text(&self.qemu));
         all.extend(["--report".to_owned(), format!("json={}", text(&self.events_file()))]);
         all.extend(self.kernels.iter().flat_map(|kernel| ["--kernel".to_owned(), text(kernel)]));
+        // A frozen QEMU has no environment, and so no script.
+        all.extend(["--fork-method", "restore"].map(str::to_owned));
         // With a template, every script would need one more guest.
         if !more.contains(&"--isolation") {
             all.extend(["--isolation", "shared"].map(str::to_owned));

@@ -53,7 +53,7 @@ pub(crate) struct GuestArgs {
     pub(crate) isolation: IsolationArg,
 
     /// How forks start
-    #[arg(long, value_enum, value_name = "METHOD", default_value = "restore")]
+    #[arg(long, value_enum, value_name = "METHOD", default_value = "auto")]
     pub(crate) fork_method: ForkMethodArg,
 
     /// What executes the guests' instructions

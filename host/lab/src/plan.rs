@@ -74,7 +74,7 @@ impl Plan {
             suites: None,
             command: None,
             isolation: Isolation::Fork,
-            fork_method: ForkMethod::Restore,
+            fork_method: ForkMethod::Auto,
             repetition: Repetition::Once,
             accelerator: Wanted::Auto,
             memory_mib: 256,

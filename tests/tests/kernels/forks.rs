@@ -49,14 +49,18 @@ fn forks_draw_their_own_entropy_and_boot_ids() {
     assert_eq!(starts(&first).iter().filter(|start| **start == "template").count(), 2, "{}", first.ended);
     let second = run(&env, &kernels);
     second.exits(exit::OK);
-    assert_eq!(starts(&second), ["fork"; 4], "the templates are there: {}", second.ended);
-    // Two runs with two scenarios on two kernels have 8 guests. One of the scenarios reads entropy, in its subject and
-    // in its control: 8 times in all.
-    let ids: BTreeSet<_> = [&first, &second].into_iter().flat_map(boot_ids).collect();
-    assert_eq!(ids.len(), 8, "boot ids");
-    let all: Vec<_> = [&first, &second].into_iter().flat_map(Outcome::reports).flat_map(drawn).collect();
-    assert_eq!(all.len(), 8, "{all:?}");
-    assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), 8, "{all:?}");
+    assert_eq!(starts(&second), ["thaw"; 4], "the templates are there: {}", second.ended);
+    let third = run(&env, &[&kernels[..], &["--fork-method", "restore"]].concat());
+    third.exits(exit::OK);
+    assert_eq!(starts(&third), ["fork"; 4], "{}", third.ended);
+    // Three runs with two scenarios on two kernels have 12 guests. One of the scenarios reads entropy, in its subject and
+    // in its control: 12 times in all.
+    let runs = [&first, &second, &third];
+    let ids: BTreeSet<_> = runs.into_iter().flat_map(boot_ids).collect();
+    assert_eq!(ids.len(), 12, "boot ids");
+    let all: Vec<_> = runs.into_iter().flat_map(Outcome::reports).flat_map(drawn).collect();
+    assert_eq!(all.len(), 12, "{all:?}");
+    assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), 12, "{all:?}");
 }
 
 #[test]
@@ -72,7 +76,7 @@ fn a_damaged_template_is_detected_and_replaced() {
     drop(ram);
     let mended = run(&env, &only);
     mended.exits(exit::OK);
-    assert_eq!(starts(&mended), ["template", "fork"]);
+    assert_eq!(starts(&mended), ["template", "thaw"]);
     assert!(mended.ended.stdout.contains("the template was damaged"), "{}", mended.ended);
-    assert_eq!(starts(&run(&env, &only)), ["fork"]);
+    assert_eq!(starts(&run(&env, &only)), ["thaw"]);
 }

@@ -24,13 +24,16 @@ const NOBODY: u32 = 65534;
 /// How a QEMU was started, and the seccomp mode of each of its threads, as in `Seccomp:` of proc_pid_status(5). Mode 2 is a
 /// filter.
 fn seen(pid: i32, command: &str) -> Option<(&'static str, BTreeSet<String>)> {
-    if !command.contains("-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny ") {
+    let start = if command.starts_with("vmlab-guest-") {
+        "thaw"
+    } else if !command.contains("-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny ") {
         return None;
-    }
-    let start = match (command.contains("-incoming"), command.contains("share=on")) {
-        (true, _) => "fork",
-        (false, true) => "template",
-        (false, false) => "boot",
+    } else {
+        match (command.contains("-incoming"), command.contains("share=on")) {
+            (true, _) => "fork",
+            (false, true) => "template",
+            (false, false) => "boot",
+        }
     };
     let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
     let modes = threads.filter_map(|thread| {
@@ -43,8 +46,13 @@ fn seen(pid: i32, command: &str) -> Option<(&'static str, BTreeSet<String>)> {
 #[test]
 fn every_qemu_runs_under_its_filter_of_system_calls() {
     let (env, _cache) = env_without_templates();
-    for (isolation, wanted) in [("fork", BTreeSet::from(["fork", "template"])), ("boot", BTreeSet::from(["boot"]))] {
-        let mut running = env.start(&arguments(&env, &["--kernel", TRIXIE, "--isolation", isolation, "uts", "ipc"]));
+    for (option, wanted) in [
+        (["--fork-method", "restore"], BTreeSet::from(["fork", "template"])),
+        (["--fork-method", "thaw"], BTreeSet::from(["thaw"])),
+        (["--isolation", "boot"], BTreeSet::from(["boot"])),
+    ] {
+        let words = [&["--kernel", TRIXIE, "uts", "ipc"][..], &option].concat();
+        let mut running = env.start(&arguments(&env, &words));
         let mut filtered = BTreeSet::new();
         running.until("a filter in each kind of QEMU", || {
             for process in env.processes() {

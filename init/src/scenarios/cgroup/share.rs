@@ -42,6 +42,18 @@ pub(super) fn watch(first: &Cgroup, second: &Cgroup, enough_usec: u64) -> Result
     Ok(used)
 }
 
+/// Two busy processes on a CPU. They are killed together: a killed process needs the CPU to end, and one with a small share may
+/// wait for it for minutes while the other one has it.
+struct Pair(Task, Task);
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        for task in [&self.0, &self.1] {
+            task.doom();
+        }
+    }
+}
+
 /// The shares of cgroups of which none is preferred, in percent.
 pub(super) const EQUAL: RangeInclusive<u64> = 12..=85;
 
@@ -53,9 +65,7 @@ pub(super) fn share_percent(first: &Cgroup, second: &Cgroup) -> Result<u64, Trou
     const PERIODS: usize = 9;
     /// The CPU time of a period, in microseconds: 15 ticks of a timer with 250 Hz.
     const PERIOD_USEC: u64 = 60_000;
-    // Dropped in reverse order: a killed process needs the CPU to end, and `first` may get it only when `second` leaves it.
-    let _first = Task::busy(first)?;
-    let _second = Task::busy(second)?;
+    let _busy = Pair(Task::busy(first)?, Task::busy(second)?);
     let mut shares = Vec::with_capacity(PERIODS);
     for _ in 0..PERIODS {
         let start = (usage_usec(first)?, usage_usec(second)?);

@@ -94,6 +94,12 @@ impl Task {
         Ok(state == WaitStatus::StillAlive)
     }
 
+    /// Kills the process and does not wait for its end.
+    pub(super) fn doom(&self) {
+        // The guard's own end kills it again and reports what is wrong.
+        let _ = self.pid.map(|pid| kill(pid, Signal::SIGKILL));
+    }
+
     /// Kills the process and returns how it ended.
     ///
     /// # Errors
