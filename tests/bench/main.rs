@@ -21,7 +21,7 @@ use clap::{Parser, ValueEnum};
 /// The sections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Section {
-    /// A run of one scenario in a fork, and in a guest of its own boot
+    /// A run of one scenario in a guest that thaws, in a fork that is restored, and in a guest that boots
     Fork,
     /// From QEMU's start with a saved state to the guest's first byte, and QEMU's own start and end
     Restore,

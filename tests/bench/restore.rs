@@ -12,7 +12,7 @@ use vmlab_qemu::process::{Inherited, QemuProcess};
 use vmlab_qemu::qmp::{self, QmpEvent};
 use vmlab_qemu::template;
 
-use crate::fork::SCENARIO;
+use crate::fork::{RESTORE, SCENARIO};
 use crate::series::{Bar, Series, against, heading, line};
 use crate::vmlab::{Outcome, Vmlab, failed};
 
@@ -36,7 +36,7 @@ pub struct Fork {
 impl Recipe {
     /// Taken from a run of vmlab.
     pub fn of(lab: &Vmlab) -> Outcome<Self> {
-        let argv = lab.run([SCENARIO])?.argv("fork")?;
+        let argv = lab.run([&[SCENARIO], &RESTORE[..]].concat())?.argv("fork")?;
         let (qemu, arguments) = argv.split_first().ok_or_else(|| failed("an empty command line"))?;
         let memory = arguments.iter().find_map(|word| word.split_once(",mem-path=")).map(|(_, path)| path);
         let ram = memory.filter(|path| !path.contains(',')).ok_or_else(|| failed("no file of the guest's memory"))?;

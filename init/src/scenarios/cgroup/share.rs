@@ -9,7 +9,7 @@ use super::super::Trouble;
 use super::super::support::{note, until};
 use super::task::Task;
 use crate::sandbox::During;
-use crate::sandbox::cgroup::Cgroup;
+use crate::sandbox::cgroup::{Cgroup, Limit};
 
 /// The CPU time that a cgroup has used, in microseconds.
 pub(super) fn usage_usec(cgroup: &Cgroup) -> Result<u64, Trouble> {
@@ -57,20 +57,28 @@ impl Drop for Pair {
 /// The shares of cgroups of which none is preferred, in percent.
 pub(super) const EQUAL: RangeInclusive<u64> = 12..=85;
 
-/// The part of a CPU that `first` gets beside `second`, in percent: a busy process of each of them is on the first CPU.
+/// The part of a CPU that a cgroup with these limits gets beside one without, in percent: a busy process of each of them is on the
+/// first CPU.
 ///
-/// The value is the median of several periods. In a single one, the machine may have paused the guest, for which the kernel charges
+/// Both are below a cgroup of the default weight, and the limits come when both processes run: beside a heavy cgroup, this process
+/// and one that starts would get the CPU too rarely. The value is the median of several periods. In a single one, the machine may have paused the guest, for which the kernel charges
 /// the process that ran; so the median of equal cgroups is only about 50.
-pub(super) fn share_percent(first: &Cgroup, second: &Cgroup) -> Result<u64, Trouble> {
+pub(super) fn share_percent(limits: &[Limit]) -> Result<u64, Trouble> {
     const PERIODS: usize = 9;
     /// The CPU time of a period, in microseconds: 15 ticks of a timer with 250 Hz.
     const PERIOD_USEC: u64 = 60_000;
-    let _busy = Pair(Task::busy(first)?, Task::busy(second)?);
+    let parent = Cgroup::create(&[])?;
+    parent.enable("cpu")?;
+    let (first, second) = (parent.create_below(&[])?, parent.create_below(&[])?);
+    let _busy = Pair(Task::busy(&first)?, Task::busy(&second)?);
+    for limit in limits {
+        first.write(limit.file, limit.value)?;
+    }
     let mut shares = Vec::with_capacity(PERIODS);
     for _ in 0..PERIODS {
-        let start = (usage_usec(first)?, usage_usec(second)?);
+        let start = (usage_usec(&first)?, usage_usec(&second)?);
         until("the CPU time of two cgroups", || {
-            let used = (usage_usec(first)?.saturating_sub(start.0), usage_usec(second)?.saturating_sub(start.1));
+            let used = (usage_usec(&first)?.saturating_sub(start.0), usage_usec(&second)?.saturating_sub(start.1));
             let together = used.0 + used.1;
             let done = together >= PERIOD_USEC;
             if done {
