@@ -184,7 +184,10 @@ fn outcome(report: &JobReport, spec: &ScenarioSpec) -> Outcome {
     let detail = verdict.detail();
     let observed = if detail.is_empty() { of_leg(Leg::Subject).unwrap_or_default().to_owned() } else { detail.clone() };
     let legs = [Leg::Probe, Leg::Subject].into_iter().filter_map(of_leg);
-    let evidence = [detail.as_str(), &report.stdout].into_iter().chain(legs).collect::<Vec<_>>().join("\n");
+    let evidence = match verdict {
+        Verdict::Skipped { reason } => evidence_of_skip(reason).to_owned(),
+        _ => [detail.as_str(), &report.stdout].into_iter().chain(legs).collect::<Vec<_>>().join("\n"),
+    };
     let show = |text: &str| clean::cut(&clean::line(text), MAX_TEXT);
     Outcome { state, verdict: verdict.label(), observed: show(&observed), lacks: show(&lacks), evidence }
 }
@@ -201,6 +204,21 @@ fn lacks(reason: &SkipReason) -> String {
         SkipReason::ConfigNotSet { symbols, .. } => format!("needs {}", symbols.join(", ")),
         SkipReason::Disabled { parameter, .. } => format!("disabled by `{parameter}`"),
         other => other.to_string(),
+    }
+}
+
+/// What the probe of a skipped scenario saw of the call that the scenario is about. A parameter of the user's, and a sandbox
+/// that cannot be made, say nothing about that call.
+fn evidence_of_skip(reason: &SkipReason) -> &str {
+    match reason {
+        SkipReason::KernelTooOld { evidence, .. }
+        | SkipReason::ConfigNotSet { evidence, .. }
+        | SkipReason::ConfigUnknown { evidence, .. }
+            if !evidence.starts_with("unshare(") =>
+        {
+            evidence
+        }
+        _ => "",
     }
 }
 
@@ -257,6 +275,29 @@ mod tests {
         }
         assert_eq!(of(&results, 0, "time.boottime").lacks, "needs CONFIG_TIME_NS");
         assert_eq!(of(&results, 0, "uts.hostname").observed, "the host's name is the same");
+    }
+
+    #[test]
+    fn only_the_probe_of_the_own_call_is_evidence_of_a_skipped_scenario() {
+        let evidence = |text: &str| text.to_owned();
+        let symbols = vec!["CONFIG_X".to_owned()];
+        for (reason, expected) in [
+            (
+                SkipReason::ConfigNotSet { symbols: symbols.clone(), evidence: evidence("mount: EINVAL") },
+                "mount: EINVAL",
+            ),
+            (SkipReason::ConfigNotSet { symbols, evidence: evidence("unshare(CLONE_NEWTIME): EINVAL") }, ""),
+            (
+                SkipReason::Disabled {
+                    parameter: "lsm=".to_owned(),
+                    symbol: "CONFIG_X".to_owned(),
+                    evidence: evidence("landlock_create_ruleset(2): EOPNOTSUPP"),
+                },
+                "",
+            ),
+        ] {
+            assert_eq!(evidence_of_skip(&reason), expected, "{reason:?}");
+        }
     }
 
     #[test]
