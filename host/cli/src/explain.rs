@@ -238,7 +238,7 @@ fn asked(feature: &Feature) -> Vec<(String, String)> {
 impl LastResult {
     fn lines(&self) -> Vec<(String, String)> {
         let rows = self.kernels.iter().map(|OnKernel { kernel, outcome }| {
-            let verdict = if outcome.verdict.is_empty() { "not run" } else { outcome.verdict };
+            let verdict = if outcome.is_result() { outcome.verdict } else { "not run" };
             [kernel.target.clone(), kernel.release.clone(), verdict.to_owned()]
         });
         let heads = output::columns(&rows.collect::<Vec<_>>());

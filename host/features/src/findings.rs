@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::results::Kernel;
 use super::{BadData, list};
+use vmlab_protocol::catalogue::KernelVersion;
 
 const TEXT: &str = include_str!("data/findings.toml");
 
@@ -30,6 +32,17 @@ pub struct Finding {
     pub reproduce: String,
     /// What the command prints where the finding holds.
     pub prints: String,
+}
+
+impl Finding {
+    /// Whether it was seen on a kernel of the same series as one of these.
+    #[must_use]
+    pub fn concerns(&self, kernels: &[Kernel]) -> bool {
+        let series = |version: KernelVersion| (version.major, version.minor);
+        let named = self.kernels.split(|c: char| !c.is_ascii_digit() && c != '.');
+        let named: Vec<_> = named.filter_map(|word| word.parse().ok()).map(series).collect();
+        kernels.iter().filter_map(Kernel::version).any(|version| named.contains(&series(version)))
+    }
 }
 
 #[derive(Deserialize)]
@@ -83,6 +96,15 @@ mod tests {
                 assert!(!text.is_empty() && !text.contains('\n') && !text.ends_with('.'), "{name}: {text}");
             }
         }
+    }
+
+    #[test]
+    fn a_finding_concerns_kernels_of_the_series_that_it_names() {
+        let findings = embedded().unwrap();
+        let of_bullseye = findings.iter().find(|finding| finding.name == "msgmni-of-root-outside").unwrap();
+        let kernel = |release: &str| Kernel { release: release.to_owned(), ..Kernel::default() };
+        assert!(of_bullseye.concerns(&[kernel("6.12.1"), kernel("5.10.0-36-cloud-amd64")]));
+        assert!(!of_bullseye.concerns(&[kernel("6.12.1"), kernel("5.1.0"), kernel("")]));
     }
 
     #[test]

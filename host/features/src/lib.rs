@@ -1,13 +1,16 @@
 //! The features that the discussion of 2006 asked for, and what came later: as data, held against the results of runs, and
 //! rendered as a table of features and kernels.
 //!
-//! [`list`] and [`findings`] are data, [`results`] reads events, [`table`] makes the model, and [`render`] writes it.
+//! [`list`] and [`findings`] are data, [`results`] reads events, [`outcome`] and [`summary`] judge them, [`table`] makes the
+//! model, and [`render`] writes it.
 
 pub mod areas;
 pub mod findings;
 pub mod list;
+pub mod outcome;
 pub mod render;
 pub mod results;
+pub mod summary;
 pub mod table;
 pub mod versions;
 

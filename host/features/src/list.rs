@@ -67,6 +67,9 @@ pub struct Feature {
     /// Texts of findings that stand for an expected value, where the value is no part of the finding.
     #[serde(default, skip_serializing)]
     pub seen: BTreeMap<String, Vec<String>>,
+    /// In the rows of versions: words for values that say little by themselves, such as the number of an inode.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub means: BTreeMap<String, String>,
 }
 
 impl Feature {
@@ -74,6 +77,12 @@ impl Feature {
     #[must_use]
     pub fn is_of_versions(&self) -> bool {
         !self.expected.is_empty()
+    }
+
+    /// Whether the expected values are those of Debian's own kernels, and of no other.
+    #[must_use]
+    pub fn is_of_debian(&self) -> bool {
+        self.is_of_versions() && self.words.contains("on Debian")
     }
 
     /// Who asked for it, in one line: `Sam Vilain, 7 February 2006 and 18 May 2006 (item 3a); Serge Hallyn, 18 May 2006`.
@@ -221,8 +230,9 @@ fn parse(files: &[(&str, &str)]) -> Result<Vec<Group>, BadData> {
         if !is_whole {
             return bad("expected a mechanism with its first version, or what exists instead, or expected values");
         }
-        if let Some(value) = feature.seen.keys().find(|value| !feature.expected.values().any(|known| known == *value)) {
-            return bad(&format!("`seen` has the value `{value}`, which no series is expected to have"));
+        let mut values = feature.seen.keys().chain(feature.means.keys());
+        if let Some(value) = values.find(|value| !feature.expected.values().any(|known| known == *value)) {
+            return bad(&format!("`seen` or `means` has the value `{value}`, which no series is expected to have"));
         }
     }
     Ok(groups)
@@ -304,5 +314,7 @@ mod tests {
             "title = \"t\"\nabout = \"a\"\n[[feature]]\ncode = \"v\"\nwords = \"w\"\nexpected = { \"6.1\" = \"ok\" }\n";
         assert!(parse(&[("x", version)]).is_ok());
         assert!(parse(&[("x", &format!("{version}seen = {{ no = [\"x\"] }}\n"))]).is_err());
+        assert!(parse(&[("x", &format!("{version}means = {{ no = \"x\" }}\n"))]).is_err());
+        assert!(parse(&[("x", &format!("{version}means = {{ ok = \"x\" }}\n"))]).is_ok());
     }
 }

@@ -1,25 +1,31 @@
 //! The results of one or more runs, by kernel and scenario. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use vmlab_events::clean;
 use vmlab_events::event::{JobReport, LabEvent, Stamped};
 use vmlab_events::job::{Job, JobSpec};
-use vmlab_events::verdict::{Class, SkipReason, Verdict};
+use vmlab_events::text;
+use vmlab_events::verdict::Verdict;
 use vmlab_protocol::catalogue::{KernelVersion, ScenarioId, ScenarioSpec};
-use vmlab_protocol::message::{Leg, LegOutcome};
 
-/// The most characters of a guest's text that are shown.
-const MAX_TEXT: usize = 300;
+use super::outcome::{MAX_TEXT, of_report};
+pub use super::outcome::{Outcome, State};
 
-/// A kernel: a column of the table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// The most characters of [`Kernel::machine`] in a heading.
+const MAX_MACHINE: usize = 32;
+
+/// A kernel on a machine: a column of the table.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Kernel {
     /// The target's name, clean.
     pub target: String,
     /// `uname -r`, clean; empty if no guest told it.
     pub release: String,
+    /// The options by which the machine or the kernel's command line differs from the default, clean: `--cpus 2`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub machine: String,
     /// A short name that no other column has: `6.12`.
     pub short: String,
 }
@@ -30,54 +36,48 @@ impl Kernel {
     pub fn version(&self) -> Option<KernelVersion> {
         self.release.parse().ok()
     }
+
+    /// The short name, and what differs from the default: `6.12b (--cpus 2)`.
+    #[must_use]
+    pub fn heading(&self) -> String {
+        if self.machine.is_empty() {
+            return self.short.clone();
+        }
+        format!("{} ({})", self.short, self.machine_in_short(MAX_MACHINE))
+    }
+
+    /// What differs from the default, cut to this number of characters.
+    #[must_use]
+    pub fn machine_in_short(&self, limit: usize) -> String {
+        if self.machine.chars().count() <= limit {
+            return self.machine.clone();
+        }
+        self.machine.chars().take(limit.saturating_sub(1)).chain(['…']).collect()
+    }
 }
 
-/// What a scenario came to on a kernel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case", tag = "state", content = "until")]
-pub enum State {
-    /// The check failed, or the kernel broke.
-    Failed,
-    /// The guest did not boot or was lost.
-    NoResult,
-    /// Linux does not isolate this.
-    LeaksByDesign,
-    /// Linux isolates this since that version.
-    LeaksBefore(KernelVersion),
-    /// It passed.
-    Works,
-    /// The kernel does not have what the scenario needs.
-    Skipped,
-    /// No record has a verdict.
-    NotRun,
-}
-
-/// The result of a scenario on a kernel, with clean texts.
+/// A run in which jobs have no result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Outcome {
-    /// The result on this kernel.
-    #[serde(flatten)]
-    pub state: State,
-    /// The verdict's label; empty if no record has a verdict.
-    pub verdict: &'static str,
-    /// What was observed, or why there is no observation.
-    pub observed: String,
-    /// Why it was skipped, in a few words; empty otherwise.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub lacks: String,
-    /// All that the legs told, to look for expected values.
-    #[serde(skip)]
-    pub evidence: String,
+pub struct Unfinished {
+    /// The run's name.
+    pub run: String,
+    /// Whether it was interrupted, or cut off.
+    pub interrupted: bool,
+    /// The number of jobs without a result.
+    pub without_result: usize,
+    /// The number of jobs; a job on two kernels counts twice.
+    pub jobs: usize,
 }
 
-impl Outcome {
-    const NOT_RUN: Self = Self {
-        state: State::NotRun,
-        verdict: "",
-        observed: String::new(),
-        lacks: String::new(),
-        evidence: String::new(),
-    };
+impl Unfinished {
+    /// `run 20261129-01 was interrupted: 54 of 66 jobs have no result`
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let Self { run, interrupted, without_result, jobs } = self;
+        let how = if *interrupted { "was interrupted" } else { "ended early" };
+        let have = if *without_result == 1 { "has" } else { "have" };
+        format!("run {run} {how}: {without_result} of {} {have} no result", text::count(*jobs, "job"))
+    }
 }
 
 /// The results of runs.
@@ -85,6 +85,8 @@ impl Outcome {
 pub struct Results {
     /// The names of the runs, in the order in which they were added.
     pub runs: Vec<String>,
+    /// Those of them in which jobs have no result.
+    pub unfinished: Vec<Unfinished>,
     /// The columns, in the order in which they were added.
     pub kernels: Vec<Kernel>,
     /// The scenarios as the runs knew them.
@@ -92,51 +94,117 @@ pub struct Results {
     outcomes: BTreeMap<(usize, ScenarioId), Outcome>,
 }
 
-impl Results {
-    /// Adds a run. A kernel that is known already, by target and release, keeps its column, and results of this run replace
-    /// earlier ones.
-    pub fn add(&mut self, events: &[Stamped]) {
-        let mut releases = BTreeMap::new();
-        let mut targets = Vec::new();
-        let mut specs = BTreeMap::new();
+/// What a run announced, and how it ended.
+#[derive(Default)]
+struct Announced {
+    run: String,
+    machine: String,
+    targets: Vec<vmlab_events::target::TargetId>,
+    releases: BTreeMap<vmlab_events::target::TargetId, String>,
+    jobs: usize,
+    specs: BTreeMap<ScenarioId, ScenarioSpec>,
+    interrupted: bool,
+    finished: bool,
+}
+
+impl Announced {
+    fn of(events: &[Stamped]) -> Self {
+        let mut all = Self::default();
         for stamped in events {
             match &stamped.event {
-                LabEvent::RunStarted { run_id, targets: announced, jobs, .. } => {
-                    self.runs.push(clean::line(run_id));
-                    targets.clone_from(announced);
-                    specs.extend(jobs.iter().filter_map(|job| match job {
+                LabEvent::RunStarted { run_id, targets, jobs, argv, .. } => {
+                    all.run = clean::line(run_id);
+                    all.machine = machine(argv);
+                    all.targets.clone_from(targets);
+                    all.jobs = jobs.len() * targets.len();
+                    all.specs.extend(jobs.iter().filter_map(|job| match job {
                         JobSpec::Scenario(spec) => Some((spec.id.clone(), (**spec).clone())),
                         JobSpec::Kunit(_) | JobSpec::Command(_) => None,
                     }));
                 }
                 LabEvent::KernelReady { target, release, .. } => {
-                    releases.insert(target.clone(), clean::line(release));
+                    all.releases.insert(target.clone(), clean::line(release));
                 }
+                LabEvent::Interrupted => all.interrupted = true,
+                LabEvent::RunFinished { .. } => all.finished = true,
                 _ => {}
             }
         }
-        let mut columns = BTreeMap::new();
-        for target in targets {
-            let release = releases.remove(&target).unwrap_or_default();
-            columns.insert(target.clone(), self.column(&clean::line(target.as_str()), release));
+        all
+    }
+}
+
+/// The options of a run's command line that make a machine or a kernel's command line other than the default.
+fn machine(argv: &[String]) -> String {
+    const OPTIONS: [(&str, &str); 3] = [("--cpus", "1"), ("--memory", ""), ("--append", "")];
+    let mut found = [const { None }; OPTIONS.len()];
+    // What follows `--` is a command's own.
+    let mut words = argv.iter().map(String::as_str).take_while(|word| *word != "--");
+    while let Some(word) = words.next() {
+        let (name, value) = word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)));
+        if let Some(at) = OPTIONS.iter().position(|(option, _)| *option == name) {
+            found[at] = value.or_else(|| words.next());
         }
+    }
+    let differs = OPTIONS.iter().zip(found).filter_map(|((option, default), value)| {
+        value.filter(|value| value != default).map(|value| format!("{option} {value}"))
+    });
+    clean::cut(&clean::line(&differs.collect::<Vec<_>>().join(" ")), MAX_TEXT)
+}
+
+impl Results {
+    /// Adds a run. A kernel that is known already, by target, release and machine, keeps its column, and results of this run
+    /// replace earlier ones.
+    pub fn add(&mut self, events: &[Stamped]) {
+        let mut run = Announced::of(events);
+        let mut columns = BTreeMap::new();
+        for target in &run.targets {
+            let release = run.releases.remove(target).unwrap_or_default();
+            columns.insert(target, self.column(&clean::line(target.as_str()), release, &run.machine));
+        }
+        let mut finished = BTreeSet::new();
+        let mut with_result = 0;
         for stamped in events {
             let LabEvent::JobFinished(report) = &stamped.event else { continue };
+            with_result += usize::from(!matches!(report.verdict, Verdict::NotRun { .. }));
             let Job::Scenario(id) = &report.job else { continue };
-            if let (Some(column), Some(spec)) = (columns.get(&report.target), specs.get(id))
-                && !matches!(report.verdict, Verdict::NotRun { .. })
-            {
-                self.outcomes.insert((*column, id.clone()), outcome(report, spec));
+            if let (Some(column), Some(spec)) = (columns.get(&report.target), run.specs.get(id)) {
+                finished.insert((*column, id));
+                self.put(*column, id, of_report(report, spec));
             }
         }
-        self.specs.extend(specs);
+        for (target, column) in &columns {
+            for (id, spec) in run.specs.iter().filter(|(id, _)| !finished.contains(&(*column, *id))) {
+                let verdict = Verdict::missing(run.interrupted);
+                let report = JobReport::without_guest((*target).clone(), Job::Scenario(id.clone()), verdict);
+                self.put(*column, id, of_report(&report, spec));
+            }
+        }
+        if with_result < run.jobs {
+            self.unfinished.push(Unfinished {
+                run: run.run.clone(),
+                interrupted: run.interrupted || !run.finished,
+                without_result: run.jobs - with_result,
+                jobs: run.jobs,
+            });
+        }
+        self.runs.push(run.run);
+        self.specs.extend(run.specs);
         name_columns(&mut self.kernels);
     }
 
-    fn column(&mut self, target: &str, release: String) -> usize {
-        let known = self.kernels.iter().position(|kernel| kernel.target == target && kernel.release == release);
-        known.unwrap_or_else(|| {
-            self.kernels.push(Kernel { target: target.to_owned(), release, short: String::new() });
+    /// A job without a result does not replace the result of an earlier run.
+    fn put(&mut self, kernel: usize, scenario: &ScenarioId, outcome: Outcome) {
+        if outcome.is_result() || !self.outcome(kernel, scenario).is_result() {
+            self.outcomes.insert((kernel, scenario.clone()), outcome);
+        }
+    }
+
+    fn column(&mut self, target: &str, release: String, machine: &str) -> usize {
+        let new = Kernel { target: target.to_owned(), release, machine: machine.to_owned(), short: String::new() };
+        let is_same = |kernel: &Kernel| Kernel { short: String::new(), ..kernel.clone() } == new;
+        self.kernels.iter().position(is_same).unwrap_or_else(|| {
+            self.kernels.push(new);
             self.kernels.len() - 1
         })
     }
@@ -144,18 +212,18 @@ impl Results {
     /// What a scenario came to on the kernel of a column.
     #[must_use]
     pub fn outcome(&self, kernel: usize, scenario: &ScenarioId) -> &Outcome {
-        const NOT_RUN: &Outcome = &Outcome::NOT_RUN;
-        self.outcomes.get(&(kernel, scenario.clone())).unwrap_or(NOT_RUN)
+        const NOT_IN_THESE_RUNS: &Outcome = &Outcome::NOT_IN_THESE_RUNS;
+        self.outcomes.get(&(kernel, scenario.clone())).unwrap_or(NOT_IN_THESE_RUNS)
     }
 
     /// Whether any kernel has a result of the scenario.
     #[must_use]
     pub fn has(&self, scenario: &ScenarioId) -> bool {
-        (0..self.kernels.len()).any(|kernel| self.outcome(kernel, scenario).state != State::NotRun)
+        (0..self.kernels.len()).any(|kernel| self.outcome(kernel, scenario).is_result())
     }
 }
 
-/// Gives each column its short name: the series, with a letter where several kernels are of one series.
+/// Gives each column its short name: the series, with a letter where several columns are of one series.
 fn name_columns(kernels: &mut [Kernel]) {
     let base = |kernel: &Kernel| kernel.version().map(|version| format!("{}.{}", version.major, version.minor));
     let bases: Vec<_> = kernels.iter().map(|kernel| base(kernel).unwrap_or_else(|| "?".to_owned())).collect();
@@ -163,58 +231,6 @@ fn name_columns(kernels: &mut [Kernel]) {
         let same = |range: &[String]| range.iter().filter(|other| **other == bases[at]).count();
         let letter = char::from(b'a' + u8::try_from(same(&bases[..at]) % 26).unwrap_or(0));
         kernel.short = if same(&bases) > 1 { format!("{}{letter}", bases[at]) } else { bases[at].clone() };
-    }
-}
-
-fn outcome(report: &JobReport, spec: &ScenarioSpec) -> Outcome {
-    let verdict = &report.verdict;
-    let (state, lacks) = match verdict {
-        Verdict::Leaks { .. } => (leak(spec), String::new()),
-        Verdict::Skipped { reason } => (State::Skipped, lacks(reason)),
-        Verdict::NotRun { .. } => (State::NotRun, String::new()),
-        _ => match verdict.class() {
-            Class::Good => (State::Works, String::new()),
-            Class::Lab => (State::NoResult, String::new()),
-            Class::NotRun => (State::NotRun, String::new()),
-            _ => (State::Failed, String::new()),
-        },
-    };
-    let of_leg =
-        |wanted: Leg| report.legs.iter().find(|leg| leg.leg == wanted).and_then(|leg| reported_by(&leg.outcome));
-    let detail = verdict.detail();
-    let observed = if detail.is_empty() { of_leg(Leg::Subject).unwrap_or_default().to_owned() } else { detail.clone() };
-    let legs = [Leg::Probe, Leg::Subject].into_iter().filter_map(of_leg);
-    let evidence = [detail.as_str(), &report.stdout].into_iter().chain(legs).collect::<Vec<_>>().join("\n");
-    let show = |text: &str| clean::cut(&clean::line(text), MAX_TEXT);
-    Outcome { state, verdict: verdict.label(), observed: show(&observed), lacks: show(&lacks), evidence }
-}
-
-/// The host calls a leak a failure on a kernel that is new enough to isolate.
-fn leak(spec: &ScenarioSpec) -> State {
-    spec.isolates_since.as_ref().map_or(State::LeaksByDesign, |since| State::LeaksBefore(since.mainline))
-}
-
-/// What a kernel lacks, in a few words.
-fn lacks(reason: &SkipReason) -> String {
-    match reason {
-        SkipReason::KernelTooOld { since, .. } => format!("needs Linux {since}"),
-        SkipReason::ConfigNotSet { symbols, .. } => format!("needs {}", symbols.join(", ")),
-        SkipReason::Disabled { parameter, .. } => format!("disabled by `{parameter}`"),
-        other => other.to_string(),
-    }
-}
-
-/// What a leg reported.
-fn reported_by(outcome: &LegOutcome) -> Option<&str> {
-    match outcome {
-        LegOutcome::Isolated { detail } | LegOutcome::Leaked { detail } | LegOutcome::Failed { detail } => Some(detail),
-        LegOutcome::Missing { evidence } => Some(evidence),
-        LegOutcome::Available
-        | LegOutcome::Reported
-        | LegOutcome::Ended(_)
-        | LegOutcome::Measured { .. }
-        | LegOutcome::Died { .. }
-        | LegOutcome::TimedOut { .. } => None,
     }
 }
 
@@ -242,7 +258,7 @@ mod tests {
         );
         for (kernel, name, state) in [
             (0, "uts.hostname", State::Works),
-            (0, "proc.loadavg", State::LeaksByDesign),
+            (0, "proc.loadavg", State::Leaks),
             (0, "time.boottime", State::Skipped),
             (1, "cgroup.path", State::Failed),
             (1, "ipc.shm", State::Failed),
@@ -251,7 +267,7 @@ mod tests {
             (2, "pid.init", State::NoResult),
             (2, "uts.hostname", State::NotRun),
             (3, "uts.hostname", State::NoResult),
-            (0, "no.such", State::NotRun),
+            (0, "no.such", State::NotInTheseRuns),
         ] {
             assert_eq!(of(&results, kernel, name).state, state, "{name} on {kernel}");
         }
@@ -288,20 +304,58 @@ mod tests {
 
     #[test]
     fn kernels_of_one_series_are_told_apart() {
-        let kernel =
-            |release: &str| Kernel { target: "t".to_owned(), release: release.to_owned(), short: String::new() };
+        let kernel = |release: &str| Kernel { release: release.to_owned(), ..Kernel::default() };
         let mut kernels = ["6.12.1", "6.12.2-rt", "7.3.4", ""].map(kernel);
         name_columns(&mut kernels);
         assert_eq!(kernels.map(|kernel| kernel.short), ["6.12a", "6.12b", "7.3", "?"]);
     }
 
+    /// The fixture as a run with these arguments, without the events that `is_left_out` names.
+    fn run_with(argv: &[&str], is_left_out: impl Fn(&LabEvent) -> bool) -> Vec<Stamped> {
+        let mut events = fixture::run();
+        events.retain(|stamped| !is_left_out(&stamped.event));
+        for stamped in &mut events {
+            if let LabEvent::RunStarted { argv: own, .. } = &mut stamped.event {
+                *own = argv.iter().map(|word| (*word).to_owned()).collect();
+            }
+        }
+        events
+    }
+
     #[test]
-    fn a_leak_that_a_later_kernel_ended_says_since_when() {
-        let mut spec = fixture::scenarios().remove(0);
-        let since = vmlab_protocol::catalogue::Since { mainline: KernelVersion::new(6, 14, 0), backports: Vec::new() };
-        spec.isolates_since = Some(since);
-        assert_eq!(leak(&spec), State::LeaksBefore(KernelVersion::new(6, 14, 0)));
-        spec.isolates_since = None;
-        assert_eq!(leak(&spec), State::LeaksByDesign);
+    fn runs_on_other_machines_have_columns_of_their_own() {
+        let mut results = results();
+        results.add(&run_with(&["vmlab", "run", "--cpus", "3", "--append=lsm=capability"], |_| false));
+        results.add(&run_with(&["vmlab", "run", "--cpus=1", "-q"], |_| false));
+        assert_eq!(results.kernels.len(), 8);
+        let kernel = &results.kernels[4];
+        assert_eq!(kernel.machine, "--cpus 3 --append lsm=capability");
+        assert_eq!(kernel.heading(), "5.10b (--cpus 3 --append lsm=capability)");
+        assert_eq!(results.kernels[0].heading(), "5.10a");
+        assert_eq!(machine(&["vmlab", "exec", "--", "x", "--cpus", "3"].map(str::to_owned)), "");
+    }
+
+    #[test]
+    fn an_interrupted_run_says_how_many_jobs_have_no_result() {
+        let results = results();
+        let [unfinished] = results.unfinished.as_slice() else { panic!("{:?}", results.unfinished) };
+        assert!(unfinished.sentence().ends_with(" was interrupted: 1 of 24 jobs has no result"), "{unfinished:?}");
+        let job = of(&results, 2, "uts.hostname");
+        assert_eq!((job.state, job.verdict), (State::NotRun, "NOT-RUN"));
+        assert!(!job.observed.is_empty(), "the reason is missing");
+    }
+
+    #[test]
+    fn a_run_that_was_cut_off_has_no_result_of_the_jobs_without_a_verdict() {
+        let is_left_out = |event: &LabEvent| {
+            matches!(event, LabEvent::RunFinished { .. } | LabEvent::JobFinished(_) | LabEvent::Interrupted)
+        };
+        let mut cut_off = Results::default();
+        cut_off.add(&run_with(&["vmlab", "run"], is_left_out));
+        assert!(cut_off.unfinished[0].sentence().ends_with(" was interrupted: 24 of 24 jobs have no result"));
+        assert_eq!(of(&cut_off, 0, "uts.hostname").state, State::NotRun);
+        let mut both = results();
+        both.add(&run_with(&["vmlab", "run"], is_left_out));
+        assert_eq!(of(&both, 0, "uts.hostname").state, State::Works, "a job without a result replaced one");
     }
 }

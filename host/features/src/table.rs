@@ -1,14 +1,15 @@
 //! The table of features and kernels, made of the list and of results. Pure; [`crate::render`] writes it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::mem;
 
 use serde::Serialize;
-use vmlab_protocol::catalogue::{KernelVersion, ScenarioId, ScenarioSpec};
+use vmlab_protocol::catalogue::{Expectation, ScenarioId, ScenarioSpec};
 
 use super::findings::Finding;
 use super::list::{Feature, Group};
-use super::results::{Kernel, Outcome, Results, State};
+use super::outcome::{Outcome, State};
+use super::results::{Kernel, Results, Unfinished};
+use super::summary::{Kind, Summary};
 use super::versions::{self, VersionRow};
 
 /// All that `vmlab report --features` shows.
@@ -16,6 +17,8 @@ use super::versions::{self, VersionRow};
 pub struct Report {
     /// The names of the runs.
     pub runs: Vec<String>,
+    /// Those of them in which jobs have no result.
+    pub unfinished: Vec<Unfinished>,
     /// The columns.
     pub kernels: Vec<Kernel>,
     /// The features, but not the rows of versions.
@@ -23,7 +26,7 @@ pub struct Report {
     /// The rows of versions.
     pub versions: Vec<VersionRow>,
     /// Where a kernel and a text disagree.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<FindingRow>,
 }
 
 /// A group of features.
@@ -55,120 +58,30 @@ pub struct Cell {
     /// What its scenarios come to.
     #[serde(flatten)]
     pub summary: Summary,
+    /// The text of the cell.
+    pub text: String,
     /// The result of each of the row's scenarios, in the same order.
-    pub outcomes: Vec<Outcome>,
+    pub outcomes: Vec<OfScenario>,
 }
 
-/// What the scenarios of a feature come to on a kernel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case", tag = "summary", content = "until")]
-pub enum Summary {
-    /// All that ran passed.
-    Works,
-    /// Some passed; others leak, as documented, or the kernel lacks what they need.
-    InPart,
-    /// Linux does not isolate this.
-    LeaksByDesign,
-    /// Linux isolates this since that version.
-    LeaksBefore(KernelVersion),
-    /// There is no mechanism upstream.
-    Absent,
-    /// The kernel lacks what the scenarios need.
-    Skipped,
-    /// A scenario failed, or the kernel broke.
-    Failed,
-    /// A guest did not boot or was lost.
-    NoResult,
-    /// No record has a result.
-    NotRun,
-    /// There is no scenario.
-    NoScenario,
+/// The result of a scenario on a kernel.
+#[derive(Debug, Clone, Serialize)]
+pub struct OfScenario {
+    /// The scenario.
+    pub scenario: ScenarioId,
+    /// The result.
+    #[serde(flatten)]
+    pub outcome: Outcome,
 }
 
-impl Summary {
-    /// All of them; the version stands for any.
-    const ALL: [Self; 10] = [
-        Self::Works,
-        Self::InPart,
-        Self::LeaksByDesign,
-        Self::LeaksBefore(KernelVersion::new(6, 14, 0)),
-        Self::Absent,
-        Self::Skipped,
-        Self::Failed,
-        Self::NoResult,
-        Self::NotRun,
-        Self::NoScenario,
-    ];
-
-    /// At most 12 characters, for a narrow cell: `leaks < 6.14`.
-    #[must_use]
-    pub fn label(self) -> String {
-        match self {
-            Self::LeaksBefore(until) => format!("leaks < {until}"),
-            other => other.words().0.to_owned(),
-        }
-    }
-
-    /// In full: `leaks (before 6.14)`.
-    #[must_use]
-    pub fn name(self) -> String {
-        match self {
-            Self::LeaksBefore(until) => format!("leaks (before {until})"),
-            other => other.words().1.to_owned(),
-        }
-    }
-
-    /// The meaning of the cell, for the legend.
-    #[must_use]
-    pub const fn meaning(self) -> &'static str {
-        self.words().2
-    }
-
-    /// Short, in full, and the meaning.
-    const fn words(self) -> (&'static str, &'static str, &'static str) {
-        match self {
-            Self::Works => ("works", "works", "each scenario that ran has passed, and its control leaked"),
-            Self::InPart => {
-                ("in part", "works in part", "some scenarios passed; others leak as documented, or are skipped")
-            }
-            Self::LeaksByDesign => ("leaks", "leaks by design", "Linux does not isolate this, as documented"),
-            Self::LeaksBefore(_) => ("leaks < N", "leaks (before N)", "Linux isolates this since version N"),
-            Self::Absent => {
-                ("absent", "absent upstream", "Linux has no such mechanism; the feature says what it has instead")
-            }
-            Self::Skipped => ("skipped", "skipped", "this kernel lacks what the scenarios need; the reason is given"),
-            Self::Failed => ("FAILED", "failed", "a scenario failed, or the kernel broke"),
-            Self::NoResult => ("no result", "no result", "the guest did not boot, or was lost"),
-            Self::NotRun => ("not run", "not run", "the scenarios were not part of these runs"),
-            Self::NoScenario => ("-", "no scenario", "no scenario shows this"),
-        }
-    }
-
-    /// What a feature's outcomes come to.
-    fn of(feature: &Feature, outcomes: &[Outcome]) -> Self {
-        let states: BTreeSet<State> = outcomes.iter().map(|outcome| outcome.state).collect();
-        let has = |state| states.contains(&state);
-        let leak = states.iter().find(|state| matches!(state, State::LeaksByDesign | State::LeaksBefore(_)));
-        if has(State::Failed) {
-            Self::Failed
-        } else if has(State::NoResult) {
-            Self::NoResult
-        } else if feature.instead.is_some() {
-            Self::Absent
-        } else if has(State::Works) {
-            if leak.is_some() || has(State::Skipped) { Self::InPart } else { Self::Works }
-        } else if let Some(State::LeaksBefore(until)) = leak {
-            Self::LeaksBefore(*until)
-        } else if leak.is_some() {
-            Self::LeaksByDesign
-        } else if has(State::Skipped) {
-            Self::Skipped
-        } else if outcomes.is_empty() {
-            Self::NoScenario
-        } else {
-            Self::NotRun
-        }
-    }
+/// A finding, and whether it is about a kernel of the table.
+#[derive(Debug, Clone, Serialize)]
+pub struct FindingRow {
+    /// The finding.
+    #[serde(flatten)]
+    pub finding: Finding,
+    /// Whether it was seen on a series of kernels that has a column.
+    pub of_these_kernels: bool,
 }
 
 /// Makes the table. The features of a scenario are those of `catalogue`, which may be newer than the runs; a scenario that the
@@ -176,21 +89,32 @@ impl Summary {
 #[must_use]
 pub fn make(groups: &[Group], findings: Vec<Finding>, results: &Results, catalogue: &[ScenarioSpec]) -> Report {
     let scenarios = by_item(results, catalogue);
+    let measuring = |id: &ScenarioId| {
+        let mut specs = catalogue.iter().chain(results.specs.values());
+        specs.any(|spec| spec.id == *id && spec.expects == Expectation::Figures)
+    };
     let row = |feature: &Feature| {
         let scenarios = scenarios.get(feature.code.as_str()).cloned().unwrap_or_default();
+        let is_measured = !scenarios.is_empty() && scenarios.iter().all(&measuring);
         let cell = |kernel| {
-            let outcomes: Vec<_> = scenarios.iter().map(|id| results.outcome(kernel, id).clone()).collect();
-            Cell { summary: Summary::of(feature, &outcomes), outcomes }
+            let of_scenario =
+                |id: &ScenarioId| OfScenario { scenario: id.clone(), outcome: results.outcome(kernel, id).clone() };
+            let outcomes: Vec<_> = scenarios.iter().map(of_scenario).collect();
+            let only_outcomes: Vec<_> = outcomes.iter().map(|of| &of.outcome).collect();
+            let summary = Summary::of(feature.instead.is_some(), is_measured, &only_outcomes);
+            Cell { text: summary.label(), summary, outcomes }
         };
         let cells = (0..results.kernels.len()).map(cell).collect();
         Row { feature: feature.clone(), scenarios, cells }
     };
+    let finding = |finding: Finding| FindingRow { of_these_kernels: finding.concerns(&results.kernels), finding };
     let mut report = Report {
         runs: results.runs.clone(),
+        unfinished: results.unfinished.clone(),
         kernels: results.kernels.clone(),
         groups: Vec::new(),
         versions: Vec::new(),
-        findings,
+        findings: findings.into_iter().map(finding).collect(),
     };
     for group in groups {
         let (of_versions, features): (Vec<_>, Vec<_>) = group.features.iter().partition(|row| row.is_of_versions());
@@ -204,7 +128,7 @@ pub fn make(groups: &[Group], findings: Vec<Finding>, results: &Results, catalog
 }
 
 fn version_row(row: &Row, kernels: &[Kernel]) -> VersionRow {
-    let outcomes: Vec<_> = row.cells.iter().map(|cell| cell.outcomes.clone()).collect();
+    let outcomes: Vec<_> = row.cells.iter().map(Cell::only_outcomes).collect();
     versions::row(&row.feature, &row.scenarios, &outcomes, kernels)
 }
 
@@ -228,28 +152,25 @@ impl Report {
         self.groups.iter().flat_map(|group| &group.features).filter_map(move |row| row.cells.get(kernel))
     }
 
-    /// The kinds of cells that occur, each with its number on each kernel, in the order of `Summary::ALL`.
+    /// The kinds of cells that occur, each with its number on each kernel, in the order of the legend.
     #[must_use]
-    pub fn counts(&self) -> Vec<(Summary, Vec<usize>)> {
-        let kinds = Summary::ALL.into_iter().map(|kind| {
-            let is_of_kind = |cell: &&Cell| mem::discriminant(&cell.summary) == mem::discriminant(&kind);
-            let numbers = (0..self.kernels.len()).map(|kernel| self.cells(kernel).filter(is_of_kind).count());
-            (kind, numbers.collect::<Vec<_>>())
+    pub fn counts(&self) -> Vec<(Kind, Vec<usize>)> {
+        let kinds = Kind::ALL.into_iter().map(|kind| {
+            let of_kind = |kernel| self.cells(kernel).filter(|cell| cell.summary.kind == kind).count();
+            (kind, (0..self.kernels.len()).map(of_kind).collect::<Vec<_>>())
         });
         kinds.filter(|(_, numbers)| numbers.iter().any(|number| *number > 0)).collect()
     }
 }
 
 impl Row {
-    /// Why cells are not simply good, a line each: `6.1, time.uptime: skipped: needs Linux 6.3`. Kernels with the same
+    /// Why cells are not simply good, a line each: `6.1: time.uptime skipped: needs Linux 6.3`. Kernels with the same
     /// line are joined.
     #[must_use]
     pub fn notes(&self, kernels: &[Kernel]) -> Vec<String> {
         let mut notes: Vec<(String, Vec<&str>)> = Vec::new();
-        for (at, scenario) in self.scenarios.iter().enumerate() {
-            for (cell, kernel) in self.cells.iter().zip(kernels) {
-                let Some(text) = cell.outcomes.get(at).and_then(note) else { continue };
-                let text = format!("{scenario} {text}");
+        for (cell, kernel) in self.cells.iter().zip(kernels) {
+            for text in cell.notes() {
                 match notes.iter_mut().find(|(known, _)| *known == text) {
                     Some((_, on)) => on.push(&kernel.short),
                     None => notes.push((text, vec![&kernel.short])),
@@ -260,16 +181,53 @@ impl Row {
     }
 }
 
-/// What is to be said of an outcome that is not simply good.
-fn note(outcome: &Outcome) -> Option<String> {
-    let Outcome { state, verdict, observed, lacks, .. } = outcome;
-    match state {
-        State::Works | State::NotRun => None,
-        State::Skipped => Some(format!("skipped: {lacks}")),
-        State::LeaksByDesign => Some(format!("leaks by design: {observed}")),
-        State::LeaksBefore(until) => Some(format!("leaks before {until}: {observed}")),
-        State::Failed => Some(format!("failed ({verdict}): {observed}")),
-        State::NoResult => Some(format!("has no result ({verdict}): {observed}")),
+impl Cell {
+    fn only_outcomes(&self) -> Vec<Outcome> {
+        self.outcomes.iter().map(|of| of.outcome.clone()).collect()
+    }
+
+    /// What is to be said of the cell besides its text.
+    fn notes(&self) -> Vec<String> {
+        let works = self.summary.kind == Kind::Works;
+        let mut notes: Vec<_> = works.then(|| self.later_additions()).flatten().into_iter().collect();
+        for OfScenario { scenario, outcome } in &self.outcomes {
+            // A cell that works has no other skips than those for want of a later kernel.
+            if !(works && outcome.state == State::Skipped) {
+                notes.extend(outcome.note().map(|text| format!("{scenario} {text}")));
+            }
+        }
+        notes.extend(self.without_result());
+        notes
+    }
+
+    /// `8/9; 1 needs a later Linux (namespace.list: 6.19)`
+    fn later_additions(&self) -> Option<String> {
+        let later = self.outcomes.iter().filter_map(|of| Some(format!("{}: {}", of.scenario, of.outcome.needs?)));
+        let later: Vec<_> = later.collect();
+        let Summary { passed, of, .. } = &self.summary;
+        let need = if later.len() == 1 { "needs" } else { "need" };
+        let note = || format!("{passed}/{of}; {} {need} a later Linux ({})", later.len(), later.join(", "));
+        (!later.is_empty()).then(note)
+    }
+
+    /// The scenarios without a result, and why they have none. Nothing, if none of them was in the runs: the cell says so.
+    fn without_result(&self) -> Vec<String> {
+        let in_state = |state: State| {
+            let of_state = self.outcomes.iter().filter(move |of| of.outcome.state == state);
+            of_state.map(|of| of.scenario.to_string()).collect::<Vec<_>>()
+        };
+        let (not_run, not_in_these_runs) = (in_state(State::NotRun), in_state(State::NotInTheseRuns));
+        let mut notes = Vec::new();
+        if self.summary.kind == Kind::NotMeasured {
+            notes.push("not measured: `vmlab run --measure` runs the scenarios".to_owned());
+        }
+        if !not_run.is_empty() {
+            notes.push(format!("not run, because the run ended before: {}", not_run.join(", ")));
+        }
+        if !not_in_these_runs.is_empty() && not_in_these_runs.len() < self.outcomes.len() {
+            notes.push(format!("not run, because not in these runs: {}", not_in_these_runs.join(", ")));
+        }
+        notes
     }
 }
 
@@ -278,7 +236,9 @@ pub(crate) mod tests {
     use vmlab_events::fixture;
 
     use super::*;
+    use crate::outcome::tests::of_state;
     use crate::{findings, list};
+    use vmlab_protocol::catalogue::KernelVersion;
 
     /// The table of the fixture.
     pub(crate) fn report() -> Report {
@@ -297,7 +257,7 @@ pub(crate) mod tests {
     }
 
     fn words(report: &Report, code: &str) -> Vec<String> {
-        row(report, code).cells.iter().map(|cell| cell.summary.label()).collect()
+        row(report, code).cells.iter().map(|cell| cell.text.clone()).collect()
     }
 
     #[test]
@@ -306,46 +266,58 @@ pub(crate) mod tests {
         assert_eq!(words(&report, "3a"), ["works", "FAILED", "not run", "no result"]);
         assert_eq!(words(&report, "3b"), ["works", "works", "no result", "no result"]);
         assert_eq!(words(&report, "3e"), ["absent", "FAILED", "absent", "no result"]);
-        assert_eq!(words(&report, "7a"), vec!["-"; 4]);
+        assert_eq!(words(&report, "7a"), vec!["no scenario"; 4]);
         assert_eq!(words(&report, "7c"), vec!["absent"; 4]);
-        assert_eq!(report.counts()[0], (Summary::Works, vec![4, 1, 1, 0]));
-        assert!(Summary::ALL.iter().all(|summary| summary.label().len() <= 12 && !summary.meaning().is_empty()));
+        assert_eq!(report.counts()[0], (Kind::Works, vec![4, 1, 1, 0]));
+    }
+
+    /// A cell of scenarios `a.a`, `a.b` and so on.
+    fn cell(outcomes: &[Outcome]) -> Cell {
+        let of = |(outcome, letter): (&Outcome, char)| OfScenario {
+            scenario: format!("a.{letter}").parse().unwrap(),
+            outcome: outcome.clone(),
+        };
+        let summary = Summary::of(false, false, &outcomes.iter().collect::<Vec<_>>());
+        Cell { text: summary.label(), summary, outcomes: outcomes.iter().zip('a'..).map(of).collect() }
     }
 
     #[test]
-    fn several_scenarios_come_to_one_word() {
-        let feature = row(&report(), "3a").feature.clone();
-        let until = KernelVersion::new(6, 14, 0);
-        let of = |states: &[State]| {
-            let outcome = |state: &State| Outcome {
-                state: *state,
-                ..Results::default().outcome(0, &"a.b".parse().unwrap()).clone()
-            };
-            Summary::of(&feature, &states.iter().map(outcome).collect::<Vec<_>>())
-        };
-        use State::{Failed, LeaksBefore, LeaksByDesign, NotRun, Skipped, Works};
-        for (states, summary) in [
-            (&[Works, NotRun][..], Summary::Works),
-            (&[Works, Skipped], Summary::InPart),
-            (&[Works, LeaksByDesign], Summary::InPart),
-            (&[LeaksByDesign, Skipped], Summary::LeaksByDesign),
-            (&[LeaksBefore(until)], Summary::LeaksBefore(until)),
-            (&[Skipped, Skipped], Summary::Skipped),
-            (&[Works, Failed], Summary::Failed),
-            (&[NotRun], Summary::NotRun),
-            (&[], Summary::NoScenario),
-        ] {
-            assert_eq!(of(states), summary, "{states:?}");
+    fn a_cell_tells_which_scenarios_have_no_result_and_which_need_a_later_kernel() {
+        let later = Outcome { needs: Some(KernelVersion::new(6, 19, 0)), ..of_state(State::Skipped) };
+        let works = of_state(State::Works);
+        assert_eq!(cell(&[works.clone(), later]).notes(), ["1/2; 1 needs a later Linux (a.b: 6.19)"]);
+        let incomplete = cell(&[works, of_state(State::NotRun), of_state(State::NotInTheseRuns)]);
+        assert_eq!(incomplete.text, "works 1/3");
+        let expected = ["not run, because the run ended before: a.b", "not run, because not in these runs: a.c"]
+            .map(str::to_owned);
+        assert_eq!(incomplete.notes(), expected);
+        assert_eq!(cell(&[of_state(State::NotInTheseRuns)]).notes(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_feature_of_measuring_scenarios_is_measured_or_names_the_command() {
+        let mut results = Results::default();
+        results.add(&fixture::run());
+        let mut catalogue = fixture::scenarios();
+        for spec in &mut catalogue {
+            spec.items = vec!["biederman-6".to_owned()];
+            spec.id = format!("measure.{}", spec.id.as_str().replace('.', "-")).parse().unwrap();
+            spec.expects = Expectation::Figures;
         }
+        let report = make(&list::embedded().unwrap(), Vec::new(), &results, &catalogue);
+        assert_eq!(words(&report, "biederman-6"), vec!["not measured"; 4]);
+        let notes = row(&report, "biederman-6").notes(&report.kernels);
+        assert_eq!(notes, ["5.10, 6.1, 6.12, ?: not measured: `vmlab run --measure` runs the scenarios"]);
     }
 
     #[test]
     fn notes_join_kernels_with_the_same_reason() {
         let report = report();
         let notes = row(&report, "3a").notes(&report.kernels);
-        assert_eq!(notes.len(), 2, "{notes:?}");
+        assert_eq!(notes.len(), 3, "{notes:?}");
         assert!(notes[0].starts_with("6.1: uts.hostname failed (TIMEOUT): "), "{notes:?}");
-        assert!(notes[1].starts_with("?: uts.hostname has no result (NO-BOOT): "), "{notes:?}");
+        assert_eq!(notes[1], "6.12: not run, because the run ended before: uts.hostname");
+        assert!(notes[2].starts_with("?: uts.hostname has no result (NO-BOOT): "), "{notes:?}");
     }
 
     #[test]

@@ -4,7 +4,8 @@ use serde::Serialize;
 use vmlab_protocol::catalogue::ScenarioId;
 
 use super::list::Feature;
-use super::results::{Kernel, Outcome, State};
+use super::outcome::{Outcome, State};
+use super::results::Kernel;
 
 /// The value that stands for a scenario that passes.
 const OK: &str = "ok";
@@ -28,6 +29,9 @@ pub struct Value {
     pub expected: Option<String>,
     /// The observed value, or what came instead of one.
     pub value: String,
+    /// What the value stands for, where it says little by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub meaning: Option<String>,
     /// The observation in the words of the scenario.
     pub observed: String,
     /// Whether the two agree.
@@ -85,6 +89,7 @@ pub(super) fn row(
         let not_run = || Value {
             expected: expected.map(str::to_owned),
             value: Judgement::NotRun.label().to_owned(),
+            meaning: None,
             observed: String::new(),
             judgement: Judgement::NotRun,
         };
@@ -93,8 +98,14 @@ pub(super) fn row(
     VersionRow { feature: feature.clone(), scenarios: scenarios.to_vec(), values: values.collect() }
 }
 
+/// The prefix of the names of Debian's own kernels; a kernel that is built has another configuration.
+const DEBIAN: &str = "debian:";
+
 /// The expected value of a kernel's series. Between two series with the same value, it is theirs.
 fn expected<'a>(feature: &'a Feature, kernel: &Kernel) -> Option<&'a str> {
+    if feature.is_of_debian() && !kernel.target.starts_with(DEBIAN) {
+        return None;
+    }
     let version = kernel.version()?;
     let own = (version.major, version.minor);
     let number = |series: &str| -> Option<(u32, u32)> {
@@ -113,19 +124,22 @@ fn value(feature: &Feature, expected: Option<&str>, outcome: &Outcome) -> Value 
     let with = |value: &str, judgement| Value {
         expected: expected.map(str::to_owned),
         value: value.to_owned(),
+        meaning: feature.means.get(value).cloned(),
         observed: outcome.observed.clone(),
         judgement,
     };
     match outcome.state {
-        State::NotRun => return with(Judgement::NotRun.label(), Judgement::NotRun),
+        State::NotRun | State::NotInTheseRuns => return with(Judgement::NotRun.label(), Judgement::NotRun),
         State::NoResult => return with("no result", Judgement::NotRun),
         State::Failed => return with(outcome.verdict, Judgement::Different),
-        State::Works | State::Skipped | State::LeaksByDesign | State::LeaksBefore(_) => {}
+        State::Works | State::Measured | State::Skipped | State::Leaks | State::LeaksBefore(_) => {}
     }
+    // The probe of a skipped scenario tells an errno, and a number in its words is of something else.
+    let is_skipped = outcome.state == State::Skipped;
     let shows = |value: &str| {
         let texts = feature.seen.get(value).into_iter().flatten().map(String::as_str);
         // Where a call succeeds that a later kernel refuses, the scenario does not pass, and `seen` has the text for `ok`.
-        let itself = (value != OK).then_some(value);
+        let itself = (value != OK && !(is_skipped && is_number(value))).then_some(value);
         (value == OK && outcome.state == State::Works)
             || texts.chain(itself).any(|text| has_word(&outcome.evidence, text))
     };
@@ -146,12 +160,18 @@ fn value(feature: &Feature, expected: Option<&str>, outcome: &Outcome) -> Value 
     }
 }
 
-/// Whether a text has these words, with no letter or digit beside them.
+fn is_number(value: &str) -> bool {
+    value.starts_with(|c: char| c.is_ascii_digit())
+}
+
+/// Whether a text has these words, with no letter or digit beside them. The section of a manual page (`listns(2)`) and the
+/// value of a parameter (`pid_max=500`) are no numbers that were observed.
 fn has_word(text: &str, words: &str) -> bool {
     let is_part = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
     text.match_indices(words).any(|(at, _)| {
         let (before, after) = (text[..at].chars().next_back(), text[at + words.len()..].chars().next());
-        !is_part(before) && !is_part(after)
+        let is_argument = is_number(words) && ((before, after) == (Some('('), Some(')')) || before == Some('='));
+        !is_part(before) && !is_part(after) && !is_argument
     })
 }
 
@@ -159,19 +179,15 @@ fn has_word(text: &str, words: &str) -> bool {
 mod tests {
     use super::*;
     use crate::list;
+    use crate::outcome::tests::of_state;
 
     fn kernel(release: &str) -> Kernel {
-        Kernel { target: "t".to_owned(), release: release.to_owned(), short: String::new() }
+        Kernel { target: "debian:x".to_owned(), release: release.to_owned(), ..Kernel::default() }
     }
 
     fn outcome(state: State, evidence: &str) -> Outcome {
-        Outcome {
-            state,
-            verdict: "LABEL",
-            observed: evidence.to_owned(),
-            lacks: String::new(),
-            evidence: evidence.to_owned(),
-        }
+        let evidence = evidence.to_owned();
+        Outcome { observed: evidence.clone(), evidence, ..of_state(state) }
     }
 
     /// The value and the judgement of a row on a kernel.
@@ -195,14 +211,19 @@ mod tests {
             ("version-3", "6.6.1", State::Works, "mounted", "ok", NoExpectation),
             ("version-3", "6.18", State::Works, "mounted", "ok", AsExpected),
             ("version-3", "8.0", State::Works, "mounted", "ok", NoExpectation),
-            ("version-4", "6.12.1", State::LeaksByDesign, "pid_max outside: 500", "500", AsExpected),
+            ("version-4", "6.12.1", State::Leaks, "pid_max outside: 500", "500", AsExpected),
             ("version-4", "7.3.1", State::Works, "pid_max outside: 32768", "32768", AsExpected),
             ("version-4", "7.3.1", State::Works, "pid_max outside: 5000", "LABEL", Unclear),
             ("version-10", "6.12.1", State::Works, "open for writing: EACCES", "ro", AsExpected),
             ("version-13", "6.1.1", State::Works, "Landlock's version: 2", "2", AsExpected),
+            ("version-13", "6.1.1", State::Skipped, "landlock_create_ruleset(2): EOPNOTSUPP", "LABEL", Unclear),
+            ("version-13", "6.12.1", State::Works, "landlock_create_ruleset(2): 6", "6", AsExpected),
+            ("version-13", "6.1.1", State::Works, "landlock_create_ruleset(2): 6", "6", Different),
+            ("version-20", "7.3.4", State::Skipped, "sysctl.user.max_net_namespaces=0: 0", "LABEL", Unclear),
+            ("version-20", "7.3.4", State::Works, "sysctl.user.max_net_namespaces=0", "LABEL", Unclear),
             ("version-29", "6.1.1", State::Works, "userfaultfd(0): EPERM", "EPERM", AsExpected),
             ("version-29", "6.1.1", State::Works, "userfaultfd(0): 5", "ok", Different),
-            ("version-29", "5.10.1", State::LeaksByDesign, "userfaultfd(0): Ok(())", "ok", AsExpected),
+            ("version-29", "5.10.1", State::Leaks, "userfaultfd(0): Ok(())", "ok", AsExpected),
             ("version-20", "7.3.4", State::Works, "number of ids: 0", "0", AsExpected),
             ("version-2", "6.1.1", State::Failed, "mount: EPERM", "LABEL", Different),
         ] {
@@ -220,5 +241,27 @@ mod tests {
         let row = row(feature, &[], &[Vec::new()], &[kernel("5.10.1")]);
         assert_eq!(row.values[0].judgement, Judgement::NotRun);
         assert_eq!(row.values[0].expected.as_deref(), Some("EPERM"));
+    }
+
+    #[test]
+    fn a_row_on_debian_expects_nothing_of_a_kernel_that_was_built() {
+        let groups = list::embedded().unwrap();
+        let feature = list::find(&groups, "version-33").unwrap();
+        let built = Kernel { target: "source:trixie+cgroups".to_owned(), ..kernel("6.12.1") };
+        assert_eq!(expected(feature, &kernel("6.12.1")), Some("EINVAL"));
+        assert_eq!(expected(feature, &built), None);
+        let observed = outcome(State::Skipped, "mount(cgroup, memory): EBUSY");
+        let row = row(feature, &[], &[vec![observed]], &[built]);
+        assert_eq!((row.values[0].value.as_str(), row.values[0].judgement), ("EBUSY", Judgement::NoExpectation));
+    }
+
+    #[test]
+    fn a_value_has_the_word_that_the_data_give_it() {
+        let groups = list::embedded().unwrap();
+        let mut feature = list::find(&groups, "version-22").unwrap().clone();
+        feature.means.insert("4026531841".to_owned(), "allocated".to_owned());
+        let observed = outcome(State::Works, "inode numbers: (4026531841, 4026531840)");
+        let row = row(&feature, &[], &[vec![observed]], &[kernel("6.12.1")]);
+        assert_eq!(row.values[0].meaning.as_deref(), Some("allocated"));
     }
 }

@@ -10,14 +10,16 @@ use vmlab_features::results::Results;
 use vmlab_features::table::{self, Report};
 use vmlab_features::{findings, list};
 use vmlab_image::guest_init;
+use vmlab_protocol::catalogue::ScenarioSpec;
 use vmlab_report::style::{Facts, Style};
 use vmlab_report::{Destination, document};
-use vmlab_store::record::{self, StoredRun};
+use vmlab_store::record::{self, Listed, StoredRun};
 
 /// Fails as `vmlab report` does.
 pub(super) fn print(args: &ReportArgs, context: &Context) -> Result<u8, Failure> {
     let form = args.format.as_ref().map_or(Ok(Form::Text), AnyFormat::of_features)?;
-    let report = report(&args.runs, context)?;
+    let runs = if args.runs.is_empty() { vec![latest(context)?] } else { args.runs.clone() };
+    let report = report(&runs, context)?;
     let columns = Style::decide_again(&Facts::gather()).columns;
     let destination = destination(args);
     let text = render::render(&report, form, columns).map_err(Failure::lab)?;
@@ -33,8 +35,27 @@ pub(super) fn print(args: &ReportArgs, context: &Context) -> Result<u8, Failure>
     Ok(exit::OK)
 }
 
+/// The latest run with scenarios; the latest run, if none has. Runs of commands and of suites, and those that only measure, say
+/// little about features. Records that cannot be read are passed over: `vmlab report --list` tells why.
+fn latest(context: &Context) -> Result<String, Failure> {
+    let listed = record::list(&context.dirs).map_err(|error| refuse(&error))?;
+    let catalogue = catalogue()?;
+    let has = |run: &&Listed| run.jobs.iter().any(|job| catalogue.iter().any(|spec| spec.id.as_str() == job));
+    let Some(run) = listed.iter().find(has) else { return Ok(record::LATEST.to_owned()) };
+    if listed.first().is_some_and(|newest| newest.id != run.id) {
+        let why = "newer runs have no scenarios that show features; name a run to take another";
+        output::notes(&[format!("this is the table of run {}: {why}", run.id)]);
+    }
+    Ok(run.id.clone())
+}
+
+fn catalogue() -> Result<&'static [ScenarioSpec], Failure> {
+    guest_init::catalogue().map_err(|error| Failure::lab(vmlab_events::error::chain(&error)))
+}
+
 fn report(runs: &[String], context: &Context) -> Result<Report, Failure> {
-    let catalogue = guest_init::catalogue().map_err(|error| Failure::lab(vmlab_events::error::chain(&error)))?;
+    let measures = guest_init::measures().map_err(|error| Failure::lab(vmlab_events::error::chain(&error)))?;
+    let catalogue: Vec<_> = catalogue()?.iter().chain(measures).cloned().collect();
     let groups = list::embedded().map_err(Failure::lab)?;
     let findings = findings::embedded().map_err(Failure::lab)?;
     let mut results = Results::default();
@@ -47,7 +68,7 @@ fn report(runs: &[String], context: &Context) -> Result<Report, Failure> {
             output::notes(&[format!("the run {run} ran no scenarios; `vmlab report --list` shows the others")]);
         }
     }
-    Ok(table::make(&groups, findings, &results, catalogue))
+    Ok(table::make(&groups, findings, &results, &catalogue))
 }
 
 /// Whether scenarios were among the jobs of a run.

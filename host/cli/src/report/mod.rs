@@ -17,7 +17,7 @@ use vmlab_events::{clean, text};
 use vmlab_features::render::Form;
 use vmlab_report::screen::Screen;
 use vmlab_report::style::{Facts, Style, Verbosity};
-use vmlab_report::{BadReportSpec, Destination, Format, ReportSpec, Reporters, Setup};
+use vmlab_report::{Destination, Format, ReportSpec, Reporters, Setup};
 use vmlab_store::record::{self, Listed, RecordError, RunState, StoredRun};
 
 const EXAMPLES: &str = "\
@@ -27,7 +27,7 @@ Examples:
   vmlab report 20261122-11 --format ktap           a run, by the beginning of its name
   vmlab report latest --format junit -o junit.xml  a JUnit file of the latest run
   vmlab report ./events.jsonl                      a file from `vmlab run --report json=FILE`
-  vmlab report --features                          the features of 2006 on the kernels of that run
+  vmlab report --features                          the features of 2006 on the kernels of the latest run with scenarios
   vmlab report --features 20261127 20261128 --format html -o features.html
                                                    a page, from two runs
 
@@ -40,8 +40,9 @@ Exit codes (they say whether the report was rendered, not how the run ended):
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ReportArgs {
-    /// Run to render: `latest`, a run's name or the beginning of one, or a path; with --features also several
-    #[arg(value_name = "RUN", default_value = record::LATEST)]
+    /// Run to render: `latest`, a run's name or the beginning of one, or a path; with --features also several [default:
+    /// latest; with --features the latest with scenarios]
+    #[arg(value_name = "RUN")]
     runs: Vec<String>,
 
     /// Print which of the features that the discussion of 2006 asked for work on each kernel (see `vmlab help features`)
@@ -95,8 +96,13 @@ pub(super) fn report(args: &ReportArgs, context: &Context) -> Result<u8, Failure
     if args.timings && format != Format::Human {
         return Err(timings_refused());
     }
-    let [run] = args.runs.as_slice() else {
-        return Err(Failure::usage("only --features renders several runs together; name one run, or add --features"));
+    let run = match args.runs.as_slice() {
+        [] => record::LATEST,
+        [run] => run.as_str(),
+        _ => {
+            let why = "only --features renders several runs together; name one run, or add --features";
+            return Err(Failure::usage(why));
+        }
     };
     let stored = record::open(&context.dirs, run).map_err(|error| refuse(&error))?;
     let destination = destination(args);
@@ -137,14 +143,21 @@ fn note_another(stored: &StoredRun) {
 #[derive(Debug, Clone)]
 struct AnyFormat(String);
 
-impl FromStr for AnyFormat {
-    type Err = BadReportSpec;
+/// The text names neither a report format nor a form of the table of features.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{name}` is not a report format: choose {}; with --features {}", Format::list(), Form::list())]
+struct BadFormat {
+    name: String,
+}
 
-    fn from_str(name: &str) -> Result<Self, BadReportSpec> {
-        if Form::names().contains(&name) {
+impl FromStr for AnyFormat {
+    type Err = BadFormat;
+
+    fn from_str(name: &str) -> Result<Self, BadFormat> {
+        if Form::names().contains(&name) || name.parse::<Format>().is_ok() {
             return Ok(Self(name.to_owned()));
         }
-        name.parse::<Format>().map(|format| Self(format.to_string()))
+        Err(BadFormat { name: name.to_owned() })
     }
 }
 

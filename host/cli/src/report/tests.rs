@@ -221,6 +221,37 @@ fn the_table_of_features_is_rendered_in_each_of_its_forms() {
     assert_eq!(code(&["--features", "-o", "/dev/full"]), exit::LAB);
 }
 
+/// Such as a run of `vmlab exec`, or one that only measures.
+#[test]
+fn the_table_of_features_is_that_of_the_latest_run_with_scenarios() {
+    let home = TempDir::new().unwrap();
+    let context = context(&home);
+    run(&context, &home);
+    let later = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_345_999);
+    let mut without_scenarios = RunRecord::create(&context.dirs, later).unwrap();
+    for mut stamped in fixture::run() {
+        match &mut stamped.event {
+            LabEvent::RunStarted { jobs, .. } => jobs.clear(),
+            LabEvent::RunFinished { counts, .. } => *counts = vmlab_events::event::Counts::default(),
+            _ => continue,
+        }
+        without_scenarios.append(&stamped).unwrap();
+    }
+    let again = home.path().join("again");
+    let table = |args: &[&str]| {
+        vmlab_report(&context, &[&["--features", "-o", again.to_str().unwrap()], args].concat()).unwrap();
+        fs::read_to_string(&again).unwrap()
+    };
+    assert!(table(&[]).contains("FAILED"), "the latest run has no scenario");
+    assert!(!table(&["latest"]).contains("FAILED"), "a run that is named is taken");
+}
+
+#[test]
+fn the_error_for_an_unknown_format_lists_the_forms_of_the_table_of_features() {
+    let error = Command::try_parse_from(["report", "--features", "--format", "xml"]).unwrap_err().to_string();
+    assert!(error.contains("text, markdown, json or html"), "{error}");
+}
+
 /// Records of November 2026 have one item, called a seed, and no steps.
 #[test]
 fn a_record_without_items_has_a_table_of_features() {

@@ -4,10 +4,11 @@
 use vmlab_events::text;
 use vmlab_protocol::catalogue::ScenarioId;
 
-use super::value;
+use super::{OTHER_FINDINGS, findings, value};
 use crate::findings::Finding;
 use crate::results::Kernel;
-use crate::table::{Report, Row, Rows, Summary};
+use crate::summary::Kind;
+use crate::table::{Report, Row, Rows};
 use crate::versions::{Judgement, VersionRow};
 
 const STYLE: &str = include_str!("page.css");
@@ -19,8 +20,13 @@ pub(super) fn render(report: &Report) -> String {
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n<title>{title}</title>\n<style>\n{STYLE}</style>\n\
          </head>\n<body>\n<header>\n<h1>{title}</h1>\n\
          <p>What the discussion of 2006 asked for, and what came later, as the scenarios of vmlab found it. Runs: {}.</p>\n\
-         </header>\n",
-        code_list(&report.runs.iter().map(String::as_str).collect::<Vec<_>>())
+         {}</header>\n",
+        code_list(&report.runs.iter().map(String::as_str).collect::<Vec<_>>()),
+        report
+            .unfinished
+            .iter()
+            .map(|unfinished| format!("<p><strong>{}</strong></p>\n", escape(&unfinished.sentence())))
+            .collect::<String>()
     );
     out.push_str(&contents(report));
     out.push_str("<main>\n");
@@ -31,7 +37,7 @@ pub(super) fn render(report: &Report) -> String {
     let about = "The value that was observed, and the expected one where they differ.";
     out.push_str(&section("versions", VERSIONS, about, &versions(&report.versions, &report.kernels)));
     let about = "Where a kernel and a text disagree: who is right, according to the kernel's source.";
-    out.push_str(&section("findings", FINDINGS, about, &report.findings.iter().map(finding).collect::<String>()));
+    out.push_str(&section("findings", FINDINGS, about, &all_findings(report)));
     out.push_str("</main>\n</body>\n</html>\n");
     out
 }
@@ -65,28 +71,31 @@ fn table(class: &str, caption: &str, heads: &[String], bodies: impl Iterator<Ite
     )
 }
 
-/// A row. `first` and the cells are HTML; a cell has the head that names it on a narrow screen.
-fn row(first: &str, cells: impl Iterator<Item = (String, String)>) -> String {
+/// A row. `first` and the cells are HTML; a cell has the head that names it on a narrow screen. `id` is empty if nothing links
+/// to the row.
+fn row(id: &str, first: &str, cells: impl Iterator<Item = (String, String)>) -> String {
     let cell =
         |(head, cell): (String, String)| format!("<td role=\"cell\" data-head=\"{}\">{cell}</td>", escape(&head));
     let cells: String = cells.map(cell).collect();
-    format!("<tr role=\"row\"><th role=\"rowheader\" scope=\"row\">{first}</th>{cells}</tr>\n")
+    let id = if id.is_empty() { String::new() } else { format!(" id=\"{}\"", escape(id)) };
+    format!("<tr role=\"row\"{id}><th role=\"rowheader\" scope=\"row\">{first}</th>{cells}</tr>\n")
 }
 
 fn kernels(report: &Report) -> String {
-    let heads = ["column", "kernel", "release"].map(str::to_owned);
+    let heads = ["column", "kernel", "release", "options"].map(str::to_owned);
     let one = |kernel: &Kernel| {
-        let cells = [("kernel", &kernel.target), ("release", &kernel.release)];
+        let cells = [("kernel", &kernel.target), ("release", &kernel.release), ("options", &kernel.machine)];
         let cells = cells.into_iter().map(|(head, text)| (head.to_owned(), format!("<code>{}</code>", escape(text))));
-        row(&escape(&kernel.short), cells)
+        row("", &escape(&kernel.short), cells)
     };
     let mut body = table("kernels", "The kernels", &heads, report.kernels.iter().map(one));
     let heads = with_kernels("features", &report.kernels);
     let counts = report.counts().into_iter().map(|(kind, numbers)| {
-        let first = format!("{} {}", badge(class(kind), &kind.name()), escape(kind.meaning()));
+        let first = format!("{} {}", badge(class(kind), kind.word()), escape(kind.meaning()));
         row(
+            "",
             &first,
-            report.kernels.iter().zip(numbers).map(|(kernel, n)| (kernel.short.clone(), format!("<span>{n}</span>"))),
+            report.kernels.iter().zip(numbers).map(|(kernel, n)| (kernel.heading(), format!("<span>{n}</span>"))),
         )
     });
     body.push_str(&table("counts", "How many features come to what on each kernel", &heads, counts));
@@ -94,21 +103,24 @@ fn kernels(report: &Report) -> String {
 }
 
 fn with_kernels(first: &str, kernels: &[Kernel]) -> Vec<String> {
-    std::iter::once(first.to_owned()).chain(kernels.iter().map(|kernel| kernel.short.clone())).collect()
+    std::iter::once(first.to_owned()).chain(kernels.iter().map(Kernel::heading)).collect()
 }
 
-const fn class(summary: Summary) -> &'static str {
-    match summary {
-        Summary::Works => "works",
-        Summary::InPart => "in-part",
-        Summary::LeaksByDesign => "leaks-by-design",
-        Summary::LeaksBefore(_) => "leaks-before",
-        Summary::Absent => "absent",
-        Summary::Skipped => "skipped",
-        Summary::Failed => "failed",
-        Summary::NoResult => "no-result",
-        Summary::NotRun => "not-run",
-        Summary::NoScenario => "no-scenario",
+const fn class(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Works => "works",
+        Kind::Incomplete => "incomplete",
+        Kind::InPart => "in-part",
+        Kind::Leaks => "leaks",
+        Kind::LeaksBefore => "leaks-before",
+        Kind::Absent => "absent",
+        Kind::Measured => "measured",
+        Kind::NotMeasured => "not-measured",
+        Kind::Skipped => "skipped",
+        Kind::Failed => "failed",
+        Kind::NoResult => "no-result",
+        Kind::NotRun => "not-run",
+        Kind::NoScenario => "no-scenario",
     }
 }
 
@@ -120,10 +132,9 @@ fn features(group: &Rows, kernels: &[Kernel]) -> String {
     let body = |of: &Row| {
         let first = format!("<code>{}</code>{}", escape(&of.feature.code), escape(&of.feature.words));
         let cells = of.cells.iter().zip(kernels);
-        let cells =
-            cells.map(|(cell, kernel)| (kernel.short.clone(), badge(class(cell.summary), &cell.summary.name())));
+        let cells = cells.map(|(cell, kernel)| (kernel.heading(), badge(class(cell.summary.kind), &cell.text)));
         let more = more(of, kernels);
-        row(&first, cells)
+        row(&anchor(&of.feature.code), &first, cells)
             + &format!(
                 "<tr role=\"row\" class=\"more\"><td role=\"cell\" colspan=\"{}\">{more}</td></tr>\n",
                 kernels.len() + 1
@@ -143,7 +154,7 @@ fn more(row: &Row, kernels: &[Kernel]) -> String {
     let notes: String = row.notes(kernels).iter().map(|note| format!("<li>{}</li>", escape(note))).collect();
     let notes = if notes.is_empty() { notes } else { format!("<ul>{notes}</ul>") };
     let count = text::count(row.scenarios.len(), "scenario");
-    let failed = row.cells.iter().any(|cell| cell.summary == Summary::Failed);
+    let failed = row.cells.iter().any(|cell| cell.summary.kind == Kind::Failed);
     let open = if failed { " open=\"open\"" } else { "" };
     format!(
         "<details{open}><summary>{} · {count}<span class=\"hidden\"> of {}</span></summary><dl><dt>Asked by</dt><dd>{}</dd>\
@@ -169,7 +180,7 @@ fn versions(rows: &[VersionRow], kernels: &[Kernel]) -> String {
             Judgement::NoExpectation => "no-expectation",
             Judgement::NotRun => "not-run",
         };
-        let cells = cells.map(|(one, kernel)| (kernel.short.clone(), badge(class(one.judgement), &value(one))));
+        let cells = cells.map(|(one, kernel)| (kernel.heading(), badge(class(one.judgement), &value(one))));
         let observations =
             of.values.iter().zip(kernels).filter(|(value, _)| !value.observed.is_empty()).map(|(value, kernel)| {
                 let (kernel, word) = (escape(&kernel.short), value.judgement.label());
@@ -180,7 +191,7 @@ fn versions(rows: &[VersionRow], kernels: &[Kernel]) -> String {
         let scenarios = names(&of.scenarios);
         let scenarios = if scenarios.is_empty() { "no scenario".to_owned() } else { scenarios };
         let today = escape(&of.feature.today());
-        row(&first, cells)
+        row(&anchor(&of.feature.code), &first, cells)
             + &format!(
                 "<tr role=\"row\" class=\"more\"><td role=\"cell\" colspan=\"{}\"><details><summary>{today}</summary>\
                  <p>{scenarios}</p>{observations}</details></td></tr>\n",
@@ -190,10 +201,25 @@ fn versions(rows: &[VersionRow], kernels: &[Kernel]) -> String {
     table("features", VERSIONS, &with_kernels("check", kernels), rows.iter().map(body))
 }
 
+/// The place of a feature, or of a row of versions.
+fn anchor(code: &str) -> String {
+    format!("feature-{code}")
+}
+
+fn all_findings(report: &Report) -> String {
+    let (of_these, others) = findings(report);
+    let mut out: String = of_these.into_iter().map(finding).collect();
+    if !others.is_empty() {
+        out.push_str(&format!("<p>{OTHER_FINDINGS}{}</p>\n", code_list(&others)));
+    }
+    out
+}
+
 fn finding(finding: &Finding) -> String {
     let Finding { name, features, kernels, says, does, right, source, because, reproduce } = finding;
+    let link = |code: &String| format!("<a href=\"#{}\">{}</a>", escape(&anchor(code)), escape(code));
+    let about = features.iter().map(link).collect::<Vec<_>>().join(", ");
     let facts: String = [
-        ("About", &features.join(", ")),
         ("Kernels", kernels),
         ("Says", says),
         ("Does", does),
@@ -205,7 +231,8 @@ fn finding(finding: &Finding) -> String {
     .map(|(head, text)| format!("<dt>{head}</dt><dd>{}</dd>\n", escape(text)))
     .collect();
     format!(
-        "<article>\n<h3 id=\"finding-{0}\">{0}</h3>\n<dl>\n{facts}</dl>\n<pre tabindex=\"0\"><code>{1}</code></pre>\n</article>\n",
+        "<article>\n<h3 id=\"finding-{0}\">{0}</h3>\n<dl>\n<dt>About</dt><dd>{about}</dd>\n{facts}</dl>\n<p>Reproduce:</p>\n\
+         <pre tabindex=\"0\"><code>{1}</code></pre>\n</article>\n",
         escape(name),
         escape(reproduce)
     )

@@ -2,7 +2,7 @@
 
 use vmlab_events::text;
 
-use super::value;
+use super::{OTHER_FINDINGS, findings, value};
 use crate::findings::Finding;
 use crate::results::Kernel;
 use crate::table::{Report, Row};
@@ -12,13 +12,15 @@ pub(super) fn render(report: &Report) -> String {
     let mut out = format!("# Features on {}\n\n", text::count(report.kernels.len(), "kernel"));
     let runs: Vec<_> = report.runs.iter().map(|run| code(run)).collect();
     out.push_str(&format!("Runs: {}\n\n", runs.join(", ")));
-    let rows = report
-        .kernels
-        .iter()
-        .map(|kernel| vec![escape(&kernel.short), escape(&kernel.target), escape(&kernel.release)]);
-    out.push_str(&table(&["column", "kernel", "release"].map(str::to_owned), rows));
+    for unfinished in &report.unfinished {
+        out.push_str(&format!("**{}**\n\n", escape(&unfinished.sentence())));
+    }
+    let rows = report.kernels.iter().map(|kernel| {
+        [&kernel.short, &kernel.target, &kernel.release, &kernel.machine].map(|text| escape(text)).to_vec()
+    });
+    out.push_str(&table(&["column", "kernel", "release", "options"].map(str::to_owned), rows));
     let rows = report.counts().into_iter().map(|(kind, numbers)| {
-        let mut row = vec![kind.name(), kind.meaning().to_owned()];
+        let mut row = vec![escape(kind.word()), kind.meaning().to_owned()];
         row.extend(numbers.iter().map(usize::to_string));
         row
     });
@@ -33,13 +35,18 @@ pub(super) fn render(report: &Report) -> String {
     out.push_str(&table(&heads(&["row", "check"], &report.kernels), report.versions.iter().map(values)));
     report.versions.iter().for_each(|row| out.push_str(&differences(row, &report.kernels)));
     out.push_str("\n## FINDINGS: where a kernel and a text disagree\n");
-    report.findings.iter().for_each(|found| out.push_str(&finding(found)));
+    let (of_these, others) = findings(report);
+    of_these.into_iter().for_each(|found| out.push_str(&finding(found)));
+    if !others.is_empty() {
+        let names: Vec<_> = others.into_iter().map(code).collect();
+        out.push_str(&format!("\n{OTHER_FINDINGS}{}\n", names.join(", ")));
+    }
     out
 }
 
 fn heads(first: &[&str], kernels: &[Kernel]) -> Vec<String> {
     let names = first.iter().map(|name| (*name).to_owned());
-    names.chain(kernels.iter().map(|kernel| escape(&kernel.short))).collect()
+    names.chain(kernels.iter().map(|kernel| escape(&kernel.heading()))).collect()
 }
 
 fn table(heads: &[String], rows: impl Iterator<Item = Vec<String>>) -> String {
@@ -52,7 +59,7 @@ fn table(heads: &[String], rows: impl Iterator<Item = Vec<String>>) -> String {
 
 fn cells(row: &Row) -> Vec<String> {
     let mut cells = vec![code(&row.feature.code), escape(&row.feature.words)];
-    cells.extend(row.cells.iter().map(|cell| cell.summary.name()));
+    cells.extend(row.cells.iter().map(|cell| escape(&cell.text)));
     cells
 }
 

@@ -7,6 +7,7 @@ mod text;
 use std::fmt;
 use std::str::FromStr;
 
+use super::findings::Finding;
 use super::table::Report;
 use super::versions::{Judgement, Value};
 
@@ -93,12 +94,23 @@ pub fn render(report: &Report, form: Form, columns: Option<usize>) -> serde_json
 
 /// A value of the table of versions: `EPERM`, or `EPERM, expected ok`.
 fn value(value: &Value) -> String {
-    let Value { value: text, expected, judgement, .. } = value;
+    let Value { value: text, meaning, expected, judgement, .. } = value;
+    let text = meaning.as_ref().map_or_else(|| text.clone(), |meaning| format!("{text} ({meaning})"));
     match (judgement, expected) {
         (Judgement::Different | Judgement::Unclear, Some(expected)) => format!("{text}, expected {expected}"),
-        _ => text.clone(),
+        _ => text,
     }
 }
+
+/// The findings about kernels of the table, and the names of the others.
+fn findings(report: &Report) -> (Vec<&Finding>, Vec<&str>) {
+    let (of_these, others): (Vec<_>, Vec<_>) = report.findings.iter().partition(|row| row.of_these_kernels);
+    let names = others.into_iter().map(|row| row.finding.name.as_str());
+    (of_these.into_iter().map(|row| &row.finding).collect(), names.collect())
+}
+
+/// What precedes the names of the other findings.
+const OTHER_FINDINGS: &str = "About other kernels: ";
 
 #[cfg(test)]
 mod tests {
@@ -130,7 +142,7 @@ mod tests {
                 assert!(row.scenarios.iter().all(|id| text.contains(id.as_str())), "{form}: {:?}", row.scenarios);
             }
             for finding in &report.findings {
-                assert!(text.contains(&finding.name), "{form}: {}", finding.name);
+                assert!(text.contains(&finding.finding.name), "{form}: {}", finding.finding.name);
             }
             assert!(!text.chars().any(|c| c != '\n' && clean::is_hostile(c)), "{form}");
             assert!(text.ends_with('\n') && !text.lines().any(|line| line.ends_with(' ')), "{form}");
@@ -145,6 +157,38 @@ mod tests {
     }
 
     #[test]
+    fn each_form_says_that_a_run_was_interrupted_and_what_a_kernel_was_started_with() {
+        let mut report = report();
+        report.kernels[1].machine = "--cpus 3".to_owned();
+        for form in FORMS.map(|(form, ..)| form) {
+            let text = render(&report, form, None).unwrap();
+            let sentence = report.unfinished[0].sentence();
+            let said = if form == Form::Json { "\"without_result\": 1" } else { &sentence };
+            assert!(text.contains(said) && text.contains("--cpus 3"), "{form}");
+        }
+    }
+
+    #[test]
+    fn each_form_uses_the_same_words() {
+        let report = report();
+        for (form, cell) in report
+            .groups
+            .iter()
+            .flat_map(|group| &group.features)
+            .flat_map(|row| &row.cells)
+            .flat_map(|cell| FORMS.map(|(form, ..)| (form, cell)))
+        {
+            assert!(rendered_contains(form, &cell.text), "{form}: {}", cell.text);
+        }
+        assert!(!rendered_contains(Form::Text, "6.14 (before"));
+    }
+
+    fn rendered_contains(form: Form, word: &str) -> bool {
+        static TEXTS: std::sync::OnceLock<[String; 4]> = std::sync::OnceLock::new();
+        TEXTS.get_or_init(|| FORMS.map(|(form, ..)| rendered(form)))[form as usize].contains(word)
+    }
+
+    #[test]
     fn the_json_form_can_be_read() {
         let json: serde_json::Value = serde_json::from_str(&rendered(Form::Json)).unwrap();
         let first = &json["groups"][0]["features"][0];
@@ -152,6 +196,17 @@ mod tests {
         assert_eq!(first["asked"][0]["who"], "Sam Vilain");
         assert_eq!(first["cells"].as_array().unwrap().len(), 4);
         assert_eq!(first["cells"][0]["summary"], "no-scenario");
+        let all: Vec<_> =
+            json["groups"].as_array().unwrap().iter().flat_map(|group| group["features"].as_array().unwrap()).collect();
+        let hostname = all.iter().find(|feature| feature["code"] == "3a").unwrap();
+        let outcome = &hostname["cells"][2]["outcomes"][0];
+        assert_eq!((&outcome["scenario"], &outcome["state"]), (&"uts.hostname".into(), &"not-run".into()));
+        assert_eq!(hostname["cells"][0]["text"], "works");
+        let mut outcomes = all.iter().flat_map(|feature| feature["cells"].as_array().unwrap());
+        assert!(
+            outcomes.all(|cell| cell["outcomes"].as_array().unwrap().iter().all(|outcome| outcome["verdict"] != ""))
+        );
+        assert_eq!(json["findings"][0]["of_these_kernels"], true);
         assert_eq!(json["versions"][4]["values"][0]["judgement"], "unclear");
     }
 }

@@ -3,6 +3,7 @@
 use unicode_width::UnicodeWidthStr;
 use vmlab_events::text;
 
+use super::{OTHER_FINDINGS, findings};
 use crate::findings::Finding;
 use crate::results::Kernel;
 use crate::table::{Report, Row, Rows};
@@ -10,15 +11,21 @@ use crate::versions::{Judgement, Value, VersionRow};
 
 /// The width where nothing says how wide the terminal is.
 const COLUMNS: usize = 120;
-/// The words of a feature are not cut to less.
-const MIN_WORDS: usize = 24;
+/// The most characters of a kernel's options in the head of a table.
+const MAX_OPTIONS: usize = 16;
+/// The words of a feature get no fewer columns.
+const MIN_WORDS: usize = 20;
 
 /// The whole report. `columns` limits the lines, except where the table itself is wider.
 pub(super) fn render(report: &Report, columns: Option<usize>) -> String {
     let columns = columns.unwrap_or(COLUMNS).max(60);
     let mut out = format!("Features on {}\n", text::count(report.kernels.len(), "kernel"));
-    out.push_str(&format!("{}: {}\n\n", if report.runs.len() == 1 { "run" } else { "runs" }, report.runs.join(", ")));
-    out.push_str(&legend(report));
+    out.push_str(&format!("{}: {}\n", if report.runs.len() == 1 { "run" } else { "runs" }, report.runs.join(", ")));
+    for unfinished in &report.unfinished {
+        out.push_str(&paragraph("", &unfinished.sentence(), columns));
+    }
+    out.push('\n');
+    out.push_str(&legend(report, columns));
     for group in &report.groups {
         out.push_str(&format!("\n{}\n", group.title));
         out.push_str(&grid(group, &report.kernels, columns));
@@ -28,29 +35,42 @@ pub(super) fn render(report: &Report, columns: Option<usize>) -> String {
         out.push_str(&details(row, &report.kernels, columns));
     }
     out.push_str("\n\nDifferences between kernel versions\n");
-    out.push_str("(!: not the expected value; ?: the scenario's text has none of the row's values)\n");
+    let marks = "(EPERM ! (ok): EPERM was observed, and ok is expected; SKIP ? (ok): the scenario's text has none of the row's \
+                 values)";
+    out.push_str(&paragraph("", marks, columns));
     out.push_str(&versions(&report.versions, &report.kernels, columns));
     out.push_str("\n\nFINDINGS: where a kernel and a text disagree\n");
-    report.findings.iter().for_each(|found| out.push_str(&finding(found, columns)));
+    let (of_these, others) = findings(report);
+    of_these.into_iter().for_each(|found| out.push_str(&finding(found, columns)));
+    if !others.is_empty() {
+        out.push_str(&format!("\n{}", paragraph(OTHER_FINDINGS, &others.join(", "), columns)));
+    }
     out
 }
 
-fn legend(report: &Report) -> String {
+fn legend(report: &Report, columns: usize) -> String {
     let kernels: Vec<_> = report
         .kernels
         .iter()
-        .map(|kernel| vec![kernel.short.clone(), kernel.target.clone(), kernel.release.clone()])
+        .map(|kernel| [&kernel.short, &kernel.target, &kernel.release].map(String::clone).to_vec())
         .collect();
-    let words: Vec<_> = report.counts().iter().map(|(kind, _)| vec![kind.label(), kind.meaning().to_owned()]).collect();
+    let words: Vec<_> =
+        report.counts().iter().map(|(kind, _)| vec![kind.word().to_owned(), kind.meaning().to_owned()]).collect();
     let counts = report.counts().into_iter().map(|(kind, numbers)| {
-        let mut line = vec![kind.label()];
+        let mut line = vec![kind.word().to_owned()];
         line.extend(numbers.iter().map(usize::to_string));
         line
     });
     let mut head = vec!["features".to_owned()];
     head.extend(report.kernels.iter().map(|kernel| kernel.short.clone()));
     let counts: Vec<_> = std::iter::once(head).chain(counts).collect();
-    format!("{}\n{}\n{}", aligned(&kernels), aligned(&words), aligned(&counts))
+    let options = report
+        .kernels
+        .iter()
+        .filter(|kernel| !kernel.machine.is_empty())
+        .map(|kernel| paragraph(&format!("  {} was started with ", kernel.short), &kernel.machine, columns));
+    let options: String = options.collect();
+    format!("{}{options}\n{}\n{}", aligned(&kernels), aligned(&words), aligned(&counts))
 }
 
 /// Rows in columns, indented.
@@ -66,29 +86,38 @@ fn aligned(rows: &[Vec<String>]) -> String {
 }
 
 fn grid(group: &Rows, kernels: &[Kernel], columns: usize) -> String {
-    let cells = |row: &Row| row.cells.iter().map(|cell| cell.summary.label()).collect();
+    let cells = |row: &Row| row.cells.iter().map(|cell| cell.text.clone()).collect();
     let lines: Vec<_> =
         group.features.iter().map(|row| (row.feature.code.as_str(), row.feature.words.as_str(), cells(row))).collect();
     table(&lines, kernels, columns)
 }
 
-/// Code, words, and a cell for each kernel. The words are cut to what is left of the line.
+/// Code, words, and a cell for each kernel. Words that do not fit into what is left of the line continue on the next.
 fn table(lines: &[(&str, &str, Vec<String>)], kernels: &[Kernel], columns: usize) -> String {
     let width_of = |at: usize| lines.iter().filter_map(|(.., cells)| cells.get(at)).map(|cell| cell.width()).max();
+    let width_of_head = |kernel: &Kernel| kernel.short.width().max(kernel.machine_in_short(MAX_OPTIONS).width());
     let widths: Vec<_> =
-        kernels.iter().enumerate().map(|(at, kernel)| kernel.short.width().max(width_of(at).unwrap_or(0))).collect();
+        kernels.iter().enumerate().map(|(at, kernel)| width_of_head(kernel).max(width_of(at).unwrap_or(0))).collect();
     let code = lines.iter().map(|(code, ..)| code.width()).max().unwrap_or(0);
     let taken = 2 + code + 2 + widths.iter().map(|width| width + 2).sum::<usize>();
     let longest = lines.iter().map(|(_, words, _)| words.width()).max().unwrap_or(0);
     let words_width = longest.min(columns.saturating_sub(taken).max(MIN_WORDS));
-    let line = |first: &str, words: &str, cells: &mut dyn Iterator<Item = &str>| {
-        let cells: Vec<_> = cells.zip(&widths).map(|(cell, width)| pad(cell, *width)).collect();
-        let words = pad(&shorten(words, words_width), words_width);
+    let line = |first: &str, words: &str, cells: &[String]| {
+        let cells: Vec<_> = cells.iter().zip(&widths).map(|(cell, width)| pad(cell, *width)).collect();
+        let words = pad(words, words_width);
         format!("  {}  {words}  {}", pad(first, code), cells.join("  ")).trim_end().to_owned() + "\n"
     };
-    let mut out = line("", "", &mut kernels.iter().map(|kernel| kernel.short.as_str()));
+    let heads: Vec<_> = kernels.iter().map(|kernel| kernel.short.clone()).collect();
+    let mut out = line("", "", &heads);
+    if kernels.iter().any(|kernel| !kernel.machine.is_empty()) {
+        let options = kernels.iter().map(|kernel| kernel.machine_in_short(MAX_OPTIONS));
+        out.push_str(&line("", "", &options.collect::<Vec<_>>()));
+    }
     for (code, words, cells) in lines {
-        out.push_str(&line(code, words, &mut cells.iter().map(String::as_str)));
+        let broken = paragraph("", words, words_width);
+        let mut parts = broken.lines();
+        out.push_str(&line(code, parts.next().unwrap_or_default(), cells));
+        parts.for_each(|part| out.push_str(&line("", part, &[])));
     }
     out
 }
@@ -130,14 +159,16 @@ fn versions(rows: &[VersionRow], kernels: &[Kernel], columns: usize) -> String {
     out
 }
 
-/// A value with a mark, if it is not simply the expected one.
+/// A value; with a mark and the expected value, if it is not simply the expected one.
 fn short(value: &Value) -> String {
     let mark = match value.judgement {
-        Judgement::Different => " !",
-        Judgement::Unclear => " ?",
+        Judgement::Different => "!",
+        Judgement::Unclear => "?",
         Judgement::AsExpected | Judgement::NoExpectation | Judgement::NotRun => "",
     };
-    format!("{}{mark}", value.value)
+    let meaning = value.meaning.as_ref().map(|meaning| format!(" ({meaning})")).unwrap_or_default();
+    let expected = value.expected.as_ref().filter(|_| !mark.is_empty()).map(|expected| format!(" ({expected})"));
+    format!("{}{meaning} {mark}{}", value.value, expected.unwrap_or_default()).trim_end().to_owned()
 }
 
 fn finding(finding: &Finding, columns: usize) -> String {
@@ -153,9 +184,41 @@ fn finding(finding: &Finding, columns: usize) -> String {
     ] {
         out.push_str(&paragraph(&format!("    {head:<11}"), text, columns));
     }
-    // A command must stay on one line, so that it can be copied.
-    out.push_str(&format!("    {:<11}{reproduce}\n", "reproduce"));
+    out.push_str(&command(&format!("    {:<11}", "reproduce"), reproduce, columns));
     out
+}
+
+/// A command, broken for the shell at blanks outside of quotes, so that it can be copied. A quoted word that is longer than the
+/// line stays whole.
+fn command(head: &str, command: &str, columns: usize) -> String {
+    let mut words = vec![String::new()];
+    let mut quote = None;
+    for c in command.chars() {
+        match (c, quote) {
+            ('\'' | '"', None) => quote = Some(c),
+            (c, Some(open)) if c == open => quote = None,
+            _ => {}
+        }
+        match (c, quote) {
+            (' ', None) => words.push(String::new()),
+            (c, _) => words.iter_mut().rev().take(1).for_each(|word| word.push(c)),
+        }
+    }
+    let mut out = head.to_owned();
+    let mut at = head.width();
+    for (n, word) in words.iter().enumerate() {
+        // The blank and the backslash after the word need two columns.
+        if n > 0 && at + 1 + word.width() + 2 > columns {
+            out.push_str(&format!(" \\\n{}", " ".repeat(head.width())));
+            at = head.width();
+        } else if n > 0 {
+            out.push(' ');
+            at += 1;
+        }
+        out.push_str(word);
+        at += word.width();
+    }
+    out + "\n"
 }
 
 /// Text after a head, broken at blanks; further lines are indented as deep as the head is wide, but at most 16 columns.
@@ -184,21 +247,6 @@ fn pad(text: &str, width: usize) -> String {
     format!("{text}{}", " ".repeat(width.saturating_sub(text.width())))
 }
 
-/// Cuts a text to a width, with an ellipsis.
-fn shorten(text: &str, width: usize) -> String {
-    if text.width() <= width {
-        return text.to_owned();
-    }
-    let mut out = String::new();
-    for c in text.chars() {
-        if out.width() + 2 > width {
-            break;
-        }
-        out.push(c);
-    }
-    out.trim_end().to_owned() + "…"
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,16 +256,40 @@ mod tests {
     fn lines_fit_the_terminal() {
         for columns in [100, 120] {
             let text = render(&report(), Some(columns));
-            for line in text.lines().filter(|line| !line.contains("  reproduce  ")) {
-                assert!(line.width() <= columns, "{}: {line}", line.width());
+            // A quoted word of a command stays whole.
+            for line in text.lines() {
+                assert!(line.width() <= columns || line.contains('\''), "{}: {line}", line.width());
             }
         }
     }
 
     #[test]
-    fn words_that_do_not_fit_are_cut_with_an_ellipsis() {
-        assert_eq!(shorten("twelve chars", 12), "twelve chars");
-        assert_eq!(shorten("twelve chars", 8), "twelve…");
+    fn words_that_do_not_fit_continue_on_the_next_line() {
+        let text = render(&report(), Some(80));
+        assert!(!text.contains('…'), "words were cut");
         assert_eq!(paragraph("  a: ", "one two three", 12), "  a: one two\n     three\n");
+    }
+
+    #[test]
+    fn a_command_is_broken_outside_of_quotes_only() {
+        let broken = command("  ", "vmlab exec -k x -- sh -c 'echo a b c d' y", 18);
+        assert_eq!(broken, "  vmlab exec -k \\\n  x -- sh -c \\\n  'echo a b c d' \\\n  y\n");
+    }
+
+    #[test]
+    fn a_value_that_differs_has_a_mark_and_the_expected_value() {
+        let value = |expected: Option<&str>, judgement| {
+            short(&Value {
+                expected: expected.map(str::to_owned),
+                value: "EPERM".to_owned(),
+                meaning: None,
+                observed: String::new(),
+                judgement,
+            })
+        };
+        assert_eq!(value(Some("ok"), Judgement::Different), "EPERM ! (ok)");
+        assert_eq!(value(Some("ok"), Judgement::Unclear), "EPERM ? (ok)");
+        assert_eq!(value(Some("EPERM"), Judgement::AsExpected), "EPERM");
+        assert_eq!(value(None, Judgement::NoExpectation), "EPERM");
     }
 }
