@@ -125,7 +125,7 @@ impl Feature {
     pub fn mentions(&self, word: &str) -> bool {
         let texts = [Some(&self.words), self.mechanism.as_ref(), self.instead.as_ref(), self.change.as_ref()];
         self.code.eq_ignore_ascii_case(word)
-            || has_word(&self.asked_by(), word)
+            || self.asked.iter().any(|request| has_word(request.by.who, word))
             || texts.into_iter().flatten().any(|text| has_word(text, word))
     }
 }

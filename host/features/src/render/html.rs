@@ -216,7 +216,7 @@ fn all_findings(report: &Report) -> String {
 }
 
 fn finding(finding: &Finding) -> String {
-    let Finding { name, features, kernels, says, does, right, source, because, reproduce } = finding;
+    let Finding { name, features, kernels, says, does, right, source, because, reproduce, prints } = finding;
     let link = |code: &String| format!("<a href=\"#{}\">{}</a>", escape(&anchor(code)), escape(code));
     let about = features.iter().map(link).collect::<Vec<_>>().join(", ");
     let facts: String = [
@@ -232,9 +232,10 @@ fn finding(finding: &Finding) -> String {
     .collect();
     format!(
         "<article>\n<h3 id=\"finding-{0}\">{0}</h3>\n<dl>\n<dt>About</dt><dd>{about}</dd>\n{facts}</dl>\n<p>Reproduce:</p>\n\
-         <pre tabindex=\"0\"><code>{1}</code></pre>\n</article>\n",
+         <pre tabindex=\"0\"><code>{1}</code></pre>\n<p>It prints: {2}</p>\n</article>\n",
         escape(name),
-        escape(reproduce)
+        escape(reproduce),
+        escape(prints)
     )
 }
 

@@ -97,7 +97,7 @@ fn differences(row: &VersionRow, kernels: &[Kernel]) -> String {
 }
 
 fn finding(finding: &Finding) -> String {
-    let Finding { name, features, kernels, says, does, right, source, because, reproduce } = finding;
+    let Finding { name, features, kernels, says, does, right, source, because, reproduce, prints } = finding;
     let codes: Vec<_> = features.iter().map(|name| code(name)).collect();
     let mut out = format!("\n### {} ({})\n\n", escape(name), codes.join(", "));
     for (head, text) in [
@@ -110,7 +110,7 @@ fn finding(finding: &Finding) -> String {
     ] {
         out.push_str(&format!("- {head}: {}\n", escape(text)));
     }
-    out.push_str(&format!("\n```sh\n{reproduce}\n```\n"));
+    out.push_str(&format!("\n```sh\n{reproduce}\n```\n\nIt prints: {}\n", escape(prints)));
     out
 }
 

@@ -172,7 +172,7 @@ fn short(value: &Value) -> String {
 }
 
 fn finding(finding: &Finding, columns: usize) -> String {
-    let Finding { name, features, kernels, says, does, right, source, because, reproduce } = finding;
+    let Finding { name, features, kernels, says, does, right, source, because, reproduce, prints } = finding;
     let mut out = format!("\n{name} ({})\n", features.join(", "));
     for (head, text) in [
         ("kernels", kernels.as_str()),
@@ -185,6 +185,7 @@ fn finding(finding: &Finding, columns: usize) -> String {
         out.push_str(&paragraph(&format!("    {head:<11}"), text, columns));
     }
     out.push_str(&command(&format!("    {:<11}", "reproduce"), reproduce, columns));
+    out.push_str(&paragraph(&format!("    {:<11}", "prints"), prints, columns));
     out
 }
 
