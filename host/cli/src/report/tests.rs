@@ -12,7 +12,7 @@ use vmlab_report::FORMATS;
 use vmlab_store::dirs::Dirs;
 use vmlab_store::record::RunRecord;
 
-#[derive(Parser)]
+#[derive(Debug, Parser)]
 struct Command {
     #[command(flatten)]
     args: ReportArgs,
