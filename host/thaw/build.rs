@@ -1,7 +1,9 @@
 //! Builds the two programs as static binaries, which are embedded in the `vmlab` binary.
 //!
-//! Writes `vmlab-freezer` and `vmlab-thawer` to `OUT_DIR`.
+//! Writes `vmlab-freezer` and `vmlab-thawer` to `OUT_DIR`, and names what they are: `VMLAB_THAW_PROGRAMS`.
 
+use std::fs;
+use std::hash::{DefaultHasher, Hasher as _};
 use std::process::ExitCode;
 
 use vmlab_embed::Program;
@@ -18,5 +20,16 @@ fn main() -> ExitCode {
     for input in ["freezer", "image", "thawer", "../../Cargo.toml", "../../Cargo.lock", "build.rs"] {
         println!("cargo::rerun-if-changed={input}");
     }
-    vmlab_embed::end(PROGRAMS.iter().try_for_each(|program| vmlab_embed::build(program).map(drop)))
+    vmlab_embed::end(build())
+}
+
+fn build() -> Result<(), String> {
+    let mut identity = DefaultHasher::new();
+    for program in &PROGRAMS {
+        let path = vmlab_embed::build(program)?;
+        let bytes = fs::read(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        identity.write(&bytes);
+    }
+    println!("cargo::rustc-env=VMLAB_THAW_PROGRAMS={:016x}", identity.finish());
+    Ok(())
 }

@@ -9,6 +9,9 @@ use std::sync::Mutex;
 use nix::errno::Errno;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
+/// Differs between builds of the embedded programs that differ.
+pub const IDENTITY: &str = env!("VMLAB_THAW_PROGRAMS");
+
 /// An embedded program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Program {

@@ -25,6 +25,8 @@ impl<'a> OfFeature<'a> {
     }
 
     pub(super) fn text(&self, columns: usize) -> String {
+        // Below a heading of their own the lines need no further indent.
+        let about = asked(self.feature).into_iter().skip(1).map(|(head, text)| (head.trim_start().to_owned(), text));
         let expected = self.feature.expected.iter().map(|(series, value)| (format!("{series}: "), value.clone()));
         let scenarios = self.scenarios.iter().map(|spec| (format!("{}: ", spec.id), spec.title.clone()));
         let findings = self.findings.iter().map(|finding| (format!("{}: ", finding.name), finding.does.clone()));
@@ -32,7 +34,7 @@ impl<'a> OfFeature<'a> {
             &self.feature.code,
             &self.feature.words,
             [
-                Section("Feature", asked(self.feature).split_off(1)),
+                Section("Feature", about.collect()),
                 Section("Expected values", expected.collect()),
                 Section("Scenarios", scenarios.collect()),
                 Section("Findings", findings.collect()),

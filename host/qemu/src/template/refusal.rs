@@ -43,14 +43,14 @@ pub fn remember_thaw(cache: &Path, key: &Key, qemu: &Qemu, why: &str) -> Result<
     Fact::new(cache, &thaw_kind(key), &[&qemu.path]).on_boot(boot).put(&why)
 }
 
-/// The remembered reason why this QEMU cannot be frozen or thawed.
+/// The remembered reason why this QEMU cannot be frozen or thawed by the programs of this vmlab.
 #[must_use]
 pub fn known_thaw(cache: &Path, key: &Key, qemu: &Qemu) -> Option<String> {
     Fact::new(cache, &thaw_kind(key), &[&qemu.path]).on_boot(host_boot_id().ok()?).get()
 }
 
 fn thaw_kind(key: &Key) -> String {
-    format!("refusal to thaw {}, format {}", key.name(), vmlab_thaw::VERSION)
+    format!("refusal to thaw {} by {}", key.name(), vmlab_thaw::programs::IDENTITY)
 }
 
 fn kind(key: &Key) -> String {
