@@ -73,7 +73,7 @@ pub struct RunArgs {
 const EXAMPLES: &str = "\
 Examples:
   vmlab run                                       all scenarios on the default kernel
-  vmlab run uts pid -k debian:bookworm            two areas on Debian 12's kernel
+  vmlab run uts. pid. -k debian:bookworm          two areas on Debian 12's kernel
   vmlab run -k debian:bullseye -k debian:trixie   two kernels side by side
   vmlab run -k arch/x86/boot/bzImage              a kernel of your own
   vmlab run --report human --report junit=vmlab.xml

@@ -52,7 +52,7 @@ pub(super) async fn run(args: &RunArgs, context: &Context, logging: Logging) -> 
         setup.screen = Screen::none();
         setup.style.live = false;
     }
-    let progress = TerminalProgress::new(&setup.screen, verbosity);
+    let progress = TerminalProgress::new(&setup.screen, verbosity).if_long();
     laps.lap("plan");
     if args.kernels.setup {
         interrupts.or_interrupt(crate::doctor::set_up(&plan.kernels)).await?;
