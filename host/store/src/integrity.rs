@@ -126,9 +126,9 @@ impl Integrity {
             Ok(seen) => seen,
             Err(damage) => return Ok(Some(damage)),
         };
-        let (files, looks) = ([dir], digest_of(&seen));
+        let (kind, files, looks) = (self.kind(), [dir], digest_of(&seen));
         // If the host's boot id cannot be read, the files are read each time.
-        let fact = fact(cache, &files, lasts);
+        let fact = fact(cache, &kind, &files, lasts);
         if trust == Trust::Stat && fact.as_ref().and_then(Fact::get::<String>).as_ref() == Some(&looks) {
             return Ok(None);
         }
@@ -153,13 +153,20 @@ impl Integrity {
     /// Remembers that the files below `dir` match the list. Only for files that this process has just written and
     /// listed, and that no other process changes.
     pub fn remember(&self, dir: &Path, cache: &Path, lasts: Lasts) {
-        let files = [dir];
-        if let Some(fact) = fact(cache, &files, lasts)
+        let (kind, files) = (self.kind(), [dir]);
+        if let Some(fact) = fact(cache, &kind, &files, lasts)
             && let Ok(Ok(seen)) = self.look(dir)
         {
             // If it cannot be stored, the next use reads the files.
             let _ = fact.put_of_own_files(&digest_of(&seen));
         }
+    }
+
+    /// The kind of the fact that these files match: a directory may have several lists.
+    fn kind(&self) -> String {
+        let mut hash = Sha256::new();
+        self.0.iter().for_each(|file| hash.update(format!("{}\n", file.path)));
+        format!("integrity {}", &hex(&hash.finalize())[..16])
     }
 
     /// The fingerprints of all files, or the damage if a file is missing or has another size.
@@ -177,8 +184,8 @@ impl Integrity {
     }
 }
 
-fn fact<'a>(cache: &'a Path, files: &'a [&'a Path; 1], lasts: Lasts) -> Option<Fact<'a>> {
-    let fact = Fact::new(cache, "integrity", files);
+fn fact<'a>(cache: &'a Path, kind: &'a str, files: &'a [&'a Path; 1], lasts: Lasts) -> Option<Fact<'a>> {
+    let fact = Fact::new(cache, kind, files);
     match lasts {
         Lasts::WhileUnchanged => Some(fact),
         Lasts::UntilReboot => Some(fact.on_boot(host_boot_id().ok()?)),

@@ -88,6 +88,22 @@ fn remembered_digests_are_not_computed_again_unless_nothing_is_trusted() {
     assert!(damage(Trust::Stat, Lasts::WhileUnchanged).is_some(), "it is another fact");
 }
 
+#[test]
+fn two_lists_of_a_directory_are_both_remembered() {
+    let (dir, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut lists = ["ram", "frozen"].map(|name| {
+        fs::write(dir.path().join(name), name).unwrap();
+        Integrity::of_guest(dir.path(), &[name]).unwrap()
+    });
+    for list in &mut lists {
+        list.remember(dir.path(), cache.path(), Lasts::UntilReboot);
+        list.0[0].digest = "another".to_owned();
+    }
+    for list in &lists {
+        assert_eq!(list.damage(dir.path(), cache.path(), Trust::Stat, Lasts::UntilReboot).unwrap(), None);
+    }
+}
+
 /// Only [`Integrity::remember`] may trust files that were just written.
 #[test]
 fn files_that_another_process_has_just_written_are_not_remembered() {
