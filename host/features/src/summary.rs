@@ -57,7 +57,7 @@ impl Kind {
 
     /// The word of the legend.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub const fn label(self) -> &'static str {
         self.words().0
     }
 
@@ -162,7 +162,7 @@ impl Summary {
             Kind::Absent if *of > 0 && without_result == of => "absent, not run".to_owned(),
             // A skipped scenario has shown nothing, not even that the mechanism is absent.
             Kind::Absent if *skipped > 0 && skipped + without_result == *of => "absent, skipped".to_owned(),
-            other => until.map_or_else(|| other.word().to_owned(), |until| format!("leaks < {until}")),
+            other => until.map_or_else(|| other.label().to_owned(), |until| format!("leaks < {until}")),
         }
     }
 }
@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn no_word_of_the_legend_names_a_version() {
         for kind in Kind::ALL {
-            assert!(!kind.word().contains(|c: char| c.is_ascii_digit()) && !kind.meaning().is_empty(), "{kind:?}");
+            assert!(!kind.label().contains(|c: char| c.is_ascii_digit()) && !kind.meaning().is_empty(), "{kind:?}");
             let json = serde_json::to_string(&kind).unwrap();
             assert!(json.trim_matches('"').chars().all(|c| c.is_ascii_lowercase() || c == '-'), "{json}");
         }

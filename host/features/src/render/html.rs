@@ -91,7 +91,7 @@ fn kernels(report: &Report) -> String {
     let mut body = table("kernels", "The kernels", &heads, report.kernels.iter().map(one));
     let heads = with_kernels("features", &report.kernels);
     let counts = report.counts().into_iter().map(|(kind, numbers)| {
-        let first = format!("{} {}", badge(class(kind), kind.word()), escape(kind.meaning()));
+        let first = format!("{} {}", badge(class(kind), kind.label()), escape(kind.meaning()));
         row(
             "",
             &first,

@@ -20,7 +20,7 @@ pub(super) fn render(report: &Report) -> String {
     });
     out.push_str(&table(&["column", "kernel", "release", "options"].map(str::to_owned), rows));
     let rows = report.counts().into_iter().map(|(kind, numbers)| {
-        let mut row = vec![escape(kind.word()), kind.meaning().to_owned()];
+        let mut row = vec![escape(kind.label()), kind.meaning().to_owned()];
         row.extend(numbers.iter().map(usize::to_string));
         row
     });

@@ -55,9 +55,9 @@ fn legend(report: &Report, columns: usize) -> String {
         .map(|kernel| [&kernel.short, &kernel.target, &kernel.release].map(String::clone).to_vec())
         .collect();
     let words: Vec<_> =
-        report.counts().iter().map(|(kind, _)| vec![kind.word().to_owned(), kind.meaning().to_owned()]).collect();
+        report.counts().iter().map(|(kind, _)| vec![kind.label().to_owned(), kind.meaning().to_owned()]).collect();
     let counts = report.counts().into_iter().map(|(kind, numbers)| {
-        let mut line = vec![kind.word().to_owned()];
+        let mut line = vec![kind.label().to_owned()];
         line.extend(numbers.iter().map(usize::to_string));
         line
     });
