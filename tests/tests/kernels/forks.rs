@@ -76,7 +76,7 @@ fn a_damaged_template_is_detected_and_replaced() {
     drop(ram);
     let mended = run(&env, &only);
     mended.exits(exit::OK);
-    assert_eq!(starts(&mended), ["template", "thaw"]);
+    assert_eq!(starts(&mended), ["template", "thaw"], "{}", mended.ended);
     assert!(mended.ended.stdout.contains("the template was damaged"), "{}", mended.ended);
     assert_eq!(starts(&run(&env, &only)), ["thaw"]);
 }

@@ -36,21 +36,23 @@ pub(crate) struct Tracee {
 /// [`Refusal::Runs`] if a thread was not in a system call.
 pub(crate) fn stop_all(process: Pid, limit: usize) -> Result<Vec<Tracee>, Refusal> {
     let mut stopped: Vec<Tracee> = Vec::new();
-    // A thread that was not stopped yet may have made another.
+    // A thread that was not stopped yet may have made another, or end: QEMU's workers do when they have nothing to do.
     loop {
         let all = threads(process)?;
         if all.len() > limit {
             return Err(Refusal::Threads { count: all.len(), limit });
         }
-        let before = stopped.len();
-        for thread in all {
-            if !stopped.iter().any(|tracee| tracee.thread == thread) {
-                stopped.push(Tracee::stop(thread)?);
-            }
-        }
-        if stopped.len() == before {
+        let is_new = |thread: &Pid| !stopped.iter().any(|tracee| tracee.thread == *thread);
+        let new: Vec<_> = all.into_iter().filter(is_new).collect();
+        if new.is_empty() {
             break;
         }
+        for thread in new {
+            stopped.extend(Tracee::stop(thread)?);
+        }
+    }
+    if !stopped.iter().any(|tracee| tracee.thread == process) {
+        return Err(Refusal::Ended);
     }
     stopped.sort_by_key(|tracee| (tracee.thread != process, tracee.thread));
     for tracee in &mut stopped {
@@ -72,12 +74,15 @@ fn threads(process: Pid) -> Result<Vec<Pid>, Refusal> {
 }
 
 impl Tracee {
-    fn stop(thread: Pid) -> Result<Self, Refusal> {
-        ptrace::seize(thread, Options::PTRACE_O_TRACESYSGOOD).map_err(|error| match error {
-            Errno::EPERM => Refusal::NoTracing(error),
-            error => Refusal::on("stop QEMU's threads")(error),
-        })?;
-        ptrace::interrupt(thread).map_err(Refusal::on("stop QEMU's threads"))?;
+    /// Stops a thread. None if it has ended.
+    fn stop(thread: Pid) -> Result<Option<Self>, Refusal> {
+        let seized = ptrace::seize(thread, Options::PTRACE_O_TRACESYSGOOD);
+        match seized.and_then(|()| ptrace::interrupt(thread)) {
+            Ok(()) => {}
+            Err(Errno::ESRCH) => return Ok(None),
+            Err(Errno::EPERM) => return Err(Refusal::NoTracing(Errno::EPERM)),
+            Err(error) => return Err(Refusal::on("stop QEMU's threads")(error)),
+        }
         let mut signal = None;
         loop {
             match waitpid(thread, Some(WaitPidFlag::__WALL)).map_err(Refusal::on("wait for QEMU's threads"))? {
@@ -88,12 +93,13 @@ impl Tracee {
                     signal = Some(arrived);
                     ptrace::cont(thread, arrived).map_err(Refusal::on("deliver a signal to QEMU"))?;
                 }
+                WaitStatus::Exited(..) => return Ok(None),
                 _ => return Err(Refusal::Ended),
             }
         }
         let registers = ptrace::getregs(thread).map_err(Refusal::on("read QEMU's registers"))?;
         let tracee = Self { thread, registers, waits: false, signal: None };
-        if signal.is_some() { Err(Refusal::Interrupted) } else { Ok(tracee) }
+        if signal.is_some() { Err(Refusal::Interrupted) } else { Ok(Some(tracee)) }
     }
 
     /// Makes sure that the thread was in a system call that it can make again, and prepares its registers for that.
