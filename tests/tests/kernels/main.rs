@@ -11,7 +11,7 @@ use vmlab_events::event::LabEvent;
 use vmlab_events::exit;
 use vmlab_image::guest_init;
 use vmlab_protocol::message::Hello;
-use vmlab_tests::env::{Running, TestEnv, events_so_far};
+use vmlab_tests::env::{Process, Running, TestEnv, events_so_far};
 use vmlab_tests::lab::Outcome;
 
 mod built;
@@ -140,32 +140,38 @@ fn a_guest_has_the_number_of_processors_that_was_asked_for() {
     assert!(cpus.len() > 1 && cpus.iter().all(|&count| count == 2), "{cpus:?}");
 }
 
-/// A run whose first guest boots.
-fn booting(env: &TestEnv) -> Running {
-    let mut running = env.start(&arguments(env, &["--kernel", TRIXIE]));
+/// What makes guests boot, and what makes them thaw.
+const WAYS: [[&str; 2]; 2] = [["--isolation", "boot"], ["--fork-method", "thaw"]];
+
+/// A run of all scenarios whose first guest has been started.
+fn started(env: &TestEnv, way: [&str; 2]) -> Running {
+    let mut running = env.start(&arguments(env, &[&["--kernel", TRIXIE][..], &way].concat()));
     running.until("QEMU", || {
         let started = |event: &LabEvent| matches!(event, LabEvent::GuestStarting { .. });
         let announced = events_so_far(&events_file(env)).iter().any(|stamped| started(&stamped.event));
-        let there = env.processes().iter().any(|process| process.command.contains("-chardev"));
-        (announced && there).then_some(())
+        (announced && env.processes().iter().any(Process::is_guest)).then_some(())
     });
     running
 }
 
 #[test]
-fn an_interrupt_during_a_real_boot_leaves_no_qemu() {
-    let env = env();
-    let running = booting(&env);
-    running.signal(Signal::SIGINT);
-    let outcome = Outcome::of(&env, &events_file(&env), running.wait());
-    outcome.exits(exit::INTERRUPTED).has("uts.hostname", "NOT-RUN", "interrupted");
+fn an_interrupt_while_a_guest_starts_leaves_no_qemu() {
+    for way in WAYS {
+        let env = env();
+        let running = started(&env, way);
+        running.signal(Signal::SIGINT);
+        let outcome = Outcome::of(&env, &events_file(&env), running.wait());
+        outcome.exits(exit::INTERRUPTED).has("uts.hostname", "NOT-RUN", "interrupted");
+    }
 }
 
 #[test]
 fn a_killed_vmlab_leaves_no_qemu() {
-    let env = env();
-    let running = booting(&env);
-    running.signal(Signal::SIGKILL);
-    assert_eq!(running.wait().status.code(), None);
-    assert_eq!(env.outliving(), []);
+    for way in WAYS {
+        let env = env();
+        let running = started(&env, way);
+        running.signal(Signal::SIGKILL);
+        assert_eq!(running.wait().status.code(), None);
+        assert_eq!(env.outliving(), []);
+    }
 }
