@@ -34,6 +34,8 @@ pub(crate) enum LinkError {
     Prepare(String),
     #[error("cannot use the kernel's log and console settings: {0}")]
     Console(String),
+    #[error("the legs of a job without effects ended with {0}")]
+    Exercise(String),
     #[error("cannot wait for legs: {0}")]
     Children(String),
     #[error("a message does not fit into a frame: {0}")]

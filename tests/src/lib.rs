@@ -1,8 +1,8 @@
 //! Shared parts of the end-to-end tests.
 //!
 //! [`fake`] is a scripted QEMU, with which the whole host is tested without a kernel, through its command line. [`mod@env`]
-//! runs vmlab in directories of its own and ends all processes of a test. [`lab`] combines the two. [`kernel`] makes a kernel
-//! file that vmlab accepts and that does not boot. [`reports`] checks every report, and [`fuzz`] every reader of foreign
+//! runs vmlab in directories of its own and ends all processes of a test. [`lab`] combines the two, and [`outcome`] is a run
+//! that has ended. [`kernel`] makes a kernel file that vmlab accepts and that does not boot. [`reports`] checks every report, and [`fuzz`] every reader of foreign
 //! bytes.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failure ends the test")]
 
@@ -11,6 +11,7 @@ pub mod fake;
 pub mod fuzz;
 pub mod kernel;
 pub mod lab;
+pub mod outcome;
 pub mod reports;
 
 /// Filters for three scenarios of one area.

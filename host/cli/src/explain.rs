@@ -261,7 +261,7 @@ pub(super) fn needs(spec: &ScenarioSpec) -> String {
     format!("Linux {}{backports} {}", needs.since, needs.config.join(" ")).trim_end().to_owned()
 }
 
-/// What it needs of the machine besides what every guest has.
+/// What the machine must have that not every guest has.
 pub(super) fn machine(spec: &ScenarioSpec) -> Vec<String> {
     let cpus = (spec.machine.cpus > 1).then(|| format!("{} CPUs", spec.machine.cpus));
     let peer = spec.machine.peer.then(|| "two guests, linked to each other".to_owned());

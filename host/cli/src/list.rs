@@ -109,7 +109,7 @@ fn mentions_all(spec: &ScenarioSpec, groups: &[list::Group], words: &[String]) -
 /// Whether the scenario or one of its features has the word.
 fn mentions(spec: &ScenarioSpec, groups: &[list::Group], word: &str) -> bool {
     let texts = [Some(spec.id.as_str()), Some(&spec.title), spec.mechanism.as_deref()];
-    texts.into_iter().flatten().any(|text| list::has_word(text, word))
+    texts.into_iter().flatten().any(|text| list::has_beginning(text, word))
         || spec.items.iter().filter_map(|item| list::find(groups, item)).any(|feature| feature.mentions(word))
 }
 

@@ -27,6 +27,24 @@ pub struct Stamped {
 /// and scenarios where form 2 has targets and jobs, and sentences where form 2 has fields.
 pub const FORMAT: u32 = 2;
 
+/// The options of a run that can change results.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestOptions {
+    /// The least number of processors.
+    pub cpus: u32,
+    /// In MiB.
+    pub memory_mib: u32,
+    /// The user's words on the kernel's command line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub append: Option<String>,
+}
+
+impl Default for GuestOptions {
+    fn default() -> Self {
+        Self { cpus: 1, memory_mib: 256, append: None }
+    }
+}
+
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -43,6 +61,9 @@ pub enum LabEvent {
         started_at_unix_ms: u64,
         /// As typed.
         argv: Vec<String>,
+        /// What its guests were to be like. Records of earlier versions have the default.
+        #[serde(default)]
+        guests: GuestOptions,
         /// In the order asked for.
         targets: Vec<TargetId>,
         /// The jobs chosen, sorted by name; each runs on each target.

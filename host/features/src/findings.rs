@@ -38,11 +38,15 @@ impl Finding {
     /// Whether it was seen on a kernel of the same series as one of these.
     #[must_use]
     pub fn concerns(&self, kernels: &[Kernel]) -> bool {
-        let series = |version: KernelVersion| (version.major, version.minor);
-        let named = self.kernels.split(|c: char| !c.is_ascii_digit() && c != '.');
-        let named: Vec<_> = named.filter_map(|word| word.parse().ok()).map(series).collect();
-        kernels.iter().filter_map(Kernel::version).any(|version| named.contains(&series(version)))
+        let named: Vec<_> = series(&self.kernels).collect();
+        kernels.iter().filter_map(Kernel::version).any(|version| named.contains(&(version.major, version.minor)))
     }
+}
+
+/// The series of the versions in a text: (6, 12) of `6.12.118 (Debian trixie)`.
+fn series(text: &str) -> impl Iterator<Item = (u32, u32)> {
+    let words = text.split(|c: char| !c.is_ascii_digit() && c != '.');
+    words.filter_map(|word| word.parse().ok()).map(|version: KernelVersion| (version.major, version.minor))
 }
 
 #[derive(Deserialize)]
@@ -64,13 +68,16 @@ fn parse(text: &str) -> Result<Vec<Finding>, BadData> {
     const WHAT: &str = "list of findings";
     let raw: Raw = toml::from_str(text).map_err(|error| BadData::new(WHAT, &error))?;
     let groups = list::embedded()?;
-    for Finding { name, features, source, reproduce, .. } in &raw.finding {
+    for Finding { name, features, kernels, source, reproduce, .. } in &raw.finding {
         let bad = |why: &str| Err(BadData::new(WHAT, &format!("{name}: {why}")));
         if raw.finding.iter().filter(|other| other.name == *name).count() > 1 {
             return bad("it is listed twice");
         }
         if let Some(code) = features.iter().find(|code| list::find(&groups, code).is_none()) {
             return bad(&format!("`{code}` is not in the list of features"));
+        }
+        if series(kernels).next().is_none() {
+            return bad("`kernels` must have the versions of kernels: `6.12.118 (Debian trixie)`");
         }
         if !source.contains(".c, ") && !source.contains(".h, ") && !source.contains(".S, ") {
             return bad("`source` must name a file of the kernel and a function: `kernel/sys.c, override_release`");
@@ -114,6 +121,7 @@ mod tests {
             ("reproduce = \"vmlab exec", "reproduce = \"echo"),
             ("source = \"fs/proc/proc_sysctl.c, test_perm\"", "source = \"the kernel\""),
             ("right =", "wrong ="),
+            ("kernels = \"5.10.262 (Debian bullseye)\"", "kernels = \"all\""),
             ("rmem-max-only-in-the-initial-namespace", "msgmni-of-root-outside"),
         ] {
             let text = TEXT.replacen(from, to, 1);

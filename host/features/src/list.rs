@@ -67,9 +67,9 @@ pub struct Feature {
     /// Texts of findings that stand for an expected value, where the value is no part of the finding.
     #[serde(default, skip_serializing)]
     pub seen: BTreeMap<String, Vec<String>>,
-    /// In the rows of versions: words for values that say little by themselves, such as the number of an inode.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub means: BTreeMap<String, String>,
+    /// In the rows of versions: whether the expected values are those of Debian's own kernels, and of no other.
+    #[serde(default, skip_serializing)]
+    pub of_debian: bool,
 }
 
 impl Feature {
@@ -77,12 +77,6 @@ impl Feature {
     #[must_use]
     pub fn is_of_versions(&self) -> bool {
         !self.expected.is_empty()
-    }
-
-    /// Whether the expected values are those of Debian's own kernels, and of no other.
-    #[must_use]
-    pub fn is_of_debian(&self) -> bool {
-        self.is_of_versions() && self.words.contains("on Debian")
     }
 
     /// Who asked for it, in one line: `Sam Vilain, 7 February 2006 and 18 May 2006 (item 3a); Serge Hallyn, 18 May 2006`.
@@ -125,14 +119,14 @@ impl Feature {
     pub fn mentions(&self, word: &str) -> bool {
         let texts = [Some(&self.words), self.mechanism.as_ref(), self.instead.as_ref(), self.change.as_ref()];
         self.code.eq_ignore_ascii_case(word)
-            || self.asked.iter().any(|request| has_word(request.by.who, word))
-            || texts.into_iter().flatten().any(|text| has_word(text, word))
+            || self.asked.iter().any(|request| has_beginning(request.by.who, word))
+            || texts.into_iter().flatten().any(|text| has_beginning(text, word))
     }
 }
 
-/// Whether a text has a word, or one that begins with it, in any case of letters. A commit's number is no word.
+/// Whether a word of a text begins like this, in any case of letters. A commit's number is one word.
 #[must_use]
-pub fn has_word(text: &str, word: &str) -> bool {
+pub fn has_beginning(text: &str, word: &str) -> bool {
     let (text, word) = (text.to_lowercase(), word.to_lowercase());
     text.match_indices(&word).any(|(at, _)| {
         let before = text.get(..at).and_then(|before| before.chars().next_back());
@@ -230,9 +224,11 @@ fn parse(files: &[(&str, &str)]) -> Result<Vec<Group>, BadData> {
         if !is_whole {
             return bad("expected a mechanism with its first version, or what exists instead, or expected values");
         }
-        let mut values = feature.seen.keys().chain(feature.means.keys());
-        if let Some(value) = values.find(|value| !feature.expected.values().any(|known| known == *value)) {
-            return bad(&format!("`seen` or `means` has the value `{value}`, which no series is expected to have"));
+        if let Some(value) = feature.seen.keys().find(|value| !feature.expected.values().any(|known| known == *value)) {
+            return bad(&format!("`seen` has the value `{value}`, which no series is expected to have"));
+        }
+        if feature.of_debian && !feature.is_of_versions() {
+            return bad("`of_debian` is about expected values");
         }
     }
     Ok(groups)
@@ -314,7 +310,7 @@ mod tests {
             "title = \"t\"\nabout = \"a\"\n[[feature]]\ncode = \"v\"\nwords = \"w\"\nexpected = { \"6.1\" = \"ok\" }\n";
         assert!(parse(&[("x", version)]).is_ok());
         assert!(parse(&[("x", &format!("{version}seen = {{ no = [\"x\"] }}\n"))]).is_err());
-        assert!(parse(&[("x", &format!("{version}means = {{ no = \"x\" }}\n"))]).is_err());
-        assert!(parse(&[("x", &format!("{version}means = {{ ok = \"x\" }}\n"))]).is_ok());
+        assert!(parse(&[("x", &format!("{version}of_debian = true\n"))]).is_ok());
+        assert!(parse(&[("x", &format!("{sound}of_debian = true\n"))]).is_err());
     }
 }

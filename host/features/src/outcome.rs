@@ -41,7 +41,7 @@ pub enum State {
 pub struct Ratio {
     /// The operation.
     pub operation: String,
-    /// What it is compared with.
+    /// The operation with which it is compared.
     pub baseline: String,
     /// The operation's cost divided by the baseline's, in thousandths.
     pub ratio_permille: u64,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use vmlab_events::clean;
-use vmlab_events::event::{JobReport, LabEvent, Stamped};
+use vmlab_events::event::{GuestOptions, JobReport, LabEvent, Stamped};
 use vmlab_events::job::{Job, JobSpec};
 use vmlab_events::text;
 use vmlab_events::verdict::Verdict;
@@ -112,9 +112,9 @@ impl Announced {
         let mut all = Self::default();
         for stamped in events {
             match &stamped.event {
-                LabEvent::RunStarted { run_id, targets, jobs, argv, .. } => {
+                LabEvent::RunStarted { run_id, targets, jobs, guests, .. } => {
                     all.run = clean::line(run_id);
-                    all.machine = machine(argv);
+                    all.machine = machine(guests);
                     all.targets.clone_from(targets);
                     all.jobs = jobs.len() * targets.len();
                     all.specs.extend(jobs.iter().filter_map(|job| match job {
@@ -134,22 +134,16 @@ impl Announced {
     }
 }
 
-/// The options of a run's command line that make a machine or a kernel's command line other than the default.
-fn machine(argv: &[String]) -> String {
-    const OPTIONS: [(&str, &str); 3] = [("--cpus", "1"), ("--memory", ""), ("--append", "")];
-    let mut found = [const { None }; OPTIONS.len()];
-    // What follows `--` is a command's own.
-    let mut words = argv.iter().map(String::as_str).take_while(|word| *word != "--");
-    while let Some(word) = words.next() {
-        let (name, value) = word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)));
-        if let Some(at) = OPTIONS.iter().position(|(option, _)| *option == name) {
-            found[at] = value.or_else(|| words.next());
-        }
-    }
-    let differs = OPTIONS.iter().zip(found).filter_map(|((option, default), value)| {
-        value.filter(|value| value != default).map(|value| format!("{option} {value}"))
-    });
-    clean::cut(&clean::line(&differs.collect::<Vec<_>>().join(" ")), MAX_TEXT)
+/// The options that make a machine or a kernel's command line other than the default, as one would type them.
+fn machine(options: &GuestOptions) -> String {
+    let GuestOptions { cpus, memory_mib, append } = options;
+    let default = GuestOptions::default();
+    let differs = [
+        (*cpus != default.cpus).then(|| format!("--cpus {cpus}")),
+        (*memory_mib != default.memory_mib).then(|| format!("--memory {memory_mib}")),
+        append.as_ref().map(|append| format!("--append {append}")),
+    ];
+    clean::cut(&clean::line(&differs.into_iter().flatten().collect::<Vec<_>>().join(" ")), MAX_TEXT)
 }
 
 impl Results {
@@ -310,13 +304,13 @@ mod tests {
         assert_eq!(kernels.map(|kernel| kernel.short), ["6.12a", "6.12b", "7.3", "?"]);
     }
 
-    /// The fixture as a run with these arguments, without the events that `is_left_out` names.
-    fn run_with(argv: &[&str], is_left_out: impl Fn(&LabEvent) -> bool) -> Vec<Stamped> {
+    /// The fixture as a run with these options, without the events that `is_left_out` names.
+    fn run_with(options: &GuestOptions, is_left_out: impl Fn(&LabEvent) -> bool) -> Vec<Stamped> {
         let mut events = fixture::run();
         events.retain(|stamped| !is_left_out(&stamped.event));
         for stamped in &mut events {
-            if let LabEvent::RunStarted { argv: own, .. } = &mut stamped.event {
-                *own = argv.iter().map(|word| (*word).to_owned()).collect();
+            if let LabEvent::RunStarted { guests, .. } = &mut stamped.event {
+                *guests = options.clone();
             }
         }
         events
@@ -325,14 +319,15 @@ mod tests {
     #[test]
     fn runs_on_other_machines_have_columns_of_their_own() {
         let mut results = results();
-        results.add(&run_with(&["vmlab", "run", "--cpus", "3", "--append=lsm=capability"], |_| false));
-        results.add(&run_with(&["vmlab", "run", "--cpus=1", "-q"], |_| false));
+        let append = Some("lsm=capability".to_owned());
+        results.add(&run_with(&GuestOptions { cpus: 3, append, ..GuestOptions::default() }, |_| false));
+        results.add(&run_with(&GuestOptions::default(), |_| false));
         assert_eq!(results.kernels.len(), 8);
         let kernel = &results.kernels[4];
         assert_eq!(kernel.machine, "--cpus 3 --append lsm=capability");
         assert_eq!(kernel.heading(), "5.10b (--cpus 3 --append lsm=capability)");
         assert_eq!(results.kernels[0].heading(), "5.10a");
-        assert_eq!(machine(&["vmlab", "exec", "--", "x", "--cpus", "3"].map(str::to_owned)), "");
+        assert_eq!(machine(&GuestOptions { memory_mib: 512, ..GuestOptions::default() }), "--memory 512");
     }
 
     #[test]
@@ -351,11 +346,11 @@ mod tests {
             matches!(event, LabEvent::RunFinished { .. } | LabEvent::JobFinished(_) | LabEvent::Interrupted)
         };
         let mut cut_off = Results::default();
-        cut_off.add(&run_with(&["vmlab", "run"], is_left_out));
+        cut_off.add(&run_with(&GuestOptions::default(), is_left_out));
         assert!(cut_off.unfinished[0].sentence().ends_with(" was interrupted: 24 of 24 jobs have no result"));
         assert_eq!(of(&cut_off, 0, "uts.hostname").state, State::NotRun);
         let mut both = results();
-        both.add(&run_with(&["vmlab", "run"], is_left_out));
+        both.add(&run_with(&GuestOptions::default(), is_left_out));
         assert_eq!(of(&both, 0, "uts.hostname").state, State::Works, "a job without a result replaced one");
     }
 }

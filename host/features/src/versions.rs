@@ -29,9 +29,6 @@ pub struct Value {
     pub expected: Option<String>,
     /// The observed value, or what came instead of one.
     pub value: String,
-    /// What the value stands for, where it says little by itself.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub meaning: Option<String>,
     /// The observation in the words of the scenario.
     pub observed: String,
     /// Whether the two agree.
@@ -89,7 +86,6 @@ pub(super) fn row(
         let not_run = || Value {
             expected: expected.map(str::to_owned),
             value: Judgement::NotRun.label().to_owned(),
-            meaning: None,
             observed: String::new(),
             judgement: Judgement::NotRun,
         };
@@ -103,7 +99,7 @@ const DEBIAN: &str = "debian:";
 
 /// The expected value of a kernel's series. Between two series with the same value, it is theirs.
 fn expected<'a>(feature: &'a Feature, kernel: &Kernel) -> Option<&'a str> {
-    if feature.is_of_debian() && !kernel.target.starts_with(DEBIAN) {
+    if feature.of_debian && !kernel.target.starts_with(DEBIAN) {
         return None;
     }
     let version = kernel.version()?;
@@ -124,7 +120,6 @@ fn value(feature: &Feature, expected: Option<&str>, outcome: &Outcome) -> Value 
     let with = |value: &str, judgement| Value {
         expected: expected.map(str::to_owned),
         value: value.to_owned(),
-        meaning: feature.means.get(value).cloned(),
         observed: outcome.observed.clone(),
         judgement,
     };
@@ -253,15 +248,5 @@ mod tests {
         let observed = outcome(State::Skipped, "mount(cgroup, memory): EBUSY");
         let row = row(feature, &[], &[vec![observed]], &[built]);
         assert_eq!((row.values[0].value.as_str(), row.values[0].judgement), ("EBUSY", Judgement::NoExpectation));
-    }
-
-    #[test]
-    fn a_value_has_the_word_that_the_data_give_it() {
-        let groups = list::embedded().unwrap();
-        let mut feature = list::find(&groups, "version-22").unwrap().clone();
-        feature.means.insert("4026531841".to_owned(), "allocated".to_owned());
-        let observed = outcome(State::Works, "inode numbers: (4026531841, 4026531840)");
-        let row = row(&feature, &[], &[vec![observed]], &[kernel("6.12.1")]);
-        assert_eq!(row.values[0].meaning.as_deref(), Some("allocated"));
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use futures_util::future::LocalBoxFuture;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
-use vmlab_events::event::{Counts, LabEvent};
+use vmlab_events::event::{Counts, GuestOptions, LabEvent};
 use vmlab_events::job::JobSpec;
 use vmlab_events::progress::{Progress, Silent};
 use vmlab_events::verdict::LackingDrivers;
@@ -194,6 +194,11 @@ fn announce(context: &RunContext, ready: &Ready, plan: &Plan) {
         vmlab_version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at_unix_ms: u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX),
         argv: plan.argv.clone(),
+        guests: GuestOptions {
+            cpus: plan.cpus,
+            memory_mib: plan.memory_mib,
+            append: plan.append.as_deref().map(str::to_owned),
+        },
         targets: ids(&ready.targets),
         jobs: ready.jobs.clone(),
         isolation: plan.isolation.name().to_owned(),

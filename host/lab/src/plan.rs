@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use vmlab_events::event::GuestOptions;
 use vmlab_events::job::{JobSpec, SuiteId};
 use vmlab_events::schedule::{ForkMethod, Isolation, Repetition};
 use vmlab_kernel::{FetchPolicy, How, KernelSource};
@@ -68,6 +69,7 @@ impl Plan {
     /// Each job once on the default kernel, in its own fork with 1 processor and 256 MiB of memory.
     #[must_use]
     pub fn new(jobs: Vec<JobSpec>) -> Self {
+        let GuestOptions { cpus, memory_mib, .. } = GuestOptions::default();
         Self {
             kernels: Vec::new(),
             jobs,
@@ -77,8 +79,8 @@ impl Plan {
             fork_method: ForkMethod::Auto,
             repetition: Repetition::Once,
             accelerator: Wanted::Auto,
-            memory_mib: 256,
-            cpus: 1,
+            memory_mib,
+            cpus,
             machine: MachinePlan::default(),
             debugger: false,
             append: Append::default(),

@@ -10,7 +10,7 @@ use std::os::unix::net::UnixStream;
 
 use nix::time::{ClockId, clock_gettime};
 use vmlab_protocol::job::Job;
-use vmlab_protocol::message::{self, ENTROPY_BYTES, HostMessage};
+use vmlab_protocol::message::{self, ENTROPY_BYTES, HostMessage, LegOutcome};
 
 use super::fresh::Fresh;
 use super::kernel_console::KernelConsole;
@@ -46,15 +46,23 @@ pub(super) fn exercise(console: &KernelConsole, children: &Children) -> Result<(
                 fresh.prepare(wall_clock_ns, &entropy, fork).map_err(LinkError::Prepare)?;
             }
             FromHost::Message(HostMessage::Run { run, job, leg_timeout_ms, output_limit, .. }) => {
-                let setting = Setting { mutation: None, side: None };
+                let setting = Setting::default();
                 let order = Order { run, leg_timeout_ms, output_limit, setting, console, children };
-                let mut launcher = Launcher::new(Place::in_guest());
-                run_job(&mut link, &order, &mut launcher, job, Ok(Work::Code(Code::Experiment(&NOTHING))))?;
+                run_nothing(&mut link, &order, job)?;
             }
             other => return Err(LinkError::Damaged(format!("{other:?} in the exercise"))),
         }
     }
     Ok(())
+}
+
+/// Runs the job, and makes sure of its three legs. The messages go to a socket that nobody reads.
+fn run_nothing(link: &mut Link, order: &Order<'_>, job: Job) -> Result<(), LinkError> {
+    let mut launcher = Launcher::new(Place::in_guest());
+    match run_job(link, order, &mut launcher, job, &Work::Code(Code::Experiment(&NOTHING)))?.as_slice() {
+        [LegOutcome::Available, LegOutcome::Isolated { .. }, LegOutcome::Isolated { .. }] => Ok(()),
+        other => Err(LinkError::Exercise(format!("{other:?}"))),
+    }
 }
 
 /// The frames of an order to prepare, at the time that it is, and of an order to run the job.

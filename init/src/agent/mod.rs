@@ -113,9 +113,12 @@ fn serve(
                 last_command = command.is_some().then_some(run).or(last_command);
                 let order =
                     Order { run, leg_timeout_ms, output_limit, setting, console: &console, children: &children };
-                let work = Work::find(&job, command, &commands.host_files);
-                if run_job(&mut link, &order, &mut commands.launcher, job, work)? {
-                    started += 1;
+                match Work::find(&job, command, &commands.host_files) {
+                    Ok(work) => {
+                        run_job(&mut link, &order, &mut commands.launcher, job, &work)?;
+                        started += 1;
+                    }
+                    Err(why) => link.send(GuestMessage::Refused { run, why })?,
                 }
             }
             // As for raw data: the command has ended.
@@ -159,37 +162,31 @@ struct Order<'a> {
     children: &'a Children,
 }
 
-/// Runs a job; returns whether it was started.
+/// Runs a job; returns the outcomes of its legs, in order.
 fn run_job(
     link: &mut Link,
     order: &Order<'_>,
     launcher: &mut Launcher<'_>,
     job: Job,
-    work: Result<Work, String>,
-) -> Result<bool, LinkError> {
+    work: &Work,
+) -> Result<Vec<LegOutcome>, LinkError> {
     let run = order.run;
-    let work = match work {
-        Ok(work) => work,
-        Err(why) => {
-            link.send(GuestMessage::Refused { run, why })?;
-            return Ok(false);
-        }
-    };
     let agent_fault = faults::find(job.name()).and_then(|fault| fault.agent_fault);
     link.send(GuestMessage::JobStarted { run, job })?;
     if let Some(agent_fault) = agent_fault {
         agent_fault(link, run)?;
-        return Ok(true);
+        return Ok(Vec::new());
     }
     let mut output_left = order.output_limit;
-    if run_leg(link, order, launcher, &work, Leg::Probe, &mut output_left)? == LegOutcome::Available {
-        run_leg(link, order, launcher, &work, Leg::Subject, &mut output_left)?;
+    let mut outcomes = vec![run_leg(link, order, launcher, work, Leg::Probe, &mut output_left)?];
+    if outcomes == [LegOutcome::Available] {
+        outcomes.push(run_leg(link, order, launcher, work, Leg::Subject, &mut output_left)?);
         if work.has_control() {
-            run_leg(link, order, launcher, &work, Leg::Control, &mut output_left)?;
+            outcomes.push(run_leg(link, order, launcher, work, Leg::Control, &mut output_left)?);
         }
     }
     link.send(GuestMessage::JobFinished { run })?;
-    Ok(true)
+    Ok(outcomes)
 }
 
 fn run_leg(

@@ -7,7 +7,8 @@ use vmlab_events::exit;
 use vmlab_tests::UTS;
 use vmlab_tests::env::{Ended, TestEnv};
 use vmlab_tests::fake::script::{Action, Guest, hello};
-use vmlab_tests::lab::{FakeLab, record_dir};
+use vmlab_tests::lab::FakeLab;
+use vmlab_tests::outcome::record_dir;
 
 use crate::{FAKE_QEMU, ONLY_HOSTNAME, VMLAB, in_mounts, is_refused, lab};
 

@@ -12,7 +12,7 @@ use vmlab_events::event::LabEvent;
 use vmlab_events::exit;
 use vmlab_events::loss::{LossReport, QemuEnd, ShutdownReason};
 use vmlab_tests::env::{TestEnv, events_so_far};
-use vmlab_tests::lab::Outcome;
+use vmlab_tests::outcome::Outcome;
 
 use crate::{BOOKWORM, ONLY_HOSTNAME, TRIXIE, arguments, env, events_file, run};
 

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use vmlab_events::event::{JobReport, LabEvent};
 use vmlab_events::exit;
 use vmlab_tests::env::TestEnv;
-use vmlab_tests::lab::Outcome;
+use vmlab_tests::outcome::Outcome;
 
 use super::{BOOKWORM, TRIXIE, boot_ids, run, with_cache};
 

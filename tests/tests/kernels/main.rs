@@ -12,7 +12,7 @@ use vmlab_events::exit;
 use vmlab_image::guest_init;
 use vmlab_protocol::message::Hello;
 use vmlab_tests::env::{Process, Running, TestEnv, events_so_far};
-use vmlab_tests::lab::Outcome;
+use vmlab_tests::outcome::Outcome;
 
 mod built;
 mod commands;

@@ -1,7 +1,7 @@
 //! Kernels that do not reach the hello, and their verdicts.
 
 use vmlab_events::exit;
-use vmlab_tests::lab::Outcome;
+use vmlab_tests::outcome::Outcome;
 
 use crate::{BOOKWORM, ONLY_HOSTNAME, TRIXIE, env, run};
 

@@ -12,7 +12,7 @@ use std::process::Command;
 use nix::unistd::{Gid, Uid, chown, geteuid};
 use vmlab_events::exit;
 use vmlab_tests::env::TestEnv;
-use vmlab_tests::lab::Outcome;
+use vmlab_tests::outcome::Outcome;
 use vmlab_tests::reports::check_ktap;
 
 use crate::forks::env_without_templates;

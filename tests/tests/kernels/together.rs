@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use vmlab_events::exit;
-use vmlab_tests::lab::Outcome;
+use vmlab_tests::outcome::Outcome;
 
 use crate::{CACHE, ONLY_HOSTNAME, TRIXIE, arguments, env, events_file, with_cache};
 

@@ -11,7 +11,8 @@ use vmlab_events::exit;
 use vmlab_store::cache::leftovers::OLDER;
 use vmlab_store::checksummed::{self, Stored};
 use vmlab_tests::fake::script::{Action, Guest, Qmp};
-use vmlab_tests::lab::{FakeLab, Outcome, record_dir};
+use vmlab_tests::lab::FakeLab;
+use vmlab_tests::outcome::{Outcome, record_dir};
 
 use crate::{HOSTNAME, ONLY_HOSTNAME, lab};
 

@@ -8,7 +8,7 @@ use vmlab_events::exit;
 use vmlab_events::loss::{Phase, QemuEnd, ShutdownLine, ShutdownReason};
 use vmlab_tests::fake::qmp::MEMORY;
 use vmlab_tests::fake::script::{Action, Channel, Guest, Qmp, console, ends, event, finished, leg, panics, started};
-use vmlab_tests::lab::record_dir;
+use vmlab_tests::outcome::record_dir;
 
 use crate::{HOSTNAME, ONLY_HOSTNAME, booted, goodbye, lab, passed_hostname, passing};
 

@@ -9,7 +9,7 @@ use vmlab_events::exit;
 use vmlab_protocol::message::{Leg, LegOutcome};
 use vmlab_tests::UTS;
 use vmlab_tests::fake::script::{Action, Guest, console, event, panics, scenario, started};
-use vmlab_tests::lab::Outcome;
+use vmlab_tests::outcome::Outcome;
 
 use crate::{HOSTNAME, ONLY_HOSTNAME, booted, booted_then_good, goodbye, lab, leaked};
 

@@ -5,7 +5,7 @@ use vmlab_events::event::LabEvent;
 use vmlab_events::exit;
 use vmlab_tests::UTS;
 use vmlab_tests::fake::script::{Action, Guest, console, event, hello, started};
-use vmlab_tests::lab::Outcome;
+use vmlab_tests::outcome::Outcome;
 
 use crate::{HOSTNAME, lab};
 

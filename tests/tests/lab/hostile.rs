@@ -12,7 +12,8 @@ use vmlab_protocol::frame::{self, Kind};
 use vmlab_protocol::message::{GuestMessage, Leg, LegOutcome, Stream};
 use vmlab_tests::UTS;
 use vmlab_tests::fake::script::{Action, Guest, console, finished, hello_with, leg, legs, scenario, started};
-use vmlab_tests::lab::{FakeLab, Outcome};
+use vmlab_tests::lab::FakeLab;
+use vmlab_tests::outcome::Outcome;
 use vmlab_tests::reports::{Rendered, check_json, check_junit, check_ktap, is_harmless};
 
 use crate::{HOSTNAME, ONLY_HOSTNAME, booted, goodbye, isolated, lab, passed_hostname, passing};

@@ -4,7 +4,7 @@ use vmlab_events::exit;
 use vmlab_protocol::message::{GuestMessage, Leg, LegOutcome, Stream};
 use vmlab_tests::UTS;
 use vmlab_tests::fake::script::{Action, Channel, Damage, Guest, finished, hello, leg, legs, scenario, started};
-use vmlab_tests::lab::Outcome;
+use vmlab_tests::outcome::Outcome;
 
 use crate::{HOSTNAME, ONLY_HOSTNAME, booted, goodbye, isolated, lab, leaked, passed_hostname, passing};
 

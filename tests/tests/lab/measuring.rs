@@ -5,7 +5,7 @@ use vmlab_events::exit;
 use vmlab_protocol::figure::{Figure, Inconclusive, Unit};
 use vmlab_protocol::message::{Leg, LegOutcome};
 use vmlab_tests::fake::script::{Action, Guest, hello, scenario};
-use vmlab_tests::lab::Outcome;
+use vmlab_tests::outcome::Outcome;
 
 use crate::{HOSTNAME, ONLY_HOSTNAME, lab};
 

@@ -6,7 +6,8 @@ use roxmltree::Document;
 use vmlab_events::exit;
 use vmlab_tests::UTS;
 use vmlab_tests::fake::script::{Action, Guest, console, finished, hello, legs, started};
-use vmlab_tests::lab::{FakeLab, Outcome, record_dir};
+use vmlab_tests::lab::FakeLab;
+use vmlab_tests::outcome::{Outcome, record_dir};
 use vmlab_tests::reports::{check_junit, check_ktap, is_harmless};
 
 use crate::{HOSTNAME, ONLY_HOSTNAME, booted_then_good, isolated, lab, passing};

@@ -17,7 +17,8 @@ use vmlab_tests::UTS;
 use vmlab_tests::env::Running;
 use vmlab_tests::env::events_so_far;
 use vmlab_tests::fake::script::{Action, Guest, hello, started};
-use vmlab_tests::lab::{FakeLab, record_dir};
+use vmlab_tests::lab::FakeLab;
+use vmlab_tests::outcome::record_dir;
 
 use crate::{FAKE_QEMU, HOSTNAME, ONLY_HOSTNAME, VMLAB, booted, lab};
 

@@ -4,7 +4,7 @@ use vmlab_events::exit;
 use vmlab_protocol::message::{Leg, LegOutcome, Stream};
 use vmlab_tests::UTS;
 use vmlab_tests::fake::script::{Action, Channel, Guest, console, finished, legs, scenario, started};
-use vmlab_tests::lab::Outcome;
+use vmlab_tests::outcome::Outcome;
 
 use crate::{
     HOSTNAME, ONLY_HOSTNAME, booted, booted_then_good, goodbye, isolated, lab, leaked, passed_hostname, passing,

@@ -4,7 +4,7 @@ use vmlab_events::event::{JobReport, LabEvent};
 use vmlab_events::exit;
 use vmlab_tests::UTS;
 use vmlab_tests::fake::script::{Action, Guest, console, hello};
-use vmlab_tests::lab::{Outcome, record_dir};
+use vmlab_tests::outcome::{Outcome, record_dir};
 
 use crate::{HOSTNAME, ONLY_HOSTNAME, lab};
 

@@ -94,11 +94,10 @@ pub fn render(report: &Report, form: Form, columns: Option<usize>) -> serde_json
 
 /// A value of the table of versions: `EPERM`, or `EPERM, expected ok`.
 fn value(value: &Value) -> String {
-    let Value { value: text, meaning, expected, judgement, .. } = value;
-    let text = meaning.as_ref().map_or_else(|| text.clone(), |meaning| format!("{text} ({meaning})"));
+    let Value { value: text, expected, judgement, .. } = value;
     match (judgement, expected) {
         (Judgement::Different | Judgement::Unclear, Some(expected)) => format!("{text}, expected {expected}"),
-        _ => text,
+        _ => text.clone(),
     }
 }
 

@@ -166,9 +166,8 @@ fn short(value: &Value) -> String {
         Judgement::Unclear => "?",
         Judgement::AsExpected | Judgement::NoExpectation | Judgement::NotRun => "",
     };
-    let meaning = value.meaning.as_ref().map(|meaning| format!(" ({meaning})")).unwrap_or_default();
     let expected = value.expected.as_ref().filter(|_| !mark.is_empty()).map(|expected| format!(" ({expected})"));
-    format!("{}{meaning} {mark}{}", value.value, expected.unwrap_or_default()).trim_end().to_owned()
+    format!("{} {mark}{}", value.value, expected.unwrap_or_default()).trim_end().to_owned()
 }
 
 fn finding(finding: &Finding, columns: usize) -> String {
@@ -283,7 +282,6 @@ mod tests {
             short(&Value {
                 expected: expected.map(str::to_owned),
                 value: "EPERM".to_owned(),
-                meaning: None,
                 observed: String::new(),
                 judgement,
             })

@@ -146,16 +146,18 @@ fn ended(legs: &[LegReport]) -> Verdict {
 /// The verdict on a failed probe whose feature the user's parameters switch off: that says nothing about the kernel.
 fn disabled(spec: &JobSpec, kernel: KernelFacts<'_>, evidence: &str) -> Option<Verdict> {
     let symbols = spec.requirement().config;
-    let (parameter, symbol) = parameters::disabling(kernel.append?, &symbols)?;
+    parameters::disabling(kernel.append?, &symbols).map(|(parameter, symbol)| by_parameter(parameter, symbol, evidence))
+}
+
+fn by_parameter(parameter: &str, symbol: &str, evidence: &str) -> Verdict {
     let (parameter, symbol, evidence) = (parameter.to_owned(), symbol.to_owned(), evidence.to_owned());
-    Some(Verdict::Skipped { reason: SkipReason::Disabled { parameter, symbol, evidence } })
+    Verdict::Skipped { reason: SkipReason::Disabled { parameter, symbol, evidence } }
 }
 
 /// The verdict on a leg that failed because the user's parameters let a kernel have no more namespaces of a kind.
 fn limited(kernel: KernelFacts<'_>, evidence: &str) -> Option<Verdict> {
-    let (parameter, flag) = parameters::limiting_namespaces(kernel.append?, evidence)?;
-    let (parameter, symbol, evidence) = (parameter.to_owned(), flag.to_owned(), evidence.to_owned());
-    Some(Verdict::Skipped { reason: SkipReason::Disabled { parameter, symbol, evidence } })
+    let reached = parameters::limiting_namespaces(kernel.append?, evidence);
+    reached.map(|(parameter, flag)| by_parameter(parameter, flag, evidence))
 }
 
 /// The security modules that scenarios need. The kernel starts only those that CONFIG_LSM lists, or `lsm=` instead of it

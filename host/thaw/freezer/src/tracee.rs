@@ -73,6 +73,12 @@ fn threads(process: Pid) -> Result<Vec<Pid>, Refusal> {
         .collect()
 }
 
+/// Whether a thread has ended: it is gone, a zombie or dead.
+fn has_ended(thread: Pid) -> bool {
+    let state = |stat: String| procfs::stat_fields(&stat).first().map(|state| (*state).to_owned());
+    procfs::read(thread, "stat").map_or(true, |stat| matches!(state(stat).as_deref(), Some("Z" | "X" | "x")))
+}
+
 impl Tracee {
     /// Stops a thread. None if it has ended.
     fn stop(thread: Pid) -> Result<Option<Self>, Refusal> {
@@ -80,6 +86,8 @@ impl Tracee {
         match seized.and_then(|()| ptrace::interrupt(thread)) {
             Ok(()) => {}
             Err(Errno::ESRCH) => return Ok(None),
+            // Also for a thread that is about to vanish (kernel/ptrace.c, ptrace_attach: exit_state).
+            Err(Errno::EPERM) if has_ended(thread) => return Ok(None),
             Err(Errno::EPERM) => return Err(Refusal::NoTracing(Errno::EPERM)),
             Err(error) => return Err(Refusal::on("stop QEMU's threads")(error)),
         }

@@ -38,6 +38,7 @@ const TESTS: &[(&str, fn())] = &[
         an_image_that_does_not_fit_is_an_exit_status_and_a_line,
     ),
     ("a_mapped_file_that_has_changed_is_named", a_mapped_file_that_has_changed_is_named),
+    ("threads_that_end_meanwhile_are_no_obstacle", threads_that_end_meanwhile_are_no_obstacle),
     ("the_freezer_ends_as_its_process_does", the_freezer_ends_as_its_process_does),
     ("a_process_ends_with_its_freezer", a_process_ends_with_its_freezer),
 ];
@@ -238,6 +239,18 @@ fn a_process_goes_on_after_a_refusal() {
         assert_eq!(control.ask("count"), round.to_string());
         assert_eq!(control.ask("event"), "7 true");
         assert_eq!(control.ask("signal"), "10");
+    }
+}
+
+/// QEMU's workers end when they have nothing to do, also while the freezer stops the threads that it has found.
+fn threads_that_end_meanwhile_are_no_obstacle() {
+    for _ in 0..10 {
+        let place = Place::new();
+        let (mut frozen, _control) = start(&place, "ending");
+        match frozen.freeze() {
+            Message::Frozen(_) => {}
+            other => panic!("{other:?}"),
+        }
     }
 }
 

@@ -214,6 +214,12 @@ fn strange(kind: &str) -> Vec<OwnedFd> {
                 thread::spawn(|| thread::sleep(Duration::from_secs(1000)));
             }
         }
+        // One every 100 us.
+        "ending" => {
+            for after in 1..50 {
+                thread::spawn(move || thread::sleep(Duration::from_micros(100 * after)));
+            }
+        }
         "runs" => drop(thread::spawn(|| {
             while COUNTER.load(Ordering::Relaxed) == 0 {
                 std::hint::spin_loop();
