@@ -2,8 +2,8 @@
 //!
 //! [`fake`] is a scripted QEMU, with which the whole host is tested without a kernel, through its command line. [`mod@env`]
 //! runs vmlab in directories of its own and ends all processes of a test. [`lab`] combines the two, and [`outcome`] is a run
-//! that has ended. [`kernel`] makes a kernel file that vmlab accepts and that does not boot. [`reports`] checks every report, and [`fuzz`] every reader of foreign
-//! bytes.
+//! that has ended. [`kernel`] makes a kernel file that vmlab accepts and that does not boot. [`reports`] checks every report,
+//! and [`fuzz`] every reader of foreign bytes.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failure ends the test")]
 
 pub mod env;
