@@ -201,7 +201,7 @@ fn command(head: &str, command: &str, columns: usize) -> String {
         }
         match (c, quote) {
             (' ', None) => words.push(String::new()),
-            (c, _) => words.iter_mut().rev().take(1).for_each(|word| word.push(c)),
+            (c, _) => words.last_mut().into_iter().for_each(|word| word.push(c)),
         }
     }
     let mut out = head.to_owned();
