@@ -11,6 +11,7 @@ mod pristine;
 mod repeat;
 mod restore;
 mod series;
+mod stress;
 mod template;
 mod vmlab;
 
@@ -37,13 +38,15 @@ enum Section {
     Link,
     /// Whether the costs that `vmlab run --measure` reports repeat over boots: some minutes, and only if it is named
     Repeat,
+    /// Many guests that thaw, in a row and beside signals, with every verdict checked: only if it is named
+    Stress,
 }
 
 /// Benchmarks of vmlab on this machine. Fetches the kernel first if it is missing; keeps no run records.
 #[derive(Debug, Parser)]
 #[command(name = "cargo bench -p vmlab-tests --", no_binary_name = false)]
 struct Args {
-    /// What to measure [default: everything but `repeat`]
+    /// What to measure [default: everything but `repeat` and `stress`]
     sections: Vec<Section>,
 
     /// Kernel, as `vmlab run --kernel` takes it
@@ -58,9 +61,13 @@ struct Args {
     #[arg(short, long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rounds: u32,
 
-    /// Number of guests for the rate of guests per second
+    /// Number of guests for the rate of guests per second, and for each half of `stress`
     #[arg(short, long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     guests: u32,
+
+    /// Seed of the signals of `stress`
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
 
     /// A statically linked busybox, for the guest without vmlab
     #[arg(long, default_value = "/bin/busybox")]
@@ -100,6 +107,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     if args.sections.contains(&Section::Repeat) {
         repeat::measure(&lab)?;
+    }
+    if args.sections.contains(&Section::Stress) {
+        stress::measure(&lab, &args.kernel, args.guests, args.seed)?;
     }
     Ok(())
 }

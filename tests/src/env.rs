@@ -139,6 +139,12 @@ impl Running {
         self.0.has_ended().unwrap()
     }
 
+    /// vmlab's exit status and output, once it has ended.
+    #[must_use]
+    pub fn try_ended(&mut self) -> Option<Ended> {
+        self.0.ended().unwrap().map(Ended)
+    }
+
     /// Waits until `look` finds something while vmlab runs, and returns that. `what` describes it.
     ///
     /// # Panics
@@ -177,8 +183,8 @@ impl Running {
     pub fn wait_within(mut self, limit: Duration) -> Ended {
         let deadline = Instant::now() + limit;
         loop {
-            if let Some(ended) = self.0.ended().unwrap() {
-                return Ended(ended);
+            if let Some(ended) = self.try_ended() {
+                return ended;
             }
             assert!(Instant::now() < deadline, "vmlab hangs\n{}", self.output());
             sleep(POLL_INTERVAL);

@@ -20,12 +20,15 @@ use vmlab_store::{CacheError, host_boot_id};
 /// The probe's first limit for [`Wanted::Auto`] on a machine of usual speed. A stock kernel takes 0.6 s to its panic if KVM
 /// works; with the time to end QEMU, a run loses at most 2 s.
 const AUTO_LIMIT: Duration = Duration::from_millis(1_800);
-/// The probe's limit for [`Wanted::Kvm`]: the user prefers to wait. No limit is longer.
+/// The probe's limit for [`Wanted::Kvm`] on a machine of usual speed: the user prefers to wait. No limit for [`Wanted::Auto`]
+/// is longer.
 const ASKED_LIMIT: Duration = Duration::from_secs(20);
 /// The CPU time of `qemu --version` on a machine of usual speed, in microseconds. It was 15 ms on the cloud machine (2 CPUs,
 /// QEMU 7.2.22) on which a kernel takes 2 s to the same panic under TCG. On a machine that is itself emulated, both take about
 /// ten times as long.
 const USUAL_CPU_US: u64 = 20_000;
+/// By how much a limit is longer on a slow machine, at most.
+const SLOWEST: u32 = 10;
 /// After a timeout, the next probe gets a longer limit by this factor.
 const LONGER: u32 = 4;
 /// How long a timeout is remembered, as a multiple of its limit: an hour after 1.8 s. So probes that time out take at most
@@ -156,7 +159,8 @@ impl Host {
 }
 
 /// Chooses the accelerator for guests of `qemu`. If a probe is necessary, it boots `kernel`, a bzImage or vmlinux, and
-/// takes up to 2 s for [`Wanted::Auto`], and up to 21 s on a slow machine or for [`Wanted::Kvm`].
+/// takes up to 2 s for [`Wanted::Auto`], up to 21 s for that on a slow machine, and up to 21 s for [`Wanted::Kvm`], which a
+/// slow machine multiplies by up to 10.
 ///
 /// # Errors
 /// [`KvmUnusable`], only for [`Wanted::Kvm`].
@@ -210,7 +214,7 @@ async fn choose_on(
         return Ok(choice);
     }
     let limit = match wanted {
-        Wanted::Kvm => ASKED_LIMIT,
+        Wanted::Kvm => ASKED_LIMIT * slowness(qemu.version_cpu_us),
         Wanted::Auto | Wanted::Tcg => {
             auto_limit(qemu.version_cpu_us, known_answer(host, qemu, cache).map(|known| known.answer).as_ref())
         }
@@ -227,10 +231,14 @@ async fn choose_on(
     Ok(choice)
 }
 
+/// How many times slower than usual this machine is, from 1 to [`SLOWEST`].
+fn slowness(version_cpu_us: u64) -> u32 {
+    u32::try_from(version_cpu_us / USUAL_CPU_US).unwrap_or(u32::MAX).clamp(1, SLOWEST)
+}
+
 /// The limit of a probe that nobody asked for. `before` is the result of the one before, however old.
 fn auto_limit(version_cpu_us: u64, before: Option<&Answer>) -> Duration {
-    let slower = u32::try_from(version_cpu_us / USUAL_CPU_US).unwrap_or(u32::MAX).max(1);
-    let limit = AUTO_LIMIT.saturating_mul(slower);
+    let limit = AUTO_LIMIT * slowness(version_cpu_us);
     let longer = match before {
         Some(Answer::Slow { limit_ms, .. }) => Duration::from_millis(*limit_ms).saturating_mul(LONGER),
         Some(Answer::Works | Answer::Aborted { .. } | Answer::Ended { .. }) | None => Duration::ZERO,
@@ -244,8 +252,11 @@ fn remembered(answer: &Answer) -> Remembered {
     match answer {
         Answer::Works | Answer::Aborted { .. } => Remembered::UntilReboot,
         Answer::Ended { .. } => Remembered::No,
+        // No probe that nobody asked for is longer.
         Answer::Slow { limit_ms, .. } => {
-            Remembered::Minutes(limit_ms.saturating_mul(REMEMBERED_LIMITS.into()) / 60_000)
+            let limit_ms = u128::from(*limit_ms).min(ASKED_LIMIT.as_millis());
+            let minutes = limit_ms * u128::from(REMEMBERED_LIMITS) / 60_000;
+            Remembered::Minutes(u64::try_from(minutes).unwrap_or(u64::MAX))
         }
     }
 }
@@ -272,7 +283,11 @@ fn from_answer(answer: &Answer, remembered: Remembered) -> AccelChoice {
                 "/dev/kvm opens, but a kernel had not booted under KVM after {limit_ms} ms (on its console: {console})"
             );
             let more = u128::from(*limit_ms) < ASKED_LIMIT.as_millis();
-            let hint = if more { format!("; --accel kvm gives it {} s", ASKED_LIMIT.as_secs()) } else { String::new() };
+            let hint = if more {
+                format!("; --accel kvm gives it {} s or more", ASKED_LIMIT.as_secs())
+            } else {
+                String::new()
+            };
             (Accelerator::Tcg, why + &hint)
         }
     };

@@ -1,4 +1,4 @@
-//! The machines of `vmlab exec`: a network, disks, NUMA nodes, a debugger, and guests of guests.
+//! The machines of `vmlab exec`: a network, disks, NUMA nodes, and a debugger.
 
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
@@ -110,18 +110,4 @@ fn a_guest_waits_for_the_debugger() {
     let ended = sh(&env, &["-k", TRIXIE, "-k", BOOKWORM, "--gdb"], "true");
     ended.exits(125);
     assert!(ended.stderr.contains("--gdb is for one guest"), "{ended}");
-}
-
-#[test]
-fn kvm_works_in_a_guest() {
-    let env = env();
-    let mut command = env.command(env.program());
-    command.args(["exec", "-k", TRIXIE, "--nested", "--memory", "2500", "--share", CACHE, "--"]);
-    command.arg(env.program()).args(["run", "=uts.hostname", "=pid.proc", "--accel", "kvm", "-k", TRIXIE, "--offline"]);
-    command.args(["--boot-timeout", "600", "--handshake-timeout", "600"]);
-    let ended = env.start_command(command).wait_within(std::time::Duration::from_secs(1200));
-    ended.exits(0);
-    for part in ["with kvm", "FORK", "2 scenarios on 1 kernel: 2 passed"] {
-        assert!(ended.stdout.contains(part), "{ended}");
-    }
 }

@@ -19,12 +19,14 @@ mod commands;
 mod copies;
 mod evidence;
 mod forks;
+mod kvm;
 mod machines;
 mod messages;
 mod mutations;
 mod no_boot;
 mod runners;
 mod sandbox;
+mod storm;
 mod terminals;
 mod together;
 

@@ -23,8 +23,8 @@ use crate::verdict;
 /// kernel that boots most of the time could be given up by chance.
 const BOOTS_TRIED: u32 = 3;
 
-/// The number of forks of one target whose QEMU was killed from outside before the first job, after which the run makes
-/// no more forks: on a host with too little memory all would be killed.
+/// The number of consecutive forks of one target whose QEMU was killed from outside before the first job, after which the run
+/// starts guests in another way: on a host with too little memory all would be killed.
 const FORKS_PASSED_OVER: u32 = 3;
 
 /// Runs one target's jobs.
@@ -45,7 +45,7 @@ pub(super) struct TargetRunner {
     pub(super) waiting: Cell<usize>,
     /// Whether a boot that the host lost was tried again.
     booted_again: Cell<bool>,
-    /// The number of replaced forks, whose QEMU was killed from outside.
+    /// The number of replaced forks, whose QEMU was killed from outside, since the last guest that served.
     passed_over: Cell<u32>,
 }
 
@@ -113,6 +113,7 @@ impl TargetRunner {
                 }
                 Outcome::Served(rest) => {
                     self.came_up.set(true);
+                    self.passed_over.set(0);
                     rest
                 }
                 Outcome::NeverReady(verdict, rest) if self.boots_again(&verdict) => rest,
@@ -282,7 +283,7 @@ impl TargetRunner {
         if let Some(Source::Forks(template)) = &*source
             && template.frozen.is_some()
         {
-            *source = Some(source::without_thaws(&self.run, &self.bootable, template, &dead.why));
+            *source = Some(source::without_thaws(&self.run, &self.bootable, template, dead));
             drop(source);
             self.dismiss_standbys(NotNeeded::TemplateGivenUp).await;
         } else if let Some(Source::Forks(template)) = &*source {

@@ -36,6 +36,11 @@ pub(super) async fn source(run: &RunContext, bootable: &BootableTarget) -> Resul
             if !thaws(run, bootable) {
                 template.frozen = None;
             }
+            if run.options.fork_method == ForkMethod::Thaw
+                && let Some(why) = obstacle(run, bootable)
+            {
+                run.emitter.notice(format!("{}: forks are restored, not thawed: {why}", bootable.target.id));
+            }
             if !template.new {
                 template
                     .boot
@@ -56,26 +61,43 @@ pub(super) async fn source(run: &RunContext, bootable: &BootableTarget) -> Resul
 
 /// Whether forks of the target's template thaw, if it has a frozen QEMU.
 fn thaws(run: &RunContext, bootable: &BootableTarget) -> bool {
-    let target = &bootable.target;
-    let machine = &target.machine;
-    // What a QEMU under KVM has is in the kernel. Further devices have descriptors that cannot be restored. A debugger is connected to
-    // a QEMU that was started for it.
-    let possible = machine.accelerator == Accelerator::Tcg
-        && !machine.counts_instructions
-        && !machine.network
-        && machine.disks.is_empty()
-        && !target.debugger
-        && is_elf(&run.qemu.path);
     match run.options.fork_method {
         ForkMethod::Restore => false,
-        ForkMethod::Thaw => possible,
-        ForkMethod::Auto => possible && refusal::known_thaw(&run.cache, &key(run, bootable), &run.qemu).is_none(),
+        ForkMethod::Thaw => obstacle(run, bootable).is_none(),
+        ForkMethod::Auto => {
+            obstacle(run, bootable).is_none()
+                && refusal::known_thaw(&run.cache, &key(run, bootable), &run.qemu).is_none()
+        }
     }
 }
 
-/// Restores forks from now on, because a frozen QEMU did not thaw.
-pub(super) fn without_thaws(run: &RunContext, bootable: &BootableTarget, template: &Template, why: &str) -> Source {
-    no_thaws(run, bootable, &format!("a frozen QEMU did not become a guest: {why}"));
+/// What is known to keep the target's guests from thawing.
+fn obstacle(run: &RunContext, bootable: &BootableTarget) -> Option<&'static str> {
+    let target = &bootable.target;
+    let machine = &target.machine;
+    let reasons = [
+        (machine.accelerator != Accelerator::Tcg, "what a QEMU under KVM has is in this machine's kernel"),
+        (machine.counts_instructions, "QEMU counts the guest's instructions"),
+        (machine.network || !machine.disks.is_empty(), "networks and disks have descriptors that cannot be restored"),
+        (target.debugger, "a debugger is connected to a QEMU that was started for it"),
+        (!is_elf(&run.qemu.path), "QEMU is started by a script"),
+    ];
+    reasons.into_iter().find_map(|(holds, why)| holds.then_some(why))
+}
+
+/// Restores forks from now on, because a frozen QEMU did not thaw. If others killed it, the next run tries again.
+pub(super) fn without_thaws(
+    run: &RunContext,
+    bootable: &BootableTarget,
+    template: &Template,
+    dead: &DeadFork,
+) -> Source {
+    let why = format!("a frozen QEMU did not become a guest: {}", dead.why);
+    if dead.by_others {
+        say_no_thaws(run, bootable, "in this run", &why);
+    } else {
+        no_thaws(run, bootable, &why);
+    }
     let mut template = Box::new(template.clone());
     template.frozen = None;
     Source::Forks(template)
@@ -90,8 +112,11 @@ fn no_thaws(run: &RunContext, bootable: &BootableTarget, why: &str) {
         Ok(()) => "remembered until a reboot, another QEMU, or `vmlab cache clear facts`".to_owned(),
         Err(error) => format!("this cannot be remembered: {}", error.cause()),
     };
-    let text =
-        format!("{}: forks load a saved state, which takes longer than to thaw; {remembered}", bootable.target.id);
+    say_no_thaws(run, bootable, &remembered, why);
+}
+
+fn say_no_thaws(run: &RunContext, bootable: &BootableTarget, how_long: &str, why: &str) {
+    let text = format!("{}: forks load a saved state, which takes longer than to thaw; {how_long}", bootable.target.id);
     run.notice_with_logged_cause(&text, why);
 }
 
