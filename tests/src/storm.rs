@@ -168,18 +168,18 @@ fn disturb(
         }
         sent
     };
-    let (whom, signal, sent) = match (random.below(100), guest) {
-        (0..6, Some((pid, number))) => {
+    let (whom, signal, sent) = match (random.below(1000), guest) {
+        (0..60, Some((pid, number))) => {
             // Before the signal: its effect can be in the events at once.
             run.killed_guests.insert(number);
             (0, Signal::SIGKILL, send(pid, Signal::SIGKILL))
         }
-        (6..50, Some((pid, _))) => (0, Signal::SIGSTOP, stop(pid, GUEST_STOP_MS, random)),
-        (50..52, _) if !run.killed => {
+        (60..500, Some((pid, _))) => (0, Signal::SIGSTOP, stop(pid, GUEST_STOP_MS, random)),
+        (500..505, _) if !run.killed => {
             run.killed = true;
             (1, Signal::SIGKILL, send(vmlab, Signal::SIGKILL))
         }
-        (52..75, _) => (1, Signal::SIGSTOP, stop(vmlab, VMLAB_STOP_MS, random)),
+        (505..750, _) => (1, Signal::SIGSTOP, stop(vmlab, VMLAB_STOP_MS, random)),
         _ => return,
     };
     *counts.signals[whom].entry(signal).or_default() += u32::from(sent);

@@ -21,6 +21,14 @@ const FREEZERS_IMAGE_FD: i32 = 21;
 /// The variables that a QEMU gets which is to be frozen: each process that thaws has a copy of its environment.
 const KEPT_VARIABLES: [&str; 3] = ["PATH", "LD_LIBRARY_PATH", "QEMU_MODULE_DIR"];
 
+/// Makes sure that the freezer and the thawer can be executed on this machine.
+///
+/// # Errors
+/// As [`Program::path`].
+pub fn check_programs() -> io::Result<()> {
+    [Program::Freezer, Program::Thawer].into_iter().try_for_each(|program| program.path().map(drop))
+}
+
 /// What is special about a QEMU's start.
 #[derive(Debug)]
 pub enum Frozen {

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{Seek as _, SeekFrom, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use vmlab_events::event::{JobReport, LabEvent};
 use vmlab_events::exit;
@@ -79,4 +79,31 @@ fn a_damaged_template_is_detected_and_replaced() {
     assert_eq!(starts(&mended), ["template", "thaw"], "{}", mended.ended);
     assert!(mended.ended.stdout.contains("the template was damaged"), "{}", mended.ended);
     assert_eq!(starts(&run(&env, &only)), ["thaw"]);
+}
+
+/// The sysctl of a PID namespace (since 6.3). 2: no program can be executed from memory.
+const MEMFD_NOEXEC: &str = "/proc/sys/vm/memfd_noexec";
+
+#[test]
+fn where_no_program_can_be_executed_from_memory_forks_are_restored() {
+    if !Path::new(MEMFD_NOEXEC).exists() {
+        eprintln!("not tested: this machine's kernel has no {MEMFD_NOEXEC}");
+        return;
+    }
+    let (env, _cache) = env_without_templates();
+    let report = super::events_file(&env);
+    let script = format!(
+        "echo 2 >{MEMFD_NOEXEC} && exec {} run --offline -k {TRIXIE} =uts.hostname --report human --report json={}",
+        env.program().display(),
+        report.display()
+    );
+    for (notes, expected) in [(1, &["template", "fork"][..]), (0, &["fork"])] {
+        let mut command = env.command("unshare");
+        command.args(["--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", &script]);
+        let outcome = Outcome::of(&env, &report, env.start_command(command).wait());
+        outcome.exits(exit::OK);
+        assert_eq!(starts(&outcome), expected, "{}", outcome.ended);
+        let said = outcome.notices().filter(|text| text.contains("forks load a saved state")).count();
+        assert_eq!(said, notes, "{}", outcome.ended);
+    }
 }

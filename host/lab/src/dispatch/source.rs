@@ -5,6 +5,7 @@ use std::time::Instant;
 use vmlab_events::schedule::ForkMethod;
 use vmlab_events::verdict::Verdict;
 use vmlab_qemu::accelerator::Accelerator;
+use vmlab_qemu::frozen::check_programs;
 use vmlab_qemu::qemu::is_elf;
 use vmlab_qemu::template::key::{Ingredients, Key};
 use vmlab_qemu::template::{self, Draft, Found, Template, refusal};
@@ -263,7 +264,15 @@ fn draft_in_memory(run: &RunContext, key: &Key, cache: &CacheError) -> Result<Dr
 
 /// Boots a guest, and makes it the template of the key.
 async fn make(run: &RunContext, bootable: &BootableTarget, draft: Draft, key: &Key) -> Result<Template, NotSaved> {
-    let image = if thaws(run, bootable) { draft.create_image() } else { Ok(None) };
+    let image = match thaws(run, bootable).then(check_programs) {
+        Some(Ok(())) => draft.create_image(),
+        Some(Err(error)) => {
+            let why = format!("no program can be executed from memory (see the sysctl vm.memfd_noexec): {error}");
+            no_thaws(run, bootable, &why);
+            Ok(None)
+        }
+        None => Ok(None),
+    };
     let image = image.map_err(|error| NotSaved::Failed(error.to_string()))?;
     let origin = Origin::ToBeSaved(draft.ram(), image);
     let guest = launch(run, bootable, &origin).map_err(|why| NotSaved::Failed(why.to_string()))?;
