@@ -206,6 +206,6 @@ mod tests {
             outcomes.all(|cell| cell["outcomes"].as_array().unwrap().iter().all(|outcome| outcome["verdict"] != ""))
         );
         assert_eq!(json["findings"][0]["of_these_kernels"], true);
-        assert_eq!(json["versions"][4]["values"][0]["judgement"], "unclear");
+        assert_eq!(json["versions"][4]["values"][0]["judgement"], "not-run");
     }
 }
