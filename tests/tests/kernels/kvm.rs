@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::*;
 
-/// Eight guests of a guest, on an emulated machine that is some ten times slower; other tests may share the processors.
+/// Some guests of a guest, on an emulated machine that is some ten times slower; other tests may share the processors.
 const LIMIT: Duration = Duration::from_secs(40 * 60);
 
 /// A step of the script: what it printed, and its exit code.
@@ -39,7 +39,7 @@ fn look(step: &Step) -> (f64, f64, f64, &str) {
 }
 
 #[test]
-fn under_kvm_guests_boot_and_fork_crash_and_hang_and_have_the_right_time() {
+fn under_kvm_guests_boot_and_fork_and_crash_and_have_the_right_time() {
     let env = env();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kernels/programs/kvm.sh");
     let mut command = env.command(env.program());
@@ -61,7 +61,6 @@ fn under_kvm_guests_boot_and_fork_crash_and_hang_and_have_the_right_time() {
     step("thaw", 0, &["forks are restored, not thawed: what a QEMU under KVM has", "FORK", "1 passed"]);
     step("crash", 125, &[]);
     step("dump", 0, &["177   E   L   F"]);
-    step("hang", 0, &["hard-lockup", "right", "TIMEOUT 124"]);
     let (outside, uptime, inside, source) = look(step("look", 0, &[]));
     let (outside_again, uptime_again, inside_again, _) = look(step("again", 0, &[]));
     // Forks of one template, with several boots between them. Their monotonic clock goes on where the template's stopped.
