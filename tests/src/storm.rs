@@ -13,7 +13,7 @@ use vmlab_events::event::LabEvent;
 use vmlab_events::verdict::Verdict;
 use vmlab_selftest::env::Leftovers;
 
-use crate::env::{Process, Running, TestEnv, events_so_far};
+use crate::env::{Running, TestEnv, events_so_far};
 use crate::random::Random;
 
 /// A run that takes longer hangs.
@@ -159,7 +159,7 @@ fn disturb(
     let Some(run) = runs.get_mut(random.below(runs.len())) else { return };
     let vmlab = run.running.pid();
     let guests: Vec<_> = env.processes().into_iter().filter(|process| process.parent == vmlab).collect();
-    let guest = guests.get(random.below(guests.len())).and_then(|process| Some((process.pid, number(process)?)));
+    let guest = guests.get(random.below(guests.len())).and_then(|process| Some((process.pid, process.guest_number()?)));
     let mut stop = |pid: i32, most_ms: usize, random: &mut Random| {
         let until = Instant::now() + Duration::from_millis(random.below(most_ms) as u64);
         let sent = send(pid, Signal::SIGSTOP);
@@ -183,11 +183,6 @@ fn disturb(
         _ => return,
     };
     *counts.signals[whom].entry(signal).or_default() += u32::from(sent);
-}
-
-/// The number of a guest that has thawed.
-fn number(process: &Process) -> Option<u32> {
-    process.command.strip_prefix("vmlab-guest-")?.split(' ').next()?.parse().ok()
 }
 
 /// Whether the process was still there.

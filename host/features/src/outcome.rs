@@ -63,6 +63,9 @@ pub struct Outcome {
     /// The first version with what it needs, if it was skipped because the kernel is older.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub needs: Option<KernelVersion>,
+    /// Whether it was skipped because the kernel's configuration lacks a symbol.
+    #[serde(skip)]
+    pub lacks_symbol: bool,
     /// What a measuring scenario has measured, in its order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ratios: Vec<Ratio>,
@@ -79,6 +82,7 @@ impl Outcome {
         observed: String::new(),
         lacks: String::new(),
         needs: None,
+        lacks_symbol: false,
         ratios: Vec::new(),
         evidence: String::new(),
     };
@@ -136,6 +140,7 @@ pub(crate) fn of_report(report: &JobReport, spec: &ScenarioSpec) -> Outcome {
         Verdict::Skipped { reason } => (lacks(reason), needs(reason)),
         _ => (String::new(), None),
     };
+    let lacks_symbol = matches!(verdict, Verdict::Skipped { reason: SkipReason::ConfigNotSet { .. } });
     let of_leg =
         |wanted: Leg| report.legs.iter().find(|leg| leg.leg == wanted).and_then(|leg| reported_by(&leg.outcome));
     let detail = verdict.detail();
@@ -152,7 +157,16 @@ pub(crate) fn of_report(report: &JobReport, spec: &ScenarioSpec) -> Outcome {
         ratio_permille: figure.ratio_permille,
     };
     let ratios = figures.iter().filter(|figure| figure.is_valid()).map(ratio).collect();
-    Outcome { state, verdict: verdict.label(), observed: show(&observed), lacks: show(&lacks), needs, ratios, evidence }
+    Outcome {
+        state,
+        verdict: verdict.label(),
+        observed: show(&observed),
+        lacks: show(&lacks),
+        needs,
+        lacks_symbol,
+        ratios,
+        evidence,
+    }
 }
 
 /// The host calls a leak a failure on a kernel that is new enough to isolate.

@@ -32,10 +32,7 @@ pub(super) const AT_ONCE: Measure = Measure {
 };
 
 fn at_once(meter: &mut Meter) -> Result<(), Trouble> {
-    // Mount namespaces first. Each mount has memory for each CPU, as have ipc and net namespaces, which end after their processes. Whether
-    // the kernel searches the holes that they leave differs from boot to boot (7.2: by a factor of 3).
-    let (mounts, others): (Vec<_>, Vec<_>) = KINDS.iter().partition(|kind| kind.name == "mount");
-    for kind in mounts.into_iter().chain(others) {
+    for kind in &KINDS {
         for size in [10, 100] {
             let shared = meter.shared();
             // In a child: the memory of this process, which a fork copies, stays the same.

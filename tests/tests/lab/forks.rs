@@ -115,6 +115,17 @@ fn a_killed_fork_is_replaced_and_its_template_stays() {
     assert!(outcome.notices().any(|text| text.contains("a fork failed before its first job")), "{}", outcome.ended);
 }
 
+#[test]
+fn killed_forks_are_counted_from_the_last_guest_that_served() {
+    let killed = || vec![Guest::new(vec![Action::Signal(Signal::SIGKILL as i32)]); 2];
+    let guests =
+        [vec![Guest::template()], killed(), vec![Guest::good_fork()], killed(), vec![Guest::good_fork()]].concat();
+    let outcome = lab(guests).run(&[&["=uts.hostname"], &FORK[..], &["--repeat", "2"]].concat());
+    outcome.exits(exit::OK).has(HOSTNAME, "PASS", "");
+    let passed_over = outcome.notices().filter(|text| text.contains("vmlab starts another fork")).count();
+    assert_eq!((outcome.guests(), passed_over), (7, 4), "{}", outcome.ended);
+}
+
 /// A template whose kernel has printed this, without a line end, before the guest is saved.
 fn template_that_says(line: &str) -> Guest {
     Guest::new(vec![Action::HoldConsole, hello(), console(line), Action::ReleaseConsole, Action::Hang])

@@ -84,6 +84,12 @@ impl Process {
         self.command.split(' ').any(|word| word == "-chardev") || self.command.starts_with(THAWED)
     }
 
+    /// The number of a guest that has thawed.
+    #[must_use]
+    pub fn guest_number(&self) -> Option<u32> {
+        self.command.strip_prefix(THAWED)?.split(' ').next()?.parse().ok()
+    }
+
     /// How many sockets the process has open.
     pub(super) fn sockets(&self) -> usize {
         let links = fs::read_dir(format!("/proc/{}/fd", self.pid)).into_iter().flatten().flatten();
