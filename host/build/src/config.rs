@@ -1,15 +1,37 @@
 //! A kernel's `.config`.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-/// The symbols that a `.config` sets.
+/// The symbols that a `.config` sets. There are thousands of them, so they are kept as parts of the text, and clones share it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KernelConfig {
-    symbols: BTreeMap<String, String>,
+    text: Arc<str>,
+    /// Sorted by name, each name once.
+    symbols: Arc<[Symbol]>,
     /// The SHA-256 of the text, in hexadecimal.
     pub sha256: String,
+}
+
+/// A symbol that is set: `NAME=VALUE` at an offset of the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Symbol {
+    at: usize,
+    /// The lengths of the name and of the value, in bytes.
+    name: usize,
+    value: usize,
+}
+
+impl Symbol {
+    fn name(self, text: &str) -> &str {
+        text.get(self.at..self.at + self.name).unwrap_or_default()
+    }
+
+    fn value(self, text: &str) -> &str {
+        let from = self.at + self.name + 1;
+        text.get(from..from + self.value).unwrap_or_default()
+    }
 }
 
 impl KernelConfig {
@@ -18,29 +40,38 @@ impl KernelConfig {
     /// `conf_read_simple`).
     #[must_use]
     pub fn parse(text: &str) -> Self {
-        let mut symbols = BTreeMap::new();
-        for line in text.lines().map(str::trim) {
+        // The symbol of each line, with its name; None if the line clears it.
+        let mut said: Vec<(&str, Option<Symbol>)> = Vec::new();
+        let mut next = 0;
+        for whole in text.split_inclusive('\n') {
+            let line = whole.trim();
+            let at = next + whole.len() - whole.trim_start().len();
+            next += whole.len();
             let unset = line.strip_prefix("# ").and_then(|rest| rest.strip_suffix(" is not set"));
             match (unset, line.split_once('=')) {
-                (Some(name), _) => drop(symbols.remove(name)),
+                (Some(name), _) => said.push((name, None)),
                 (None, Some((name, value))) if name.starts_with("CONFIG_") => {
-                    symbols.insert(name.to_owned(), value.to_owned());
+                    said.push((name, Some(Symbol { at, name: name.len(), value: value.len() })));
                 }
                 _ => {}
             }
         }
-        Self { symbols, sha256: vmlab_store::hex(&Sha256::digest(text)) }
+        said.sort_by_key(|(name, _)| *name);
+        let last = said.chunk_by(|(a, _), (b, _)| a == b).filter_map(<[_]>::last);
+        let symbols = last.filter_map(|(_, symbol)| *symbol).collect();
+        Self { text: text.into(), symbols, sha256: vmlab_store::hex(&Sha256::digest(text)) }
     }
 
     /// The value of a symbol (with prefix): `y`, `m`, a number or a quoted string; `None` if the symbol is not set.
     #[must_use]
     pub fn get(&self, symbol: &str) -> Option<&str> {
-        self.symbols.get(symbol).map(String::as_str)
+        let found = self.symbols.binary_search_by_key(&symbol, |known| known.name(&self.text)).ok()?;
+        self.symbols.get(found).map(|known| known.value(&self.text))
     }
 
     /// The symbols that are set, with their values, sorted.
     pub fn symbols(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.symbols.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+        self.symbols.iter().map(|symbol| (symbol.name(&self.text), symbol.value(&self.text)))
     }
 
     /// Whether a symbol is `y` or `m`.
@@ -69,5 +100,8 @@ mod tests {
     fn the_last_line_on_a_symbol_counts() {
         let config = KernelConfig::parse("CONFIG_A=y\n# CONFIG_A is not set\n# CONFIG_B is not set\nCONFIG_B=m\n");
         assert_eq!((config.get("CONFIG_A"), config.get("CONFIG_B")), (None, Some("m")));
+        let config = KernelConfig::parse("  CONFIG_B=1\n# CONFIG_A is not set\nCONFIG_AB=\nCONFIG_A=y");
+        let symbols: Vec<_> = config.symbols().collect();
+        assert_eq!(symbols, [("CONFIG_A", "y"), ("CONFIG_AB", ""), ("CONFIG_B", "1")]);
     }
 }

@@ -65,7 +65,7 @@ pub(crate) struct GuestArgs {
     #[arg(value_parser = clap::value_parser!(u32).range(1..=255))]
     pub(crate) cpus: u32,
 
-    /// Guests that run at the same time [default: this machine's processors divided by --cpus]
+    /// Guests that run at the same time [default: this machine's processors divided by --cpus, or fewer if memory is short]
     #[arg(short, long, value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) jobs: Option<u16>,

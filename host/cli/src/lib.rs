@@ -99,6 +99,7 @@ pub fn main() -> ExitCode {
     if spawn::watch_if_asked() {
         return ExitCode::SUCCESS;
     }
+    memory::grow_in_large_steps();
     let worker = std::thread::Builder::new().name("vmlab".to_owned()).stack_size(STACK_BYTES).spawn(command);
     let failure = match worker.map(JoinHandle::join) {
         Ok(Ok(code)) => return code,

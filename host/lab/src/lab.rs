@@ -1,7 +1,6 @@
 //! The entry point: [`Lab::run`].
 
 use std::fs;
-use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -16,6 +15,7 @@ use vmlab_events::verdict::LackingDrivers;
 use vmlab_store::cache::Limit;
 use vmlab_store::dirs::Dirs;
 
+use crate::capacity::Capacity;
 use crate::command::Attach;
 use crate::context::{Options, RunContext};
 use crate::dispatch;
@@ -105,9 +105,10 @@ impl<'a> Lab<'a> {
         };
         let Opened { record, notices } = sink.open().map_err(RunError::Sink)?;
         let dump_dir = dump_dir(&plan.dump, record.as_ref())?;
-        let context = Rc::new(self.context(&plan, &ready, record, dump_dir, sink));
+        let Capacity { guests, notice } = Capacity::of(&plan);
+        let context = Rc::new(self.context(&plan, &ready, guests, record, dump_dir, sink));
         announce(&context, &ready, &plan);
-        notices.iter().chain(&ready.notices).for_each(|text| context.emitter.notice(text));
+        notices.iter().chain(&ready.notices).chain(&notice).for_each(|text| context.emitter.notice(text));
         self.laps.lap("open");
         self.serve(&context, ready.targets, &ready.jobs, &plan).await;
         self.laps.lap("guests");
@@ -123,12 +124,11 @@ impl<'a> Lab<'a> {
         &self,
         plan: &Plan,
         ready: &Ready,
+        guests_at_once: usize,
         record: Option<Record>,
         dump_dir: Option<PathBuf>,
         sink: Box<dyn Sink>,
     ) -> RunContext {
-        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-        let at_once = usize::try_from(plan.cpus).map_or(1, |cpus| (processors / cpus.max(1)).max(1));
         let (run_id, record_dir) = match record {
             Some(Record { run_id, dir }) => (run_id, Some(dir)),
             None => ("not-recorded".to_owned(), None),
@@ -138,7 +138,7 @@ impl<'a> Lab<'a> {
             fork_method: plan.fork_method,
             repetition: plan.repetition,
             machines: ready.machines,
-            guests_at_once: plan.guests_at_once.unwrap_or(at_once),
+            guests_at_once,
             run_id,
             cache_limit: self.cache_limit,
             dump_dir,

@@ -29,6 +29,7 @@
 
 mod attempts;
 pub mod cache;
+mod capacity;
 pub mod command;
 mod context;
 mod dispatch;

@@ -47,7 +47,8 @@ pub struct Plan {
     pub debugger: bool,
     /// Further parameters for the kernel's command line.
     pub append: Append,
-    /// The maximum number of guests at the same time; None for the host's processors divided by [`Self::cpus`].
+    /// The maximum number of guests at the same time; None for as many as there are
+    /// processors for (the host's divided by [`Self::cpus`]) and memory.
     pub guests_at_once: Option<usize>,
     /// The time limits of each guest.
     pub limits: limits::Wanted,

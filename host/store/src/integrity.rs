@@ -14,7 +14,7 @@ use nix::unistd::{Whence, lseek};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::fingerprint::Fingerprint;
+use crate::fingerprint::{Below, Fingerprint};
 use crate::stat_cache::Fact;
 use crate::{CacheError, hex, host_boot_id, regular, sha256_of};
 
@@ -171,13 +171,13 @@ impl Integrity {
 
     /// The fingerprints of all files, or the damage if a file is missing or has another size.
     fn look(&self, dir: &Path) -> Result<Result<Vec<Fingerprint>, String>, CacheError> {
-        let mut seen = Vec::with_capacity(self.0.len());
+        let (mut seen, mut below) = (Vec::with_capacity(self.0.len()), Below::new(dir));
         for file in &self.0 {
-            let path = dir.join(&file.path);
-            match Fingerprint::of(&path) {
+            let path = Path::new(&file.path);
+            match below.of(path) {
                 Ok(there) if there.size_bytes == file.size_bytes => seen.push(there),
-                Ok(_) => return Ok(Err(changed(&path))),
-                Err(error) => return damage_or(&path, error).map(Err),
+                Ok(_) => return Ok(Err(changed(&dir.join(path)))),
+                Err(error) => return damage_or(&dir.join(path), error).map(Err),
             }
         }
         Ok(Ok(seen))
@@ -204,7 +204,7 @@ fn damage_or(path: &Path, error: io::Error) -> Result<String, CacheError> {
 
 fn digest_of(seen: &[Fingerprint]) -> String {
     let mut hash = Sha256::new();
-    seen.iter().for_each(|file| hash.update(format!("{file:?}\n")));
+    hash.update(seen.iter().flat_map(Fingerprint::bytes).collect::<Vec<_>>());
     hex(&hash.finalize())
 }
 

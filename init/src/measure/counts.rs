@@ -5,6 +5,7 @@ use std::mem::forget;
 use nix::sched::CloneFlags;
 
 use super::Measure;
+use super::ballast::Ballast;
 use super::kinds::{self, KINDS};
 use super::member::Member;
 use super::meter::{Meter, Operation, in_child, median_of};
@@ -34,6 +35,7 @@ pub(super) const COUNTS: Measure = Measure {
 };
 
 fn counts(meter: &mut Meter) -> Result<(), Trouble> {
+    let _ballast = Ballast::new()?;
     for (name, counts) in MANY {
         let Some(kind) = KINDS.iter().find(|kind| kind.name == name) else { continue };
         for &count in counts {

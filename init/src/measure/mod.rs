@@ -5,6 +5,7 @@
 //! ([`meter`]); there is no verdict of isolation.
 
 mod at_once;
+mod ballast;
 mod cache_lines;
 mod cgroups;
 mod counts;

@@ -2,12 +2,12 @@
 
 use std::fs;
 
-use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::stat;
 use vmlab_protocol::catalogue::Namespace;
 
 use super::Measure;
+use super::ballast::{Ballast, more_mounts};
 use super::inside::Inside;
 use super::meter::{MOST, Meter, Operation, median_of, time};
 use crate::sandbox::{During, Sandbox};
@@ -67,11 +67,10 @@ const COSTS: [Cost; 3] = [
 ];
 
 fn mounts(meter: &mut Meter) -> Result<(), Trouble> {
+    let _ballast = Ballast::new()?;
     let scratch = Scratch::new()?;
     let none = Inside::mounts(&SANDBOX, || Ok(()))?;
-    // All mounts are there before anything is measured, and until the end. Mounts that come and go leave holes in the memory that
-    // the kernel allocates for each CPU, and whether it searches them at every new mount differs from boot to boot (5.10: by a factor
-    // of 4).
+    // All mounts are there before anything is measured, and until the end: mounts that come and go would leave holes.
     let with = |count| Inside::mounts(&SANDBOX, || more_mounts(&scratch, count));
     let namespaces = [(100, with(100)?), (400, with(400)?)];
     for (count, many) in &namespaces {
@@ -84,15 +83,6 @@ fn mounts(meter: &mut Meter) -> Result<(), Trouble> {
                 Operation::new("the same without them", &mut without).at_most(most),
             )?;
         }
-    }
-    Ok(())
-}
-
-fn more_mounts(scratch: &Scratch, count: u32) -> Result<(), Trouble> {
-    for number in 0..count {
-        let dir = scratch.join(&format!("{count}-{number}"));
-        fs::create_dir(&dir).during("mkdir(2)")?;
-        mount(Some(&dir), &dir, None::<&str>, MsFlags::MS_BIND, None::<&str>).during("mount(MS_BIND)")?;
     }
     Ok(())
 }

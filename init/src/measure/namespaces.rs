@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::Measure;
+use super::ballast::Ballast;
 use super::kinds::{self, KINDS, Kind};
 use super::meter::{FORK, Meter, Operation, SCHEDSTAT, forks, idle_work, in_child, median_of, work};
 use crate::scenarios::{Probe, Trouble};
@@ -27,6 +28,7 @@ pub(super) const CREATE: Measure = Measure {
 };
 
 fn create(meter: &mut Meter) -> Result<(), Trouble> {
+    let _ballast = Ballast::new()?;
     for kind in &KINDS {
         let shared = meter.shared();
         let mut unshare = |times| median_of(times, || in_child(&shared, || kind.time_to_create()));

@@ -12,7 +12,7 @@ mod task_first;
 mod warned;
 
 use std::ops::Range;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use aho_corasick::{AhoCorasick, AhoCorasickBuilder, MatchKind};
 use regex::bytes::{Regex, RegexBuilder, RegexSet};
@@ -66,8 +66,14 @@ pub(super) enum Meaning {
 pub(super) struct Rules {
     /// Finds every line that may have a meaning, and some others.
     pub(super) prefilter: AhoCorasick,
+    /// Compiled for the first line that may be a title: this takes a millisecond or two, and most consoles have none.
+    titles: OnceLock<Result<Titles, String>>,
+}
+
+/// The compiled patterns of titles.
+struct Titles {
     /// Finds the first matching rule, in one pass.
-    titles: meta::Regex,
+    first: meta::Regex,
     parts: Vec<(&'static Rule, Regex)>,
     harmless: RegexSet,
 }
@@ -79,70 +85,77 @@ pub(super) static RULES: LazyLock<Result<Rules, String>> =
 
 /// An unreadable console counts as a warning, so that no scenario passes on it.
 pub(super) fn unread(rules: &Result<Rules, String>) -> Option<Finding> {
-    let why = rules.as_ref().err()?;
+    let why = match rules {
+        Ok(rules) => rules.titles.get()?.as_ref().err()?,
+        Err(why) => why,
+    };
     let title = format!("vmlab cannot read this console: its table of kernel reports does not compile: {why}");
     Some(Finding::of_title(Kind::Warning, &title))
 }
 
 impl Rules {
-    fn compile() -> Result<Self, Box<dyn std::error::Error>> {
+    fn compile() -> Result<Self, aho_corasick::BuildError> {
         let mut anchors: Vec<&str> = all().map(|rule| rule.anchor).chain([BANNER, CUT_HERE, CONSOLE_MARK]).collect();
         anchors.sort_unstable();
         anchors.dedup();
         // An anchor that contains another anchor is redundant.
         let alone: Vec<_> = anchors.iter().filter(|a| !anchors.iter().any(|b| a != &b && a.contains(b))).collect();
-        let anchored = |rule: &Rule| format!("^(?:{})", rule.pattern);
-        let part = |rule: &'static Rule| Ok((rule, RegexBuilder::new(&anchored(rule)).unicode(false).build()?));
-        let harmless = harmless::LINES.iter().map(|line| format!("^(?:{})", line.pattern));
-        Ok(Self {
-            // With leftmost matches the search uses vector instructions.
-            prefilter: AhoCorasickBuilder::new().match_kind(MatchKind::LeftmostFirst).build(alone)?,
-            titles: meta::Builder::new()
-                .syntax(syntax::Config::new().unicode(false).utf8(false))
-                .build_many(&all().map(|rule| rule.pattern).collect::<Vec<_>>())?,
-            harmless: RegexSet::new(harmless)?,
-            parts: all().map(part).collect::<Result<_, regex::Error>>()?,
-        })
+        // With leftmost matches the search uses vector instructions.
+        let prefilter = AhoCorasickBuilder::new().match_kind(MatchKind::LeftmostFirst).build(alone)?;
+        Ok(Self { prefilter, titles: OnceLock::new() })
+    }
+
+    fn titles(&self) -> Option<&Titles> {
+        self.titles.get_or_init(|| Titles::compile().map_err(|error| error.to_string())).as_ref().ok()
     }
 
     /// The meaning of a line with this text.
     pub(super) fn meaning(&self, words: &[u8]) -> Option<Meaning> {
+        let own = Self::own_meaning(words);
+        // A task's name, which may have any text, may begin a title; no title is without an anchor.
+        if let Some((length, meaning)) = own
+            && !self.prefilter.is_match(&words[length..])
+        {
+            return Some(meaning);
+        }
+        let titles = self.titles()?;
         let title = Input::new(words).anchored(Anchored::Yes);
-        if let Some(found) = self.titles.search_half(&title) {
-            let rule = found.pattern().as_usize();
-            let is_harmless = self.is_any(rule) && self.harmless.is_match(words);
-            return Some(if is_harmless { Meaning::Harmless } else { Meaning::Title(rule) });
-        }
-        let starts = |text: &str| words.starts_with(text.as_bytes());
-        if starts(BANNER) {
-            Some(Meaning::Banner)
-        } else if starts(CUT_HERE) {
-            Some(Meaning::CutHere)
-        } else if starts(CONSOLE_MARK) {
-            Some(Meaning::InitSays(CONSOLE_MARK.len()))
-        } else {
-            None
-        }
+        let Some(found) = titles.first.search_half(&title) else { return own.map(|(_, meaning)| meaning) };
+        let rule = found.pattern().as_usize();
+        let is_harmless = self.is_any(rule) && titles.harmless.is_match(words);
+        Some(if is_harmless { Meaning::Harmless } else { Meaning::Title(rule) })
+    }
+
+    /// What a line means that begins like no title, and the length of that beginning in bytes.
+    fn own_meaning(words: &[u8]) -> Option<(usize, Meaning)> {
+        let said = Meaning::InitSays(CONSOLE_MARK.len());
+        let all = [(BANNER, Meaning::Banner), (CUT_HERE, Meaning::CutHere), (CONSOLE_MARK, said)];
+        let found = all.into_iter().find(|(text, _)| words.starts_with(text.as_bytes()));
+        found.map(|(text, meaning)| (text.len(), meaning))
+    }
+
+    fn part(&self, number: usize) -> Option<&(&'static Rule, Regex)> {
+        self.titles()?.parts.get(number)
     }
 
     /// The kind of a rule.
     pub(super) fn kind(&self, number: usize) -> Option<Kind> {
-        self.parts.get(number).map(|(rule, _)| rule.kind)
+        self.part(number).map(|(rule, _)| rule.kind)
     }
 
     /// Whether the titles of a rule are those of a panic.
     pub(super) fn is_panic(&self, number: usize) -> bool {
-        self.parts.get(number).is_some_and(|(rule, _)| rule.anchor == fatal::ANCHOR)
+        self.part(number).is_some_and(|(rule, _)| rule.anchor == fatal::ANCHOR)
     }
 
     /// Whether a rule matches any text behind `WARNING: ` or `BUG: `. Programs print such lines, too.
     pub(super) fn is_any(&self, number: usize) -> bool {
-        self.parts.get(number).is_some_and(|(rule, _)| warned::IS_ANY.contains(&rule.pattern))
+        self.part(number).is_some_and(|(rule, _)| warned::IS_ANY.contains(&rule.pattern))
     }
 
     /// The parts of a title. A task's name may have any bytes but NUL, so that patterns see bytes and parts are decoded.
     pub(super) fn title(&self, number: usize, words: &[u8], line: Option<u64>) -> Option<Title> {
-        let (rule, pattern) = self.parts.get(number)?;
+        let (rule, pattern) = self.part(number)?;
         let found = pattern.captures(words)?;
         let group = |name| found.name(name).map(|part| String::from_utf8_lossy(part.as_bytes()).into_owned());
         Some(Title {
@@ -155,6 +168,21 @@ impl Rules {
             named: found.name("comm").map_or(0..0, |name| name.range()),
             line,
             is_any: self.is_any(number),
+        })
+    }
+}
+
+impl Titles {
+    fn compile() -> Result<Self, Box<dyn std::error::Error>> {
+        let anchored = |rule: &Rule| format!("^(?:{})", rule.pattern);
+        let part = |rule: &'static Rule| Ok((rule, RegexBuilder::new(&anchored(rule)).unicode(false).build()?));
+        let harmless = harmless::LINES.iter().map(|line| format!("^(?:{})", line.pattern));
+        Ok(Self {
+            first: meta::Builder::new()
+                .syntax(syntax::Config::new().unicode(false).utf8(false))
+                .build_many(&all().map(|rule| rule.pattern).collect::<Vec<_>>())?,
+            harmless: RegexSet::new(harmless)?,
+            parts: all().map(part).collect::<Result<_, regex::Error>>()?,
         })
     }
 }

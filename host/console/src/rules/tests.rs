@@ -178,5 +178,20 @@ fn lines_of_programs_and_of_healthy_kernels_are_no_findings() {
 fn an_unreadable_console_is_a_warning() {
     let found = unread(&Err("unclosed group".to_owned())).unwrap();
     assert!(found.severity == Kind::Warning.severity() && found.title.contains("unclosed group"), "{found:?}");
-    assert!(unread(&RULES).is_none());
+    assert!(RULES.as_ref().is_ok_and(|rules| rules.titles().is_some()) && unread(&RULES).is_none());
+    let rules = Rules::compile().unwrap();
+    assert!(rules.titles.set(Err("unclosed group".to_owned())).is_ok());
+    assert_eq!(rules.meaning(b"BUG: unable to handle"), None);
+    assert_eq!(unread(&Ok(rules)), Some(found));
+}
+
+#[test]
+fn the_patterns_of_titles_are_compiled_for_a_line_that_may_be_one() {
+    let rules = Rules::compile().unwrap();
+    let said = [CONSOLE_MARK, "a leg begins"].concat();
+    assert_eq!(rules.meaning(said.as_bytes()), Some(Meaning::InitSays(CONSOLE_MARK.len())));
+    assert_eq!(rules.meaning(b"Linux version 6.12.0 (gcc) #1 SMP"), Some(Meaning::Banner));
+    assert!(rules.titles.get().is_none());
+    assert_eq!(rules.meaning(b"BUGS: none"), None);
+    assert!(rules.titles.get().is_some());
 }

@@ -21,14 +21,17 @@ use crate::smaps::{self, Mapping};
 const GAP: usize = 64;
 
 /// Flags of memory (`VmFlags` in proc_pid_smaps(5)) that need nothing: permissions, accounting, and advice that only tells the
-/// kernel how to read a file. `mg` (KSM) is left out of a thawed process.
-const HARMLESS: &[&str] = &["rd", "wr", "ex", "sh", "mr", "mw", "me", "ms", "ac", "nr", "sd", "mg", "gd", "sr", "rr"];
+/// kernel how to read a file. `mg` (KSM) is left out of a thawed process, and so is `dp` (`MAP_DROPPABLE`, Linux 6.11), by which
+/// the kernel may take memory back.
+const HARMLESS: &[&str] =
+    &["rd", "wr", "ex", "sh", "mr", "mw", "me", "ms", "ac", "nr", "sd", "mg", "gd", "sr", "rr", "dp"];
 /// Flags that become advice.
-const ADVICE: [(&str, u32); 4] = [
+const ADVICE: [(&str, u32); 5] = [
     ("hg", advice::HUGE_PAGE.0),
     ("nh", advice::NO_HUGE_PAGE.0),
     ("dd", advice::DONT_DUMP.0),
     ("dc", advice::DONT_FORK.0),
+    ("wf", advice::WIPE_ON_FORK.0),
 ];
 
 /// What `/proc/PID/pagemap` says of a page (Documentation/admin-guide/mm/pagemap.rst).
@@ -184,7 +187,7 @@ impl Reader<'_> {
         Ok(number)
     }
 
-    /// Anonymous memory: touched pages from the image, all others are zeros.
+    /// Anonymous memory: touched pages from the image, all others are zeros. Of what is wiped in a fork, everything is.
     fn add_anonymous(
         &mut self,
         mapping: &Mapping,
@@ -204,6 +207,7 @@ impl Reader<'_> {
             let (flags, source) = match kind {
                 Page::Untouched => (flags, Source::Zeros),
                 Page::Guard => (flags | advice::GUARD.0, Source::Zeros),
+                Page::Own if flags & advice::WIPE_ON_FORK.0 != 0 => (flags, Source::Zeros),
                 Page::Own => (flags, Source::Image { offset: self.pages.copy(&self.memory, start, end)? }),
             };
             tables.ranges.push(range(mapping, start, end, flags, source));
@@ -303,8 +307,9 @@ mod tests {
     #[test]
     fn advice_is_kept_and_unknown_properties_are_refused() {
         assert_eq!(flags(&mapping("rd wr mr mw me ac sd")), Ok(0));
+        assert_eq!(flags(&mapping("rd wr dd dp wf")), Ok(advice::DONT_DUMP.0 | advice::WIPE_ON_FORK.0));
         assert_eq!(flags(&mapping("rd dc hg mg")), Ok(advice::DONT_FORK.0 | advice::HUGE_PAGE.0));
-        for unknown in ["lo", "ss", "ht", "um", "wf", "sl", "xx"] {
+        for unknown in ["lo", "ss", "ht", "um", "sl", "xx"] {
             let refusal = flags(&mapping(&format!("rd wr {unknown}"))).unwrap_err();
             assert!(refusal.to_string().contains(&format!("`{unknown}`")), "{refusal}");
         }

@@ -95,7 +95,7 @@ fn is_range(image: &Image<'_>, range: &Range, file_bytes: u64) -> bool {
         Source::File { file, offset } => (file as usize) < image.files().count_all() && within(offset, u64::MAX >> 1),
         Source::Ram { node, offset } => node < NODES_LIMIT && within(offset, u64::MAX >> 1),
     };
-    contents && (flags & GROWS_DOWN == 0 || source == Source::Zeros)
+    contents && (flags & (GROWS_DOWN | advice::WIPE_ON_FORK.0) == 0 || source == Source::Zeros)
 }
 
 fn files(image: &Image<'_>) -> Result<(), DecodeError> {

@@ -86,8 +86,11 @@ pub mod advice {
     pub const DONT_FORK: (u32, u32) = (1 << 3, 10);
     /// `MADV_GUARD_INSTALL` (Linux 6.13): glibc's guard pages of a thread's stack.
     pub const GUARD: (u32, u32) = (1 << 4, 102);
+    /// `MADV_WIPEONFORK` (Linux 4.14): memory of which a copy of a process must not have the contents, such as the state of a
+    /// random generator. Only for [`Source::Zeros`](super::Source::Zeros): a thawed process is a copy.
+    pub const WIPE_ON_FORK: (u32, u32) = (1 << 5, 18);
     /// All of them.
-    pub const ALL: [(u32, u32); 5] = [HUGE_PAGE, NO_HUGE_PAGE, DONT_DUMP, DONT_FORK, GUARD];
+    pub const ALL: [(u32, u32); 6] = [HUGE_PAGE, NO_HUGE_PAGE, DONT_DUMP, DONT_FORK, GUARD, WIPE_ON_FORK];
 }
 
 record! {

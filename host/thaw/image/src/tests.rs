@@ -204,6 +204,7 @@ fn impossible_records_are_refused() {
         (Section::Ranges, |tables| tables.ranges[0].protection = 8),
         (Section::Ranges, |tables| tables.ranges[0].flags = 1 << 20),
         (Section::Ranges, |tables| tables.ranges[0].flags = GROWS_DOWN),
+        (Section::Ranges, |tables| tables.ranges[0].flags = advice::WIPE_ON_FORK.0),
         (Section::Ranges, |tables| tables.ranges[0].source = Source::File { file: 1, offset: 0 }),
         (Section::Ranges, |tables| tables.ranges[1].source = Source::Image { offset: FILE_BYTES }),
         (Section::Ranges, |tables| tables.ranges[1].source = Source::Image { offset: PAGES_AT + 1 }),

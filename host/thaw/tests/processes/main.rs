@@ -129,6 +129,8 @@ fn a_thawed_process_goes_on_with_all_that_it_had() {
         ("slack", "1234"),
         ("float", "1224"),
         ("ram", "78"),
+        ("wiped", "0"),
+        ("wiped", "1"),
     ] {
         assert_eq!(control.ask(question), answer, "{question}");
     }

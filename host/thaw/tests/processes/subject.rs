@@ -46,6 +46,7 @@ pub fn live(kind: &str) {
     unsafe { sigaction(Signal::SIGUSR2, &action) }.unwrap();
     let _held = strange(kind);
     let ram = map_ram();
+    let wiped = wiped_in_a_fork();
     let signals = SignalFd::with_flags(&blocked, SfdFlags::SFD_CLOEXEC).unwrap();
     let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC).unwrap();
     let second = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).unwrap();
@@ -96,6 +97,7 @@ pub fn live(kind: &str) {
             // SAFETY: prctl(2) touches no memory.
             "slack" => unsafe { libc::prctl(libc::PR_GET_TIMERSLACK) }.to_string(),
             "ram" => change(ram).to_string(),
+            "wiped" => std::mem::replace(wiped, *wiped + 1).to_string(),
             "float" => (black_box(1.5_f64).sqrt() * 1000.0).floor().to_string(),
             "exit" => std::process::exit(9),
             other => panic!("{other}"),
@@ -167,6 +169,19 @@ fn change(ram: *mut u8) -> u8 {
         let byte = ram.add(5000);
         byte.write(byte.read() + 1);
         byte.read()
+    }
+}
+
+/// A byte that is 7, and in memory of which a fork has only zeros, like the state of the C library's random generator (glibc 2.41).
+fn wiped_in_a_fork() -> &'static mut u8 {
+    // SAFETY: a new mapping, at an address that the kernel chooses, and which stays.
+    unsafe {
+        let memory = libc::mmap(ptr::null_mut(), 8192, 3, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0);
+        assert_ne!(memory, libc::MAP_FAILED);
+        assert_eq!(libc::madvise(memory, 8192, libc::MADV_WIPEONFORK), 0);
+        let byte = &mut *memory.cast::<u8>();
+        *byte = 7;
+        byte
     }
 }
 
