@@ -6,6 +6,9 @@ use crate::vmlab::{Outcome, Vmlab};
 /// The scenario of all sections. Two of its three legs enter a namespace.
 pub const SCENARIO: &str = "=uts.hostname";
 
+/// Has forks thaw.
+pub const THAW: [&str; 2] = ["--fork-method", "thaw"];
+
 /// Has forks start by loading a saved state.
 pub const RESTORE: [&str; 2] = ["--fork-method", "restore"];
 
@@ -15,7 +18,7 @@ pub fn measure(lab: &Vmlab, rounds: u32, few: u32) -> Outcome<()> {
     let (mut thaws, mut forks, mut ratios, mut boots) =
         (Series::default(), Series::default(), Series::default(), Series::default());
     for round in 0..rounds {
-        let thaw = lab.run([SCENARIO, "--fork-method", "thaw"])?.taken;
+        let thaw = lab.run([&[SCENARIO], &THAW[..]].concat())?.taken;
         let fork = lab.run([&[SCENARIO], &RESTORE[..]].concat())?.taken;
         thaws.time(thaw);
         forks.time(fork);

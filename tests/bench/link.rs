@@ -27,7 +27,7 @@ const PIECE_BYTES: usize = 256 << 10;
 /// Measures both directions alternately, each in a fork of its own.
 pub fn measure(lab: &Vmlab) -> Outcome<()> {
     heading("the link");
-    let recipe = Recipe::of(lab)?;
+    let recipe = Recipe::restored(lab)?;
     let runtime = runtime()?;
     let (mut out, mut into) = (Series::default(), Series::default());
     for _ in 0..ROUNDS {

@@ -9,10 +9,15 @@ use crate::vmlab::{Outcome, Vmlab, failed};
 /// The number of forks at the same time.
 const FORKS: u32 = 10;
 
-/// Starts forks one after the other, and keeps all of them running.
+/// Measures forks that thaw, and forks that load a saved state.
 pub fn measure(lab: &Vmlab) -> Outcome<()> {
     heading("memory (PSS) of forks that were prepared and wait for work");
-    let recipe = Recipe::of(lab)?;
+    of_forks("thawed", &Recipe::thawed(lab)?, 10.0)?;
+    of_forks("restored", &Recipe::restored(lab)?, 40.0)
+}
+
+/// Starts forks one after the other, and keeps all of them running.
+fn of_forks(way: &str, recipe: &Recipe, most_mib: f64) -> Outcome<()> {
     let runtime = runtime()?;
     let mut forks = Vec::new();
     let (mut further, mut before) = (Series::default(), 0.0);
@@ -22,14 +27,14 @@ pub fn measure(lab: &Vmlab) -> Outcome<()> {
         let ids = ids.ok_or_else(|| failed("a fork has ended"))?;
         let all = ids.iter().map(|id| pss_mib(*id)).sum::<Outcome<f64>>()?;
         if number == 1 {
-            println!("  {:<44} {:>8} {all:9.1}", "the first", "MiB");
+            println!("  {:<44} {:>8} {all:9.1}", format!("{way}: the first"), "MiB");
         } else {
             further.figure(all - before);
         }
         before = all;
     }
-    line("each further one, to the tenth", "MiB", &further);
-    against("each further one", "MiB", further.median(), Bar::AtMost(40.0));
+    line(&format!("{way}: each further one, to the tenth"), "MiB", &further);
+    against(&format!("{way}: each further one"), "MiB", further.median(), Bar::AtMost(most_mib));
     Ok(())
 }
 

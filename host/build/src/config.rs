@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KernelConfig {
     text: Arc<str>,
-    /// Sorted by name, each name once.
+    /// Each name once, in the order of [`key`].
     symbols: Arc<[Symbol]>,
     /// The SHA-256 of the text, in hexadecimal.
     pub sha256: String,
@@ -34,6 +34,11 @@ impl Symbol {
     }
 }
 
+/// Names of one length have few others to be compared with: all of them begin alike.
+const fn key(name: &str) -> (usize, &str) {
+    (name.len(), name)
+}
+
 impl KernelConfig {
     /// Reads the text of a `.config`: `CONFIG_X=value` sets a symbol, `# CONFIG_X is not set` clears it, and other
     /// lines are ignored. The last line on a symbol counts, as in the kernel's build (scripts/kconfig/confdata.c,
@@ -56,7 +61,7 @@ impl KernelConfig {
                 _ => {}
             }
         }
-        said.sort_by_key(|(name, _)| *name);
+        said.sort_by_key(|(name, _)| key(name));
         let last = said.chunk_by(|(a, _), (b, _)| a == b).filter_map(<[_]>::last);
         let symbols = last.filter_map(|(_, symbol)| *symbol).collect();
         Self { text: text.into(), symbols, sha256: vmlab_store::hex(&Sha256::digest(text)) }
@@ -65,13 +70,16 @@ impl KernelConfig {
     /// The value of a symbol (with prefix): `y`, `m`, a number or a quoted string; `None` if the symbol is not set.
     #[must_use]
     pub fn get(&self, symbol: &str) -> Option<&str> {
-        let found = self.symbols.binary_search_by_key(&symbol, |known| known.name(&self.text)).ok()?;
+        let found = self.symbols.binary_search_by_key(&key(symbol), |known| key(known.name(&self.text))).ok()?;
         self.symbols.get(found).map(|known| known.value(&self.text))
     }
 
     /// The symbols that are set, with their values, sorted.
     pub fn symbols(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.symbols.iter().map(|symbol| (symbol.name(&self.text), symbol.value(&self.text)))
+        let mut all: Vec<_> =
+            self.symbols.iter().map(|symbol| (symbol.name(&self.text), symbol.value(&self.text))).collect();
+        all.sort_unstable();
+        all.into_iter()
     }
 
     /// Whether a symbol is `y` or `m`.
