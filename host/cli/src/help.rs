@@ -99,6 +99,7 @@ Examples:
   vmlab exec -k debian:bookworm -- ./mytest        a program of yours, in a kernel of its own
   vmlab report --format junit -o junit.xml         the latest run again, as a JUnit file
   vmlab report --features                          which features work on the kernels of that run
+  vmlab diff                                       what the latest run changed: broken, fixed, skipped
   vmlab explain uts.hostname                       what a scenario shows, and how
   vmlab doctor                                     what this machine lacks";
 

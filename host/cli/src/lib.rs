@@ -17,6 +17,7 @@ use vmlab_store::dirs::Dirs;
 mod cache;
 mod completions;
 mod console;
+mod diff;
 mod doctor;
 mod exec;
 mod explain;
@@ -67,6 +68,7 @@ enum LabCommand {
     Explain(explain::ExplainArgs),
     Kernel(kernel::Args),
     Report(report::ReportArgs),
+    Diff(diff::DiffArgs),
     Cache(cache::Args),
     Doctor(doctor::Args),
     Selftest(selftest::SelftestArgs),
@@ -201,6 +203,7 @@ async fn dispatch(command: LabCommand, context: &Context, logging: Logging) -> R
         LabCommand::Kernel(args) => kernel::run(args, context).await,
         LabCommand::Cache(args) => cache::run(&args, context),
         LabCommand::Report(args) => report::report(&args, context),
+        LabCommand::Diff(args) => diff::run(&args, context),
         LabCommand::Doctor(args) => doctor::run(args, context).await,
         LabCommand::Selftest(args) => selftest::run(&args, context).await,
     }

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use super::Failure;
 use vmlab_events::clean;
-use vmlab_report::stdio;
+use vmlab_report::{Destination, document, stdio};
 
 /// Prints a text and flushes it. A broken pipe is no error: `vmlab list | head -1` is common.
 ///
@@ -29,6 +29,21 @@ pub fn notes(notes: &[String]) {
         // If standard error is closed, nobody reads notes.
         writeln!(io::stderr(), "vmlab: note: {}", clean::line(note)).unwrap_or_default();
     }
+}
+
+/// Writes a text to a file, whole or not at all, or prints it. `what` is the text's name in errors.
+///
+/// # Errors
+/// As [`print`]; or the file cannot be made or written.
+pub fn write(text: &str, what: &str, destination: &Destination) -> Result<(), Failure> {
+    if *destination == Destination::Stdout {
+        return print(text);
+    }
+    let deliver = document(destination).map_err(|error| {
+        let remedy = "name a file in a directory that can be written";
+        Failure::usage(format!("cannot write {what} to {destination}: {error}; {remedy}"))
+    })?;
+    deliver(text.as_bytes()).map_err(|error| Failure::lab(format!("cannot write {what} to {destination}: {error}")))
 }
 
 /// Prints a value as JSON.

@@ -13,6 +13,7 @@ pub mod fixture;
 pub mod job;
 pub mod log;
 pub mod loss;
+pub mod markdown;
 pub mod order;
 pub mod progress;
 pub mod schedule;

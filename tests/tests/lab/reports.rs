@@ -3,6 +3,7 @@
 use std::fs;
 
 use roxmltree::Document;
+use vmlab_events::event::LabEvent;
 use vmlab_events::exit;
 use vmlab_tests::UTS;
 use vmlab_tests::fake::script::{Action, Guest, console, finished, hello, legs, started};
@@ -130,4 +131,33 @@ fn timings_are_a_table_of_the_human_report_live_and_of_the_record() {
     // Without a human report, --timings is an error.
     lab.env.run(&["report", "latest", "--timings", "--format", "junit"]).exits(exit::USAGE);
     lab.env.run(&["run", "--timings", "--report", "json"]).exits(exit::USAGE);
+}
+
+#[test]
+fn two_kernels_and_two_runs_are_compared() {
+    let (lab, outcome) = eventful();
+    let LabEvent::RunStarted { targets, .. } = &outcome.events[0].event else { panic!("{:?}", outcome.events[0]) };
+    let [crashes, vacuous] = [0, 1].map(|number: usize| targets[number].as_str());
+    let kernels = lab.env.run(&["diff", "--kernel", crashes, "--kernel", vacuous]);
+    kernels.exits(exit::FAILED);
+    let lines: Vec<_> = kernels.stdout.lines().map(str::trim).collect();
+    assert!(lines.iter().any(|line| line.starts_with(&format!("{HOSTNAME}  PASS -> VACUOUS"))), "{kernels}");
+    assert!(lines.iter().any(|line| line.starts_with("time.realtime  CRASH -> LEAK")), "{kernels}");
+    assert!(lines.contains(&"2 jobs compared: 1 broken, 1 fixed, 1 gone from the kernel's console"), "{kernels}");
+    is_harmless(&kernels.stdout);
+
+    let events = lab.file("events.jsonl");
+    let same = lab.env.run(&["diff", events.to_str().unwrap(), "latest"]);
+    same.exits(exit::OK);
+    assert_eq!(same.stdout.matches("2 jobs compared: no difference").count(), 2, "{same}");
+
+    let file = lab.file("diff.json");
+    let arguments = ["diff", "-k", vacuous, "-k", crashes, "--format", "json", "-o", file.to_str().unwrap()];
+    let json = lab.env.run(&arguments);
+    json.exits(exit::FAILED);
+    let object: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    assert_eq!((&object["regression"], &object["pairs"][0]["compared"]), (&true.into(), &2.into()));
+    assert_eq!(json.stdout, "");
+
+    lab.env.run(&["diff"]).exits(exit::USAGE);
 }

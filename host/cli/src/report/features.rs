@@ -1,6 +1,6 @@
 //! `vmlab report --features`: runs, held against the list of features.
 
-use super::{AnyFormat, ReportArgs, destination, note_another, refuse};
+use super::{AnyFormat, ReportArgs, destination, open_run, refuse};
 use crate::{Context, Failure, output};
 use vmlab_events::event::LabEvent;
 use vmlab_events::exit;
@@ -12,7 +12,6 @@ use vmlab_features::{findings, list};
 use vmlab_image::guest_init;
 use vmlab_protocol::catalogue::ScenarioSpec;
 use vmlab_report::style::{Facts, Style};
-use vmlab_report::{Destination, document};
 use vmlab_store::record::{self, Listed, StoredRun};
 
 /// Fails as `vmlab report` does.
@@ -21,18 +20,9 @@ pub(super) fn print(args: &ReportArgs, context: &Context) -> Result<u8, Failure>
     let runs = if args.runs.is_empty() { vec![latest(context)?] } else { args.runs.clone() };
     let report = report(&runs, context)?;
     let columns = Style::decide_again(&Facts::gather()).columns;
-    let destination = destination(args);
+    let destination = destination(args.output.as_deref());
     let text = render::render(&report, form, columns).map_err(Failure::lab)?;
-    if destination == Destination::Stdout {
-        return output::print(&text).map(|()| exit::OK);
-    }
-    let deliver = document(&destination).map_err(|error| {
-        let remedy = "name a file in a directory that can be written";
-        Failure::usage(format!("cannot write the table of features to {destination}: {error}; {remedy}"))
-    })?;
-    let lost = |error| Failure::lab(format!("cannot write the table of features to {destination}: {error}"));
-    deliver(text.as_bytes()).map_err(lost)?;
-    Ok(exit::OK)
+    output::write(&text, "the table of features", &destination).map(|()| exit::OK)
 }
 
 /// The latest run with scenarios; the latest run, if none has. Runs of commands and of suites, and those that only measure, say
@@ -60,9 +50,7 @@ fn report(runs: &[String], context: &Context) -> Result<Report, Failure> {
     let findings = findings::embedded().map_err(Failure::lab)?;
     let mut results = Results::default();
     for run in runs {
-        let stored = record::open(&context.dirs, run).map_err(|error| refuse(&error))?;
-        note_another(&stored);
-        output::notes(&stored.notices);
+        let stored = open_run(run, context)?;
         results.add(&stored.events);
         if !has_scenarios(&stored) {
             output::notes(&[format!("the run {run} ran no scenarios; `vmlab report --list` shows the others")]);

@@ -2,7 +2,7 @@
 
 mod features;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::builder::{StringValueParser, TypedValueParser as _};
@@ -105,7 +105,7 @@ pub(super) fn report(args: &ReportArgs, context: &Context) -> Result<u8, Failure
         }
     };
     let stored = record::open(&context.dirs, run).map_err(|error| refuse(&error))?;
-    let destination = destination(args);
+    let destination = destination(args.output.as_deref());
     let verbosity = match (args.quiet, args.verbose) {
         (true, _) => Verbosity::Quiet,
         (false, true) => Verbosity::Verbose,
@@ -123,12 +123,24 @@ pub(super) fn report(args: &ReportArgs, context: &Context) -> Result<u8, Failure
     Ok(exit::OK)
 }
 
-fn destination(args: &ReportArgs) -> Destination {
-    match &args.output {
+/// Where `-o` says; `-` is standard output.
+pub(super) fn destination(output: Option<&Path>) -> Destination {
+    match output {
         None => Destination::Stdout,
         Some(path) if path.as_os_str() == "-" => Destination::Stdout,
-        Some(path) => Destination::File(path.clone()),
+        Some(path) => Destination::File(path.to_owned()),
     }
+}
+
+/// Opens the record of a run, and notes what is missing in it.
+///
+/// # Errors
+/// As [`report`].
+pub(super) fn open_run(run: &str, context: &Context) -> Result<StoredRun, Failure> {
+    let stored = record::open(&context.dirs, run).map_err(|error| refuse(&error))?;
+    note_another(&stored);
+    output::notes(&stored.notices);
+    Ok(stored)
 }
 
 /// Says so if this is not the latest run, because its record is gone.
@@ -172,7 +184,8 @@ impl AnyFormat {
     }
 }
 
-fn refuse(error: &RecordError) -> Failure {
+/// The failure of a record that cannot be opened.
+pub(super) fn refuse(error: &RecordError) -> Failure {
     match error {
         RecordError::NoRuns(_)
         | RecordError::Unknown { .. }

@@ -1,5 +1,6 @@
 //! The table in Markdown, with GitHub's tables.
 
+use vmlab_events::markdown::{code, escape, table};
 use vmlab_events::text;
 
 use super::{OTHER_FINDINGS, findings, value};
@@ -47,14 +48,6 @@ pub(super) fn render(report: &Report) -> String {
 fn heads(first: &[&str], kernels: &[Kernel]) -> Vec<String> {
     let names = first.iter().map(|name| (*name).to_owned());
     names.chain(kernels.iter().map(|kernel| escape(&kernel.heading()))).collect()
-}
-
-fn table(heads: &[String], rows: impl Iterator<Item = Vec<String>>) -> String {
-    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
-    let mut out = line(heads);
-    out.push_str(&format!("|{}\n", "---|".repeat(heads.len())));
-    rows.for_each(|row| out.push_str(&line(&row)));
-    out
 }
 
 fn cells(row: &Row) -> Vec<String> {
@@ -112,35 +105,4 @@ fn finding(finding: &Finding) -> String {
     }
     out.push_str(&format!("\n```sh\n{reproduce}\n```\n\nIt prints: {}\n", escape(prints)));
     out
-}
-
-/// Text that Markdown and HTML leave alone.
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '<' => out.push_str("&lt;"),
-            '&' => out.push_str("&amp;"),
-            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' | '~' | '!' | '>' => out.extend(['\\', c]),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-/// A name of vmlab's own, or one without backticks.
-fn code(text: &str) -> String {
-    if text.contains(['`', '|']) { escape(text) } else { format!("`{text}`") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn texts_cannot_break_out_of_a_cell() {
-        assert_eq!(escape("a|b <i> `x` [y](z)"), "a\\|b &lt;i\\> \\`x\\` \\[y\\](z)");
-        assert_eq!(code("a|b"), "a\\|b");
-        assert_eq!(code("pid.init"), "`pid.init`");
-    }
 }
