@@ -138,7 +138,12 @@ impl AttemptTracker {
         let open = jobs.iter_mut().filter(|(_, attempted)| !attempted.is_final);
         open.map(|((target, job), attempted)| {
             let verdict = stopped.map_or_else(lab_fault, Stop::not_run);
-            attempted.conclude(self.repetition, JobReport::without_guest(target.clone(), job.clone(), verdict))
+            let nothing = JobReport::without_guest(target.clone(), job.clone(), verdict);
+            // Attempts that were not made because the run was stopped are not reported one by one.
+            if stopped.is_some() {
+                attempted.never.get_or_insert_with(|| nothing.clone());
+            }
+            attempted.conclude(self.repetition, nothing)
         })
         .collect()
     }

@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn the_user_is_told_where_memory_is_what_lacks() {
+    fn a_notice_says_where_memory_is_short() {
         let notice = |room: Room, asked| room.capacity(1, 256, asked).notice;
         assert_eq!(notice(room(8, 8 * 352), None), None);
         assert_eq!(notice(room(1, 10), None), None, "one guest is always tried");

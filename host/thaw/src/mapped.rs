@@ -1,7 +1,7 @@
 //! The files that a frozen process has mapped.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -39,7 +39,8 @@ pub fn changed_file(image: &Path) -> io::Result<Option<PathBuf>> {
 
 fn is_same(path: &Path, mapped: &MappedFile) -> bool {
     let time = |seconds: i64, nanoseconds: i64| seconds.wrapping_mul(1_000_000_000).wrapping_add(nanoseconds);
-    fs::metadata(path).is_ok_and(|now| {
+    // The thawer opens it, too: a user may see a file that only another user may read.
+    File::open(path).and_then(|file| file.metadata()).is_ok_and(|now| {
         (now.dev(), now.ino(), now.size()) == (mapped.device, mapped.inode, mapped.size_bytes)
             && time(now.mtime(), now.mtime_nsec()) == mapped.modified_ns
             && time(now.ctime(), now.ctime_nsec()) == mapped.changed_ns
@@ -48,6 +49,8 @@ fn is_same(path: &Path, mapped: &MappedFile) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -213,6 +213,21 @@ fn fewer_runs_than_requested_are_no_pass() {
 }
 
 #[test]
+fn runs_that_the_end_of_the_run_prevents_have_that_reason() {
+    for (stopped, reason) in [
+        (Some(Stop::Interrupted), "interrupted"),
+        (Some(Stop::RunLimit(std::time::Duration::from_secs(4))), "4 s"),
+        (None, "a fault in vmlab itself"),
+    ] {
+        let mut case = Case::new(THREE_RUNS);
+        case.made(Verdict::Passed);
+        assert_eq!(case.end(stopped), labels("1:PASS 1=NOT-RUN", Some((1, 0))));
+        let detail = case.last().verdict.detail();
+        assert!(detail.starts_with("only 1 of 3") && detail.contains(reason), "{detail}");
+    }
+}
+
+#[test]
 fn a_search_passes_with_any_number_of_runs_and_ends_with_the_first_failure() {
     let mut case = Case::new(SEARCH);
     case.made(Verdict::Passed).made(Verdict::Passed).take(not_run(), AttemptEnd::Cut, true);

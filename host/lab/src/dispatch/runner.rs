@@ -211,7 +211,7 @@ impl TargetRunner {
                 Ok(guest) => guest,
                 // The template's files are gone, or QEMU cannot be started; a boot shows which.
                 Err(why) => {
-                    self.give_up_forks(&DeadFork { why: why.to_string(), refused: false, by_others: false }).await;
+                    self.give_up_forks(&DeadFork { why: why.to_string(), refused: false, by_others: true }).await;
                     return self.launch(&Origin::Boot);
                 }
             },

@@ -86,7 +86,8 @@ fn obstacle(run: &RunContext, bootable: &BootableTarget) -> Option<&'static str>
     reasons.into_iter().find_map(|(holds, why)| holds.then_some(why))
 }
 
-/// Restores forks from now on, because a frozen QEMU did not thaw. If others killed it, the next run tries again.
+/// Restores forks from now on, because a frozen QEMU did not thaw. This is remembered if it was frozen in this run: a template of
+/// an earlier run may have become damaged, or the host may lack something now. Nor is it remembered if others killed QEMU.
 pub(super) fn without_thaws(
     run: &RunContext,
     bootable: &BootableTarget,
@@ -94,7 +95,7 @@ pub(super) fn without_thaws(
     dead: &DeadFork,
 ) -> Source {
     let why = format!("a frozen QEMU did not become a guest: {}", dead.why);
-    if dead.by_others {
+    if dead.by_others || !template.new {
         say_no_thaws(run, bootable, "in this run", &why);
     } else {
         no_thaws(run, bootable, &why);
@@ -234,7 +235,13 @@ async fn find_or_make(run: &RunContext, bootable: &BootableTarget) -> Result<Box
     // Look again: the process that had the lock may have made the template.
     match find(run, bootable, &key).map_err(failed)? {
         Found::Whole(template) if is_enough(&template) => return Ok(template),
-        Found::Whole(_) => drop(restorable),
+        Found::Whole(template) => {
+            if let Some(why) = template.frozen_damage {
+                run.emitter
+                    .notice(format!("{label}: the frozen QEMU was damaged, so vmlab makes a new template: {why}"));
+            }
+            drop(restorable);
+        }
         Found::Damaged(why) => {
             run.emitter.notice(format!("{label}: the template was damaged, so vmlab makes a new one: {why}"));
         }

@@ -57,19 +57,34 @@ pub(super) fn describe(dir: &Path, image: Option<&FrozenImage>) -> Result<Option
     Ok(Some(about.files))
 }
 
-/// Looks for an image that can be used on this machine now. A missing, damaged or older one is None: forks are restored then.
-pub(super) fn find(dir: &Path, cache: &Path) -> Result<Option<FrozenImage>, CacheError> {
-    let Stored::Sound(about) = checksummed::read::<About>(&dir.join(ABOUT_IMAGE))? else { return Ok(None) };
+/// The result of looking for an image.
+#[derive(Debug)]
+pub(super) enum Image {
+    /// It can be used on this machine now.
+    Usable(FrozenImage),
+    /// It is damaged; the text describes the damage.
+    Damaged(String),
+    /// There is none, or it was written on another boot or with other libraries.
+    NotHere,
+}
+
+/// Looks for an image. Without a usable one the template is made again, or forks are restored.
+pub(super) fn find(dir: &Path, cache: &Path) -> Result<Image, CacheError> {
+    let about: About = match checksummed::read(&dir.join(ABOUT_IMAGE))? {
+        Stored::Missing => return Ok(Image::NotHere),
+        Stored::Damaged(why) => return Ok(Image::Damaged(why)),
+        Stored::Sound(about) => about,
+    };
     if host().is_none_or(|host| host != about.host) {
-        return Ok(None);
+        return Ok(Image::NotHere);
     }
-    if about.files.damage(dir, cache, Trust::Stat, Lasts::UntilReboot)?.is_some() {
-        return Ok(None);
+    if let Some(why) = about.files.damage(dir, cache, Trust::Stat, Lasts::UntilReboot)? {
+        return Ok(Image::Damaged(why));
     }
     // A mapped file changes when a library is upgraded, for example. An image that cannot be read is not used: the template is made
     // again, as for any older image.
     let same = matches!(changed_file(&dir.join(IMAGE)), Ok(None));
-    Ok(same.then_some(about.image))
+    Ok(if same { Image::Usable(about.image) } else { Image::NotHere })
 }
 
 /// What an image depends on beside its template's key: the format, the boot of the machine, and its processor, for which QEMU and the
@@ -81,4 +96,28 @@ fn host() -> Option<Value> {
     let line = |name: &str| cpuinfo.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
     let (cpu, microcode, flags) = (line("model name"), line("microcode"), line("flags"));
     Some(json!({ "format": vmlab_thaw::VERSION, "boot": boot, "cpu": cpu, "microcode": microcode, "flags": flags }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn damage_is_not_the_same_as_another_machine() {
+        let (dir, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (image, about) = (dir.path().join(IMAGE), dir.path().join(ABOUT_IMAGE));
+        let look = || find(dir.path(), cache.path()).unwrap();
+        assert!(matches!(look(), Image::NotHere));
+        create(dir.path()).unwrap().write_all(&[1; 5000]).unwrap();
+        let frozen = FrozenImage { greeting: "{}".to_owned(), figures: String::new() };
+        describe(dir.path(), Some(&frozen)).unwrap();
+        // Its bytes are those that were written, and no image of a process.
+        assert!(matches!(look(), Image::NotHere));
+        for (file, content) in [(&image, vec![2; 5000]), (&image, vec![]), (&about, b"{}".to_vec())] {
+            fs::write(file, content).unwrap();
+            assert!(matches!(look(), Image::Damaged(why) if why.contains("frozen")), "{}", file.display());
+        }
+    }
 }

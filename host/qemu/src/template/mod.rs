@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use vmlab_console::Finding;
 use vmlab_protocol::message::Hello;
 
-use frozen::FrozenImage;
+use frozen::{FrozenImage, Image};
 use key::Key;
 use memory::InMemory;
 use vmlab_store::atomic;
@@ -61,6 +61,8 @@ pub struct Template {
     pub new: bool,
     /// The frozen QEMU, if there is one that can be used on this machine.
     pub frozen: Option<FrozenImage>,
+    /// The damage of the frozen QEMU, if it is damaged.
+    pub frozen_damage: Option<String>,
     /// Prevents the template's removal while forks are started from it.
     _lease: Option<Lease>,
 }
@@ -158,8 +160,12 @@ pub fn find(cache: &Path, key: &Key) -> Result<Found, CacheError> {
     // Record the use of the entry.
     touch(&dir.join(ABOUT));
     let About { boot, .. } = about;
-    let frozen = frozen::find(&dir, cache)?;
-    Ok(Found::Whole(Box::new(Template { files, boot, new: false, frozen, _lease: Some(lease) })))
+    let (frozen, frozen_damage) = match frozen::find(&dir, cache)? {
+        Image::Usable(image) => (Some(image), None),
+        Image::Damaged(why) => (None, Some(why)),
+        Image::NotHere => (None, None),
+    };
+    Ok(Found::Whole(Box::new(Template { files, boot, new: false, frozen, frozen_damage, _lease: Some(lease) })))
 }
 
 /// A template that is being made: the files to which QEMU writes.
@@ -272,7 +278,7 @@ impl Draft {
             Place::Staging(staging, nodes) => (staging, nodes),
             Place::Memory(memory) => {
                 let files = Files::Memory(Arc::new(memory));
-                return Ok(Template { files, boot, new: true, frozen: None, _lease: None });
+                return Ok(Template { files, boot, new: true, frozen: None, frozen_damage: None, _lease: None });
             }
         };
         let from = staging.path();
@@ -296,7 +302,14 @@ impl Draft {
             image.remember(&dir, cache, Lasts::UntilReboot);
         }
         let About { boot, .. } = about;
-        Ok(Template { files: Files::Directory(dir, nodes), boot, new: true, frozen, _lease: lease })
+        Ok(Template {
+            files: Files::Directory(dir, nodes),
+            boot,
+            new: true,
+            frozen,
+            frozen_damage: None,
+            _lease: lease,
+        })
     }
 }
 

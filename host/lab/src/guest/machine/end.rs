@@ -48,7 +48,7 @@ pub(crate) struct DeadFork {
     pub(crate) why: String,
     /// Whether QEMU refused to restore it.
     pub(crate) refused: bool,
-    /// Whether another process ended or stopped QEMU, which is no evidence about the template.
+    /// Whether another process ended or stopped QEMU, or the host could not start it, which is no evidence about the template.
     pub(crate) by_others: bool,
 }
 
