@@ -36,7 +36,8 @@ fn pair(difference: &Difference) -> String {
     }
     difference.options.iter().for_each(|option| out.push_str(&format!("different {option}\n")));
     for kind in Kind::ALL {
-        section(&mut out, kind.name(), difference.of_kind(kind).map(line));
+        let width = difference.of_kind(kind).map(|change| change.job.chars().count()).max().unwrap_or(0);
+        section(&mut out, kind.name(), difference.of_kind(kind).map(|change| line(change, width)));
     }
     section(&mut out, "new on the kernel's console", difference.new_reports.iter().map(report));
     section(&mut out, "gone from the kernel's console", difference.gone_reports.iter().map(report));
@@ -53,12 +54,12 @@ fn section(out: &mut String, head: &str, lines: impl Iterator<Item = String>) {
 }
 
 /// `uts.hostname  PASS -> FAIL: the hostname is not isolated`
-fn line(Change { job, old, new, .. }: &Change) -> String {
+fn line(Change { job, old, new, .. }: &Change, width: usize) -> String {
     let label = |brief: &Option<Brief>| brief.as_ref().map_or("-", |brief| brief.verdict.as_str()).to_owned();
     // The new result says what there is to do, unless it is good: then the old one does.
     let detail = [new, old].into_iter().flatten().map(|brief| brief.detail.as_str()).find(|detail| !detail.is_empty());
     let detail = detail.map(|detail| format!(": {detail}")).unwrap_or_default();
-    format!("{job}  {} -> {}{detail}", label(old), label(new))
+    format!("{job:width$}  {} -> {}{detail}", label(old), label(new))
 }
 
 fn report(KernelReport { fingerprint, title, jobs }: &KernelReport) -> String {
