@@ -130,11 +130,12 @@ fn one(run: &str, old: &str, new: &str, context: &Context) -> Result<Comparison,
 }
 
 fn of(before: &Run, old: &str, after: &Run, new: &str) -> Result<Comparison, Failure> {
-    let side = |run: &'_ Run, kernel: &str| -> Result<Side, Failure> {
-        pair::on(&run.sides, &run.name, kernel).cloned().map_err(|error| refused(&error))
-    };
-    let difference = Difference::between(&side(before, old)?, &side(after, new)?);
+    let difference = Difference::between(side(before, old)?, side(after, new)?);
     Ok(Comparison { pairs: vec![difference], only_old: Vec::new(), only_new: Vec::new() })
+}
+
+fn side<'a>(run: &'a Run, kernel: &str) -> Result<&'a Side, Failure> {
+    pair::on(&run.sides, &run.name, kernel).map_err(|error| refused(&error))
 }
 
 fn refused(error: &NoPair) -> Failure {

@@ -59,7 +59,7 @@ impl Kind {
         }
     }
 
-    /// Whether the second run is worse. A skip has a reason that can be checked, and is none.
+    /// Whether the second run is worse. A skip is not worse, because it has a reason that can be checked.
     #[must_use]
     pub const fn is_regression(self) -> bool {
         matches!(self, Self::Broken | Self::Lost)

@@ -21,8 +21,8 @@ pub struct KernelReport {
     pub jobs: Vec<String>,
 }
 
-/// The reports that only `side` has and `other` has not, by fingerprint. What a scenario causes on purpose, such as an OOM kill in
-/// its own cgroup, is none.
+/// The reports that `side` has and `other` does not have, by fingerprint. Reports that a scenario causes on purpose do not count,
+/// such as an OOM kill in its own cgroup.
 pub(crate) fn only_in(side: &Side, other: &Side) -> Vec<KernelReport> {
     let (mut found, there) = (reports(side), reports(other));
     found.retain(|fingerprint, _| !there.contains_key(fingerprint));

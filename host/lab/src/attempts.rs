@@ -139,10 +139,8 @@ impl AttemptTracker {
         open.map(|((target, job), attempted)| {
             let verdict = stopped.map_or_else(lab_fault, Stop::not_run);
             let nothing = JobReport::without_guest(target.clone(), job.clone(), verdict);
-            // Attempts that were not made because the run was stopped are not reported one by one.
-            if stopped.is_some() {
-                attempted.never.get_or_insert_with(|| nothing.clone());
-            }
+            // Attempts that the end of the run prevents are not reported one by one.
+            attempted.never.get_or_insert_with(|| nothing.clone());
             attempted.conclude(self.repetition, nothing)
         })
         .collect()

@@ -139,8 +139,7 @@ pub const ROWS: &[Row] = &[
     row("garbage", Guest, garbled(&["the link is damaged"])),
     row("bit-flip", Guest, garbled(&["the link is damaged"])),
     row("truncates", Guest, vanished(&["the link was cut"])),
-    // On a busy host the scenario's own limit can pass before the silence is long enough.
-    row("stalls", Guest, timeout(&["-timeout)", "the link was cut"])),
+    row("stalls", Guest, timeout(&["--silence-timeout", "the link was cut"])),
     // The scenario's process.
     row("signal", GuestAll, fail(&["killed by SIG{NAME}"])),
     row("stops", Guest, timeout(&[])),

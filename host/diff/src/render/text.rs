@@ -1,7 +1,5 @@
 //! Lines for a terminal or a mail.
 
-use std::fmt::Write as _;
-
 use vmlab_events::text::cost;
 
 use super::{Comparison, about, change, summary};
@@ -17,8 +15,7 @@ pub(super) fn render(comparison: &Comparison) -> String {
     let mut out: String = comparison.pairs.iter().map(pair).collect::<Vec<_>>().join("\n");
     for (which, targets) in [("old", &comparison.only_old), ("new", &comparison.only_new)] {
         if !targets.is_empty() {
-            // Writing to a String does not fail.
-            let _ = writeln!(out, "\nonly in the {which} run: {}", targets.join(", "));
+            out.push_str(&format!("\nonly in the {which} run: {}\n", targets.join(", ")));
         }
     }
     out

@@ -64,7 +64,7 @@ pub(super) enum Image {
     Usable(FrozenImage),
     /// It is damaged; the text describes the damage.
     Damaged(String),
-    /// There is none, or it was written on another boot or with other libraries.
+    /// There is no image, or the image was written on another boot or with other libraries.
     NotHere,
 }
 
