@@ -91,7 +91,10 @@ fn options(old: &About, new: &About) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use vmlab_console::Finding;
+    use vmlab_events::event::JobReport;
     use vmlab_events::verdict::Verdict;
+    use vmlab_protocol::figure::Unit;
 
     use super::*;
     use crate::fixture::{failed, report, side};
@@ -124,6 +127,32 @@ mod tests {
         assert!(back.is_regression(), "what was fixed breaks again");
         let same = Difference::between(&old, &old);
         assert!(same.is_empty() && !same.is_regression());
+    }
+
+    #[test]
+    fn a_new_kernel_report_and_a_dearer_operation_are_regressions() {
+        let report = |warnings: Vec<Finding>| {
+            let passed = report("k", "a", Verdict::Passed);
+            vec![JobReport { warnings, ..passed }]
+        };
+        let warning =
+            Finding::of_title(vmlab_console::Kind::Warning, "WARNING: CPU: 0 PID: 1 at kernel/fork.c:1 copy_process");
+        let (quiet, warned) = (side("quiet", report(vec![])), side("warned", report(vec![warning])));
+        assert!(Difference::between(&quiet, &warned).is_regression());
+        let gone = Difference::between(&warned, &quiet);
+        assert!(!gone.is_regression() && !gone.is_empty());
+        let mut same = Difference::between(&quiet, &quiet);
+        for (change_permille, is_worse) in [(21, true), (-21, false)] {
+            same.costs = vec![Cost {
+                job: "measure.create".to_owned(),
+                operation: "unshare".to_owned(),
+                unit: Unit::Instructions,
+                old_milli: 1000,
+                new_milli: 1000,
+                change_permille,
+            }];
+            assert_eq!(same.is_regression(), is_worse);
+        }
     }
 
     #[test]
